@@ -1,0 +1,229 @@
+//! The file's configuration, typed. One schema, ContainerSSH's keys; what a value means is decided here once, for the
+//! file and for the config webhook's answers alike (design 4.5 of the project).
+//!
+//! What varies from connection to connection (`backend`, `kubernetes`, `security`, `log.level`) is not here but in
+//! [`crate::settings`], made from [`Base`] and the webhook's answer by the same parser.
+
+use crate::settings::Base;
+use crate::types::Secret;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The whole file.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `ssh`.
+    pub ssh: Ssh,
+    /// `auth`.
+    pub auth: Auth,
+    /// `configserver`; absent without a `url`.
+    pub configserver: Option<ConfigServer>,
+    /// `log`.
+    pub log: Log,
+    /// What every connection's settings start from.
+    pub base: Base,
+    /// Keys that are accepted without effect, and warnings for each start.
+    pub notices: Vec<Notice>,
+}
+
+/// Something about a key that the operator should know but that stops nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// The key's path, `a.b.c`.
+    pub path: String,
+    /// One sentence.
+    pub text: String,
+    /// Logged as a warning at each start (true), or only shown by `--check-config` (false).
+    pub warn: bool,
+}
+
+/// `ssh`.
+#[derive(Debug, Clone)]
+pub struct Ssh {
+    /// `listen`, `host:port`.
+    pub listen: String,
+    /// `serverVersion`, sent verbatim.
+    pub server_version: String,
+    /// `banner`.
+    pub banner: Option<String>,
+    /// `hostkeys`: private keys in PEM, read; at least one.
+    pub host_keys: Vec<HostKey>,
+    /// `ciphers`, ours by default.
+    pub ciphers: Vec<Cipher>,
+    /// `kex`, ours by default.
+    pub kex: Vec<Kex>,
+    /// `macs`, ours by default.
+    pub macs: Vec<Mac>,
+    /// `clientAliveInterval`.
+    pub client_alive_interval: Option<Duration>,
+    /// `clientAliveCountMax`.
+    pub client_alive_count_max: u32,
+}
+
+/// A host key: where the file names it (for messages), and its PEM text.
+#[derive(Debug, Clone)]
+pub struct HostKey {
+    /// The key's path in the file, and the file it came from.
+    pub origin: String,
+    /// The PEM text.
+    pub pem: Secret,
+}
+
+/// A cipher that we offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cipher {
+    /// `aes256-gcm@openssh.com`
+    Aes256Gcm,
+    /// `aes128-gcm@openssh.com`
+    Aes128Gcm,
+    /// `chacha20-poly1305@openssh.com`
+    ChaCha20Poly1305,
+    /// `aes256-ctr`
+    Aes256Ctr,
+    /// `aes192-ctr`
+    Aes192Ctr,
+    /// `aes128-ctr`
+    Aes128Ctr,
+}
+
+/// A key exchange that we offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kex {
+    /// `mlkem768x25519-sha256`
+    MlKem768X25519,
+    /// `curve25519-sha256`
+    Curve25519,
+    /// `curve25519-sha256@libssh.org`
+    Curve25519Libssh,
+    /// `ecdh-sha2-nistp256`
+    NistP256,
+    /// `ecdh-sha2-nistp384`
+    NistP384,
+    /// `ecdh-sha2-nistp521`
+    NistP521,
+}
+
+/// A MAC that we offer for the counter-mode ciphers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mac {
+    /// `hmac-sha2-256-etm@openssh.com`
+    Sha256Etm,
+    /// `hmac-sha2-512-etm@openssh.com`
+    Sha512Etm,
+    /// `hmac-sha2-256`
+    Sha256,
+    /// `hmac-sha2-512`
+    Sha512,
+}
+
+/// `auth`: the methods that are configured, and no others.
+#[derive(Debug, Clone)]
+pub struct Auth {
+    /// `password.webhook`
+    pub password: Option<AuthWebhook>,
+    /// `publicKey.webhook`
+    pub public_key: Option<AuthWebhook>,
+    /// `authz.webhook`
+    pub authz: Option<AuthWebhook>,
+}
+
+/// A webhook of a login step.
+#[derive(Debug, Clone)]
+pub struct AuthWebhook {
+    /// Where and how.
+    pub client: HttpClient,
+    /// `authTimeout`: all tries together.
+    pub auth_timeout: Duration,
+}
+
+/// `configserver`.
+#[derive(Debug, Clone)]
+pub struct ConfigServer {
+    /// Where and how.
+    pub client: HttpClient,
+    /// `transmitSensitiveMetadata`
+    pub transmit_sensitive: bool,
+    /// `exactValues`: every answer is read as if it said `"exact": true`.
+    pub exact_values: bool,
+    /// `allowConnection`: an answer may change `kubernetes.connection` (inline values only).
+    pub allow_connection: bool,
+}
+
+/// An HTTP client block (`url`, `timeout`, TLS keys), certificates read.
+#[derive(Debug, Clone)]
+pub struct HttpClient {
+    /// Where.
+    pub endpoint: Endpoint,
+    /// `timeout`: one try.
+    pub timeout: Duration,
+    /// CA certificates, PEM text; `None` is the machine's own.
+    pub ca: Option<String>,
+    /// Client certificate and key, PEM text.
+    pub identity: Option<(String, Secret)>,
+    /// Whether TLS 1.2 is taken (`tlsVersion: "1.2"`).
+    pub tls12: bool,
+}
+
+/// Where a webhook is. Anything else was refused by the parser.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `https://…`, `http://` to loopback, or `http://` with `allowPlaintext: true`.
+    Url(url::Url),
+    /// `unix:SOCKET` or `unix:SOCKET:/PATH`.
+    Unix {
+        /// The socket.
+        socket: PathBuf,
+        /// The request path before what the step appends, for example `/config`; may be empty.
+        path: String,
+    },
+}
+
+/// `log`.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// `level`
+    pub level: Level,
+    /// `format`
+    pub format: LogFormat,
+    /// `destination` with its own keys.
+    pub destination: LogDestination,
+}
+
+/// A log level, RFC 5424's, most important first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// 0
+    Emergency,
+    /// 1
+    Alert,
+    /// 2
+    Critical,
+    /// 3
+    Error,
+    /// 4
+    Warning,
+    /// 5
+    Notice,
+    /// 6
+    Info,
+    /// 7
+    Debug,
+}
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Ljson,
+    /// For people.
+    Text,
+}
+
+/// Where lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogDestination {
+    /// Standard output.
+    Stdout,
+    /// Appended to a file, which is opened again at SIGHUP.
+    File(PathBuf),
+}

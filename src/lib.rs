@@ -1,0 +1,14 @@
+//! Podgate: an SSH server that lands every connection in a Kubernetes pod of its own.
+//!
+//! The way of the data: `ssh` (a credential) → `auth` (an [`auth::Identity`]) → `settings` → `policy` (a
+//! [`policy::Permit`]) → `guest` (a [`guest::Program`]) → `session` (two pumps a channel). `kubernetes` is the backend
+//! behind `guest`.
+
+pub mod auth;
+pub mod config;
+pub mod guest;
+pub mod policy;
+pub mod settings;
+pub mod shutdown;
+pub mod telemetry;
+pub mod types;

@@ -1,0 +1,16 @@
+//! The primitives everything else speaks in. A value of one of these types has been parsed: it cannot hold a wrong
+//! text, and nothing after the edge checks it again.
+
+mod env;
+mod id;
+mod name;
+mod secret;
+mod terminal;
+mod text;
+
+pub use env::{EnvName, EnvVar};
+pub use id::ConnectionId;
+pub use name::{ContainerName, Invalid, Namespace, PodName, Username};
+pub use secret::Secret;
+pub use terminal::Size;
+pub use text::printable;

@@ -1,0 +1,141 @@
+//! Names that end up in URLs, labels and manifests. kube puts them there unescaped, so they are parsed before:
+//! RFC 1123 labels for namespaces and containers, subdomains for pods.
+
+use std::fmt;
+
+/// Why a text is not a name; reads as the end of a sentence that begins with what was parsed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub String);
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Parses the text.
+            ///
+            /// # Errors
+            /// Says what the text breaks.
+            pub fn parse(text: &str) -> Result<Self, Invalid> {
+                let check: fn(&str) -> Result<(), Invalid> = $check;
+                check(text)?;
+                Ok(Self(text.to_owned()))
+            }
+
+            /// The text, as it was given.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+name!(
+    /// A namespace's name: an RFC 1123 label.
+    Namespace,
+    rfc1123_label
+);
+name!(
+    /// A container's name: an RFC 1123 label.
+    ContainerName,
+    rfc1123_label
+);
+name!(
+    /// A pod's name: an RFC 1123 subdomain.
+    PodName,
+    rfc1123_subdomain
+);
+name!(
+    /// The login name that the client typed (RFC 4252 section 5): 1 to 255 bytes without `/` and control characters.
+    Username,
+    login_name
+);
+
+fn rfc1123_label(text: &str) -> Result<(), Invalid> {
+    if text.len() > 63 {
+        return Err(Invalid("is longer than 63 characters".into()));
+    }
+    label_characters(text)
+}
+
+fn rfc1123_subdomain(text: &str) -> Result<(), Invalid> {
+    if text.len() > 253 {
+        return Err(Invalid("is longer than 253 characters".into()));
+    }
+    text.split('.').try_for_each(label_characters)
+}
+
+fn label_characters(text: &str) -> Result<(), Invalid> {
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if edge(text.chars().next()) && edge(text.chars().last()) && text.chars().all(inner) {
+        return Ok(());
+    }
+    Err(Invalid("is not a DNS label (lower-case letters, digits and '-', a letter or digit at both ends)".into()))
+}
+
+fn login_name(text: &str) -> Result<(), Invalid> {
+    if text.is_empty() {
+        return Err(Invalid("is empty".into()));
+    }
+    if text.len() > 255 {
+        return Err(Invalid("is longer than 255 bytes".into()));
+    }
+    if text.contains('/') {
+        return Err(Invalid("contains '/'".into()));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Invalid("contains a control character".into()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_a_dns_label_is_no_namespace() {
+        let long = "a".repeat(64);
+        for text in ["", "-a", "a-", "A", "a.b", "a/b", "a b", "ä", "../x", "a\n", &long] {
+            assert!(Namespace::parse(text).is_err(), "{text:?}");
+        }
+        for text in ["a", "a-b", "0", &long[..63]] {
+            assert_eq!(Namespace::parse(text).map(|n| n.to_string()), Ok(text.to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_dns_subdomain_is_no_pod_name() {
+        for text in ["", ".", "a.", ".a", "a..b", "a/b", "a?b", "A.b"] {
+            assert!(PodName::parse(text).is_err(), "{text:?}");
+        }
+        assert!(PodName::parse("a.b-c.0").is_ok());
+    }
+
+    #[test]
+    fn long_slashed_and_empty_user_names_are_refused() {
+        for text in ["", "a/b", "a\nb", "a\0", &"x".repeat(256)] {
+            assert!(Username::parse(text).is_err(), "{text:?}");
+        }
+        for text in ["a", "a@b.c", "Jörg", "a b", &"x".repeat(255)] {
+            assert!(Username::parse(text).is_ok(), "{text:?}");
+        }
+    }
+}

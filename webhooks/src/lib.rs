@@ -1,0 +1,3 @@
+//! The webhook contract of Podgate, and what serves it.
+
+pub mod wire;
