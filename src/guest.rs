@@ -3,10 +3,16 @@
 //!
 //! A stream that ends without a status is [`Exit::Lost`], never success.
 
+use crate::auth::Identity;
 use crate::policy::{Dial, Launch, Listen, Permit};
-use crate::types::Size;
+use crate::settings::Settings;
+use crate::telemetry::ConnectionLog;
+use crate::types::{ConnectionId, Size};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use std::future::ready;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
@@ -29,6 +35,69 @@ pub trait Guest: Send + Sync {
 
     /// Ends the guest and waits until it is gone or the backend has given up. Later calls do nothing.
     fn end(&self) -> BoxFuture<'_, ()>;
+}
+
+/// What makes guests.
+pub trait Backend: Send + Sync {
+    /// A guest for one connection. It is being made when this returns; it goes when [`Guest::end`] is called or it is
+    /// dropped.
+    fn guest(&self, arrival: Arrival) -> Arc<dyn Guest>;
+}
+
+/// A connection that has logged in and wants its guest.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The connection's id.
+    pub id: ConnectionId,
+    /// The client's address.
+    pub remote: SocketAddr,
+    /// Who it is.
+    pub identity: Identity,
+    /// What it gets.
+    pub settings: Arc<Settings>,
+    /// Where its lines go.
+    pub log: ConnectionLog,
+}
+
+/// The guest of a connection that cannot have one: it says why to whoever asks.
+#[derive(Debug)]
+pub struct Unavailable {
+    refusal: Refusal,
+    state: watch::Sender<State>,
+}
+
+impl Unavailable {
+    /// A guest that is gone from the start.
+    #[must_use]
+    pub fn new(refusal: Refusal) -> Self {
+        Self { state: watch::Sender::new(State::Gone(refusal.clone())), refusal }
+    }
+}
+
+impl Guest for Unavailable {
+    fn start(&self, _: Permit<Launch>) -> BoxFuture<'_, Result<Program, Refusal>> {
+        Box::pin(ready(Err(self.refusal.clone())))
+    }
+
+    fn dial(&self, _: Permit<Dial>) -> BoxFuture<'_, Result<Box<dyn Stream>, Refusal>> {
+        Box::pin(ready(Err(self.refusal.clone())))
+    }
+
+    fn listen(&self, _: Permit<Listen>) -> BoxFuture<'_, Result<Box<dyn Listener>, Refusal>> {
+        Box::pin(ready(Err(self.refusal.clone())))
+    }
+
+    fn write_file(&self, _: String, _: Bytes) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(ready(Err(self.refusal.clone())))
+    }
+
+    fn state(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    fn end(&self) -> BoxFuture<'_, ()> {
+        Box::pin(ready(()))
+    }
 }
 
 /// Where a guest stands.

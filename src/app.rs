@@ -1,0 +1,106 @@
+//! The composition: everything is built and bound here, or nothing starts. [`App::run`] serves, then ends in order: no new
+//! connection, every session told, every pod removed, every task awaited.
+
+use crate::auth::Authenticator;
+use crate::config::{Config, Level};
+use crate::kubernetes;
+use crate::registry::{Command, Registry};
+use crate::shutdown::Tasks;
+use crate::ssh::{HostKeyError, Server, Snapshot};
+use crate::telemetry::Log;
+use crate::webhook::{ConfigClient, WebhookBuildError};
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long the end may take: the grace that Kubernetes gives a pod by default, less the time to notice.
+const DRAIN: Duration = Duration::from_secs(25);
+
+/// Why the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A login webhook's client cannot be made.
+    #[error("auth: {0}")]
+    Auth(#[source] WebhookBuildError),
+    /// The config webhook's client cannot be made.
+    #[error("configserver: {0}")]
+    ConfigServer(#[source] WebhookBuildError),
+    /// A host key is none.
+    #[error(transparent)]
+    HostKey(#[from] HostKeyError),
+    /// The address cannot be had.
+    #[error("ssh.listen: cannot listen on {listen}: {source}")]
+    Listen {
+        /// The address.
+        listen: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The gateway, bound and not yet serving.
+pub struct App {
+    server: Server,
+    registry: Registry,
+    tasks: Tasks,
+    log: Log,
+}
+
+impl App {
+    /// Builds everything and binds the listener.
+    ///
+    /// # Errors
+    /// Whatever would fail later, said now.
+    pub async fn build(config: &Config, log: Log) -> Result<Self, BuildError> {
+        crate::tls::install();
+        let tasks = Tasks::new();
+        let registry = Registry::default();
+        for notice in config.notices.iter().filter(|notice| notice.warn) {
+            log.write(Level::Warning, "CORE_CONFIG_NOTICE", &notice.text, &[("key", &notice.path)]);
+        }
+        let auth = Authenticator::new(&config.auth).map_err(BuildError::Auth)?;
+        let config_client = config.configserver.as_ref().map(ConfigClient::new).transpose();
+        let config_client = config_client.map_err(BuildError::ConfigServer)?;
+        let lives = {
+            let registry = registry.clone();
+            move |id| registry.lives(id)
+        };
+        let backend = kubernetes::Backend::new(log.clone(), tasks.clone(), Arc::new(lives));
+        let snapshot = Snapshot::new(config, auth, config_client, Arc::new(backend))?;
+        let listen = config.ssh.listen.clone();
+        let server = Server::bind(&listen, snapshot, registry.clone(), log.clone()).await;
+        let server = server.map_err(|source| BuildError::Listen { listen, source })?;
+        Ok(Self { server, registry, tasks, log })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// Serves until `stop` is done, then ends in order.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let address = self.server.local_addr().to_string();
+        self.log.write(Level::Info, "SSH_AVAILABLE", "the SSH server is listening", &[("address", &address)]);
+        let accepting = self.tasks.spawn(self.server.run(self.tasks.clone()));
+        stop.await;
+        self.log.write(Level::Info, "SERVICE_STOPPING", "shutting down", &[]);
+        self.tasks.stopping().cancel();
+        // The accept loop adds no connection once it has ended.
+        let _ = accepting.await;
+        for (_, connection) in self.registry.all() {
+            connection.ask(Command::Disconnect { reason: "the server is shutting down".to_owned() });
+        }
+        let (level, code, text) = match timeout(DRAIN, self.tasks.finish()).await {
+            Ok(()) => (Level::Info, "SERVICE_STOPPED", "every connection has ended"),
+            Err(_elapsed) => (Level::Warning, "SERVICE_STOPPED", "gave up waiting for connections to end"),
+        };
+        self.log.write(level, code, text, &[]);
+        self.log.close().await;
+    }
+}

@@ -1,0 +1,216 @@
+//! What a client sent and a program has not taken yet. An inbox never makes its writer wait: the SSH loop pushes and goes
+//! on, and what all inboxes of a connection hold together is counted in a [`Budget`], from which the SSH side decides how
+//! much more it asks for.
+
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// A piece handed to a program: small packets are gathered up to this many bytes.
+const PIECE: usize = 64 * 1024;
+
+/// How many bytes the inboxes of one connection hold together, and news of it getting less.
+#[derive(Debug, Clone, Default)]
+pub struct Budget(Arc<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    bytes: AtomicUsize,
+    drained: Notify,
+}
+
+impl Budget {
+    /// Bytes held now.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Waits until somebody has taken something out.
+    pub async fn drained(&self) {
+        self.0.drained.notified().await;
+    }
+
+    fn add(&self, bytes: usize) {
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn remove(&self, bytes: usize) {
+        if bytes > 0 {
+            self.0.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.0.drained.notify_waiters();
+        }
+    }
+}
+
+/// One channel's inbox; clones are the same inbox.
+#[derive(Debug, Clone)]
+pub struct Inbox(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    news: Notify,
+    budget: Budget,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pieces: VecDeque<BytesMut>,
+    bytes: usize,
+    ended: bool,
+    refusing: bool,
+}
+
+/// What was in the inbox.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// The oldest bytes.
+    Data(Bytes),
+    /// The client will send nothing more, and everything was taken.
+    End,
+}
+
+impl Inbox {
+    /// An empty inbox that counts in `budget`.
+    #[must_use]
+    pub fn new(budget: Budget) -> Self {
+        Self(Arc::new(Shared { state: Mutex::default(), news: Notify::new(), budget }))
+    }
+
+    /// Puts bytes in. They are dropped when nobody will take them any more.
+    pub fn push(&self, data: &[u8]) {
+        let mut state = self.state();
+        if state.refusing || state.ended {
+            return;
+        }
+        match state.pieces.back_mut() {
+            Some(last) if last.len() + data.len() <= PIECE => last.extend_from_slice(data),
+            _ => state.pieces.push_back(BytesMut::from(data)),
+        }
+        state.bytes += data.len();
+        drop(state);
+        self.0.budget.add(data.len());
+        self.0.news.notify_waiters();
+    }
+
+    /// The client will send nothing more.
+    pub fn end(&self) {
+        self.state().ended = true;
+        self.0.news.notify_waiters();
+    }
+
+    /// Nobody takes anything any more: what is in it and what comes is dropped.
+    pub fn refuse(&self) {
+        let mut state = self.state();
+        state.refusing = true;
+        state.pieces.clear();
+        let bytes = std::mem::take(&mut state.bytes);
+        drop(state);
+        self.0.budget.remove(bytes);
+    }
+
+    /// Waits for the oldest bytes, or the end. Cancel-safe.
+    pub async fn take(&self) -> Taken {
+        loop {
+            let news = self.0.news.notified();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            if let Some(taken) = self.try_take() {
+                return taken;
+            }
+            news.await;
+        }
+    }
+
+    /// Waits until `byte` is somewhere in the inbox; takes nothing. Cancel-safe.
+    pub async fn holds(&self, byte: u8) {
+        loop {
+            let news = self.0.news.notified();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            if self.state().pieces.iter().any(|piece| piece.contains(&byte)) {
+                return;
+            }
+            news.await;
+        }
+    }
+
+    fn try_take(&self) -> Option<Taken> {
+        let mut state = self.state();
+        let Some(piece) = state.pieces.pop_front() else {
+            return state.ended.then_some(Taken::End);
+        };
+        state.bytes -= piece.len();
+        drop(state);
+        self.0.budget.remove(piece.len());
+        Some(Taken::Data(piece.freeze()))
+    }
+
+    /// The state stays whole whatever panicked beside it: every change above is one step.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let bytes = self.state.get_mut().unwrap_or_else(PoisonError::into_inner).bytes;
+        self.budget.remove(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_nobody_takes_is_not_held() {
+        let budget = Budget::default();
+        let inbox = Inbox::new(budget.clone());
+        inbox.push(b"abc");
+        assert_eq!(budget.held(), 3);
+        inbox.refuse();
+        inbox.push(b"def");
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn dropped_inbox_gives_its_bytes_back() {
+        let budget = Budget::default();
+        let inbox = Inbox::new(budget.clone());
+        inbox.push(b"abc");
+        drop(inbox);
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn small_packets_are_gathered_and_the_end_comes_last() {
+        let inbox = Inbox::new(Budget::default());
+        inbox.push(b"ab");
+        inbox.push(b"cd");
+        inbox.push(&[0; PIECE]);
+        inbox.end();
+        assert_eq!(inbox.take().await, Taken::Data(Bytes::from_static(b"abcd")));
+        assert_eq!(inbox.take().await, Taken::Data(Bytes::from(vec![0; PIECE])));
+        assert_eq!(inbox.take().await, Taken::End);
+        assert_eq!(inbox.take().await, Taken::End);
+    }
+
+    #[tokio::test]
+    async fn waiting_taker_gets_what_is_pushed_later() {
+        let inbox = Inbox::new(Budget::default());
+        let (taken, ()) = tokio::join!(inbox.take(), async { inbox.push(b"x") });
+        assert_eq!(taken, Taken::Data(Bytes::from_static(b"x")));
+    }
+
+    #[tokio::test]
+    async fn byte_is_seen_without_being_taken() {
+        let inbox = Inbox::new(Budget::default());
+        inbox.push(b"a\x03");
+        inbox.holds(3).await;
+        assert_eq!(inbox.take().await, Taken::Data(Bytes::from_static(b"a\x03")));
+    }
+}

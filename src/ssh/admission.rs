@@ -1,0 +1,83 @@
+//! From an identity to what its connection gets: the config webhook's answer, the settings, the rules, the guest. A
+//! failure here is not a failed login (the client would ask for the password again): the connection gets a guest that
+//! tells its first request why.
+
+use super::Shared;
+use crate::audit::Event;
+use crate::auth::Identity;
+use crate::config::Errors;
+use crate::guest::{Arrival, Guest, Refusal, State, Unavailable};
+use crate::policy::Rules;
+use crate::settings::Settings;
+use crate::webhook::WebhookError;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// What a logged-in connection has.
+pub(super) struct Admission {
+    pub(super) rules: Rules,
+    pub(super) guest: Arc<dyn Guest>,
+    /// The guest's state, or the connection's end.
+    pub(super) state: watch::Receiver<State>,
+}
+
+/// An admission, and the sender of its state for the connection's task.
+pub(super) struct Admitted {
+    pub(super) admission: Arc<Admission>,
+    pub(super) state: watch::Sender<State>,
+}
+
+/// Why a connection cannot have what it came for.
+#[derive(Debug, thiserror::Error)]
+enum AdmissionError {
+    #[error("the configuration server could not be asked: {0}")]
+    Webhook(#[source] WebhookError),
+    #[error("the settings for this connection are not valid: {0}")]
+    Settings(#[source] Errors),
+}
+
+impl AdmissionError {
+    /// What the client may read: no path and no value of the configuration.
+    fn refusal(&self) -> Refusal {
+        let reason = match self {
+            Self::Webhook(_) => "the configuration server cannot serve this login now; try again later",
+            Self::Settings(_) => "the configuration for this login is not valid; tell the operator",
+        };
+        Refusal::new(reason).detail(self.to_string())
+    }
+}
+
+/// Makes an admission. Dropping the future cancels whatever it waits for.
+pub(super) async fn admit(shared: &Shared, identity: Identity) -> Admitted {
+    let (rules, guest) = match settle(shared, &identity).await {
+        Ok((settings, identity)) => {
+            shared.log.set_level(settings.level);
+            let settings = Arc::new(settings);
+            let arrival = Arrival {
+                id: shared.id,
+                remote: shared.endpoints.client,
+                identity,
+                settings: settings.clone(),
+                log: shared.log.clone(),
+            };
+            (settings.rules.clone(), shared.snapshot.backend.guest(arrival))
+        }
+        Err(error) => {
+            shared.audit.record(Event::AdmissionFailed { reason: &error.to_string() });
+            let guest: Arc<dyn Guest> = Arc::new(Unavailable::new(error.refusal()));
+            (Rules::default(), guest)
+        }
+    };
+    let (sender, state) = watch::channel(guest.state().borrow().clone());
+    Admitted { admission: Arc::new(Admission { rules, guest, state }), state: sender }
+}
+
+async fn settle(shared: &Shared, identity: &Identity) -> Result<(Settings, Identity), AdmissionError> {
+    let Some(config) = &shared.snapshot.config else {
+        let settings = Settings::resolve(&shared.snapshot.base, None).map_err(AdmissionError::Settings)?;
+        return Ok((settings, identity.clone()));
+    };
+    let (answer, identity) = config.fetch(identity, &shared.facts()).await.map_err(AdmissionError::Webhook)?;
+    let settings = Settings::resolve(&shared.snapshot.base, Some(&answer)).map_err(AdmissionError::Settings)?;
+    Ok((settings, identity))
+}

@@ -1,0 +1,222 @@
+//! One connection's task, from accept to the last thing it held. It watches what russh cannot: the login's deadline, the
+//! guest's end, and what others ask of the connection.
+//!
+//! What always holds: when it returns, every channel's task has ended, the guest is gone (or the backend has given up and
+//! said so), and the registry knows the connection no more.
+
+use super::admission::Admitted;
+use super::handler::{ConnectionError, Translator};
+use super::wire::{self, Wire};
+use super::{Shared, Snapshot};
+use crate::audit::{Event, Recorder};
+use crate::guest::{Refusal, State};
+use crate::policy::Endpoints;
+use crate::registry::{Command, Registry};
+use crate::session;
+use crate::telemetry::Log;
+use crate::types::ConnectionId;
+use russh::Disconnect;
+use russh::server::RunningSession;
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// From accept to login, as OpenSSH's `LoginGraceTime`.
+const LOGIN: Duration = Duration::from_secs(120);
+/// How long a client whose guest cannot be had may take to ask for the reason.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
+/// How long sessions may take to tell their clients why they end.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// How long a client may take to close after our disconnect.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Serves one connection to its end. `startup` is held until the login is done.
+pub(super) async fn serve(
+    stream: TcpStream,
+    snapshot: Arc<Snapshot>,
+    registry: Registry,
+    log: Log,
+    startup: OwnedSemaphorePermit,
+) -> io::Result<()> {
+    let endpoints = Endpoints { client: stream.peer_addr()?, server: stream.local_addr()? };
+    stream.set_nodelay(true)?;
+    socket2::SockRef::from(&stream).set_keepalive(true)?;
+    let id = ConnectionId::random();
+    let (entry, asked) = registry.add(id, endpoints.client);
+    let entry = Arc::new(entry);
+    let log = log.connection(id, endpoints.client);
+    let audit = Recorder::new(log.clone());
+    let (stream, line) = wire::split(stream);
+    let shared = Arc::new(Shared {
+        id,
+        endpoints,
+        snapshot,
+        line,
+        log,
+        audit,
+        closed: CancellationToken::new(),
+        channels: TaskTracker::new(),
+        opened: Notify::new(),
+        deadline: watch::Sender::new(Instant::now() + LOGIN),
+        handle: OnceLock::new(),
+    });
+    shared.audit.record(Event::Connected);
+    let (admitted, admission) = oneshot::channel();
+    let translator = Translator::new(shared.clone(), entry.clone(), admitted);
+    let connection = Connection { shared, asked, admission, startup: Some(startup), guest: None };
+    connection.run(stream, translator).await;
+    drop(entry);
+    Ok(())
+}
+
+struct Connection {
+    shared: Arc<Shared>,
+    asked: mpsc::Receiver<Command>,
+    admission: oneshot::Receiver<Admitted>,
+    startup: Option<OwnedSemaphorePermit>,
+    guest: Option<Admitted>,
+}
+
+impl Connection {
+    async fn run(mut self, stream: Wire, translator: Translator) {
+        let ended = match self.handshake(stream, translator).await {
+            Ok(session) => self.supervise(session).await,
+            Err(error) => Err(error),
+        };
+        let reason = ended.err().map(|error| error.to_string());
+        self.shared.closed.cancel();
+        self.shared.line.cut();
+        self.shared.channels.close();
+        self.shared.channels.wait().await;
+        // A login may have succeeded in the moment the connection ended.
+        if let Ok(admitted) = self.admission.try_recv() {
+            self.guest = Some(admitted);
+        }
+        if let Some(admitted) = self.guest.take() {
+            admitted.admission.guest.end().await;
+        }
+        self.shared.audit.record(Event::Disconnected { reason: reason.as_deref() });
+    }
+
+    async fn handshake(
+        &self,
+        stream: Wire,
+        translator: Translator,
+    ) -> Result<RunningSession<Translator>, ConnectionError> {
+        let config = self.shared.snapshot.transport.clone();
+        let session = tokio::select! {
+            session = russh::server::run_stream(config, stream, translator) => session?,
+            () = expired(self.shared.deadline.subscribe()) => return Err(ConnectionError::Closed),
+        };
+        // Set once: a connection has one handshake.
+        let _ = self.shared.handle.set(session.handle());
+        Ok(session)
+    }
+
+    /// Waits for the end of the connection, and brings it about when the login takes too long, the guest is gone, or
+    /// somebody asks for it.
+    async fn supervise(
+        &mut self,
+        session: RunningSession<Translator>,
+    ) -> Result<(), ConnectionError> {
+        tokio::pin!(session);
+        let cause = tokio::select! {
+            ended = &mut session => return ended,
+            cause = self.watch() => cause,
+        };
+        tokio::select! {
+            ended = &mut session => return ended,
+            () = self.farewell(cause) => {}
+        }
+        match timeout(LINGER, &mut session).await {
+            Ok(ended) => ended,
+            Err(_elapsed) => {
+                self.shared.line.cut();
+                session.await
+            }
+        }
+    }
+
+    /// Waits for a cause to end the connection.
+    async fn watch(&mut self) -> Cause {
+        let admitted = tokio::select! {
+            Ok(admitted) = &mut self.admission => admitted,
+            () = expired(self.shared.deadline.subscribe()) => {
+                self.shared.audit.record(Event::LoginTimeout);
+                return Cause::Asked("the login took too long".to_owned());
+            }
+            reason = asked_to_end(&mut self.asked) => return Cause::Asked(reason),
+        };
+        self.startup = None;
+        let state = admitted.admission.guest.state();
+        let admitted = self.guest.insert(admitted);
+        tokio::select! {
+            refusal = follow(state, &admitted.state) => Cause::GuestGone(refusal),
+            reason = asked_to_end(&mut self.asked) => Cause::Asked(reason),
+        }
+    }
+
+    /// Lets every session tell its client, then disconnects.
+    async fn farewell(&self, cause: Cause) {
+        let (refusal, patience) = match cause {
+            // Without a channel yet, the client is about to open one and can be told there.
+            Cause::GuestGone(refusal) => (refusal, FIRST_REQUEST),
+            Cause::Asked(reason) => (Refusal::new(reason), Duration::ZERO),
+        };
+        let reason = refusal.reason.clone();
+        if let Some(admitted) = &self.guest {
+            admitted.state.send_replace(State::Gone(refusal));
+            // Kept from the first channel on.
+            if timeout(patience, self.shared.opened.notified()).await.is_ok() {
+                self.shared.channels.close();
+                // Elapsed: a client that does not read is not waited for.
+                let _ = timeout(FAREWELL, self.shared.channels.wait()).await;
+            }
+        }
+        self.shared.disconnect(Disconnect::ByApplication, &reason).await;
+    }
+}
+
+/// Why a connection is ended by us.
+enum Cause {
+    GuestGone(Refusal),
+    Asked(String),
+}
+
+/// Waits until the deadline, which may move meanwhile.
+async fn expired(mut deadline: watch::Receiver<Instant>) {
+    loop {
+        let until = *deadline.borrow_and_update();
+        tokio::select! {
+            () = sleep_until(until) => return,
+            Ok(()) = deadline.changed() => {}
+        }
+    }
+}
+
+/// Passes the guest's states on until it is gone.
+async fn follow(mut from: watch::Receiver<State>, to: &watch::Sender<State>) -> Refusal {
+    let gone = session::gone(from.clone());
+    tokio::pin!(gone);
+    loop {
+        let now = from.borrow_and_update().clone();
+        to.send_replace(now);
+        tokio::select! {
+            refusal = &mut gone => return refusal,
+            Ok(()) = from.changed() => {}
+        }
+    }
+}
+
+async fn asked_to_end(asked: &mut mpsc::Receiver<Command>) -> String {
+    match asked.recv().await {
+        Some(Command::Disconnect { reason }) => reason,
+        // The registry holds the sender as long as the entry lives, which is longer than this task.
+        None => std::future::pending().await,
+    }
+}

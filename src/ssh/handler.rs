@@ -1,0 +1,465 @@
+//! russh's callbacks: each translates, decides by the connection's rules, answers, and hands over. Before the login they
+//! wait for webhooks (nothing else is happening); afterwards none waits for anything remote, because a callback is
+//! awaited inside the connection's only loop.
+
+use super::channel::{Ends, Face, Port, signal_name};
+use super::login::{Login, Outcome};
+use super::transport::{PACKET, WINDOW};
+use super::{SETTINGS, Shared};
+use super::admission::{Admission, Admitted, admit};
+use crate::audit::{Event, Request};
+use crate::policy::{Asked, Dial, Listen, OpenSession, OpenTerminal, SendSignal, SetEnv, Start, Terminal};
+use crate::registry::Entry;
+use crate::session::inbox::Budget;
+use crate::session::{Begin, Channel};
+use crate::types::Size;
+use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
+use russh::{ChannelId, ChannelOpenFailure, Disconnect, Pty, Sig};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// Inboxes of a connection that hold more than this together bring the client down to a trickle.
+const HIGH_MARK: usize = 4 * 1024 * 1024;
+/// The receive window that makes a trickle: 2-byte packets that keep the loop alive and re-open the window later.
+const TRICKLE: u32 = 2;
+/// How long such a packet waits for the inboxes to drain.
+const TRICKLE_WAIT: Duration = Duration::from_millis(10);
+/// Channels in a connection's life: russh keeps about 3.5 kB of each closed one until the connection ends.
+const CHANNELS: usize = 10_000;
+/// `SSH_OPEN_RESOURCE_SHORTAGE` (RFC 4254 section 5.1).
+const RESOURCE_SHORTAGE: u32 = 4;
+
+/// Ends a connection's loop.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectionError {
+    /// The protocol or the stream failed.
+    #[error(transparent)]
+    Ssh(#[from] russh::Error),
+    /// The client went away, or was cut, while a callback waited.
+    #[error("the client closed the connection")]
+    Closed,
+}
+
+/// One connection's callbacks.
+pub(super) struct Translator {
+    shared: Arc<Shared>,
+    entry: Arc<Entry>,
+    login: Login,
+    admission: Option<Arc<Admission>>,
+    admitted: Option<oneshot::Sender<Admitted>>,
+    ports: HashMap<ChannelId, Port>,
+    budget: Budget,
+    opened: usize,
+    trickling: bool,
+}
+
+impl Translator {
+    /// The callbacks of a connection; `admitted` gets what it has once it is logged in.
+    pub(super) fn new(shared: Arc<Shared>, entry: Arc<Entry>, admitted: oneshot::Sender<Admitted>) -> Self {
+        Self {
+            login: Login::new(shared.clone()),
+            shared,
+            entry,
+            admission: None,
+            admitted: Some(admitted),
+            ports: HashMap::new(),
+            budget: Budget::default(),
+            opened: 0,
+            trickling: false,
+        }
+    }
+
+    fn answer(&self, outcome: Outcome) -> Auth {
+        match outcome {
+            Outcome::Accepted => Auth::Accept,
+            Outcome::Refused => {
+                Auth::Reject { proceed_with_methods: Some(self.shared.snapshot.methods.clone()), partial_success: false }
+            }
+        }
+    }
+
+    /// Whether another session channel may open, and if not, why, in the client's words.
+    fn may_open(&mut self, admission: &Admission) -> Result<(), String> {
+        if self.opened >= CHANNELS {
+            return Err("this connection has had too many channels; connect again".to_owned());
+        }
+        let open = OpenSession { open: self.entry.open_channels() };
+        let permit = admission.rules.decide(open).map_err(|denied| {
+            self.shared.audit.record(Event::Denied { request: Request::Session, denied: &denied });
+            denied.to_string()
+        })?;
+        self.opened += 1;
+        permit.spend();
+        Ok(())
+    }
+
+    fn spawn_channel(&mut self, channel: russh::Channel<Msg>, admission: &Admission, session: &Session) {
+        self.ports.retain(|_, port| !port.done());
+        let id = channel.id();
+        // An unread read half wedges the connection after a hundred messages; data comes by `data` alone.
+        let (_, write) = channel.split();
+        let (port, ends) = Port::new(&self.budget, self.entry.open_channel(), &self.shared.closed);
+        let Ends { begin, size, signals, life } = ends;
+        let channel = Channel {
+            client: Box::new(Face { write, handle: session.handle(), id }),
+            guest: admission.guest.clone(),
+            state: admission.state.clone(),
+            inbox: port.inbox.clone(),
+            begin,
+            size,
+            signals,
+            audit: self.shared.audit.clone(),
+        };
+        self.ports.insert(id, port);
+        let served = Box::pin(channel.serve());
+        self.shared.opened.notify_one();
+        self.shared.channels.spawn(async move {
+            tokio::select! {
+                () = life.closed.cancelled() => {}
+                () = served => {}
+            }
+            drop(life);
+        });
+    }
+
+    /// Decides about a program and begins it. A denial is told on the channel, where a person can read it.
+    fn start(&mut self, id: ChannelId, asked: Asked, session: &mut Session) -> Result<(), russh::Error> {
+        let (Some(admission), Some(port)) = (self.admission.clone(), self.ports.get_mut(&id)) else {
+            return session.channel_failure(id);
+        };
+        if !port.idle() {
+            return session.channel_failure(id);
+        }
+        session.channel_success(id)?;
+        let (env, terminal) = port.take();
+        let start = Start { asked, env, terminal, endpoints: self.shared.endpoints };
+        let begin = match admission.rules.decide(start) {
+            Ok(launch) => Begin::Launch(launch),
+            Err(denied) => {
+                self.shared.audit.record(Event::Denied { request: Request::Program, denied: &denied });
+                Begin::Denied(denied.to_string())
+            }
+        };
+        port.begin(begin);
+        Ok(())
+    }
+
+    /// Answers a request that the rules decide and no backend carries out yet: no either way, said in the log.
+    fn refuse_listener(&self, listen: Listen) {
+        let Some(admission) = self.admission.clone() else { return };
+        match admission.rules.decide(listen) {
+            Err(denied) => self.shared.audit.record(Event::Denied { request: Request::Listen, denied: &denied }),
+            Ok(permit) => {
+                let request = permit.spend();
+                self.shared.audit.record(Event::Unsupported { request: Request::Listen, what: &format!("{request:?}") });
+            }
+        }
+    }
+
+    async fn refuse_dial(&self, dial: Dial, reply: ChannelOpenHandle) {
+        let Some(admission) = self.admission.clone() else { return };
+        let failure = match admission.rules.decide(dial) {
+            Err(denied) => {
+                self.shared.audit.record(Event::Denied { request: Request::Dial, denied: &denied });
+                ChannelOpenFailure::Other { code: 1, reason: denied.to_string() }
+            }
+            Ok(permit) => {
+                let request = permit.spend();
+                self.shared.audit.record(Event::Unsupported { request: Request::Dial, what: &format!("{request:?}") });
+                ChannelOpenFailure::Other { code: 2, reason: "forwarding needs the guest agent".to_owned() }
+            }
+        };
+        reply.reject(failure).await;
+    }
+
+    /// A packet of a client that was brought down to a trickle waits for the drain, so that it costs no processor time.
+    async fn wait_for_drain(&self) {
+        let drained = async {
+            while self.budget.held() > HIGH_MARK {
+                self.budget.drained().await;
+            }
+        };
+        // Elapsed is the usual end: the trickle goes on.
+        let _ = timeout(TRICKLE_WAIT, drained).await;
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "russh's trait has these callbacks")]
+impl Handler for Translator {
+    type Error = ConnectionError;
+
+    async fn auth_none(&mut self, _user: &str) -> Result<Auth, Self::Error> {
+        Ok(self.answer(Outcome::Refused))
+    }
+
+    async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, Self::Error> {
+        let outcome = self.login.password(user, password).await?;
+        Ok(self.answer(outcome))
+    }
+
+    async fn auth_publickey_offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Self::Error> {
+        let outcome = self.login.offered(user, offer.public_key, offer.algorithm).await?;
+        Ok(self.answer(outcome))
+    }
+
+    async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
+        let outcome = self.login.proven(user, key.public_key).await?;
+        Ok(self.answer(outcome))
+    }
+
+    async fn auth_openssh_certificate(
+        &mut self,
+        _user: &str,
+        _certificate: &russh::keys::Certificate,
+    ) -> Result<Auth, Self::Error> {
+        // Who may sign certificates is not configurable yet: a client goes on with the plain key.
+        self.shared.audit.record(Event::CertificateRefused);
+        Ok(self.answer(Outcome::Refused))
+    }
+
+    async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {
+        let Some(identity) = self.login.take_identity() else {
+            session.disconnect(Disconnect::ByApplication, "no identity", "")?;
+            return Ok(());
+        };
+        self.entry.identify(identity.authenticated());
+        self.shared.extend_login(SETTINGS);
+        let admitted = tokio::select! {
+            admitted = admit(&self.shared, identity) => admitted,
+            () = self.shared.line.closed() => return Err(ConnectionError::Closed),
+        };
+        self.admission = Some(admitted.admission.clone());
+        if let Some(sender) = self.admitted.take() {
+            // The connection's task is gone only where the connection is.
+            let _ = sender.send(admitted);
+        }
+        Ok(())
+    }
+
+    async fn authentication_banner(&mut self) -> Result<Option<String>, Self::Error> {
+        Ok(self.shared.snapshot.banner.clone())
+    }
+
+    async fn channel_close(&mut self, channel: ChannelId, _session: &mut Session) -> Result<(), Self::Error> {
+        self.ports.remove(&channel);
+        Ok(())
+    }
+
+    async fn channel_eof(&mut self, channel: ChannelId, _session: &mut Session) -> Result<(), Self::Error> {
+        if let Some(port) = self.ports.get(&channel) {
+            port.inbox.end();
+        }
+        Ok(())
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        channel: russh::Channel<Msg>,
+        reply: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let Some(admission) = self.admission.clone() else { return Ok(()) };
+        match self.may_open(&admission) {
+            Ok(()) => {
+                self.spawn_channel(channel, &admission, session);
+                reply.accept().await;
+            }
+            Err(reason) => reply.reject(ChannelOpenFailure::Other { code: RESOURCE_SHORTAGE, reason }).await,
+        }
+        Ok(())
+    }
+
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        _channel: russh::Channel<Msg>,
+        host_to_connect: &str,
+        port_to_connect: u32,
+        _originator_address: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let Ok(port) = u16::try_from(port_to_connect) else { return Ok(()) };
+        self.refuse_dial(Dial::Tcp { host: host_to_connect.to_owned(), port }, reply).await;
+        Ok(())
+    }
+
+    async fn channel_open_direct_streamlocal(
+        &mut self,
+        _channel: russh::Channel<Msg>,
+        socket_path: &str,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.refuse_dial(Dial::Unix { path: socket_path.to_owned() }, reply).await;
+        Ok(())
+    }
+
+    async fn data(&mut self, channel: ChannelId, data: &[u8], session: &mut Session) -> Result<(), Self::Error> {
+        let Some(port) = self.ports.get(&channel) else { return Ok(()) };
+        port.inbox.push(data);
+        let held = self.budget.held();
+        if held <= HIGH_MARK {
+            return Ok(());
+        }
+        // russh delivers what a client sends beyond its window.
+        if held > HIGH_MARK + self.ports.len() * WINDOW as usize + PACKET as usize {
+            self.shared.audit.record(Event::WindowIgnored);
+            session.disconnect(Disconnect::ProtocolError, "podgate: data beyond the channel's window", "")?;
+        } else if self.trickling && data.len() <= TRICKLE as usize {
+            self.wait_for_drain().await;
+        }
+        Ok(())
+    }
+
+    /// russh re-opens a window when data arrives, not when it was consumed: this is where a slow program is felt.
+    fn adjust_window(&mut self, _channel: ChannelId, _current: u32) -> u32 {
+        self.trickling = self.budget.held() > HIGH_MARK;
+        if self.trickling { TRICKLE } else { WINDOW }
+    }
+
+    async fn pty_request(
+        &mut self,
+        channel: ChannelId,
+        term: &str,
+        col_width: u32,
+        row_height: u32,
+        _pix_width: u32,
+        _pix_height: u32,
+        _modes: &[(Pty, u32)],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let (Some(admission), Some(port)) = (self.admission.clone(), self.ports.get_mut(&channel)) else {
+            return Ok(session.channel_failure(channel)?);
+        };
+        let terminal = Terminal { term: term.to_owned(), size: size(col_width, row_height) };
+        match admission.rules.decide(OpenTerminal { terminal }) {
+            Ok(permit) if port.idle() => {
+                port.terminal = Some(permit);
+                Ok(session.channel_success(channel)?)
+            }
+            Ok(_too_late) => Ok(session.channel_failure(channel)?),
+            Err(denied) => {
+                self.shared.audit.record(Event::Denied { request: Request::Terminal, denied: &denied });
+                Ok(session.channel_failure(channel)?)
+            }
+        }
+    }
+
+    async fn x11_request(
+        &mut self,
+        channel: ChannelId,
+        _single_connection: bool,
+        _x11_auth_protocol: &str,
+        _x11_auth_cookie: &str,
+        _x11_screen_number: u32,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.refuse_listener(Listen::X11);
+        Ok(session.channel_failure(channel)?)
+    }
+
+    async fn env_request(
+        &mut self,
+        channel: ChannelId,
+        variable_name: &str,
+        variable_value: &str,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let (Some(admission), Some(port)) = (self.admission.clone(), self.ports.get_mut(&channel)) else {
+            return Ok(session.channel_failure(channel)?);
+        };
+        let set = SetEnv { name: variable_name.to_owned(), value: variable_value.to_owned() };
+        match admission.rules.decide(set) {
+            Ok(permit) if port.idle() && port.set_env(permit) => Ok(session.channel_success(channel)?),
+            Ok(_too_late_or_too_much) => Ok(session.channel_failure(channel)?),
+            Err(denied) => {
+                self.shared.audit.record(Event::Denied { request: Request::Environment, denied: &denied });
+                Ok(session.channel_failure(channel)?)
+            }
+        }
+    }
+
+    async fn shell_request(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
+        Ok(self.start(channel, Asked::Shell, session)?)
+    }
+
+    async fn exec_request(&mut self, channel: ChannelId, data: &[u8], session: &mut Session) -> Result<(), Self::Error> {
+        match std::str::from_utf8(data) {
+            Ok(command) => Ok(self.start(channel, Asked::Command(command.to_owned()), session)?),
+            // The exec API takes text alone.
+            Err(_) => Ok(session.channel_failure(channel)?),
+        }
+    }
+
+    async fn subsystem_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        Ok(self.start(channel, Asked::Subsystem(name.to_owned()), session)?)
+    }
+
+    async fn window_change_request(
+        &mut self,
+        channel: ChannelId,
+        col_width: u32,
+        row_height: u32,
+        _pix_width: u32,
+        _pix_height: u32,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        if let Some(port) = self.ports.get(&channel) {
+            port.resize(size(col_width, row_height));
+        }
+        Ok(session.channel_success(channel)?)
+    }
+
+    async fn agent_request(&mut self, _channel: ChannelId, _session: &mut Session) -> Result<bool, Self::Error> {
+        Ok(false)
+    }
+
+    async fn signal(&mut self, channel: ChannelId, signal: Sig, session: &mut Session) -> Result<(), Self::Error> {
+        let (Some(admission), Some(port)) = (self.admission.clone(), self.ports.get(&channel)) else {
+            return Ok(session.channel_failure(channel)?);
+        };
+        let handed = match admission.rules.decide(SendSignal { name: signal_name(&signal).to_owned() }) {
+            Ok(permit) => port.signal(permit.spend()),
+            Err(denied) => {
+                self.shared.audit.record(Event::Denied { request: Request::Signal, denied: &denied });
+                false
+            }
+        };
+        if handed { Ok(session.channel_success(channel)?) } else { Ok(session.channel_failure(channel)?) }
+    }
+
+    async fn tcpip_forward(&mut self, address: &str, port: &mut u32, _: &mut Session) -> Result<bool, Self::Error> {
+        if let Ok(port) = u16::try_from(*port) {
+            self.refuse_listener(Listen::Tcp { host: address.to_owned(), port });
+        }
+        Ok(false)
+    }
+
+    async fn cancel_tcpip_forward(&mut self, _: &str, _: u32, _: &mut Session) -> Result<bool, Self::Error> {
+        Ok(false)
+    }
+
+    async fn streamlocal_forward(&mut self, socket_path: &str, _: &mut Session) -> Result<bool, Self::Error> {
+        self.refuse_listener(Listen::Unix { path: socket_path.to_owned() });
+        Ok(false)
+    }
+
+    async fn cancel_streamlocal_forward(&mut self, _: &str, _: &mut Session) -> Result<bool, Self::Error> {
+        Ok(false)
+    }
+}
+
+/// A terminal of more lines than 65535 is not a terminal: cut, not refused.
+fn size(columns: u32, rows: u32) -> Size {
+    let cut = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
+    Size { columns: cut(columns), rows: cut(rows) }
+}

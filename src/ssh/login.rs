@@ -1,0 +1,136 @@
+//! The login as the SSH side sees it: which credential came, what is remembered between a key's offer and its proof, and
+//! what the client hears. Nothing here is an [`Identity`] before the authenticator made one.
+
+use super::Shared;
+use super::handler::ConnectionError;
+use crate::audit::{Event, Method};
+use crate::auth::{Answer, AuthError, Considered, Credential, Identity};
+use crate::types::{Secret, Username};
+use russh::Disconnect;
+use russh::keys::{Algorithm, PublicKey};
+use std::future::Future;
+use std::sync::Arc;
+
+/// What an attempt came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Accepted,
+    Refused,
+}
+
+/// One connection's login.
+pub(super) struct Login {
+    shared: Arc<Shared>,
+    considered: Option<(Username, String, Considered)>,
+    identity: Option<Identity>,
+}
+
+impl Login {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, considered: None, identity: None }
+    }
+
+    /// Who the client is, once an attempt was accepted.
+    pub(super) fn take_identity(&mut self) -> Option<Identity> {
+        self.identity.take()
+    }
+
+    /// A password attempt.
+    pub(super) async fn password(&mut self, user: &str, password: &str) -> Result<Outcome, ConnectionError> {
+        let Some(user) = self.user(user).await else { return Ok(Outcome::Refused) };
+        self.shared.audit.record(Event::AuthAttempt { method: Method::Password });
+        let facts = self.shared.facts(user);
+        let auth = &self.shared.snapshot.auth;
+        let answer = self.unless_closed(auth.authenticate(&facts, Credential::Password(Secret::new(password)))).await?;
+        Ok(self.settle(Method::Password, answer).await)
+    }
+
+    /// A key that the client has not signed with yet: asked about, so that it is spared the signature.
+    pub(super) async fn offered(
+        &mut self,
+        user: &str,
+        key: &PublicKey,
+        algorithm: &Algorithm,
+    ) -> Result<Outcome, ConnectionError> {
+        let (Some(user), Some(line)) = (self.user(user).await, key_line(key)) else { return Ok(Outcome::Refused) };
+        if matches!(algorithm, Algorithm::Rsa { hash: None } | Algorithm::Dsa) {
+            return Ok(Outcome::Refused);
+        }
+        self.shared.audit.record(Event::AuthAttempt { method: Method::PublicKey });
+        self.considered = None;
+        let facts = self.shared.facts(user.clone());
+        match self.unless_closed(self.shared.snapshot.auth.consider_key(&facts, &line)).await? {
+            Ok(considered) => {
+                self.considered = Some((user, line, considered));
+                Ok(Outcome::Accepted)
+            }
+            Err(error) => Ok(self.refused(Method::PublicKey, &error).await),
+        }
+    }
+
+    /// A key whose signature was checked: trusted from here on, if it is the one that was asked about.
+    pub(super) async fn proven(&mut self, user: &str, key: &PublicKey) -> Result<Outcome, ConnectionError> {
+        let considered = self.considered.take();
+        let Some((asked_user, asked_line, considered)) = considered else { return Ok(Outcome::Refused) };
+        if asked_user.as_str() != user || key_line(key).as_deref() != Some(asked_line.as_str()) {
+            return Ok(Outcome::Refused);
+        }
+        let answer = self.unless_closed(self.shared.snapshot.auth.proven(considered)).await?;
+        Ok(self.settle(Method::PublicKey, answer).await)
+    }
+
+    async fn settle(&mut self, method: Method, answer: Result<Answer, AuthError>) -> Outcome {
+        match answer {
+            Ok(Answer::Done(identity)) => {
+                self.shared.log.name_user(identity.username().as_str(), Some(identity.authenticated()));
+                self.shared.audit.record(Event::AuthSucceeded { method });
+                self.identity = Some(*identity);
+                Outcome::Accepted
+            }
+            Err(error) => self.refused(method, &error).await,
+        }
+    }
+
+    /// A refusal carries no text: where the reason is not the client's credential, it is told by a disconnect.
+    async fn refused(&self, method: Method, error: &AuthError) -> Outcome {
+        let reason = error.to_string();
+        match error.client_text() {
+            None => self.shared.audit.record(Event::AuthFailed { method, reason: &reason }),
+            Some(text) => {
+                self.shared.audit.record(Event::AuthUnavailable { method, reason: &reason });
+                self.shared.disconnect(Disconnect::ServiceNotAvailable, text).await;
+            }
+        }
+        Outcome::Refused
+    }
+
+    /// The login name, parsed. One that is none ends the connection with the reason.
+    async fn user(&self, user: &str) -> Option<Username> {
+        match Username::parse(user) {
+            Ok(user) => {
+                self.shared.log.name_user(user.as_str(), None);
+                Some(user)
+            }
+            Err(invalid) => {
+                let reason = format!("username {invalid}");
+                self.shared.audit.record(Event::BadUsername { reason: &reason });
+                self.shared.disconnect(Disconnect::IllegalUserName, &format!("the user name {invalid}")).await;
+                None
+            }
+        }
+    }
+
+    /// The client's disconnect cancels what it made us ask.
+    async fn unless_closed<T>(&self, work: impl Future<Output = T>) -> Result<T, ConnectionError> {
+        tokio::select! {
+            result = work => Ok(result),
+            () = self.shared.line.closed() => Err(ConnectionError::Closed),
+        }
+    }
+}
+
+/// The key as one `authorized_keys` line without options and comment.
+fn key_line(key: &PublicKey) -> Option<String> {
+    let bare = PublicKey::new(key.key_data().clone(), "");
+    bare.to_openssh().ok().map(|line| line.trim().to_owned())
+}

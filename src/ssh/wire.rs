@@ -1,0 +1,198 @@
+//! The TCP stream under an SSH connection, with three things that russh does not give: the client's identification line,
+//! news of the client's close while a callback waits (russh does not read meanwhile), and a cut from outside that
+//! nothing can hold up.
+
+use bytes::{Buf, BytesMut};
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+/// How much is read ahead while a callback waits; nobody sends more before being let in.
+const AHEAD: usize = 64 * 1024;
+/// The longest identification line (RFC 4253 section 4.2).
+const LINE: usize = 255;
+
+/// The stream that russh is given.
+pub(super) struct Wire {
+    line: Line,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    write: OwnedWriteHalf,
+}
+
+/// The same stream seen from beside; clones are the same line.
+#[derive(Clone)]
+pub(super) struct Line(Arc<Shared>);
+
+struct Shared {
+    read: OwnedReadHalf,
+    cut: CancellationToken,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    ahead: BytesMut,
+    id: Vec<u8>,
+    id_complete: bool,
+}
+
+/// Splits a connection into what russh reads and writes, and what watches it.
+pub(super) fn split(stream: TcpStream) -> (Wire, Line) {
+    let (read, write) = stream.into_split();
+    let cut = CancellationToken::new();
+    let line = Line(Arc::new(Shared { read, cut: cut.clone(), state: Mutex::default() }));
+    (Wire { line: line.clone(), cut: Box::pin(cut.cancelled_owned()), write }, line)
+}
+
+impl Line {
+    /// The client's identification string without the line's end; empty as long as it has not come.
+    pub(super) fn client_version(&self) -> String {
+        let state = self.state();
+        let id = if state.id_complete { state.id.as_slice() } else { &[] };
+        String::from_utf8_lossy(id).trim_end_matches('\r').to_owned()
+    }
+
+    /// Makes every read and write fail from now on.
+    pub(super) fn cut(&self) {
+        self.0.cut.cancel();
+    }
+
+    /// Waits until the client has closed the connection or it was cut. What the client sends meanwhile is kept for the
+    /// next read. Cancel-safe.
+    pub(super) async fn closed(&self) {
+        tokio::select! {
+            () = self.0.cut.cancelled() => {}
+            () = self.peer_closed() => {}
+        }
+    }
+
+    async fn peer_closed(&self) {
+        let mut piece = vec![0; 4096];
+        loop {
+            if self.0.read.readable().await.is_err() {
+                return;
+            }
+            let mut state = self.state();
+            match self.0.read.try_read(&mut piece) {
+                Ok(0) => return,
+                Ok(n) if state.ahead.len() + n <= AHEAD => state.ahead.extend_from_slice(piece.get(..n).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(_) | Err(_) => return,
+            }
+        }
+    }
+
+    /// The state stays whole whatever panicked beside it: every change is one step.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        loop {
+            let mut state = self.state();
+            if !state.ahead.is_empty() {
+                let n = state.ahead.len().min(buf.remaining());
+                buf.put_slice(state.ahead.get(..n).unwrap_or_default());
+                state.ahead.advance(n);
+            } else {
+                drop(state);
+                ready!(self.0.read.as_ref().poll_read_ready(cx))?;
+                match self.0.read.try_read(buf.initialize_unfilled()) {
+                    Ok(n) => buf.advance(n),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+                state = self.state();
+            }
+            state.note_id(buf.filled().get(before..).unwrap_or_default());
+            return Poll::Ready(Ok(()));
+        }
+    }
+}
+
+impl State {
+    /// Keeps the first line.
+    fn note_id(&mut self, data: &[u8]) {
+        for &byte in data {
+            if self.id_complete || self.id.len() >= LINE {
+                return;
+            }
+            if byte == b'\n' {
+                self.id_complete = true;
+            } else {
+                self.id.push(byte);
+            }
+        }
+    }
+}
+
+impl Wire {
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.cut.as_mut().poll(cx) {
+            Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
+            Poll::Pending => Ok(()),
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.poll_cut(cx)?;
+        self.line.poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_cut(cx)?;
+        Pin::new(&mut self.write).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_cut(cx)?;
+        Pin::new(&mut self.write).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.write).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    async fn pair() -> (TcpStream, Wire, Line) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (wire, line) = split(listener.accept().await.unwrap().0);
+        (client, wire, line)
+    }
+
+    #[tokio::test]
+    async fn cut_wakes_a_waiting_read() {
+        let (_client, mut wire, line) = pair().await;
+        let (read, ()) = tokio::join!(wire.read_u8(), async { line.cut() });
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+    }
+
+    #[tokio::test]
+    async fn close_is_seen_behind_pending_bytes_which_are_still_read() {
+        let (mut client, mut wire, line) = pair().await;
+        client.write_all(b"SSH-2.0-x y\r\nrest").await.unwrap();
+        drop(client);
+        line.closed().await;
+        let mut all = Vec::new();
+        wire.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, b"SSH-2.0-x y\r\nrest");
+        assert_eq!(line.client_version(), "SSH-2.0-x y");
+    }
+}
