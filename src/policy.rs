@@ -4,11 +4,15 @@
 //! means what ContainerSSH documents (own mode, else `defaultMode`, else enable; forwarding: disable); anything unknown
 //! was refused by the parser.
 
+mod decide;
+mod denied;
 mod launch;
 mod rules;
 
+pub use decide::Request;
+pub use denied::Denied;
 pub use launch::{Asked, Endpoints, Launch, Start, Terminal, What};
-pub use rules::{Denied, Forwarding, ListRule, Mode, Rules};
+pub use rules::{Forwarding, ListRule, Mode, Rules};
 
 /// Proof that the rules allowed `R`. Spent by whatever performs it; not `Clone`, made by [`Rules::decide`] alone.
 #[must_use]
@@ -30,7 +34,7 @@ impl<R> Permit<R> {
 }
 
 /// Opening one more session channel beside `open` ones.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenSession {
     /// How many session channels of the connection are open now.
     pub open: usize,
@@ -43,6 +47,10 @@ pub struct SetEnv {
     pub name: String,
     /// The value.
     pub value: String,
+    /// How many variables the channel holds already.
+    pub held: usize,
+    /// How many bytes these are, names and values together.
+    pub held_bytes: usize,
 }
 
 /// A terminal that the client wants.
@@ -52,8 +60,8 @@ pub struct OpenTerminal {
     pub terminal: Terminal,
 }
 
-/// A signal (name without SIG) for the running program.
-#[derive(Debug)]
+/// A signal (name without SIG, RFC 4254 section 6.10) for the running program.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendSignal {
     /// The name, for example `TERM`.
     pub name: String,

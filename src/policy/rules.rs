@@ -1,4 +1,4 @@
-//! The rules: `security.*`, parsed, and what they say to each request.
+//! The rules: `security.*`, parsed, and what each mode says by itself.
 
 /// A `mode` key, parsed. Unset is its own value: it inherits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,10 +65,35 @@ pub struct Rules {
     pub max_sessions: Option<u32>,
 }
 
-/// A denial by name. The text is what the client may read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
-    /// `maxSessions` are open.
-    #[error("too many sessions are open on this connection")]
-    Sessions,
+impl Mode {
+    /// Whether the mode lets something pass that has no list to filter by.
+    pub(super) fn is_enable(self) -> bool {
+        self == Self::Enable
+    }
+}
+
+impl ListRule {
+    /// Whether the rule lets `text` pass, its mode being `mode` once the default has been applied.
+    pub(super) fn passes(&self, mode: Mode, text: &str) -> bool {
+        let listed = |list: &[String]| list.iter().any(|entry| entry == text);
+        match mode {
+            Mode::Enable => !listed(&self.deny),
+            Mode::Filter => listed(&self.allow),
+            Mode::Unset | Mode::Disable => false,
+        }
+    }
+}
+
+impl Rules {
+    /// What a section's mode means: its own, else `defaultMode`, else enable.
+    pub(super) fn effective(&self, mode: Mode) -> Mode {
+        [mode, self.default_mode].into_iter().find(|mode| *mode != Mode::Unset).unwrap_or(Mode::Enable)
+    }
+
+    /// Whether the user may run less than anything, so that a variable could be a way around (`PATH`, `IFS`).
+    pub(super) fn restricted(&self) -> bool {
+        self.force_command.is_some()
+            || !self.effective(self.command.mode).is_enable()
+            || !self.effective(self.shell).is_enable()
+    }
 }

@@ -1,0 +1,149 @@
+//! How a line looks. Whatever a value holds, an event is one line, and nothing in it reaches a terminal as a command:
+//! control characters are escaped, and a value is cut at [`VALUE_LIMIT`] bytes.
+
+use crate::config::{Level, LogFormat};
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use std::fmt::Write;
+
+/// Where a message or a value is cut, in bytes.
+const VALUE_LIMIT: usize = 8 * 1024;
+
+/// One event on its way to a line.
+#[derive(Debug)]
+pub(super) struct Line<'a> {
+    pub(super) level: Level,
+    pub(super) code: &'static str,
+    pub(super) message: &'a str,
+    /// Labels in the order of the line. Where a name comes twice, the first stands.
+    pub(super) details: &'a [(&'a str, &'a str)],
+}
+
+impl Line<'_> {
+    /// The line with its newline, stamped with the present time.
+    pub(super) fn render(&self, format: LogFormat) -> String {
+        let mut line = match format {
+            LogFormat::Ljson => self.json(&now()),
+            LogFormat::Text => self.text(&now()),
+        };
+        line.push('\n');
+        line
+    }
+
+    fn json(&self, timestamp: &str) -> String {
+        let line = Json {
+            timestamp,
+            level: name(self.level),
+            code: self.code,
+            message: cut(self.message),
+            details: Details(self),
+        };
+        // A struct of texts always has a JSON form; an empty line would say nothing, so the code stands in for it.
+        let text = serde_json::to_string(&line).unwrap_or_else(|_| format!("{{\"code\":\"{}\"}}", self.code));
+        escape_in_json(text)
+    }
+
+    fn text(&self, timestamp: &str) -> String {
+        let mut line = format!("{timestamp}\t{}\t{} (code={}", name(self.level), plain(cut(self.message)), self.code);
+        for (label, value) in self.labels() {
+            line.push(' ');
+            line.push_str(label);
+            line.push('=');
+            line.push_str(&quoted(cut(value)));
+        }
+        line.push(')');
+        line
+    }
+
+    fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        let first = |at: usize| !self.details[..at].iter().any(|(label, _)| *label == self.details[at].0);
+        self.details.iter().enumerate().filter(move |(at, _)| first(*at)).map(|(_, detail)| *detail)
+    }
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    timestamp: &'a str,
+    level: &'a str,
+    code: &'a str,
+    message: &'a str,
+    details: Details<'a>,
+}
+
+struct Details<'a>(&'a Line<'a>);
+
+impl Serialize for Details<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (label, value) in self.0.labels() {
+            map.serialize_entry(label, cut(value))?;
+        }
+        map.end()
+    }
+}
+
+/// RFC 3339 in seconds and the local zone, `Z` for UTC.
+fn now() -> String {
+    let now = jiff::Zoned::now();
+    let format = if now.offset().is_zero() { "%Y-%m-%dT%H:%M:%SZ" } else { "%Y-%m-%dT%H:%M:%S%:z" };
+    now.strftime(format).to_string()
+}
+
+/// The level's name, as ContainerSSH writes it.
+fn name(level: Level) -> &'static str {
+    match level {
+        Level::Emergency => "emerg",
+        Level::Alert => "alert",
+        Level::Critical => "crit",
+        Level::Error => "error",
+        Level::Warning => "warning",
+        Level::Notice => "notice",
+        Level::Info => "info",
+        Level::Debug => "debug",
+    }
+}
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(VALUE_LIMIT)]
+}
+
+/// Characters that end a line or steer a terminal, JSON's own escapes aside.
+fn is_unsafe(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn plain(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut plain, c| {
+        if is_unsafe(c) {
+            plain.extend(c.escape_default());
+        } else {
+            plain.push(c);
+        }
+        plain
+    })
+}
+
+/// A value as it is where it is one word, else in quotes.
+fn quoted(value: &str) -> String {
+    let word = |c: char| !c.is_whitespace() && !matches!(c, '"' | '=' | '(' | ')' | '\\');
+    if !value.is_empty() && value.chars().all(word) {
+        return plain(value);
+    }
+    format!("\"{}\"", plain(&value.replace('\\', "\\\\").replace('"', "\\\"")))
+}
+
+/// serde_json leaves DEL, C1 and the bidirectional marks as they are. They can only stand inside strings.
+fn escape_in_json(text: String) -> String {
+    if !text.contains(is_unsafe) {
+        return text;
+    }
+    text.chars().fold(String::with_capacity(text.len()), |mut escaped, c| {
+        if is_unsafe(c) {
+            // Writing to a String cannot fail.
+            let _ = write!(escaped, "\\u{:04x}", c as u32);
+        } else {
+            escaped.push(c);
+        }
+        escaped
+    })
+}
