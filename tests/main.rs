@@ -1,2 +1,4 @@
-//! x
-fn main() {}
+//! The integration tests, one binary, a module a theme.
+
+mod architecture;
+mod dependencies;

@@ -1,7 +1,7 @@
 //! One session channel as the SSH side holds it: the port that the callbacks talk into, and the face through which its
 //! task talks to the client.
 
-use crate::policy::{Permit, Terminal};
+use crate::policy::{Permit, SetEnv, Terminal};
 use crate::registry::OpenChannel;
 use crate::session::inbox::{Budget, Inbox};
 use crate::session::{Begin, Client, ClientExit, ClientGone};
@@ -15,10 +15,6 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Signals that wait for a program to take them; more are dropped.
 const SIGNALS: usize = 16;
-/// Variables of a channel.
-const ENV: usize = 256;
-/// Bytes of their names and values together.
-const ENV_BYTES: usize = 128 * 1024;
 /// `SSH_EXTENDED_DATA_STDERR` (RFC 4254 section 5.2).
 const STDERR: u32 = 1;
 
@@ -78,15 +74,15 @@ impl Port {
         self.begin.is_some()
     }
 
-    /// Keeps a variable for the program; false when there are too many.
-    pub(super) fn set_env(&mut self, variable: Permit<EnvVar>) -> bool {
-        let bytes = variable.request().name().as_str().len() + variable.request().value().len();
-        if self.env_bytes + bytes > ENV_BYTES || self.env.len() >= ENV {
-            return false;
-        }
-        self.env_bytes += bytes;
+    /// What it takes to set a variable beside those that the channel holds.
+    pub(super) fn set_env(&self, name: &str, value: &str) -> SetEnv {
+        SetEnv { name: name.to_owned(), value: value.to_owned(), held: self.env.len(), held_bytes: self.env_bytes }
+    }
+
+    /// Keeps a variable for the program.
+    pub(super) fn hold_env(&mut self, variable: Permit<EnvVar>) {
+        self.env_bytes += variable.request().name().as_str().len() + variable.request().value().len();
         self.env.push(variable);
-        true
     }
 
     /// What was kept for the program: its variables and its terminal.

@@ -8,7 +8,7 @@ use super::transport::{PACKET, WINDOW};
 use super::{SETTINGS, Shared};
 use super::admission::{Admission, Admitted, admit};
 use crate::audit::{Event, Request};
-use crate::policy::{Asked, Dial, Listen, OpenSession, OpenTerminal, SendSignal, SetEnv, Start, Terminal};
+use crate::policy::{Asked, Dial, Listen, OpenSession, OpenTerminal, SendSignal, Start, Terminal};
 use crate::registry::Entry;
 use crate::session::inbox::Budget;
 use crate::session::{Begin, Channel};
@@ -372,10 +372,12 @@ impl Handler for Translator {
         let (Some(admission), Some(port)) = (self.admission.clone(), self.ports.get_mut(&channel)) else {
             return Ok(session.channel_failure(channel)?);
         };
-        let set = SetEnv { name: variable_name.to_owned(), value: variable_value.to_owned() };
-        match admission.rules.decide(set) {
-            Ok(permit) if port.idle() && port.set_env(permit) => Ok(session.channel_success(channel)?),
-            Ok(_too_late_or_too_much) => Ok(session.channel_failure(channel)?),
+        match admission.rules.decide(port.set_env(variable_name, variable_value)) {
+            Ok(permit) if port.idle() => {
+                port.hold_env(permit);
+                Ok(session.channel_success(channel)?)
+            }
+            Ok(_too_late) => Ok(session.channel_failure(channel)?),
             Err(denied) => {
                 self.shared.audit.record(Event::Denied { request: Request::Environment, denied: &denied });
                 Ok(session.channel_failure(channel)?)

@@ -1,0 +1,126 @@
+//! Who may name what: reads the gateway's sources and holds the borders that the module names promise.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Crates that only some modules may name.
+const OUTSIDE: &[(&str, &[&str])] = &[
+    ("russh", &["ssh"]),
+    ("reqwest", &["webhook", "auth"]),
+    ("kube", &["kubernetes"]),
+    ("k8s_openapi", &["kubernetes"]),
+    ("axum", &["admin"]),
+    ("clap", &["main"]),
+];
+
+/// Modules of ours that a module may name; one that is not listed may name any but those that only `app` may.
+const INSIDE: &[(&str, &[&str])] = &[
+    ("types", &[]),
+    ("policy", &["types"]),
+    ("shutdown", &[]),
+    ("tls", &["types"]),
+    ("session", &["audit", "guest", "policy", "types"]),
+    ("guest", &["auth", "policy", "settings", "telemetry", "types"]),
+    ("registry", &["types"]),
+    ("telemetry", &["config", "types"]),
+];
+
+/// Modules that only the composition names.
+const COMPOSED: &[&str] = &["app", "ssh", "kubernetes"];
+
+struct Source {
+    module: String,
+    path: PathBuf,
+    code: String,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder of sources") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let inside = path.strip_prefix(&root).expect("below src");
+                let first = inside.iter().next().expect("a name").to_string_lossy();
+                let module = first.trim_end_matches(".rs").to_owned();
+                let code = code_of(&fs::read_to_string(&path).expect("a source"));
+                found.push(Source { module, path, code });
+            }
+        }
+    }
+    assert!(found.len() > 40, "the sources were not found");
+    found
+}
+
+/// The lines that are no comments.
+fn code_of(text: &str) -> String {
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether `name::` stands in the code as a path's first part.
+fn names(code: &str, name: &str) -> bool {
+    code.match_indices(&format!("{name}::")).any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':')
+    })
+}
+
+#[test]
+fn outside_crates_are_named_by_their_modules_alone() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        for (name, allowed) in OUTSIDE {
+            if names(&source.code, name) && !allowed.contains(&source.module.as_str()) {
+                wrong.push(format!("{} names {name}", source.path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn modules_name_only_what_is_below_them() {
+    let all = sources();
+    let modules: Vec<&str> = all.iter().map(|source| source.module.as_str()).collect();
+    let mut wrong = Vec::new();
+    for source in &all {
+        for name in &modules {
+            let own = *name == source.module || ["lib", "main"].contains(name);
+            if own || !names(&source.code, &format!("crate::{name}")) {
+                continue;
+            }
+            let listed = INSIDE.iter().find(|(module, _)| *module == source.module);
+            let allowed = match listed {
+                Some((_, allowed)) => allowed.contains(name),
+                None => source.module == "app" || !COMPOSED.contains(name),
+            };
+            if !allowed {
+                wrong.push(format!("{} names crate::{name}", source.path.display()));
+            }
+        }
+    }
+    wrong.sort();
+    wrong.dedup();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn policy_and_types_name_no_runtime() {
+    for source in sources().iter().filter(|source| ["policy", "types"].contains(&source.module.as_str())) {
+        for name in ["tokio", "serde", "serde_json", "kube", "russh", "reqwest", "http"] {
+            assert!(!names(&source.code, name), "{} names {name}", source.path.display());
+        }
+    }
+}
+
+#[test]
+fn every_source_says_what_it_owns() {
+    for source in sources() {
+        let text = fs::read_to_string(&source.path).expect("a source");
+        assert!(text.starts_with("//!"), "{} does not open with //!", source.path.display());
+    }
+}

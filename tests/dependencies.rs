@@ -1,0 +1,98 @@
+//! Licences and bans over everything that is linked into a program of ours: one TLS stack, one crypto provider, nothing
+//! that a licence forbids to ship.
+
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+/// Licences that may be shipped under Apache-2.0's terms.
+const LICENCES: &[&str] = &[
+    "0BSD",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-1-Clause",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CC0-1.0",
+    "CDLA-Permissive-2.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "OpenSSL",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
+];
+
+/// Crates that would be a second TLS stack or crypto provider.
+const BANNED: &[&str] = &["ring", "openssl", "openssl-sys", "native-tls", "boring", "mbedtls"];
+/// Crates of which there is exactly one version.
+const SINGLE: &[&str] = &["rustls", "aws-lc-rs", "tokio", "hyper", "reqwest", "kube", "russh"];
+
+/// Name to versions and licences of every package that a program of ours is built from.
+fn packages() -> BTreeMap<String, BTreeSet<(String, String)>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--all-features"])
+        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo metadata");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let used: BTreeSet<String> =
+        metadata["resolve"]["nodes"].as_array().expect("nodes").iter().map(|node| text(&node["id"])).collect();
+    let mut found: BTreeMap<String, BTreeSet<(String, String)>> = BTreeMap::new();
+    for package in metadata["packages"].as_array().expect("packages") {
+        if used.contains(&text(&package["id"])) {
+            let version_and_licence = (text(&package["version"]), text(&package["license"]));
+            found.entry(text(&package["name"])).or_default().insert(version_and_licence);
+        }
+    }
+    found
+}
+
+/// Whether a licence expression (SPDX, with the old `/` for OR) leaves a way that is allowed. Where it is nested, every
+/// part must be.
+fn allowed(expression: &str) -> bool {
+    let listed = |licence: &str| LICENCES.contains(&licence.trim());
+    if expression.contains('(') {
+        let flat = expression.replace(['(', ')'], " ");
+        return flat.split(" OR ").flat_map(|way| way.split(" AND ")).all(listed);
+    }
+    let flat = expression.replace('/', " OR ");
+    flat.split(" OR ").any(|way| way.split(" AND ").all(listed))
+}
+
+#[test]
+fn licence_expressions_are_read() {
+    for text in ["GPL-3.0", "", "MIT AND GPL-3.0", "proprietary", "(MIT OR GPL-3.0) AND ISC"] {
+        assert!(!allowed(text), "{text}");
+    }
+    for text in ["MIT", "MIT/Apache-2.0", "GPL-2.0 OR MIT", "(MIT OR Apache-2.0) AND Unicode-3.0", "ISC AND MIT"] {
+        assert!(allowed(text), "{text}");
+    }
+}
+
+#[test]
+fn every_licence_may_be_shipped() {
+    let mut wrong = Vec::new();
+    for (name, versions) in packages() {
+        for (version, licence) in versions.iter().filter(|(_, licence)| !allowed(licence)) {
+            wrong.push(format!("{name} {version}: {licence:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn there_is_one_tls_stack_and_one_crypto_provider() {
+    let packages = packages();
+    for name in BANNED {
+        assert!(!packages.contains_key(*name), "{name} is in the tree");
+    }
+    for name in SINGLE {
+        assert_eq!(packages.get(*name).map(BTreeSet::len), Some(1), "versions of {name}");
+    }
+}
