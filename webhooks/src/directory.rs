@@ -65,6 +65,30 @@ impl Directory {
 
     /// Reads a YAML file's text.
     ///
+    /// Under `users`, by login name: `passwordHash` (`podgate-webhooks hash` makes one), `authorizedKeys` (a list, or a
+    /// text of lines), `authenticatedUsername` (the login name where absent), and what the user gets: `metadata` and
+    /// `environment` (a text, or `{value, sensitive}`), `files` (`{text}` or `{base64}`, and `sensitive`), `settings` (a
+    /// part of the gateway's configuration). Under `defaults`, the same four for all users; a user's own entries win.
+    ///
+    /// ```
+    /// # use podgate_webhooks::directory::Directory;
+    /// let directory = Directory::from_yaml(r#"
+    /// defaults:
+    ///   settings:
+    ///     backend: kubernetes
+    ///     kubernetes: {pod: {spec: {containers: [{name: shell, image: "debian:13"}]}}}
+    /// users:
+    ///   alice:
+    ///     authorizedKeys:
+    ///       - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f alice at home
+    ///     authenticatedUsername: alice@example.com
+    ///     environment: {TEAM: blue, TOKEN: {value: "7", sensitive: true}}
+    ///     files: {/home/alice/.gitconfig: {text: "[user]\n  name = Alice\n"}}
+    ///     settings: {security: {maxSessions: 5}}
+    /// "#);
+    /// assert!(directory.is_ok());
+    /// ```
+    ///
     /// # Errors
     /// Every mistake in the text, each with its path.
     pub fn from_yaml(text: &str) -> Result<Self, Problems> {

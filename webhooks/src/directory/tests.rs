@@ -142,8 +142,9 @@ async fn users_settings_are_laid_over_the_defaults_and_exact() {
 
 #[tokio::test]
 async fn directory_can_be_made_in_code() {
-    let user = User::with_password("fresh").and_then(|user| Ok(user.settings(json!({"backend": "kubernetes"}))));
-    let directory = Directory::new().user("demo", user.expect("a hash").expect("settings"));
+    let user = User::with_password("fresh").expect("a hash");
+    let user = user.settings(json!({"backend": "kubernetes"})).expect("settings");
+    let directory = Directory::new().user("demo", user);
     assert_eq!(directory.password(&from("demo"), b"stale").await, Decision::Deny);
     let grant = grant(directory.password(&from("demo"), b"fresh").await);
     assert_eq!(grant.authenticated_username.as_deref(), Some("demo"));
