@@ -13,7 +13,7 @@ mod wire;
 pub use transport::HostKeyError;
 
 use crate::audit::Recorder;
-use crate::auth::{Authenticator, ClientFacts};
+use crate::auth::{Authenticator, ClientFacts, LoginDeadline};
 use crate::config::{Config, Level};
 use crate::guest::Backend;
 use crate::policy::Endpoints;
@@ -21,7 +21,7 @@ use crate::registry::Registry;
 use crate::settings::Base;
 use crate::shutdown::Tasks;
 use crate::telemetry::{ConnectionLog, Log};
-use crate::types::{ConnectionId, Username};
+use crate::types::ConnectionId;
 use crate::webhook::ConfigClient;
 use arc_swap::ArcSwap;
 use russh::server::Handle;
@@ -31,8 +31,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, watch};
-use tokio::time::{Instant, sleep};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::Line;
@@ -66,7 +66,7 @@ impl Snapshot {
         config_client: Option<ConfigClient>,
         backend: Arc<dyn Backend>,
     ) -> Result<Self, HostKeyError> {
-        let methods = transport::methods(config.auth.password.is_some(), config.auth.public_key.is_some());
+        let methods = transport::methods(&auth.methods());
         Ok(Self {
             transport: Arc::new(transport::config(&config.ssh, methods.clone())?),
             methods,
@@ -179,7 +179,7 @@ struct Shared {
     opened: Notify,
     handle: OnceLock<Handle>,
     /// Until when the login must be done; a step that takes longer moves it.
-    deadline: watch::Sender<Instant>,
+    deadline: LoginDeadline,
 }
 
 impl Shared {
@@ -191,19 +191,12 @@ impl Shared {
         }
     }
 
-    /// Gives the login until `time` from now at least.
-    fn extend_login(&self, time: Duration) {
-        let until = Instant::now() + time;
-        self.deadline.send_modify(|deadline| *deadline = until.max(*deadline));
-    }
-
     /// What webhooks are told of the client.
-    fn facts(&self, username: Username) -> ClientFacts {
+    fn facts(&self) -> ClientFacts {
         ClientFacts {
             connection: self.id,
             remote: self.endpoints.client,
             client_version: self.line.client_version(),
-            username,
         }
     }
 }

@@ -40,8 +40,8 @@ impl AdmissionError {
     /// What the client may read: no path and no value of the configuration.
     fn refusal(&self) -> Refusal {
         let reason = match self {
-            Self::Webhook(_) => "the configuration server cannot serve this login now; try again later",
-            Self::Settings(_) => "the configuration for this login is not valid; tell the operator",
+            Self::Webhook(error) => format!("the configuration server {}", error.predicate()),
+            Self::Settings(_) => "the configuration for this login is not valid; tell the operator".to_owned(),
         };
         Refusal::new(reason).detail(self.to_string())
     }
@@ -49,7 +49,7 @@ impl AdmissionError {
 
 /// Makes an admission. Dropping the future cancels whatever it waits for.
 pub(super) async fn admit(shared: &Shared, identity: Identity) -> Admitted {
-    let (rules, guest) = match settle(shared, &identity).await {
+    let (rules, guest) = match settle(shared, identity).await {
         Ok((settings, identity)) => {
             shared.log.set_level(settings.level);
             let settings = Arc::new(settings);
@@ -72,12 +72,12 @@ pub(super) async fn admit(shared: &Shared, identity: Identity) -> Admitted {
     Admitted { admission: Arc::new(Admission { rules, guest, state }), state: sender }
 }
 
-async fn settle(shared: &Shared, identity: &Identity) -> Result<(Settings, Identity), AdmissionError> {
+async fn settle(shared: &Shared, mut identity: Identity) -> Result<(Settings, Identity), AdmissionError> {
     let Some(config) = &shared.snapshot.config else {
         let settings = Settings::resolve(&shared.snapshot.base, None).map_err(AdmissionError::Settings)?;
-        return Ok((settings, identity.clone()));
+        return Ok((settings, identity));
     };
-    let (answer, identity) = config.fetch(identity, &shared.facts()).await.map_err(AdmissionError::Webhook)?;
+    let answer = config.fetch(&mut identity, &shared.facts(), &shared.log).await.map_err(AdmissionError::Webhook)?;
     let settings = Settings::resolve(&shared.snapshot.base, Some(&answer)).map_err(AdmissionError::Settings)?;
     Ok((settings, identity))
 }

@@ -9,6 +9,7 @@ use super::handler::{ConnectionError, Translator};
 use super::wire::{self, Wire};
 use super::{Shared, Snapshot};
 use crate::audit::{Event, Recorder};
+use crate::auth::LoginDeadline;
 use crate::guest::{Refusal, State};
 use crate::policy::Endpoints;
 use crate::registry::{Command, Registry};
@@ -22,7 +23,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -62,7 +63,7 @@ pub(super) async fn serve(
         closed: CancellationToken::new(),
         channels: TaskTracker::new(),
         opened: Notify::new(),
-        deadline: watch::Sender::new(Instant::now() + LOGIN),
+        deadline: LoginDeadline::new(LOGIN),
         handle: OnceLock::new(),
     });
     shared.audit.record(Event::Connected);
@@ -111,7 +112,7 @@ impl Connection {
         let config = self.shared.snapshot.transport.clone();
         let session = tokio::select! {
             session = russh::server::run_stream(config, stream, translator) => session?,
-            () = expired(self.shared.deadline.subscribe()) => return Err(ConnectionError::Closed),
+            () = self.shared.deadline.passed() => return Err(ConnectionError::Closed),
         };
         // Set once: a connection has one handshake.
         let _ = self.shared.handle.set(session.handle());
@@ -146,7 +147,7 @@ impl Connection {
     async fn watch(&mut self) -> Cause {
         let admitted = tokio::select! {
             Ok(admitted) = &mut self.admission => admitted,
-            () = expired(self.shared.deadline.subscribe()) => {
+            () = self.shared.deadline.passed() => {
                 self.shared.audit.record(Event::LoginTimeout);
                 return Cause::Asked("the login took too long".to_owned());
             }
@@ -186,17 +187,6 @@ impl Connection {
 enum Cause {
     GuestGone(Refusal),
     Asked(String),
-}
-
-/// Waits until the deadline, which may move meanwhile.
-async fn expired(mut deadline: watch::Receiver<Instant>) {
-    loop {
-        let until = *deadline.borrow_and_update();
-        tokio::select! {
-            () = sleep_until(until) => return,
-            Ok(()) = deadline.changed() => {}
-        }
-    }
 }
 
 /// Passes the guest's states on until it is gone.

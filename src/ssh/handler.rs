@@ -4,7 +4,7 @@
 
 use super::channel::{Ends, Face, Port, signal_name};
 use super::login::{Login, Outcome};
-use super::transport::{PACKET, WINDOW};
+use super::transport::{self, PACKET, WINDOW};
 use super::{SETTINGS, Shared};
 use super::admission::{Admission, Admitted, admit};
 use crate::audit::{Event, Request};
@@ -77,6 +77,9 @@ impl Translator {
             Outcome::Accepted => Auth::Accept,
             Outcome::Refused => {
                 Auth::Reject { proceed_with_methods: Some(self.shared.snapshot.methods.clone()), partial_success: false }
+            }
+            Outcome::More(methods) => {
+                Auth::Reject { proceed_with_methods: Some(transport::methods(&methods)), partial_success: true }
             }
         }
     }
@@ -226,7 +229,7 @@ impl Handler for Translator {
             return Ok(());
         };
         self.entry.identify(identity.authenticated());
-        self.shared.extend_login(SETTINGS);
+        self.shared.deadline.allow(SETTINGS);
         let admitted = tokio::select! {
             admitted = admit(&self.shared, identity) => admitted,
             () = self.shared.line.closed() => return Err(ConnectionError::Closed),

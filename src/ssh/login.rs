@@ -3,8 +3,8 @@
 
 use super::Shared;
 use super::handler::ConnectionError;
-use crate::audit::{Event, Method};
-use crate::auth::{Answer, AuthError, Considered, Credential, Identity};
+use crate::audit::Event;
+use crate::auth::{Answer, Attempt, AuthError, ClientFacts, Considered, Credential, Identity, Method};
 use crate::types::{Secret, Username};
 use russh::Disconnect;
 use russh::keys::{Algorithm, PublicKey};
@@ -12,16 +12,18 @@ use std::future::Future;
 use std::sync::Arc;
 
 /// What an attempt came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     Accepted,
     Refused,
+    /// This was right, and one of these must follow.
+    More(Vec<Method>),
 }
 
 /// One connection's login.
 pub(super) struct Login {
     shared: Arc<Shared>,
-    considered: Option<(Username, String, Considered)>,
+    considered: Option<Considered>,
     identity: Option<Identity>,
 }
 
@@ -39,9 +41,8 @@ impl Login {
     pub(super) async fn password(&mut self, user: &str, password: &str) -> Result<Outcome, ConnectionError> {
         let Some(user) = self.user(user).await else { return Ok(Outcome::Refused) };
         self.shared.audit.record(Event::AuthAttempt { method: Method::Password });
-        let facts = self.shared.facts(user);
-        let auth = &self.shared.snapshot.auth;
-        let answer = self.unless_closed(auth.authenticate(&facts, Credential::Password(Secret::new(password)))).await?;
+        let credential = Credential::Password(Secret::new(password));
+        let answer = self.authenticate(&user, credential).await?;
         Ok(self.settle(Method::Password, answer).await)
     }
 
@@ -58,10 +59,11 @@ impl Login {
         }
         self.shared.audit.record(Event::AuthAttempt { method: Method::PublicKey });
         self.considered = None;
-        let facts = self.shared.facts(user.clone());
-        match self.unless_closed(self.shared.snapshot.auth.consider_key(&facts, &line)).await? {
+        let facts = self.shared.facts();
+        let considered = self.shared.snapshot.auth.consider_key(self.attempt(&facts, &user), &line);
+        match self.unless_closed(considered).await? {
             Ok(considered) => {
-                self.considered = Some((user, line, considered));
+                self.considered = Some(considered);
                 Ok(Outcome::Accepted)
             }
             Err(error) => Ok(self.refused(Method::PublicKey, &error).await),
@@ -70,35 +72,52 @@ impl Login {
 
     /// A key whose signature was checked: trusted from here on, if it is the one that was asked about.
     pub(super) async fn proven(&mut self, user: &str, key: &PublicKey) -> Result<Outcome, ConnectionError> {
-        let considered = self.considered.take();
-        let Some((asked_user, asked_line, considered)) = considered else { return Ok(Outcome::Refused) };
-        if asked_user.as_str() != user || key_line(key).as_deref() != Some(asked_line.as_str()) {
+        let (Some(user), Some(line)) = (self.user(user).await, key_line(key)) else { return Ok(Outcome::Refused) };
+        let Some(considered) = self.considered.take().filter(|considered| considered.is_about(&user, &line)) else {
             return Ok(Outcome::Refused);
-        }
-        let answer = self.unless_closed(self.shared.snapshot.auth.proven(considered)).await?;
+        };
+        let answer = self.authenticate(&user, considered.proven()).await?;
         Ok(self.settle(Method::PublicKey, answer).await)
+    }
+
+    async fn authenticate(
+        &self,
+        user: &Username,
+        credential: Credential,
+    ) -> Result<Result<Answer, AuthError>, ConnectionError> {
+        let facts = self.shared.facts();
+        let answer = self.shared.snapshot.auth.authenticate(self.attempt(&facts, user), credential);
+        self.unless_closed(answer).await
+    }
+
+    fn attempt<'a>(&'a self, facts: &'a ClientFacts, username: &'a Username) -> Attempt<'a> {
+        Attempt { facts, username, log: &self.shared.log, deadline: &self.shared.deadline }
     }
 
     async fn settle(&mut self, method: Method, answer: Result<Answer, AuthError>) -> Outcome {
         match answer {
             Ok(Answer::Done(identity)) => {
-                self.shared.log.name_user(identity.username().as_str(), Some(identity.authenticated()));
                 self.shared.audit.record(Event::AuthSucceeded { method });
-                self.identity = Some(*identity);
+                self.identity = Some(identity);
                 Outcome::Accepted
             }
+            Ok(Answer::More(methods)) => Outcome::More(methods),
+            // Questions can be asked in keyboard-interactive alone, which nothing offers.
+            Ok(Answer::Ask(_)) => Outcome::Refused,
             Err(error) => self.refused(method, &error).await,
         }
     }
 
     /// A refusal carries no text: where the reason is not the client's credential, it is told by a disconnect.
     async fn refused(&self, method: Method, error: &AuthError) -> Outcome {
-        let reason = error.to_string();
-        match error.client_text() {
-            None => self.shared.audit.record(Event::AuthFailed { method, reason: &reason }),
-            Some(text) => {
-                self.shared.audit.record(Event::AuthUnavailable { method, reason: &reason });
-                self.shared.disconnect(Disconnect::ServiceNotAvailable, text).await;
+        match error {
+            AuthError::Denied { reason } => self.shared.audit.record(Event::AuthFailed { method, reason }),
+            AuthError::NotConfigured => {
+                self.shared.audit.record(Event::AuthUnavailable { method, reason: &error.to_string() });
+            }
+            AuthError::Unavailable { reason } => {
+                self.shared.audit.record(Event::AuthUnavailable { method, reason });
+                self.shared.disconnect(Disconnect::ServiceNotAvailable, reason).await;
             }
         }
         Outcome::Refused

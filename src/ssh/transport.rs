@@ -1,5 +1,6 @@
 //! From the typed configuration to russh's: host keys and algorithms. What is not named here is not offered.
 
+use crate::auth::Method;
 use crate::config::{Cipher, Kex, Mac, Ssh};
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey, decode_secret_key};
 use russh::server::Config;
@@ -57,14 +58,14 @@ pub(super) fn config(ssh: &Ssh, methods: MethodSet) -> Result<Config, HostKeyErr
     })
 }
 
-/// The methods that are offered: the configured ones alone.
-pub(super) fn methods(password: bool, public_key: bool) -> MethodSet {
+/// The methods that are offered: these alone.
+pub(super) fn methods(offered: &[Method]) -> MethodSet {
     let mut methods = MethodSet::empty();
-    if public_key {
-        methods.push(MethodKind::PublicKey);
-    }
-    if password {
-        methods.push(MethodKind::Password);
+    for method in offered {
+        methods.push(match method {
+            Method::Password => MethodKind::Password,
+            Method::PublicKey => MethodKind::PublicKey,
+        });
     }
     methods
 }
