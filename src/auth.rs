@@ -1,7 +1,23 @@
 //! Who is this? The steps of a login, and the [`Identity`] that only an explicit yes of the operator's webhooks makes.
+//!
+//! Every attempt starts from nothing: what a webhook said about an earlier one is never seen again. A key that was only
+//! offered is [`Considered`], which is no credential; authorization is asked after the proof, and last.
 
-use crate::types::Username;
+mod answer;
+mod authenticator;
+mod credential;
+mod deadline;
+mod step;
+
+pub(crate) use answer::check_answer;
+pub use authenticator::Authenticator;
+pub use credential::{Considered, Credential, ProvenKey};
+pub use deadline::LoginDeadline;
+pub use step::{Answer, Attempt, AuthError, Method, Prompt};
+
+use crate::types::{ConnectionId, Username};
 use podgate_webhooks::wire;
+use std::net::SocketAddr;
 
 /// Who the client was proved to be. Made in this module alone, after the last step said yes.
 #[derive(Debug, Clone)]
@@ -24,9 +40,46 @@ impl Identity {
         &self.authenticated
     }
 
-    /// What the webhooks said about the user.
+    /// What the webhooks said about the user. Names of variables are [`crate::types::EnvName`]s, values and paths hold
+    /// no NUL.
     #[must_use]
     pub fn known(&self) -> &wire::Known {
         &self.known
     }
+
+    /// Takes in what a later webhook said; its word wins, silence changes nothing.
+    pub(crate) fn learn(&mut self, authenticated: Option<String>, known: wire::Known) {
+        if let Some(name) = authenticated {
+            self.authenticated = name;
+        }
+        self.known.merge(known);
+    }
 }
+
+/// What is known about a client before anyone vouches for it.
+#[derive(Debug, Clone)]
+pub struct ClientFacts {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Where it comes from.
+    pub remote: SocketAddr,
+    /// The client's identification string, for example `SSH-2.0-OpenSSH_9.6`; may be empty.
+    pub client_version: String,
+}
+
+impl ClientFacts {
+    /// The part that all requests share.
+    pub(crate) fn connection_as(&self, username: &Username, known: wire::Known) -> wire::Connection {
+        let remote = SocketAddr::new(self.remote.ip().to_canonical(), self.remote.port());
+        wire::Connection {
+            remote_address: remote.to_string(),
+            connection_id: self.connection.to_string(),
+            client_version: self.client_version.clone(),
+            username: username.as_str().to_owned(),
+            known,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

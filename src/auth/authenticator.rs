@@ -1,0 +1,153 @@
+//! The login by webhooks: `/password` or `/pubkey`, then `/authz` where there is one.
+
+use super::step::{Answer, Attempt, AuthError, Method};
+use super::{Considered, Credential, Identity, check_answer};
+use crate::config::{self, AuthWebhook, Level};
+use crate::types::Secret;
+use crate::webhook::{Call, Codes, WebhookBuildError, WebhookClient, WebhookError};
+use podgate_webhooks::wire::{AuthAnswer, AuthzRequest, Known, PasswordRequest, PublicKeyRequest};
+use serde::Serialize;
+use std::time::Duration;
+
+/// What a login gets beyond a webhook's own limit, so that the reason of a failure still reaches the client.
+const AFTERWARDS: Duration = Duration::from_secs(5);
+
+/// The configured methods, ready to be asked.
+#[derive(Debug)]
+pub struct Authenticator {
+    password: Option<Webhook>,
+    public_key: Option<Webhook>,
+    authz: Option<Webhook>,
+}
+
+impl Authenticator {
+    /// Makes the clients of all configured webhooks.
+    ///
+    /// # Errors
+    /// As [`WebhookClient::new`].
+    pub fn new(config: &config::Auth) -> Result<Self, WebhookBuildError> {
+        Ok(Self {
+            password: Webhook::new(config.password.as_ref(), "/password", "authentication")?,
+            public_key: Webhook::new(config.public_key.as_ref(), "/pubkey", "authentication")?,
+            authz: Webhook::new(config.authz.as_ref(), "/authz", "authorization")?,
+        })
+    }
+
+    /// The methods to offer: those that are configured.
+    #[must_use]
+    pub fn methods(&self) -> Vec<Method> {
+        let password = self.password.as_ref().map(|_| Method::Password);
+        let public_key = self.public_key.as_ref().map(|_| Method::PublicKey);
+        public_key.into_iter().chain(password).collect()
+    }
+
+    /// Asks about a key that the client offers. Nothing is proved yet: keep the outcome, and when the signature was
+    /// checked and [`Considered::is_about`] says so, give [`Considered::proven`] to [`Authenticator::authenticate`].
+    /// `key` is an `authorized_keys` line without options and comment. Dropping the call cancels it.
+    ///
+    /// # Errors
+    /// A no, no answer, or no webhook for keys.
+    pub async fn consider_key(&self, attempt: Attempt<'_>, key: &str) -> Result<Considered, AuthError> {
+        let webhook = self.public_key.as_ref().ok_or(AuthError::NotConfigured)?;
+        attempt.log.name_user(attempt.username.as_str(), None);
+        let connection = attempt.facts.connection_as(attempt.username, Known::default());
+        let question = PublicKeyRequest { connection, public_key: key.to_owned() };
+        let answer = webhook.ask(attempt, &question, "the key was refused").await?;
+        Ok(Considered { username: attempt.username.clone(), key: key.to_owned(), answer })
+    }
+
+    /// Takes a credential all the way: a password is asked about, a key was before; authorization comes last. Dropping
+    /// the call cancels it.
+    ///
+    /// # Errors
+    /// A no, no answer, or no webhook for passwords.
+    pub async fn authenticate(&self, attempt: Attempt<'_>, credential: Credential) -> Result<Answer, AuthError> {
+        attempt.log.name_user(attempt.username.as_str(), None);
+        let answer = match credential {
+            Credential::Password(password) => self.check_password(attempt, &password).await?,
+            Credential::PublicKey(key) if key.0.username == *attempt.username => key.0.answer,
+            Credential::PublicKey(_) => return Err(AuthError::Denied { reason: "the key is another login name's" }),
+        };
+        let mut identity = Identity {
+            username: attempt.username.clone(),
+            authenticated: answer.authenticated_username.unwrap_or_else(|| attempt.username.as_str().to_owned()),
+            known: answer.known,
+        };
+        self.authorize(attempt, &mut identity).await?;
+        attempt.log.name_user(attempt.username.as_str(), Some(identity.authenticated()));
+        Ok(Answer::Done(identity))
+    }
+
+    async fn check_password(&self, attempt: Attempt<'_>, password: &Secret) -> Result<AuthAnswer, AuthError> {
+        let webhook = self.password.as_ref().ok_or(AuthError::NotConfigured)?;
+        let connection = attempt.facts.connection_as(attempt.username, Known::default());
+        let question = PasswordRequest { connection, password: password.expose().as_bytes().to_vec() };
+        webhook.ask(attempt, &question, "the password was refused").await
+    }
+
+    /// Asks whether the identity may come in. Values marked sensitive stay here; a name or value in the answer wins.
+    async fn authorize(&self, attempt: Attempt<'_>, identity: &mut Identity) -> Result<(), AuthError> {
+        let Some(webhook) = &self.authz else { return Ok(()) };
+        let question = AuthzRequest {
+            connection: attempt.facts.connection_as(attempt.username, identity.known.without_sensitive()),
+            authenticated_username: Some(identity.authenticated.clone()),
+        };
+        let answer = webhook.ask(attempt, &question, "authorization was refused").await?;
+        identity.learn(answer.authenticated_username, answer.known);
+        Ok(())
+    }
+}
+
+/// One webhook of a login.
+#[derive(Debug)]
+struct Webhook {
+    client: WebhookClient,
+    limit: Duration,
+    /// What the user knows it as: "the … server".
+    kind: &'static str,
+}
+
+impl Webhook {
+    fn new(
+        webhook: Option<&AuthWebhook>,
+        path: &'static str,
+        kind: &'static str,
+    ) -> Result<Option<Self>, WebhookBuildError> {
+        let make = |webhook: &AuthWebhook| {
+            Ok(Self { client: WebhookClient::new(&webhook.client, path)?, limit: webhook.auth_timeout, kind })
+        };
+        webhook.map(make).transpose()
+    }
+
+    /// Asks; only an explicit yes is returned. `refused` is what the log says about a no.
+    async fn ask(
+        &self,
+        attempt: Attempt<'_>,
+        question: &(impl Serialize + Sync),
+        refused: &'static str,
+    ) -> Result<AuthAnswer, AuthError> {
+        attempt.deadline.allow(self.limit.saturating_add(AFTERWARDS));
+        let codes = Codes { asking: "AUTH", failed: "AUTH_BACKEND_ERROR" };
+        let call = Call { limit: self.limit, log: attempt.log, codes };
+        let answer = self.client.ask(call, question, parse).await.map_err(|error| self.unavailable(&error))?;
+        let url = [("url", self.client.place())];
+        if answer.success {
+            attempt.log.write(Level::Debug, "AUTH_SUCCESSFUL", "the webhook said yes", &url);
+            return Ok(answer);
+        }
+        attempt.log.write(Level::Debug, "AUTH_FAILED", "the webhook said no", &url);
+        Err(AuthError::Denied { reason: refused })
+    }
+
+    fn unavailable(&self, error: &WebhookError) -> AuthError {
+        AuthError::Unavailable { reason: format!("the {} server {}", self.kind, error.predicate()) }
+    }
+}
+
+fn parse(body: &[u8]) -> Result<AuthAnswer, String> {
+    let answer = AuthAnswer::parse(body).map_err(|error| error.to_string())?;
+    if answer.success {
+        check_answer(answer.authenticated_username.as_deref(), &answer.known)?;
+    }
+    Ok(answer)
+}

@@ -1,0 +1,79 @@
+//! What a step of a login is given and what it can say. A webhook answers at once; other authenticators may ask the
+//! person something first, or want another method beside theirs.
+
+use super::{ClientFacts, Identity, LoginDeadline};
+use crate::telemetry::ConnectionLog;
+use crate::types::Username;
+
+/// One try to log in. The client may take another name for the next.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'a> {
+    /// The connection.
+    pub facts: &'a ClientFacts,
+    /// The login name of this try.
+    pub username: &'a Username,
+    /// The connection's log.
+    pub log: &'a ConnectionLog,
+    /// When the login as a whole is over; a step that needs longer extends it.
+    pub deadline: &'a LoginDeadline,
+}
+
+/// What a step says when it does not refuse.
+#[derive(Debug)]
+pub enum Answer {
+    /// The client is this identity.
+    Done(Identity),
+    /// The person has to answer something first (RFC 4256 section 3.2).
+    Ask(Vec<Prompt>),
+    /// So far so good; one of these has to succeed too.
+    More(Vec<Method>),
+}
+
+/// A question to the person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// The question.
+    pub text: String,
+    /// Whether what is typed may be seen.
+    pub echo: bool,
+}
+
+/// A method of RFC 4252.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// `password`
+    Password,
+    /// `publickey`
+    PublicKey,
+}
+
+impl Method {
+    /// The name on the wire.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::PublicKey => "publickey",
+        }
+    }
+}
+
+/// Why a step made no identity.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// The answer is no. The text is for the log; the client learns no more than that.
+    #[error("{reason}")]
+    Denied {
+        /// Who said no.
+        reason: &'static str,
+    },
+    /// Nobody can say. The text is for the user; the details have been logged.
+    #[error("{reason}")]
+    Unavailable {
+        /// One line.
+        reason: String,
+    },
+    /// The method is not configured, and was not offered.
+    #[error("this authentication method is not configured")]
+    NotConfigured,
+}

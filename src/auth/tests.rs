@@ -1,0 +1,293 @@
+use super::*;
+use crate::config::{self, AuthWebhook, LogFormat};
+use crate::telemetry::{ConnectionLog, Log, capture};
+use crate::types::Secret;
+use crate::webhook::fake::{Asked, Fake, Reply, yes};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(20);
+const KEY: &str = "ssh-ed25519 AAAA";
+const PASSWORD: &str = "hunter2";
+
+/// A connection, and what it logs.
+struct Client {
+    facts: ClientFacts,
+    username: Username,
+    log: Log,
+    connection: ConnectionLog,
+    captured: capture::Captured,
+    deadline: LoginDeadline,
+}
+
+impl Client {
+    fn new(username: &str) -> Self {
+        let facts = ClientFacts {
+            connection: ConnectionId::random(),
+            remote: "[::ffff:192.0.2.7]:52311".parse().unwrap(),
+            client_version: "SSH-2.0-test".into(),
+        };
+        let (log, captured) = capture::log(LogFormat::Ljson);
+        let connection = log.connection(facts.connection, facts.remote);
+        let username = Username::parse(username).unwrap();
+        Self { facts, username, log, connection, captured, deadline: LoginDeadline::new(SOON) }
+    }
+
+    fn attempt(&self) -> Attempt<'_> {
+        Attempt { facts: &self.facts, username: &self.username, log: &self.connection, deadline: &self.deadline }
+    }
+}
+
+fn password() -> Credential {
+    Credential::Password(Secret::new(PASSWORD))
+}
+
+fn answer(body: Value) -> Reply {
+    Reply::Answer(200, body.to_string())
+}
+
+/// One server for all three webhooks.
+fn all(fake: &Fake) -> Authenticator {
+    let webhook = || Some(AuthWebhook { client: fake.block(), auth_timeout: SOON });
+    Authenticator::new(&config::Auth { password: webhook(), public_key: webhook(), authz: webhook() }).unwrap()
+}
+
+fn without_authz(fake: &Fake) -> Authenticator {
+    let webhook = || Some(AuthWebhook { client: fake.block(), auth_timeout: SOON });
+    Authenticator::new(&config::Auth { password: webhook(), public_key: webhook(), authz: None }).unwrap()
+}
+
+fn done(outcome: Result<Answer, AuthError>) -> Identity {
+    match outcome {
+        Ok(Answer::Done(identity)) => identity,
+        other => panic!("no identity: {other:?}"),
+    }
+}
+
+fn paths(fake: &Fake) -> Vec<String> {
+    fake.asked().into_iter().map(|asked| asked.path).collect()
+}
+
+#[tokio::test]
+async fn only_configured_methods_are_offered_and_served() {
+    let fake = Fake::start(|_, _| yes()).await;
+    let client = Client::new("jo");
+    let webhook = || Some(AuthWebhook { client: fake.block(), auth_timeout: SOON });
+    let none = Authenticator::new(&config::Auth { password: None, public_key: None, authz: webhook() }).unwrap();
+    assert!(none.methods().is_empty());
+    assert_eq!(none.authenticate(client.attempt(), password()).await.unwrap_err(), AuthError::NotConfigured);
+    assert_eq!(none.consider_key(client.attempt(), KEY).await.unwrap_err(), AuthError::NotConfigured);
+    assert!(fake.asked().is_empty());
+    assert_eq!(all(&fake).methods(), [Method::PublicKey, Method::Password]);
+    let passwords = Authenticator::new(&config::Auth { password: webhook(), public_key: None, authz: None }).unwrap();
+    assert_eq!(passwords.methods(), [Method::Password]);
+}
+
+#[tokio::test]
+async fn anything_but_an_explicit_yes_makes_no_identity() {
+    for body in [r#"{"success":false}"#, "{}", r#"{"success":null}"#, r#"{"authenticatedUsername":"jo"}"#] {
+        let fake = Fake::start(move |_, _| Reply::Answer(200, body.into())).await;
+        let (client, auth) = (Client::new("jo"), all(&fake));
+        let outcome = auth.authenticate(client.attempt(), password()).await;
+        assert!(matches!(outcome, Err(AuthError::Denied { .. })), "{body}: {outcome:?}");
+        let outcome = auth.consider_key(client.attempt(), KEY).await;
+        assert!(matches!(outcome, Err(AuthError::Denied { .. })), "{body}: {outcome:?}");
+        assert!(!paths(&fake).contains(&"/hook/authz".into()), "authorization before authentication");
+    }
+}
+
+#[tokio::test]
+async fn webhook_without_an_answer_is_no_denial_and_says_why() {
+    for (reply, reason) in [
+        (|| Reply::Answer(400, "{}".into()), "the authentication server answers with an error"),
+        (|| Reply::Answer(200, "{".into()), "the authentication server gives an answer that is not understood"),
+        (
+            || Reply::Answer(200, r#"{"success":"true"}"#.into()),
+            "the authentication server gives an answer that is not understood",
+        ),
+        (
+            || Reply::Answer(200, r#"{"success":true,"environment":{"-S":{"value":"x"}}}"#.into()),
+            "the authentication server gives an answer that is not understood",
+        ),
+        (|| Reply::Endless, "the authentication server gives an answer that is too large"),
+    ] as [(fn() -> Reply, &str); 5]
+    {
+        let fake = Fake::start(move |_, _| reply()).await;
+        let client = Client::new("jo");
+        let error = all(&fake).authenticate(client.attempt(), password()).await.unwrap_err();
+        assert_eq!(error, AuthError::Unavailable { reason: reason.into() });
+        assert!(client.captured.text(&client.log).contains("AUTH_BACKEND_ERROR"));
+    }
+}
+
+#[tokio::test]
+async fn authorization_says_the_last_word() {
+    let refusing = |_: usize, asked: &Asked| answer(json!({"success": !asked.path.ends_with("/authz")}));
+    let fake = Fake::start(refusing).await;
+    let (client, auth) = (Client::new("jo"), all(&fake));
+    let outcome = auth.authenticate(client.attempt(), password()).await;
+    assert_eq!(outcome.unwrap_err(), AuthError::Denied { reason: "authorization was refused" });
+    let considered = auth.consider_key(client.attempt(), KEY).await.unwrap();
+    let outcome = auth.authenticate(client.attempt(), considered.proven()).await;
+    assert_eq!(outcome.unwrap_err(), AuthError::Denied { reason: "authorization was refused" });
+    assert_eq!(paths(&fake), ["/hook/password", "/hook/authz", "/hook/pubkey", "/hook/authz"]);
+
+    let broken =
+        |_: usize, asked: &Asked| if asked.path.ends_with("/authz") { Reply::Answer(403, "{}".into()) } else { yes() };
+    let fake = Fake::start(broken).await;
+    let outcome = all(&fake).authenticate(client.attempt(), password()).await;
+    let reason = "the authorization server answers with an error".to_owned();
+    assert_eq!(outcome.unwrap_err(), AuthError::Unavailable { reason });
+}
+
+#[tokio::test]
+async fn offered_key_is_asked_about_once_and_authorized_after_the_proof() {
+    let fake = Fake::start(|_, _| yes()).await;
+    let (client, auth) = (Client::new("jo"), all(&fake));
+    let considered = auth.consider_key(client.attempt(), KEY).await.unwrap();
+    assert_eq!(paths(&fake), ["/hook/pubkey"], "authorization before the proof");
+    assert!(considered.is_about(&client.username, KEY));
+    assert!(!considered.is_about(&client.username, "ssh-ed25519 BBBB"));
+    assert!(!considered.is_about(&Username::parse("root").unwrap(), KEY));
+    let identity = done(auth.authenticate(client.attempt(), considered.proven()).await);
+    assert_eq!(identity.authenticated(), "jo");
+    assert_eq!(paths(&fake), ["/hook/pubkey", "/hook/authz"]);
+    assert_eq!(fake.asked()[0].body["publicKey"], KEY);
+}
+
+#[tokio::test]
+async fn key_of_one_login_name_is_no_credential_for_another() {
+    let fake = Fake::start(|_, _| yes()).await;
+    let auth = all(&fake);
+    let considered = auth.consider_key(Client::new("jo").attempt(), KEY).await.unwrap();
+    let outcome = auth.authenticate(Client::new("root").attempt(), considered.proven()).await;
+    assert!(matches!(outcome, Err(AuthError::Denied { .. })), "{outcome:?}");
+    assert_eq!(fake.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn missing_or_empty_name_is_the_login_name_and_authorization_keeps_the_one_there_is() {
+    for (first, authz, expected) in [
+        (json!({}), json!({}), "jo"),
+        (json!({"authenticatedUsername": ""}), json!({"authenticatedUsername": ""}), "jo"),
+        (json!({"authenticatedUsername": "jo@x"}), json!({}), "jo@x"),
+        (json!({"authenticatedUsername": "jo@x"}), json!({"authenticatedUsername": ""}), "jo@x"),
+        (json!({"authenticatedUsername": "jo@x"}), json!({"authenticatedUsername": "jo@y"}), "jo@y"),
+        (json!({}), json!({"authenticatedUsername": "jo@y"}), "jo@y"),
+    ] {
+        let (one, two) = (first.clone(), authz.clone());
+        let fake = Fake::start(move |at, _| {
+            let mut body = if at == 0 { one.clone() } else { two.clone() };
+            body["success"] = true.into();
+            answer(body)
+        })
+        .await;
+        let client = Client::new("jo");
+        let identity = done(all(&fake).authenticate(client.attempt(), password()).await);
+        assert_eq!(identity.authenticated(), expected, "{first} {authz}");
+        let asked = first["authenticatedUsername"].as_str().filter(|name| !name.is_empty()).unwrap_or("jo");
+        assert_eq!(fake.asked()[1].body["authenticatedUsername"], asked);
+    }
+}
+
+#[tokio::test]
+async fn what_is_known_grows_without_sending_secrets_on() {
+    let fake = Fake::start(|_, asked| {
+        if asked.path.ends_with("/authz") {
+            return answer(json!({"success": true, "metadata": {"team": {"value": "b"}}}));
+        }
+        answer(json!({
+            "success": true,
+            "metadata": {"team": {"value": "a"}, "kept": {"value": "c"}},
+            "environment": {"TOKEN": {"value": "s3cret", "sensitive": true}},
+            "files": {"/key": {"value": "czNjcmV0", "sensitive": true}},
+        }))
+    })
+    .await;
+    let client = Client::new("jo");
+    let identity = done(all(&fake).authenticate(client.attempt(), password()).await);
+    assert_eq!(identity.known().metadata["team"].value, "b");
+    assert_eq!(identity.known().metadata["kept"].value, "c");
+    assert_eq!(identity.known().environment["TOKEN"].value, "s3cret");
+    assert_eq!(identity.known().files["/key"].value, b"s3cret");
+    let sent = fake.asked()[1].body.to_string();
+    assert!(sent.contains("\"kept\"") && !sent.contains("s3cret") && !sent.contains("czNjcmV0"), "{sent}");
+}
+
+#[tokio::test]
+async fn what_a_failed_attempt_brought_is_forgotten() {
+    let fake = Fake::start(|at, asked| {
+        let leak = json!({"metadata": {"leak": {"value": "x"}}, "environment": {"LEAK": {"value": "x"}}});
+        let mut body = if asked.path.ends_with("/authz") { json!({}) } else { leak };
+        // The first password is refused; the key is accepted, but never proved.
+        body["success"] = (at > 0).into();
+        if at == 2 {
+            body = json!({"success": true});
+        }
+        answer(body)
+    })
+    .await;
+    let (client, auth) = (Client::new("jo"), all(&fake));
+    assert!(auth.authenticate(client.attempt(), password()).await.is_err());
+    let offered = auth.consider_key(client.attempt(), KEY).await.unwrap();
+    let identity = done(auth.authenticate(client.attempt(), password()).await);
+    drop(offered);
+    assert!(identity.known().is_empty(), "{:?}", identity.known());
+    let asked = fake.asked();
+    assert_eq!(asked.len(), 4);
+    assert!(asked.iter().all(|asked| !asked.body.to_string().contains("leak")), "{asked:?}");
+}
+
+#[tokio::test]
+async fn request_carries_the_facts_and_the_password_in_base64() {
+    let fake = Fake::start(|_, _| yes()).await;
+    let client = Client::new("jo");
+    done(without_authz(&fake).authenticate(client.attempt(), password()).await);
+    let expected = json!({
+        "remoteAddress": "192.0.2.7:52311",
+        "connectionId": client.facts.connection.to_string(),
+        "clientVersion": "SSH-2.0-test",
+        "username": "jo",
+        "passwordBase64": "aHVudGVyMg==",
+    });
+    assert_eq!(fake.asked()[0].body, expected);
+}
+
+#[tokio::test]
+async fn log_tells_the_steps_and_no_secret() {
+    let fake = Fake::start(|at, _| match at {
+        0 => Reply::Answer(500, PASSWORD.into()),
+        1 => answer(json!({"success": true, "environment": {"T": {"value": "s3cret", "sensitive": true}}})),
+        _ => answer(json!({"success": false})),
+    })
+    .await;
+    let client = Client::new("jo");
+    assert!(all(&fake).authenticate(client.attempt(), password()).await.is_err());
+    let text = client.captured.text(&client.log);
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let codes: Vec<_> = lines.iter().map(|line| line["code"].as_str().unwrap()).collect();
+    assert_eq!(codes, ["AUTH", "AUTH_BACKEND_ERROR", "AUTH_SUCCESSFUL", "AUTH", "AUTH_FAILED"]);
+    for line in &lines {
+        assert_eq!((&line["level"], &line["details"]["username"]), (&json!("debug"), &json!("jo")));
+        assert!(line["details"]["url"].as_str().unwrap().starts_with("http://127.0.0.1:"));
+    }
+    for secret in [PASSWORD, "aHVudGVyMg", "s3cret"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn login_outlasts_the_webhook_that_it_waits_for() {
+    let fake = Fake::start(|_, _| Reply::Hang).await;
+    let client = Client { deadline: LoginDeadline::new(Duration::from_millis(100)), ..Client::new("jo") };
+    let webhook = AuthWebhook { client: fake.block(), auth_timeout: Duration::from_millis(400) };
+    let config = config::Auth { password: Some(webhook), public_key: None, authz: None };
+    let auth = Authenticator::new(&config).unwrap();
+    tokio::select! {
+        outcome = auth.authenticate(client.attempt(), password()) => {
+            let reason = "the authentication server does not answer in time".to_owned();
+            assert_eq!(outcome.unwrap_err(), AuthError::Unavailable { reason });
+        }
+        () = client.deadline.passed() => panic!("the login ended before its reason was known"),
+    }
+}

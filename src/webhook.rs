@@ -1,0 +1,18 @@
+//! Asking the operator's webhooks over HTTP. Only 200 is success; redirects are never followed, certificates always
+//! verified, bodies bounded, proxies of the environment ignored. Whoever asks decides what the answer means.
+//!
+//! Dropping a call cancels it.
+
+mod client;
+mod config;
+mod error;
+mod retry;
+
+pub use client::{Call, Codes, WebhookClient};
+pub use config::ConfigClient;
+pub use error::{Failure, WebhookBuildError, WebhookError};
+
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,67 @@
+//! The config webhook: what does this identity get? Asked once a connection, after the login.
+
+use super::client::{Call, Codes, WebhookClient};
+use super::error::{WebhookBuildError, WebhookError};
+use crate::auth::{ClientFacts, Identity, check_answer};
+use crate::config::{ConfigServer, Level};
+use crate::telemetry::ConnectionLog;
+use podgate_webhooks::wire::{ConfigAnswer, ConfigRequest};
+use std::time::Duration;
+
+/// All tries together.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The config server, ready to be asked.
+#[derive(Debug)]
+pub struct ConfigClient {
+    client: WebhookClient,
+    transmit_sensitive: bool,
+}
+
+impl ConfigClient {
+    /// Makes the client of `configserver`, which posts to exactly its URL.
+    ///
+    /// # Errors
+    /// As [`WebhookClient::new`].
+    pub fn new(server: &ConfigServer) -> Result<Self, WebhookBuildError> {
+        let client = WebhookClient::new(&server.client, "")?;
+        Ok(Self { client, transmit_sensitive: server.transmit_sensitive })
+    }
+
+    /// Asks for the connection's configuration. What the answer knows about the user (name, metadata, environment,
+    /// files) becomes part of `identity`, the answer winning. Values marked sensitive are asked with only under
+    /// `transmitSensitiveMetadata`. Takes at most 60 s; dropping it cancels the call.
+    ///
+    /// # Errors
+    /// The server gave no answer, or none that is understood; logged already.
+    pub async fn fetch(
+        &self,
+        identity: &mut Identity,
+        facts: &ClientFacts,
+        log: &ConnectionLog,
+    ) -> Result<ConfigAnswer, WebhookError> {
+        let known =
+            if self.transmit_sensitive { identity.known().clone() } else { identity.known().without_sensitive() };
+        let question = ConfigRequest {
+            connection: facts.connection_as(identity.username(), known),
+            authenticated_username: Some(identity.authenticated().to_owned()),
+        };
+        let codes = Codes { asking: "CONFIG_REQUEST", failed: "CONFIG_BACKEND_ERROR" };
+        let answer = self.client.ask(Call { limit: LIMIT, log, codes }, &question, parse).await?;
+        identity.learn(answer.authenticated_username.clone(), answer.known.clone());
+        log.name_user(identity.username().as_str(), Some(identity.authenticated()));
+        log.write(
+            Level::Debug,
+            "CONFIG_RESPONSE",
+            "the configuration of this connection is there",
+            &[("url", self.client.place())],
+        );
+        Ok(answer)
+    }
+}
+
+fn parse(body: &[u8]) -> Result<ConfigAnswer, String> {
+    let answer = ConfigAnswer::parse(body).map_err(|error| error.to_string())?;
+    check_answer(answer.authenticated_username.as_deref(), &answer.known)?;
+    Ok(answer)
+}

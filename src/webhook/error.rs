@@ -1,0 +1,154 @@
+//! What can go wrong with a webhook, and which of it a user may read.
+
+use crate::tls::TlsError;
+use rustls::Error as Rustls;
+use std::error::Error;
+use std::io;
+
+/// Why a client cannot be made of an HTTP client block.
+#[derive(Debug, thiserror::Error)]
+pub enum WebhookBuildError {
+    /// The certificates or the key cannot be used.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
+    /// TLS cannot be set up at all.
+    #[error("TLS cannot be set up: {0}")]
+    Provider(Rustls),
+    /// The URL is none once the step's path has been appended.
+    #[error("the URL with {path} behind it is not valid: {source}")]
+    Url {
+        /// What was appended.
+        path: &'static str,
+        /// Why it is not valid.
+        source: url::ParseError,
+    },
+    /// The HTTP client cannot be set up.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Client(String),
+}
+
+/// Why one try failed. The texts are for the log; they hold neither URLs nor anything of a body.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// No connection.
+    #[error("no connection: {0}")]
+    Unreachable(String),
+    /// The server's certificate was not accepted, or ours was not, or this is not TLS.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// The connection broke before the whole answer was there.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// No whole answer in the time of one try, or in what was left of all of them.
+    #[error("no answer in time")]
+    TimedOut,
+    /// A redirect.
+    #[error("the server answered with a redirect ({0}), which is not followed")]
+    Redirect(u16),
+    /// Any other status than 200.
+    #[error("the server answered with status {0}")]
+    Status(u16),
+    /// A body larger than we take.
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(usize),
+}
+
+impl Failure {
+    /// Whether another try would end the same way.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::Broken(_) | Self::TimedOut => false,
+            Self::Status(status) => *status < 500,
+            Self::Tls(_) | Self::Redirect(_) | Self::TooLarge(_) => true,
+        }
+    }
+
+    /// The predicate of a sentence that a user may read.
+    fn predicate(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "cannot be reached",
+            Self::Tls(_) => "cannot be reached securely",
+            Self::Broken(_) => "broke off the connection",
+            Self::TimedOut => "does not answer in time",
+            Self::Redirect(_) | Self::Status(_) => "answers with an error",
+            Self::TooLarge(_) => "gives an answer that is too large",
+        }
+    }
+}
+
+impl From<reqwest::Error> for Failure {
+    fn from(error: reqwest::Error) -> Self {
+        let text = causes(&error);
+        if let Some(tls) = tls_cause(&error) {
+            return Self::Tls(tls);
+        }
+        if error.is_timeout() {
+            return Self::TimedOut;
+        }
+        if error.is_connect() { Self::Unreachable(text) } else { Self::Broken(text) }
+    }
+}
+
+/// The innermost causes without reqwest's own line, which would show the URL.
+fn causes(error: &reqwest::Error) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if texts.last() != Some(&text) {
+            texts.push(text);
+        }
+        cause = error.source();
+    }
+    if texts.is_empty() { "unknown cause".into() } else { texts.join(": ") }
+}
+
+/// What rustls said, where the error came from there. An `io::Error` hides what it holds from `source()`.
+fn tls_cause(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(tls) = error.downcast_ref::<Rustls>() {
+            return Some(tls.to_string());
+        }
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if let Some(found) = inner.and_then(|inner| tls_cause(inner)) {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// Why a webhook gave no answer. The text is for the log; [`WebhookError::predicate`] is for the user.
+#[derive(Debug, thiserror::Error)]
+pub enum WebhookError {
+    /// The request has no JSON form.
+    #[error("the request cannot be written as JSON: {0}")]
+    Encode(serde_json::Error),
+    /// A failure that another try would not mend.
+    #[error("{0}")]
+    Final(Failure),
+    /// All tries failed until the deadline.
+    #[error("gave up after {tries} tries: {last}")]
+    GaveUp {
+        /// How many there were.
+        tries: u32,
+        /// How the last of them failed.
+        last: Failure,
+    },
+    /// The server answered 200 with something that is no answer. The text names fields, never what they held.
+    #[error("the answer is not understood: {0}")]
+    Malformed(String),
+}
+
+impl WebhookError {
+    /// The end of a sentence that begins with "the … server", for the user.
+    #[must_use]
+    pub fn predicate(&self) -> &'static str {
+        match self {
+            Self::Encode(_) => "cannot be asked",
+            Self::Final(failure) | Self::GaveUp { last: failure, .. } => failure.predicate(),
+            Self::Malformed(_) => "gives an answer that is not understood",
+        }
+    }
+}

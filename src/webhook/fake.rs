@@ -1,0 +1,230 @@
+//! A server on a real socket that answers as a test tells it to, and misbehaves.
+
+use crate::config::{Endpoint, HttpClient};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde_json::Value;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+/// What a request looked like.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) path: String,
+    /// Header lines in lower case.
+    pub(crate) headers: Vec<String>,
+    pub(crate) body: Value,
+}
+
+/// How a request is answered.
+pub(crate) enum Reply {
+    /// Status and body.
+    Answer(u16, String),
+    /// The whole answer, as written.
+    Raw(&'static str),
+    /// Nothing, until the client goes away.
+    Hang,
+    /// The end of the connection.
+    Close,
+    /// 200 and a body without an end or a length.
+    Endless,
+}
+
+pub(crate) fn yes() -> Reply {
+    Reply::Answer(200, r#"{"success":true}"#.into())
+}
+
+type Script = dyn Fn(usize, &Asked) -> Reply + Send + Sync;
+
+struct Shared {
+    script: Box<Script>,
+    asked: Mutex<Vec<Asked>>,
+    connections: AtomicUsize,
+    hung_up: Notify,
+}
+
+/// The server; gone when dropped.
+pub(crate) struct Fake {
+    shared: Arc<Shared>,
+    endpoint: Endpoint,
+    ca: Option<String>,
+    listening: JoinHandle<()>,
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+impl Fake {
+    /// Answers the requests, counted from 0, by plain HTTP.
+    pub(crate) async fn start(script: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let shared = Shared::new(script);
+        let listening = tokio::spawn(tcp(listener, None, shared.clone()));
+        Self { shared, endpoint: Endpoint::Url(url.parse().unwrap()), ca: None, listening }
+    }
+
+    /// The same by HTTPS, with a certificate for `name` by a CA of its own, asked for as `localhost`.
+    pub(crate) async fn start_tls(name: &str, script: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://localhost:{}/hook", listener.local_addr().unwrap().port());
+        let shared = Shared::new(script);
+        let (acceptor, ca) = acceptor(name);
+        let listening = tokio::spawn(tcp(listener, Some(acceptor), shared.clone()));
+        Self { shared, endpoint: Endpoint::Url(url.parse().unwrap()), ca: Some(ca), listening }
+    }
+
+    /// The same on a Unix socket.
+    pub(crate) fn start_unix(socket: &Path, script: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = UnixListener::bind(socket).unwrap();
+        let endpoint = Endpoint::Unix { socket: socket.to_owned(), path: "/hook".into() };
+        let shared = Shared::new(script);
+        let serving = shared.clone();
+        let listening = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, serving.clone()));
+            }
+        });
+        Self { shared, endpoint, ca: None, listening }
+    }
+
+    /// The client block for this server: 1 s a try.
+    pub(crate) fn block(&self) -> HttpClient {
+        HttpClient {
+            endpoint: self.endpoint.clone(),
+            timeout: Duration::from_secs(1),
+            ca: self.ca.clone(),
+            identity: None,
+            tls12: false,
+        }
+    }
+
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.shared.asked.lock().unwrap().clone()
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// Waits until a client went away from a request that hung.
+    pub(crate) async fn hung_up(&self) {
+        tokio::time::timeout(Duration::from_secs(10), self.shared.hung_up.notified()).await.unwrap();
+    }
+}
+
+impl Shared {
+    fn new(script: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            script: Box::new(script),
+            asked: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            hung_up: Notify::new(),
+        })
+    }
+}
+
+/// A CA, and a server with a certificate of it; the CA as PEM.
+fn acceptor(name: &str) -> (TlsAcceptor, String) {
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_key = KeyPair::generate().unwrap();
+    let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
+    let key = KeyPair::generate().unwrap();
+    let certificate =
+        CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
+        )
+        .unwrap();
+    (TlsAcceptor::from(Arc::new(config)), ca_pem)
+}
+
+async fn tcp(listener: TcpListener, acceptor: Option<TlsAcceptor>, shared: Arc<Shared>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let (acceptor, shared) = (acceptor.clone(), shared.clone());
+        tokio::spawn(async move {
+            match acceptor {
+                None => serve(stream, shared).await,
+                Some(acceptor) => {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        serve(stream, shared).await;
+                    }
+                }
+            }
+        });
+    }
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>) {
+    shared.connections.fetch_add(1, Ordering::SeqCst);
+    let mut stream = BufReader::new(stream);
+    while let Some(asked) = read(&mut stream).await {
+        let at = {
+            let mut all = shared.asked.lock().unwrap();
+            all.push(asked.clone());
+            all.len() - 1
+        };
+        let written = match (shared.script)(at, &asked) {
+            Reply::Answer(status, body) => {
+                let head = format!("HTTP/1.1 {status} x\r\ncontent-type: text/plain\r\ncontent-length: {}", body.len());
+                stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await
+            }
+            Reply::Raw(text) => stream.write_all(text.as_bytes()).await,
+            Reply::Close => return,
+            Reply::Hang => {
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+                shared.hung_up.notify_one();
+                return;
+            }
+            Reply::Endless => endless(&mut stream).await,
+        };
+        if written.is_err() {
+            return;
+        }
+    }
+}
+
+async fn endless(stream: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+    stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await?;
+    let chunk = format!("{:x}\r\n{}\r\n", 64 * 1024, " ".repeat(64 * 1024));
+    loop {
+        stream.write_all(chunk.as_bytes()).await?;
+    }
+}
+
+async fn read(stream: &mut BufReader<impl AsyncRead + AsyncWrite + Unpin>) -> Option<Asked> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await.ok()? == 0 {
+            return None;
+        }
+        match line.trim_end() {
+            "" => break,
+            line => lines.push(line.to_owned()),
+        }
+    }
+    let path = lines.first()?.strip_prefix("POST ")?.split(' ').next()?.to_owned();
+    let headers: Vec<String> = lines[1..].iter().map(|line| line.to_ascii_lowercase()).collect();
+    let length = headers.iter().find_map(|line| line.strip_prefix("content-length: "))?.parse().ok()?;
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    Some(Asked { path, headers, body: serde_json::from_slice(&body).ok()? })
+}

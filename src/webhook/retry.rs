@@ -1,0 +1,99 @@
+//! Tries again what may heal, with jittered exponential pauses, until a deadline that nothing outlasts.
+
+use super::error::{Failure, WebhookError};
+use std::future::Future;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// The longest pause after the first failure; doubled from then on.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause at all.
+const LAST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Calls `attempt` until it succeeds, fails for good, or `deadline` has passed; each failure that may heal
+/// is told to `failed`, with the number of the try.
+pub(super) async fn retry<T, F>(
+    deadline: Instant,
+    failed: impl Fn(u32, &Failure),
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, WebhookError>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    let mut tries = 0;
+    let mut last = Failure::TimedOut;
+    while Instant::now() < deadline {
+        tries += 1;
+        // What the deadline cuts off says less than the failure before it.
+        let Ok(outcome) = timeout_at(deadline, attempt()).await else { break };
+        match outcome {
+            Ok(value) => return Ok(value),
+            Err(failure) if failure.is_final() => return Err(WebhookError::Final(failure)),
+            Err(failure) => last = failure,
+        }
+        failed(tries, &last);
+        if timeout_at(deadline, sleep(pause(tries))).await.is_err() {
+            break;
+        }
+    }
+    Err(WebhookError::GaveUp { tries, last })
+}
+
+/// Between half and the whole of 100 ms · 2^(tries − 1), at most of 5 s.
+fn pause(tries: u32) -> Duration {
+    let whole = FIRST_PAUSE.saturating_mul(1 << (tries - 1).min(10)).min(LAST_PAUSE);
+    whole.mul_f64(rand::random_range(0.5..=1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[test]
+    fn pauses_grow_to_five_seconds_and_differ() {
+        for (tries, most) in [(1, 100), (2, 200), (3, 400), (7, 5_000), (1_000_000, 5_000)] {
+            let most = Duration::from_millis(most);
+            for _ in 0..50 {
+                let pause = pause(tries);
+                assert!(pause >= most / 2 && pause <= most, "try {tries}: {pause:?}");
+            }
+        }
+        assert!((0..50).map(|_| pause(7)).collect::<std::collections::HashSet<_>>().len() > 1);
+    }
+
+    #[tokio::test]
+    async fn final_failure_is_not_tried_again() {
+        let calls = AtomicU32::new(0);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let outcome: Result<(), _> = retry(
+            deadline,
+            |_, _| {},
+            || async {
+                calls.fetch_add(1, Ordering::Relaxed);
+                Err(Failure::Status(403))
+            },
+        )
+        .await;
+        assert!(matches!(outcome, Err(WebhookError::Final(Failure::Status(403)))));
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn deadline_ends_a_hanging_try_and_the_failure_before_it_is_kept() {
+        let calls = AtomicU32::new(0);
+        let deadline = Instant::now() + Duration::from_millis(400);
+        let outcome: Result<(), _> = retry(
+            deadline,
+            |_, _| {},
+            || async {
+                if calls.fetch_add(1, Ordering::Relaxed) > 0 {
+                    std::future::pending::<()>().await;
+                }
+                Err(Failure::Status(502))
+            },
+        )
+        .await;
+        assert!(matches!(outcome, Err(WebhookError::GaveUp { tries: 2, last: Failure::Status(502) })));
+    }
+}

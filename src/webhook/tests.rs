@@ -1,0 +1,295 @@
+use super::fake::{Fake, Reply, yes};
+use super::*;
+use crate::auth::{Answer, Attempt, Authenticator, ClientFacts, Credential, Identity, LoginDeadline};
+use crate::config::{self, AuthWebhook, ConfigServer, Endpoint, HttpClient, LogFormat};
+use crate::telemetry::{ConnectionLog, capture};
+use crate::types::{ConnectionId, Secret, Username};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+const CODES: Codes = Codes { asking: "ASK", failed: "ASK_FAILED" };
+/// Far more than any of these takes, far less than a forgotten deadline would.
+const SOON: Duration = Duration::from_secs(20);
+
+fn facts() -> ClientFacts {
+    ClientFacts {
+        connection: ConnectionId::random(),
+        remote: "192.0.2.7:52311".parse().unwrap(),
+        client_version: "SSH-2.0-test".into(),
+    }
+}
+
+fn quiet() -> ConnectionLog {
+    capture::log(LogFormat::Text).0.connection(ConnectionId::random(), facts().remote)
+}
+
+/// Asks for any JSON object.
+async fn ask(block: &HttpClient, limit: Duration) -> Result<serde_json::Value, WebhookError> {
+    let client = WebhookClient::new(block, "/password").unwrap();
+    let log = quiet();
+    let call = Call { limit, log: &log, codes: CODES };
+    client.ask(call, &json!({"a": 1}), |body| serde_json::from_slice(body).map_err(|error| error.to_string())).await
+}
+
+async fn outcome(script: impl Fn() -> Reply + Send + Sync + 'static, limit: Duration) -> (WebhookError, usize) {
+    let fake = Fake::start(move |_, _| script()).await;
+    let begun = Instant::now();
+    let error = ask(&fake.block(), limit).await.expect_err("must fail");
+    assert!(begun.elapsed() < limit + SOON, "took {:?}", begun.elapsed());
+    (error, fake.asked().len())
+}
+
+#[tokio::test]
+async fn status_below_500_is_final() {
+    for status in [201, 202, 204, 400, 401, 403, 404, 408, 429] {
+        let (error, tries) = outcome(move || Reply::Answer(status, r#"{"success":true}"#.into()), SOON).await;
+        assert!(matches!(error, WebhookError::Final(Failure::Status(s)) if s == status), "{error}");
+        assert_eq!(tries, 1, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn redirect_is_refused_and_said() {
+    let target = Fake::start(|_, _| yes()).await;
+    let Endpoint::Url(url) = target.block().endpoint else { panic!("a URL") };
+    let answer = format!("HTTP/1.1 307 x\r\nlocation: {url}\r\ncontent-length: 0\r\n\r\n");
+    let answer: &'static str = answer.leak();
+    let (error, tries) = outcome(move || Reply::Raw(answer), SOON).await;
+    assert!(matches!(error, WebhookError::Final(Failure::Redirect(307))), "{error}");
+    assert!(error.to_string().contains("redirect"));
+    assert_eq!((tries, target.asked().len()), (1, 0));
+}
+
+#[tokio::test]
+async fn huge_body_is_given_up_announced_or_not() {
+    let announced = || Reply::Raw("HTTP/1.1 200 OK\r\ncontent-length: 1048577\r\n\r\n");
+    for (error, tries) in [outcome(announced, SOON).await, outcome(|| Reply::Endless, SOON).await] {
+        assert!(matches!(error, WebhookError::Final(Failure::TooLarge(_))), "{error}");
+        assert_eq!(tries, 1);
+    }
+}
+
+#[tokio::test]
+async fn body_at_the_limit_is_taken() {
+    let body = format!("\"{}\"", "x".repeat(client::BODY_LIMIT - 2));
+    let fake = Fake::start(move |_, _| Reply::Answer(200, body.clone())).await;
+    assert!(ask(&fake.block(), SOON).await.is_ok());
+}
+
+#[tokio::test]
+async fn malformed_body_is_final() {
+    for body in ["", "{", "<html>", "{}{}"] {
+        let (error, tries) = outcome(move || Reply::Answer(200, body.into()), SOON).await;
+        assert!(matches!(error, WebhookError::Malformed(_)), "{error}");
+        assert_eq!(tries, 1);
+    }
+}
+
+#[tokio::test]
+async fn server_that_is_down_is_tried_until_the_limit() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let fake = Fake::start(|_, _| yes()).await;
+    let block = HttpClient { endpoint: Endpoint::Url(url.parse().unwrap()), ..fake.block() };
+    let begun = Instant::now();
+    let error = ask(&block, Duration::from_millis(700)).await.expect_err("nobody is there");
+    assert!(matches!(error, WebhookError::GaveUp { tries: 2.., last: Failure::Unreachable(_) }), "{error}");
+    assert!((Duration::from_millis(600)..SOON).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    assert!(!error.to_string().contains("http://"), "{error}");
+}
+
+#[tokio::test]
+async fn slow_server_costs_one_try_after_the_other() {
+    let fake = Fake::start(|at, _| if at == 0 { Reply::Hang } else { yes() }).await;
+    let block = HttpClient { timeout: Duration::from_millis(300), ..fake.block() };
+    assert!(ask(&block, SOON).await.is_ok());
+    assert_eq!(fake.asked().len(), 2);
+    fake.hung_up().await;
+}
+
+#[tokio::test]
+async fn limit_ends_a_try_that_would_have_longer() {
+    let fake = Fake::start(|_, _| Reply::Hang).await;
+    let block = HttpClient { timeout: Duration::from_secs(600), ..fake.block() };
+    let begun = Instant::now();
+    let error = ask(&block, Duration::from_millis(500)).await.expect_err("the server hangs");
+    assert!(matches!(error, WebhookError::GaveUp { tries: 1, last: Failure::TimedOut }), "{error}");
+    assert!(begun.elapsed() < SOON);
+    fake.hung_up().await;
+}
+
+#[tokio::test]
+async fn body_that_stops_half_way_is_no_answer() {
+    let half = || Reply::Raw("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"success\":true}");
+    let (error, _) = outcome(half, Duration::from_millis(1500)).await;
+    assert!(matches!(error, WebhookError::GaveUp { last: Failure::TimedOut, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn failing_server_that_recovers_is_asked_again() {
+    let fake = Fake::start(|at, _| match at {
+        0 => Reply::Answer(500, String::new()),
+        1 => Reply::Close,
+        2 => Reply::Answer(503, "{}".into()),
+        _ => yes(),
+    })
+    .await;
+    assert_eq!(ask(&fake.block(), SOON).await.unwrap()["success"], true);
+    // The HTTP client may repeat a request by itself on a kept connection that was closed.
+    assert!(fake.asked().len() >= 4);
+}
+
+#[tokio::test]
+async fn wrong_ca_is_final() {
+    let (fake, other) = (Fake::start_tls("localhost", |_, _| yes()).await, Fake::start_tls("x", |_, _| yes()).await);
+    let block = HttpClient { ca: other.block().ca, ..fake.block() };
+    let begun = Instant::now();
+    let error = ask(&block, Duration::from_secs(60)).await.expect_err("the certificate is not to be trusted");
+    assert!(matches!(error, WebhookError::Final(Failure::Tls(_))), "{error}");
+    assert!(begun.elapsed() < SOON && fake.asked().is_empty());
+}
+
+#[tokio::test]
+async fn wrong_host_name_is_final() {
+    let fake = Fake::start_tls("other.example", |_, _| yes()).await;
+    let error = ask(&fake.block(), SOON).await.expect_err("the certificate is for another host");
+    assert!(matches!(&error, WebhookError::Final(Failure::Tls(text)) if text.contains("name")), "{error}");
+    assert!(fake.asked().is_empty());
+}
+
+#[tokio::test]
+async fn server_without_tls_is_never_asked_where_tls_is_wanted() {
+    let fake = Fake::start(|_, _| yes()).await;
+    let Endpoint::Url(mut url) = fake.block().endpoint else { panic!("a URL") };
+    url.set_scheme("https").unwrap();
+    let tls = Fake::start_tls("127.0.0.1", |_, _| yes()).await;
+    let block = HttpClient { endpoint: Endpoint::Url(url), ca: tls.block().ca, ..fake.block() };
+    let error = ask(&block, Duration::from_secs(2)).await.expect_err("this is not TLS");
+    assert!(fake.asked().is_empty(), "{error}");
+}
+
+#[tokio::test]
+async fn right_certificate_is_accepted_and_one_connection_serves_many_calls() {
+    let tls = Fake::start_tls("localhost", |_, _| yes()).await;
+    let plain = Fake::start(|_, _| yes()).await;
+    let log = quiet();
+    for fake in [tls, plain] {
+        let client = WebhookClient::new(&fake.block(), "/password").unwrap();
+        for _ in 0..20 {
+            let call = Call { limit: SOON, log: &log, codes: CODES };
+            client.ask(call, &json!({}), |_| Ok(())).await.unwrap();
+        }
+        assert_eq!((fake.asked().len(), fake.connections()), (20, 1));
+    }
+}
+
+#[tokio::test]
+async fn request_is_what_servers_expect() {
+    let fake = Fake::start(|_, _| yes()).await;
+    ask(&fake.block(), SOON).await.unwrap();
+    let asked = fake.asked().remove(0);
+    assert_eq!((asked.path.as_str(), asked.body), ("/hook/password", json!({"a": 1})));
+    for header in ["content-type: application/json", "accept: application/json"] {
+        assert!(asked.headers.iter().any(|line| line == header), "{:?}", asked.headers);
+    }
+    let agent = concat!("user-agent: podgate/", env!("CARGO_PKG_VERSION"));
+    assert!(asked.headers.iter().any(|line| line == agent), "{:?}", asked.headers);
+}
+
+#[tokio::test]
+async fn unix_socket_is_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = Fake::start_unix(&dir.path().join("hook.sock"), |_, _| yes());
+    ask(&fake.block(), SOON).await.unwrap();
+    assert_eq!(fake.asked()[0].path, "/hook/password");
+    assert!(WebhookClient::new(&fake.block(), "").unwrap().place().ends_with("hook.sock:/hook"));
+}
+
+#[tokio::test]
+async fn dropped_call_is_cancelled() {
+    let fake = Fake::start(|_, _| Reply::Hang).await;
+    let block = HttpClient { timeout: Duration::from_secs(600), ..fake.block() };
+    let call = tokio::spawn(async move { ask(&block, Duration::from_secs(600)).await });
+    while fake.asked().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    call.abort();
+    fake.hung_up().await;
+}
+
+#[tokio::test]
+async fn each_failed_try_is_one_line_and_the_end_is_an_error() {
+    let fake = Fake::start(|at, _| Reply::Answer(if at == 0 { 500 } else { 403 }, "s3cret".into())).await;
+    let (log, captured) = capture::log(LogFormat::Text);
+    let connection = log.connection(ConnectionId::random(), facts().remote);
+    let client = WebhookClient::new(&fake.block(), "/authz").unwrap();
+    let call = Call { limit: SOON, log: &connection, codes: CODES };
+    client.ask(call, &json!({"passwordBase64": "s3cret"}), |_| Ok(())).await.expect_err("403");
+    let text = captured.text(&log);
+    let levels: Vec<_> = text.lines().map(|line| line.split('\t').nth(1).unwrap()).collect();
+    assert_eq!(levels, ["debug", "debug", "error"], "{text}");
+    assert!(text.lines().all(|line| line.contains(client.place())), "{text}");
+    assert!(!text.contains("s3cret"), "{text}");
+}
+
+/// An identity with something sensitive about it.
+async fn identity() -> Identity {
+    let answer = json!({
+        "success": true,
+        "authenticatedUsername": "jo@example.com",
+        "environment": {"TOKEN": {"value": "s3cret", "sensitive": true}},
+        "metadata": {"team": {"value": "a"}},
+    });
+    let fake = Fake::start(move |_, _| Reply::Answer(200, answer.to_string())).await;
+    let password = AuthWebhook { client: fake.block(), auth_timeout: SOON };
+    let config = config::Auth { password: Some(password), public_key: None, authz: None };
+    let (facts, username, log) = (facts(), Username::parse("jo").unwrap(), quiet());
+    let deadline = LoginDeadline::new(SOON);
+    let attempt = Attempt { facts: &facts, username: &username, log: &log, deadline: &deadline };
+    let credential = Credential::Password(Secret::new("x"));
+    match Authenticator::new(&config).unwrap().authenticate(attempt, credential).await {
+        Ok(Answer::Done(identity)) => identity,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn fetch(transmit_sensitive: bool, answer: &'static str) -> (Result<Identity, WebhookError>, serde_json::Value) {
+    let fake = Fake::start(move |_, _| Reply::Answer(200, answer.into())).await;
+    let server =
+        ConfigServer { client: fake.block(), transmit_sensitive, exact_values: false, allow_connection: false };
+    let mut identity = identity().await;
+    let fetched = ConfigClient::new(&server).unwrap().fetch(&mut identity, &facts(), &quiet()).await;
+    let asked = fake.asked().remove(0);
+    assert_eq!(asked.path, "/hook");
+    (fetched.map(|_| identity), asked.body)
+}
+
+#[tokio::test]
+async fn sensitive_values_reach_the_config_server_only_where_that_is_configured() {
+    for transmit in [false, true] {
+        let (identity, asked) = fetch(transmit, "{}").await;
+        assert_eq!(asked["authenticatedUsername"], "jo@example.com");
+        assert_eq!(asked["metadata"]["team"]["value"], "a");
+        assert_eq!(asked.to_string().contains("s3cret"), transmit, "{asked}");
+        assert_eq!(identity.unwrap().known().environment["TOKEN"].value, "s3cret");
+    }
+}
+
+#[tokio::test]
+async fn config_answer_that_knows_more_is_learned() {
+    let answer = r#"{"config":{},"authenticatedUsername":"jo-2","metadata":{"team":{"value":"b"}},
+        "environment":{"MORE":{"value":"c"}}}"#;
+    let identity = fetch(false, answer).await.0.unwrap();
+    assert_eq!(identity.authenticated(), "jo-2");
+    assert_eq!(identity.username().as_str(), "jo");
+    assert_eq!(identity.known().metadata["team"].value, "b");
+    assert_eq!(identity.known().environment.len(), 2);
+}
+
+#[tokio::test]
+async fn config_answer_with_a_variable_that_is_none_is_refused() {
+    let answer = r#"{"environment":{"--split-string=id":{"value":"s3cret"}}}"#;
+    let error = fetch(false, answer).await.0.expect_err("no such variable");
+    assert!(matches!(&error, WebhookError::Malformed(text) if !text.contains("s3cret")), "{error}");
+}
