@@ -4,9 +4,27 @@
 //! What varies from connection to connection (`backend`, `kubernetes`, `security`, `log.level`) is not here but in
 //! [`crate::settings`], made from [`Base`] and the webhook's answer by the same parser.
 
-use crate::settings::Base;
+mod algorithms;
+mod auth;
+pub(crate) mod document;
+mod duration;
+mod endpoint;
+mod errors;
+mod http;
+pub(crate) mod log;
+pub(crate) mod pem;
+pub(crate) mod reader;
+mod ssh;
+mod unbuilt;
+
+pub use document::Format;
+pub use errors::{ConfigError, Errors};
+pub use pem::{Disk, Files};
+
+use crate::settings::{self, Base};
 use crate::types::Secret;
-use std::path::PathBuf;
+use reader::{Report, Section};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The whole file.
@@ -24,6 +42,44 @@ pub struct Config {
     pub base: Base,
     /// Keys that are accepted without effect, and warnings for each start.
     pub notices: Vec<Notice>,
+}
+
+impl Config {
+    /// Reads and checks a file: JSON where its name ends in `.json`, else YAML.
+    ///
+    /// # Errors
+    /// Every mistake of the file, and of the files that it names, in one run.
+    pub fn load(path: &Path) -> Result<Self, Errors> {
+        let text =
+            Disk.read(path).map_err(|error| Errors::whole(format!("cannot read {}: {error}", path.display())))?;
+        Self::parse(&text, Format::of(path), &Disk)
+    }
+
+    /// Checks a text; the files that it names are read from `files`.
+    ///
+    /// # Errors
+    /// Every mistake of the text, and of the files that it names.
+    pub fn parse(text: &str, format: Format, files: &dyn Files) -> Result<Self, Errors> {
+        let mut tree = document::parse(text, format)?;
+        let report = Report::default();
+        settings::expand(&mut tree, files, &report);
+        let parts = read(&Section::root(&tree, &report), files);
+        let ((ssh, auth, configserver, log), notices) = report.finish(parts)?;
+        let (exact, connection) =
+            configserver.as_ref().map_or((false, false), |server| (server.exact_values, server.allow_connection));
+        Ok(Self { ssh, auth, configserver, log, base: settings::base(tree, exact, connection), notices })
+    }
+}
+
+/// Everything but what varies from connection to connection, which is checked and kept as it is; `None` was reported.
+fn read(root: &Section<'_>, files: &dyn Files) -> Option<(Ssh, Auth, Option<ConfigServer>, Log)> {
+    let ssh = ssh::read(&root.section("ssh"), files);
+    let auth = auth::read(&root.section("auth"), files);
+    let (has_config_server, configserver) = auth::config_server(&root.section("configserver"), files);
+    let log = log::read(&root.section("log"));
+    settings::check(root, has_config_server, files);
+    unbuilt::read(root);
+    Some((ssh?, auth?, configserver, log))
 }
 
 /// Something about a key that the operator should know but that stops nothing.
@@ -165,7 +221,7 @@ pub struct HttpClient {
 }
 
 /// Where a webhook is. Anything else was refused by the parser.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Endpoint {
     /// `https://…`, `http://` to loopback, or `http://` with `allowPlaintext: true`.
     Url(url::Url),

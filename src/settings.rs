@@ -1,15 +1,26 @@
 //! What one connection gets: the file's `backend`, `kubernetes`, `security` and `log.level`, overlaid by the config
 //! webhook's answer, typed by the same parser as the file.
 
-use crate::config::Level;
+mod cluster;
+mod connection;
+mod kubeconfig;
+mod overlay;
+mod pod;
+mod security;
+
+use crate::config::pem::Files;
+use crate::config::reader::{Report, Section};
+use crate::config::{Errors, Level, log};
 use crate::policy::Rules;
 use crate::types::{ContainerName, Namespace, Secret};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// What the file says, untyped where an answer may still fill it: JSON objects of the sections that vary.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Base {
     /// `backend`, `kubernetes`, `security`, `log` (level) as the file has them; nulls removed.
     pub sections: serde_json::Map<String, serde_json::Value>,
@@ -17,6 +28,26 @@ pub struct Base {
     pub exact_values: bool,
     /// `configserver.allowConnection`
     pub allow_connection: bool,
+}
+
+/// The sections can hold credentials: only their names are shown.
+impl fmt::Debug for Base {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Base")
+            .field("sections", &self.sections.keys())
+            .field("exact_values", &self.exact_values)
+            .field("allow_connection", &self.allow_connection)
+            .finish()
+    }
+}
+
+/// What a config webhook answered.
+#[derive(Clone, Copy)]
+pub struct Answer<'a> {
+    /// `config`
+    pub config: &'a Map<String, Value>,
+    /// `exact`: zeros are values.
+    pub exact: bool,
 }
 
 /// One connection's settings.
@@ -116,3 +147,88 @@ pub struct Timeouts {
     /// `http`: one REST call.
     pub http: Duration,
 }
+
+/// How much a tree must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Completeness {
+    /// Everything that a connection needs.
+    Whole,
+    /// What stands there must be right; a config server's answer brings the rest.
+    Part,
+}
+
+impl Settings {
+    /// One connection's settings: the file's, overlaid by the config webhook's answer where there is one.
+    ///
+    /// # Errors
+    /// Every mistake of the two together, each with its path.
+    pub fn resolve(base: &Base, answer: Option<Answer<'_>>) -> Result<Self, Errors> {
+        let report = Report::default();
+        let (sections, from_webhook) = overlay::overlay(base, answer, &report);
+        let settings = read_all(&sections, &report);
+        let (mut settings, _) = report.finish(settings)?;
+        settings.kubernetes.cluster.from_webhook = from_webhook;
+        Ok(settings)
+    }
+}
+
+fn read_all(sections: &Map<String, Value>, report: &Report) -> Option<Settings> {
+    let root = Section::root(sections, report);
+    let level = log::level(&root.section("log"));
+    let (rules, kubernetes) = read(&root, Completeness::Whole, None);
+    Some(Settings { rules, kubernetes: kubernetes?, level })
+}
+
+/// Reads what varies from connection to connection; with `files`, also checks those that it names.
+fn read(root: &Section<'_>, completeness: Completeness, files: Option<&dyn Files>) -> (Rules, Option<Kubernetes>) {
+    backend(root, completeness);
+    let rules = security::read(&root.section("security"));
+    let section = root.section("kubernetes");
+    let connection = section.section("connection");
+    let cluster = cluster::read(&connection);
+    if let (Some(cluster), Some(files)) = (&cluster, files) {
+        cluster::check_files(&connection, cluster, files);
+    }
+    let pod = pod::read(&section.section("pod"), completeness);
+    let timeouts = pod::timeouts(&section.section("timeouts"));
+    let kubernetes = match (cluster, pod) {
+        (Some(cluster), Some(pod)) => Some(Kubernetes { cluster, pod, timeouts }),
+        _ => None,
+    };
+    (rules, kubernetes)
+}
+
+fn backend(root: &Section<'_>, completeness: Completeness) {
+    let words = [("kubernetes", ""), ("docker", "docker"), ("sshproxy", "sshproxy")];
+    match root.choice("backend", &words) {
+        Some("") => {}
+        Some(name) => root.error("backend", format!("{name} is not built yet; use kubernetes")),
+        None if completeness == Completeness::Whole && !root.has_text("backend") => {
+            root.error("backend", "is not set; write backend: kubernetes");
+        }
+        None => {}
+    }
+}
+
+/// Puts a kubeconfig in place of itself, before anything is read from the tree.
+pub(crate) fn expand(sections: &mut Map<String, Value>, files: &dyn Files, report: &Report) {
+    kubeconfig::expand(sections, files, report);
+}
+
+/// Checks the file's own sections: whole, or as far as they stand alone where a config server completes them.
+pub(crate) fn check(root: &Section<'_>, has_config_server: bool, files: &dyn Files) {
+    let completeness = if has_config_server { Completeness::Part } else { Completeness::Whole };
+    let _ = read(root, completeness, Some(files));
+}
+
+/// The part of the file that [`Settings::resolve`] starts from.
+pub(crate) fn base(mut file: Map<String, Value>, exact_values: bool, allow_connection: bool) -> Base {
+    file.retain(|key, _| ["backend", "kubernetes", "security", "log"].contains(&key.as_str()));
+    if let Some(Value::Object(log)) = file.get_mut("log") {
+        log.retain(|key, _| key == "level");
+    }
+    Base { sections: file, exact_values, allow_connection }
+}
+
+#[cfg(test)]
+mod tests;

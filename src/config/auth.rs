@@ -1,0 +1,155 @@
+//! `auth` and `configserver`: whom the gateway asks. Only methods that are configured are there, and there is at least
+//! one way to log in.
+
+use super::http::ClientKeys;
+use super::pem::Files;
+use super::reader::Section;
+use super::unbuilt;
+use super::{Auth, AuthWebhook, ConfigServer, HttpClient};
+use std::time::Duration;
+
+const AUTH_TIMEOUT: Duration = Duration::from_secs(60);
+const LEAST_TIMEOUT: Duration = Duration::from_millis(100);
+
+#[derive(Clone, Copy, PartialEq)]
+enum Method {
+    Webhook,
+    Kerberos,
+    OAuth2,
+}
+
+/// Reads `auth`; `None` was reported.
+pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<Auth> {
+    let (password, legacy_password) = section.section_or_flag("password");
+    let public_key = section.section("publicKey");
+    let authz = section.section("authz");
+    unbuilt::kerberos(&password.section("kerberos"));
+    let auth = Auth {
+        password: webhook(&password, &[("webhook", Method::Webhook), ("kerberos", Method::Kerberos)], files),
+        public_key: webhook(&public_key, &[("webhook", Method::Webhook)], files),
+        authz: webhook(&authz, &[("webhook", Method::Webhook)], files),
+    };
+    let other = other_methods(section);
+    let legacy = Legacy::read(section, legacy_password);
+    if legacy.keys.has_url() {
+        return legacy.build(section, auth, files);
+    }
+    if legacy_password.is_some() {
+        section.notice("password", "a truth value here has no effect without auth.url");
+    }
+    let tried = password.has_text("method") || public_key.has_text("method");
+    if auth.password.is_none() && auth.public_key.is_none() && !tried && !other {
+        let text = "no way to log in is configured; set auth.password or auth.publicKey, for example password: {method: \
+                    webhook, webhook: {url: https://…}}";
+        section.error("password.method", text);
+    }
+    Some(auth)
+}
+
+/// The methods that are not built; whether one was asked for (and reported).
+fn other_methods(section: &Section<'_>) -> bool {
+    let keyboard = section.section("keyboardInteractive");
+    let gssapi = section.section("gssapi");
+    unbuilt::oauth2(&keyboard.section("oauth2"));
+    unbuilt::kerberos(&gssapi.section("kerberos"));
+    let keyboard_method = keyboard.choice("method", &[("oauth2", Method::OAuth2)]);
+    let gssapi_method = gssapi.choice("method", &[("kerberos", Method::Kerberos)]);
+    for (part, method) in [(&keyboard, keyboard_method), (&gssapi, gssapi_method)] {
+        match method {
+            Some(method) => refuse(part, method),
+            None if part.is_set() => part.notice("method", "is not built yet: this section has no effect"),
+            None => {}
+        }
+    }
+    keyboard_method.or(gssapi_method).is_some()
+}
+
+fn refuse(section: &Section<'_>, method: Method) {
+    let name = match method {
+        Method::Kerberos => "Kerberos",
+        Method::OAuth2 => "OAuth2",
+        Method::Webhook => return,
+    };
+    section.error("method", format!("{name} is not built yet; use a webhook"));
+}
+
+/// One step's `method` and `webhook`.
+fn webhook(section: &Section<'_>, words: &[(&'static str, Method)], files: &dyn Files) -> Option<AuthWebhook> {
+    let block = section.section("webhook");
+    let keys = ClientKeys::read(&block);
+    let auth_timeout = block.duration("authTimeout", LEAST_TIMEOUT).unwrap_or(AUTH_TIMEOUT);
+    match section.choice("method", words) {
+        Some(Method::Webhook) if keys.has_url() => {
+            Some(AuthWebhook { client: keys.build(&block, files)?, auth_timeout })
+        }
+        Some(Method::Webhook) => {
+            block.error("url", "is missing; method: webhook needs it");
+            None
+        }
+        Some(other) => {
+            refuse(section, other);
+            None
+        }
+        None => {
+            if keys.has_url() {
+                block.notice("url", "has no effect without method: webhook beside the block");
+            }
+            None
+        }
+    }
+}
+
+/// The block of ContainerSSH 0.4: one client for both methods, directly under `auth`.
+struct Legacy<'a> {
+    keys: ClientKeys<'a>,
+    auth_timeout: Duration,
+    password: bool,
+    public_key: bool,
+}
+
+impl<'a> Legacy<'a> {
+    fn read(section: &Section<'a>, password: Option<bool>) -> Self {
+        Self {
+            keys: ClientKeys::read(section),
+            auth_timeout: section.duration("authTimeout", LEAST_TIMEOUT).unwrap_or(AUTH_TIMEOUT),
+            password: password.unwrap_or(true),
+            public_key: section.flag("pubkey").unwrap_or(true),
+        }
+    }
+
+    fn build(self, section: &Section<'_>, new: Auth, files: &dyn Files) -> Option<Auth> {
+        let steps = [("password", &new.password), ("publicKey", &new.public_key)];
+        let mut both = false;
+        for (step, _) in steps.into_iter().filter(|(_, webhook)| webhook.is_some()) {
+            both = true;
+            section.error("url", format!("cannot stand beside auth.{step}.webhook; move it there"));
+        }
+        if !self.password && !self.public_key {
+            section.error("url", "has no use: auth.password and auth.pubkey are both false");
+            return None;
+        }
+        let replacement = "is deprecated; write password: {method: webhook, webhook: {url: …}} and publicKey: {method: webhook, \
+                           webhook: {url: …}} instead";
+        section.warning("url", replacement);
+        let client = self.keys.build(section, files)?;
+        let webhook = AuthWebhook { client, auth_timeout: self.auth_timeout };
+        let password = self.password.then(|| webhook.clone());
+        (!both).then_some(Auth { password, public_key: self.public_key.then_some(webhook), authz: new.authz })
+    }
+}
+
+/// Reads `configserver`: whether there is one, and it (`None` inside was reported).
+pub(super) fn config_server(section: &Section<'_>, files: &dyn Files) -> (bool, Option<ConfigServer>) {
+    let keys = ClientKeys::read(section);
+    let transmit_sensitive = section.flag("transmitSensitiveMetadata").unwrap_or(false);
+    let exact_values = section.flag("exactValues").unwrap_or(false);
+    let allow_connection = section.flag("allowConnection").unwrap_or(false);
+    if !keys.has_url() {
+        if section.is_set() {
+            section.notice("url", "is not set: this section has no effect");
+        }
+        return (false, None);
+    }
+    let server = |client: HttpClient| ConfigServer { client, transmit_sensitive, exact_values, allow_connection };
+    (true, keys.build(section, files).map(server))
+}

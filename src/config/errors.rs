@@ -1,0 +1,47 @@
+//! What is wrong with a configuration. Every mistake of a file is found in one run and named by its key's path; no text
+//! here ever holds a secret value.
+
+use std::fmt;
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The key's path, `a.b.c`; empty for the file as a whole.
+    pub path: String,
+    /// What is wrong and, where there is one, the way out.
+    pub text: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            return f.write_str(&self.text);
+        }
+        write!(f, "{}: {}", self.path, self.text)
+    }
+}
+
+/// Every mistake of a file or answer, at least one; shown one a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Errors(pub Vec<ConfigError>);
+
+impl Errors {
+    /// A mistake of the whole file.
+    pub(super) fn whole(text: impl Into<String>) -> Self {
+        Self(vec![ConfigError { path: String::new(), text: text.into() }])
+    }
+}
+
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            fmt::Display::fmt(error, f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Errors {}

@@ -1,0 +1,125 @@
+//! `ssh`: what the server is, before anyone has logged in.
+
+use super::algorithms::{CIPHERS, KEX, MACS};
+use super::pem::{self, Files};
+use super::reader::Section;
+use super::{HostKey, Ssh};
+use crate::types::Secret;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+const LISTEN: &str = "0.0.0.0:2222";
+const SERVER_VERSION: &str = "SSH-2.0-Podgate";
+const NO_HOST_KEY: &str = "is empty; make a host key with `ssh-keygen -t ed25519 -N '' -f /etc/podgate/ssh_host_ed25519_key` \
+                           and name it: [/etc/podgate/ssh_host_ed25519_key]";
+
+/// Reads the section; `None` was reported.
+pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<Ssh> {
+    let listen = listen(section);
+    let server_version = server_version(section);
+    let ciphers = CIPHERS.read(section);
+    let kex = KEX.read(section);
+    let macs = MACS.read(section);
+    let banner = section.text("banner").map(str::to_owned);
+    let host_keys = host_keys(section, files);
+    let interval = section.duration("clientAliveInterval", Duration::ZERO).filter(|interval| !interval.is_zero());
+    if interval.is_some_and(|interval| interval < Duration::from_secs(1)) {
+        section.error("clientAliveInterval", "must be 0 (off) or at least 1s; a bare number is nanoseconds");
+    }
+    let count = section.integer("clientAliveCountMax", 1..=i64::from(u32::MAX)).unwrap_or(3);
+    Some(Ssh {
+        listen: listen?,
+        server_version: server_version?,
+        banner,
+        host_keys: host_keys?,
+        ciphers,
+        kex,
+        macs,
+        client_alive_interval: interval,
+        client_alive_count_max: u32::try_from(count).ok()?,
+    })
+}
+
+fn listen(section: &Section<'_>) -> Option<String> {
+    let text = section.text("listen").unwrap_or(LISTEN);
+    // Go's ":2222" is every address of both families.
+    let full = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
+    if is_host_port(&full) {
+        return Some(full);
+    }
+    section.error("listen", "must be host:port, for example \"0.0.0.0:2222\" or \"[::]:2222\"");
+    None
+}
+
+fn is_host_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    digits && port.parse::<u16>().is_ok() && !host.contains('/') && url::Host::parse(host).is_ok()
+}
+
+/// `^SSH-2.0-[!-,.-~]+( [a-zA-Z0-9- _.]+)?$`, at most 253 characters (RFC 4253 section 4.2 less CR LF).
+fn server_version(section: &Section<'_>) -> Option<String> {
+    let text = section.text("serverVersion").unwrap_or(SERVER_VERSION);
+    if is_version(text) {
+        return Some(text.to_owned());
+    }
+    let rule = "must be SSH-2.0-SOFTWARE or \"SSH-2.0-SOFTWARE COMMENT\" of at most 253 characters; no '-' in SOFTWARE, only \
+                letters, digits, '-', '_', '.' and spaces in COMMENT";
+    section.error("serverVersion", rule);
+    None
+}
+
+fn is_version(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("SSH-2.0-").filter(|_| text.len() <= 253) else { return false };
+    let (software, comment) =
+        rest.split_once(' ').map_or((rest, None), |(software, comment)| (software, Some(comment)));
+    let in_comment = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | ' ' | '_' | '.');
+    !software.is_empty()
+        && software.chars().all(|c| c.is_ascii_graphic() && c != '-')
+        && comment.is_none_or(|comment| !comment.is_empty() && comment.chars().all(in_comment))
+}
+
+fn host_keys(section: &Section<'_>, files: &dyn Files) -> Option<Vec<HostKey>> {
+    let values = match section.value("hostkeys") {
+        Some(_) => section.texts("hostkeys")?,
+        None => Vec::new(),
+    };
+    if values.is_empty() {
+        section.error("hostkeys", NO_HOST_KEY);
+        return None;
+    }
+    let keys: Vec<_> =
+        values.iter().enumerate().filter_map(|(index, value)| host_key(section, index, value, files)).collect();
+    (keys.len() == values.len()).then_some(keys)
+}
+
+fn host_key(section: &Section<'_>, index: usize, value: &str, files: &dyn Files) -> Option<HostKey> {
+    let key = format!("hostkeys[{index}]");
+    if pem::is_inline(value) {
+        return private(section, &key, section.path(&key), value.to_owned());
+    }
+    match files.read(Path::new(value)) {
+        Ok(text) => private(section, &key, format!("{} ({})", section.path(&key), pem::shown(value)), text),
+        Err(error) => {
+            let mut text = pem::unreadable(value, &error);
+            if error.kind() == ErrorKind::NotFound && value.starts_with('/') && !value.contains(['\'', '\n']) {
+                text.push_str(&format!("; make one with `ssh-keygen -t ed25519 -N '' -f '{value}'`"));
+            }
+            section.error(&key, text);
+            None
+        }
+    }
+}
+
+fn private(section: &Section<'_>, key: &str, origin: String, text: String) -> Option<HostKey> {
+    if text.contains("-----BEGIN ENCRYPTED") || text.contains("Proc-Type: 4,ENCRYPTED") {
+        section.error(key, "is encrypted; a host key has no passphrase (`ssh-keygen -p` takes it off)");
+        return None;
+    }
+    if !(text.contains("-----BEGIN ") && text.contains("PRIVATE KEY-----")) {
+        section.error(key, "is not a private key in PEM or OpenSSH format");
+        return None;
+    }
+    Some(HostKey { origin, pem: Secret::new(text) })
+}

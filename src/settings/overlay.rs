@@ -1,0 +1,110 @@
+//! A config webhook's answer laid over the file. Mappings are merged key by key, everything else is replaced whole; null
+//! is absence. A server written with ContainerSSH's Go library sends its whole structure, zeros included: unless the
+//! answer is exact, a zero of our own structure is unset. List elements, map values and the objects of Kubernetes are
+//! not our structure: their zeros are values.
+
+use super::pod;
+use super::{Answer, Base};
+use crate::config::document::drop_nulls;
+use crate::config::reader::Report;
+use serde_json::{Map, Value};
+
+type Tree = Map<String, Value>;
+
+/// Sections of the file that say nothing about one connection.
+const WITHOUT_EFFECT: [&str; 9] =
+    ["ssh", "configserver", "auth", "metrics", "geoip", "audit", "health", "docker", "sshproxy"];
+
+/// Where our own structure ends.
+const FOREIGN: [&str; 6] = [
+    "kubernetes.pod.metadata",
+    "kubernetes.pod.spec",
+    "kubernetes.pod.subsystems",
+    "kubernetes.pod.exposeAuthMetadataAsEnv",
+    "kubernetes.pod.exposeAuthMetadataAsLabels",
+    "kubernetes.pod.exposeAuthMetadataAsAnnotations",
+];
+
+/// The texts that an exact answer can empty; elsewhere (paths, URLs, modes, certificates) "" is always unset.
+const CAN_BE_EMPTY: [&str; 5] = [
+    "security.forceCommand",
+    "kubernetes.connection.username",
+    "kubernetes.connection.password",
+    "kubernetes.connection.serverName",
+    "kubernetes.connection.bearerToken",
+];
+
+/// The sections of one connection, and whether the answer changed which cluster is used and how.
+pub(super) fn overlay(base: &Base, answer: Option<Answer<'_>>, report: &Report) -> (Tree, bool) {
+    let mut merged = base.sections.clone();
+    if let Some(pod) = at(&mut merged, &["kubernetes", "pod"]) {
+        pod.entry("spec").or_insert_with(|| Value::Object(pod::default_spec()));
+    }
+    let Some(answer) = answer else { return (merged, false) };
+    let mut over = effective(answer.config);
+    drop_nulls(&mut over);
+    drop_unset(&mut over, "", answer.exact || base.exact_values);
+    let changed = super::connection::lay_over(&mut merged, &mut over, base.allow_connection, report);
+    merge(&mut merged, over);
+    (merged, changed)
+}
+
+/// The part of an answer that means something for a connection, and what nobody knows, for the reader to report.
+fn effective(config: &Tree) -> Tree {
+    let mut over = Tree::new();
+    for (key, value) in config {
+        if key == "log" {
+            if let Some(level) = value.get("level") {
+                over.insert(key.clone(), Value::Object([("level".to_owned(), level.clone())].into_iter().collect()));
+            }
+        } else if !WITHOUT_EFFECT.contains(&key.as_str()) {
+            over.insert(key.clone(), value.clone());
+        }
+    }
+    over
+}
+
+/// Takes out what is unset: in an exact answer the empty texts that can't mean anything, else every zero.
+fn drop_unset(tree: &mut Tree, path: &str, exact: bool) {
+    tree.retain(|key, value| {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let path = path.as_str();
+        match value {
+            Value::Object(inner) if !FOREIGN.contains(&path) => {
+                drop_unset(inner, path, exact);
+                !inner.is_empty()
+            }
+            Value::String(text) if text.is_empty() => exact && CAN_BE_EMPTY.contains(&path),
+            _ if exact => true,
+            _ => !is_zero(path, value),
+        }
+    });
+}
+
+fn is_zero(path: &str, value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) => false,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        // ContainerSSH writes the level 0 by its name.
+        Value::String(text) => text.is_empty() || (path == "log.level" && (text == "emerg" || text == "0")),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+    }
+}
+
+/// The mapping at a path, made where it is not there; `None` where something else stands (which the reader reports).
+pub(super) fn at<'t>(tree: &'t mut Tree, path: &[&str]) -> Option<&'t mut Tree> {
+    path.iter()
+        .try_fold(tree, |tree, key| tree.entry(*key).or_insert_with(|| Value::Object(Tree::new())).as_object_mut())
+}
+
+/// Mappings key by key, everything else whole.
+fn merge(base: &mut Tree, over: Tree) {
+    for (key, value) in over {
+        match (base.get_mut(&key), value) {
+            (Some(Value::Object(base)), Value::Object(over)) => merge(base, over),
+            (_, value) => drop(base.insert(key, value)),
+        }
+    }
+}
