@@ -1,7 +1,7 @@
 //! Users, and what they get: the decider behind the program `podgate-webhooks`, filled from a YAML file or in code.
 //!
-//! Always true: whoever is not listed is denied, and takes as long to be denied as someone who is; a user without a
-//! password hash has no password.
+//! Always true: whoever is not listed is denied, and a password of theirs takes as long to be denied as a listed user's
+//! (whose hash is the costliest of the directory); a user without a password hash has no password.
 
 mod file;
 mod key;

@@ -237,17 +237,19 @@ async fn request_under_way_is_answered_after_the_call_to_stop() {
         }
     }
     let (asked, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let listen = Listen::parse("http://127.0.0.1:0", None).expect("an address");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("hooks.sock");
     let slow = Slow { asked: Arc::clone(&asked), go: Arc::clone(&go) };
-    let running = Running::start(Server::bind(listen, router(slow)).await.expect("a port"));
-    let address = running.address();
-    let stream = TcpStream::connect(address).await.expect("a connection");
+    let listen = Listen::Unix(path.clone(), SocketMode::default());
+    let running = Running::start(Server::bind(listen, router(slow)).await.expect("the socket"));
+    let stream = UnixStream::connect(&path).await.expect("a connection");
     let body = json!({"username": "foo", "passwordBase64": ""}).to_string();
     let waiting = tokio::spawn(post(stream, "/password", body));
     asked.notified().await;
 
     let ended = tokio::spawn(running.end());
-    while TcpStream::connect(address).await.is_ok() {
+    // The socket's file goes when nothing is accepted any more.
+    while path.exists() {
         tokio::task::yield_now().await;
     }
     go.notify_one();
