@@ -101,6 +101,5 @@ impl App {
             Err(_elapsed) => (Level::Warning, "SERVICE_STOPPED", "gave up waiting for connections to end"),
         };
         self.log.write(level, code, text, &[]);
-        self.log.close().await;
     }
 }

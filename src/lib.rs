@@ -4,13 +4,18 @@
 //! [`policy::Permit`]) → `guest` (a [`guest::Program`]) → `session` (two pumps a channel). `kubernetes` is the backend
 //! behind `guest`.
 
+pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod config;
 pub mod guest;
 pub mod kubernetes;
 pub mod policy;
+pub mod registry;
+pub mod session;
 pub mod settings;
 pub mod shutdown;
+pub mod ssh;
 pub mod telemetry;
 pub mod tls;
 pub mod types;

@@ -8,7 +8,11 @@ use podgate::telemetry::Log;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// How long the log's last lines may take.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// An SSH server that lands every connection in a Kubernetes pod of its own.
 #[derive(Debug, Parser)]
@@ -41,13 +45,22 @@ fn main() -> ExitCode {
     if args.check_config {
         return check(&config);
     }
-    match run(&config) {
+    let log = match Log::open(&config.log) {
+        Ok(log) => log,
+        Err(error) => return fail(&error),
+    };
+    let ended = run(&config, &log);
+    // Lines that cannot be written in time are lost with the process.
+    let _ = log.close(LAST_LINES);
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(&mut io::stderr(), &format!("podgate: {error}"));
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(error.as_ref()),
     }
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    say(&mut io::stderr(), &format!("podgate: {error}"));
+    ExitCode::FAILURE
 }
 
 fn check(config: &Config) -> ExitCode {
@@ -60,8 +73,7 @@ fn check(config: &Config) -> ExitCode {
 }
 
 #[tokio::main]
-async fn run(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
-    let log = Log::open(&config.log)?;
+async fn run(config: &Config, log: &Log) -> Result<(), Box<dyn std::error::Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;

@@ -121,7 +121,10 @@ impl Channel {
             Err(stop) => Err(stop),
         };
         let exit = match started {
-            Ok(program) => self.pump(program, terminal).await?,
+            Ok(program) => {
+                self.audit.record(Event::ProgramStarted);
+                self.pump(program, terminal).await?
+            }
             Err(Stop::Interrupted) => return Ok(ClientExit::Status(INTERRUPTED)),
             Err(Stop::Refused(refusal)) => {
                 self.audit.record(Event::ProgramRefused { refusal: &refusal });

@@ -32,13 +32,14 @@ pub(super) struct Inward<'a> {
 
 impl Inward<'_> {
     /// Pumps until it is dropped: the exit alone ends a program, not the end of its input.
-    pub(super) async fn run(mut self, mut input: Box<dyn Input>) -> Infallible {
+    pub(super) async fn run(self, mut input: Box<dyn Input>) -> Infallible {
         let mut ended = false;
         loop {
             let done = tokio::select! {
                 biased;
                 Ok(()) = self.size.changed() => {
                     let size = *self.size.borrow_and_update();
+                    self.audit.record(Event::Resized { size });
                     input.resize(size).await
                 }
                 Some(name) = self.signals.recv() => {
@@ -67,6 +68,7 @@ impl Inward<'_> {
     }
 
     async fn signal(&self, input: &mut dyn Input, name: String) {
+        self.audit.record(Event::Signalled { name: &name });
         if let Err(refusal) = input.signal(name).await {
             self.audit.record(Event::SignalRefused { refusal: &refusal });
         }

@@ -8,7 +8,7 @@ use crate::auth::Identity;
 use crate::config::Errors;
 use crate::guest::{Arrival, Guest, Refusal, State, Unavailable};
 use crate::policy::Rules;
-use crate::settings::Settings;
+use crate::settings::{Answer, Settings};
 use crate::webhook::WebhookError;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -52,6 +52,7 @@ pub(super) async fn admit(shared: &Shared, identity: Identity) -> Admitted {
     let (rules, guest) = match settle(shared, identity).await {
         Ok((settings, identity)) => {
             shared.log.set_level(settings.level);
+            shared.audit.record(Event::Admitted);
             let settings = Arc::new(settings);
             let arrival = Arrival {
                 id: shared.id,
@@ -78,6 +79,7 @@ async fn settle(shared: &Shared, mut identity: Identity) -> Result<(Settings, Id
         return Ok((settings, identity));
     };
     let answer = config.fetch(&mut identity, &shared.facts(), &shared.log).await.map_err(AdmissionError::Webhook)?;
-    let settings = Settings::resolve(&shared.snapshot.base, Some(&answer)).map_err(AdmissionError::Settings)?;
+    let answer = Answer { config: &answer.config, exact: answer.exact };
+    let settings = Settings::resolve(&shared.snapshot.base, Some(answer)).map_err(AdmissionError::Settings)?;
     Ok((settings, identity))
 }

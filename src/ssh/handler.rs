@@ -87,6 +87,7 @@ impl Translator {
     /// Whether another session channel may open, and if not, why, in the client's words.
     fn may_open(&mut self, admission: &Admission) -> Result<(), String> {
         if self.opened >= CHANNELS {
+            self.shared.audit.record(Event::LimitHit { limit: "channels of a connection" });
             return Err("this connection has had too many channels; connect again".to_owned());
         }
         let open = OpenSession { open: self.entry.open_channels() };
@@ -267,6 +268,7 @@ impl Handler for Translator {
         let Some(admission) = self.admission.clone() else { return Ok(()) };
         match self.may_open(&admission) {
             Ok(()) => {
+                self.shared.audit.record(Event::ChannelOpened { channel: channel.id().into() });
                 self.spawn_channel(channel, &admission, session);
                 reply.accept().await;
             }
@@ -341,6 +343,7 @@ impl Handler for Translator {
         let terminal = Terminal { term: term.to_owned(), size: size(col_width, row_height) };
         match admission.rules.decide(OpenTerminal { terminal }) {
             Ok(permit) if port.idle() => {
+                self.shared.audit.record(Event::TerminalOpened { terminal: permit.request() });
                 port.terminal = Some(permit);
                 Ok(session.channel_success(channel)?)
             }
@@ -377,6 +380,7 @@ impl Handler for Translator {
         };
         match admission.rules.decide(port.set_env(variable_name, variable_value)) {
             Ok(permit) if port.idle() => {
+                self.shared.audit.record(Event::EnvSet { name: permit.request().name() });
                 port.hold_env(permit);
                 Ok(session.channel_success(channel)?)
             }
@@ -433,7 +437,7 @@ impl Handler for Translator {
             return Ok(session.channel_failure(channel)?);
         };
         let handed = match admission.rules.decide(SendSignal { name: signal_name(&signal).to_owned() }) {
-            Ok(permit) => port.signal(permit.spend()),
+            Ok(permit) => port.signal(permit.spend().name),
             Err(denied) => {
                 self.shared.audit.record(Event::Denied { request: Request::Signal, denied: &denied });
                 false
