@@ -4,6 +4,7 @@
 use crate::auth::Authenticator;
 use crate::config::{Config, Level};
 use crate::kubernetes;
+use crate::kubernetes::client::Clients;
 use crate::registry::{Command, Registry};
 use crate::shutdown::Tasks;
 use crate::ssh::{HostKeyError, Server, Snapshot};
@@ -69,7 +70,7 @@ impl App {
             let registry = registry.clone();
             move |id| registry.lives(id)
         };
-        let backend = kubernetes::Backend::new(log.clone(), tasks.clone(), Arc::new(lives));
+        let backend = kubernetes::Backend::new(log.clone(), tasks.clone(), Clients::new(), Arc::new(lives));
         let snapshot = Snapshot::new(config, auth, config_client, Arc::new(backend))?;
         let listen = config.ssh.listen.clone();
         let server = Server::bind(&listen, snapshot, registry.clone(), log.clone()).await;

@@ -8,11 +8,7 @@ use podgate::telemetry::Log;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-
-/// How long the log's last lines may take.
-const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// An SSH server that lands every connection in a Kubernetes pod of its own.
 #[derive(Debug, Parser)]
@@ -49,10 +45,7 @@ fn main() -> ExitCode {
         Ok(log) => log,
         Err(error) => return fail(&error),
     };
-    let ended = run(&config, &log);
-    // Lines that cannot be written in time are lost with the process.
-    let _ = log.close(LAST_LINES);
-    match ended {
+    match run(&config, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(error.as_ref()),
     }
@@ -88,6 +81,7 @@ async fn run(config: &Config, log: &Log) -> Result<(), Box<dyn std::error::Error
         }
     };
     app.run(stop).await;
+    log.close().await;
     Ok(())
 }
 

@@ -20,6 +20,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use writer::{FileSink, Sink};
 
+/// How long the last lines may take.
+const CLOSING: Duration = Duration::from_secs(5);
+
 /// A handle to the log; cheap to clone. When the last handle is dropped, what is queued is still written.
 #[derive(Debug, Clone)]
 pub struct Log {
@@ -101,18 +104,18 @@ impl Log {
     }
 
     /// Waits until everything that was queued before has been written, at most `limit`; whether it was. Blocks the
-    /// thread: for the end of the process, outside of async tasks.
+    /// thread: not for async tasks.
     #[must_use]
     pub fn flush(&self, limit: Duration) -> bool {
         self.queue.0.flush(limit)
     }
 
-    /// Writes what is queued (at most `limit`) and takes no more lines; whether all of it was written. Blocks as
-    /// [`Log::flush`] does.
-    #[must_use]
-    pub fn close(&self, limit: Duration) -> bool {
+    /// Writes what is queued and takes no more lines. Gives up after 5 s, when nobody reads what is written.
+    pub async fn close(&self) {
         self.queue.0.close();
-        self.queue.0.ended(limit)
+        let queue = Arc::clone(&self.queue.0);
+        // The wait itself cannot fail, and what it returns nobody could be told: the log is over.
+        let _ = tokio::task::spawn_blocking(move || queue.ended(CLOSING)).await;
     }
 
     fn put(&self, line: &Line<'_>) {

@@ -46,6 +46,17 @@ pub(super) enum Work {
     End,
 }
 
+/// What the writer is to do after a rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rested {
+    /// Try again.
+    Again,
+    /// Open the destination again, then try.
+    Reopen,
+    /// Give up: the log was closed.
+    Closed,
+}
+
 impl Queue {
     pub(super) fn new() -> Self {
         Self::default()
@@ -119,15 +130,20 @@ impl Queue {
         self.progress.notify_all();
     }
 
-    /// Lets the writer rest after a failure; whether there is still hope (the log was not closed).
-    pub(super) fn rest(&self, pause: Duration) -> bool {
+    /// Lets the writer rest after a failure, until there is something new to try.
+    pub(super) fn rest(&self, pause: Duration) -> Rested {
         let until = Instant::now() + pause;
         let mut state = self.lock();
-        while !state.closed && !state.reopen {
-            let Some(left) = until.checked_duration_since(Instant::now()) else { return true };
+        loop {
+            if state.closed {
+                return Rested::Closed;
+            }
+            if mem::take(&mut state.reopen) {
+                return Rested::Reopen;
+            }
+            let Some(left) = until.checked_duration_since(Instant::now()) else { return Rested::Again };
             state = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        !state.closed
     }
 
     fn wait(&self, limit: Duration, done: impl Fn(&State) -> bool) -> bool {

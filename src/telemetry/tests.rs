@@ -176,11 +176,51 @@ fn failing_sink_is_tried_again_without_loss() {
     assert!(inner.text(&log).contains("could not be written for a while: no space"));
 }
 
+/// A sink that is broken until it is opened again.
+struct Broken {
+    failed: mpsc::Sender<()>,
+    broken: bool,
+    inner: capture::Captured,
+}
+
+impl Write for Broken {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if self.broken {
+            let _ = self.failed.send(());
+            return Err(io::Error::other("stale"));
+        }
+        self.inner.write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for Broken {
+    fn reopen(&mut self) -> io::Result<()> {
+        self.broken = false;
+        Ok(())
+    }
+}
+
 #[test]
-fn closed_log_has_written_everything_and_takes_no_more() {
+fn reopening_mends_a_broken_sink_without_loss() {
+    let (failed, failures) = mpsc::channel();
+    let inner = capture::Captured::default();
+    let sink = Broken { failed, broken: true, inner: inner.clone() };
+    let log = Log::start(Level::Debug, LogFormat::Text, Box::new(sink)).unwrap();
+    log.write(Level::Info, "TEST", "kept", &[]);
+    failures.recv_timeout(SOON).unwrap();
+    log.reopen();
+    assert!(inner.text(&log).contains("kept"));
+}
+
+#[tokio::test]
+async fn closed_log_has_written_everything_and_takes_no_more() {
     let (log, captured) = capture::log(LogFormat::Text);
     log.write(Level::Info, "TEST", "last words", &[]);
-    assert!(log.close(SOON));
+    log.close().await;
     log.write(Level::Info, "TEST", "too late", &[]);
     let text = captured.text(&log);
     assert!(text.contains("last words") && !text.contains("too late"), "{text}");
@@ -198,7 +238,7 @@ fn reopened_file_is_the_one_with_the_name() {
     std::fs::rename(&path, &old).unwrap();
     log.reopen();
     log.write(Level::Info, "TEST", "after", &[]);
-    assert!(log.close(SOON));
+    assert!(log.flush(SOON));
     assert!(std::fs::read_to_string(&old).unwrap().contains("before"));
     let now = std::fs::read_to_string(&path).unwrap();
     assert!(now.contains("after") && !now.contains("before"), "{now}");

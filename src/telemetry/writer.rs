@@ -2,7 +2,7 @@
 //! failing destination again until the log is closed, and then says what went wrong in between.
 
 use super::line::Line;
-use super::queue::{Queue, Work};
+use super::queue::{Queue, Rested, Work};
 use crate::config::{Level, LogFormat};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -113,8 +113,11 @@ impl Writer {
         let mut failure = None;
         while let Err(error) = self.push(&mut left) {
             failure = Some(error);
-            if !self.queue.rest(PAUSE) {
-                return false;
+            match self.queue.rest(PAUSE) {
+                Rested::Again => {}
+                // Where that fails, the next try says so.
+                Rested::Reopen => drop(self.sink.reopen()),
+                Rested::Closed => return false,
             }
         }
         let Some(error) = failure else { return true };

@@ -1,7 +1,10 @@
 //! A server on a real socket that answers as a test tells it to, and misbehaves.
 
 use crate::config::{Endpoint, HttpClient};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use crate::types::Secret;
+use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::RootCertStore;
+use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::Value;
 use std::path::Path;
@@ -76,12 +79,31 @@ impl Fake {
 
     /// The same by HTTPS, with a certificate for `name` by a CA of its own, asked for as `localhost`.
     pub(crate) async fn start_tls(name: &str, script: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_with(&Authority::new(), name, false, script).await
+    }
+
+    /// The same for `localhost`, taking only clients with a certificate of its CA; with such a client's identity.
+    pub(crate) async fn start_mutual(
+        script: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static,
+    ) -> (Self, (String, Secret)) {
+        let authority = Authority::new();
+        let (certificate, key) = authority.issue("client");
+        let identity = (certificate.pem(), Secret::new(key.serialize_pem()));
+        (Self::start_with(&authority, "localhost", true, script).await, identity)
+    }
+
+    async fn start_with(
+        authority: &Authority,
+        name: &str,
+        mutual: bool,
+        script: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://localhost:{}/hook", listener.local_addr().unwrap().port());
         let shared = Shared::new(script);
-        let (acceptor, ca) = acceptor(name);
-        let listening = tokio::spawn(tcp(listener, Some(acceptor), shared.clone()));
-        Self { shared, endpoint: Endpoint::Url(url.parse().unwrap()), ca: Some(ca), listening }
+        let listening = tokio::spawn(tcp(listener, Some(authority.acceptor(name, mutual)), shared.clone()));
+        let ca = Some(authority.certificate.pem());
+        Self { shared, endpoint: Endpoint::Url(url.parse().unwrap()), ca, listening }
     }
 
     /// The same on a Unix socket.
@@ -134,26 +156,43 @@ impl Shared {
     }
 }
 
-/// A CA, and a server with a certificate of it; the CA as PEM.
-fn acceptor(name: &str) -> (TlsAcceptor, String) {
-    let mut ca = CertificateParams::default();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca_key = KeyPair::generate().unwrap();
-    let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
-    let key = KeyPair::generate().unwrap();
-    let certificate =
-        CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
-        )
-        .unwrap();
-    (TlsAcceptor::from(Arc::new(config)), ca_pem)
+/// A CA of a test's own.
+struct Authority {
+    certificate: Certificate,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        Self { certificate: params.self_signed(&key).unwrap(), issuer: Issuer::new(params, key) }
+    }
+
+    fn issue(&self, name: &str) -> (Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+
+    fn acceptor(&self, name: &str, mutual: bool) -> TlsAcceptor {
+        let (certificate, key) = self.issue(name);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let builder = if mutual {
+            let mut roots = RootCertStore::empty();
+            roots.add(self.certificate.der().clone()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+            builder.with_client_cert_verifier(verifier)
+        } else {
+            builder.with_no_client_auth()
+        };
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        TlsAcceptor::from(Arc::new(builder.with_single_cert(vec![certificate.der().clone()], key).unwrap()))
+    }
 }
 
 async fn tcp(listener: TcpListener, acceptor: Option<TlsAcceptor>, shared: Arc<Shared>) {

@@ -159,6 +159,16 @@ async fn wrong_host_name_is_final() {
 }
 
 #[tokio::test]
+async fn server_that_wants_a_certificate_is_shown_the_configured_one() {
+    let (fake, identity) = Fake::start_mutual(|_, _| yes()).await;
+    let error = ask(&fake.block(), Duration::from_secs(60)).await.expect_err("a certificate is wanted");
+    assert!(matches!(error, WebhookError::Final(Failure::Tls(_))), "{error}");
+    assert!(fake.asked().is_empty());
+    let block = HttpClient { identity: Some(identity), ..fake.block() };
+    ask(&block, SOON).await.unwrap();
+}
+
+#[tokio::test]
 async fn server_without_tls_is_never_asked_where_tls_is_wanted() {
     let fake = Fake::start(|_, _| yes()).await;
     let Endpoint::Url(mut url) = fake.block().endpoint else { panic!("a URL") };

@@ -1,0 +1,126 @@
+//! How an event looks in the log: its level, ContainerSSH's code, one sentence, and labels.
+
+use super::{Event, Request};
+use crate::config::Level;
+use crate::guest::{Exit, Refusal};
+use crate::policy::What;
+use std::borrow::Cow;
+
+type Details<'a> = Vec<(&'static str, Cow<'a, str>)>;
+
+impl Event<'_> {
+    pub(super) fn head(&self) -> (Level, &'static str, &'static str) {
+        use Level::{Debug, Error, Info, Warning};
+        match self {
+            Self::Connected => (Debug, "SSH_CONNECTED", "a client connected"),
+            Self::Disconnected { .. } => (Debug, "SSH_DISCONNECTED", "the connection is over"),
+            Self::LoginTimeout => (Info, "SSH_HANDSHAKE_FAILED", "the client did not log in in time"),
+            Self::BadUsername { .. } => (Info, "SSH_AUTH_FAILED", "the client's user name is not valid"),
+            Self::CertificateRefused => (Debug, "SSH_AUTH_UNAVAILABLE", "certificates are not accepted"),
+            Self::AuthAttempt { .. } => (Debug, "SSH_AUTH_ATTEMPT", "the client tries to log in"),
+            Self::AuthSucceeded { .. } => (Info, "SSH_AUTH_SUCCESSFUL", "the client logged in"),
+            Self::AuthFailed { .. } => (Info, "SSH_AUTH_FAILED", "the login was refused"),
+            Self::AuthUnavailable { .. } => (Info, "SSH_AUTH_UNAVAILABLE", "nobody can say whether the login is good"),
+            Self::Admitted => (Debug, "SSH_HANDSHAKE_SUCCESSFUL", "the connection has its settings"),
+            Self::AdmissionFailed { .. } => {
+                (Error, "SSH_BACKEND_REJECTED_HANDSHAKE", "the connection cannot have what it came for")
+            }
+            Self::ChannelOpened { .. } => (Debug, "SSH_NEW_CHANNEL", "a session channel opens"),
+            Self::Denied { denied, .. } => (Debug, denied.code(), "the rules deny a request"),
+            Self::Unsupported { .. } => (Debug, "SSH_NOT_IMPLEMENTED", "a request cannot be served"),
+            Self::EnvSet { .. } => (Debug, "SSH_CHANNEL_REQUEST", "the client sets a variable"),
+            Self::TerminalOpened { .. } => (Debug, "SSH_CHANNEL_REQUEST", "the channel gets a terminal"),
+            Self::ProgramStarting { .. } => (Debug, "SSH_CHANNEL_REQUEST", "a program is to be started"),
+            Self::ProgramStarted => (Debug, "SSH_CHANNEL_REQUEST_SUCCESSFUL", "the program runs"),
+            Self::ProgramRefused { .. } => (Info, "SSH_CHANNEL_REQUEST_FAILED", "the program could not be started"),
+            Self::ProgramEnded { exit: Exit::Status(_) } => (Debug, "SSH_EXIT", "the program ended"),
+            Self::ProgramEnded { exit: Exit::Signal { .. } } => {
+                (Debug, "SSH_EXIT_SIGNAL", "a signal ended the program")
+            }
+            Self::ProgramEnded { exit: Exit::Lost(_) } => {
+                (Info, "SSH_EXIT_CODE_FAILED", "nobody knows how the program ended")
+            }
+            Self::Resized { .. } => (Debug, "SSH_CHANNEL_REQUEST", "the terminal gets another size"),
+            Self::Signalled { .. } => (Debug, "SSH_CHANNEL_REQUEST", "a signal goes to the program"),
+            Self::SignalRefused { .. } => (Debug, "SSH_CHANNEL_REQUEST_FAILED", "a signal did not reach the program"),
+            Self::WindowIgnored => (Warning, "SSH_WINDOW_IGNORED", "the client sent beyond its channel's window"),
+            Self::LimitHit { .. } => (Info, "SSH_LIMIT", "the client reached a limit"),
+        }
+    }
+
+    pub(super) fn details(&self) -> Details<'_> {
+        match *self {
+            Self::Connected
+            | Self::LoginTimeout
+            | Self::CertificateRefused
+            | Self::Admitted
+            | Self::ProgramStarted
+            | Self::WindowIgnored => Vec::new(),
+            Self::Disconnected { reason } => reason.into_iter().map(|reason| ("reason", reason.into())).collect(),
+            Self::BadUsername { reason } | Self::AdmissionFailed { reason } => vec![("reason", reason.into())],
+            Self::AuthAttempt { method } | Self::AuthSucceeded { method } => vec![("method", method.name().into())],
+            Self::AuthFailed { method, reason } | Self::AuthUnavailable { method, reason } => {
+                vec![("method", method.name().into()), ("reason", reason.into())]
+            }
+            Self::ChannelOpened { channel } => vec![("channelId", channel.to_string().into())],
+            Self::Denied { request, denied } => {
+                vec![("request", request.name().into()), ("reason", denied.to_string().into())]
+            }
+            Self::Unsupported { request, what } => vec![("request", request.name().into()), ("what", what.into())],
+            Self::EnvSet { name } => vec![("request", "env".into()), ("name", name.as_str().into())],
+            Self::TerminalOpened { terminal } => {
+                vec![("request", "pty-req".into()), ("term", terminal.term.as_str().into())]
+            }
+            Self::ProgramStarting { what, terminal } => program(what, terminal),
+            Self::ProgramRefused { refusal } => refused(refusal),
+            Self::SignalRefused { refusal } => refused(refusal),
+            Self::ProgramEnded { exit } => ended(exit),
+            Self::Resized { size } => {
+                vec![("width", size.columns.to_string().into()), ("height", size.rows.to_string().into())]
+            }
+            Self::Signalled { name } => vec![("signal", name.into())],
+            Self::LimitHit { limit } => vec![("limit", limit.into())],
+        }
+    }
+}
+
+fn program(what: &What, terminal: bool) -> Details<'_> {
+    let mut details: Details<'_> = match what {
+        What::Shell => vec![("request", "shell".into())],
+        What::Command(command) => vec![("request", "exec".into()), ("command", command.as_str().into())],
+        What::Subsystem(name) => vec![("request", "subsystem".into()), ("subsystem", name.as_str().into())],
+    };
+    details.push(("terminal", if terminal { "true" } else { "false" }.into()));
+    details
+}
+
+fn refused(refusal: &Refusal) -> Details<'_> {
+    let mut details: Details<'_> =
+        vec![("reason", refusal.reason.as_str().into()), ("status", refusal.status.to_string().into())];
+    details.extend(refusal.detail.as_deref().map(|detail| ("detail", detail.into())));
+    details
+}
+
+fn ended(exit: &Exit) -> Details<'_> {
+    match exit {
+        Exit::Status(status) => vec![("status", status.to_string().into())],
+        Exit::Signal { name, core } => {
+            vec![("signal", name.as_str().into()), ("core", if *core { "true" } else { "false" }.into())]
+        }
+        Exit::Lost(refusal) => refused(refusal),
+    }
+}
+
+impl Request {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Program => "program",
+            Self::Terminal => "pty-req",
+            Self::Environment => "env",
+            Self::Signal => "signal",
+            Self::Dial => "dial",
+            Self::Listen => "listen",
+        }
+    }
+}

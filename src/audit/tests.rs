@@ -1,0 +1,121 @@
+use super::*;
+use crate::config::LogFormat;
+use crate::telemetry::capture;
+use crate::types::ConnectionId;
+use serde_json::{Value, json};
+
+/// The line that an event makes, without time and connection.
+fn line(event: Event<'_>) -> (String, String, Value) {
+    let (log, captured) = capture::log(LogFormat::Ljson);
+    let connection = log.connection(ConnectionId::random(), "192.0.2.7:1".parse().unwrap());
+    Recorder::new(connection).record(event);
+    let text = captured.text(&log);
+    assert_eq!(text.lines().count(), 1, "{text}");
+    let mut line: Value = serde_json::from_str(&text).unwrap();
+    let details = line["details"].as_object_mut().unwrap();
+    assert!(details.remove("connectionId").is_some() && details.remove("remoteAddr").is_some());
+    let part = |name: &str| line[name].as_str().unwrap().to_owned();
+    (part("level"), part("code"), line["details"].clone())
+}
+
+fn assert_line(event: Event<'_>, level: &str, code: &str, details: Value) {
+    assert_eq!(line(event), (level.to_owned(), code.to_owned(), details), "{event:?}");
+}
+
+#[test]
+fn failures_of_a_login_say_why() {
+    let method = Method::PublicKey;
+    let reason = "the key was refused";
+    let why = json!({"method": "publickey", "reason": reason});
+    assert_line(Event::AuthFailed { method, reason }, "info", "SSH_AUTH_FAILED", why.clone());
+    assert_line(Event::AuthUnavailable { method, reason }, "info", "SSH_AUTH_UNAVAILABLE", why);
+    assert_line(Event::BadUsername { reason: "is empty" }, "info", "SSH_AUTH_FAILED", json!({"reason": "is empty"}));
+    assert_line(Event::LoginTimeout, "info", "SSH_HANDSHAKE_FAILED", json!({}));
+    let failed = Event::AdmissionFailed { reason: "no pod" };
+    assert_line(failed, "error", "SSH_BACKEND_REJECTED_HANDSHAKE", json!({"reason": "no pod"}));
+}
+
+#[test]
+fn denials_carry_the_code_of_their_kind() {
+    for (request, denied, name, code) in [
+        (Request::Session, Denied::Sessions, "session", "SECURITY_MAX_SESSIONS"),
+        (Request::Program, Denied::Shell, "program", "SECURITY_SHELL_REJECTED"),
+        (Request::Program, Denied::CommandFiltered, "program", "SECURITY_EXEC_REJECTED"),
+        (Request::Program, Denied::Subsystem, "program", "SECURITY_SUBSYSTEM_REJECTED"),
+        (Request::Terminal, Denied::Tty, "pty-req", "SECURITY_TTY_REJECTED"),
+        (Request::Environment, Denied::EnvProtected, "env", "SECURITY_ENV_REJECTED"),
+        (Request::Signal, Denied::Signal, "signal", "SECURITY_SIGNAL_REJECTED"),
+        (Request::Dial, Denied::Direct, "dial", "SECURITY_FORWARDING_REJECTED"),
+        (Request::Listen, Denied::Reverse, "listen", "SECURITY_REVERSE_FORWARDING_REJECTED"),
+        (Request::Listen, Denied::X11, "listen", "SECURITY_X11_FORWARDING_REJECTED"),
+    ] {
+        let details = json!({"request": name, "reason": denied.to_string()});
+        assert_line(Event::Denied { request, denied: &denied }, "debug", code, details);
+    }
+}
+
+#[test]
+fn lost_program_is_not_told_as_an_exit() {
+    let lost = Exit::Lost(Refusal::new("the pod is gone").detail("evicted"));
+    let details = json!({"reason": "the pod is gone", "status": "255", "detail": "evicted"});
+    assert_line(Event::ProgramEnded { exit: &lost }, "info", "SSH_EXIT_CODE_FAILED", details);
+    let status = Exit::Status(7);
+    assert_line(Event::ProgramEnded { exit: &status }, "debug", "SSH_EXIT", json!({"status": "7"}));
+    let signal = Exit::Signal { name: "KILL".into(), core: false };
+    let details = json!({"signal": "KILL", "core": "false"});
+    assert_line(Event::ProgramEnded { exit: &signal }, "debug", "SSH_EXIT_SIGNAL", details);
+}
+
+#[test]
+fn program_is_named_before_it_starts() {
+    for (what, details) in [
+        (What::Shell, json!({"request": "shell", "terminal": "true"})),
+        (What::Command("ls -l".into()), json!({"request": "exec", "command": "ls -l", "terminal": "true"})),
+        (What::Subsystem("sftp".into()), json!({"request": "subsystem", "subsystem": "sftp", "terminal": "true"})),
+    ] {
+        let event = Event::ProgramStarting { what: &what, terminal: true };
+        assert_line(event, "debug", "SSH_CHANNEL_REQUEST", details);
+    }
+    let refusal = Refusal::new("not found");
+    let details = json!({"reason": "not found", "status": "255"});
+    assert_line(Event::ProgramRefused { refusal: &refusal }, "info", "SSH_CHANNEL_REQUEST_FAILED", details.clone());
+    assert_line(Event::SignalRefused { refusal: &refusal }, "debug", "SSH_CHANNEL_REQUEST_FAILED", details);
+}
+
+#[test]
+fn the_rest_has_its_codes_too() {
+    let name = EnvName::parse("LANG").unwrap();
+    let size = Size { columns: 80, rows: 24 };
+    let terminal = Terminal { term: "xterm".into(), size };
+    let method = Method::Password;
+    for (event, level, code, details) in [
+        (Event::Connected, "debug", "SSH_CONNECTED", json!({})),
+        (Event::Disconnected { reason: None }, "debug", "SSH_DISCONNECTED", json!({})),
+        (Event::Disconnected { reason: Some("cut") }, "debug", "SSH_DISCONNECTED", json!({"reason": "cut"})),
+        (Event::CertificateRefused, "debug", "SSH_AUTH_UNAVAILABLE", json!({})),
+        (Event::AuthAttempt { method }, "debug", "SSH_AUTH_ATTEMPT", json!({"method": "password"})),
+        (Event::AuthSucceeded { method }, "info", "SSH_AUTH_SUCCESSFUL", json!({"method": "password"})),
+        (Event::Admitted, "debug", "SSH_HANDSHAKE_SUCCESSFUL", json!({})),
+        (Event::ChannelOpened { channel: 3 }, "debug", "SSH_NEW_CHANNEL", json!({"channelId": "3"})),
+        (
+            Event::Unsupported { request: Request::Dial, what: "x" },
+            "debug",
+            "SSH_NOT_IMPLEMENTED",
+            json!({"request": "dial", "what": "x"}),
+        ),
+        (Event::EnvSet { name: &name }, "debug", "SSH_CHANNEL_REQUEST", json!({"request": "env", "name": "LANG"})),
+        (
+            Event::TerminalOpened { terminal: &terminal },
+            "debug",
+            "SSH_CHANNEL_REQUEST",
+            json!({"request": "pty-req", "term": "xterm"}),
+        ),
+        (Event::ProgramStarted, "debug", "SSH_CHANNEL_REQUEST_SUCCESSFUL", json!({})),
+        (Event::Resized { size }, "debug", "SSH_CHANNEL_REQUEST", json!({"width": "80", "height": "24"})),
+        (Event::Signalled { name: "INT" }, "debug", "SSH_CHANNEL_REQUEST", json!({"signal": "INT"})),
+        (Event::WindowIgnored, "warning", "SSH_WINDOW_IGNORED", json!({})),
+        (Event::LimitHit { limit: "channels" }, "info", "SSH_LIMIT", json!({"limit": "channels"})),
+    ] {
+        assert_line(event, level, code, details);
+    }
+}
