@@ -1,0 +1,24 @@
+//! A world for a test: a development cluster, a webhook server, and the gateway's own binary in front of them, all on
+//! loopback and on ports that the system picked; and real OpenSSH clients to use it with. A world ends with its test: no
+//! process and no file stays.
+
+pub mod client;
+pub mod gateway;
+pub mod keys;
+pub mod world;
+
+pub use world::{Setup, World};
+
+use std::process::Command;
+
+/// Whether a program is there. Where it is not, the test passes by with a word about the package, or fails where
+/// `PODGATE_TEST_ALL` says that everything must run.
+pub fn available(program: &str, package: &str) -> bool {
+    let found = program.starts_with('/') && std::path::Path::new(program).exists()
+        || Command::new("sh").args(["-c", &format!("command -v {program}")]).output().is_ok_and(|o| o.status.success());
+    if !found {
+        assert!(std::env::var_os("PODGATE_TEST_ALL").is_none(), "{program} is missing: install {package}");
+        eprintln!("passed by: {program} is missing; install {package}");
+    }
+    found
+}

@@ -1,0 +1,190 @@
+//! Real OpenSSH clients, set up for a world.
+
+use super::World;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+/// How long a client may take.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What a client did.
+#[derive(Debug)]
+pub struct Done {
+    /// Its exit status.
+    pub status: i32,
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Its standard error, as text.
+    pub stderr: String,
+}
+
+impl Done {
+    /// The standard output as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Asserts the exit status, and shows everything where it is another.
+    #[track_caller]
+    pub fn expect(self, status: i32) -> Self {
+        assert_eq!(self.status, status, "stdout: {}\nstderr: {}", self.text(), self.stderr);
+        self
+    }
+}
+
+/// A client's command line, not started yet.
+pub struct Client {
+    command: Command,
+    stdin: Option<Vec<u8>>,
+}
+
+/// The options that make every OpenSSH client of a world alike, for `-o`.
+fn options(world: &World, key: &Path) -> Vec<String> {
+    vec![
+        "IdentitiesOnly=yes".into(),
+        format!("IdentityFile={}", key.display()),
+        "IdentityAgent=none".into(),
+        "StrictHostKeyChecking=yes".into(),
+        format!("UserKnownHostsFile={}", world.known_hosts().display()),
+        "GlobalKnownHostsFile=/dev/null".into(),
+        "LogLevel=ERROR".into(),
+        "ConnectTimeout=20".into(),
+    ]
+}
+
+impl World {
+    /// `program` (ssh, scp, sftp) with the world's options and port; nothing is said about whom to reach.
+    pub fn client(&self, program: &str, port_flag: &str) -> Client {
+        let mut command = Command::new(program);
+        command.arg("-F").arg("/dev/null").arg(port_flag).arg(self.port().to_string());
+        for option in options(self, &self.key.file) {
+            command.arg("-o").arg(option);
+        }
+        command.env_remove("SSH_AUTH_SOCK").env_remove("DISPLAY");
+        Client { command, stdin: None }.option("BatchMode=yes")
+    }
+
+    /// `ssh` as a user by the world's key. Arguments follow: options, then (as the last) the command.
+    pub fn ssh_as(&self, user: &str) -> Client {
+        self.client("ssh", "-p").option(&format!("User={user}"))
+    }
+
+    /// `ssh` as alice.
+    pub fn ssh(&self) -> Client {
+        self.ssh_as("alice")
+    }
+
+    /// `ssh` as a user by a password alone.
+    pub fn ssh_with_password(&self, user: &str, password: &str) -> Client {
+        let askpass = self.folder().join("askpass");
+        std::fs::write(&askpass, "#!/bin/sh\nprintf '%s\\n' \"$PODGATE_TEST_PASSWORD\"\n").expect("askpass");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(&askpass, mode).expect("askpass");
+        let mut client = Client { command: Command::new("ssh"), stdin: None };
+        client.command.arg("-F").arg("/dev/null").arg("-p").arg(self.port().to_string());
+        for option in options(self, &self.key.file) {
+            client.command.arg("-o").arg(option);
+        }
+        client
+            .env("SSH_ASKPASS", &askpass.to_string_lossy())
+            .env("SSH_ASKPASS_REQUIRE", "force")
+            .env("PODGATE_TEST_PASSWORD", password)
+            .option("PreferredAuthentications=password")
+            .option("NumberOfPasswordPrompts=1")
+            .option(&format!("User={user}"))
+    }
+
+    /// What programs that start `ssh` themselves (rsync, git) are to start.
+    pub fn ssh_command_line(&self, user: &str) -> String {
+        let mut line = format!("ssh -F /dev/null -p {} -o BatchMode=yes -o User={user}", self.port());
+        for option in options(self, &self.key.file) {
+            line.push_str(&format!(" -o {option}"));
+        }
+        line
+    }
+}
+
+impl Client {
+    /// An `-o` option.
+    pub fn option(mut self, option: &str) -> Self {
+        self.command.arg("-o").arg(option);
+        self
+    }
+
+    /// An argument.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    /// An environment variable of the client's.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// The directory that it runs in.
+    pub fn current_dir(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    /// What is written to its standard input, which ends then. Without it the input is empty.
+    pub fn stdin(mut self, data: impl Into<Vec<u8>>) -> Self {
+        self.stdin = Some(data.into());
+        self
+    }
+
+    /// The host to reach (`ssh` only), then a command.
+    pub async fn run(self, command: &str) -> Done {
+        self.arg("127.0.0.1").arg(command).finish().await
+    }
+
+    /// Runs it to its end.
+    pub async fn finish(mut self) -> Done {
+        let stdin = self.stdin.take();
+        let mut child = self.spawn();
+        let mut pipe = child.stdin.take();
+        let write = async move {
+            if let (Some(pipe), Some(data)) = (pipe.as_mut(), stdin) {
+                // A client that wants no more closes its end.
+                let _ = pipe.write_all(&data).await;
+            }
+            drop(pipe);
+        };
+        let (output, ()) = timeout(PATIENCE, async { tokio::join!(child.wait_with_output(), write) })
+            .await
+            .expect("the client ends in time");
+        let output = output.expect("the client's output");
+        Done {
+            status: output.status.code().unwrap_or(-1),
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Starts it with pipes; it is killed when it is dropped.
+    pub fn spawn(mut self) -> Child {
+        self.command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the client's program")
+    }
+}
+
+/// A file of random bytes.
+pub fn random_file(folder: &Path, name: &str, bytes: usize) -> (PathBuf, Vec<u8>) {
+    let mut data = vec![0; bytes];
+    rand::Rng::fill_bytes(&mut rand::rng(), &mut data);
+    let path = folder.join(name);
+    std::fs::write(&path, &data).expect("a file");
+    (path, data)
+}

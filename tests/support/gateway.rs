@@ -1,0 +1,107 @@
+//! The gateway as a process of its own, its log read line by line.
+
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// How long anything may take that happens at once.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// A running gateway.
+pub struct Gateway {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+    count: watch::Receiver<usize>,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Gateway {
+    /// Starts the binary with a configuration file and waits until it listens.
+    pub async fn start(config: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_podgate"))
+            .arg("--config")
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the gateway's binary");
+        let stdout = child.stdout.take().expect("a pipe");
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (sender, count) = watch::channel(0);
+        let sink = lines.clone();
+        tokio::spawn(async move {
+            let mut reader = BufReader::new(stdout).lines();
+            while let Ok(Some(line)) = reader.next_line().await {
+                sink.lock().expect("lines").push(line);
+                sender.send_modify(|count| *count += 1);
+            }
+        });
+        let mut gateway = Self { child, lines, count, address: ([127, 0, 0, 1], 0).into() };
+        let line = gateway.wait_for_line("SSH_AVAILABLE").await;
+        gateway.address = line["details"]["address"].as_str().expect("an address").parse().expect("an address");
+        gateway
+    }
+
+    /// Every log line so far.
+    pub fn log(&self) -> String {
+        self.lines.lock().expect("lines").join("\n")
+    }
+
+    /// Waits for the first line with a code.
+    pub async fn wait_for_line(&self, code: &str) -> Value {
+        self.wait_for(|line| line["code"] == code).await
+    }
+
+    /// Waits for the first line for which `wanted` holds.
+    pub async fn wait_for(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut count = self.count.clone();
+        let found = async {
+            loop {
+                count.borrow_and_update();
+                let lines = self.lines.lock().expect("lines").clone();
+                if let Some(line) =
+                    lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|line| wanted(line))
+                {
+                    return line;
+                }
+                assert!(count.changed().await.is_ok(), "the gateway ended:\n{}", self.log());
+            }
+        };
+        match timeout(SOON, found).await {
+            Ok(line) => line,
+            Err(_) => panic!("the awaited line did not come:\n{}", self.log()),
+        }
+    }
+
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("a running gateway")
+    }
+
+    /// The most memory that it ever had, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the process's status");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("VmHWM");
+        line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
+    }
+
+    /// Sends a signal by its number's name.
+    pub fn signal(&self, name: &str) {
+        let sent = std::process::Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(sent.expect("kill").success());
+    }
+
+    /// Waits until the process has ended.
+    pub async fn ended(&mut self) -> ExitStatus {
+        timeout(Duration::from_secs(40), self.child.wait()).await.expect("the gateway ends").expect("its status")
+    }
+}

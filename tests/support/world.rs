@@ -1,0 +1,194 @@
+//! What a test starts, and how it differs from the usual.
+
+use super::gateway::Gateway;
+use super::keys::Key;
+use podgate_devcluster::{DevCluster, Options};
+use podgate_webhooks::directory::{Directory, User};
+use podgate_webhooks::server::{Listen, Server};
+use podgate_webhooks::toolkit::router;
+use serde_json::{Map, Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+/// The namespace that pods are made in.
+pub const NAMESPACE: &str = "shells";
+/// The password of every user.
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// What is to differ from the usual world.
+pub struct Setup {
+    /// Merged into the gateway's configuration, key by key.
+    pub config: Value,
+    /// What a user gets from the config webhook beside nothing; by user.
+    pub users: Vec<(&'static str, Value)>,
+    /// The cluster's options.
+    pub cluster: Options,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            config: json!({}),
+            users: vec![("alice", json!({})), ("bob", json!({}))],
+            cluster: Options { namespaces: vec![NAMESPACE.into()], ..Options::default() },
+        }
+    }
+}
+
+impl Setup {
+    /// The usual with something merged into the gateway's configuration.
+    pub fn config(config: Value) -> Self {
+        Self { config, ..Self::default() }
+    }
+
+    /// Starts it.
+    pub async fn start(self) -> World {
+        let folder = tempfile::Builder::new().prefix("podgate-test-").tempdir().expect("a folder");
+        let key = Key::make(folder.path(), "id");
+        let host_key = Key::make(folder.path(), "host");
+        let cluster = DevCluster::start(self.cluster).expect("a development cluster");
+        let hooks = Hooks::start(directory(self.users, &key)).await;
+        let mut config = usual_config(&cluster, &host_key, &hooks.url);
+        merge(&mut config, self.config);
+        let file = folder.path().join("podgate.json");
+        fs::write(&file, config.to_string()).expect("the configuration's file");
+        let gateway = Gateway::start(&file).await;
+        let line = format!("[127.0.0.1]:{} {}\n", gateway.address.port(), host_key.public);
+        fs::write(folder.path().join("known_hosts"), line).expect("known_hosts");
+        World { gateway, cluster, key, hooks, folder }
+    }
+}
+
+/// A running world. Dropping it ends everything.
+pub struct World {
+    /// The gateway.
+    pub gateway: Gateway,
+    /// The cluster.
+    pub cluster: DevCluster,
+    /// Every user's key.
+    pub key: Key,
+    /// The webhook server.
+    pub hooks: Hooks,
+    folder: TempDir,
+}
+
+impl World {
+    /// The usual world.
+    pub async fn start() -> Self {
+        Setup::default().start().await
+    }
+
+    /// The gateway's port.
+    pub fn port(&self) -> u16 {
+        self.gateway.address.port()
+    }
+
+    /// A folder that goes with the world.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The clients' known hosts.
+    pub fn known_hosts(&self) -> PathBuf {
+        self.folder().join("known_hosts")
+    }
+
+    /// The names of the pods that are there.
+    pub fn pods(&self) -> Vec<String> {
+        self.cluster.pods(NAMESPACE)
+    }
+
+    /// Waits until so many pods are there.
+    pub async fn wait_for_pods(&self, count: usize) {
+        let wanted = self.cluster.wait_until(|state| state.pods(NAMESPACE).len() == count, super::gateway::SOON);
+        if wanted.await.is_err() {
+            panic!("{count} pods were awaited, there are {:?}\n{}", self.pods(), self.gateway.log());
+        }
+    }
+}
+
+/// A webhook server in this process.
+pub struct Hooks {
+    /// Where it is.
+    pub url: String,
+    task: JoinHandle<()>,
+}
+
+impl Hooks {
+    /// Starts a directory's server.
+    pub async fn start(directory: Directory) -> Self {
+        Self::serve(router(directory)).await
+    }
+
+    /// Starts any router.
+    pub async fn serve(router: axum::Router) -> Self {
+        let listen = Listen::parse("http://127.0.0.1:0", None).expect("an address");
+        let server = Server::bind(listen, router).await.expect("a port");
+        let url = server.url().trim_end_matches('/').to_owned();
+        let task = tokio::spawn(server.run(std::future::pending()));
+        Self { url, task }
+    }
+
+    /// Ends it.
+    pub fn stop(&self) {
+        self.task.abort();
+    }
+}
+
+impl Drop for Hooks {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A directory in which every user has the key and [`PASSWORD`].
+pub fn directory(users: Vec<(&'static str, Value)>, key: &Key) -> Directory {
+    // Hashed once: it is slow on purpose.
+    let hash = podgate_webhooks::directory::hash_password(PASSWORD.as_bytes()).expect("a hash");
+    users.into_iter().fold(Directory::new(), |directory, (name, settings)| {
+        let user = User::new().password_hash(&hash).expect("a hash").key(&key.public).expect("a key");
+        directory.user(name, user.settings(settings).expect("settings"))
+    })
+}
+
+/// The usual configuration.
+pub fn usual_config(cluster: &DevCluster, host_key: &Key, hooks: &str) -> Value {
+    json!({
+        "log": {"level": "debug", "format": "ljson", "destination": "stdout"},
+        "ssh": {"listen": "127.0.0.1:0", "hostkeys": [host_key.file]},
+        "auth": {
+            "password": {"method": "webhook", "webhook": {"url": hooks}},
+            "publicKey": {"method": "webhook", "webhook": {"url": hooks}},
+        },
+        "configserver": {"url": format!("{hooks}/config")},
+        "backend": "kubernetes",
+        "kubernetes": {
+            "connection": {
+                "host": cluster.host(),
+                "cacert": cluster.ca_pem(),
+                "bearerToken": cluster.token(),
+            },
+            "pod": {
+                "metadata": {"namespace": NAMESPACE},
+                "disableAgent": true,
+                "shellCommand": ["/bin/sh"],
+                "subsystems": {"sftp": "/usr/lib/openssh/sftp-server"},
+                "spec": {"containers": [{"name": "shell", "image": "local/guest:1"}]},
+            },
+        },
+    })
+}
+
+/// Merges objects key by key; anything else is replaced.
+pub fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Object(Map::new())), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
