@@ -3,3 +3,6 @@
 pub mod client;
 pub mod exec;
 mod websocket;
+
+#[cfg(test)]
+mod endpoint;
