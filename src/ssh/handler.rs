@@ -23,6 +23,9 @@ use tokio::time::timeout;
 
 /// Inboxes of a connection that hold more than this together bring the client down to a trickle.
 const HIGH_MARK: usize = 4 * 1024 * 1024;
+/// What a client may still send on a channel when the mark is crossed: its window, and the half of one that it can send
+/// between two adjustments, where alone the crossing is seen.
+const LATE: u32 = WINDOW + WINDOW / 2;
 /// The receive window that makes a trickle: 2-byte packets that keep the loop alive and re-open the window later.
 const TRICKLE: u32 = 2;
 /// How long such a packet waits for the inboxes to drain.
@@ -311,7 +314,7 @@ impl Handler for Translator {
             return Ok(());
         }
         // russh delivers what a client sends beyond its window.
-        if held > HIGH_MARK + self.ports.len() * WINDOW as usize + PACKET as usize {
+        if held > HIGH_MARK + self.ports.len() * LATE as usize + PACKET as usize {
             self.shared.audit.record(Event::WindowIgnored);
             session.disconnect(Disconnect::ProtocolError, "podgate: data beyond the channel's window", "")?;
         } else if self.trickling && data.len() <= TRICKLE as usize {
