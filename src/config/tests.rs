@@ -339,3 +339,20 @@ fn debug_output_of_a_configuration_shows_no_secret() {
     assert!(!format!("{config:?}").contains("s3cret"));
     assert!(Memory::new().text("token").contains("t0ken"));
 }
+
+#[test]
+fn file_on_disk_is_read_by_its_suffix() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    let missing = Config::load(&at("none.yaml")).expect_err("no such file").to_string();
+    assert!(missing.starts_with("cannot read ") && missing.contains("none.yaml"), "{missing}");
+    std::fs::write(at("hostkey"), Memory::new().text("hostkey")).expect("written");
+    let tree = set(minimal(), "ssh.hostkeys", json!([at("hostkey").to_string_lossy()]));
+    for name in ["config.json", "config.yaml"] {
+        std::fs::write(at(name), tree.to_string()).expect("written");
+        assert!(Config::load(&at(name)).is_ok(), "{name}");
+    }
+    std::fs::write(at("yaml.json"), "ssh: {}").expect("written");
+    let errors = Config::load(&at("yaml.json")).expect_err("no JSON").to_string();
+    assert!(errors.starts_with("cannot be parsed: "), "{errors}");
+}
