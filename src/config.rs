@@ -283,3 +283,8 @@ pub enum LogDestination {
     /// Appended to a file, which is opened again at SIGHUP.
     File(PathBuf),
 }
+
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;

@@ -87,7 +87,7 @@ impl<T: Copy + PartialEq> Kind<T> {
             return format!("{shown:?} is not offered ({why}); use {instead}");
         }
         let names = || self.offered.iter().map(|(name, _)| *name);
-        match nearest(name, names()) {
+        match names().find(|offered| offered.starts_with(name)).or_else(|| nearest(name, names())) {
             Some(near) => format!("{shown:?} is not offered; did you mean {near:?}?"),
             None => format!("{shown:?} is not offered; there are {}", names().collect::<Vec<_>>().join(", ")),
         }

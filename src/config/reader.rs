@@ -309,6 +309,3 @@ pub(crate) fn nearest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> O
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
-
-#[cfg(test)]
-mod tests;

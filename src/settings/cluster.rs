@@ -46,6 +46,9 @@ pub(super) fn read(section: &Section<'_>) -> Option<Cluster> {
     })
 }
 
+/// Whether a text is what a key asks for.
+type Check = fn(&str) -> Result<(), &'static str>;
+
 /// A mistake that was reported.
 struct Reported;
 
@@ -89,7 +92,7 @@ fn source(
     section: &Section<'_>,
     inline: &'static str,
     file: &'static str,
-    check: fn(&str) -> Result<(), &'static str>,
+    check: Check,
 ) -> Result<Option<Source>, Reported> {
     match (section.text(inline), section.text(file)) {
         (Some(_), Some(_)) => {
@@ -175,7 +178,7 @@ fn qps(section: &Section<'_>) -> Option<u64> {
 /// read where they are used.
 pub(super) fn check_files(section: &Section<'_>, cluster: &Cluster, files: &dyn Files) {
     let (certificate, key) = cluster.client_certificate.as_ref().map_or((None, None), |(c, k)| (Some(c), Some(k)));
-    let checks: [(_, _, fn(&str) -> Result<(), &'static str>); 4] = [
+    let checks: [(_, _, Check); 4] = [
         ("cacertFile", cluster.ca.as_ref(), pem::certificates_in),
         ("certFile", certificate, pem::certificates_in),
         ("keyFile", key, pem::private_key_in),
@@ -191,11 +194,7 @@ pub(super) fn check_files(section: &Section<'_>, cluster: &Cluster, files: &dyn 
     }
 }
 
-fn check_file(
-    path: &Path,
-    text: io::Result<String>,
-    check: fn(&str) -> Result<(), &'static str>,
-) -> Result<(), String> {
+fn check_file(path: &Path, text: io::Result<String>, check: Check) -> Result<(), String> {
     let name = path.to_string_lossy();
     let text = text.map_err(|error| pem::unreadable(&name, &error))?;
     check(text.trim()).map_err(|why| format!("the file {} {why}", pem::shown(&name)))

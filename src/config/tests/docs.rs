@@ -1,0 +1,90 @@
+//! `docs/configuration.md` and the parser name the same keys, and every example in it loads.
+
+use crate::config::fixture::Memory;
+use crate::config::reader::{Report, Section};
+use crate::config::{Config, Format, document};
+use crate::settings::Settings;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+const PAGE: &str = include_str!("../../../docs/configuration.md");
+
+/// Every key that the reader asks for.
+fn known_keys() -> BTreeSet<String> {
+    let report = Report::default();
+    let tree = Map::new();
+    let _ = crate::config::read(&Section::root(&tree, &report), &Memory::default());
+    report.keys.take()
+}
+
+/// The rows of the page: key and type. Below a heading that is one of our blocks' names, keys are the block's own.
+fn documented_keys() -> BTreeSet<String> {
+    let mut blocks: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut rows = Vec::new();
+    let mut block = None;
+    for line in PAGE.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            block = ["HTTP client", "HTTP server"].into_iter().find(|name| *name == heading);
+        }
+        let Some(row) = line.strip_prefix("| `") else { continue };
+        let (key, rest) = row.split_once('`').expect("a key in backticks");
+        let kind = rest.split('|').nth(1).expect("a type").trim();
+        match block {
+            Some(block) => blocks.entry(block).or_default().push(key),
+            None => rows.push((key, kind)),
+        }
+    }
+    let mut keys = BTreeSet::new();
+    for (key, kind) in rows {
+        let own =
+            blocks.iter().find(|(name, _)| kind == format!("[{name}](#{})", name.to_lowercase().replace(' ', "-")));
+        match own {
+            Some((_, block)) => keys.extend(block.iter().map(|own| format!("{key}.{own}"))),
+            None => assert!(keys.insert(key.to_owned()), "{key} is there twice"),
+        }
+    }
+    keys
+}
+
+#[test]
+fn page_names_every_key_and_no_other() {
+    let (known, documented) = (known_keys(), documented_keys());
+    let missing: Vec<_> = known.difference(&documented).collect();
+    let invented: Vec<_> = documented.difference(&known).collect();
+    assert!(missing.is_empty() && invented.is_empty(), "missing: {missing:#?}\ninvented: {invented:#?}");
+    assert!(known.len() > 200, "{}", known.len());
+}
+
+#[test]
+fn examples_of_the_page_load() {
+    let mut examples = 0;
+    for block in PAGE.split("```yaml\n").skip(1) {
+        let text = block.split("```").next().expect("the example");
+        let mut tree = document::parse(text, Format::Yaml).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+        for (key, value) in crate::config::fixture::minimal().as_object().expect("a mapping") {
+            tree.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        let config = Config::parse(&Value::Object(tree).to_string(), Format::Json, &page_files());
+        let config = config.unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+        Settings::resolve(&config.base, None).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+        examples += 1;
+    }
+    assert!(examples >= 4, "{examples}");
+}
+
+/// The files that the page's examples name.
+fn page_files() -> Memory {
+    let usual = Memory::new();
+    let account = "/var/run/secrets/kubernetes.io/serviceaccount";
+    let kubeconfig = json!({
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+        "clusters": [{"name": "k", "cluster": {"server": "https://10.0.0.1:6443"}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+    });
+    Memory::new()
+        .with("/etc/podgate/ssh_host_ed25519_key", &usual.text("hostkey"))
+        .with("/etc/podgate/kubeconfig", &kubeconfig.to_string())
+        .with(&format!("{account}/ca.crt"), &usual.text("ca.crt"))
+        .with(&format!("{account}/token"), "t0ken")
+}

@@ -1,0 +1,85 @@
+//! Files that ContainerSSH runs with and writes, and what its Go library sends.
+
+use crate::config::fixture::Memory;
+use crate::config::{Config, Format, Kex, Mac};
+use crate::policy::Rules;
+use crate::settings::{Answer, Settings, Source};
+use serde_json::Value;
+
+const HAND_WRITTEN: &str = include_str!("../../../tests/data/config-hand-written.yaml");
+const WRITTEN_BACK: &str = include_str!("../../../tests/data/config-written-back.yaml");
+const ALL_ZERO: &str = include_str!("../../../tests/data/config-answer-all-zero.json");
+
+/// The files that the samples name, under the names that they use.
+fn files() -> Memory {
+    let usual = Memory::new();
+    let certificate = usual.text("ca.crt");
+    Memory::new()
+        .with("/etc/containerssh/hostkey", &usual.text("hostkey"))
+        .with("/etc/containerssh/ca.crt", &certificate)
+        .with("/etc/containerssh/admin.crt", &certificate)
+        .with("/etc/containerssh/admin.key", &usual.text("client.key"))
+}
+
+fn hand_written() -> Config {
+    Config::parse(HAND_WRITTEN, Format::Yaml, &files()).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// The sample leaves its generated host key out.
+fn written_back() -> Config {
+    let text = WRITTEN_BACK.replace(
+        "(here: a PKCS#1 PEM block, \"BEGIN RSA PRIVATE KEY\", 4096 bits)",
+        "-----BEGIN RSA PRIVATE KEY-----\n          x\n          -----END RSA PRIVATE KEY-----",
+    );
+    Config::parse(&text, Format::Yaml, &files()).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+#[test]
+fn hand_written_sample_without_its_files_names_each_of_them() {
+    let errors = Config::parse(HAND_WRITTEN, Format::Yaml, &Memory::default()).expect_err("no files");
+    let paths: Vec<_> = errors.0.iter().map(|error| error.path.as_str()).collect();
+    let connection = ["cacertFile", "certFile", "keyFile"].map(|key| format!("kubernetes.connection.{key}"));
+    assert_eq!(paths, ["ssh.hostkeys[0]", &connection[0], &connection[1], &connection[2]]);
+}
+
+#[test]
+fn hand_written_sample_loads() {
+    let config = hand_written();
+    assert_eq!(config.ssh.listen, "127.0.0.1:2222");
+    assert!(config.auth.password.is_some() && config.auth.public_key.is_some() && config.configserver.is_some());
+    assert!(config.notices.is_empty(), "{:?}", config.notices);
+    let settings = Settings::resolve(&config.base, None).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(settings.kubernetes.cluster.host.as_str(), "https://10.99.0.2:6443/");
+    assert_eq!(settings.kubernetes.cluster.ca, Some(Source::File("/etc/containerssh/ca.crt".into())));
+    assert_eq!(settings.kubernetes.pod.console_name.as_str(), "shell");
+    assert_eq!(settings.rules, Rules::default());
+}
+
+#[test]
+fn written_back_sample_means_what_the_hand_written_one_means() {
+    let config = written_back();
+    assert_eq!(config.ssh.kex, [Kex::MlKem768X25519, Kex::Curve25519, Kex::Curve25519Libssh]);
+    assert_eq!(config.ssh.macs.first(), Some(&Mac::Sha256Etm));
+    assert_eq!(config.ssh.macs.len(), 4);
+    assert!(config.auth.authz.is_none());
+    assert!(config.notices.iter().all(|notice| !notice.warn), "{:?}", config.notices);
+    let (back, hand) = (Settings::resolve(&config.base, None), Settings::resolve(&hand_written().base, None));
+    let (back, hand) = (back.expect("written back"), hand.expect("hand-written"));
+    assert_eq!(back.kubernetes.pod.idle_command, None);
+    assert_eq!(back.kubernetes.cluster, hand.kubernetes.cluster);
+    assert_eq!(back.rules.max_sessions, None);
+    assert_eq!(back.kubernetes.pod.subsystems, hand.kubernetes.pod.subsystems);
+    assert_eq!(back.kubernetes.pod.namespace, hand.kubernetes.pod.namespace);
+}
+
+#[test]
+fn all_zero_answer_changes_nothing() {
+    let answer: Value = serde_json::from_str(ALL_ZERO).expect("JSON");
+    let answer = Answer { config: answer["config"].as_object().expect("config"), exact: false };
+    for config in [hand_written(), written_back()] {
+        let without = Settings::resolve(&config.base, None).expect("resolves");
+        let with = Settings::resolve(&config.base, Some(answer)).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(format!("{with:?}"), format!("{without:?}"));
+        assert_eq!(with.kubernetes.cluster, without.kubernetes.cluster);
+    }
+}
