@@ -7,8 +7,10 @@
 pub mod auth;
 pub mod config;
 pub mod guest;
+pub mod kubernetes;
 pub mod policy;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;
+pub mod tls;
 pub mod types;

@@ -1,0 +1,5 @@
+//! The Kubernetes backend.
+
+pub mod client;
+pub mod exec;
+mod websocket;

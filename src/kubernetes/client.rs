@@ -1,0 +1,170 @@
+//! One client a cluster, opened at first use and shared by every connection whose settings name the same cluster.
+//!
+//! Nothing is inferred: no environment variable and no kubeconfig takes part, the host is always https and its
+//! certificate is always verified. A cluster that a webhook named leaves no credentials behind for long: its client is
+//! dropped when nobody has used it for [`IDLE`], or earlier when room is needed.
+
+mod connector;
+mod credentials;
+mod rest;
+#[cfg(test)]
+mod tests;
+
+pub(super) use connector::ConnectError;
+pub(super) use rest::AGENT;
+
+use crate::settings::Cluster;
+use crate::tls::TlsError;
+use connector::Connector;
+use credentials::Credentials;
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::client::TlsStream;
+
+/// How many clients are kept that nobody holds.
+const KEPT: usize = 64;
+/// How long a client is kept for a webhook's cluster that nobody holds.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// Why there is no client for a cluster. Every text names the setting's part that is wrong, none holds a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The host is not a plain https URL.
+    #[error("the Kubernetes host {host} is not https://host[:port]")]
+    Host {
+        /// What was configured.
+        host: String,
+    },
+    /// `serverName` is neither a DNS name nor an address.
+    #[error("the Kubernetes server name {name:?} is neither a DNS name nor an address")]
+    ServerName {
+        /// What was configured.
+        name: String,
+    },
+    /// A file cannot be read.
+    #[error("{} cannot be read: {source}", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A certificate or key cannot be used.
+    #[error("Kubernetes connection: {0}")]
+    Tls(#[from] TlsError),
+    /// The bearer token, or the user name and password, cannot be sent in a header.
+    #[error("the Kubernetes {0} is empty or has characters that no HTTP header can carry")]
+    Header(&'static str),
+}
+
+/// The clients of every cluster in use.
+#[derive(Debug, Default)]
+pub struct Clients {
+    open: Mutex<HashMap<Key, Entry>>,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Key {
+    cluster: Cluster,
+    http_timeout: Duration,
+}
+
+#[derive(Debug)]
+struct Entry {
+    client: Arc<ClusterClient>,
+    asked: Instant,
+}
+
+impl Entry {
+    fn held(&self) -> bool {
+        Arc::strong_count(&self.client) > 1
+    }
+}
+
+impl Clients {
+    /// No client yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The client of this cluster whose REST calls take at most `http_timeout` each, opened if there is none. Opening
+    /// reads files but does not connect. Call it within the runtime.
+    ///
+    /// # Errors
+    /// What of the cluster's settings cannot be used.
+    pub fn get(&self, cluster: &Cluster, http_timeout: Duration) -> Result<Arc<ClusterClient>, ClientError> {
+        let key = Key { cluster: cluster.clone(), http_timeout };
+        let now = Instant::now();
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = open.get_mut(&key) {
+            entry.asked = now;
+            return Ok(entry.client.clone());
+        }
+        forget(&mut open, now);
+        let client = Arc::new(ClusterClient::open(cluster, http_timeout)?);
+        open.insert(key, Entry { client: client.clone(), asked: now });
+        Ok(client)
+    }
+}
+
+/// Drops what nobody holds: webhooks' clusters after [`IDLE`], and the longest unused ones where more than [`KEPT`] are
+/// left. What is held is bounded by the open connections.
+fn forget(open: &mut HashMap<Key, Entry>, now: Instant) {
+    open.retain(|key, entry| entry.held() || !key.cluster.from_webhook || now.duration_since(entry.asked) < IDLE);
+    let mut unheld: Vec<Instant> = open.values().filter(|entry| !entry.held()).map(|entry| entry.asked).collect();
+    if unheld.len() < KEPT {
+        return;
+    }
+    unheld.sort_unstable();
+    let Some(&oldest_kept) = unheld.get(unheld.len() - KEPT / 2) else { return };
+    open.retain(|_, entry| entry.held() || entry.asked >= oldest_kept);
+}
+
+/// One cluster: a [`kube::Client`] for REST calls and watches, and the way to upgraded streams. Both read changed
+/// token and certificate files again.
+pub struct ClusterClient {
+    kube: kube::Client,
+    connector: Connector,
+}
+
+impl std::fmt::Debug for ClusterClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClusterClient").field("host", &self.connector.host()).finish_non_exhaustive()
+    }
+}
+
+impl ClusterClient {
+    fn open(cluster: &Cluster, http_timeout: Duration) -> Result<Self, ClientError> {
+        let credentials = Credentials::read(cluster)?;
+        let connector = Connector::new(cluster, credentials)?;
+        let kube = rest::client(connector.clone(), http_timeout);
+        Ok(Self { kube, connector })
+    }
+
+    /// The client for REST calls and watches. A call fails after the `http_timeout` that this client was asked for
+    /// with, tries and body together; a watch or a followed log only when its answer does not begin by then.
+    #[must_use]
+    pub fn kube(&self) -> kube::Client {
+        self.kube.clone()
+    }
+
+    pub(super) async fn connect(&self) -> Result<TlsStream<TcpStream>, ConnectError> {
+        self.connector.connect().await
+    }
+
+    /// `host[:port]`, for the Host header (RFC 9110 section 7.2).
+    pub(super) fn authority(&self) -> &str {
+        self.connector.host()
+    }
+
+    /// The Authorization header's value, marked sensitive.
+    pub(super) fn authorization(&self) -> Option<http::HeaderValue> {
+        self.connector.credentials().current().authorization
+    }
+}

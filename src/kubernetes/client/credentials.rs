@@ -1,0 +1,148 @@
+//! Who the gateway is to a cluster, and whom it trusts there. Files are looked at again every [`REREAD`]; one that
+//! cannot be read or used then keeps its former content, because tokens and certificates are often swapped non-atomically.
+
+use super::ClientError;
+use crate::settings::{Cluster, Source};
+use crate::tls;
+use crate::types::Secret;
+use data_encoding::BASE64;
+use http::HeaderValue;
+use rustls::ClientConfig;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How old what was read from files may be.
+const REREAD: Duration = Duration::from_secs(10);
+
+/// A cluster's credentials.
+pub(super) struct Credentials {
+    sources: Sources,
+    current: Mutex<Held>,
+}
+
+/// What a new connection or request uses.
+#[derive(Clone)]
+pub(super) struct Current {
+    /// Trusted CAs and our certificate.
+    pub(super) tls: Arc<ClientConfig>,
+    /// `Authorization`, marked sensitive.
+    pub(super) authorization: Option<HeaderValue>,
+}
+
+struct Held {
+    texts: Texts,
+    current: Current,
+    looked: Instant,
+}
+
+struct Sources {
+    ca: Option<Source>,
+    identity: Option<(Source, Source)>,
+    bearer: Option<Source>,
+    basic: Option<(String, Secret)>,
+}
+
+#[derive(PartialEq)]
+struct Texts {
+    ca: Option<Secret>,
+    identity: Option<(Secret, Secret)>,
+    bearer: Option<Secret>,
+}
+
+impl Credentials {
+    /// Reads everything for the first time.
+    pub(super) fn read(cluster: &Cluster) -> Result<Self, ClientError> {
+        let sources = Sources {
+            ca: cluster.ca.clone(),
+            identity: cluster.client_certificate.clone(),
+            bearer: cluster.bearer_token.clone(),
+            basic: cluster.basic.clone(),
+        };
+        let texts = sources.texts()?;
+        let current = Current { tls: Arc::new(texts.tls()?), authorization: authorization(&sources, &texts)? };
+        Ok(Self { sources, current: Mutex::new(Held { texts, current, looked: Instant::now() }) })
+    }
+
+    /// What to use now.
+    pub(super) fn current(&self) -> Current {
+        let mut held = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.sources.in_files() && held.looked.elapsed() >= REREAD {
+            held.looked = Instant::now();
+            if let Ok(texts) = self.sources.texts() {
+                held.replace(texts, &self.sources);
+            }
+        }
+        held.current.clone()
+    }
+}
+
+impl Held {
+    fn replace(&mut self, texts: Texts, sources: &Sources) {
+        if texts == self.texts {
+            return;
+        }
+        let trust_changed = texts.ca != self.texts.ca || texts.identity != self.texts.identity;
+        let tls = if trust_changed { texts.tls().map(Arc::new) } else { Ok(self.current.tls.clone()) };
+        if let (Ok(tls), Ok(authorization)) = (tls, authorization(sources, &texts)) {
+            *self = Self { texts, current: Current { tls, authorization }, looked: self.looked };
+        }
+    }
+}
+
+impl Sources {
+    fn in_files(&self) -> bool {
+        let file = |source: &Source| matches!(source, Source::File(_));
+        self.ca.iter().chain(self.bearer.iter()).any(file)
+            || self.identity.iter().any(|(certificate, key)| file(certificate) || file(key))
+    }
+
+    fn texts(&self) -> Result<Texts, ClientError> {
+        let identity = match &self.identity {
+            Some((certificate, key)) => Some((text(certificate)?, text(key)?)),
+            None => None,
+        };
+        Ok(Texts {
+            ca: self.ca.as_ref().map(text).transpose()?,
+            identity,
+            bearer: self.bearer.as_ref().map(text).transpose()?,
+        })
+    }
+}
+
+impl Texts {
+    /// TLS 1.2 too: load balancers before an API server may have nothing newer.
+    fn tls(&self) -> Result<ClientConfig, tls::TlsError> {
+        let identity = self.identity.as_ref().map(|(certificate, key)| (certificate.expose(), key));
+        tls::client_config(self.ca.as_ref().map(Secret::expose), identity, true)
+    }
+}
+
+fn text(source: &Source) -> Result<Secret, ClientError> {
+    match source {
+        Source::Inline(text) => Ok(text.clone()),
+        Source::File(path) => std::fs::read_to_string(path)
+            .map(Secret::new)
+            .map_err(|source| ClientError::File { path: path.clone(), source }),
+    }
+}
+
+/// The bearer token where there is one, else user name and password (RFC 6750, RFC 7617).
+fn authorization(sources: &Sources, texts: &Texts) -> Result<Option<HeaderValue>, ClientError> {
+    if let Some(token) = &texts.bearer {
+        let token = token.expose().trim();
+        if token.is_empty() {
+            return Err(ClientError::Header("bearer token"));
+        }
+        return header(&format!("Bearer {token}"), "bearer token").map(Some);
+    }
+    let Some((username, password)) = &sources.basic else { return Ok(None) };
+    let pair = BASE64.encode(format!("{username}:{}", password.expose()).as_bytes());
+    header(&format!("Basic {pair}"), "user name").map(Some)
+}
+
+fn header(value: &str, what: &'static str) -> Result<HeaderValue, ClientError> {
+    let mut value = HeaderValue::from_str(value).map_err(|_invalid| ClientError::Header(what))?;
+    value.set_sensitive(true);
+    Ok(value)
+}

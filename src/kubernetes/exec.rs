@@ -1,0 +1,279 @@
+//! A [`Program`] over the `exec` and `attach` WebSockets of a pod (v5.channel.k8s.io).
+//!
+//! Channels: 0 stdin, 1 stdout, 2 stderr, 3 the final Status, 4 the terminal's size, 255 closes a stream. The server
+//! sends the Status behind the last byte of output, so what comes out here keeps that order. Without a Status there is no
+//! exit status: the program is [`Exit::Lost`].
+
+mod refused;
+mod status;
+#[cfg(test)]
+mod tests;
+mod upgrade;
+
+pub use refused::ExecError;
+
+use super::client::ClusterClient;
+use super::websocket::{self, Part, Receiver, Sender};
+use crate::guest::{Exit, Input, InputClosed, Output, Program, Refusal, Said};
+use crate::types::{ContainerName, Namespace, PodName, Size, printable};
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use url::form_urlencoded;
+
+const STDIN: u8 = 0;
+const STDOUT: u8 = 1;
+const STDERR: u8 = 2;
+const STATUS: u8 = 3;
+const RESIZE: u8 = 4;
+const CLOSE: u8 = 255;
+
+/// A Status is a small JSON object; what is longer is none.
+const LONGEST_STATUS: usize = 64 * 1024;
+
+/// A program to start in a running container.
+#[derive(Debug, Clone, Copy)]
+pub struct ExecRequest<'a> {
+    /// The pod's namespace.
+    pub namespace: &'a Namespace,
+    /// The pod.
+    pub pod: &'a PodName,
+    /// The container in it.
+    pub container: &'a ContainerName,
+    /// The program and its arguments; not empty. It stands in the API server's audit log.
+    pub argv: &'a [String],
+    /// A terminal of this size; stderr then comes with stdout.
+    pub tty: Option<Size>,
+    /// Whether anything will be written; without it stdin ends at once (except on a terminal, where it stays open).
+    pub stdin: bool,
+}
+
+/// The container's own main process, to be attached to.
+#[derive(Debug, Clone, Copy)]
+pub struct AttachRequest<'a> {
+    /// The pod's namespace.
+    pub namespace: &'a Namespace,
+    /// The pod.
+    pub pod: &'a PodName,
+    /// The container in it.
+    pub container: &'a ContainerName,
+    /// Set when the container's spec has a terminal, to its size.
+    pub tty: Option<Size>,
+    /// Whether anything will be written, as in [`ExecRequest::stdin`].
+    pub stdin: bool,
+}
+
+impl ClusterClient {
+    /// Starts a program, within `command_start` (the connection and the API server's yes). One that the runtime can't
+    /// start is told by [`Output::next`] as [`Exit::Lost`] with the status 126 or 127, or here.
+    ///
+    /// # Errors
+    /// The cluster cannot be reached in time, or refuses; [`Refusal::from`] says it to the user.
+    pub async fn exec(&self, request: ExecRequest<'_>, command_start: Duration) -> Result<Program, ExecError> {
+        let what = What {
+            verb: "exec",
+            path: path(request.namespace, request.pod),
+            container: request.container,
+            argv: request.argv,
+            tty: request.tty,
+            stdin: request.stdin,
+        };
+        Box::pin(what.start(self, command_start)).await
+    }
+
+    /// Attaches to a container's main process, within `command_start`. Its exit is no news of the process: the API says
+    /// success whatever the process ended with, so the caller reads the container's terminated state instead.
+    ///
+    /// # Errors
+    /// As [`ClusterClient::exec`].
+    pub async fn attach(&self, request: AttachRequest<'_>, command_start: Duration) -> Result<Program, ExecError> {
+        let what = What {
+            verb: "attach",
+            path: path(request.namespace, request.pod),
+            container: request.container,
+            argv: &[],
+            tty: request.tty,
+            stdin: request.stdin,
+        };
+        Box::pin(what.start(self, command_start)).await
+    }
+}
+
+/// The names are RFC 1123 names: nothing in them needs escaping.
+fn path(namespace: &Namespace, pod: &PodName) -> String {
+    format!("/api/v1/namespaces/{namespace}/pods/{pod}")
+}
+
+struct What<'a> {
+    verb: &'static str,
+    path: String,
+    container: &'a ContainerName,
+    argv: &'a [String],
+    tty: Option<Size>,
+    stdin: bool,
+}
+
+impl What<'_> {
+    async fn start(self, client: &ClusterClient, within: Duration) -> Result<Program, ExecError> {
+        let starting = async {
+            let (stream, early) = upgrade::upgrade(client, &self).await?;
+            let (mut sender, receiver) = websocket::halves(stream, &early);
+            if let Some(size) = self.tty {
+                sender.send(RESIZE, resize(size)).await.map_err(ExecError::Broken)?;
+            } else if !self.stdin {
+                sender.send(CLOSE, Bytes::from_static(&[STDIN])).await.map_err(ExecError::Broken)?;
+            }
+            Ok(program(sender, receiver, &self))
+        };
+        timeout(within, starting).await.unwrap_or(Err(ExecError::Timeout(within)))
+    }
+
+    /// The request's target. stdin is always asked for: some runtimes end a stream early that has none.
+    fn target(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("container", self.container.as_str());
+        query.append_pair("stdin", "true").append_pair("stdout", "true");
+        query.append_pair("stderr", if self.tty.is_some() { "false" } else { "true" });
+        query.append_pair("tty", if self.tty.is_some() { "true" } else { "false" });
+        for word in self.argv {
+            query.append_pair("command", word);
+        }
+        format!("{}/{}?{}", self.path, self.verb, query.finish())
+    }
+
+    /// What the user may read of the program's name.
+    fn name(&self) -> String {
+        printable(self.argv.first().map_or("", String::as_str), 80)
+    }
+}
+
+fn resize(size: Size) -> Bytes {
+    format!(r#"{{"Width":{},"Height":{}}}"#, size.columns, size.rows).into()
+}
+
+fn program<S>(sender: Sender<S>, receiver: Receiver<S>, what: &What<'_>) -> Program
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let terminal = what.tty.is_some();
+    let input = ExecInput { sender, terminal, closed: !terminal && !what.stdin };
+    let output = ExecOutput { receiver, program: what.name(), channel: None, status: BytesMut::new(), exit: None };
+    Program { input: Box::new(input), output: Box::new(output) }
+}
+
+struct ExecInput<S: AsyncRead + AsyncWrite + Unpin> {
+    sender: Sender<S>,
+    terminal: bool,
+    closed: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> ExecInput<S> {
+    async fn send(&mut self, channel: u8, data: Bytes) -> Result<(), InputClosed> {
+        self.sender.send(channel, data).await.map_err(|_gone| {
+            self.closed = true;
+            InputClosed
+        })
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Input for ExecInput<S> {
+    fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<(), InputClosed>> {
+        Box::pin(async move {
+            if self.closed {
+                return Err(InputClosed);
+            }
+            if data.is_empty() {
+                return Ok(());
+            }
+            self.send(STDIN, data).await
+        })
+    }
+
+    fn close(&mut self) -> BoxFuture<'_, Result<(), InputClosed>> {
+        Box::pin(async move {
+            if std::mem::replace(&mut self.closed, true) {
+                return Ok(());
+            }
+            self.send(CLOSE, Bytes::from_static(&[STDIN])).await
+        })
+    }
+
+    fn resize(&mut self, size: Size) -> BoxFuture<'_, Result<(), InputClosed>> {
+        Box::pin(async move {
+            if !self.terminal {
+                return Ok(());
+            }
+            self.send(RESIZE, resize(size)).await
+        })
+    }
+
+    fn signal(&mut self, _name: String) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(async { Err(Refusal::new("signals need the agent in the container")) })
+    }
+}
+
+struct ExecOutput<S: AsyncRead + AsyncWrite + Unpin> {
+    receiver: Receiver<S>,
+    program: String,
+    /// The channel of the message that is being received.
+    channel: Option<u8>,
+    status: BytesMut,
+    exit: Option<Exit>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Output for ExecOutput<S> {
+    fn next(&mut self) -> BoxFuture<'_, Said> {
+        Box::pin(async move {
+            loop {
+                if let Some(exit) = &self.exit {
+                    return Said::Exit(exit.clone());
+                }
+                let said = match self.receiver.next().await {
+                    Ok(part) => self.take(part),
+                    Err(error) => Some(Said::Exit(status::lost(error.to_string()))),
+                };
+                match said {
+                    Some(Said::Exit(exit)) => self.exit = Some(exit),
+                    Some(said) => return said,
+                    None => {}
+                }
+            }
+        })
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> ExecOutput<S> {
+    /// A message's first byte is its channel. An empty message says nothing (the first of a stream: connected).
+    fn take(&mut self, part: Part) -> Option<Said> {
+        let Part { start, end, mut data } = part;
+        if start {
+            self.channel = None;
+        }
+        if self.channel.is_none() && data.has_remaining() {
+            self.channel = Some(data.get_u8());
+        }
+        let more = data.has_remaining();
+        match self.channel {
+            Some(STDOUT) if more => Some(Said::Stdout(data)),
+            Some(STDERR) if more => Some(Said::Stderr(data)),
+            Some(STATUS) => self.take_status(&data, end),
+            Some(unknown) if more => {
+                Some(Said::Exit(status::lost(format!("data came on the unknown channel {unknown}"))))
+            }
+            _nothing => None,
+        }
+    }
+
+    fn take_status(&mut self, data: &[u8], end: bool) -> Option<Said> {
+        if self.status.len() + data.len() > LONGEST_STATUS {
+            return Some(Said::Exit(status::lost("the Status is too long".to_owned())));
+        }
+        self.status.extend_from_slice(data);
+        if !end || self.status.is_empty() {
+            return None;
+        }
+        Some(Said::Exit(status::exit(&self.status, &self.program)))
+    }
+}

@@ -1,0 +1,339 @@
+//! A WebSocket to the Kubernetes API as two independent halves: messages go out whole, in one frame each, and come in as
+//! pieces of the read buffer, uncopied. An idle stream costs a few kB.
+//!
+//! A quiet stream is kept alive: a ping when nothing went either way for 30 to 45 s (load balancers), and an empty
+//! message every hour (the API server ends a stream after four hours without a message, whatever the pings). A missing
+//! pong means nothing, because a server that waits for a program to read its input answers no ping. The socket is closed
+//! when both halves are gone.
+
+pub(super) mod handshake;
+
+mod frame;
+#[cfg(test)]
+mod tests;
+
+pub(super) use frame::FrameError;
+
+use bytes::{Buf, Bytes, BytesMut};
+use frame::{Decoder, Head, Opcode, Piece, mask};
+use futures_util::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::{Instant, Sleep};
+
+/// The longest payload that we send in one frame; the server's own copies have this size too.
+const CHUNK: usize = 32 * 1024;
+/// The read buffer of a quiet stream.
+const SMALL: usize = 4 * 1024;
+/// The read buffer of a busy one: two of the server's frames.
+const LARGE: usize = 72 * 1024;
+/// A TLS record's payload: with less room a read may take more than one turn.
+const RECORD: usize = 16 * 1024;
+/// How often we look whether the stream is quiet.
+const TICK: Duration = Duration::from_secs(15);
+/// A ping after so many quiet ticks, and again after each so many more.
+const PING_TICKS: u32 = 2;
+/// An empty message after so many quiet ticks: an hour.
+const MESSAGE_TICKS: u32 = 240;
+/// Section 7.4.1: the purpose is fulfilled.
+const NORMAL_CLOSURE: [u8; 2] = 1000_u16.to_be_bytes();
+
+/// Why no more messages come.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StreamError {
+    /// The peer broke the protocol.
+    #[error("the WebSocket protocol was broken: {0}")]
+    Frame(#[from] FrameError),
+    /// Reading failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The peer was gone without a close.
+    #[error("the connection ended without a close")]
+    Ended,
+    /// The peer closed.
+    #[error("the server closed the connection: {0}")]
+    Closed(String),
+}
+
+/// A piece of a message; pieces come in order.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// The message begins here.
+    pub(super) start: bool,
+    /// The message ends here.
+    pub(super) end: bool,
+    /// May be empty.
+    pub(super) data: Bytes,
+}
+
+/// Makes both halves of an upgraded stream. `early` is what was read behind the handshake's answer.
+pub(super) fn halves<S>(io: S, early: &[u8]) -> (Sender<S>, Receiver<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let socket = Arc::new(Socket {
+        io: Mutex::new(io),
+        outgoing: tokio::sync::Mutex::new(Outgoing::default()),
+        sent: AtomicU32::new(0),
+    });
+    let receiver = Receiver {
+        socket: socket.clone(),
+        buffer: BytesMut::from(early),
+        decoder: Decoder::default(),
+        step: SMALL,
+        control: BytesMut::new(),
+        flushing: false,
+        timer: Box::pin(tokio::time::sleep(TICK)),
+        received: 0,
+        quiet: Quiet::default(),
+    };
+    (Sender { socket }, receiver)
+}
+
+struct Socket<S: AsyncRead + AsyncWrite + Unpin> {
+    /// Held for one poll, never across a wait.
+    io: Mutex<S>,
+    /// Held for one frame.
+    outgoing: tokio::sync::Mutex<Outgoing>,
+    /// Counts the messages that were sent, to see whether the stream is quiet.
+    sent: AtomicU32,
+}
+
+#[derive(Default)]
+struct Outgoing {
+    /// The rest of a control frame that the socket did not take at once; goes before anything else.
+    unsent: BytesMut,
+    /// A frame was given up in its middle: nothing can follow it.
+    torn: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    fn io(&self) -> MutexGuard<'_, S> {
+        self.io.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn poll_write_all<S>(io: &Mutex<S>, cx: &mut Context<'_>, data: &mut impl Buf) -> Poll<io::Result<()>>
+where
+    S: AsyncWrite + Unpin,
+{
+    let mut io = io.lock().unwrap_or_else(PoisonError::into_inner);
+    while data.has_remaining() {
+        let mut slices = [IoSlice::new(&[]); 3];
+        let count = data.chunks_vectored(&mut slices);
+        let slices = slices.get(..count).unwrap_or_default();
+        match ready!(Pin::new(&mut *io).poll_write_vectored(cx, slices))? {
+            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            written => data.advance(written),
+        }
+    }
+    Pin::new(&mut *io).poll_flush(cx)
+}
+
+/// The half that sends.
+pub(super) struct Sender<S: AsyncRead + AsyncWrite + Unpin> {
+    socket: Arc<Socket<S>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
+    /// Sends `data` on a channel, in messages of at most 32 KiB, and waits until the socket has taken them. A send that is
+    /// given up in its middle ends what can be sent.
+    pub(super) async fn send(&mut self, channel: u8, data: Bytes) -> io::Result<()> {
+        // What nobody else holds is masked where it is.
+        let mut data = match data.try_into_mut() {
+            Ok(data) => data,
+            Err(shared) => BytesMut::from(shared.as_ref()),
+        };
+        loop {
+            let chunk = data.split_to(data.len().min(CHUNK));
+            self.frame(channel, chunk).await?;
+            if data.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn frame(&mut self, channel: u8, mut data: BytesMut) -> io::Result<()> {
+        let (head, key) = Head::new(Opcode::Binary, Some(channel), data.len(), rand::random());
+        mask(&mut data, key);
+        let mut outgoing = self.socket.outgoing.lock().await;
+        if outgoing.torn {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        outgoing.torn = true;
+        let before = std::mem::take(&mut outgoing.unsent);
+        let mut whole = before.chain(head.bytes()).chain(data);
+        poll_fn(|cx| poll_write_all(&self.socket.io, cx, &mut whole)).await?;
+        outgoing.torn = false;
+        self.socket.sent.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// The half that receives; it also answers pings and keeps a quiet stream alive.
+pub(super) struct Receiver<S: AsyncRead + AsyncWrite + Unpin> {
+    socket: Arc<Socket<S>>,
+    buffer: BytesMut,
+    decoder: Decoder,
+    step: usize,
+    /// A control frame to send when the sender is between frames.
+    control: BytesMut,
+    /// A part of one is with [`Outgoing::unsent`].
+    flushing: bool,
+    timer: Pin<Box<Sleep>>,
+    received: u32,
+    quiet: Quiet,
+}
+
+enum Event {
+    Read(io::Result<usize>),
+    Tick,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
+    /// The next piece of a message. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Result<Part, StreamError> {
+        loop {
+            match self.decoder.decode(&mut self.buffer)? {
+                Some(Piece::Data { start, end, data }) => {
+                    self.received = self.received.wrapping_add(1);
+                    return Ok(Part { start, end, data });
+                }
+                Some(Piece::Ping(payload)) => self.control = frame(Opcode::Pong, &payload),
+                Some(Piece::Pong) => {}
+                Some(Piece::Close(payload)) => return Err(StreamError::Closed(close_reason(&payload))),
+                None => self.more().await?,
+            }
+        }
+    }
+
+    async fn more(&mut self) -> Result<(), StreamError> {
+        self.make_room();
+        let room = self.buffer.capacity() - self.buffer.len();
+        match poll_fn(|cx| self.poll_event(cx)).await {
+            Event::Tick => self.tick(),
+            Event::Read(count) => match count? {
+                0 => return Err(StreamError::Ended),
+                filled if filled == room => self.step = LARGE,
+                _some => {}
+            },
+        }
+        Ok(())
+    }
+
+    /// A buffer that other pieces still hold is left to them; `reserve` takes it back where they are gone.
+    fn make_room(&mut self) {
+        let wanted = self.decoder.wanted(self.buffer.len());
+        let least = if self.step == LARGE { RECORD } else { SMALL / 8 };
+        if self.buffer.capacity() - self.buffer.len() < wanted.max(least) {
+            self.buffer.reserve(wanted.max(self.step));
+        }
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        if !self.control.is_empty() || self.flushing {
+            self.poll_control(cx);
+        }
+        let read = pin!(self.socket.io().read_buf(&mut self.buffer)).poll(cx);
+        if let Poll::Ready(count) = read {
+            return Poll::Ready(Event::Read(count));
+        }
+        self.timer.as_mut().poll(cx).map(|()| Event::Tick)
+    }
+
+    /// Sends what can be sent now. While the sender is within a frame, nothing: it is tried again at the next event.
+    fn poll_control(&mut self, cx: &mut Context<'_>) {
+        let Ok(mut outgoing) = self.socket.outgoing.try_lock() else { return };
+        let control = std::mem::take(&mut self.control);
+        if outgoing.torn {
+            self.flushing = false;
+            return;
+        }
+        outgoing.unsent.unsplit(control);
+        // An error here is seen by the next read or send too.
+        self.flushing = poll_write_all(&self.socket.io, cx, &mut outgoing.unsent).is_pending();
+    }
+
+    fn tick(&mut self) {
+        self.timer.as_mut().reset(Instant::now() + TICK);
+        let messages = self.received.wrapping_add(self.socket.sent.load(Ordering::Relaxed));
+        let sending = self.socket.outgoing.try_lock().is_err();
+        match self.quiet.tick(messages, sending) {
+            Keepalive::Nothing => {}
+            Keepalive::Ping => self.control = frame(Opcode::Ping, b""),
+            Keepalive::Message => self.control = frame(Opcode::Binary, b""),
+        }
+        if self.quiet.ticks > 0 && self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+            self.step = SMALL;
+        }
+    }
+}
+
+/// How long nothing went either way.
+#[derive(Debug, Default)]
+struct Quiet {
+    messages: u32,
+    ticks: u32,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Keepalive {
+    Nothing,
+    Ping,
+    Message,
+}
+
+impl Quiet {
+    /// `messages` counts what went either way since the start; `sending`: a message waits for the socket right now.
+    fn tick(&mut self, messages: u32, sending: bool) -> Keepalive {
+        if sending || messages != self.messages {
+            *self = Self { messages, ticks: 0 };
+            return Keepalive::Nothing;
+        }
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(MESSAGE_TICKS) {
+            return Keepalive::Message;
+        }
+        if self.ticks.is_multiple_of(PING_TICKS) { Keepalive::Ping } else { Keepalive::Nothing }
+    }
+}
+
+/// A short frame, masked.
+fn frame(opcode: Opcode, payload: &[u8]) -> BytesMut {
+    let (head, key) = Head::new(opcode, None, payload.len(), rand::random());
+    let mut frame = BytesMut::from(head.bytes());
+    let mut payload = BytesMut::from(payload);
+    mask(&mut payload, key);
+    frame.unsplit(payload);
+    frame
+}
+
+fn close_reason(payload: &[u8]) -> String {
+    match payload.split_first_chunk::<2>() {
+        Some((code, reason)) => format!("{} {}", u16::from_be_bytes(*code), String::from_utf8_lossy(reason)),
+        None => "no reason given".to_owned(),
+    }
+}
+
+/// The close goes as far as the socket takes it at once; the connection is dropped behind it.
+impl<S: AsyncRead + AsyncWrite + Unpin> Drop for Socket<S> {
+    fn drop(&mut self) {
+        let outgoing = self.outgoing.get_mut();
+        let mut cx = Context::from_waker(Waker::noop());
+        if !outgoing.torn {
+            outgoing.unsent.unsplit(frame(Opcode::Close, &NORMAL_CLOSURE));
+            if poll_write_all(&self.io, &mut cx, &mut outgoing.unsent).is_pending() {
+                return;
+            }
+        }
+        let mut io = self.io.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody is left to hear of an error.
+        let _closed: Poll<io::Result<()>> = Pin::new(&mut *io).poll_shutdown(&mut cx);
+    }
+}

@@ -1,0 +1,124 @@
+//! The one way to a TLS client. Certificates are always verified: by the given CA, else by the machine's own. There is
+//! no switch against it, and one cryptographic provider (aws-lc-rs) for the whole process.
+
+use crate::types::Secret;
+use rustls::ClientConfig;
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls_pki_types::pem::{self, PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_platform_verifier::BuilderVerifierExt;
+use std::sync::{Arc, LazyLock};
+
+#[cfg(test)]
+mod tests;
+
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(default_provider()));
+
+/// Why a TLS client cannot be made. The texts name what to mend, never the material itself.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The CA text is not PEM.
+    #[error("the CA certificate is not valid PEM: {0}")]
+    CaPem(pem::Error),
+    /// The CA text has no certificate in it.
+    #[error("no certificate found in the CA (expected -----BEGIN CERTIFICATE-----)")]
+    CaEmpty,
+    /// One of the CA certificates cannot be read.
+    #[error("CA certificate number {number} cannot be used: {source}")]
+    CaCertificate {
+        /// Counted from 1.
+        number: usize,
+        /// What is wrong with it.
+        source: rustls::Error,
+    },
+    /// The machine's own CAs cannot be used.
+    #[error("the machine's own CA certificates cannot be used: {0}")]
+    Platform(rustls::Error),
+    /// The client certificate's text is not PEM.
+    #[error("the client certificate is not valid PEM: {0}")]
+    CertificatePem(pem::Error),
+    /// The client certificate's text has no certificate in it.
+    #[error("no certificate found in the client certificate (expected -----BEGIN CERTIFICATE-----)")]
+    CertificateEmpty,
+    /// The key's text is not PEM.
+    #[error("the client key is not valid PEM: {0}")]
+    KeyPem(pem::Error),
+    /// The key's text has no private key in it.
+    #[error("no private key found in the client key (expected -----BEGIN PRIVATE KEY-----)")]
+    KeyMissing,
+    /// The key is protected by a passphrase.
+    #[error("the client key is encrypted; a key without a passphrase is needed")]
+    KeyEncrypted,
+    /// The key is not the certificate's.
+    #[error("the client key does not match the client certificate")]
+    KeyMismatch,
+    /// The certificate and key cannot be used for another reason.
+    #[error("the client certificate and key cannot be used: {0}")]
+    Identity(rustls::Error),
+    /// The provider has none of the wanted protocol versions.
+    #[error("TLS cannot be set up: {0}")]
+    Versions(rustls::Error),
+}
+
+/// Makes aws-lc-rs the process's cryptographic provider. Called first in `main`; later calls do nothing.
+pub fn install() {
+    // An error means that one is installed already, and there is no other than ours in the binary.
+    drop(default_provider().install_default());
+}
+
+/// A TLS client's configuration: TLS 1.3, and 1.2 where `tls12` says so. `ca` is PEM text, one certificate or more;
+/// without it the machine's own CAs are asked. `identity` is the client's certificate chain and its key, PEM texts.
+///
+/// # Errors
+/// Says which of the texts is wrong, and how.
+pub fn client_config(
+    ca: Option<&str>,
+    identity: Option<(&str, &Secret)>,
+    tls12: bool,
+) -> Result<ClientConfig, TlsError> {
+    let versions: &[_] =
+        if tls12 { &[&rustls::version::TLS13, &rustls::version::TLS12] } else { &[&rustls::version::TLS13] };
+    let builder = ClientConfig::builder_with_provider(PROVIDER.clone())
+        .with_protocol_versions(versions)
+        .map_err(TlsError::Versions)?;
+    let builder = match ca {
+        Some(pem) => builder.with_root_certificates(roots(pem)?),
+        None => builder.with_platform_verifier().map_err(TlsError::Platform)?,
+    };
+    let Some((certificate, key)) = identity else {
+        return Ok(builder.with_no_client_auth());
+    };
+    builder.with_client_auth_cert(chain(certificate)?, private_key(key)?).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch) => TlsError::KeyMismatch,
+        error => TlsError::Identity(error),
+    })
+}
+
+fn roots(text: &str) -> Result<RootCertStore, TlsError> {
+    let mut store = RootCertStore::empty();
+    for (index, certificate) in CertificateDer::pem_slice_iter(text.as_bytes()).enumerate() {
+        let certificate = certificate.map_err(TlsError::CaPem)?;
+        store.add(certificate).map_err(|source| TlsError::CaCertificate { number: index + 1, source })?;
+    }
+    if store.is_empty() { Err(TlsError::CaEmpty) } else { Ok(store) }
+}
+
+fn chain(text: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain: Vec<_> =
+        CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<_, _>>().map_err(TlsError::CertificatePem)?;
+    if chain.is_empty() { Err(TlsError::CertificateEmpty) } else { Ok(chain) }
+}
+
+fn private_key(text: &Secret) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let text = text.expose();
+    // PKCS#8 says it in the marker, the older forms in a header.
+    if text.contains("ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
+        return Err(TlsError::KeyEncrypted);
+    }
+    PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| match error {
+        pem::Error::NoItemsFound => TlsError::KeyMissing,
+        error => TlsError::KeyPem(error),
+    })
+}
