@@ -22,7 +22,12 @@ mod watch;
 mod websocket;
 
 #[cfg(test)]
+mod endpoint;
+#[cfg(test)]
 mod samples;
+#[cfg(test)]
+mod tests;
+
 pub use reaper::Live;
 
 use crate::auth::Identity;

@@ -118,12 +118,14 @@ impl Clients {
 fn forget(open: &mut HashMap<Key, Entry>, now: Instant) {
     open.retain(|key, entry| entry.held() || !key.cluster.from_webhook || now.duration_since(entry.asked) < IDLE);
     let mut unheld: Vec<Instant> = open.values().filter(|entry| !entry.held()).map(|entry| entry.asked).collect();
-    if unheld.len() < KEPT {
-        return;
-    }
+    let mut surplus = (unheld.len() + 1).saturating_sub(KEPT);
     unheld.sort_unstable();
-    let Some(&oldest_kept) = unheld.get(unheld.len() - KEPT / 2) else { return };
-    open.retain(|_, entry| entry.held() || entry.asked >= oldest_kept);
+    let Some(&newest) = surplus.checked_sub(1).and_then(|last| unheld.get(last)) else { return };
+    open.retain(|_, entry| {
+        let goes = surplus > 0 && entry.asked <= newest && !entry.held();
+        surplus -= usize::from(goes);
+        !goes
+    });
 }
 
 /// One cluster: a [`kube::Client`] for REST calls and watches, and the way to upgraded streams. Both read changed

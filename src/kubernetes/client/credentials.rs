@@ -33,7 +33,7 @@ pub(super) struct Current {
 struct Held {
     texts: Texts,
     current: Current,
-    looked: Instant,
+    looked: Option<Instant>,
 }
 
 struct Sources {
@@ -61,14 +61,20 @@ impl Credentials {
         };
         let texts = sources.texts()?;
         let current = Current { tls: Arc::new(texts.tls()?), authorization: authorization(&sources, &texts)? };
-        Ok(Self { sources, current: Mutex::new(Held { texts, current, looked: Instant::now() }) })
+        Ok(Self { sources, current: Mutex::new(Held { texts, current, looked: Some(Instant::now()) }) })
+    }
+
+    /// Makes the next look a real one.
+    #[cfg(test)]
+    pub(super) fn look_again(&self) {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).looked = None;
     }
 
     /// What to use now.
     pub(super) fn current(&self) -> Current {
         let mut held = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.sources.in_files() && held.looked.elapsed() >= REREAD {
-            held.looked = Instant::now();
+        if self.sources.in_files() && held.looked.is_none_or(|looked| looked.elapsed() >= REREAD) {
+            held.looked = Some(Instant::now());
             if let Ok(texts) = self.sources.texts() {
                 held.replace(texts, &self.sources);
             }

@@ -1,1 +1,193 @@
+use super::*;
+use crate::kubernetes::endpoint::{Authority, Conversation, Endpoint};
+use crate::settings::Source;
+use crate::types::Secret;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::mpsc;
 
+const POD: &str = r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","namespace":"ns"}}"#;
+
+async fn pod(client: &ClusterClient) -> Result<Pod, kube::Error> {
+    Api::namespaced(client.kube(), "ns").get("a").await
+}
+
+fn clients(cluster: &Cluster) -> Result<Arc<ClusterClient>, ClientError> {
+    Clients::new().get(cluster, Duration::from_secs(2))
+}
+
+#[tokio::test]
+async fn untrusted_certificate_ends_a_call_at_once() {
+    let mut endpoint = Endpoint::start(async |_: Conversation| panic!("no request may arrive")).await;
+    endpoint.cluster.ca = Some(Source::Inline(Secret::new(Authority::new().pem)));
+    let started = Instant::now();
+    let error = pod(&endpoint.client()).await.unwrap_err().to_string();
+    assert!(error.contains("TLS with the Kubernetes API failed"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn silent_server_ends_a_call_at_its_deadline() {
+    for head in ["", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"] {
+        let endpoint = Endpoint::start(async move |mut conversation: Conversation| {
+            conversation.raw(head.as_bytes()).await;
+            std::future::pending().await
+        })
+        .await;
+        let client = Clients::new().get(&endpoint.cluster, Duration::from_millis(100)).unwrap();
+        let error = pod(&client).await.unwrap_err().to_string();
+        assert!(error.contains("did not answer within 0.1 s"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn plain_http_and_other_hosts_are_refused() {
+    let endpoint = Endpoint::start(async |_: Conversation| ()).await;
+    for host in ["http://127.0.0.1:1", "https://127.0.0.1/prefix"] {
+        let cluster = Cluster { host: host.parse().unwrap(), ..endpoint.cluster.clone() };
+        assert!(matches!(clients(&cluster), Err(ClientError::Host { .. })), "{host}");
+    }
+    let cluster = Cluster { server_name: Some("not a name".to_owned()), ..endpoint.cluster.clone() };
+    assert!(matches!(clients(&cluster), Err(ClientError::ServerName { .. })));
+    for token in ["", "\n", "a\nb"] {
+        let bearer_token = Some(Source::Inline(Secret::new(token)));
+        let cluster = Cluster { bearer_token, ..endpoint.cluster.clone() };
+        assert!(matches!(clients(&cluster), Err(ClientError::Header(_))), "{token:?}");
+    }
+    let missing = Cluster { ca: Some(Source::File("/nonexistent/ca".into())), ..endpoint.cluster.clone() };
+    assert!(clients(&missing).unwrap_err().to_string().contains("/nonexistent/ca"));
+}
+
+#[tokio::test]
+async fn busy_server_is_asked_again_and_a_refusal_is_final() {
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counted = tries.clone();
+    let endpoint = Endpoint::start(move |mut conversation| {
+        let tries = counted.clone();
+        async move {
+            loop {
+                match tries.fetch_add(1, Ordering::SeqCst) {
+                    0 => conversation.answer("503 Service Unavailable", "").await,
+                    1 => conversation.answer("429 Too Many Requests\r\nRetry-After: 0", "").await,
+                    2 => conversation.answer("200 OK", POD).await,
+                    _ => {
+                        conversation.answer("403 Forbidden", r#"{"status":"Failure","message":"no","code":403}"#).await
+                    }
+                }
+                if !conversation.request().await {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    let client = endpoint.client();
+    assert_eq!(pod(&client).await.unwrap().metadata.name.as_deref(), Some("a"));
+    assert_eq!(tries.load(Ordering::SeqCst), 3);
+    assert!(matches!(pod(&client).await, Err(kube::Error::Api(status)) if status.code == 403));
+    assert_eq!(tries.load(Ordering::SeqCst), 4);
+}
+
+#[tokio::test]
+async fn changed_token_file_is_used_and_a_vanished_one_kept() {
+    let (tokens, mut seen) = mpsc::channel(9);
+    let mut endpoint = Endpoint::start(move |mut conversation| {
+        let tokens = tokens.clone();
+        async move {
+            loop {
+                tokens.send(conversation.header("authorization").unwrap().to_owned()).await.unwrap();
+                conversation.answer("200 OK", POD).await;
+                if !conversation.request().await {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    std::fs::write(&file, "one\n").unwrap();
+    endpoint.cluster.bearer_token = Some(Source::File(file.clone()));
+    let client = endpoint.client();
+    pod(&client).await.unwrap();
+    assert_eq!(seen.recv().await.unwrap(), "Bearer one");
+    std::fs::write(&file, "two").unwrap();
+    client.connector.credentials().look_again();
+    pod(&client).await.unwrap();
+    assert_eq!(seen.recv().await.unwrap(), "Bearer two");
+    std::fs::remove_file(&file).unwrap();
+    client.connector.credentials().look_again();
+    pod(&client).await.unwrap();
+    assert_eq!(seen.recv().await.unwrap(), "Bearer two");
+}
+
+#[tokio::test]
+async fn changed_ca_file_is_used() {
+    let authority = Authority::new();
+    let mut endpoint = Endpoint::named("127.0.0.1", &authority, async |mut conversation: Conversation| {
+        conversation.answer("200 OK", POD).await;
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ca.crt");
+    std::fs::write(&file, Authority::new().pem).unwrap();
+    endpoint.cluster.ca = Some(Source::File(file.clone()));
+    let client = endpoint.client();
+    pod(&client).await.unwrap_err();
+    std::fs::write(&file, &authority.pem).unwrap();
+    client.connector.credentials().look_again();
+    pod(&client).await.unwrap();
+}
+
+#[tokio::test]
+async fn basic_authentication_is_sent_where_there_is_no_token() {
+    let mut endpoint = Endpoint::start(async |mut conversation: Conversation| {
+        assert_eq!(conversation.header("authorization"), Some("Basic dTpw"));
+        conversation.answer("200 OK", POD).await;
+    })
+    .await;
+    endpoint.cluster.bearer_token = None;
+    endpoint.cluster.basic = Some(("u".to_owned(), Secret::new("p")));
+    pod(&endpoint.client()).await.unwrap();
+}
+
+#[tokio::test]
+async fn equal_clusters_share_a_client_and_others_do_not() {
+    let endpoint = Endpoint::start(async |_: Conversation| ()).await;
+    let clients = Clients::new();
+    let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+    let first = clients.get(&endpoint.cluster, second).unwrap();
+    assert!(Arc::ptr_eq(&first, &clients.get(&endpoint.cluster.clone(), second).unwrap()));
+    assert!(!Arc::ptr_eq(&first, &clients.get(&endpoint.cluster, minute).unwrap()));
+    let bearer_token = Some(Source::Inline(Secret::new("other")));
+    let other = Cluster { bearer_token, ..endpoint.cluster.clone() };
+    assert!(!Arc::ptr_eq(&first, &clients.get(&other, second).unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn clusters_of_webhooks_are_forgotten_when_nobody_holds_them() {
+    let endpoint = Endpoint::start(async |_: Conversation| ()).await;
+    let clients = Clients::new();
+    let cluster = |number: u32| Cluster { burst: number, from_webhook: true, ..endpoint.cluster.clone() };
+    let minute = Duration::from_secs(60);
+    let held = clients.get(&cluster(0), minute).unwrap();
+    for number in 1..1000 {
+        clients.get(&cluster(number), minute).unwrap();
+    }
+    assert!(clients.open.lock().unwrap().len() <= KEPT + 1);
+    assert!(Arc::ptr_eq(&held, &clients.get(&cluster(0), minute).unwrap()));
+    tokio::time::advance(IDLE).await;
+    clients.get(&cluster(1), minute).unwrap();
+    assert_eq!(clients.open.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn debug_output_holds_no_secret() {
+    let endpoint = Endpoint::start(async |_: Conversation| ()).await;
+    let clients = Clients::new();
+    let client = clients.get(&endpoint.cluster, Duration::from_secs(1)).unwrap();
+    let text = format!("{clients:?} {client:?}");
+    assert!(text.contains("127.0.0.1"), "{text}");
+    assert!(!text.contains("token-1"), "{text}");
+}

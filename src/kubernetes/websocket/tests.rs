@@ -1,1 +1,113 @@
+use super::*;
+use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
+async fn sent(far: &mut DuplexStream) -> (u8, Vec<u8>) {
+    let mut head = [0; 6];
+    far.read_exact(&mut head).await.unwrap();
+    let mut payload = vec![0; usize::from(head[1] & 0x7F)];
+    far.read_exact(&mut payload).await.unwrap();
+    mask(&mut payload, [head[2], head[3], head[4], head[5]]);
+    (head[0], payload)
+}
+
+#[test]
+fn busy_stream_is_left_alone_and_a_quiet_one_gets_pings_and_an_hourly_message() {
+    let mut quiet = Quiet::default();
+    assert_eq!(quiet.tick(1, false), Keepalive::Nothing);
+    assert_eq!(quiet.tick(1, false), Keepalive::Nothing);
+    assert_eq!(quiet.tick(1, true), Keepalive::Nothing);
+    assert_eq!(quiet.tick(1, false), Keepalive::Nothing);
+    assert_eq!(quiet.tick(2, false), Keepalive::Nothing);
+    let hour: Vec<_> = (0..240).map(|_| quiet.tick(2, false)).collect();
+    assert_eq!(hour.iter().filter(|kept| **kept == Keepalive::Ping).count(), 119);
+    assert_eq!(hour.iter().position(|kept| *kept == Keepalive::Message), Some(239));
+}
+
+#[tokio::test(start_paused = true)]
+async fn quiet_stream_is_pinged_and_lives_without_a_pong() {
+    let (near, mut far) = duplex(1000);
+    let (_sender, mut receiver) = halves(near, b"");
+    let started = Instant::now();
+    let waiting = tokio::spawn(async move { receiver.next().await.map(|part| part.data) });
+    let mut kinds = Vec::new();
+    for _ in 0..120 {
+        kinds.push(sent(&mut far).await);
+    }
+    assert_eq!(started.elapsed(), Duration::from_secs(3600));
+    assert_eq!(kinds.pop(), Some((0x82, Vec::new())), "the hourly message is empty");
+    assert!(kinds.iter().all(|kind| *kind == (0x89, Vec::new())));
+    far.write_all(&[0x82, 1, 7]).await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap().as_ref(), [7]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stream_with_input_in_flight_is_not_pinged() {
+    let (near, mut far) = duplex(16);
+    let (mut sender, mut receiver) = halves(near, b"");
+    let sending = tokio::spawn(async move { sender.send(0, Bytes::from(vec![7; 100])).await });
+    let waiting = tokio::spawn(async move { receiver.next().await.map(|part| part.data) });
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(sent(&mut far).await.1.len(), 101);
+    sending.await.unwrap().unwrap();
+    far.write_all(&[0x82, 0]).await.unwrap();
+    assert!(waiting.await.unwrap().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn ping_is_answered_between_two_frames() {
+    let (near, mut far) = duplex(1000);
+    let (mut sender, mut receiver) = halves(near, b"");
+    sender.send(0, Bytes::from_static(b"a")).await.unwrap();
+    far.write_all(&[0x89, 2, b'h', b'i', 0x82, 1, 9]).await.unwrap();
+    assert_eq!(receiver.next().await.unwrap().data.as_ref(), [9]);
+    far.write_all(&[0x82, 1, 9]).await.unwrap();
+    assert_eq!(receiver.next().await.unwrap().data.as_ref(), [9]);
+    sender.send(0, Bytes::from_static(b"b")).await.unwrap();
+    assert_eq!(sent(&mut far).await, (0x82, b"\0a".to_vec()));
+    assert_eq!(sent(&mut far).await, (0x8A, b"hi".to_vec()));
+    assert_eq!(sent(&mut far).await, (0x82, b"\0b".to_vec()));
+}
+
+#[tokio::test]
+async fn pieces_are_slices_of_the_read_buffer_and_its_memory_is_used_again() {
+    let (near, mut far) = duplex(200_000);
+    let (_sender, mut receiver) = halves(near, b"");
+    let message = [&[0x82, 126, 0x80, 0x01, 1][..], &[5; 32 * 1024]].concat();
+    for _ in 0..200 {
+        far.write_all(&message).await.unwrap();
+        let mut left = 32 * 1024 + 1;
+        while left > 0 {
+            left -= receiver.next().await.unwrap().data.len();
+        }
+    }
+    assert_eq!(receiver.step, LARGE);
+    assert!(receiver.buffer.capacity() <= LARGE + RECORD, "{}", receiver.buffer.capacity());
+}
+
+#[tokio::test(start_paused = true)]
+async fn quiet_stream_gives_its_large_buffer_back() {
+    let (near, mut far) = duplex(200_000);
+    let (_sender, mut receiver) = halves(near, b"");
+    far.write_all(&[&[0x82, 126, 0x80, 0x00][..], &[5; 32 * 1024]].concat()).await.unwrap();
+    let mut left = 32 * 1024;
+    while left > 0 {
+        left -= receiver.next().await.unwrap().data.len();
+    }
+    assert_eq!(receiver.step, LARGE);
+    tokio::time::timeout(Duration::from_secs(60), receiver.next()).await.expect_err("nothing comes");
+    assert_eq!(receiver.step, SMALL);
+    assert!(receiver.buffer.capacity() <= SMALL);
+}
+
+#[tokio::test]
+async fn end_without_a_close_and_a_close_are_told_apart() {
+    let (near, far) = duplex(1000);
+    let (_sender, mut receiver) = halves(near, b"");
+    drop(far);
+    assert!(matches!(receiver.next().await, Err(StreamError::Ended)));
+    let (near, mut far) = duplex(1000);
+    let (_sender, mut receiver) = halves(near, b"\x88\x05");
+    far.write_all(&[0x03, 0xE9, b'b', b'y', b'e']).await.unwrap();
+    let error = receiver.next().await.unwrap_err().to_string();
+    assert_eq!(error, "the server closed the connection: 1001 bye");
+}

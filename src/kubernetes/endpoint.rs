@@ -1,0 +1,224 @@
+//! A cluster's side of TLS, HTTP and WebSocket for the tests of this module: real sockets, a CA of its own, and a script
+//! for each connection.
+
+use super::client::{Clients, ClusterClient};
+use crate::settings::{Cluster, Source};
+use crate::types::Secret;
+use bytes::{Buf, BytesMut};
+use data_encoding::BASE64;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::ServerConfig;
+use rustls_pki_types::PrivateKeyDer;
+use sha1::{Digest, Sha1};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+pub(super) const SUCCESS: &[u8] = br#"{"metadata":{},"status":"Success"}"#;
+
+/// A certificate authority.
+pub(super) struct Authority {
+    pub(super) pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    pub(super) fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { pem, issuer: Issuer::new(params, key) }
+    }
+
+    fn acceptor(&self, name: &str) -> TlsAcceptor {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+        TlsAcceptor::from(Arc::new(config))
+    }
+}
+
+/// A listening endpoint; gone when dropped.
+pub(super) struct Endpoint {
+    pub(super) cluster: Cluster,
+    _serving: JoinSet<()>,
+}
+
+impl Endpoint {
+    /// Serves each connection with `script`, under a certificate for 127.0.0.1.
+    pub(super) async fn start<F, S>(script: S) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+        S: Fn(Conversation) -> F + Send + Sync + 'static,
+    {
+        Self::named("127.0.0.1", &Authority::new(), script).await
+    }
+
+    /// The same under a certificate for `name`.
+    pub(super) async fn named<F, S>(name: &str, authority: &Authority, script: S) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+        S: Fn(Conversation) -> F + Send + Sync + 'static,
+    {
+        let acceptor = authority.acceptor(name);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = format!("https://{}", listener.local_addr().unwrap());
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            let mut conversations = JoinSet::new();
+            let script = Arc::new(script);
+            while let Ok((tcp, _)) = listener.accept().await {
+                let (acceptor, script) = (acceptor.clone(), script.clone());
+                conversations.spawn(async move {
+                    let Ok(stream) = acceptor.accept(tcp).await else { return };
+                    let Some(conversation) = Conversation::begin(stream).await else { return };
+                    script(conversation).await;
+                });
+            }
+        });
+        let cluster = Cluster {
+            host: host.parse().unwrap(),
+            server_name: None,
+            ca: Some(Source::Inline(Secret::new(authority.pem.clone()))),
+            client_certificate: None,
+            bearer_token: Some(Source::Inline(Secret::new("token-1"))),
+            basic: None,
+            qps_milli: 5000,
+            burst: 10,
+            from_webhook: false,
+        };
+        Self { cluster, _serving: serving }
+    }
+
+    pub(super) fn client(&self) -> Arc<ClusterClient> {
+        Clients::new().get(&self.cluster, Duration::from_secs(5)).unwrap()
+    }
+}
+
+/// One connection whose first request has been read.
+pub(super) struct Conversation {
+    stream: TlsStream<TcpStream>,
+    buffer: BytesMut,
+    /// The request's head.
+    pub(super) head: String,
+}
+
+impl Conversation {
+    async fn begin(stream: TlsStream<TcpStream>) -> Option<Self> {
+        let mut conversation = Self { stream, buffer: BytesMut::new(), head: String::new() };
+        conversation.request().await.then_some(conversation)
+    }
+
+    /// Reads the head of a request; false at the end of the stream.
+    pub(super) async fn request(&mut self) -> bool {
+        loop {
+            if let Some(end) = self.buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                self.head = String::from_utf8(self.buffer.split_to(end + 4).to_vec()).unwrap();
+                return true;
+            }
+            if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
+                return false;
+            }
+        }
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
+    pub(super) async fn raw(&mut self, bytes: &[u8]) {
+        // A client that has gone is for the test to see.
+        if self.stream.write_all(bytes).await.is_ok() {
+            drop(self.stream.flush().await);
+        }
+    }
+
+    pub(super) async fn answer(&mut self, status: &str, body: &str) {
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        self.raw(head.as_bytes()).await;
+    }
+
+    pub(super) fn switching(&self, protocol: &str) -> String {
+        let key = self.header("sec-websocket-key").unwrap();
+        let accept = BASE64.encode(&Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11")));
+        format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: {protocol}\r\n\r\n"
+        )
+    }
+
+    /// Opens the stream as Kubernetes does: an empty message on stdout first.
+    pub(super) async fn accept(&mut self) {
+        let head = self.switching("v5.channel.k8s.io");
+        self.raw(head.as_bytes()).await;
+        self.send(1, b"").await;
+    }
+
+    pub(super) async fn send(&mut self, channel: u8, data: &[u8]) {
+        self.raw(&frame(0x82, &[&[channel], data].concat())).await;
+    }
+
+    /// The next frame, unmasked: its first byte and its payload.
+    pub(super) async fn receive(&mut self) -> Option<(u8, Vec<u8>)> {
+        loop {
+            if let Some(frame) = self.whole_frame() {
+                return Some(frame);
+            }
+            if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
+                return None;
+            }
+        }
+    }
+
+    fn whole_frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        let [first, second, rest @ ..] = self.buffer.as_ref() else { return None };
+        assert_eq!(second & 0x80, 0x80, "a client masks");
+        let (head, length) = match second & 0x7F {
+            126 => (4, usize::from(u16::from_be_bytes(*rest.first_chunk()?))),
+            127 => (10, usize::try_from(u64::from_be_bytes(*rest.first_chunk()?)).unwrap()),
+            short => (2, usize::from(short)),
+        };
+        if self.buffer.len() < head + 4 + length {
+            return None;
+        }
+        let first = *first;
+        self.buffer.advance(head);
+        let key: [u8; 4] = self.buffer.split_to(4).as_ref().try_into().unwrap();
+        let mut payload = self.buffer.split_to(length).to_vec();
+        for block in payload.chunks_mut(4) {
+            block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
+        }
+        Some((first, payload))
+    }
+}
+
+/// An unmasked frame.
+pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match payload.len() {
+        short @ ..=125 => frame.push(u8::try_from(short).unwrap()),
+        medium @ ..=0xFFFF => {
+            frame.push(126);
+            frame.extend(u16::try_from(medium).unwrap().to_be_bytes());
+        }
+        long => {
+            frame.push(127);
+            frame.extend((long as u64).to_be_bytes());
+        }
+    }
+    frame.extend(payload);
+    frame
+}
