@@ -1,1 +1,48 @@
-//! x
+//! A Kubernetes API in one process whose pods are local processes, **for trials and tests only**: containers run as the
+//! local user, without any isolation.
+//!
+//! [`DevCluster::start`] gives a cluster on a loopback port with TLS, a CA and a token of its own;
+//! [`DevCluster::kubeconfig`] is all that a client needs. `kubectl` works against it. [`DevCluster::faults`] makes it
+//! misbehave. Any number of clusters can run side by side, in one process too.
+//!
+//! A request passes `server` (TLS, HTTP), `api` (who, what, may they, is it set to fail) and reaches the `store`; the
+//! `kubelet` runs the pods and writes their status; `session` carries exec and attach.
+
+mod access;
+mod answer;
+mod api;
+mod cluster;
+mod container;
+mod context;
+mod defaults;
+mod discovery;
+mod events;
+mod faults;
+mod journal;
+mod kinds;
+mod kubeconfig;
+mod kubelet;
+mod log;
+mod patch;
+mod process;
+mod pulse;
+mod request;
+mod selector;
+mod server;
+mod session;
+mod socket;
+mod status;
+mod store;
+mod streams;
+mod table;
+mod time;
+mod tls;
+mod validate;
+mod websocket;
+
+pub use access::{Rule, Token};
+pub use cluster::{DevCluster, NotInTime, Options, StartError, State};
+pub use faults::{Failure, Faults};
+pub use journal::RequestRecord;
+pub use kubelet::image::ImageFault;
+pub use tls::TlsError;

@@ -1,0 +1,146 @@
+//! Who asks, and what they may: bearer tokens, each with everything allowed or a list of verbs on resources.
+
+use crate::request::{RequestInfo, Target};
+use crate::status::ApiError;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use serde_json::{Value, json};
+
+/// A verb on a resource that a token may use; `*` stands for all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// `get`, `create`, …
+    pub verb: String,
+    /// `pods`, `pods/exec`, `leases`, …
+    pub resource: String,
+}
+
+impl Rule {
+    /// A rule.
+    #[must_use]
+    pub fn new(verb: &str, resource: &str) -> Self {
+        Self { verb: verb.to_owned(), resource: resource.to_owned() }
+    }
+
+    fn allows(&self, verb: &str, resource: &str) -> bool {
+        (self.verb == "*" || self.verb == verb) && (self.resource == "*" || self.resource == resource)
+    }
+}
+
+/// A token that the cluster knows beside the administrator's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// The bearer token.
+    pub token: String,
+    /// The user's name, as refusals tell it.
+    pub user: String,
+    /// What it may do; everything else is a 403.
+    pub rules: Vec<Rule>,
+}
+
+/// The tokens of a cluster.
+#[derive(Debug)]
+pub(crate) struct Tokens(Vec<Token>);
+
+impl Tokens {
+    pub(crate) fn new(admin: &str, others: Vec<Token>) -> Self {
+        let all = vec![Rule::new("*", "*")];
+        let admin = Token { token: admin.to_owned(), user: "kubernetes-admin".to_owned(), rules: all };
+        Self([vec![admin], others].concat())
+    }
+
+    /// Whose token a request carries.
+    pub(crate) fn authenticate(&self, headers: &HeaderMap) -> Result<&Token, ApiError> {
+        let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let token = header.strip_prefix("Bearer ").map(str::trim).filter(|token| !token.is_empty());
+        token.and_then(|given| self.0.iter().find(|known| known.token == given)).ok_or_else(ApiError::unauthorized)
+    }
+}
+
+impl Token {
+    /// Refuses what no rule allows. A WebSocket exec, attach or port-forward is a `get` and needs `create` as well.
+    pub(crate) fn authorize(&self, info: &RequestInfo) -> Result<(), ApiError> {
+        let Target::Resource(path) = &info.target else { return Ok(()) };
+        let resource = path.full_resource();
+        let review = path.resource.ends_with("reviews");
+        let streaming = matches!(path.subresource.as_deref(), Some("exec" | "attach" | "portforward"));
+        let needed: &[&str] = if streaming && info.verb == "get" { &["get", "create"] } else { &[info.verb] };
+        let missing = needed.iter().find(|verb| !review && !self.may(verb, &resource));
+        let Some(verb) = missing else { return Ok(()) };
+        let scope = match &path.namespace {
+            Some(namespace) => format!("in the namespace {namespace:?}"),
+            None => "at the cluster scope".to_owned(),
+        };
+        let why = format!(
+            "User {:?} cannot {verb} resource {resource:?} in API group {:?} {scope}",
+            self.user, path.group
+        );
+        let qualified = if path.group.is_empty() { path.resource.clone() } else { format!("{}.{}", path.resource, path.group) };
+        Err(ApiError::forbidden(&qualified, path.name.as_deref().unwrap_or_default(), &why))
+    }
+
+    fn may(&self, verb: &str, resource: &str) -> bool {
+        self.rules.iter().any(|rule| rule.allows(verb, resource))
+    }
+
+    /// Answers a `SelfSubjectAccessReview`.
+    pub(crate) fn review(&self, review: &Value) -> Value {
+        let asked = &review["spec"]["resourceAttributes"];
+        let text = |field: &str| asked[field].as_str().unwrap_or_default();
+        let resource = match text("subresource") {
+            "" => text("resource").to_owned(),
+            sub => format!("{}/{sub}", text("resource")),
+        };
+        let allowed = asked.is_null() || self.may(text("verb"), &resource);
+        let mut answer = json!({
+            "kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1",
+            "metadata": {}, "spec": review["spec"], "status": {"allowed": allowed},
+        });
+        if allowed {
+            answer["status"]["reason"] = json!("allowed by the token's rules");
+        }
+        answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::parse;
+    use http::Method;
+
+    fn token(rules: &[(&str, &str)]) -> Token {
+        let rules = rules.iter().map(|(verb, resource)| Rule::new(verb, resource)).collect();
+        Token { token: "t".into(), user: "u".into(), rules }
+    }
+
+    #[test]
+    fn exec_without_create_is_refused() {
+        let info = parse(&Method::GET, "/api/v1/namespaces/a/pods/p/exec", None);
+        let refused = token(&[("get", "pods/exec"), ("*", "pods")]).authorize(&info).unwrap_err();
+        assert_eq!(refused.code(), 403);
+        let text = "pods \"p\" is forbidden: User \"u\" cannot create resource \"pods/exec\" in API group \"\" in the namespace \"a\"";
+        assert_eq!(refused.message(), text);
+        assert_eq!(token(&[("get", "pods/exec"), ("create", "pods/exec")]).authorize(&info), Ok(()));
+    }
+
+    #[test]
+    fn no_token_and_a_wrong_token_are_401() {
+        let tokens = Tokens::new("admin", Vec::new());
+        for header in [None, Some("Bearer nope"), Some("Bearer "), Some("admin")] {
+            let mut headers = HeaderMap::new();
+            if let Some(header) = header {
+                headers.insert(AUTHORIZATION, header.parse().unwrap());
+            }
+            assert_eq!(tokens.authenticate(&headers).unwrap_err().code(), 401, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn a_review_answers_what_authorization_would() {
+        let asked = |verb: &str| json!({"spec": {"resourceAttributes": {"verb": verb, "resource": "pods", "subresource": "exec"}}});
+        let token = token(&[("get", "pods/exec")]);
+        assert_eq!(token.review(&asked("get"))["status"]["allowed"], true);
+        assert_eq!(token.review(&asked("create"))["status"]["allowed"], false);
+    }
+}

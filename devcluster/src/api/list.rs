@@ -1,0 +1,61 @@
+//! Reading: one object, or the selected ones of a kind, in pages where a limit is given.
+
+use crate::answer::{self, Body};
+use crate::api::Call;
+use crate::context::Context;
+use crate::kinds::Kind;
+use crate::selector::Selector;
+use crate::status::ApiError;
+use crate::store::identity;
+use crate::table;
+use data_encoding::BASE64URL_NOPAD;
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// `GET` of one object.
+pub(super) fn get(context: &Context, kind: Kind, call: &Call) -> Result<Response<Body>, ApiError> {
+    let object = context.store.get(kind, call.namespace(), call.name());
+    let object = object.ok_or_else(|| ApiError::not_found(kind, call.name()))?;
+    if call.wants_table() {
+        let version = &object["metadata"]["resourceVersion"];
+        let table = table::table(kind, std::slice::from_ref(&object), &json!({"resourceVersion": version}), true);
+        return Ok(answer::json(StatusCode::OK, &table));
+    }
+    Ok(answer::json(StatusCode::OK, &object))
+}
+
+/// `GET` of a collection.
+pub(super) fn list(context: &Context, kind: Kind, call: &Call) -> Result<Response<Body>, ApiError> {
+    let selector = Selector::parse(kind, &call.query)?;
+    let (mut objects, version) = context.store.list(kind, call.path.namespace.as_deref());
+    objects.retain(|object| selector.matches(object));
+    if let Some(token) = call.query.get("continue") {
+        let after = page_start(token)?;
+        objects.retain(|object| identity(object) > after);
+    }
+    let mut metadata = json!({"resourceVersion": version.to_string()});
+    let limit = call.query.number("limit").filter(|limit| *limit > 0).and_then(|limit| usize::try_from(limit).ok());
+    if let Some(limit) = limit.filter(|limit| *limit < objects.len()) {
+        metadata["remainingItemCount"] = json!(objects.len() - limit);
+        objects.truncate(limit);
+        let last = objects.last().map(|object| identity(object)).unwrap_or_default();
+        metadata["continue"] = json!(BASE64URL_NOPAD.encode(format!("{}/{}", last.0, last.1).as_bytes()));
+    }
+    let answer = if call.wants_table() {
+        table::table(kind, &objects, &metadata, true)
+    } else {
+        let items: Vec<&Value> = objects.iter().map(Arc::as_ref).collect();
+        json!({
+            "kind": format!("{}List", kind.name()), "apiVersion": kind.api_version(), "metadata": metadata, "items": items,
+        })
+    };
+    Ok(answer::json(StatusCode::OK, &answer))
+}
+
+fn page_start(token: &str) -> Result<(String, String), ApiError> {
+    let decoded = BASE64URL_NOPAD.decode(token.as_bytes()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let pair = decoded.as_deref().and_then(|text| text.split_once('/'));
+    let (namespace, name) = pair.ok_or_else(|| ApiError::bad_request("continue key is not valid"))?;
+    Ok((namespace.to_owned(), name.to_owned()))
+}

@@ -1,0 +1,186 @@
+//! Creating and changing: decode, strict fields, defaults, validation, admission, quota; then the store.
+
+use crate::answer::{self, Body};
+use crate::api::Call;
+use crate::context::Context;
+use crate::defaults;
+use crate::kinds::Kind;
+use crate::patch;
+use crate::status::ApiError;
+use crate::store::{identity, random_uid};
+use crate::time;
+use crate::validate;
+use http::header::CONTENT_TYPE;
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// The letters of generated names: no vowels, nothing that looks like another.
+const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// `POST` to a collection.
+pub(super) fn create(context: &Arc<Context>, kind: Kind, call: &Call) -> Result<Response<Body>, ApiError> {
+    if call.path.name.is_some() || (kind.namespaced() && call.path.namespace.is_none()) {
+        return Err(ApiError::method_not_allowed());
+    }
+    let mut object = decoded(kind, call)?;
+    place(&mut object, kind, call)?;
+    name(&mut object);
+    defaults::apply(kind, &mut object);
+    validate::new_object(kind, &object)?;
+    if kind.namespaced() && context.store.get(Kind::Namespace, "", call.namespace()).is_none() {
+        return Err(ApiError::not_found(Kind::Namespace, call.namespace()));
+    }
+    if kind == Kind::Pod {
+        admit_pod(context, &object)?;
+    }
+    if call.is_dry_run() {
+        let (namespace, name) = identity(&object);
+        if context.store.get(kind, &namespace, &name).is_some() {
+            return Err(ApiError::already_exists(kind, &name));
+        }
+        object["metadata"]["uid"] = json!(random_uid());
+        object["metadata"]["creationTimestamp"] = json!(time::now());
+        return Ok(answer::json(StatusCode::CREATED, &object));
+    }
+    let stored = context.store.create(kind, object)?;
+    if kind == Kind::Pod {
+        context.kubelet.adopt(Arc::clone(&stored));
+    }
+    Ok(answer::json(StatusCode::CREATED, &stored))
+}
+
+fn admit_pod(context: &Context, object: &Value) -> Result<(), ApiError> {
+    if let Some(reason) = context.board.denial() {
+        return Err(ApiError::denied_by_webhook(&reason));
+    }
+    let (namespace, name) = identity(object);
+    let Some(limit) = context.board.quota() else { return Ok(()) };
+    let finished = |pod: &Value| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    let used = context.store.list(Kind::Pod, Some(&namespace)).0.iter().filter(|pod| !finished(pod)).count();
+    if used < limit {
+        return Ok(());
+    }
+    let why = format!("exceeded quota: devcluster, requested: pods=1, used: pods={used}, limited: pods={limit}");
+    Err(ApiError::forbidden("pods", &name, &why))
+}
+
+fn decoded(kind: Kind, call: &Call) -> Result<Value, ApiError> {
+    let mut object = call.json()?;
+    if !object.is_object() {
+        return Err(ApiError::bad_request("the object provided is unrecognized: no object was given"));
+    }
+    if object.get("kind").is_some_and(|given| given != kind.name()) {
+        let given = &object["kind"];
+        return Err(ApiError::bad_request(format!("{} in version \"v1\" cannot be handled as a {given}", kind.name())));
+    }
+    object["kind"] = json!(kind.name());
+    object["apiVersion"] = json!(kind.api_version());
+    if !object["metadata"].is_object() {
+        object["metadata"] = json!({});
+    }
+    let strict = call.query.all("fieldValidation").any(|level| level == "Strict");
+    validate::fields(kind, &object, strict)?;
+    Ok(object)
+}
+
+/// The namespace of the URL is the object's; one that says otherwise is refused.
+fn place(object: &mut Value, kind: Kind, call: &Call) -> Result<(), ApiError> {
+    let metadata = &mut object["metadata"];
+    if !kind.namespaced() {
+        return Ok(());
+    }
+    match metadata["namespace"].as_str().filter(|given| !given.is_empty()) {
+        Some(given) if given != call.namespace() => Err(ApiError::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        )),
+        _ => {
+            metadata["namespace"] = json!(call.namespace());
+            Ok(())
+        }
+    }
+}
+
+fn name(object: &mut Value) {
+    let metadata = &mut object["metadata"];
+    let prefix = metadata["generateName"].as_str().unwrap_or_default().to_owned();
+    if !prefix.is_empty() && metadata["name"].as_str().unwrap_or_default().is_empty() {
+        let letter = || char::from(LETTERS[rand::random_range(0..LETTERS.len())]);
+        let room: String = prefix.chars().take(58).collect();
+        metadata["name"] = json!(room + &(0..5).map(|_| letter()).collect::<String>());
+    }
+}
+
+/// `PUT` of one object.
+pub(super) fn replace(context: &Context, kind: Kind, call: &Call) -> Result<Response<Body>, ApiError> {
+    let mut object = decoded(kind, call)?;
+    place(&mut object, kind, call)?;
+    if identity(&object).1 != call.name() {
+        return Err(ApiError::bad_request("the name of the object does not match the name on the URL"));
+    }
+    if kind == Kind::Lease && object["metadata"]["resourceVersion"].as_str().unwrap_or_default().is_empty() {
+        let detail = "must be specified for an update";
+        let cause = crate::status::Cause::invalid("metadata.resourceVersion", &json!(0), detail);
+        return Err(ApiError::invalid(kind, call.name(), &[cause]));
+    }
+    change(context, kind, call, |_| Ok(object))
+}
+
+/// `PATCH` of one object.
+pub(super) fn patch(context: &Context, kind: Kind, call: &Call) -> Result<Response<Body>, ApiError> {
+    let content = call.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content = content.split(';').next().unwrap_or_default().trim();
+    let form = patch::Form::of(content)?;
+    let document: Value = serde_json::from_slice(&call.body)
+        .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
+    let strict = call.query.all("fieldValidation").any(|level| level == "Strict");
+    change(context, kind, call, |current| {
+        let mut changed = patch::apply(form, current, &document)?;
+        // A patch that names no version holds for any.
+        if document["metadata"]["resourceVersion"].is_null() {
+            changed["metadata"]["resourceVersion"] = current["metadata"]["resourceVersion"].clone();
+        }
+        validate::fields(kind, &changed, strict)?;
+        Ok(changed)
+    })
+}
+
+fn change(
+    context: &Context,
+    kind: Kind,
+    call: &Call,
+    change: impl FnOnce(&Value) -> Result<Value, ApiError>,
+) -> Result<Response<Body>, ApiError> {
+    let name = call.name();
+    let changed = |current: &Value| {
+        let mut object = change(current)?;
+        let same = |field: &str| {
+            let given = object["metadata"][field].as_str().unwrap_or_default();
+            given.is_empty() || current["metadata"][field] == given
+        };
+        if !same("resourceVersion") {
+            return Err(ApiError::stale(kind, name));
+        }
+        if !same("uid") {
+            let why = "Precondition failed: UID in precondition and UID in object meta differ";
+            return Err(ApiError::conflict(kind, name, why));
+        }
+        // Status, and the state of a deletion, are not the writer's.
+        for (parent, field) in [("", "status"), ("metadata", "deletionTimestamp"), ("metadata", "deletionGracePeriodSeconds")] {
+            let (from, to) = if parent.is_empty() { (current, &mut object) } else { (&current[parent], &mut object[parent]) };
+            match from.get(field) {
+                Some(value) => to[field] = value.clone(),
+                None => drop(to.as_object_mut().map(|map| map.remove(field))),
+            }
+        }
+        defaults::apply(kind, &mut object);
+        validate::changed_object(kind, current, &object)?;
+        Ok(object)
+    };
+    if call.is_dry_run() {
+        let current = context.store.get(kind, call.namespace(), name).ok_or_else(|| ApiError::not_found(kind, name))?;
+        return Ok(answer::json(StatusCode::OK, &changed(&current)?));
+    }
+    let stored = context.store.update((kind, call.namespace(), name), changed)?;
+    Ok(answer::json(StatusCode::OK, &stored))
+}

@@ -1,0 +1,96 @@
+//! The events that the scheduler and the kubelet write about a pod: real objects, repeated ones counted, bounded in number.
+
+use crate::kinds::Kind;
+use crate::kubelet::report::NODE;
+use crate::store::{Store, identity};
+use crate::time;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Events kept; the oldest go first.
+const KEPT: usize = 1000;
+
+/// Who writes an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    Scheduler,
+    Kubelet,
+}
+
+/// Writes events into the store.
+#[derive(Debug, Clone)]
+pub(crate) struct Recorder {
+    store: Arc<Store>,
+}
+
+/// What happened: its kind, reason and text, and the container it is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Happening<'a> {
+    pub(crate) warning: bool,
+    pub(crate) reason: &'a str,
+    pub(crate) message: &'a str,
+    pub(crate) container: Option<&'a str>,
+}
+
+impl Recorder {
+    pub(crate) fn new(store: Arc<Store>) -> Self {
+        Self { store }
+    }
+
+    /// Records what happened to a pod.
+    pub(crate) fn record(&self, pod: &Value, source: Source, what: Happening<'_>) {
+        let (namespace, name) = identity(pod);
+        let (events, _) = self.store.list(Kind::Event, Some(&namespace));
+        let same = events.iter().find(|event| {
+            event["involvedObject"]["uid"] == pod["metadata"]["uid"]
+                && event["reason"] == what.reason
+                && event["message"] == what.message
+        });
+        if let Some(same) = same {
+            let (_, event) = identity(same);
+            // An event that was deleted meanwhile need not be counted.
+            let _deleted = self.store.update((Kind::Event, &namespace, &event), |old| Ok(counted(old)));
+            return;
+        }
+        if let (true, Some(oldest)) = (events.len() >= KEPT, events.iter().min_by_key(|event| version(event))) {
+            let (_, event) = identity(oldest);
+            let _deleted = self.store.remove((Kind::Event, &namespace, &event), |_| Ok(()));
+        }
+        let event = event(pod, (&namespace, &name), source, what);
+        // The name is random: it is not taken.
+        let _taken = self.store.create(Kind::Event, event);
+    }
+}
+
+fn version(event: &Value) -> u64 {
+    event["metadata"]["resourceVersion"].as_str().and_then(|v| v.parse().ok()).unwrap_or(0)
+}
+
+fn counted(old: &Value) -> Value {
+    let mut event = old.clone();
+    event["count"] = json!(old["count"].as_u64().unwrap_or(1) + 1);
+    event["lastTimestamp"] = json!(time::now());
+    event
+}
+
+fn event(pod: &Value, (namespace, name): (&str, &str), source: Source, what: Happening<'_>) -> Value {
+    let now = time::now();
+    let mut involved = json!({
+        "kind": "Pod", "apiVersion": "v1", "namespace": namespace, "name": name,
+        "uid": pod["metadata"]["uid"], "resourceVersion": pod["metadata"]["resourceVersion"],
+    });
+    if let Some(container) = what.container {
+        involved["fieldPath"] = json!(format!("spec.containers{{{container}}}"));
+    }
+    let component = match source {
+        Source::Scheduler => json!({"component": "default-scheduler"}),
+        Source::Kubelet => json!({"component": "kubelet", "host": NODE}),
+    };
+    json!({
+        "metadata": {"name": format!("{name}.{:016x}", rand::random::<u64>()), "namespace": namespace},
+        "involvedObject": involved, "reason": what.reason, "message": what.message, "source": component,
+        "firstTimestamp": now, "lastTimestamp": now, "count": 1,
+        "type": if what.warning { "Warning" } else { "Normal" },
+        "eventTime": null, "reportingComponent": component["component"], "reportingInstance": NODE,
+    })
+}

@@ -1,0 +1,177 @@
+//! The knobs to misbehave. [`Board`] holds the settings that the rest of the cluster asks at each step; [`Faults`] is the
+//! handle that tests and the binary turn them with, at run time.
+
+mod board;
+
+pub(crate) use board::{Board, Trip};
+
+use crate::context::Context;
+use crate::kinds::Kind;
+use crate::kubelet::Order;
+use crate::kubelet::image::ImageFault;
+use crate::kubelet::report::Verdict;
+use crate::kubelet::{Kubelet, PodHandle};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How requests fail; see [`Faults::fail_requests`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// 429 with `Retry-After` in seconds.
+    TooManyRequests {
+        /// Seconds.
+        retry_after: u32,
+    },
+    /// 500 `InternalError`.
+    InternalError,
+    /// 503 `ServiceUnavailable`.
+    Unavailable,
+    /// The connection is cut before anything is done.
+    Drop,
+    /// Everything is done, then the connection is cut instead of an answer.
+    LoseAnswer,
+    /// Nothing is answered for this long, then the request is served.
+    Delay(Duration),
+}
+
+/// The handle to make a cluster misbehave; cheap to clone. Every setting stays until it is taken back.
+#[derive(Debug, Clone)]
+pub struct Faults {
+    context: Arc<Context>,
+}
+
+impl Faults {
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+
+    fn board(&self) -> &Board {
+        &self.context.board
+    }
+
+    /// New pods stay in `ContainerCreating` until [`release_pods`](Self::release_pods).
+    pub fn hold_pods(&self) {
+        self.board().change(|settings| settings.hold = true);
+    }
+
+    /// Lets held pods start.
+    pub fn release_pods(&self) {
+        self.board().change(|settings| settings.hold = false);
+    }
+
+    /// New pods stay in `ContainerCreating` this long.
+    pub fn delay_pods(&self, delay: Duration) {
+        self.board().change(|settings| settings.delay = delay);
+    }
+
+    /// New pods find no node: `Unschedulable`, until this is called with false.
+    pub fn unschedulable(&self, on: bool) {
+        let message = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: \
+                       1 No preemption victims found for incoming pod.";
+        self.board().change(|settings| settings.unschedulable = on.then(|| message.to_owned()));
+    }
+
+    /// Images whose names begin with `prefix` have this trouble.
+    pub fn image(&self, prefix: &str, fault: ImageFault) {
+        self.board().change(|settings| settings.images.insert(0, (prefix.to_owned(), fault)));
+    }
+
+    /// Takes back what [`image`](Self::image) set for this prefix: waiting pods try again at once.
+    pub fn heal_image(&self, prefix: &str) {
+        self.board().change(|settings| settings.images.retain(|(set, _)| set != prefix));
+    }
+
+    /// At most this many pods a namespace; more are refused with 403 `exceeded quota`.
+    pub fn quota(&self, pods: Option<usize>) {
+        self.board().change(|settings| settings.quota = pods);
+    }
+
+    /// Pods are refused with 403 by an admission webhook that gives this reason.
+    pub fn deny_pods(&self, reason: Option<&str>) {
+        self.board().change(|settings| settings.denial = reason.map(str::to_owned));
+    }
+
+    /// The next `times` requests of a verb (`create`, `get`, `list`, `watch`, `update`, `patch`, `delete`; `*` for all) on
+    /// a resource (`pods`, `pods/exec`, `leases`; `*` for all) fail. A WebSocket exec or attach is a `get`.
+    pub fn fail_requests(&self, verb: &str, resource: &str, times: u32, failure: Failure) {
+        self.board().add_trip(Trip { verb: verb.to_owned(), resource: resource.to_owned(), left: times, failure });
+    }
+
+    /// Takes back every [`fail_requests`](Self::fail_requests).
+    pub fn heal_requests(&self) {
+        self.board().change(|settings| settings.trips.clear());
+    }
+
+    /// Resets the connection of every open exec and attach, without a status.
+    pub fn cut_streams(&self) {
+        self.context.streams.cut_all();
+    }
+
+    /// Streams opened from now on are reset once this many bytes have passed (both directions together).
+    pub fn cut_streams_after(&self, bytes: Option<u64>) {
+        self.board().change(|settings| settings.cut_after = bytes);
+    }
+
+    /// Every open watch is told 410 `Expired`, and no earlier resourceVersion can be watched from.
+    pub fn expire_watches(&self) {
+        self.context.store.compact();
+        self.context.watches.send_replace(crate::context::WatchOrder::Expire);
+    }
+
+    /// The connection of every open watch is cut.
+    pub fn cut_watches(&self) {
+        self.context.watches.send_replace(crate::context::WatchOrder::Cut);
+    }
+
+    /// The API server goes away: connections are closed, new ones refused. Pods live on. Returns when it is so.
+    pub async fn api_down(&self) {
+        self.context.api.set(false).await;
+    }
+
+    /// The API server comes back on the same port. Returns when it accepts connections.
+    pub async fn api_up(&self) {
+        self.context.api.set(true).await;
+    }
+
+    /// Ends a pod as an eviction does: phase `Failed`, reason `Evicted`. Says whether there was such a pod.
+    pub fn evict(&self, namespace: &str, pod: &str) -> bool {
+        let message = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 0.".to_owned();
+        self.on_pod(namespace, pod, |kubelet, uid, _| {
+            kubelet.order(uid, Order::Fail(Verdict { reason: "Evicted", message }));
+        })
+    }
+
+    /// Kills a container as the kernel does when memory runs out: reason `OOMKilled`, code 137. Says whether it ran.
+    pub fn oom_kill(&self, namespace: &str, pod: &str, container: &str) -> bool {
+        self.kill(namespace, pod, container, Some("OOMKilled"))
+    }
+
+    /// Kills a container's first process: reason `Error`, code 137. Says whether it ran.
+    pub fn kill_container(&self, namespace: &str, pod: &str, container: &str) -> bool {
+        self.kill(namespace, pod, container, None)
+    }
+
+    /// Deletes a pod, as somebody else with `kubectl delete` would. Says whether there was such a pod.
+    pub fn delete_pod(&self, namespace: &str, pod: &str, grace: Duration) -> bool {
+        crate::api::delete_pod(&self.context, (namespace, pod), Some(grace.as_secs()), |_| Ok(())).is_ok()
+    }
+
+    fn kill(&self, namespace: &str, pod: &str, container: &str, doom: Option<&'static str>) -> bool {
+        let mut ran = false;
+        self.on_pod(namespace, pod, |_, _, handle| {
+            if let Some(container) = handle.container(container, false).filter(|c| c.termination().is_none()) {
+                container.kill(doom);
+                ran = true;
+            }
+        });
+        ran
+    }
+
+    fn on_pod(&self, namespace: &str, pod: &str, act: impl FnOnce(&Kubelet, &str, &PodHandle)) -> bool {
+        let Some(object) = self.context.store.get(Kind::Pod, namespace, pod) else { return false };
+        let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
+        let Some(handle) = self.context.kubelet.pod(uid) else { return false };
+        act(&self.context.kubelet, uid, &handle);
+        true
+    }
+}

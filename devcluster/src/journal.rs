@@ -1,0 +1,67 @@
+//! What was asked of the API: counts by verb and resource for ever, and the last requests one by one.
+
+use crate::pulse::Pulse;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Requests remembered one by one.
+const KEPT: usize = 4096;
+
+/// One request, as authorization saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestRecord {
+    /// `create`, `get`, `list`, `watch`, `update`, `patch`, `delete` or `deletecollection`.
+    pub verb: String,
+    /// The resource with its subresource (`pods/exec`), or the path where it is no resource.
+    pub resource: String,
+    /// The namespace; empty for none.
+    pub namespace: String,
+    /// The object's name; empty for none.
+    pub name: String,
+    /// What stands after `?` in the URL, as it was sent.
+    pub query: String,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    counts: BTreeMap<(String, String), u64>,
+    last: VecDeque<RequestRecord>,
+}
+
+/// All requests so far.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    inner: Mutex<Inner>,
+    pulse: Pulse,
+}
+
+impl Journal {
+    pub(crate) fn new(pulse: Pulse) -> Self {
+        Self { inner: Mutex::default(), pulse }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn record(&self, request: RequestRecord) {
+        let mut inner = self.lock();
+        *inner.counts.entry((request.verb.clone(), request.resource.clone())).or_default() += 1;
+        if inner.last.len() == KEPT {
+            inner.last.pop_front();
+        }
+        inner.last.push_back(request);
+        drop(inner);
+        self.pulse.beat();
+    }
+
+    /// How many requests of a verb there were on a resource.
+    pub(crate) fn count(&self, verb: &str, resource: &str) -> u64 {
+        self.lock().counts.get(&(verb.to_owned(), resource.to_owned())).copied().unwrap_or(0)
+    }
+
+    /// The last requests, oldest first.
+    pub(crate) fn last(&self) -> Vec<RequestRecord> {
+        self.lock().last.iter().cloned().collect()
+    }
+}

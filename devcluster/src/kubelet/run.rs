@@ -1,0 +1,253 @@
+//! The life of one pod: scheduled, its init containers in turn, its containers side by side with their restarts, and its
+//! end. Whatever it does is told in the status before the next step begins.
+
+use crate::container::{Container, Termination};
+use crate::events::{Happening, Source};
+use crate::kubelet::plan::{ContainerPlan, PodPlan, Restart};
+use crate::kubelet::report::{self, ContainerState, NODE, Record, Verdict};
+use crate::kubelet::{Kubelet, Order, PodHandle};
+use crate::kinds::Kind;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// The longest wait of `CrashLoopBackOff`.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
+
+/// What looks after one pod.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(super) kubelet: Arc<Kubelet>,
+    pub(super) pod: Arc<PodHandle>,
+    pub(super) plan: PodPlan,
+    pub(super) object: Arc<Value>,
+    records: Mutex<Vec<Record>>,
+    verdict: Mutex<Option<Verdict>>,
+}
+
+impl Worker {
+    pub(crate) fn new(kubelet: Arc<Kubelet>, pod: Arc<PodHandle>, plan: PodPlan, object: Arc<Value>) -> Self {
+        let records = Mutex::new(report::initial_records(&plan));
+        Self { kubelet, pod, plan, object, records, verdict: Mutex::new(None) }
+    }
+
+    /// From the pod's creation to its removal.
+    pub(crate) async fn work(self) {
+        let mut orders = self.pod.orders.subscribe();
+        let mut order = tokio::select! {
+            biased;
+            order = next(&mut orders) => order,
+            () = self.deadline() => Order::Fail(Verdict {
+                reason: "DeadlineExceeded",
+                message: "Pod was active on the node longer than the specified deadline".to_owned(),
+            }),
+            () = self.life() => next(&mut orders).await,
+        };
+        loop {
+            match order {
+                Order::Run => {}
+                Order::Fail(verdict) => {
+                    self.end_containers(&mut orders, Duration::ZERO).await;
+                    *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
+                    self.publish();
+                }
+                Order::Stop(grace) => {
+                    self.end_containers(&mut orders, grace).await;
+                    self.publish();
+                    return self.remove().await;
+                }
+            }
+            order = next(&mut orders).await;
+        }
+    }
+
+    async fn life(&self) {
+        self.schedule().await;
+        self.publish();
+        self.kubelet.node.board.pods_may_start().await;
+        for container in &self.plan.init {
+            if !self.keep_running(container, true).await {
+                return;
+            }
+        }
+        if !self.plan.init.is_empty() {
+            for record in self.lock().iter_mut().filter(|record| !record.init) {
+                record.state = ContainerState::waiting("ContainerCreating", "");
+            }
+            self.publish();
+        }
+        join_all(self.plan.containers.iter().map(|container| self.keep_running(container, false))).await;
+    }
+
+    async fn deadline(&self) {
+        match self.plan.deadline {
+            Some(deadline) => tokio::time::sleep(deadline).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn schedule(&self) {
+        let board = &self.kubelet.node.board;
+        let mut changes = board.watch();
+        while let Some(message) = board.unschedulable() {
+            self.record(Source::Scheduler, Happening { warning: true, reason: "FailedScheduling", message: &message, container: None });
+            self.update(|pod| {
+                let condition = report::condition("PodScheduled", (false, "Unschedulable", &message), &pod["status"]);
+                pod["status"]["conditions"] = json!([condition]);
+            });
+            // The board lives as long as the node.
+            let _alive = changes.changed().await;
+        }
+        let message = format!("Successfully assigned {}/{} to {NODE}", self.plan.namespace, self.plan.name);
+        self.record(Source::Scheduler, Happening { warning: false, reason: "Scheduled", message: &message, container: None });
+        self.update(|pod| {
+            pod["spec"]["nodeName"] = json!(NODE);
+            let condition = report::condition("PodScheduled", (true, "", ""), &pod["status"]);
+            pod["status"]["conditions"] = json!([condition]);
+        });
+    }
+
+    /// Runs a container as long as its pod wants it; says whether it ended well. An init container that ended well is done.
+    async fn keep_running(&self, container: &ContainerPlan, init: bool) -> bool {
+        let mut back_off = Duration::ZERO;
+        loop {
+            let ended = self.run_once(container).await;
+            let well = ended.exit_code == 0;
+            let done = match self.plan.restart {
+                Restart::Never => true,
+                Restart::OnFailure => well,
+                Restart::Always => init && well,
+            };
+            self.set(&container.name, |record| record.state = ContainerState::Terminated(ended.clone()));
+            if done {
+                return well;
+            }
+            self.set(&container.name, |record| record.last = Some(ended));
+            if back_off > Duration::ZERO {
+                self.wait_in_back_off(container, back_off).await;
+            }
+            back_off = (back_off * 2).clamp(self.kubelet.node.back_off, LONGEST_BACK_OFF.max(self.kubelet.node.back_off));
+            self.lock().iter_mut().filter(|record| record.name == container.name).for_each(|record| record.restarts += 1);
+        }
+    }
+
+    async fn wait_in_back_off(&self, container: &ContainerPlan, back_off: Duration) {
+        let PodPlan { name, namespace, uid, .. } = &self.plan;
+        let message = format!(
+            "back-off {}s restarting failed container={} pod={name}_{namespace}({uid})",
+            back_off.as_secs(),
+            container.name
+        );
+        self.set(&container.name, |record| record.state = ContainerState::waiting("CrashLoopBackOff", message));
+        let event = format!("Back-off restarting failed container {} in pod {name}_{namespace}({uid})", container.name);
+        self.tell(container, true, "BackOff", &event);
+        tokio::time::sleep(back_off).await;
+    }
+
+    async fn end_containers(&self, orders: &mut watch::Receiver<Order>, grace: Duration) {
+        let running: Vec<(String, Arc<Container>)> =
+            self.pod.containers().into_iter().filter(|(_, container)| container.termination().is_none()).collect();
+        for (name, container) in &running {
+            if let Some(plan) = self.plan.all().find(|plan| plan.name == *name) {
+                self.tell(plan, false, "Killing", &format!("Stopping container {name}"));
+            }
+            container.terminate();
+        }
+        let mut deadline = Instant::now() + grace;
+        loop {
+            tokio::select! {
+                biased;
+                _ = join_all(running.iter().map(|(_, container)| container.ended())) => break,
+                () = tokio::time::sleep_until(deadline) => running.iter().for_each(|(_, container)| container.kill(None)),
+                // A later deletion can only shorten the grace.
+                order = next(orders) => if let Order::Stop(shorter) = order { deadline = deadline.min(Instant::now() + shorter) },
+            }
+            if Instant::now() >= deadline {
+                join_all(running.iter().map(|(_, container)| container.ended())).await;
+                break;
+            }
+        }
+        for (name, container) in self.pod.containers() {
+            let Some(ended) = container.termination() else { continue };
+            for record in self.lock().iter_mut().filter(|r| r.name == name && matches!(r.state, ContainerState::Running { .. })) {
+                record.state = ContainerState::Terminated(ended.clone());
+            }
+        }
+    }
+
+    async fn remove(&self) {
+        let uid = json!(self.plan.uid);
+        // An object that was deleted without grace is gone already, and its name may have another owner by now.
+        let _gone = self.kubelet.node.store.remove((Kind::Pod, &self.plan.namespace, &self.plan.name), |pod| {
+            if pod["metadata"]["uid"] == uid { Ok(()) } else { Err(crate::status::ApiError::stale(Kind::Pod, "")) }
+        });
+        let directory = self.kubelet.pod_directory(&self.plan.uid);
+        // What cannot be removed now goes with the cluster's scratch directory.
+        let _left = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(directory)).await;
+        self.kubelet.forget(&self.plan.uid);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Record>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is told of a container, and tells it.
+    pub(super) fn set(&self, name: &str, change: impl FnOnce(&mut Record)) {
+        if let Some(record) = self.lock().iter_mut().find(|record| record.name == name) {
+            change(record);
+        }
+        self.publish();
+    }
+
+    fn publish(&self) {
+        let records = self.lock().clone();
+        let verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.update(|pod| pod["status"] = report::status(&self.plan, &records, verdict.as_ref(), &pod["status"]));
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Value)) {
+        let key = (Kind::Pod, self.plan.namespace.as_str(), self.plan.name.as_str());
+        // A pod that was deleted without grace has no status to write.
+        let _gone = self.kubelet.node.store.update(key, |pod| {
+            if pod["metadata"]["uid"] != self.plan.uid.as_str() {
+                return Err(crate::status::ApiError::stale(Kind::Pod, &self.plan.name));
+            }
+            let mut pod = pod.clone();
+            change(&mut pod);
+            Ok(pod)
+        });
+    }
+
+    /// An event of the kubelet about a container.
+    pub(super) fn tell(&self, container: &ContainerPlan, warning: bool, reason: &str, message: &str) {
+        self.record(Source::Kubelet, Happening { warning, reason, message, container: Some(&container.name) });
+    }
+
+    fn record(&self, source: Source, what: Happening<'_>) {
+        self.kubelet.node.events.record(&self.object, source, what);
+    }
+
+    async fn run_once(&self, container: &ContainerPlan) -> Termination {
+        let running = match self.start(container).await {
+            Ok(running) => running,
+            Err(failed) => return failed,
+        };
+        self.pod.started(&container.name, Arc::clone(&running));
+        self.set(&container.name, |record| {
+            record.id = Some(running.id.clone());
+            record.state = ContainerState::Running { started: crate::time::now() };
+        });
+        running.ended().await
+    }
+}
+
+/// The next order; a worker whose handle is gone is never told anything again.
+async fn next(orders: &mut watch::Receiver<Order>) -> Order {
+    if orders.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    orders.borrow_and_update().clone()
+}

@@ -1,0 +1,312 @@
+//! One exec or attach stream over a WebSocket: channels 0 (stdin), 1 (stdout), 2 (stderr), 3 (status) and 4 (resize).
+//!
+//! Nothing is queued: a client that does not read holds the program back, and a program that does not read its input
+//! holds the reading of the whole connection back, pings and resizes included, as in the real server. The status is sent
+//! after the last byte of output.
+
+use crate::container::{Container, Output, Stdin};
+use crate::process::{self, Io, Running, SpawnError};
+use crate::socket::{Cut, Socket};
+use crate::status::ApiError;
+use crate::streams::Stream;
+use crate::websocket::{FrameReader, FrameWriter, HEAD, Opcode, Protocol};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use std::io;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadHalf, WriteHalf};
+use tokio::sync::{Mutex, mpsc};
+use tokio_rustls::server::TlsStream;
+
+/// A connection to a client.
+pub(crate) type Wire = TlsStream<Socket>;
+
+/// Bytes read from a program at a time: what a pipe holds.
+const READ: usize = 64 << 10;
+
+/// How long what a client still sends is read after the end, so that its unread bytes don't reset the connection before
+/// it has read ours.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A resize message beyond this is not one.
+const RESIZE: usize = 256;
+
+/// The channels.
+const STATUS: u8 = 3;
+const HALF_CLOSE: u8 = 255;
+
+/// Which of the program's streams the client asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) stdin: bool,
+    pub(crate) stdout: bool,
+    pub(crate) stderr: bool,
+    pub(crate) tty: bool,
+}
+
+/// An upgraded connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    reader: FrameReader<ReadHalf<Wire>>,
+    line: Line,
+}
+
+/// The half of a session that speaks.
+#[derive(Debug)]
+struct Line {
+    writer: Mutex<FrameWriter<WriteHalf<Wire>>>,
+    protocol: Protocol,
+    wanted: Wanted,
+    stream: Stream,
+}
+
+/// Where the client's input goes.
+enum Input<'a> {
+    Own(&'a mut Stdin),
+    Shared(&'a Container),
+}
+
+type Reader = Box<dyn AsyncRead + Unpin + Send>;
+
+impl Session {
+    pub(crate) fn new(wire: Wire, already: &Bytes, protocol: Protocol, wanted: Wanted, stream: Stream) -> Self {
+        let (read, write) = tokio::io::split(wire);
+        let line = Line { writer: Mutex::new(FrameWriter::new(write)), protocol, wanted, stream };
+        Self { reader: FrameReader::new(read, already), line }
+    }
+
+    /// Serves an exec. When the client is gone, the program gets end-of-file on a piped stdin and nothing else: it is
+    /// not killed, nobody reads its output, and it is held until it ends.
+    pub(crate) async fn exec(self, spawned: Result<Running, SpawnError>) {
+        let Running { mut child, io, .. } = match spawned {
+            Ok(running) => running,
+            Err(error) => return self.refuse(&exec_error(&error)).await,
+        };
+        let (mut stdin, mut stdout, mut stderr) = ends(io);
+        let Self { mut reader, line } = self;
+        let cut = line.stream.cut.clone();
+        let (input, out, err, status) = (Input::Own(&mut stdin), &mut stdout, &mut stderr, &mut child);
+        let talk = async move {
+            let outputs = async {
+                tokio::try_join!(line.pump(out, 1), line.pump(err, 2))?;
+                status.wait().await.map(process::exit_code)
+            };
+            line.converse(&mut reader, outputs, input).await
+        };
+        until_cut(&cut, talk).await;
+        stdin.close();
+        // Its end is of interest only as the end of our hold on its streams.
+        let _status = child.wait().await;
+    }
+
+    /// Serves an attach to a container's first process. Its status is always a success.
+    pub(crate) async fn attach(self, container: &Container, mut output: mpsc::Receiver<Output>) {
+        let Self { mut reader, line } = self;
+        let (cut, wanted) = (line.stream.cut.clone(), line.wanted);
+        let talk = async move {
+            let outputs = async {
+                while let Some((channel, chunk)) = output.recv().await {
+                    if if channel == 1 { wanted.stdout } else { wanted.stderr } {
+                        line.send(channel, &mut [&[0; HEAD], &chunk[..]].concat()).await?;
+                    }
+                }
+                Ok(0)
+            };
+            line.converse(&mut reader, outputs, Input::Shared(container)).await
+        };
+        until_cut(&cut, talk).await;
+        if wanted.stdin && container.stdin_once {
+            container.stdin.lock().await.close();
+        }
+    }
+
+    /// Tells why there is no program.
+    pub(crate) async fn refuse(self, error: &ApiError) {
+        let Self { mut reader, line } = self;
+        let cut = line.stream.cut.clone();
+        let talk = async move {
+            line.greet().await?;
+            line.finish(&mut reader, &error.to_status()).await
+        };
+        until_cut(&cut, talk).await;
+    }
+}
+
+/// A connection that fails ends the talk, as the client's leaving does: there is nobody left to tell.
+async fn until_cut(cut: &Cut, talk: impl Future<Output = io::Result<()>>) {
+    tokio::select! {
+        biased;
+        () = cut.happened() => {}
+        _ended = talk => {}
+    }
+}
+
+impl Line {
+    async fn converse(
+        &self,
+        reader: &mut FrameReader<ReadHalf<Wire>>,
+        outputs: impl Future<Output = io::Result<i32>>,
+        input: Input<'_>,
+    ) -> io::Result<()> {
+        self.greet().await?;
+        let code = tokio::select! {
+            code = outputs => code?,
+            gone = self.receive(reader, input) => return gone,
+        };
+        self.finish(reader, &exit_status(code)).await
+    }
+
+    /// An empty message on the lowest output channel says that the stream is there.
+    async fn greet(&self) -> io::Result<()> {
+        let lowest = match self.wanted {
+            Wanted { stdout: true, .. } => 1,
+            Wanted { stderr: true, tty: false, .. } => 2,
+            _ => STATUS,
+        };
+        self.send(lowest, &mut [0; HEAD]).await
+    }
+
+    async fn finish(&self, reader: &mut FrameReader<ReadHalf<Wire>>, status: &Value) -> io::Result<()> {
+        self.send(STATUS, &mut [&[0; HEAD], status.to_string().as_bytes()].concat()).await?;
+        self.writer.lock().await.close().await?;
+        let rest = async { while let Ok(Some(Opcode::Data | Opcode::Ping | Opcode::Pong)) = reader.next_frame().await {} };
+        // Either the client has said goodbye, or it will not.
+        let _gone = tokio::time::timeout(LINGER, rest).await;
+        Ok(())
+    }
+
+    async fn send(&self, channel: u8, room: &mut [u8]) -> io::Result<()> {
+        self.writer.lock().await.send(channel, room).await?;
+        self.stream.passed(room.len() - HEAD);
+        Ok(())
+    }
+
+    async fn pump(&self, from: &mut Reader, channel: u8) -> io::Result<()> {
+        let mut room = vec![0; HEAD + READ];
+        loop {
+            let read = match room.get_mut(HEAD..) {
+                Some(space) => from.read(space).await.unwrap_or(0),
+                None => 0,
+            };
+            // A terminal whose programs have all ended reads as an error.
+            if read == 0 {
+                return Ok(());
+            }
+            self.send(channel, room.get_mut(..HEAD + read).unwrap_or_default()).await?;
+        }
+    }
+
+    /// Takes what the client sends until it is gone.
+    async fn receive(&self, reader: &mut FrameReader<ReadHalf<Wire>>, mut input: Input<'_>) -> io::Result<()> {
+        while let Some(opcode) = reader.next_frame().await? {
+            match opcode {
+                Opcode::Close => return Ok(()),
+                Opcode::Pong => {}
+                Opcode::Ping => {
+                    let payload = collect(reader, 125).await?;
+                    self.writer.lock().await.pong(&payload).await?;
+                }
+                Opcode::Data => self.message(reader, &mut input).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn message(&self, reader: &mut FrameReader<ReadHalf<Wire>>, input: &mut Input<'_>) -> io::Result<()> {
+        let Some(first) = reader.piece().await? else { return Ok(()) };
+        let Some((channel, piece)) = first.split_first_mut() else { return Ok(()) };
+        match *channel {
+            0 if self.wanted.stdin => {
+                self.stream.passed(piece.len());
+                input.write(piece).await;
+                while let Some(piece) = reader.piece().await? {
+                    self.stream.passed(piece.len());
+                    input.write(piece).await;
+                }
+            }
+            4 => {
+                let mut text = piece.to_vec();
+                text.extend(collect(reader, RESIZE).await?);
+                input.resize(&text).await;
+            }
+            HALF_CLOSE if self.protocol == Protocol::V5 => {
+                let mut closed = piece.to_vec();
+                closed.extend(collect(reader, 1).await?);
+                if closed == [0] {
+                    input.close().await;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Input<'_> {
+    async fn write(&mut self, data: &[u8]) {
+        match self {
+            Self::Own(stdin) => stdin.write(data).await,
+            Self::Shared(container) => container.stdin.lock().await.write(data).await,
+        }
+    }
+
+    /// An attach closes the container's input only where the spec says `stdinOnce`.
+    async fn close(&mut self) {
+        match self {
+            Self::Own(stdin) => stdin.close(),
+            Self::Shared(container) if container.stdin_once => container.stdin.lock().await.close(),
+            Self::Shared(_) => {}
+        }
+    }
+
+    async fn resize(&self, message: &[u8]) {
+        let Ok(size) = serde_json::from_slice::<Value>(message) else { return };
+        let side = |name: &str| size[name].as_u64().and_then(|side| u16::try_from(side).ok());
+        let (Some(columns), Some(rows)) = (side("Width"), side("Height")) else { return };
+        match self {
+            Self::Own(stdin) => stdin.resize(columns, rows),
+            Self::Shared(container) => container.stdin.lock().await.resize(columns, rows),
+        }
+    }
+}
+
+/// The rest of a short message, up to a limit; what is beyond is skipped by the next frame.
+async fn collect(reader: &mut FrameReader<ReadHalf<Wire>>, limit: usize) -> io::Result<Vec<u8>> {
+    let mut all = Vec::new();
+    while let Some(piece) = reader.piece().await? {
+        let room = limit.saturating_sub(all.len()).min(piece.len());
+        all.extend_from_slice(piece.get(..room).unwrap_or_default());
+    }
+    Ok(all)
+}
+
+fn ends(io: Io) -> (Stdin, Reader, Reader) {
+    fn boxed(pipe: Option<impl AsyncRead + Unpin + Send + 'static>) -> Reader {
+        pipe.map_or_else(|| Box::new(tokio::io::empty()) as Reader, |pipe| Box::new(pipe))
+    }
+    match io {
+        Io::Pipes { stdin, stdout, stderr } => (stdin.map_or(Stdin::Closed, Stdin::Pipe), boxed(stdout), boxed(stderr)),
+        Io::Terminal { output, input } => (Stdin::Terminal(input), Box::new(output), Box::new(tokio::io::empty())),
+    }
+}
+
+fn exit_status(code: i32) -> Value {
+    if code == 0 {
+        return json!({"metadata": {}, "status": "Success"});
+    }
+    json!({
+        "metadata": {}, "status": "Failure", "reason": "NonZeroExitCode",
+        "message": format!("command terminated with non-zero exit code: command terminated with exit code {code}"),
+        "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]},
+    })
+}
+
+/// The runtime's refusal as it arrives: wrapped once by the kubelet and once by the API server.
+fn exec_error(error: &SpawnError) -> ApiError {
+    let id = crate::container::new_id();
+    let inner = ApiError::internal(format!(
+        "error executing command in container: failed to exec in container: failed to start exec \"{id}\": OCI runtime \
+         exec failed: exec failed: unable to start container process: {error}: unknown"
+    ));
+    ApiError::internal(inner.message())
+}
