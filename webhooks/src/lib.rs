@@ -1,5 +1,17 @@
 //! The webhook contract of Podgate, and what serves it.
 //!
-//! [`wire`] is the contract; a gateway takes it alone.
+//! [`wire`] is the contract; a gateway takes it alone (feature `server` off). With the feature: `toolkit` turns a page of
+//! Rust into a webhook server, `server` puts it on the network, `directory` is a decider with users from a YAML file,
+//! and `journal` writes a line for each decision.
 
+#[cfg(feature = "server")]
+pub mod directory;
+#[cfg(feature = "server")]
+pub mod journal;
+#[cfg(test)]
+mod openapi;
+#[cfg(feature = "server")]
+pub mod server;
+#[cfg(feature = "server")]
+pub mod toolkit;
 pub mod wire;

@@ -1,2 +1,167 @@
-//! x
-fn main() {}
+//! The program `podgate-webhooks`: a webhook server for users from a file. Only arguments, order and exit codes are here:
+//! 64 for arguments and files that are wrong, 1 for what fails while running.
+
+use clap::{Parser, Subcommand};
+use podgate_webhooks::directory::{Directory, hash_password};
+use podgate_webhooks::journal::{Journal, Lines};
+use podgate_webhooks::server::{Listen, Server, SocketMode, Tls};
+use podgate_webhooks::toolkit::router;
+use serde_json::json;
+use std::error::Error;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The longest password that `hash` reads, in bytes.
+const PASSWORD_LIMIT: u64 = 4096;
+
+/// Answers the login and config webhooks of Podgate for users from a YAML file.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// The users' file
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
+    /// https://HOST:PORT, http://LOOPBACK:PORT or unix:/PATH
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    listen: String,
+    /// The certificate chain for https, PEM
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// The certificate's key, PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// Only clients with a certificate of this CA may connect, PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    client_ca: Option<PathBuf>,
+    /// 0600 or 0660, for a Unix socket
+    #[arg(long, value_name = "MODE")]
+    socket_mode: Option<SocketMode>,
+    /// Read the file, report every mistake in it, and end
+    #[arg(long)]
+    check: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Reads a password from standard input and prints its hash for the users' file
+    Hash,
+}
+
+/// What ends the program, by exit code.
+enum Failure {
+    /// 64
+    Usage(String),
+    /// 1
+    Runtime(String),
+}
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Also the way of --help and --version. Without a terminal there is nowhere to say that it failed.
+            drop(error.print());
+            return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
+        }
+    };
+    let done = match args.command {
+        Some(Command::Hash) => hash(),
+        None => serve(&args),
+    };
+    let (text, code) = match done {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Usage(text)) => (text, 64),
+        Err(Failure::Runtime(text)) => (text, 1),
+    };
+    drop(writeln!(io::stderr(), "podgate-webhooks: {text}"));
+    ExitCode::from(code)
+}
+
+fn hash() -> Result<(), Failure> {
+    if io::stdin().is_terminal() {
+        drop(writeln!(io::stderr(), "The password, which will be visible; then Enter and Ctrl-D:"));
+    }
+    let mut password = Vec::new();
+    io::stdin()
+        .take(PASSWORD_LIMIT + 1)
+        .read_to_end(&mut password)
+        .map_err(|error| runtime("cannot read standard input", &error))?;
+    if password.last() == Some(&b'\n') {
+        password.pop();
+        if password.last() == Some(&b'\r') {
+            password.pop();
+        }
+    }
+    if password.is_empty() || password.len() as u64 > PASSWORD_LIMIT || password.contains(&b'\n') {
+        return Err(Failure::Usage(format!("the password must be one line of 1 to {PASSWORD_LIMIT} bytes")));
+    }
+    let phc = hash_password(&password).map_err(|error| runtime("no hash", &error))?;
+    writeln!(io::stdout(), "{phc}").map_err(|error| runtime("cannot write the hash", &error))
+}
+
+fn serve(args: &Args) -> Result<(), Failure> {
+    let directory = directory(args)?;
+    let listen = listen(args)?;
+    if args.check {
+        return Ok(());
+    }
+    let runtime_of_tasks = Runtime::new().map_err(|error| runtime("cannot start", &error))?;
+    runtime_of_tasks.block_on(async {
+        let mut terminate =
+            signal(SignalKind::terminate()).map_err(|error| runtime("cannot wait for SIGTERM", &error))?;
+        let mut interrupt =
+            signal(SignalKind::interrupt()).map_err(|error| runtime("cannot wait for SIGINT", &error))?;
+        let journal = Journal::new(directory, Lines::stdout());
+        let server = Server::bind(listen, router(journal)).await.map_err(|error| runtime("cannot serve", &error))?;
+        Lines::stdout().write(json!({ "event": "listening", "url": server.url() }));
+        server
+            .run(async move {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            })
+            .await;
+        Ok(())
+    })
+}
+
+fn directory(args: &Args) -> Result<Directory, Failure> {
+    let Some(path) = &args.config else { return Err(Failure::Usage("--config FILE is missing".into())) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?;
+    Directory::from_yaml(&text).map_err(|problems| Failure::Usage(format!("{} is wrong:\n{problems}", path.display())))
+}
+
+fn listen(args: &Args) -> Result<Listen, Failure> {
+    let tls = match (&args.cert, &args.key) {
+        (Some(cert), Some(key)) => Some(Tls::from_files(cert, key, args.client_ca.as_deref())),
+        _ => None,
+    };
+    let tls = tls.transpose().map_err(|error| Failure::Usage(chain(&error)))?;
+    match (Listen::parse(&args.listen, tls).map_err(|error| Failure::Usage(chain(&error)))?, args.socket_mode) {
+        (Listen::Unix(path, _), Some(mode)) => Ok(Listen::Unix(path, mode)),
+        (_, Some(_)) => Err(Failure::Usage("--socket-mode is of use with unix:/PATH only".into())),
+        (listen, None) => Ok(listen),
+    }
+}
+
+fn runtime(step: &str, error: &dyn Error) -> Failure {
+    Failure::Runtime(format!("{step}: {}", chain(error)))
+}
+
+/// An error with all that caused it.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}

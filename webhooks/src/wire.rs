@@ -73,6 +73,7 @@ pub struct AuthzRequest {
     pub connection: Connection,
     /// The name that the authentication established; never empty.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String", default))]
     pub authenticated_username: Option<String>,
 }
 
@@ -86,6 +87,7 @@ pub struct ConfigRequest {
     pub connection: Connection,
     /// The name that authentication and authorization established; never empty.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String", default))]
     pub authenticated_username: Option<String>,
 }
 

@@ -5,6 +5,7 @@ use super::fields::Fields;
 use super::known::Known;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value as Json};
+use std::fmt;
 
 /// The answer to `/password`, `/pubkey` and `/authz`. Sent with status 200 for yes and no alike.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -13,9 +14,10 @@ use serde_json::{Map, Value as Json};
 pub struct AuthAnswer {
     /// Yes or no. Absent is no.
     pub success: bool,
-    /// What the authenticator calls the user; never empty here. Absent or empty is the login name, in an answer to
-    /// `/authz` the name established before.
+    /// What the authenticator calls the user. Absent or empty is the login name, in an answer to `/authz` the name
+    /// established before.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String", default))]
     pub authenticated_username: Option<String>,
     /// What is known about the user; counts only with `success`.
     #[serde(flatten)]
@@ -23,7 +25,7 @@ pub struct AuthAnswer {
 }
 
 /// The config webhook's answer.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ConfigAnswer {
@@ -33,9 +35,11 @@ pub struct ConfigAnswer {
     /// True: every value in `config` means itself. Absent or false: a zero (`""`, 0, false, null, `[]`, `{}`) means
     /// unset, as servers need that send the whole structure.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(test, schemars(default))]
     pub exact: bool,
     /// Replaces the name established before; absent or empty keeps it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String", default))]
     pub authenticated_username: Option<String>,
     /// Merged key by key over what is known about the user; this answer wins.
     #[serde(flatten)]
@@ -66,6 +70,18 @@ impl ConfigAnswer {
     /// What is not one JSON object, and fields of the wrong type. The text names the field and never its content.
     pub fn parse(body: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(body)
+    }
+}
+
+/// A configuration can hold a cluster's credentials: only the names of its sections are shown.
+impl fmt::Debug for ConfigAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfigAnswer")
+            .field("config", &self.config.keys())
+            .field("exact", &self.exact)
+            .field("authenticated_username", &self.authenticated_username)
+            .field("known", &self.known)
+            .finish()
     }
 }
 

@@ -12,12 +12,15 @@ use std::fmt;
 pub struct Known {
     /// Texts that are carried between systems, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(test, schemars(default))]
     pub metadata: BTreeMap<String, Value>,
     /// Environment variables for the guest, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(test, schemars(default))]
     pub environment: BTreeMap<String, Value>,
     /// Files for the guest, by path.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(test, schemars(default))]
     pub files: BTreeMap<String, File>,
 }
 
@@ -29,6 +32,7 @@ pub struct Value {
     pub value: String,
     /// Not sent to further webhooks, unless the gateway's `configserver.transmitSensitiveMetadata` says so. Absent is
     /// false.
+    #[cfg_attr(test, schemars(default))]
     pub sensitive: bool,
 }
 
@@ -42,6 +46,7 @@ pub struct File {
     pub value: Vec<u8>,
     /// Not sent to further webhooks, unless the gateway's `configserver.transmitSensitiveMetadata` says so. Absent is
     /// false.
+    #[cfg_attr(test, schemars(default))]
     pub sensitive: bool,
 }
 

@@ -1,0 +1,232 @@
+//! Users, and what they get: the decider behind the program `podgate-webhooks`, filled from a YAML file or in code.
+//!
+//! Always true: whoever is not listed is denied, and a password of theirs takes as long to be denied as a listed user's
+//! (whose hash is the costliest of the directory); a user without a password hash has no password.
+
+mod file;
+mod key;
+mod password;
+mod settings;
+
+#[cfg(test)]
+mod tests;
+
+pub use file::{Problem, Problems};
+pub use key::KeyError;
+pub use password::PasswordError;
+pub use settings::SettingsError;
+
+use crate::toolkit::{Decide, Decision, Grant, NoConfig};
+use crate::wire::{AuthzRequest, ConfigAnswer, ConfigRequest, Connection, Known};
+use key::AuthorizedKey;
+use password::{Hash, Verifier};
+use serde_json::Value as Json;
+use settings::Settings;
+use std::collections::BTreeMap;
+
+/// Users by login name.
+#[derive(Debug, Default)]
+pub struct Directory {
+    users: BTreeMap<String, User>,
+    defaults: Profile,
+    verifier: Verifier,
+}
+
+/// One user.
+#[derive(Debug, Clone, Default)]
+pub struct User {
+    password: Option<Hash>,
+    keys: Vec<AuthorizedKey>,
+    authenticated_username: Option<String>,
+    profile: Profile,
+}
+
+/// What a user gets, or all users.
+#[derive(Debug, Clone, Default)]
+struct Profile {
+    known: Known,
+    settings: Settings,
+}
+
+/// Hashes a password for the users' file: a PHC string (`$argon2id$…`) with a fresh salt.
+///
+/// # Errors
+/// No randomness to be had.
+pub fn hash_password(password: &[u8]) -> Result<String, PasswordError> {
+    Hash::make(password).map(|hash| hash.to_string())
+}
+
+impl Directory {
+    /// Nobody.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads a YAML file's text.
+    ///
+    /// Under `users`, by login name: `passwordHash` (`podgate-webhooks hash` makes one), `authorizedKeys` (a list, or a
+    /// text of lines), `authenticatedUsername` (the login name where absent), and what the user gets: `metadata` and
+    /// `environment` (a text, or `{value, sensitive}`), `files` (`{text}` or `{base64}`, and `sensitive`), `settings` (a
+    /// part of the gateway's configuration). Under `defaults`, the same four for all users; a user's own entries win.
+    ///
+    /// ```
+    /// # use podgate_webhooks::directory::Directory;
+    /// let directory = Directory::from_yaml(r#"
+    /// defaults:
+    ///   settings:
+    ///     backend: kubernetes
+    ///     kubernetes: {pod: {spec: {containers: [{name: shell, image: "debian:13"}]}}}
+    /// users:
+    ///   alice:
+    ///     authorizedKeys:
+    ///       - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f alice at home
+    ///     authenticatedUsername: alice@example.com
+    ///     environment: {TEAM: blue, TOKEN: {value: "7", sensitive: true}}
+    ///     files: {/home/alice/.gitconfig: {text: "[user]\n  name = Alice\n"}}
+    ///     settings: {security: {maxSessions: 5}}
+    /// "#);
+    /// assert!(directory.is_ok());
+    /// ```
+    ///
+    /// # Errors
+    /// Every mistake in the text, each with its path.
+    pub fn from_yaml(text: &str) -> Result<Self, Problems> {
+        file::read(text)
+    }
+
+    /// Adds a user, or replaces the one with that login name.
+    #[must_use]
+    pub fn user(mut self, name: impl Into<String>, user: User) -> Self {
+        if let Some(hash) = &user.password {
+            self.verifier.take_as_decoy(hash);
+        }
+        self.users.insert(name.into(), user);
+        self
+    }
+
+    /// What every user gets; a user's own entries win.
+    #[must_use]
+    pub fn default_known(mut self, known: Known) -> Self {
+        self.defaults.known = known;
+        self
+    }
+
+    /// The settings that every user's own are laid over: objects are merged key by key, everything else is replaced.
+    ///
+    /// # Errors
+    /// See [`User::settings`].
+    pub fn default_settings(mut self, settings: Json) -> Result<Self, SettingsError> {
+        self.defaults.settings = Settings::new(settings)?;
+        Ok(self)
+    }
+
+    fn grant(&self, name: &str, user: &User) -> Decision {
+        let mut known = self.defaults.known.clone();
+        known.merge(user.profile.known.clone());
+        Decision::Allow(Grant { authenticated_username: Some(user.called(name).to_owned()), known })
+    }
+}
+
+impl User {
+    /// A user who cannot log in yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A user with this password. Computes an argon2 hash, which takes some 50 ms.
+    ///
+    /// # Errors
+    /// No randomness to be had.
+    pub fn with_password(password: &str) -> Result<Self, PasswordError> {
+        Ok(Self { password: Some(Hash::make(password.as_bytes())?), ..Self::default() })
+    }
+
+    /// Sets the password by its argon2 hash, a PHC string (`$argon2id$…`).
+    ///
+    /// # Errors
+    /// What is no argon2 hash, or one that would cost more than 1 GiB or 64 rounds.
+    pub fn password_hash(mut self, phc: &str) -> Result<Self, PasswordError> {
+        self.password = Some(Hash::parse(phc)?);
+        Ok(self)
+    }
+
+    /// Adds a key, a line of `authorized_keys`.
+    ///
+    /// # Errors
+    /// What is no such line; lines with options, which would not be obeyed; certificates.
+    pub fn key(mut self, line: &str) -> Result<Self, KeyError> {
+        self.keys.push(AuthorizedKey::parse(line)?);
+        Ok(self)
+    }
+
+    /// What the user is called for everything after the login; the login name where this is not set.
+    #[must_use]
+    pub fn authenticated_username(mut self, name: impl Into<String>) -> Self {
+        self.authenticated_username = Some(name.into()).filter(|name| !name.is_empty());
+        self
+    }
+
+    /// Metadata, environment and files.
+    #[must_use]
+    pub fn known(mut self, known: Known) -> Self {
+        self.profile.known = known;
+        self
+    }
+
+    /// A part of the gateway's configuration, laid over the directory's and the gateway's own.
+    ///
+    /// # Errors
+    /// What is not an object, and sections that a config webhook has no say in.
+    pub fn settings(mut self, settings: Json) -> Result<Self, SettingsError> {
+        self.profile.settings = Settings::new(settings)?;
+        Ok(self)
+    }
+
+    fn called<'a>(&'a self, name: &'a str) -> &'a str {
+        self.authenticated_username.as_deref().unwrap_or(name)
+    }
+
+    /// Whether a gateway that calls the user `established` means this one. It may say nothing.
+    fn is_called(&self, name: &str, established: Option<&str>) -> bool {
+        established.is_none_or(|established| established == self.called(name))
+    }
+}
+
+impl Decide for Directory {
+    async fn password(&self, connection: &Connection, password: &[u8]) -> Decision {
+        let user = self.users.get(&connection.username);
+        match self.verifier.verify(user.and_then(|user| user.password.as_ref()), password).await {
+            Ok(true) => user.map_or(Decision::Deny, |user| self.grant(&connection.username, user)),
+            Ok(false) => Decision::Deny,
+            Err(error) => Decision::Unavailable(error.to_string()),
+        }
+    }
+
+    async fn public_key(&self, connection: &Connection, key: &str) -> Decision {
+        let Ok(key) = AuthorizedKey::parse(key) else { return Decision::Deny };
+        match self.users.get(&connection.username) {
+            Some(user) if key.is_in(&user.keys) => self.grant(&connection.username, user),
+            _ => Decision::Deny,
+        }
+    }
+
+    async fn authorize(&self, request: &AuthzRequest) -> Decision {
+        let name = &request.connection.username;
+        match self.users.get(name) {
+            Some(user) if user.is_called(name, request.authenticated_username.as_deref()) => self.grant(name, user),
+            _ => Decision::Deny,
+        }
+    }
+
+    async fn config(&self, request: &ConfigRequest) -> Result<ConfigAnswer, NoConfig> {
+        let name = &request.connection.username;
+        match self.users.get(name) {
+            Some(user) if user.is_called(name, request.authenticated_username.as_deref()) => {
+                Ok(ConfigAnswer::new(self.defaults.settings.overlaid(&user.profile.settings)))
+            }
+            _ => Err(NoConfig::Refused("this user is not in the directory".into())),
+        }
+    }
+}

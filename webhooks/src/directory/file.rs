@@ -1,0 +1,282 @@
+//! The users' file: YAML (or JSON), read strictly. Every mistake is reported in one go, by its path; what stood there is
+//! not quoted, because it may be a secret.
+
+use super::settings::{SECTIONS, Settings, SettingsError};
+use super::{Directory, User};
+use crate::wire::{File, Known, Value};
+use data_encoding::BASE64;
+use serde_json::{Map, Value as Json};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where: `users.alice.passwordHash`; empty for the file as a whole.
+    pub path: String,
+    /// What is wrong, the end of a sentence that begins with the path.
+    pub text: String,
+}
+
+/// All mistakes of a file; at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// The mistakes in the order of the file's keys.
+    #[must_use]
+    pub fn list(&self) -> &[Problem] {
+        &self.0
+    }
+}
+
+/// One line a mistake.
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Problem { path, text }) in self.0.iter().enumerate() {
+            let end = if index + 1 == self.0.len() { "" } else { "\n" };
+            let colon = if path.is_empty() { "" } else { ": " };
+            write!(f, "{path}{colon}{text}{end}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Reads the file's text.
+pub(super) fn read(text: &str) -> Result<Directory, Problems> {
+    // Without a snippet of the source, which would show hashes and secrets.
+    let options = serde_saphyr::options! { with_snippet: false };
+    let json: Json = serde_saphyr::from_str_with_options(text, options)
+        .map_err(|error| Problems(vec![Problem { path: String::new(), text: error.to_string() }]))?;
+    let mut reader = Reader::default();
+    let directory = reader.directory(json);
+    if reader.problems.is_empty() { Ok(directory) } else { Err(Problems(reader.problems)) }
+}
+
+/// Collects mistakes while it reads. What is wrong reads as absent.
+#[derive(Default)]
+struct Reader {
+    problems: Vec<Problem>,
+}
+
+const PROFILE: [&str; 4] = ["environment", "files", "metadata", "settings"];
+
+impl Reader {
+    fn wrong(&mut self, path: &str, text: impl fmt::Display) {
+        self.problems.push(Problem { path: path.to_owned(), text: text.to_string() });
+    }
+
+    fn directory(&mut self, json: Json) -> Directory {
+        let mut root = self.object("", json);
+        self.refuse_unknown("", &root, &["defaults", "users"]);
+        let mut directory = Directory::new();
+        if let Some(json) = root.remove("defaults") {
+            let mut defaults = self.object("defaults", json);
+            self.refuse_unknown("defaults", &defaults, &PROFILE);
+            directory.defaults.known = self.known("defaults", &mut defaults);
+            directory.defaults.settings = self.settings("defaults", &mut defaults);
+        }
+        match root.remove("users") {
+            None => self.wrong("users", "is missing"),
+            Some(json) => {
+                for (name, json) in self.object("users", json) {
+                    let user = self.user(&name, json);
+                    directory = directory.user(name, user);
+                }
+            }
+        }
+        directory
+    }
+
+    fn user(&mut self, name: &str, json: Json) -> User {
+        let path = below("users", name);
+        if name.is_empty() || name.len() > 255 || name.contains('/') || name.chars().any(char::is_control) {
+            self.wrong(&path, "is no login name: 1 to 255 bytes without '/' and control characters");
+        }
+        let mut fields = self.object(&path, json);
+        let known = [&["authenticatedUsername", "authorizedKeys"][..], &PROFILE, &["passwordHash"]].concat();
+        self.refuse_unknown(&path, &fields, &known);
+
+        let mut user = User::new();
+        if let Some(phc) = self.text(&path, &mut fields, "passwordHash") {
+            user = self.kept(&below(&path, "passwordHash"), user, |user| user.password_hash(&phc));
+        }
+        for (path, line) in self.keys(&path, &mut fields) {
+            user = self.kept(&path, user, |user| user.key(&line));
+        }
+        match self.text(&path, &mut fields, "authenticatedUsername") {
+            Some(text) if text.is_empty() => self.wrong(&below(&path, "authenticatedUsername"), "is empty"),
+            Some(text) => user = user.authenticated_username(text),
+            None => {}
+        }
+        user.profile.settings = self.settings(&path, &mut fields);
+        user.known(self.known(&path, &mut fields))
+    }
+
+    /// `user` after `change`, or as it was where that fails.
+    fn kept<E: fmt::Display>(&mut self, path: &str, user: User, change: impl FnOnce(User) -> Result<User, E>) -> User {
+        change(user.clone()).unwrap_or_else(|error| {
+            self.wrong(path, error);
+            user
+        })
+    }
+
+    /// `authorizedKeys`: a list of lines, or a text of lines, in which empty ones and comments are passed over.
+    fn keys(&mut self, path: &str, fields: &mut Map<String, Json>) -> Vec<(String, String)> {
+        let path = below(path, "authorizedKeys");
+        let mut lines = Vec::new();
+        match fields.remove("authorizedKeys") {
+            None | Some(Json::Null) => {}
+            Some(Json::String(text)) => {
+                for (index, line) in text.lines().enumerate() {
+                    if !line.trim().is_empty() && !line.trim_start().starts_with('#') {
+                        lines.push((format!("{path}, line {}", index + 1), line.to_owned()));
+                    }
+                }
+            }
+            Some(Json::Array(list)) => {
+                for (index, json) in list.into_iter().enumerate() {
+                    let path = format!("{path}[{index}]");
+                    match json {
+                        Json::String(line) => lines.push((path, line)),
+                        _ => self.wrong(&path, "is not a string"),
+                    }
+                }
+            }
+            Some(_) => self.wrong(&path, "is neither a list of lines nor a text of lines"),
+        }
+        lines
+    }
+
+    fn settings(&mut self, path: &str, fields: &mut Map<String, Json>) -> Settings {
+        let path = below(path, "settings");
+        let json = fields.remove("settings").filter(|json| !json.is_null()).unwrap_or_else(|| Map::new().into());
+        Settings::new(json).unwrap_or_else(|error| {
+            match error {
+                SettingsError::NotAnObject => self.wrong(&path, "is not an object"),
+                SettingsError::Section { key } => self.unknown(&below(&path, &key), &SECTIONS),
+            }
+            Settings::default()
+        })
+    }
+
+    fn known(&mut self, path: &str, fields: &mut Map<String, Json>) -> Known {
+        let environment = self.values(path, fields, "environment");
+        for name in environment.keys() {
+            let first = |c: char| c.is_ascii_alphabetic() || c == '_';
+            if !name.starts_with(first) || !name.chars().all(|c| first(c) || c.is_ascii_digit()) {
+                let path = below(&below(path, "environment"), name);
+                self.wrong(&path, "is not a variable's name of letters, digits and '_'");
+            }
+        }
+        Known { metadata: self.values(path, fields, "metadata"), environment, files: self.files(path, fields) }
+    }
+
+    /// Entries that are a text, or `{value: TEXT, sensitive: BOOL}`.
+    fn values(&mut self, path: &str, fields: &mut Map<String, Json>, key: &str) -> BTreeMap<String, Value> {
+        let path = below(path, key);
+        let mut values = BTreeMap::new();
+        for (name, json) in self.optional_object(&path, fields, key) {
+            let path = below(&path, &name);
+            let value = match json {
+                Json::String(text) => Value::plain(text),
+                Json::Object(mut entry) => {
+                    self.refuse_unknown(&path, &entry, &["sensitive", "value"]);
+                    let sensitive = self.flag(&path, &mut entry, "sensitive");
+                    let text = self.text(&path, &mut entry, "value");
+                    if text.is_none() {
+                        self.wrong(&path, "has no value");
+                    }
+                    Value { value: text.unwrap_or_default(), sensitive }
+                }
+                _ => {
+                    self.wrong(&path, "is neither a string nor {value, sensitive}; numbers need quotes");
+                    continue;
+                }
+            };
+            values.insert(name, value);
+        }
+        values
+    }
+
+    /// Entries that are `{text: TEXT}` or `{base64: TEXT}`, perhaps with `sensitive: BOOL`.
+    fn files(&mut self, path: &str, fields: &mut Map<String, Json>) -> BTreeMap<String, File> {
+        let path = below(path, "files");
+        let mut files = BTreeMap::new();
+        for (name, json) in self.optional_object(&path, fields, "files") {
+            let path = below(&path, &name);
+            let mut entry = self.object(&path, json);
+            self.refuse_unknown(&path, &entry, &["base64", "sensitive", "text"]);
+            let sensitive = self.flag(&path, &mut entry, "sensitive");
+            let text = self.text(&path, &mut entry, "text");
+            let value = match (text, self.text(&path, &mut entry, "base64")) {
+                (Some(text), None) => text.into_bytes(),
+                (None, Some(text)) => BASE64.decode(text.as_bytes()).unwrap_or_else(|_| {
+                    self.wrong(&below(&path, "base64"), "is not base64 with padding");
+                    Vec::new()
+                }),
+                _ => {
+                    self.wrong(&path, "needs either text or base64");
+                    continue;
+                }
+            };
+            files.insert(name, File { value, sensitive });
+        }
+        files
+    }
+
+    fn object(&mut self, path: &str, json: Json) -> Map<String, Json> {
+        match json {
+            Json::Object(map) => map,
+            _ => {
+                self.wrong(path, "is not an object");
+                Map::new()
+            }
+        }
+    }
+
+    fn optional_object(&mut self, path: &str, fields: &mut Map<String, Json>, key: &str) -> Map<String, Json> {
+        match fields.remove(key) {
+            None | Some(Json::Null) => Map::new(),
+            Some(json) => self.object(path, json),
+        }
+    }
+
+    fn text(&mut self, path: &str, fields: &mut Map<String, Json>, key: &str) -> Option<String> {
+        match fields.remove(key)? {
+            Json::Null => None,
+            Json::String(text) => Some(text),
+            _ => {
+                self.wrong(&below(path, key), "is not a string; numbers need quotes");
+                None
+            }
+        }
+    }
+
+    fn flag(&mut self, path: &str, fields: &mut Map<String, Json>, key: &str) -> bool {
+        match fields.remove(key) {
+            None | Some(Json::Null) => false,
+            Some(Json::Bool(flag)) => flag,
+            Some(_) => {
+                self.wrong(&below(path, key), "is not true or false");
+                false
+            }
+        }
+    }
+
+    fn refuse_unknown(&mut self, path: &str, fields: &Map<String, Json>, known: &[&str]) {
+        for key in fields.keys().filter(|key| !known.contains(&key.as_str())) {
+            self.unknown(&below(path, key), known);
+        }
+    }
+
+    fn unknown(&mut self, path: &str, known: &[&str]) {
+        self.wrong(path, format_args!("is not a known key; known here are {}", known.join(", ")));
+    }
+}
+
+fn below(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}

@@ -1,0 +1,92 @@
+//! Public keys as `authorized_keys` has them (sshd(8), AUTHORIZED_KEYS FILE FORMAT): type, blob, comment. The blob says
+//! its type too (RFC 4253 section 6.6), and both must agree.
+
+use data_encoding::BASE64;
+
+/// A public key, by type and blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AuthorizedKey {
+    algorithm: String,
+    blob: Vec<u8>,
+}
+
+/// Why a line is no key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Not `TYPE BLOB [COMMENT]`.
+    #[error("is not a line of TYPE BASE64 [COMMENT]; options before the type are refused, they would not be obeyed")]
+    Form,
+    /// Certificates have an end, principals and conditions that nothing here checks.
+    #[error("is a certificate; only plain keys are taken")]
+    Certificate,
+}
+
+impl AuthorizedKey {
+    /// Parses a line.
+    pub(super) fn parse(line: &str) -> Result<Self, KeyError> {
+        let mut words = line.split_ascii_whitespace();
+        let (Some(algorithm), Some(blob)) = (words.next(), words.next()) else { return Err(KeyError::Form) };
+        let blob = BASE64.decode(blob.as_bytes()).map_err(|_| KeyError::Form)?;
+        if type_of(&blob) != Some(algorithm.as_bytes()) {
+            return Err(KeyError::Form);
+        }
+        if algorithm.contains("-cert-v") {
+            return Err(KeyError::Certificate);
+        }
+        Ok(Self { algorithm: algorithm.to_owned(), blob })
+    }
+
+    /// Whether the key is one of `keys`. Looks at all of them to the last byte, wherever the first one differs.
+    pub(super) fn is_in(&self, keys: &[Self]) -> bool {
+        keys.iter().fold(false, |found, key| found | self.equals(key))
+    }
+
+    fn equals(&self, other: &Self) -> bool {
+        let differing =
+            |a: &[u8], b: &[u8]| a.iter().zip(b).fold(u8::from(a.len() != b.len()), |d, (a, b)| d | (a ^ b));
+        let algorithm = differing(self.algorithm.as_bytes(), other.algorithm.as_bytes());
+        (algorithm | differing(&self.blob, &other.blob)) == 0
+    }
+}
+
+/// The string that a key's blob begins with (RFC 4251 section 5).
+fn type_of(blob: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = blob.split_first_chunk::<4>()?;
+    rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ED25519: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+
+    #[test]
+    fn what_is_no_plain_key_is_refused() {
+        let certificate = BASE64.encode(b"\0\0\0\x20ssh-ed25519-cert-v01@openssh.com...");
+        for (line, error) in [
+            (String::new(), KeyError::Form),
+            ("ssh-ed25519".into(), KeyError::Form),
+            ("ssh-ed25519 AAAA".into(), KeyError::Form),
+            (format!("ssh-rsa {ED25519}"), KeyError::Form),
+            (format!("ssh-ed25519 {ED25519}x"), KeyError::Form),
+            (format!("restrict ssh-ed25519 {ED25519}"), KeyError::Form),
+            (format!("command=\"a b\" ssh-ed25519 {ED25519}"), KeyError::Form),
+            (format!("# ssh-ed25519 {ED25519}"), KeyError::Form),
+            ("ssh-ed25519 /////w==".into(), KeyError::Form),
+            (format!("ssh-ed25519-cert-v01@openssh.com {certificate}"), KeyError::Certificate),
+        ] {
+            assert_eq!(AuthorizedKey::parse(&line), Err(error), "{line}");
+        }
+    }
+
+    #[test]
+    fn keys_are_the_same_whatever_their_comment() {
+        let key = |line: String| AuthorizedKey::parse(&line).expect("a key");
+        let plain = key(format!("ssh-ed25519 {ED25519}"));
+        let other = key(format!("ssh-ed25519 {}", ED25519.replace("HR4f", "HR4g")));
+        assert!(!plain.is_in(&[]));
+        assert!(!plain.is_in(std::slice::from_ref(&other)));
+        assert!(plain.is_in(&[other, key(format!("  ssh-ed25519\t{ED25519} someone@somewhere, at work\n"))]));
+    }
+}

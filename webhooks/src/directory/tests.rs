@@ -1,0 +1,217 @@
+//! The users' file, and what the directory says to each request.
+
+use super::*;
+use crate::wire::{File, Value};
+use serde_json::json;
+
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+const OTHER_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4g";
+
+/// The password is `hunter2`, at the least cost that argon2 takes.
+const FILE: &str = r#"
+defaults:
+  metadata: {site: here}
+  environment: {EDITOR: vi, TEAM: none}
+  settings:
+    backend: kubernetes
+    kubernetes: {pod: {metadata: {namespace: guests}, spec: {containers: [{name: shell, image: "debian:13"}]}}}
+users:
+  alice:
+    passwordHash: "HASH"
+    authenticatedUsername: alice@example.com
+    authorizedKeys:
+      - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f alice at home
+    metadata: {cost: {value: "7", sensitive: true}}
+    environment: {TEAM: blue}
+    files:
+      /home/alice/.netrc: {text: "machine x", sensitive: true}
+      /data/zero: {base64: "AP8="}
+    settings:
+      kubernetes: {pod: {metadata: {namespace: blue}}}
+      security: {maxSessions: 0}
+  bob:
+    authorizedKeys: |
+      # two of them
+
+      ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4g
+  carol: {}
+"#;
+
+fn directory() -> Directory {
+    let params = argon2::Params::new(8, 1, 1, None).expect("the least cost");
+    let argon2 = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+    let hash = argon2::PasswordHasher::hash_password(&argon2, b"hunter2").expect("a hash");
+    Directory::from_yaml(&FILE.replace("HASH", &hash.to_string())).expect("a file without mistakes")
+}
+
+fn from(username: &str) -> Connection {
+    Connection { username: username.into(), ..Connection::default() }
+}
+
+fn grant(decision: Decision) -> Grant {
+    match decision {
+        Decision::Allow(grant) => grant,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_listed_or_has_no_password_is_denied() {
+    let directory = directory();
+    for (user, password) in [
+        ("mallory", "hunter2"),
+        ("", "hunter2"),
+        ("Alice", "hunter2"),
+        ("bob", ""),
+        ("carol", "hunter2"),
+        ("carol", ""),
+    ] {
+        assert_eq!(directory.password(&from(user), password.as_bytes()).await, Decision::Deny, "{user} {password}");
+    }
+    for password in ["", "hunter", "hunter22", "hunter2\0", "HASH"] {
+        assert_eq!(directory.password(&from("alice"), password.as_bytes()).await, Decision::Deny, "{password}");
+    }
+}
+
+#[tokio::test]
+async fn another_users_key_is_denied() {
+    let directory = directory();
+    for (user, key) in
+        [("alice", OTHER_KEY), ("bob", KEY), ("carol", KEY), ("mallory", KEY), ("alice", ""), ("alice", "x")]
+    {
+        assert_eq!(directory.public_key(&from(user), key).await, Decision::Deny, "{user} {key}");
+    }
+}
+
+#[tokio::test]
+async fn user_under_another_name_is_neither_authorized_nor_configured() {
+    let directory = directory();
+    for (user, name) in [("mallory", None), ("alice", Some("bob")), ("alice", Some("alice")), ("bob", Some("alice"))] {
+        let name = name.map(str::to_owned);
+        let request = AuthzRequest { connection: from(user), authenticated_username: name.clone() };
+        assert_eq!(directory.authorize(&request).await, Decision::Deny, "{request:?}");
+        let request = ConfigRequest { connection: from(user), authenticated_username: name };
+        assert!(matches!(directory.config(&request).await, Err(NoConfig::Refused(_))), "{request:?}");
+    }
+}
+
+#[tokio::test]
+async fn right_password_brings_name_and_entries_over_the_defaults() {
+    let grant = grant(directory().password(&from("alice"), b"hunter2").await);
+    assert_eq!(grant.authenticated_username.as_deref(), Some("alice@example.com"));
+    let known = grant.known;
+    let metadata = [("site".into(), Value::plain("here")), ("cost".into(), Value::secret("7"))];
+    assert_eq!(known.metadata, metadata.into());
+    let environment = [("EDITOR".into(), Value::plain("vi")), ("TEAM".into(), Value::plain("blue"))];
+    assert_eq!(known.environment, environment.into());
+    let files =
+        [("/home/alice/.netrc".into(), File::secret("machine x")), ("/data/zero".into(), File::plain([0, 0xff]))];
+    assert_eq!(known.files, files.into());
+}
+
+#[tokio::test]
+async fn listed_key_is_enough_and_the_login_name_is_the_default_name() {
+    let directory = directory();
+    assert_eq!(
+        grant(directory.public_key(&from("alice"), KEY).await).authenticated_username.as_deref(),
+        Some("alice@example.com")
+    );
+    assert_eq!(
+        grant(directory.public_key(&from("bob"), OTHER_KEY).await).authenticated_username.as_deref(),
+        Some("bob")
+    );
+}
+
+#[tokio::test]
+async fn users_settings_are_laid_over_the_defaults_and_exact() {
+    let directory = directory();
+    let request = |user: &str, name: Option<&str>| ConfigRequest {
+        connection: from(user),
+        authenticated_username: name.map(str::to_owned),
+    };
+    let answer = directory.config(&request("alice", Some("alice@example.com"))).await.expect("an answer");
+    assert!(answer.exact);
+    let config = Json::Object(answer.config);
+    assert_eq!(config.pointer("/kubernetes/pod/metadata/namespace"), Some(&json!("blue")));
+    assert_eq!(config.pointer("/kubernetes/pod/spec/containers/0/image"), Some(&json!("debian:13")));
+    assert_eq!(config.pointer("/security/maxSessions"), Some(&json!(0)));
+
+    let answer = directory.config(&request("carol", None)).await.expect("an answer");
+    assert_eq!(Json::Object(answer.config).pointer("/kubernetes/pod/metadata/namespace"), Some(&json!("guests")));
+}
+
+#[tokio::test]
+async fn directory_can_be_made_in_code() {
+    let user = User::with_password("fresh").expect("a hash");
+    let user = user.settings(json!({"backend": "kubernetes"})).expect("settings");
+    let directory = Directory::new().user("demo", user);
+    assert_eq!(directory.password(&from("demo"), b"stale").await, Decision::Deny);
+    let grant = grant(directory.password(&from("demo"), b"fresh").await);
+    assert_eq!(grant.authenticated_username.as_deref(), Some("demo"));
+    assert!(!format!("{directory:?}").contains("argon2"));
+}
+
+#[test]
+fn every_mistake_of_a_file_is_reported_by_its_path_and_none_is_quoted() {
+    let text = r#"
+version: 1
+defaults: {pasword: s3cret, environment: {A B: x, N: 1}, settings: {kubernets: {}, ssh: {}}}
+users:
+  a/b: {}
+  alice:
+    password: s3cret
+    passwordHash: s3cret
+    authenticatedUsername: ""
+    authorizedKeys: [s3cret, 7, 'command="x" ssh-ed25519 AAAA']
+    metadata: {m: {value: s3cret, secret: true}, n: {sensitive: yes please}}
+    files: {/a: {}, /b: {base64: "s3cret!"}, /c: {text: a, base64: YQ==}}
+    settings: []
+  bob: 7
+  carol: {authorizedKeys: "\n\nssh-rsa s3cret"}
+"#;
+    let problems = Directory::from_yaml(text).expect_err("mistakes");
+    let paths: Vec<&str> = problems.list().iter().map(|problem| problem.path.as_str()).collect();
+    for expected in [
+        "version",
+        "defaults.pasword",
+        "defaults.environment.A B",
+        "defaults.environment.N",
+        "defaults.settings.kubernets",
+        "users.a/b",
+        "users.alice.password",
+        "users.alice.passwordHash",
+        "users.alice.authenticatedUsername",
+        "users.alice.authorizedKeys[0]",
+        "users.alice.authorizedKeys[1]",
+        "users.alice.authorizedKeys[2]",
+        "users.alice.metadata.m.secret",
+        "users.alice.metadata.n.sensitive",
+        "users.alice.metadata.n",
+        "users.alice.files./a",
+        "users.alice.files./b.base64",
+        "users.alice.files./c",
+        "users.alice.settings",
+        "users.bob",
+        "users.carol.authorizedKeys, line 3",
+    ] {
+        assert!(paths.contains(&expected), "{expected} is missing in\n{problems}");
+    }
+    assert_eq!(problems.to_string().lines().count(), problems.list().len());
+    assert!(!problems.to_string().contains("s3cret"), "{problems}");
+}
+
+#[test]
+fn what_is_no_yaml_is_one_mistake_that_shows_nothing_of_it() {
+    for text in [
+        "users: {a: s3cret",
+        "- s3cret\nusers: x",
+        "users: {}\nusers: {}",
+        r#"users: "s3cret \q""#,
+        "users: !!binary s3cret",
+    ] {
+        let problems = Directory::from_yaml(text).expect_err(text);
+        assert!(!problems.to_string().contains("s3cret"), "{problems}");
+    }
+    assert!(Directory::from_yaml("users: {}").is_ok());
+    assert!(Directory::from_yaml("").is_err_and(|problems| problems.list()[0].text == "is not an object"));
+}

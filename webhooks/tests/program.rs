@@ -1,0 +1,145 @@
+//! The program itself: its exit codes, its lines, and its end.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_podgate-webhooks"));
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(arguments: &[&str], input: &str) -> Output {
+    let mut child = program(arguments).spawn().expect("the program");
+    // A program that has found its arguments wrong does not read.
+    drop(child.stdin.take().expect("a pipe").write_all(input.as_bytes()));
+    child.wait_with_output().expect("its end")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn write(folder: &Path, name: &str, content: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, content).expect("a file");
+    path.display().to_string()
+}
+
+#[test]
+fn wrong_arguments_and_wrong_files_end_with_64() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let good = write(folder.path(), "good.yaml", "users: {}");
+    let bad = write(folder.path(), "bad.yaml", "users: {foo: {pasword: s3cret}}\nmore: 1");
+    for (arguments, expected) in [
+        (&[][..], "--config"),
+        (&["--nonsense"], "--nonsense"),
+        (&["--config", "/nonexistent"], "cannot read /nonexistent"),
+        (&["--config", &bad], "users.foo.pasword: is not a known key"),
+        (&["--config", &good, "--listen", "0.0.0.0:80"], "is not https://HOST:PORT"),
+        (&["--config", &good, "--listen", "https://127.0.0.1:0"], "https needs a certificate"),
+        (&["--config", &good, "--cert", "x"], "--key"),
+        (&["--config", &good, "--client-ca", "x"], "--cert"),
+        (&["--config", &good, "--cert", "/nonexistent", "--key", "x"], "cannot read /nonexistent"),
+        (&["--config", &good, "--socket-mode", "0666"], "0600"),
+        (&["--config", &good, "--socket-mode", "0660"], "unix:/PATH only"),
+    ] {
+        let output = run(arguments, "");
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {}", text(&output.stderr));
+        let said = text(&output.stderr);
+        assert!(said.contains(expected) && !said.contains("s3cret"), "{arguments:?}: {said}");
+    }
+    assert_eq!(run(&["--config", &good, "--check"], "").status.code(), Some(0));
+    assert_eq!(run(&["--help"], "").status.code(), Some(0));
+}
+
+#[test]
+fn address_that_cannot_be_had_ends_with_1() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = write(folder.path(), "users.yaml", "users: {}");
+    let output = run(&["--config", &file, "--listen", "http://0.0.0.0:0"], "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("passwords in the clear"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn password_of_no_line_or_many_has_no_hash() {
+    for input in ["", "\n", "a\nb\n", &"x".repeat(5000)] {
+        let output = run(&["hash"], input);
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(64), String::new()), "{input:?}");
+    }
+}
+
+struct Server {
+    child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+}
+
+impl Server {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = program(arguments).spawn().expect("the program");
+        let lines = BufReader::new(child.stdout.take().expect("a pipe"));
+        Self { child, lines }
+    }
+
+    fn line(&mut self) -> serde_json::Value {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).expect("a line");
+        serde_json::from_str(&line).expect("JSON")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Nothing to kill after a test that went well.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+fn hashed_password_logs_in_and_each_decision_is_a_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hash = text(&run(&["hash"], "hunter2\n").stdout);
+    assert!(hash.starts_with("$argon2id$"), "{hash}");
+    let users = format!("users: {{foo: {{passwordHash: '{}'}}}}", hash.trim());
+    let file = write(folder.path(), "users.yaml", &users);
+
+    let mut server = Server::start(&["--config", &file, "--listen", "http://127.0.0.1:0"]);
+    let url = server.line()["url"].as_str().expect("where it listens").to_owned();
+    let address = url.strip_prefix("http://").expect("HTTP");
+    // "hunter3", then "hunter2"
+    for (password, decision) in [("aHVudGVyMw==", "deny"), ("aHVudGVyMg==", "allow")] {
+        let body = format!(r#"{{"username":"foo","passwordBase64":"{password}","connectionId":"7"}}"#);
+        let mut stream = TcpStream::connect(address).expect("a connection");
+        write!(
+            stream,
+            "POST /password HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.contains(&format!(r#""success":{}"#, decision == "allow")), "{answer}");
+        let line = server.line();
+        assert_eq!((&line["decision"], &line["username"]), (&decision.into(), &"foo".into()), "{line}");
+        assert!(!line.to_string().contains("hunter") && !line.to_string().contains(password), "{line}");
+    }
+}
+
+#[test]
+fn sigterm_ends_with_0_and_leaves_no_socket() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = write(folder.path(), "users.yaml", "users: {}");
+    let socket = folder.path().join("s");
+    let listen = format!("unix:{}", socket.display());
+    let mut server = Server::start(&["--config", &file, "--listen", &listen, "--socket-mode", "0660"]);
+    assert_eq!(server.line()["url"], listen.as_str());
+    assert!(socket.exists());
+    let killed = Command::new("kill").arg(server.child.id().to_string()).status().expect("kill");
+    assert!(killed.success());
+    assert_eq!(server.child.wait().expect("its end").code(), Some(0));
+    assert!(!socket.exists());
+}
