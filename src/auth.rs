@@ -28,6 +28,12 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// An identity that nobody proved.
+    #[cfg(test)]
+    pub(crate) fn for_test(username: Username, authenticated: &str, known: wire::Known) -> Self {
+        Self { username, authenticated: authenticated.to_owned(), known }
+    }
+
     /// The login name that the client typed.
     #[must_use]
     pub fn username(&self) -> &Username {

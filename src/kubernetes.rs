@@ -1,8 +1,180 @@
-//! The Kubernetes backend.
+//! The Kubernetes backend: a pod of its own for every connection.
+//!
+//! [`Backend::guest`] returns at once; a task of its own creates the pod, waits for it, writes the identity's files, and
+//! stays until the pod is removed again, whatever happens in between. The [`Guest`] that a connection holds only waits
+//! for that task and runs programs; when its last holder lets go of it, the pod goes.
 
 pub mod client;
 pub mod exec;
+
+mod api;
+mod argv;
+mod events;
+mod ground;
+mod lease;
+mod life;
+mod pod;
+mod reaper;
+mod retry;
+mod stage;
+mod wait;
+mod watch;
 mod websocket;
 
 #[cfg(test)]
 mod endpoint;
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;
+
+pub use reaper::Live;
+
+use crate::auth::Identity;
+use crate::config::Level;
+use crate::guest::{Guest, Listener, Program, Refusal, State, Stream};
+use crate::policy::{Dial, Launch, Listen, Permit};
+use crate::settings;
+use crate::shutdown::Tasks;
+use crate::telemetry::{ConnectionLog, Log};
+use crate::types::ConnectionId;
+use bytes::Bytes;
+use client::Clients;
+use futures_util::future::BoxFuture;
+use ground::Images;
+use pod::Instance;
+use stage::Stage;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use watch::Watches;
+
+/// What a guest needs to know about its connection.
+#[derive(Debug, Clone)]
+pub struct ConnectionFacts {
+    /// Its id; the pod carries it as a label.
+    pub id: ConnectionId,
+    /// The client's address; the pod carries it as an annotation.
+    pub remote: SocketAddr,
+    /// Its log.
+    pub log: ConnectionLog,
+}
+
+/// The backend; cheap to clone. It has an id, new for each process, which all of its pods carry.
+#[derive(Clone)]
+pub struct Backend {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    tasks: Tasks,
+    clients: Clients,
+    instance: Instance,
+    watches: Watches,
+    images: Images,
+}
+
+impl Backend {
+    /// A backend whose tasks the end of the process waits for. `live` tells whether a connection is open: a pod whose
+    /// connection is not is removed after 30 s, so a connection must be among the living before its guest is made.
+    #[must_use]
+    pub fn new(log: Log, tasks: Tasks, clients: Clients, live: Live) -> Self {
+        let instance = Instance::random();
+        let watches = Watches::new(log, tasks.clone(), instance.clone(), live);
+        Self { shared: Arc::new(Shared { tasks, clients, instance, watches, images: Images::default() }) }
+    }
+
+    /// A guest for that identity, whose pod begins to be made. Call it within the runtime.
+    #[must_use]
+    pub fn guest(
+        &self,
+        identity: &Identity,
+        settings: Arc<settings::Kubernetes>,
+        connection: ConnectionFacts,
+    ) -> Arc<dyn Guest> {
+        let stage = Arc::new(Stage::new());
+        let order = pod::Order {
+            identity,
+            settings: &settings,
+            connection: connection.id,
+            remote: connection.remote.ip(),
+            instance: &self.shared.instance,
+        };
+        let manifest = pod::manifest(&order);
+        let log = connection.log.clone();
+        let life = life::Life {
+            backend: Arc::clone(&self.shared),
+            settings: Arc::clone(&settings),
+            files: identity.known().files.clone(),
+            connection,
+            stage: Arc::clone(&stage),
+        };
+        self.shared.tasks.spawn(life.lead(manifest));
+        Arc::new(PodGuest { stage, settings, log })
+    }
+}
+
+/// A connection's pod, as its connection sees it.
+struct PodGuest {
+    stage: Arc<Stage>,
+    settings: Arc<settings::Kubernetes>,
+    log: ConnectionLog,
+}
+
+impl PodGuest {
+    async fn start_program(&self, launch: Permit<Launch>) -> Result<Program, Refusal> {
+        let ground = self.stage.ready().await?;
+        let launch = launch.spend();
+        let line = argv::line(&launch, &self.settings.pod, ground.has_env())?;
+        if line.left_out > 0 {
+            let details = [("podName", ground.pod().as_str()), ("variables", &*line.left_out.to_string())];
+            self.log.write(
+                Level::Warning,
+                "KUBERNETES_ENV_LEFT_OUT",
+                "The image has no env program, a program runs without the client's environment",
+                &details,
+            );
+        }
+        self.log.write(Level::Debug, "KUBERNETES_EXEC", "Starting a program", &[("podName", ground.pod().as_str())]);
+        let size = launch.terminal.map(|terminal| terminal.size);
+        ground.exec(&line.argv, size, self.settings.timeouts.command_start).await
+    }
+}
+
+impl Guest for PodGuest {
+    fn start(&self, launch: Permit<Launch>) -> BoxFuture<'_, Result<Program, Refusal>> {
+        Box::pin(self.start_program(launch))
+    }
+
+    fn dial(&self, _dial: Permit<Dial>) -> BoxFuture<'_, Result<Box<dyn Stream>, Refusal>> {
+        Box::pin(async { Err(no_agent()) })
+    }
+
+    fn listen(&self, _listen: Permit<Listen>) -> BoxFuture<'_, Result<Box<dyn Listener>, Refusal>> {
+        Box::pin(async { Err(no_agent()) })
+    }
+
+    fn write_file(&self, path: String, content: Bytes) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(async move {
+            let ground = self.stage.ready().await?;
+            ground.write_file(&path, content, self.settings.timeouts.command_start).await
+        })
+    }
+
+    fn state(&self) -> tokio::sync::watch::Receiver<State> {
+        self.stage.state()
+    }
+
+    fn end(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.stage.end())
+    }
+}
+
+impl Drop for PodGuest {
+    fn drop(&mut self) {
+        self.stage.let_go();
+    }
+}
+
+fn no_agent() -> Refusal {
+    Refusal::new("forwarding needs the agent in the pod, which this version of Podgate cannot use yet")
+}

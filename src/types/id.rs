@@ -12,6 +12,13 @@ impl ConnectionId {
     pub fn random() -> Self {
         Self(rand::random())
     }
+
+    /// Reads an id back from where it was written, for example a pod's label; `None` is no id of ours.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let plain = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        plain.then(|| u128::from_str_radix(text, 16).ok()).flatten().map(Self)
+    }
 }
 
 impl fmt::Display for ConnectionId {
@@ -29,6 +36,15 @@ impl fmt::Debug for ConnectionId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_id_is_not_read_back() {
+        for text in ["", "0", "+00000000000000000000000000000ab", "000000000000000000000000000000AB", &"0".repeat(33)] {
+            assert_eq!(ConnectionId::parse(text), None, "{text}");
+        }
+        let id = ConnectionId::random();
+        assert_eq!(ConnectionId::parse(&id.to_string()), Some(id));
+    }
 
     #[test]
     fn id_is_32_lower_case_hex_characters() {

@@ -1,0 +1,231 @@
+//! The four REST calls about one connection's pod. Each has its own deadline and is counted against the connection's
+//! `qps` and `burst`; none of them tries twice.
+//!
+//! Namespace and pod name were parsed, so that they can stand in a path as they are.
+
+use super::retry::Throttle;
+use crate::types::{Namespace, PodName, printable};
+use k8s_openapi::List;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::error::Error;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The pods of one namespace, asked for in one connection's name.
+#[derive(Debug)]
+pub(super) struct PodApi {
+    namespace: Namespace,
+    call: Duration,
+    throttle: Throttle,
+    client: Hidden,
+}
+
+/// kube's client, which has no `Debug`.
+struct Hidden(kube::Client);
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Client")
+    }
+}
+
+/// Why a call got no answer that can be used.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum ApiError {
+    /// The API answered with a failure.
+    #[error("the Kubernetes API answered {code} {reason}: {message}")]
+    Refused {
+        /// HTTP's status.
+        code: u16,
+        /// The machine's word for it, for example `AlreadyExists`.
+        reason: String,
+        /// The text for people.
+        message: String,
+        /// How long the API wants to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// Nobody knows whether the API did what it was asked.
+    #[error("the Kubernetes API cannot be reached: {0}")]
+    Unreachable(String),
+    /// The request could not be made at all.
+    #[error("the request to the Kubernetes API cannot be made: {0}")]
+    Unsendable(String),
+}
+
+impl ApiError {
+    /// Whether the same call may work later: HTTP's 429 and 5xx, a quota that two changed at once, and everything
+    /// about the way there.
+    pub(super) fn may_heal(&self) -> bool {
+        match self {
+            Self::Refused { code, reason, .. } => {
+                matches!(code, 408 | 429 | 500..=599) || (*code == 409 && reason == "Conflict")
+            }
+            Self::Unreachable(_) => true,
+            Self::Unsendable(_) => false,
+        }
+    }
+
+    /// Whether the API surely did nothing.
+    pub(super) fn did_nothing(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => (400..500).contains(code),
+            Self::Unreachable(_) => false,
+            Self::Unsendable(_) => true,
+        }
+    }
+
+    /// HTTP's status, where there was an answer.
+    pub(super) fn code(&self) -> Option<u16> {
+        match self {
+            Self::Refused { code, .. } => Some(*code),
+            Self::Unreachable(_) | Self::Unsendable(_) => None,
+        }
+    }
+
+    /// How long the API wants to be left alone.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            Self::Unreachable(_) | Self::Unsendable(_) => None,
+        }
+    }
+}
+
+impl From<kube::Error> for ApiError {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => {
+                let asked =
+                    status.details.as_ref().map(|details| details.retry_after_seconds).filter(|&asked| asked > 0);
+                Self::Refused {
+                    code: status.code,
+                    reason: printable(&status.reason, 80),
+                    message: printable(&status.message, 600),
+                    retry_after: asked.map(|seconds| Duration::from_secs(u64::from(seconds))),
+                }
+            }
+            other => Self::Unreachable(causes(&other)),
+        }
+    }
+}
+
+/// An error with everything that led to it, one line.
+pub(super) fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let told = cause.to_string();
+        if !text.contains(&told) {
+            text = format!("{text}: {told}");
+        }
+        source = cause.source();
+    }
+    printable(&text, 400)
+}
+
+impl PodApi {
+    /// The pods of `namespace`; `call` is how long one call may take.
+    pub(super) fn new(client: kube::Client, namespace: Namespace, call: Duration, throttle: Throttle) -> Self {
+        Self { namespace, call, throttle, client: Hidden(client) }
+    }
+
+    /// The namespace.
+    pub(super) fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Creates a pod; a field that the API does not know is an error (`fieldValidation=Strict`).
+    pub(super) async fn create(&self, manifest: &Value) -> Result<Pod, ApiError> {
+        let path = format!("/api/v1/namespaces/{}/pods?fieldValidation=Strict", self.namespace);
+        self.call(http::Method::POST, &path, Some(manifest)).await
+    }
+
+    /// The pod of that name; `None` when there is none.
+    pub(super) async fn get(&self, name: &PodName) -> Result<Option<Pod>, ApiError> {
+        found(self.call(http::Method::GET, &self.path(name), None).await)
+    }
+
+    /// Removes the pod of that name if it is the one with that uid. `false`: there is none (any more).
+    pub(super) async fn delete(&self, name: &PodName, uid: &str) -> Result<bool, ApiError> {
+        let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}});
+        match found(self.call::<Value>(http::Method::DELETE, &self.path(name), Some(&options)).await) {
+            Err(error) if error.code() == Some(409) => Ok(false),
+            answer => answer.map(|pod| pod.is_some()),
+        }
+    }
+
+    /// The events about that pod.
+    pub(super) async fn events(&self, name: &PodName, uid: &str) -> Result<Vec<Event>, ApiError> {
+        let about = format!("involvedObject.name={name},involvedObject.uid={uid}");
+        let query: String = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("fieldSelector", &about)
+            .append_pair("limit", "100")
+            .finish();
+        let path = format!("/api/v1/namespaces/{}/events?{query}", self.namespace);
+        self.call::<List<Event>>(http::Method::GET, &path, None).await.map(|list| list.items)
+    }
+
+    fn path(&self, name: &PodName) -> String {
+        format!("/api/v1/namespaces/{}/pods/{name}", self.namespace)
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: http::Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<T, ApiError> {
+        let body = body.map(serde_json::to_vec).transpose().map_err(|error| ApiError::Unsendable(causes(&error)))?;
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(body.unwrap_or_default())
+            .map_err(|error| ApiError::Unsendable(causes(&error)))?;
+        self.throttle.take().await;
+        match timeout(self.call, self.client.0.request::<T>(request)).await {
+            Ok(answer) => answer.map_err(ApiError::from),
+            Err(_) => Err(ApiError::Unreachable(format!("no answer within {:?}", self.call))),
+        }
+    }
+}
+
+fn found<T>(answer: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.code() == Some(404) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: u16, reason: &str) -> ApiError {
+        ApiError::Refused { code, reason: reason.into(), message: String::new(), retry_after: None }
+    }
+
+    #[test]
+    fn only_what_may_heal_is_tried_again() {
+        for (code, reason, heals, did_nothing) in [
+            (400, "BadRequest", false, true),
+            (401, "Unauthorized", false, true),
+            (403, "Forbidden", false, true),
+            (404, "NotFound", false, true),
+            (409, "AlreadyExists", false, true),
+            (409, "Conflict", true, true),
+            (422, "Invalid", false, true),
+            (429, "TooManyRequests", true, true),
+            (500, "InternalError", true, false),
+            (504, "Timeout", true, false),
+        ] {
+            let error = refused(code, reason);
+            assert_eq!((error.may_heal(), error.did_nothing()), (heals, did_nothing), "{code}");
+        }
+        let lost = ApiError::Unreachable("cut".into());
+        assert!(lost.may_heal() && !lost.did_nothing());
+    }
+}

@@ -1,0 +1,177 @@
+//! A container that is ready, and what runs in it by itself: the writing of a file, and the question whether there is an
+//! `env` program, asked once an image.
+
+use super::argv;
+use super::client::ClusterClient;
+use super::exec::ExecRequest;
+use crate::guest::{Exit, Program, Refusal, Said};
+use crate::types::{ContainerName, Namespace, PodName, Size, printable};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How many images' answers are remembered.
+const REMEMBERED: usize = 1024;
+
+/// How much of what a helper prints is kept for the log, in bytes.
+const KEPT_OUTPUT: usize = 512;
+
+/// The container.
+pub(super) struct Ground {
+    client: Arc<ClusterClient>,
+    namespace: Namespace,
+    pod: PodName,
+    container: ContainerName,
+    has_env: AtomicBool,
+}
+
+impl std::fmt::Debug for Ground {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Ground({}/{}/{})", self.namespace, self.pod, self.container)
+    }
+}
+
+/// Which images have an `env` program. An image's id names its content, and what else decides whether `env` is found
+/// is part of the key.
+#[derive(Debug, Default)]
+pub(super) struct Images {
+    has_env: Mutex<HashMap<String, bool>>,
+}
+
+impl Images {
+    fn get(&self, key: &str) -> Option<bool> {
+        self.has_env.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied()
+    }
+
+    fn remember(&self, key: String, has_env: bool) {
+        let mut known = self.has_env.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(key, has_env);
+    }
+}
+
+/// How a helper ended.
+struct Helped {
+    exit: Exit,
+    output: String,
+}
+
+impl Ground {
+    pub(super) fn new(
+        client: Arc<ClusterClient>,
+        namespace: Namespace,
+        pod: PodName,
+        container: ContainerName,
+    ) -> Self {
+        Self { client, namespace, pod, container, has_env: AtomicBool::new(true) }
+    }
+
+    pub(super) fn pod(&self) -> &PodName {
+        &self.pod
+    }
+
+    /// Whether variables can be set by an `env` program.
+    pub(super) fn has_env(&self) -> bool {
+        self.has_env.load(Ordering::Relaxed)
+    }
+
+    /// Starts a program in the container; `size` makes it a terminal's.
+    pub(super) async fn exec(&self, argv: &[String], size: Option<Size>, start: Duration) -> Result<Program, Refusal> {
+        let request = ExecRequest {
+            namespace: &self.namespace,
+            pod: &self.pod,
+            container: &self.container,
+            argv,
+            tty: size,
+            stdin: true,
+        };
+        self.client.exec(request, start).await.map_err(Refusal::from)
+    }
+
+    /// Writes a file, readable by its owner alone; `within` bounds the start and then the writing.
+    pub(super) async fn write_file(&self, path: &str, content: Bytes, within: Duration) -> Result<(), Refusal> {
+        let shown = printable(path, 200);
+        let failed = |detail: String| Refusal::new(format!("the file {shown} cannot be written")).detail(detail);
+        if path.is_empty() || path.contains('\0') {
+            return Err(failed("the path is empty or has a NUL".to_owned()));
+        }
+        let helped = self.help(&argv::write_file(path), content, within).await.map_err(|refusal| {
+            let detail = refusal.detail.unwrap_or_default();
+            failed(format!("{} {detail}", refusal.reason))
+        })?;
+        match helped.exit {
+            Exit::Status(0) => Ok(()),
+            Exit::Status(126 | 127) => Err(failed("the image has no sh or no cat".to_owned())),
+            Exit::Status(status) => Err(failed(format!("sh ended with status {status}: {}", helped.output))),
+            Exit::Signal { name, .. } => Err(failed(format!("sh was ended by SIG{name}: {}", helped.output))),
+            Exit::Lost(refusal) => Err(failed(format!("{} {}", refusal.reason, refusal.detail.unwrap_or_default()))),
+        }
+    }
+
+    /// Finds out whether there is an `env` program; where that cannot be found out, it is assumed.
+    pub(super) async fn look_for_env(&self, images: &Images, key: Option<String>, within: Duration) {
+        if let Some(known) = key.as_deref().and_then(|key| images.get(key)) {
+            self.has_env.store(known, Ordering::Relaxed);
+            return;
+        }
+        let missing = match self.help(&argv::env_probe(), Bytes::new(), within).await {
+            Ok(helped) => match helped.exit {
+                Exit::Status(0) => Some(false),
+                Exit::Status(126 | 127) => Some(true),
+                Exit::Lost(refusal) if matches!(refusal.status, 126 | 127) => Some(true),
+                Exit::Status(_) | Exit::Signal { .. } | Exit::Lost(_) => None,
+            },
+            Err(refusal) if matches!(refusal.status, 126 | 127) => Some(true),
+            Err(_) => None,
+        };
+        let Some(missing) = missing else { return };
+        self.has_env.store(!missing, Ordering::Relaxed);
+        if let Some(key) = key {
+            images.remember(key, !missing);
+        }
+    }
+
+    /// Runs a program of ours to its end, with that on its standard input.
+    async fn help(&self, argv: &[String], input: Bytes, within: Duration) -> Result<Helped, Refusal> {
+        let program = self.exec(argv, None, within).await?;
+        let late = Refusal::new(format!("no end within {within:?}"));
+        timeout(within, to_its_end(program, input)).await.map_err(|_| late)
+    }
+}
+
+/// Feeds a program and collects what it says at the same time, so that neither side waits for the other.
+async fn to_its_end(program: Program, content: Bytes) -> Helped {
+    let Program { mut input, mut output } = program;
+    let feed = async move {
+        let written = if content.is_empty() { Ok(()) } else { input.write(content).await };
+        if written.is_ok() {
+            // Whatever is wrong with the input, the exit tells what came of it.
+            let _closed = input.close().await;
+        }
+        input
+    };
+    let listen = async move {
+        let mut said = Vec::new();
+        loop {
+            match output.next().await {
+                Said::Stdout(piece) | Said::Stderr(piece) => {
+                    let room = KEPT_OUTPUT.saturating_sub(said.len());
+                    said.extend_from_slice(&piece[..piece.len().min(room)]);
+                }
+                Said::Exit(exit) => return Helped { exit, output: printable(&String::from_utf8_lossy(&said), 200) },
+            }
+        }
+    };
+    // The exit ends it, even where the program never took all of its input.
+    let mut feed = std::pin::pin!(feed);
+    let mut listen = std::pin::pin!(listen);
+    tokio::select! {
+        helped = &mut listen => helped,
+        _input = &mut feed => listen.await,
+    }
+}

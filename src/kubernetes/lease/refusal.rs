@@ -1,0 +1,116 @@
+//! What the API's answers to a create mean for the person who waits: one line that says what can be done. Pure.
+
+use crate::guest::Refusal;
+use crate::kubernetes::api::ApiError;
+use crate::types::{Namespace, PodName, printable};
+use std::time::Duration;
+
+/// The connection is over, nobody will read this.
+pub(super) fn connection_ended() -> Refusal {
+    Refusal::new("the connection has ended")
+}
+
+/// `podStart` ended before the pod was created.
+pub(super) fn out_of_time(pod_start: Duration, error: &ApiError) -> Refusal {
+    Refusal::new(format!("the pod could not be created within {pod_start:?}: {}", news(error)))
+        .detail(error.to_string())
+}
+
+/// A configured name that another pod has.
+pub(super) fn name_taken(name: &PodName) -> Refusal {
+    Refusal::new(format!("a pod named {name} exists already (kubernetes.pod.metadata.name gives every pod one name)"))
+}
+
+/// What a waiting person may read about a failure that may heal.
+pub(super) fn news(error: &ApiError) -> String {
+    match error {
+        ApiError::Refused { code: 429, .. } => "Kubernetes is busy".to_owned(),
+        ApiError::Refused { code: 409, reason, .. } if reason == "AlreadyExists" => {
+            "the last pod of that name is still going".to_owned()
+        }
+        ApiError::Refused { code, .. } => format!("Kubernetes answers with an error ({code})"),
+        ApiError::Unreachable(_) | ApiError::Unsendable(_) => "Kubernetes cannot be reached".to_owned(),
+    }
+}
+
+/// A final answer. What concerns the gateway's own rights and credentials is for the log alone.
+pub(super) fn refused(error: &ApiError, namespace: &Namespace) -> Refusal {
+    let ApiError::Refused { code, message, .. } = error else {
+        return Refusal::new("the pod's specification cannot be sent").detail(error.to_string());
+    };
+    let lower = message.to_lowercase();
+    let reason = if lower.contains("exceeded quota") || lower.contains("failed quota") {
+        format!("the quota of the namespace {namespace} has no room for the pod: {}", after(message, "quota:"))
+    } else if *code == 401 {
+        "the gateway's credentials for Kubernetes are not accepted".to_owned()
+    } else if *code == 403 && lower.contains("cannot create resource") {
+        format!("the gateway may not create pods in the namespace {namespace}")
+    } else if *code == 403 && lower.contains("being terminated") {
+        format!("the namespace {namespace} is being deleted")
+    } else if lower.contains("denied the request") || *code == 403 {
+        format!("the cluster's rules do not admit the pod: {message}")
+    } else if *code == 404 {
+        format!("the namespace {namespace} does not exist")
+    } else if *code == 400 || *code == 422 {
+        format!("the pod's specification is not valid: {message}")
+    } else {
+        format!("Kubernetes refuses the pod ({code}): {message}")
+    };
+    Refusal::new(printable(&reason, 400)).detail(error.to_string())
+}
+
+fn after<'a>(text: &'a str, mark: &str) -> &'a str {
+    text.split_once(mark).map_or(text, |(_, rest)| rest.trim_start())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_final_answer_has_a_reason_to_act_on() {
+        let namespace = Namespace::parse("lab").unwrap();
+        for (code, message, expected) in [
+            (
+                403,
+                "pods \"x\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1",
+                "the quota of the namespace lab has no room for the pod: q, requested: pods=1, used: pods=1, limited: pods=1",
+            ),
+            (
+                403,
+                "pods is forbidden: User \"system:serviceaccount:a:b\" cannot create resource \"pods\"",
+                "the gateway may not create pods in the namespace lab",
+            ),
+            (
+                403,
+                "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": privileged",
+                "the cluster's rules do not admit the pod: pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": privileged",
+            ),
+            (
+                403,
+                "unable to create new content in namespace lab because it is being terminated",
+                "the namespace lab is being deleted",
+            ),
+            (
+                400,
+                "admission webhook \"gate\" denied the request: no \x1b[31mroot",
+                "the cluster's rules do not admit the pod: admission webhook \"gate\" denied the request: no [31mroot",
+            ),
+            (
+                400,
+                "strict decoding error: unknown field \"spec.foo\"",
+                "the pod's specification is not valid: strict decoding error: unknown field \"spec.foo\"",
+            ),
+            (401, "Unauthorized", "the gateway's credentials for Kubernetes are not accepted"),
+            (404, "namespaces \"lab\" not found", "the namespace lab does not exist"),
+            (
+                422,
+                "Pod \"x\" is invalid: spec.containers[0].image: Required value",
+                "the pod's specification is not valid: Pod \"x\" is invalid: spec.containers[0].image: Required value",
+            ),
+        ] {
+            let error = ApiError::Refused { code, reason: String::new(), message: message.into(), retry_after: None };
+            assert_eq!(refused(&error, &namespace).reason, expected);
+        }
+    }
+}

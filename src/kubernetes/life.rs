@@ -1,0 +1,161 @@
+//! The life of one connection's pod, led by one task: create, wait, make ready, watch over, remove. However it goes, the
+//! last step is the removal of whatever was created, and only then is the guest's end told.
+
+mod start;
+
+use super::Shared;
+use super::api::PodApi;
+use super::lease::{Holder, Lease};
+use super::pod::{Manifest, ManifestError, Notice};
+use super::retry::Throttle;
+use super::stage::Stage;
+use super::wait;
+use super::watch::{Follower, Place, Seen, Subscription};
+use super::{ConnectionFacts, client::ClusterClient};
+use crate::config::Level;
+use crate::guest::Refusal;
+use crate::settings;
+use k8s_openapi::api::core::v1::Pod;
+use podgate_webhooks::wire;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// How long the connections may take to end their guests when the process ends, before the pods go anyway.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
+
+/// What the task knows.
+pub(super) struct Life {
+    pub(super) backend: Arc<Shared>,
+    pub(super) settings: Arc<settings::Kubernetes>,
+    pub(super) files: BTreeMap<String, wire::File>,
+    pub(super) connection: ConnectionFacts,
+    pub(super) stage: Arc<Stage>,
+}
+
+/// A pod that is there, and what watches it.
+struct Here {
+    client: Arc<ClusterClient>,
+    api: Arc<PodApi>,
+    manifest: Manifest,
+    watch: Subscription,
+    follower: Follower,
+    pod: Arc<Pod>,
+}
+
+impl Life {
+    /// Leads it to its end.
+    pub(super) async fn lead(self, manifest: Result<Manifest, ManifestError>) {
+        let stage = Arc::clone(&self.stage);
+        let stopping = self.backend.tasks.stopping().clone();
+        let overdue = async move {
+            stopping.cancelled().await;
+            sleep(SHUTDOWN_GRACE).await;
+        };
+        let mut whole = Box::pin(self.whole(manifest));
+        tokio::select! {
+            () = &mut whole => {}
+            () = overdue => {
+                stage.let_go();
+                whole.await;
+            }
+        }
+        stage.removed();
+    }
+
+    async fn whole(&self, manifest: Result<Manifest, ManifestError>) {
+        let (client, manifest) = match self.prepare(manifest) {
+            Ok(prepared) => prepared,
+            Err(refusal) => {
+                self.failed("KUBERNETES_CONFIG_ERROR", "The pod cannot be asked for", &refusal, None);
+                return self.stage.gone(refusal);
+            }
+        };
+        let cluster = &self.settings.cluster;
+        let throttle = Throttle::new(cluster.qps_milli, cluster.burst);
+        let namespace = self.settings.pod.namespace.clone();
+        let api = Arc::new(PodApi::new(client.kube(), namespace, self.settings.timeouts.http, throttle));
+        let mut lease = Lease::new(Arc::clone(&api), manifest.name.clone(), self.holder());
+        let refusal = match self.start(client, api, manifest, &mut lease).await {
+            Ok(here) => self.watch_over(here).await,
+            Err(refusal) => refusal,
+        };
+        self.stage.gone(refusal);
+        lease.release().await;
+    }
+
+    fn prepare(&self, manifest: Result<Manifest, ManifestError>) -> Result<(Arc<ClusterClient>, Manifest), Refusal> {
+        let manifest = manifest.map_err(|error| Refusal::new(error.to_string()))?;
+        let http = self.settings.timeouts.http;
+        let client = self.backend.clients.get(&self.settings.cluster, http).map_err(|error| {
+            Refusal::new("the connection to Kubernetes is not set up correctly").detail(error.to_string())
+        })?;
+        Ok((client, manifest))
+    }
+
+    fn holder(&self) -> Holder {
+        Holder {
+            connection: self.connection.id,
+            instance: self.backend.instance.clone(),
+            log: self.connection.log.clone(),
+            tasks: self.backend.tasks.clone(),
+            stop: self.settings.timeouts.pod_stop,
+        }
+    }
+
+    fn place(&self) -> Place {
+        Place { cluster: self.settings.cluster.clone(), namespace: self.settings.pod.namespace.clone() }
+    }
+
+    /// Stays with a pod that is ready until it or its connection is over.
+    async fn watch_over(&self, mut here: Here) -> Refusal {
+        let restarts = wait::restarts(&here.pod, &here.manifest.console);
+        loop {
+            let dead = match here.follower.seen() {
+                Seen::NotYet => None,
+                Seen::There(pod) => wait::death(&pod, &here.manifest.console, restarts),
+                Seen::Gone => Some("the pod was deleted".to_owned()),
+            };
+            if let Some(reason) = dead {
+                let refusal = Refusal::new(reason);
+                let name = here.manifest.name.as_str();
+                self.failed("KUBERNETES_POD_GONE", "The pod is over before its connection", &refusal, Some(name));
+                return refusal;
+            }
+            tokio::select! {
+                () = here.follower.changed() => {}
+                () = self.stage.ended().cancelled() => return connection_ended(),
+            }
+        }
+    }
+
+    fn notices(&self, manifest: &Manifest) {
+        for notice in &manifest.notices {
+            let (code, message, details) = match notice {
+                Notice::LabelCut => (
+                    "KUBERNETES_USERNAME_TOO_LONG",
+                    "The user's name is cut to fit a label, the annotation podgate/username has it whole",
+                    None,
+                ),
+                Notice::SensitiveLeftOut(name) => (
+                    "KUBERNETES_ENV_LEFT_OUT",
+                    "A sensitive variable is left out, it could only be put where everybody can read it",
+                    Some(("variable", name.as_str())),
+                ),
+            };
+            self.connection.log.write(Level::Warning, code, message, details.as_slice());
+        }
+    }
+
+    fn failed(&self, code: &'static str, message: &str, refusal: &Refusal, pod: Option<&str>) {
+        let mut details = vec![("reason", refusal.reason.as_str())];
+        details.extend(refusal.detail.as_deref().map(|detail| ("detail", detail)));
+        details.extend(pod.map(|name| ("podName", name)));
+        self.connection.log.write(Level::Error, code, message, &details);
+    }
+}
+
+fn connection_ended() -> Refusal {
+    Refusal::new("the connection has ended")
+}

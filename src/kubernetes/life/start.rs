@@ -1,0 +1,229 @@
+//! From nothing to a pod in which programs can start: create, wait for Ready, find out about `env`, write the files. The
+//! first two share `podStart`; the end of the connection ends each of them.
+
+use super::{Here, Life, connection_ended};
+use crate::config::Level;
+use crate::guest::Refusal;
+use crate::kubernetes::api::PodApi;
+use crate::kubernetes::client::ClusterClient;
+use crate::kubernetes::events::{self, Note};
+use crate::kubernetes::ground::Ground;
+use crate::kubernetes::lease::{Lease, Patience};
+use crate::kubernetes::pod::Manifest;
+use crate::kubernetes::wait::{self, Verdict};
+use crate::kubernetes::watch::Seen;
+use bytes::Bytes;
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// When events are asked for the first time, and how often then.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+const NEXT_LOOK: Duration = Duration::from_secs(3);
+
+/// What a waiting task was woken by.
+enum Wake {
+    Changed,
+    Look,
+    OutOfTime,
+    Ended,
+}
+
+impl Life {
+    /// Brings the pod up. Whatever was created is in the lease, whether this works or not.
+    pub(super) async fn start(
+        &self,
+        client: Arc<ClusterClient>,
+        api: Arc<PodApi>,
+        manifest: Manifest,
+        lease: &mut Lease,
+    ) -> Result<Here, Refusal> {
+        let deadline = Instant::now() + self.settings.timeouts.pod_start;
+        let watch = self.backend.watches.subscribe(&self.place(), &client);
+        self.notices(&manifest);
+        let pod = self.create(&manifest, lease, deadline).await?;
+        let follower = watch.follow(lease.uid().unwrap_or_default());
+        let mut here = Here { client, api, manifest, watch, follower, pod: Arc::new(pod) };
+        let name = here.manifest.name.clone();
+        self.debug("KUBERNETES_POD_WAIT", "Waiting for the pod to become ready", name.as_str());
+        if let Err(refusal) = self.wait(&mut here, deadline).await {
+            if !self.stage.ended().is_cancelled() {
+                self.failed(
+                    "KUBERNETES_POD_WAIT_FAILED",
+                    "The pod did not become ready",
+                    &refusal,
+                    Some(name.as_str()),
+                );
+            }
+            return Err(refusal);
+        }
+        self.make_ready(&mut here).await?;
+        Ok(here)
+    }
+
+    async fn create(&self, manifest: &Manifest, lease: &mut Lease, deadline: Instant) -> Result<Pod, Refusal> {
+        self.debug("KUBERNETES_POD_CREATE", "Creating the pod", manifest.name.as_str());
+        let news = |text: String| self.stage.news(Some(text));
+        let patience =
+            Patience { deadline, pod_start: self.settings.timeouts.pod_start, ended: self.stage.ended(), news: &news };
+        let created = lease.create(manifest, patience).await;
+        if let Err(refusal) = &created
+            && !self.stage.ended().is_cancelled()
+        {
+            let name = manifest.name.as_str();
+            self.failed("KUBERNETES_POD_CREATE_FAILED", "The pod was not created", refusal, Some(name));
+        }
+        created
+    }
+
+    /// Waits until the pod is ready. What the watch does not tell is looked for now and then: events where the status is
+    /// silent, and the pod itself where the watch does not work.
+    async fn wait(&self, here: &mut Here, deadline: Instant) -> Result<(), Refusal> {
+        let mut notes: Vec<Note> = Vec::new();
+        let mut look_at = Instant::now() + FIRST_LOOK;
+        let mut last = None;
+        loop {
+            match wait::judge(&here.pod, &notes, &here.manifest.console) {
+                Verdict::Ready => return Ok(()),
+                Verdict::Never(reason) => return Err(Refusal::new(reason)),
+                Verdict::Waiting(news) => {
+                    last = news.clone().or(last);
+                    self.stage.news(news);
+                }
+            }
+            let wake = tokio::select! {
+                () = here.follower.changed() => Wake::Changed,
+                () = sleep_until(look_at) => Wake::Look,
+                () = sleep_until(deadline) => Wake::OutOfTime,
+                () = self.stage.ended().cancelled() => Wake::Ended,
+            };
+            match wake {
+                Wake::Changed => self.seen(here)?,
+                Wake::Look => {
+                    self.look(here, &mut notes, deadline).await?;
+                    look_at = Instant::now() + NEXT_LOOK;
+                }
+                Wake::OutOfTime => return Err(self.out_of_time(last, here.watch.trouble())),
+                Wake::Ended => return Err(connection_ended()),
+            }
+        }
+    }
+
+    fn seen(&self, here: &mut Here) -> Result<(), Refusal> {
+        match here.follower.seen() {
+            Seen::NotYet => {}
+            Seen::There(pod) => here.pod = pod,
+            Seen::Gone => return Err(Refusal::new("the pod was deleted while it started")),
+        }
+        Ok(())
+    }
+
+    async fn look(&self, here: &mut Here, notes: &mut Vec<Note>, deadline: Instant) -> Result<(), Refusal> {
+        let name = &here.manifest.name;
+        let uid = here.pod.metadata.uid.clone().unwrap_or_default();
+        let blind = here.watch.trouble().is_some() || matches!(here.follower.seen(), Seen::NotYet);
+        let ask = async {
+            let events = if wait::wants_events(&here.pod) { here.api.events(name, &uid).await.ok() } else { None };
+            let pod = if blind { here.api.get(name).await.ok() } else { None };
+            (events, pod)
+        };
+        let (events, pod) = tokio::select! {
+            answers = ask => answers,
+            () = self.stage.ended().cancelled() => return Err(connection_ended()),
+            () = sleep_until(deadline) => return Ok(()),
+        };
+        if let Some(events) = events {
+            *notes = events::notes(events);
+        }
+        match pod {
+            Some(Some(pod)) if pod.metadata.uid.as_ref() == Some(&uid) => here.pod = Arc::new(pod),
+            Some(_) => return Err(Refusal::new("the pod was deleted while it started")),
+            None => {}
+        }
+        self.seen(here)
+    }
+
+    fn out_of_time(&self, last: Option<String>, trouble: Option<String>) -> Refusal {
+        let limit = self.settings.timeouts.pod_start;
+        let reason = match last {
+            Some(news) => format!("the pod was not ready within {limit:?}: {news}"),
+            None if trouble.is_some() => {
+                format!("the pod was not ready within {limit:?}: Kubernetes cannot be reached")
+            }
+            None => format!("the pod was not ready within {limit:?}"),
+        };
+        let refusal = Refusal::new(reason);
+        match trouble {
+            Some(trouble) => refusal.detail(trouble),
+            None => refusal,
+        }
+    }
+
+    /// What comes before the first program. The pod's death or the connection's end stops it.
+    async fn make_ready(&self, here: &mut Here) -> Result<(), Refusal> {
+        let settings = &self.settings.pod;
+        let (namespace, container) = (settings.namespace.clone(), settings.console_name.clone());
+        let ground = Arc::new(Ground::new(Arc::clone(&here.client), namespace, here.manifest.name.clone(), container));
+        let within = self.settings.timeouts.command_start;
+        let key = image_key(here, self.settings.pod.console);
+        let restarts = wait::restarts(&here.pod, &here.manifest.console);
+        let work = async {
+            let probe = ground.look_for_env(&self.backend.images, key, within);
+            let ((), written) = tokio::join!(probe, self.write_files(&ground));
+            written
+        };
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => {
+                    done?;
+                    break;
+                }
+                () = here.follower.changed() => {
+                    self.seen(here)?;
+                    if let Some(reason) = wait::death(&here.pod, &here.manifest.console, restarts) {
+                        return Err(Refusal::new(reason));
+                    }
+                }
+                () = self.stage.ended().cancelled() => return Err(connection_ended()),
+            }
+        }
+        self.debug("KUBERNETES_POD_READY", "The pod is ready", here.manifest.name.as_str());
+        self.stage.open(Arc::clone(&ground));
+        Ok(())
+    }
+
+    async fn write_files(&self, ground: &Ground) -> Result<(), Refusal> {
+        for (path, file) in &self.files {
+            let shown = crate::types::printable(path, 200);
+            self.connection.log.write(Level::Debug, "KUBERNETES_FILE_WRITE", "Writing a file", &[("path", &*shown)]);
+            let content = Bytes::from(file.value.clone());
+            let written = ground.write_file(path, content, self.settings.timeouts.command_start).await;
+            if let Err(refusal) = written {
+                let name = ground.pod().as_str();
+                self.failed("KUBERNETES_FILE_WRITE_FAILED", "A file was not written", &refusal, Some(name));
+                return Err(refusal);
+            }
+        }
+        Ok(())
+    }
+
+    fn debug(&self, code: &'static str, message: &str, pod: &str) {
+        let details = [("podName", pod), ("namespace", self.settings.pod.namespace.as_str())];
+        self.connection.log.write(Level::Debug, code, message, &details);
+    }
+}
+
+/// What decides whether a container finds an `env` program: the image's content, and what the spec says about its
+/// environment's origins and its file system. `None` where the image's content has no name.
+fn image_key(here: &Here, console: usize) -> Option<String> {
+    let id = wait::image_id(&here.pod, &here.manifest.console);
+    let container = here.manifest.json.pointer(&format!("/spec/containers/{console}"))?;
+    let path = container.get("env").and_then(Value::as_array).map(|env| {
+        env.iter().filter(|entry| entry.get("name").and_then(Value::as_str) == Some("PATH")).collect::<Vec<_>>()
+    });
+    let rest = json!([path, container.get("envFrom"), container.get("volumeMounts")]);
+    (!id.is_empty()).then(|| format!("{id} {rest}"))
+}

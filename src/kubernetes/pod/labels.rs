@@ -1,0 +1,117 @@
+//! Labels, and the names that Podgate gives. Whatever a user is called, a label's value is valid; the whole name is in
+//! an annotation, and the identity's own label cannot be the same for two names.
+
+use data_encoding::BASE32_NOPAD;
+use sha2::{Digest, Sha256};
+use std::fmt;
+
+/// The label with the connection's id, ContainerSSH's.
+pub(in crate::kubernetes) const CONNECTION: &str = "containerssh_connection_id";
+
+/// The label with the id of the gateway's process.
+pub(in crate::kubernetes) const INSTANCE: &str = "podgate/instance";
+
+/// A label value is at most this long, and so is a pod's name as a host name.
+const LONGEST: usize = 63;
+
+/// Characters of the random part of a name: no vowels, so that no words appear.
+const SUFFIX: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// This process among all gateways of a cluster: a random id.
+#[derive(Clone, PartialEq, Eq)]
+pub(in crate::kubernetes) struct Instance(u128);
+
+impl Instance {
+    /// A fresh one.
+    pub(in crate::kubernetes) fn random() -> Self {
+        Self(rand::random())
+    }
+}
+
+impl fmt::Display for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A user's name as a label's value.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct LabelValue {
+    /// The value.
+    pub(super) value: String,
+    /// Whether the name was too long for it.
+    pub(super) cut: bool,
+}
+
+/// Letters, digits and dots stay, everything else becomes `-` as ContainerSSH does; then what a label's ends cannot
+/// have is taken off.
+pub(super) fn username(name: &str) -> LabelValue {
+    let replaced: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    let ends = |text: &str| text.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned();
+    let whole = ends(&replaced);
+    let cut = whole.len() > LONGEST;
+    let value = if cut { ends(&whole[..LONGEST]) } else { whole };
+    LabelValue { value, cut }
+}
+
+/// Which identity, whatever its name's characters: base32 of the SHA-256 of the name.
+pub(super) fn identity(authenticated: &str) -> String {
+    BASE32_NOPAD.encode(&Sha256::digest(authenticated.as_bytes())).to_ascii_lowercase()
+}
+
+/// A name of our own with that prefix, cut where name and prefix would be too long for a host name.
+pub(super) fn generated_name(prefix: &str) -> String {
+    let suffix: String = (0..10).map(|_| char::from(SUFFIX[rand::random_range(0..SUFFIX.len())])).collect();
+    let room = LONGEST - suffix.len();
+    let prefix: String =
+        prefix.char_indices().take_while(|(at, c)| at + c.len_utf8() <= room).map(|(_, c)| c).collect();
+    format!("{prefix}{suffix}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::PodName;
+
+    #[test]
+    fn every_name_makes_a_valid_label() {
+        let long = "x".repeat(300);
+        for (name, expected, cut) in [
+            ("alice", "alice", false),
+            ("a@x.org", "a-x.org", false),
+            ("a|b", "a-b", false),
+            ("-.a_b.-", "a-b", false),
+            ("Jörg", "J-rg", false),
+            ("@@", "", false),
+            ("", "", false),
+            (&*long, &long[..63], true),
+            (&format!("{}-@@@@b", "y".repeat(60)), &"y".repeat(60), true),
+        ] {
+            assert_eq!(username(name), LabelValue { value: expected.into(), cut }, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn names_with_one_label_are_two_identities() {
+        assert_eq!(username("a@x").value, username("a-x").value);
+        assert_ne!(identity("a@x"), identity("a-x"));
+        let label = identity("a@x");
+        assert_eq!(label.len(), 52);
+        assert!(label.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()), "{label}");
+    }
+
+    #[test]
+    fn own_names_are_pod_names_of_at_most_63_characters() {
+        for prefix in ["containerssh-", "a", "", &"p".repeat(90)] {
+            let name = generated_name(prefix);
+            assert!(PodName::parse(&name).is_ok() && name.len() <= 63, "{name}");
+        }
+        assert_ne!(generated_name("a-"), generated_name("a-"));
+    }
+}

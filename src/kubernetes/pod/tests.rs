@@ -1,0 +1,185 @@
+use super::*;
+use crate::kubernetes::samples::{self, object};
+use podgate_webhooks::wire;
+use std::collections::BTreeMap;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+fn made(settings: &Kubernetes, identity: &Identity) -> Result<Manifest, ManifestError> {
+    manifest(&Order {
+        identity,
+        settings,
+        connection: ConnectionId::random(),
+        remote: "2001:db8::1".parse().unwrap(),
+        instance: &samples::instance(),
+    })
+}
+
+fn with_environment(entries: &[(&str, &str, bool)]) -> Identity {
+    let environment = entries
+        .iter()
+        .map(|&(name, value, sensitive)| (name.to_owned(), wire::Value { value: value.to_owned(), sensitive }))
+        .collect::<BTreeMap<_, _>>();
+    samples::identity_with("alice", wire::Known { environment, ..wire::Known::default() })
+}
+
+#[test]
+fn variable_that_env_would_read_as_an_option_is_refused() {
+    for name in ["--split-string=sh", "A B", "", "1A"] {
+        let error = made(&samples::settings(), &with_environment(&[(name, "x", false)])).unwrap_err().to_string();
+        assert!(error.contains("cannot be set"), "{error}");
+    }
+    assert!(made(&samples::settings(), &with_environment(&[("A", "x\0", false)])).is_err());
+}
+
+#[test]
+fn sensitive_variable_is_never_in_the_spec() {
+    let manifest =
+        made(&samples::settings(), &with_environment(&[("TOKEN", "hidden", true), ("B", "2", false)])).unwrap();
+    assert!(!manifest.json.to_string().contains("hidden"));
+    assert_eq!(manifest.notices, [Notice::SensitiveLeftOut("TOKEN".into())]);
+    assert_eq!(manifest.json["spec"]["containers"][0]["env"], json!([{"name": "B", "value": "2"}]));
+}
+
+#[test]
+fn wrong_shapes_are_errors_with_their_path() {
+    for (metadata, spec, path) in [
+        (json!({"labels": []}), json!({"containers": [{}]}), "metadata.labels"),
+        (json!({"annotations": "x"}), json!({"containers": [{}]}), "metadata.annotations"),
+        (json!({}), json!({"containers": {}}), "spec.containers"),
+        (json!({}), json!({"containers": ["x"]}), "spec.containers[0]"),
+        (json!({}), json!({"containers": []}), "consoleContainerNumber"),
+        (json!({}), json!({"containers": [{}], "initContainers": 1}), "spec.initContainers"),
+        (json!({"generateName": "Not/a/name"}), json!({"containers": [{}]}), "metadata has no usable name"),
+        (json!({"name": "Not/a/name"}), json!({"containers": [{}]}), "metadata has no usable name"),
+    ] {
+        let mut settings = samples::settings();
+        settings.pod.metadata = object(metadata);
+        settings.pod.spec = object(spec);
+        let error = made(&settings, &samples::identity("a")).unwrap_err().to_string();
+        assert!(error.contains(path), "{error}");
+    }
+}
+
+#[test]
+fn what_is_configured_is_sent_as_it_is() {
+    let mut settings = samples::settings();
+    settings.pod.metadata = object(json!({
+        "generateName": "lab-", "labels": {"team": "x", "containerssh_username": "forged"}, "annotations": null,
+        "ownerReferences": [{"uid": "1"}]
+    }));
+    settings.pod.spec = object(json!({
+        "futureField": {"a": false}, "restartPolicy": "Always",
+        "containers": [
+            {"name": "side", "image": "s:1", "command": ["keep"]},
+            {"name": "shell", "image": "g:1", "args": ["--x"], "securityContext": {"allowPrivilegeEscalation": false}}
+        ]
+    }));
+    settings.pod.console = 1;
+    let manifest = made(&settings, &samples::identity("a@x")).unwrap();
+    let (metadata, spec) = (&manifest.json["metadata"], &manifest.json["spec"]);
+    assert_eq!(metadata["name"], manifest.name.as_str());
+    assert!(manifest.name.as_str().starts_with("lab-"));
+    assert!(metadata.get("generateName").is_none());
+    assert_eq!(metadata["namespace"], "default");
+    assert_eq!(metadata["ownerReferences"], json!([{"uid": "1"}]));
+    assert_eq!(metadata["labels"]["team"], "x");
+    assert_eq!(metadata["labels"]["containerssh_username"], "a-x");
+    assert_eq!(metadata["labels"]["app.kubernetes.io/managed-by"], "podgate");
+    assert_eq!(metadata["annotations"], json!({"containerssh_ip": "2001-db8--1", "podgate/username": "a@x"}));
+    assert_eq!(spec["futureField"], json!({"a": false}));
+    assert_eq!(spec["restartPolicy"], "Always");
+    assert_eq!(spec["automountServiceAccountToken"], false);
+    assert!(spec.get("activeDeadlineSeconds").is_none());
+    assert_eq!(spec["containers"][0], json!({"name": "side", "image": "s:1", "command": ["keep"]}));
+    assert_eq!(spec["containers"][1]["args"], json!(["--x"]));
+    assert_eq!(spec["containers"][1]["securityContext"], json!({"allowPrivilegeEscalation": false}));
+    assert_eq!(spec["containers"][1]["command"][0], "/bin/sh");
+}
+
+#[test]
+fn configured_name_is_used_as_it_is() {
+    let mut settings = samples::settings();
+    settings.pod.metadata = object(json!({"name": "mine", "generateName": "x-"}));
+    assert_eq!(made(&settings, &samples::identity("a")).unwrap().name.as_str(), "mine");
+}
+
+#[test]
+fn spec_that_speaks_is_not_overruled() {
+    let mut settings = samples::settings();
+    settings.cluster.from_webhook = true;
+    let spec = made(&settings, &samples::identity("a")).unwrap().json["spec"].clone();
+    assert_eq!(spec["activeDeadlineSeconds"], 86400);
+    settings.pod.spec.insert("activeDeadlineSeconds".into(), 60.into());
+    settings.pod.spec.insert("automountServiceAccountToken".into(), true.into());
+    let spec = made(&settings, &samples::identity("a")).unwrap().json["spec"].clone();
+    assert_eq!((&spec["activeDeadlineSeconds"], &spec["automountServiceAccountToken"]), (&json!(60), &json!(true)));
+}
+
+#[test]
+fn environment_replaces_and_reaches_every_container() {
+    let mut settings = samples::settings();
+    settings.pod.spec = object(json!({
+        "containers": [
+            {"name": "shell", "env": [{"name": "A", "valueFrom": {}}, {"name": "B", "value": "own"}]},
+            {"name": "side", "env": null}
+        ],
+        "initContainers": [{"name": "init"}]
+    }));
+    let spec = made(&settings, &with_environment(&[("A", "new", false)])).unwrap().json["spec"].clone();
+    let added = json!({"name": "A", "value": "new"});
+    assert_eq!(spec["containers"][0]["env"], json!([{"name": "B", "value": "own"}, added]));
+    assert_eq!(spec["containers"][1]["env"], json!([added]));
+    assert_eq!(spec["initContainers"][0]["env"], json!([added]));
+}
+
+#[test]
+fn idle_command_is_the_configured_one_then_the_agent_then_a_shell() {
+    let mut settings = samples::settings();
+    let command = |settings: &Kubernetes| {
+        made(settings, &samples::identity("a")).unwrap().json["spec"]["containers"][0]["command"].clone()
+    };
+    assert_eq!(command(&settings), json!(["/bin/sh", "-c", IDLE_SCRIPT]));
+    settings.pod.disable_agent = false;
+    assert_eq!(
+        command(&settings),
+        json!(["/usr/bin/containerssh-agent", "wait-signal", "--signal", "INT", "--signal", "TERM"])
+    );
+    settings.pod.idle_command = Some(vec!["sleep".into(), "9".into()]);
+    assert_eq!(command(&settings), json!(["sleep", "9"]));
+}
+
+#[tokio::test]
+async fn idle_shell_ends_at_once_when_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let sleep = folder.path().join("sleep");
+    std::fs::write(&sleep, "#!/bin/sh\necho asleep\nexec /bin/sleep 30\n").unwrap();
+    std::fs::set_permissions(&sleep, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for signal in ["TERM", "INT"] {
+        let mut shell = tokio::process::Command::new("/bin/sh")
+            .args(["-c", IDLE_SCRIPT, "--an-arg"])
+            .env("PATH", format!("{}:/bin:/usr/bin", folder.path().display()))
+            .stdout(std::process::Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let pid = shell.id().unwrap();
+        let mut lines = BufReader::new(shell.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("asleep"));
+        kill(signal, &pid.to_string()).await;
+        assert_eq!(shell.wait().await.unwrap().code(), Some(0), "{signal}");
+        kill("KILL", &format!("-{pid}")).await;
+    }
+}
+
+#[tokio::test]
+async fn idle_shell_ends_where_there_is_no_sleep() {
+    let mut shell = tokio::process::Command::new("/bin/sh");
+    shell.args(["-c", IDLE_SCRIPT]).env("PATH", "/nonexistent").stderr(std::process::Stdio::null()).kill_on_drop(true);
+    assert_eq!(shell.status().await.unwrap().code(), Some(127));
+}
+
+async fn kill(signal: &str, whom: &str) {
+    let script = format!("kill -{signal} {whom}");
+    assert!(tokio::process::Command::new("/bin/sh").args(["-c", &script]).status().await.unwrap().success());
+}

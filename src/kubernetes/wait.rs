@@ -1,0 +1,248 @@
+//! What a pod's status means for someone who waits for it, and for someone who is in it. Pure: a pod and its events in,
+//! a verdict out.
+//!
+//! Only what cannot heal ends a wait. Unschedulable, slow pulls and crash loops go on to the deadline: slow is not
+//! failed. Container statuses are found by the container's name, because their order is not the spec's.
+
+mod image;
+
+use super::events::{self, Note};
+use crate::settings;
+use crate::types::printable;
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus};
+
+/// How long a reason may get, in characters.
+const LONGEST: usize = 400;
+
+/// The container that the user lands in, as far as reasons speak of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Console {
+    name: String,
+    image: String,
+    program: String,
+    is_agent: bool,
+}
+
+impl Console {
+    /// The console container of `pod` when `idle` is its command.
+    pub(super) fn new(pod: &settings::Pod, idle: &[String]) -> Self {
+        let container = pod.spec.get("containers").and_then(|containers| containers.get(pod.console));
+        let image = container.and_then(|container| container.get("image")).and_then(serde_json::Value::as_str);
+        let program = idle.first().cloned().unwrap_or_default();
+        Self {
+            name: pod.console_name.to_string(),
+            image: printable(image.unwrap_or_default(), 200),
+            is_agent: program == pod.agent_path || program.ends_with("/containerssh-agent"),
+            program: printable(&program, 200),
+        }
+    }
+}
+
+/// Where a pod stands that is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Programs can start.
+    Ready,
+    /// Not yet; the text is news for a person, one line.
+    Waiting(Option<String>),
+    /// It will never be ready; the text says why, one line.
+    Never(String),
+}
+
+/// Judges a pod that is waited for.
+pub(super) fn judge(pod: &Pod, notes: &[Note], console: &Console) -> Verdict {
+    if let Some(reason) = ended(pod) {
+        return Verdict::Never(reason);
+    }
+    let Some(status) = &pod.status else { return Verdict::Waiting(None) };
+    if status.phase.as_deref() == Some("Running") && condition(status, "Ready").is_some_and(|c| c.status == "True") {
+        return Verdict::Ready;
+    }
+    let mut news = None;
+    for container in containers(status) {
+        match judge_container(container, notes, console) {
+            Verdict::Never(reason) => return Verdict::Never(reason),
+            Verdict::Waiting(some) => news = news.or(some),
+            Verdict::Ready => {}
+        }
+    }
+    Verdict::Waiting(news.or_else(|| unscheduled(status)).or_else(|| events::news(notes)))
+}
+
+/// Whether the pod's events can say more than its status does.
+pub(super) fn wants_events(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else { return true };
+    if condition(status, "PodScheduled").is_none_or(|c| c.status != "True") {
+        return true;
+    }
+    let silent = ["ContainerCreating", "PodInitializing", "ImagePullBackOff"];
+    let mut containers = containers(status).peekable();
+    containers.peek().is_none()
+        || containers.any(|container| waiting(container).is_some_and(|(reason, _)| silent.contains(&reason)))
+}
+
+/// Why the guest is over that was ready when its console container had started `restarts` times again; `None` when it
+/// is not over.
+pub(super) fn death(pod: &Pod, console: &Console, restarts: i32) -> Option<String> {
+    if let Some(reason) = ended(pod) {
+        return Some(reason);
+    }
+    let status = pod.status.as_ref()?;
+    let container = containers(status).find(|container| container.name == console.name)?;
+    if let Some(end) = container.state.as_ref().and_then(|state| state.terminated.as_ref()) {
+        return Some(container_end(&console.name, end));
+    }
+    if container.restart_count <= restarts {
+        return None;
+    }
+    let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    Some(last.map_or_else(|| "the container was started anew".to_owned(), |end| container_end(&console.name, end)))
+}
+
+/// How many times the console container was started again so far.
+pub(super) fn restarts(pod: &Pod, console: &Console) -> i32 {
+    let status = pod.status.as_ref();
+    let container = status.and_then(|status| containers(status).find(|container| container.name == console.name));
+    container.map_or(0, |container| container.restart_count)
+}
+
+/// The id of the image that the console container runs; empty where nobody says.
+pub(super) fn image_id<'a>(pod: &'a Pod, console: &Console) -> &'a str {
+    let status = pod.status.as_ref();
+    let container = status.and_then(|status| containers(status).find(|container| container.name == console.name));
+    container.map_or("", |container| &container.image_id)
+}
+
+/// Why the pod as a whole is over.
+fn ended(pod: &Pod) -> Option<String> {
+    let status = pod.status.clone().unwrap_or_default();
+    let phase = status.phase.as_deref().unwrap_or_default();
+    let leaving = pod.metadata.deletion_timestamp.is_some();
+    if !leaving && !matches!(phase, "Failed" | "Succeeded") && status.reason.as_deref() != Some("NodeLost") {
+        return None;
+    }
+    let message = status.message.as_deref().filter(|message| !message.is_empty());
+    let told = |text: &str| printable(&message.map_or_else(|| text.to_owned(), |m| format!("{text}: {m}")), LONGEST);
+    match status.reason.as_deref() {
+        Some("Evicted") => return Some(told("the pod was evicted from its node")),
+        Some("NodeLost") => return Some("the pod's node was lost".to_owned()),
+        Some("DeadlineExceeded") => return Some("the pod reached the time limit of its specification".to_owned()),
+        Some("Preempting" | "Preempted") => {
+            return Some("the pod had to make room for a more important one".to_owned());
+        }
+        Some("NodeShutdown" | "Terminated" | "Shutdown") => return Some("the pod's node shuts down".to_owned()),
+        _ => {}
+    }
+    if let Some(reason) = disruption(&status) {
+        return Some(reason);
+    }
+    if leaving {
+        return Some("the pod was deleted".to_owned());
+    }
+    let container = containers(&status).find_map(|container| {
+        let end = container.state.as_ref()?.terminated.as_ref()?;
+        (end.exit_code != 0).then(|| container_end(&container.name, end))
+    });
+    Some(match (container, status.reason.as_deref()) {
+        (Some(reason), _) => reason,
+        (None, Some(reason)) => told(&format!("the pod failed ({reason})")),
+        (None, None) if phase == "Succeeded" => "everything in the pod came to its end".to_owned(),
+        (None, None) => told("the pod failed"),
+    })
+}
+
+/// What disturbs a pod from outside (the condition `DisruptionTarget`).
+fn disruption(status: &PodStatus) -> Option<String> {
+    let condition = condition(status, "DisruptionTarget").filter(|condition| condition.status == "True")?;
+    Some(match condition.reason.as_deref() {
+        Some("EvictionByEvictionAPI") => "the pod was evicted, its node is being drained".to_owned(),
+        Some("PreemptionByScheduler") => "the pod had to make room for a more important one".to_owned(),
+        Some("DeletionByTaintManager") => "the pod's node is out of service".to_owned(),
+        Some("DeletionByPodGC") => "the pod's node was lost".to_owned(),
+        Some("TerminationByKubelet") => "the pod was ended by its node".to_owned(),
+        _ => printable(&format!("the pod was disturbed: {}", condition.message.as_deref().unwrap_or("")), LONGEST),
+    })
+}
+
+fn judge_container(container: &ContainerStatus, notes: &[Note], console: &Console) -> Verdict {
+    let name = printable(&container.name, 63);
+    if let Some(end) = start_failure(container) {
+        return Verdict::Never(not_started(&name, end.message.as_deref().unwrap_or_default(), console));
+    }
+    let Some((reason, message)) = waiting(container) else { return Verdict::Waiting(None) };
+    let image = if container.name == console.name { &console.image } else { &container.image };
+    match reason {
+        "" | "ContainerCreating" | "PodInitializing" => Verdict::Waiting(events::news(notes)),
+        "InvalidImageName"
+        | "ErrImageNeverPull"
+        | "ErrImagePull"
+        | "ImagePullBackOff"
+        | "RegistryUnavailable"
+        | "ImageInspectError"
+        | "SignatureValidationFailed" => image::judge(reason, message, image, notes),
+        "CreateContainerConfigError" => {
+            Verdict::Never(printable(&format!("the container {name} cannot be made: {message}"), LONGEST))
+        }
+        "RunContainerError" | "StartError" => Verdict::Never(not_started(&name, message, console)),
+        "CrashLoopBackOff" => {
+            let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+            let end = last.map_or_else(|| format!("the container {name} ended"), |end| container_end(&name, end));
+            Verdict::Waiting(Some(format!("{end}; it is started again")))
+        }
+        reason => {
+            Verdict::Waiting(Some(printable(&format!("the container {name} waits: {reason}: {message}"), LONGEST)))
+        }
+    }
+}
+
+/// A container whose program could not be started at all, now or at its last try.
+fn start_failure(container: &ContainerStatus) -> Option<&ContainerStateTerminated> {
+    let states = [container.state.as_ref(), container.last_state.as_ref()];
+    let mut ends = states.into_iter().flatten().filter_map(|state| state.terminated.as_ref());
+    ends.find(|end| matches!(end.reason.as_deref(), Some("StartError" | "ContainerCannotRun")))
+}
+
+fn not_started(name: &str, message: &str, console: &Console) -> String {
+    let missing = ["no such file", "executable file not found", "not found in $PATH"];
+    if name != console.name || !missing.iter().any(|text| message.contains(text)) {
+        return printable(&format!("the container {name} cannot be started: {message}"), LONGEST);
+    }
+    let Console { image, program, .. } = console;
+    if console.is_agent {
+        return format!(
+            "the image {image} has no {program}: put the agent into the image, or set kubernetes.pod.disableAgent to true"
+        );
+    }
+    format!("the image {image} has no {program}, which its idle command needs")
+}
+
+fn container_end(name: &str, end: &ContainerStateTerminated) -> String {
+    let name = printable(name, 63);
+    match (end.reason.as_deref(), end.signal.filter(|&signal| signal != 0)) {
+        (Some("OOMKilled"), _) => format!("the container {name} ran out of memory"),
+        (_, Some(signal)) => format!("the container {name} was ended by signal {signal}"),
+        (_, None) => format!("the container {name} ended with status {}", end.exit_code),
+    }
+}
+
+fn unscheduled(status: &PodStatus) -> Option<String> {
+    let condition = condition(status, "PodScheduled").filter(|condition| condition.status == "False")?;
+    let message = condition.message.as_deref().unwrap_or("nobody says why");
+    Some(printable(&format!("no node takes the pod yet: {message}"), LONGEST))
+}
+
+fn condition<'a>(status: &'a PodStatus, kind: &str) -> Option<&'a PodCondition> {
+    status.conditions.iter().flatten().find(|condition| condition.type_ == kind)
+}
+
+fn containers(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
+    status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten())
+}
+
+fn waiting(container: &ContainerStatus) -> Option<(&str, &str)> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    Some((waiting.reason.as_deref().unwrap_or_default(), waiting.message.as_deref().unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests;

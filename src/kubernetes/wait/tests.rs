@@ -1,0 +1,196 @@
+use super::*;
+use crate::kubernetes::samples;
+use serde_json::{Value, json};
+
+fn pod(status: Value) -> Pod {
+    serde_json::from_value(json!({"metadata": {"name": "p", "uid": "u"}, "status": status})).unwrap()
+}
+
+fn console() -> Console {
+    Console::new(&samples::settings().pod, &["/usr/bin/containerssh-agent".into(), "wait-signal".into()])
+}
+
+fn pending(state: Value) -> Pod {
+    pod(json!({
+        "phase": "Pending",
+        "conditions": [{"type": "PodScheduled", "status": "True"}],
+        "containerStatuses": [
+            {"name": "a-sidecar", "image": "s:1", "imageID": "", "ready": true, "restartCount": 0,
+             "state": {"running": {}}},
+            {"name": "shell", "image": "guest:1", "imageID": "", "ready": false, "restartCount": 0, "state": state}
+        ]
+    }))
+}
+
+fn waits(reason: &str, message: &str) -> Pod {
+    pending(json!({"waiting": {"reason": reason, "message": message}}))
+}
+
+fn never(pod: &Pod) -> Option<String> {
+    match judge(pod, &[], &console()) {
+        Verdict::Never(reason) => Some(reason),
+        Verdict::Ready | Verdict::Waiting(_) => None,
+    }
+}
+
+fn news(pod: &Pod) -> Option<String> {
+    match judge(pod, &[], &console()) {
+        Verdict::Waiting(news) => news,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_cannot_heal_ends_the_wait() {
+    for (reason, message, expected) in [
+        ("InvalidImageName", "bad", "guest:1 is not the name of an image: bad"),
+        ("ErrImageNeverPull", "x", "the image guest:1 is not on the node"),
+        ("ErrImagePull", "pull access denied, repository does not exist", "the image guest:1 cannot be pulled: pull"),
+        ("ErrImagePull", "failed to resolve reference \"x\": docker.io/x: not found", "cannot be pulled"),
+        ("ErrImagePull", "unexpected status from HEAD request: 401 Unauthorized", "cannot be pulled"),
+        ("ImagePullBackOff", "Back-off pulling image \"x\": ErrImagePull: manifest unknown", "cannot be pulled"),
+        ("CreateContainerConfigError", "secret \"s\" not found", "the container shell cannot be made: secret"),
+        ("RunContainerError", "mount denied", "the container shell cannot be started: mount denied"),
+        ("StartError", "exec format error", "the container shell cannot be started: exec format error"),
+    ] {
+        let told = never(&waits(reason, message));
+        assert!(told.as_deref().is_some_and(|told| told.contains(expected)), "{reason}: {told:?}");
+    }
+}
+
+#[test]
+fn slow_is_not_failed() {
+    for (reason, message) in [
+        ("ErrImagePull", "dial tcp: lookup registry: no such host"),
+        ("ErrImagePull", "toomanyrequests: unauthorized users may pull less"),
+        ("ErrImagePull", "unexpected status: 503 Service Unavailable"),
+        ("ImagePullBackOff", "Back-off pulling image \"x\""),
+        ("CreateContainerError", "context deadline exceeded"),
+        ("CrashLoopBackOff", "back-off 10s"),
+        ("SomethingNew", "of a later Kubernetes"),
+    ] {
+        assert!(news(&waits(reason, message)).is_some(), "{reason}");
+    }
+    for reason in ["ContainerCreating", "PodInitializing", ""] {
+        assert_eq!(news(&waits(reason, "")), None, "{reason}");
+    }
+    assert_eq!(news(&pod(json!(null))), None);
+    let unschedulable = pod(json!({"phase": "Pending", "conditions": [
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available"}
+    ]}));
+    assert_eq!(news(&unschedulable).as_deref(), Some("no node takes the pod yet: 0/3 nodes are available"));
+}
+
+#[test]
+fn back_off_without_a_cause_is_judged_by_the_event() {
+    let pod = waits("ImagePullBackOff", "Back-off pulling image \"guest:1\"");
+    let notes = [Note::warning("Failed", "Failed to pull image \"guest:1\": manifest unknown")];
+    assert!(matches!(judge(&pod, &notes, &console()), Verdict::Never(_)));
+    let notes = [Note::warning("Failed", "Failed to pull image \"guest:1\": i/o timeout")];
+    assert!(matches!(judge(&pod, &notes, &console()), Verdict::Waiting(Some(_))));
+}
+
+#[test]
+fn failure_of_an_init_container_or_a_sidecar_counts() {
+    let init = pod(json!({"phase": "Pending", "initContainerStatuses": [
+        {"name": "init", "image": "i:1", "imageID": "", "ready": false, "restartCount": 0,
+         "state": {"waiting": {"reason": "ErrImageNeverPull"}}}
+    ]}));
+    assert!(never(&init).unwrap().contains("the image i:1"));
+}
+
+#[test]
+fn image_without_the_agent_ends_with_the_ways_out() {
+    let missing = "exec: \"/usr/bin/containerssh-agent\": stat /usr/bin/containerssh-agent: no such file or directory";
+    let hint = "the image guest:1 has no /usr/bin/containerssh-agent: put the agent into the image, or set \
+                kubernetes.pod.disableAgent to true";
+    assert_eq!(never(&waits("RunContainerError", missing)).as_deref(), Some(hint));
+    let end = json!({"reason": "StartError", "message": missing, "exitCode": 128});
+    assert_eq!(never(&pending(json!({"terminated": end}))).as_deref(), Some(hint));
+    let mut looping = waits("CrashLoopBackOff", "back-off");
+    let containers = looping.status.as_mut().unwrap().container_statuses.as_mut().unwrap();
+    containers[1].last_state = serde_json::from_value(json!({"terminated": end})).unwrap();
+    assert_eq!(never(&looping).as_deref(), Some(hint));
+
+    let own = Console::new(&samples::settings().pod, &["/opt/idle".into()]);
+    let told = judge(&waits("RunContainerError", "/opt/idle: no such file or directory"), &[], &own);
+    assert_eq!(told, Verdict::Never("the image guest:1 has no /opt/idle, which its idle command needs".into()));
+}
+
+#[test]
+fn pod_is_ready_when_it_runs_and_says_so() {
+    let status =
+        |phase: &str, ready: &str| pod(json!({"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}));
+    assert_eq!(judge(&status("Running", "True"), &[], &console()), Verdict::Ready);
+    assert_eq!(judge(&status("Running", "False"), &[], &console()), Verdict::Waiting(None));
+    assert_eq!(judge(&status("Pending", "True"), &[], &console()), Verdict::Waiting(None));
+}
+
+#[test]
+fn pod_that_is_over_is_never_ready_and_says_why() {
+    let failed = |reason: &str, message: &str| pod(json!({"phase": "Failed", "reason": reason, "message": message}));
+    let mut deleted = pod(json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}));
+    deleted.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+    let mut drained = deleted.clone();
+    drained.status.as_mut().unwrap().conditions = serde_json::from_value(json!([
+        {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+    ]))
+    .unwrap();
+    for (pod, expected) in [
+        (deleted, "the pod was deleted"),
+        (drained, "the pod was evicted, its node is being drained"),
+        (failed("Evicted", "The node was low on resource: memory."), "the pod was evicted from its node: The node was"),
+        (failed("DeadlineExceeded", ""), "the pod reached the time limit"),
+        (failed("UnexpectedAdmissionError", "no gpu"), "the pod failed (UnexpectedAdmissionError): no gpu"),
+        (pod(json!({"phase": "Running", "reason": "NodeLost"})), "the pod's node was lost"),
+        (pod(json!({"phase": "Failed"})), "the pod failed"),
+        (pod(json!({"phase": "Succeeded"})), "everything in the pod came to its end"),
+    ] {
+        assert!(never(&pod).is_some_and(|told| told.starts_with(expected)), "{expected}: {:?}", never(&pod));
+        assert_eq!(death(&pod, &console(), 0), never(&pod));
+    }
+}
+
+#[test]
+fn console_container_that_ends_is_the_end_and_a_sidecar_is_not() {
+    let running = |name: &str, state: Value, restarts: i32, last: Value| {
+        pod(json!({"phase": "Running", "containerStatuses": [
+            {"name": name, "image": "x", "imageID": "sha256:1", "ready": true, "restartCount": restarts,
+             "state": state, "lastState": last}
+        ]}))
+    };
+    let oom = json!({"terminated": {"reason": "OOMKilled", "exitCode": 137}});
+    let here = json!({"running": {}});
+    for (pod, expected) in [
+        (running("shell", oom.clone(), 0, json!({})), Some("the container shell ran out of memory")),
+        (running("shell", here.clone(), 2, oom.clone()), Some("the container shell ran out of memory")),
+        (
+            running("shell", json!({"terminated": {"exitCode": 3}}), 0, json!({})),
+            Some("the container shell ended with status 3"),
+        ),
+        (running("shell", here.clone(), 1, oom.clone()), None),
+        (running("side", oom, 0, json!({})), None),
+    ] {
+        assert_eq!(death(&pod, &console(), 1).as_deref(), expected);
+    }
+    let pod = running("shell", here, 4, json!({}));
+    assert_eq!((restarts(&pod, &console()), image_id(&pod, &console())), (4, "sha256:1"));
+}
+
+#[test]
+fn reasons_are_one_printable_line() {
+    let told = never(&waits("CreateContainerConfigError", "bad \x1b[2J\nsecond line")).unwrap();
+    assert_eq!(told, "the container shell cannot be made: bad [2J second line");
+}
+
+#[test]
+fn events_are_wanted_only_where_the_status_is_silent() {
+    assert!(wants_events(&pod(json!(null))));
+    assert!(wants_events(&pod(
+        json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "True"}]})
+    )));
+    assert!(wants_events(&waits("ContainerCreating", "")));
+    assert!(wants_events(&waits("ImagePullBackOff", "")));
+    assert!(!wants_events(&waits("ErrImagePull", "x")));
+    assert!(!wants_events(&pending(json!({"running": {}}))));
+}

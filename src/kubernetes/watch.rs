@@ -1,0 +1,254 @@
+//! One watch of our own pods for every cluster and namespace in use, and whoever waits for one of those pods told by it.
+//! It only ever asks for pods with this process's label. It opens with its first user and ends some time after its
+//! last, when it holds no pod any more; it survives expired versions and API restarts.
+
+mod table;
+
+pub(super) use table::Seen;
+
+use super::api::causes;
+use super::client::ClusterClient;
+use super::pod::{INSTANCE, Instance};
+use super::reaper::{Live, Reaper};
+use super::retry::Backoff;
+use crate::config::Level;
+use crate::settings::Cluster;
+use crate::shutdown::Tasks;
+use crate::telemetry::Log;
+use crate::types::Namespace;
+use futures_util::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::watcher;
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use table::Table;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+/// How long the server may keep one watch request; also, with 5 s more, how long a connection may be silently dead.
+const ONE_REQUEST: u32 = 60;
+
+/// How long a watch stays open that nobody uses: longer than the reaper waits, so that it sees what a lost create left.
+const LINGER: Duration = Duration::from_secs(90);
+
+/// How often the reaper looks.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// Which pods a watch is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    /// The cluster.
+    pub(super) cluster: Cluster,
+    /// The namespace.
+    pub(super) namespace: Namespace,
+}
+
+/// What every watch needs.
+#[derive(Clone)]
+pub(super) struct Watches {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    log: Log,
+    tasks: Tasks,
+    instance: Instance,
+    live: Live,
+    open: Mutex<HashMap<Place, Arc<Watched>>>,
+}
+
+/// One watch, as its users and its task share it.
+struct Watched {
+    table: Mutex<Table>,
+    users: Mutex<usize>,
+    left: Notify,
+}
+
+/// A use of a watch; while it is held, the watch stays open.
+pub(super) struct Subscription {
+    watched: Arc<Watched>,
+}
+
+/// Someone waits for one pod.
+pub(super) struct Follower {
+    watched: Arc<Watched>,
+    number: u64,
+    seen: watch::Receiver<Seen>,
+}
+
+impl Watches {
+    pub(super) fn new(log: Log, tasks: Tasks, instance: Instance, live: Live) -> Self {
+        Self { shared: Arc::new(Shared { log, tasks, instance, live, open: Mutex::default() }) }
+    }
+
+    /// Uses the watch of that place, opened if it is not open.
+    pub(super) fn subscribe(&self, place: &Place, client: &Arc<ClusterClient>) -> Subscription {
+        let mut open = lock(&self.shared.open);
+        let watched = open.entry(place.clone()).or_insert_with(|| {
+            let watched = Arc::new(Watched { table: Mutex::default(), users: Mutex::new(0), left: Notify::new() });
+            let task = Task {
+                shared: Arc::clone(&self.shared),
+                watched: Arc::clone(&watched),
+                place: place.clone(),
+                client: Arc::clone(client),
+            };
+            self.shared.tasks.spawn(task.run());
+            watched
+        });
+        *lock(&watched.users) += 1;
+        Subscription { watched: Arc::clone(watched) }
+    }
+}
+
+impl Subscription {
+    /// Follows the pod with that uid, which exists or existed.
+    pub(super) fn follow(&self, uid: &str) -> Follower {
+        let (number, seen) = lock(&self.watched.table).follow(uid);
+        Follower { watched: Arc::clone(&self.watched), number, seen }
+    }
+
+    /// Why the watch does not work at the moment.
+    pub(super) fn trouble(&self) -> Option<String> {
+        lock(&self.watched.table).trouble(Instant::now()).map(str::to_owned)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        *lock(&self.watched.users) -= 1;
+        self.watched.left.notify_one();
+    }
+}
+
+impl Follower {
+    /// What was seen of the pod last.
+    pub(super) fn seen(&mut self) -> Seen {
+        self.seen.borrow_and_update().clone()
+    }
+
+    /// Waits until something else is seen of it. Cancel-safe.
+    pub(super) async fn changed(&mut self) {
+        if self.seen.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        lock(&self.watched.table).unfollow(self.number);
+    }
+}
+
+/// The task behind one watch.
+struct Task {
+    shared: Arc<Shared>,
+    watched: Arc<Watched>,
+    place: Place,
+    client: Arc<ClusterClient>,
+}
+
+impl Task {
+    async fn run(self) {
+        let mut events = pin!(self.events());
+        let mut reaper = Reaper::new(Arc::clone(&self.shared.live));
+        let mut sweep = interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut unused_since = None;
+        loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(event) => self.take(event),
+                    None => return self.close_for_good(),
+                },
+                _ = sweep.tick() => self.sweep(&mut reaper),
+                () = self.watched.left.notified() => {}
+                () = self.shared.tasks.stopping().cancelled(), if unused_since.is_some() => {}
+            }
+            if self.closed(&mut unused_since) {
+                return;
+            }
+        }
+    }
+
+    /// The watcher's events; after an error it waits before it asks again.
+    fn events(&self) -> impl Stream<Item = watcher::Result<watcher::Event<Pod>>> + use<> {
+        let pods = kube::Api::<Pod>::namespaced(self.client.kube(), self.place.namespace.as_str());
+        let config =
+            watcher::Config::default().labels(&format!("{INSTANCE}={}", self.shared.instance)).timeout(ONE_REQUEST);
+        let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
+        let state = (Box::pin(watcher::watcher(pods, config)), backoff, false);
+        futures_util::stream::unfold(state, |(mut events, mut backoff, failed)| async move {
+            if failed {
+                sleep(backoff.wait(None)).await;
+            }
+            let event = events.next().await?;
+            if matches!(event, Ok(watcher::Event::InitDone | watcher::Event::Apply(_) | watcher::Event::Delete(_))) {
+                backoff.reset();
+            }
+            let failed = event.is_err();
+            Some((event, (events, backoff, failed)))
+        })
+    }
+
+    fn take(&self, event: watcher::Result<watcher::Event<Pod>>) {
+        let mut table = lock(&self.watched.table);
+        match event {
+            Ok(event) => table.take(event),
+            Err(watcher::Error::WatchError(status)) if status.code == 410 => {}
+            Err(error) => {
+                let text = causes(&error);
+                if table.failed(text.clone(), Instant::now()) {
+                    self.warn(&text);
+                }
+            }
+        }
+    }
+
+    fn warn(&self, reason: &str) {
+        let details = [("namespace", self.place.namespace.as_str()), ("reason", reason)];
+        let message = "The pods cannot be watched, trying again";
+        self.shared.log.write(Level::Warning, "KUBERNETES_WATCH_FAILED", message, &details);
+    }
+
+    fn sweep(&self, reaper: &mut Reaper) {
+        let due = reaper.due(lock(&self.watched.table).pods(), Instant::now());
+        if due.is_empty() {
+            return;
+        }
+        let pods = kube::Api::<Pod>::namespaced(self.client.kube(), self.place.namespace.as_str());
+        let log = self.shared.log.clone();
+        let done = reaper.begin();
+        self.shared.tasks.spawn(async move {
+            super::reaper::remove(&pods, &due, &log).await;
+            drop(done);
+        });
+    }
+
+    /// Takes the watch off the map when nobody has used it for a while; new users then open another.
+    fn closed(&self, unused_since: &mut Option<Instant>) -> bool {
+        let mut open = lock(&self.shared.open);
+        if *lock(&self.watched.users) > 0 {
+            *unused_since = None;
+            return false;
+        }
+        let since = *unused_since.get_or_insert_with(Instant::now);
+        let empty = lock(&self.watched.table).is_empty();
+        let over = self.shared.tasks.stopping().is_cancelled() || (since.elapsed() >= LINGER && empty);
+        if over {
+            open.remove(&self.place);
+        }
+        over
+    }
+
+    /// The watcher never ends by itself; if it does, the next user gets another.
+    fn close_for_good(&self) {
+        lock(&self.shared.open).remove(&self.place);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

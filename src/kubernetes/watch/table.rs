@@ -1,0 +1,215 @@
+//! What one watch knows: our pods, and who follows which. Pure: the watcher's events in, news to the followers out.
+//!
+//! A pod is gone when the watch says so, or when a list that began after it was followed does not have it.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::watcher::Event;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// What was seen of a pod.
+#[derive(Debug, Clone)]
+pub(in crate::kubernetes) enum Seen {
+    /// Nothing yet.
+    NotYet,
+    /// It is there.
+    There(Arc<Pod>),
+    /// It is no more.
+    Gone,
+}
+
+/// The table.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    pods: HashMap<String, Arc<Pod>>,
+    followers: HashMap<u64, Entry>,
+    next: u64,
+    list: Option<List>,
+    trouble: Option<(String, Instant)>,
+}
+
+/// How long an error of the watch is worth telling when no other follows: a watch that works again says nothing by
+/// itself.
+const TROUBLE_LASTS: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+struct Entry {
+    uid: String,
+    seen: watch::Sender<Seen>,
+}
+
+/// A list under way: what it must have, and what it had so far.
+#[derive(Debug)]
+struct List {
+    expected: HashSet<String>,
+    had: HashSet<String>,
+}
+
+impl Table {
+    /// Follows a pod that was created before.
+    pub(super) fn follow(&mut self, uid: &str) -> (u64, watch::Receiver<Seen>) {
+        let first = self.pods.get(uid).map_or(Seen::NotYet, |pod| Seen::There(Arc::clone(pod)));
+        let (sender, receiver) = watch::channel(first);
+        let number = self.next;
+        self.next += 1;
+        self.followers.insert(number, Entry { uid: uid.to_owned(), seen: sender });
+        (number, receiver)
+    }
+
+    pub(super) fn unfollow(&mut self, number: u64) {
+        self.followers.remove(&number);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pods.is_empty()
+    }
+
+    pub(super) fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        self.pods.values()
+    }
+
+    /// Takes an error of the watch in; `false` when there was trouble already.
+    pub(super) fn failed(&mut self, error: String, now: Instant) -> bool {
+        let news = self.trouble(now).is_none();
+        self.trouble = Some((error, now));
+        news
+    }
+
+    /// Why the watch does not work at the moment.
+    pub(super) fn trouble(&self, now: Instant) -> Option<&str> {
+        let (error, at) = self.trouble.as_ref()?;
+        (now.duration_since(*at) < TROUBLE_LASTS).then_some(error)
+    }
+
+    /// Takes an event in and tells whom it concerns.
+    pub(super) fn take(&mut self, event: Event<Pod>) {
+        match event {
+            Event::Init => {
+                let followed = self.followers.values().map(|entry| entry.uid.clone());
+                let expected = followed.chain(self.pods.keys().cloned()).collect();
+                self.list = Some(List { expected, had: HashSet::new() });
+            }
+            Event::InitApply(pod) => {
+                if let (Some(list), Some(uid)) = (&mut self.list, &pod.metadata.uid) {
+                    list.had.insert(uid.clone());
+                }
+                self.there(pod);
+            }
+            Event::InitDone => {
+                self.trouble = None;
+                let Some(list) = self.list.take() else { return };
+                for uid in list.expected.difference(&list.had) {
+                    self.gone(uid);
+                }
+            }
+            Event::Apply(pod) => {
+                self.trouble = None;
+                self.there(pod);
+            }
+            Event::Delete(pod) => {
+                self.trouble = None;
+                if let Some(uid) = &pod.metadata.uid {
+                    self.gone(uid);
+                }
+            }
+        }
+    }
+
+    fn there(&mut self, pod: Pod) {
+        let Some(uid) = pod.metadata.uid.clone() else { return };
+        let pod = Arc::new(pod);
+        self.tell(&uid, &Seen::There(Arc::clone(&pod)));
+        self.pods.insert(uid, pod);
+    }
+
+    fn gone(&mut self, uid: &str) {
+        self.pods.remove(uid);
+        self.tell(uid, &Seen::Gone);
+    }
+
+    fn tell(&self, uid: &str, seen: &Seen) {
+        for entry in self.followers.values().filter(|entry| entry.uid == uid) {
+            entry.seen.send_replace(seen.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(uid: &str) -> Pod {
+        serde_json::from_value(json!({"metadata": {"name": "p", "uid": uid}})).unwrap()
+    }
+
+    fn word(seen: &watch::Receiver<Seen>) -> &'static str {
+        match &*seen.borrow() {
+            Seen::NotYet => "not yet",
+            Seen::There(_) => "there",
+            Seen::Gone => "gone",
+        }
+    }
+
+    #[test]
+    fn pod_missing_from_a_later_list_is_gone() {
+        let mut table = Table::default();
+        table.take(Event::Init);
+        let (_, early) = table.follow("young");
+        table.take(Event::InitDone);
+        assert_eq!(word(&early), "not yet", "that list may have been read before the pod was created");
+        table.take(Event::Init);
+        table.take(Event::InitDone);
+        assert_eq!(word(&early), "gone");
+    }
+
+    #[test]
+    fn pod_lost_between_two_lists_is_gone_and_the_other_stays() {
+        let mut table = Table::default();
+        table.take(Event::Apply(pod("a")));
+        table.take(Event::Apply(pod("b")));
+        let (a, b) = (table.follow("a").1, table.follow("b").1);
+        assert_eq!((word(&a), word(&b)), ("there", "there"));
+        table.take(Event::Init);
+        table.take(Event::InitApply(pod("b")));
+        assert_eq!(word(&a), "there", "a list is not over before its end");
+        table.take(Event::InitDone);
+        assert_eq!((word(&a), word(&b)), ("gone", "there"));
+    }
+
+    #[test]
+    fn pod_of_the_same_name_is_another_pod() {
+        let mut table = Table::default();
+        let (_, seen) = table.follow("new");
+        table.take(Event::Apply(pod("old")));
+        table.take(Event::Delete(pod("old")));
+        assert_eq!(word(&seen), "not yet");
+        table.take(Event::Apply(pod("new")));
+        table.take(Event::Delete(pod("new")));
+        assert_eq!(word(&seen), "gone");
+    }
+
+    #[test]
+    fn trouble_is_told_once_and_ends_with_the_next_event_or_by_itself() {
+        let mut table = Table::default();
+        let now = Instant::now();
+        assert!(table.failed("cut".into(), now));
+        assert!(!table.failed("cut again".into(), now + TROUBLE_LASTS / 2));
+        assert_eq!(table.trouble(now + TROUBLE_LASTS), Some("cut again"));
+        assert_eq!(table.trouble(now + TROUBLE_LASTS * 2), None);
+        table.take(Event::Apply(pod("a")));
+        assert_eq!(table.trouble(now), None);
+    }
+
+    #[test]
+    fn nobody_is_kept_who_no_longer_follows() {
+        let mut table = Table::default();
+        let (number, seen) = table.follow("a");
+        table.unfollow(number);
+        assert!(seen.has_changed().is_err());
+        assert!(table.is_empty());
+    }
+}
