@@ -1,4 +1,5 @@
 use super::*;
+use crate::guest::{Exit, Output, Said};
 use crate::kubernetes::endpoint::{Authority, Conversation, Endpoint, SUCCESS, frame};
 use crate::settings::Source;
 use crate::types::Secret;
