@@ -2,7 +2,7 @@
 //!
 //! Nothing is inferred: no environment variable and no kubeconfig takes part, the host is always https and its
 //! certificate is always verified. A cluster that a webhook named leaves no credentials behind for long: its client is
-//! dropped when nobody has used it for [`IDLE`] and another is asked for, or earlier when room is needed.
+//! dropped when nobody has used it for five minutes and another is asked for, or earlier when room is needed.
 
 mod connector;
 mod credentials;
