@@ -18,27 +18,27 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 /// Longer than anything takes on a loaded machine.
-pub const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
-pub const PODS: &str = "/api/v1/namespaces/default/pods";
+pub(crate) const PODS: &str = "/api/v1/namespaces/default/pods";
 
 type Stream = TokioIo<hyper::upgrade::Upgraded>;
 
 #[derive(Clone)]
-pub struct Client {
+pub(crate) struct Client {
     host: String,
     tls: TlsConnector,
     token: String,
 }
 
-pub fn cluster() -> (DevCluster, Client) {
+pub(crate) fn cluster() -> (DevCluster, Client) {
     let cluster = DevCluster::start(Options::default()).unwrap();
     let client = Client::new(&cluster, cluster.token());
     (cluster, client)
 }
 
 /// A pod of one container that runs a shell script; no script idles.
-pub fn pod(name: &str, script: Option<&str>) -> Value {
+pub(crate) fn pod(name: &str, script: Option<&str>) -> Value {
     let mut container = json!({"name": "shell", "image": "guest"});
     if let Some(script) = script {
         container["command"] = json!(["/bin/sh", "-c", script]);
@@ -47,7 +47,7 @@ pub fn pod(name: &str, script: Option<&str>) -> Value {
 }
 
 impl Client {
-    pub fn new(cluster: &DevCluster, token: &str) -> Self {
+    pub(crate) fn new(cluster: &DevCluster, token: &str) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(cluster.ca_pem().as_bytes()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -72,7 +72,7 @@ impl Client {
         Ok(sender.send_request(request).await?)
     }
 
-    pub async fn open(
+    pub(crate) async fn open(
         &self,
         method: &str,
         path: &str,
@@ -89,7 +89,7 @@ impl Client {
         self.request(request).await
     }
 
-    pub async fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) async fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let content_type = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         let response = self.open(method, path, content_type, &body).await.unwrap();
@@ -98,28 +98,28 @@ impl Client {
         (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
     }
 
-    pub async fn get(&self, path: &str) -> (u16, Value) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
         self.call("GET", path, &Value::Null).await
     }
 
-    pub async fn text(&self, path: &str) -> String {
+    pub(crate) async fn text(&self, path: &str) -> String {
         let response = self.open("GET", path, "", b"").await.unwrap();
         String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
     }
 
-    pub async fn create(&self, pod: &Value) -> Value {
+    pub(crate) async fn create(&self, pod: &Value) -> Value {
         let (status, created) = self.call("POST", PODS, pod).await;
         assert_eq!(status, 201, "{created}");
         created
     }
 
-    pub async fn watch(&self, path: &str) -> Watch {
+    pub(crate) async fn watch(&self, path: &str) -> Watch {
         let response = self.open("GET", path, "", b"").await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         Watch { body: response.into_body(), buffer: Vec::new() }
     }
 
-    pub async fn exec(&self, pod: &str, command: &[&str], flags: &str) -> Exec {
+    pub(crate) async fn exec(&self, pod: &str, command: &[&str], flags: &str) -> Exec {
         let command: String = command.iter().map(|word| format!("&command={}", percent(word))).collect();
         self.channel(&format!("{PODS}/{pod}/exec?{flags}{command}"), "v5.channel.k8s.io, v4.channel.k8s.io")
             .await
@@ -127,7 +127,7 @@ impl Client {
     }
 
     /// Opens a WebSocket; the error is the `Status` of the refusal.
-    pub async fn channel(&self, path: &str, protocols: &str) -> Result<Exec, Value> {
+    pub(crate) async fn channel(&self, path: &str, protocols: &str) -> Result<Exec, Value> {
         let request = Request::builder()
             .uri(path)
             .header("host", &self.host)
@@ -155,14 +155,14 @@ fn percent(word: &str) -> String {
     word.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-pub struct Watch {
+pub(crate) struct Watch {
     body: Incoming,
     buffer: Vec<u8>,
 }
 
 impl Watch {
     /// The next event's type and object; none at the end, an error when cut.
-    pub async fn next(&mut self) -> Result<Option<(String, Value)>, hyper::Error> {
+    pub(crate) async fn next(&mut self) -> Result<Option<(String, Value)>, hyper::Error> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
@@ -178,30 +178,30 @@ impl Watch {
     }
 }
 
-pub struct Exec {
-    pub protocol: String,
-    pub output: Output,
-    pub input: Input,
+pub(crate) struct Exec {
+    pub(crate) protocol: String,
+    pub(crate) output: Output,
+    pub(crate) input: Input,
 }
 
-pub struct Output {
+pub(crate) struct Output {
     read: ReadHalf<Stream>,
 }
 
-pub struct Input {
+pub(crate) struct Input {
     write: WriteHalf<Stream>,
 }
 
 #[derive(Debug, Default)]
-pub struct Outcome {
-    pub stdout: Vec<u8>,
-    pub stderr: Vec<u8>,
-    pub status: Option<Value>,
+pub(crate) struct Outcome {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    pub(crate) status: Option<Value>,
 }
 
 impl Outcome {
     /// The exit code that the status tells; none without a status.
-    pub fn code(&self) -> Option<i32> {
+    pub(crate) fn code(&self) -> Option<i32> {
         let status = self.status.as_ref()?;
         if status["status"] == "Success" {
             return Some(0);
@@ -211,14 +211,14 @@ impl Outcome {
         status["details"]["causes"][0]["message"].as_str().unwrap().parse().ok()
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 }
 
 impl Output {
     /// The next message's channel and payload; none after the close frame.
-    pub async fn next(&mut self) -> io::Result<Option<(u8, Vec<u8>)>> {
+    pub(crate) async fn next(&mut self) -> io::Result<Option<(u8, Vec<u8>)>> {
         let first = self.read.read_u8().await?;
         let length = match self.read.read_u8().await? {
             126 => u64::from(self.read.read_u16().await?),
@@ -243,7 +243,7 @@ impl Output {
     }
 
     /// Everything until the end of the stream, however it ends.
-    pub async fn rest(mut self) -> Outcome {
+    pub(crate) async fn rest(mut self) -> Outcome {
         let mut outcome = Outcome::default();
         let all = async {
             while let Ok(Some((channel, data))) = self.next().await {
@@ -260,7 +260,7 @@ impl Output {
     }
 
     /// Reads stdout until it holds a text.
-    pub async fn until(&mut self, wanted: &str) -> String {
+    pub(crate) async fn until(&mut self, wanted: &str) -> String {
         let mut seen = String::new();
         let found = async {
             while !seen.contains(wanted) {
@@ -276,7 +276,7 @@ impl Output {
 }
 
 impl Input {
-    pub async fn frame(&mut self, opcode: u8, payload: &[u8]) -> io::Result<()> {
+    pub(crate) async fn frame(&mut self, opcode: u8, payload: &[u8]) -> io::Result<()> {
         let mut frame = vec![0x80 | opcode];
         match payload.len() {
             short @ 0..126 => frame.push(0x80 | u8::try_from(short).unwrap()),
@@ -296,22 +296,22 @@ impl Input {
         self.write.flush().await
     }
 
-    pub async fn stdin(&mut self, data: &[u8]) -> io::Result<()> {
+    pub(crate) async fn stdin(&mut self, data: &[u8]) -> io::Result<()> {
         self.frame(2, &[&[0], data].concat()).await
     }
 
-    pub async fn close_stdin(&mut self) {
+    pub(crate) async fn close_stdin(&mut self) {
         self.frame(2, &[255, 0]).await.unwrap();
     }
 
-    pub async fn resize(&mut self, columns: u16, rows: u16) {
+    pub(crate) async fn resize(&mut self, columns: u16, rows: u16) {
         let size = json!({"Width": columns, "Height": rows}).to_string();
         self.frame(2, &[&[4], size.as_bytes()].concat()).await.unwrap();
     }
 }
 
 /// Waits until a pod's phase is this one.
-pub async fn phase(cluster: &DevCluster, name: &str, phase: &str) -> Arc<Value> {
+pub(crate) async fn phase(cluster: &DevCluster, name: &str, phase: &str) -> Arc<Value> {
     let is = |pod: &Value| pod["status"]["phase"] == phase;
     cluster
         .wait_until(|state| state.pod("default", name).is_some_and(|pod| is(&pod)), SOON)
@@ -321,7 +321,7 @@ pub async fn phase(cluster: &DevCluster, name: &str, phase: &str) -> Arc<Value> 
 }
 
 /// A running pod.
-pub async fn running(name: &str, script: Option<&str>) -> (DevCluster, Client) {
+pub(crate) async fn running(name: &str, script: Option<&str>) -> (DevCluster, Client) {
     let (cluster, client) = cluster();
     client.create(&pod(name, script)).await;
     phase(&cluster, name, "Running").await;

@@ -141,7 +141,8 @@ async fn the_api_goes_down_and_comes_back_while_pods_live_on() {
         assert_eq!(client.get(PODS).await.0, 200);
     }
     assert_eq!(exec.output.rest().await.code(), None);
-    assert_eq!(cluster.state().processes(), before);
+    let after = cluster.state().processes();
+    assert!(before.iter().all(|process| after.contains(process)), "{before:?} {after:?}");
 }
 
 #[tokio::test]
