@@ -61,7 +61,9 @@ impl Worker {
                     return self.remove().await;
                 }
             }
-            order = next(&mut orders).await;
+            // An order to stop may have come while the containers were being ended.
+            let latest = orders.borrow().clone();
+            order = if matches!(latest, Order::Stop(_)) { latest } else { next(&mut orders).await };
         }
     }
 
