@@ -112,7 +112,10 @@ fn explain(address: SocketAddr, host_key: &str, password: &str) -> io::Result<()
         "-o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes -o 'KnownHostsCommand=/bin/echo {known}'"
     );
     let mut out = io::stdout().lock();
-    writeln!(out, "Podgate's demo. A login is a shell on this machine, in a directory of its own. In another terminal:\n")?;
+    writeln!(
+        out,
+        "Podgate's demo. A login is a shell on this machine, in a directory of its own. In another terminal:\n"
+    )?;
     writeln!(out, "  ssh {options} -p {} demo@{}\n", address.port(), address.ip())?;
     writeln!(out, "  password: {password}\n")?;
     writeln!(out, "Ctrl-C ends it. What the operator sees:\n")?;

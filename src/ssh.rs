@@ -121,9 +121,12 @@ impl Server {
                 }
                 Err(error) => {
                     let text = error.to_string();
-                    self.log.write(Level::Error, "SSH_ACCEPT_FAILED", "a connection could not be accepted", &[(
-                        "reason", &text,
-                    )]);
+                    self.log.write(
+                        Level::Error,
+                        "SSH_ACCEPT_FAILED",
+                        "a connection could not be accepted",
+                        &[("reason", &text)],
+                    );
                     // What accept lacks (file descriptors, memory) comes back with time, not with an event.
                     sleep(pause).await;
                     pause = (pause * 2).min(ACCEPT_PAUSE);
@@ -143,21 +146,18 @@ impl Server {
             );
             return;
         };
-        let served = connection::serve(
-            stream,
-            self.snapshot.load_full(),
-            self.registry.clone(),
-            self.log.clone(),
-            startup,
-        );
+        let served =
+            connection::serve(stream, self.snapshot.load_full(), self.registry.clone(), self.log.clone(), startup);
         let log = self.log.clone();
         tasks.spawn(async move {
             if let Err(error) = Box::pin(served).await {
                 let text = error.to_string();
-                log.write(Level::Debug, "SSH_DISCONNECTED", "the connection ended before it began", &[
-                    ("remoteAddr", &remote),
-                    ("reason", &text),
-                ]);
+                log.write(
+                    Level::Debug,
+                    "SSH_DISCONNECTED",
+                    "the connection ended before it began",
+                    &[("remoteAddr", &remote), ("reason", &text)],
+                );
             }
         });
     }
@@ -193,10 +193,6 @@ impl Shared {
 
     /// What webhooks are told of the client.
     fn facts(&self) -> ClientFacts {
-        ClientFacts {
-            connection: self.id,
-            remote: self.endpoints.client,
-            client_version: self.line.client_version(),
-        }
+        ClientFacts { connection: self.id, remote: self.endpoints.client, client_version: self.line.client_version() }
     }
 }

@@ -121,10 +121,7 @@ impl Connection {
 
     /// Waits for the end of the connection, and brings it about when the login takes too long, the guest is gone, or
     /// somebody asks for it.
-    async fn supervise(
-        &mut self,
-        session: RunningSession<Translator>,
-    ) -> Result<(), ConnectionError> {
+    async fn supervise(&mut self, session: RunningSession<Translator>) -> Result<(), ConnectionError> {
         tokio::pin!(session);
         let cause = tokio::select! {
             ended = &mut session => return ended,

@@ -2,11 +2,11 @@
 //! wait for webhooks (nothing else is happening); afterwards none waits for anything remote, because a callback is
 //! awaited inside the connection's only loop.
 
+use super::admission::{Admission, Admitted, admit};
 use super::channel::{Ends, Face, Port, signal_name};
 use super::login::{Login, Outcome};
 use super::transport::{self, PACKET, WINDOW};
 use super::{SETTINGS, Shared};
-use super::admission::{Admission, Admitted, admit};
 use crate::audit::{Event, Request};
 use crate::policy::{Asked, Dial, Listen, OpenSession, OpenTerminal, SendSignal, Start, Terminal};
 use crate::registry::Entry;
@@ -78,9 +78,10 @@ impl Translator {
     fn answer(&self, outcome: Outcome) -> Auth {
         match outcome {
             Outcome::Accepted => Auth::Accept,
-            Outcome::Refused => {
-                Auth::Reject { proceed_with_methods: Some(self.shared.snapshot.methods.clone()), partial_success: false }
-            }
+            Outcome::Refused => Auth::Reject {
+                proceed_with_methods: Some(self.shared.snapshot.methods.clone()),
+                partial_success: false,
+            },
             Outcome::More(methods) => {
                 Auth::Reject { proceed_with_methods: Some(transport::methods(&methods)), partial_success: true }
             }
@@ -161,7 +162,9 @@ impl Translator {
             Err(denied) => self.shared.audit.record(Event::Denied { request: Request::Listen, denied: &denied }),
             Ok(permit) => {
                 let request = permit.spend();
-                self.shared.audit.record(Event::Unsupported { request: Request::Listen, what: &format!("{request:?}") });
+                self.shared
+                    .audit
+                    .record(Event::Unsupported { request: Request::Listen, what: &format!("{request:?}") });
             }
         }
     }
@@ -399,7 +402,12 @@ impl Handler for Translator {
         Ok(self.start(channel, Asked::Shell, session)?)
     }
 
-    async fn exec_request(&mut self, channel: ChannelId, data: &[u8], session: &mut Session) -> Result<(), Self::Error> {
+    async fn exec_request(
+        &mut self,
+        channel: ChannelId,
+        data: &[u8],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
         match std::str::from_utf8(data) {
             Ok(command) => Ok(self.start(channel, Asked::Command(command.to_owned()), session)?),
             // The exec API takes text alone.

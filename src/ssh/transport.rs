@@ -35,8 +35,7 @@ pub struct HostKeyError {
 /// Builds russh's configuration.
 pub(super) fn config(ssh: &Ssh, methods: MethodSet) -> Result<Config, HostKeyError> {
     let keys = ssh.host_keys.iter().map(|key| {
-        decode_secret_key(key.pem.expose(), None)
-            .map_err(|source| HostKeyError { origin: key.origin.clone(), source })
+        decode_secret_key(key.pem.expose(), None).map_err(|source| HostKeyError { origin: key.origin.clone(), source })
     });
     Ok(Config {
         server_id: SshId::Standard(Cow::Owned(ssh.server_version.clone())),

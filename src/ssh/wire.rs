@@ -80,7 +80,9 @@ impl Line {
             let mut state = self.state();
             match self.0.read.try_read(&mut piece) {
                 Ok(0) => return,
-                Ok(n) if state.ahead.len() + n <= AHEAD => state.ahead.extend_from_slice(piece.get(..n).unwrap_or_default()),
+                Ok(n) if state.ahead.len() + n <= AHEAD => {
+                    state.ahead.extend_from_slice(piece.get(..n).unwrap_or_default())
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(_) | Err(_) => return,
             }
