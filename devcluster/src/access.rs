@@ -71,11 +71,10 @@ impl Token {
             Some(namespace) => format!("in the namespace {namespace:?}"),
             None => "at the cluster scope".to_owned(),
         };
-        let why = format!(
-            "User {:?} cannot {verb} resource {resource:?} in API group {:?} {scope}",
-            self.user, path.group
-        );
-        let qualified = if path.group.is_empty() { path.resource.clone() } else { format!("{}.{}", path.resource, path.group) };
+        let why =
+            format!("User {:?} cannot {verb} resource {resource:?} in API group {:?} {scope}", self.user, path.group);
+        let qualified =
+            if path.group.is_empty() { path.resource.clone() } else { format!("{}.{}", path.resource, path.group) };
         Err(ApiError::forbidden(&qualified, path.name.as_deref().unwrap_or_default(), &why))
     }
 

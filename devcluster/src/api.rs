@@ -64,7 +64,8 @@ impl Call {
         if self.body.is_empty() {
             return Ok(Value::Null);
         }
-        let content = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("application/json");
+        let content =
+            self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("application/json");
         if !content.contains("json") {
             return Err(ApiError::unsupported_media_type(content, "application/json"));
         }
@@ -140,7 +141,11 @@ async fn route(
         Target::Resource(path) => path,
     };
     if let (Some(sub @ ("exec" | "attach")), "get" | "create") = (path.subresource.as_deref(), info.verb) {
-        let call = streaming::Open { namespace: path.namespace.as_deref(), name: path.name.as_deref(), attach: sub == "attach" };
+        let call = streaming::Open {
+            namespace: path.namespace.as_deref(),
+            name: path.name.as_deref(),
+            attach: sub == "attach",
+        };
         return streaming::open(&context, &call, &info.query, request, cut);
     }
     let (parts, body) = request.into_parts();

@@ -188,7 +188,11 @@ impl DevCluster {
     /// The names of the pods of a namespace.
     #[must_use]
     pub fn pods(&self, namespace: &str) -> Vec<String> {
-        self.state().pods(namespace).iter().map(|pod| pod["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect()
+        self.state()
+            .pods(namespace)
+            .iter()
+            .map(|pod| pod["metadata"]["name"].as_str().unwrap_or_default().to_owned())
+            .collect()
     }
 
     /// Waits until the state is as wanted; looks again after every change of an object, request or stream.

@@ -69,7 +69,8 @@ fn default(object: &mut Value, field: &str, value: Value) {
 
 fn quality(spec: &Value) -> &'static str {
     let containers = || spec["containers"].as_array().into_iter().flatten();
-    let set = |container: &Value, what: &str| container["resources"][what].as_object().is_some_and(|map| !map.is_empty());
+    let set =
+        |container: &Value, what: &str| container["resources"][what].as_object().is_some_and(|map| !map.is_empty());
     let whole = |container: &Value| {
         let limits = &container["resources"]["limits"];
         let equal = !set(container, "requests") || container["resources"]["requests"] == *limits;

@@ -35,9 +35,7 @@ pub(crate) fn path(path: &str) -> Result<Response<Body>, ApiError> {
         "/apis/coordination.k8s.io/v1" => {
             resources("coordination.k8s.io/v1", &[resource("leases", "Lease", true, ALL, &[])])
         }
-        "/apis/events.k8s.io/v1" => {
-            resources("events.k8s.io/v1", &[resource("events", "Event", true, ALL, &["ev"])])
-        }
+        "/apis/events.k8s.io/v1" => resources("events.k8s.io/v1", &[resource("events", "Event", true, ALL, &["ev"])]),
         "/apis/authorization.k8s.io/v1" => {
             let review = resource("selfsubjectaccessreviews", "SelfSubjectAccessReview", false, &["create"], &[]);
             resources("authorization.k8s.io/v1", &[review])
@@ -50,7 +48,13 @@ pub(crate) fn path(path: &str) -> Result<Response<Body>, ApiError> {
 fn core() -> Vec<Value> {
     vec![
         resource("events", "Event", true, ALL, &["ev"]),
-        resource("namespaces", "Namespace", false, &["create", "delete", "get", "list", "patch", "update", "watch"], &["ns"]),
+        resource(
+            "namespaces",
+            "Namespace",
+            false,
+            &["create", "delete", "get", "list", "patch", "update", "watch"],
+            &["ns"],
+        ),
         resource("pods", "Pod", true, ALL, &["po"]),
         resource("pods/attach", "PodAttachOptions", true, &["create", "get"], &[]),
         resource("pods/exec", "PodExecOptions", true, &["create", "get"], &[]),

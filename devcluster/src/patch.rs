@@ -4,7 +4,8 @@
 use crate::status::ApiError;
 use serde_json::{Value, json};
 
-const ACCEPTED: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+const ACCEPTED: &str =
+    "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
 
 /// The forms of a patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +87,11 @@ fn operate(target: &mut Value, operation: &Value) -> Result<(), ApiError> {
         }
         (Some(verb @ ("replace" | "remove")), Value::Array(list)) => {
             let index: usize = key.parse().ok().filter(|index| *index < list.len()).ok_or_else(failed)?;
-            if verb == "remove" { drop(list.remove(index)) } else { list[index] = value }
+            if verb == "remove" {
+                drop(list.remove(index))
+            } else {
+                list[index] = value
+            }
             Ok(())
         }
         _ => Err(failed()),
@@ -116,7 +121,8 @@ mod tests {
     #[test]
     fn merging_removes_nulls_and_keeps_the_rest() {
         let object = json!({"a": {"b": 1, "c": 2}, "l": [1, 2]});
-        let patched = apply(Form::Merge, &object, &json!({"a": {"b": null, "d": {"e": null, "f": 1}}, "l": [3]})).unwrap();
+        let patched =
+            apply(Form::Merge, &object, &json!({"a": {"b": null, "d": {"e": null, "f": 1}}, "l": [3]})).unwrap();
         assert_eq!(patched, json!({"a": {"c": 2, "d": {"f": 1}}, "l": [3]}));
     }
 

@@ -81,8 +81,7 @@ pub(crate) fn spawn(launch: &Launch) -> Result<Running, SpawnError> {
             command.stdin(pipe(stdin)).stdout(pipe(stdout)).stderr(pipe(stderr));
             let start = |source| SpawnError::Start { argv0: argv0.clone(), source };
             let mut child = command.spawn().map_err(start)?;
-            let io =
-                Io::Pipes { stdin: child.stdin.take(), stdout: child.stdout.take(), stderr: child.stderr.take() };
+            let io = Io::Pipes { stdin: child.stdin.take(), stdout: child.stdout.take(), stderr: child.stderr.take() };
             Ok(Running { pid: pid_of(&child), child, io })
         }
     }

@@ -48,7 +48,9 @@ pub(crate) struct Query(Vec<(String, String)>);
 impl Query {
     fn parse(raw: &str) -> Self {
         let pairs = raw.split('&').filter(|pair| !pair.is_empty());
-        Self(pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(k, v)| (decode(k), decode(v))).collect())
+        Self(
+            pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(k, v)| (decode(k), decode(v))).collect(),
+        )
     }
 
     /// The first value of a parameter that is not empty.
@@ -64,7 +66,10 @@ impl Query {
 
     /// A boolean parameter as Go's conversion reads it: absent, `false` and `0` are false.
     pub(crate) fn flag(&self, name: &str) -> bool {
-        self.0.iter().find(|(key, _)| key == name).is_some_and(|(_, v)| !matches!(v.to_lowercase().as_str(), "false" | "0"))
+        self.0
+            .iter()
+            .find(|(key, _)| key == name)
+            .is_some_and(|(_, v)| !matches!(v.to_lowercase().as_str(), "false" | "0"))
     }
 
     /// A number; what is not one counts as absent.
@@ -95,7 +100,8 @@ fn decode(text: &str) -> String {
 /// Reads a request's verb and target, as the API server's `RequestInfo` does.
 pub(crate) fn parse(method: &Method, path: &str, query: Option<&str>) -> RequestInfo {
     let query = Query::parse(query.unwrap_or(""));
-    let segments: Vec<String> = path.split('/').filter(|s| !s.is_empty()).map(|s| decode(&s.replace('+', "%2B"))).collect();
+    let segments: Vec<String> =
+        path.split('/').filter(|s| !s.is_empty()).map(|s| decode(&s.replace('+', "%2B"))).collect();
     let target = match segments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["api", version, rest @ ..] if !rest.is_empty() => Target::Resource(resource("", version, rest)),
         ["apis", group, version, rest @ ..] if !rest.is_empty() => Target::Resource(resource(group, version, rest)),

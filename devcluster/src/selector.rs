@@ -112,7 +112,11 @@ fn field(kind: Kind, term: &str) -> Result<FieldTerm, ApiError> {
         || match kind {
             Kind::Pod => matches!(
                 path,
-                "status.phase" | "spec.nodeName" | "spec.restartPolicy" | "spec.schedulerName" | "spec.serviceAccountName"
+                "status.phase"
+                    | "spec.nodeName"
+                    | "spec.restartPolicy"
+                    | "spec.schedulerName"
+                    | "spec.serviceAccountName"
             ),
             Kind::Event => matches!(path, "reason" | "type" | "source") || path.starts_with("involvedObject."),
             Kind::Namespace => path == "status.phase",
@@ -141,14 +145,17 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for query in ["labelSelector=a b=c", "labelSelector=%3D%3D", "fieldSelector=spec.colour%3Dred", "fieldSelector=x"] {
+        for query in
+            ["labelSelector=a b=c", "labelSelector=%3D%3D", "fieldSelector=spec.colour%3Dred", "fieldSelector=x"]
+        {
             assert_eq!(selector(query).unwrap_err().code(), 400, "{query}");
         }
     }
 
     #[test]
     fn labels_and_fields_select() {
-        let pod = json!({"metadata": {"name": "p", "labels": {"app": "x", "tier": "a"}}, "status": {"phase": "Running"}});
+        let pod =
+            json!({"metadata": {"name": "p", "labels": {"app": "x", "tier": "a"}}, "status": {"phase": "Running"}});
         let table = [
             ("labelSelector=app%3Dx", true),
             ("labelSelector=app%3D%3Dy", false),

@@ -169,7 +169,8 @@ impl Line {
     async fn finish(&self, reader: &mut FrameReader<ReadHalf<Wire>>, status: &Value) -> io::Result<()> {
         self.send(STATUS, &mut [&[0; HEAD], status.to_string().as_bytes()].concat()).await?;
         self.writer.lock().await.close().await?;
-        let rest = async { while let Ok(Some(Opcode::Data | Opcode::Ping | Opcode::Pong)) = reader.next_frame().await {} };
+        let rest =
+            async { while let Ok(Some(Opcode::Data | Opcode::Ping | Opcode::Pong)) = reader.next_frame().await {} };
         // Either the client has said goodbye, or it will not.
         let _gone = tokio::time::timeout(LINGER, rest).await;
         Ok(())

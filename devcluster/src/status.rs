@@ -124,19 +124,17 @@ impl ApiError {
     }
 
     pub(crate) fn unsupported_media_type(given: &str, accepted: &str) -> Self {
-        let message =
-            format!("the body of the request was in an unknown format ({given}) - accepted media types include: {accepted}");
+        let message = format!(
+            "the body of the request was in an unknown format ({given}) - accepted media types include: {accepted}"
+        );
         Self::new(415, "UnsupportedMediaType", message)
     }
 
     pub(crate) fn invalid(kind: Kind, name: &str, causes: &[Cause]) -> Self {
         let lines: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
         let listed = if let [only] = lines.as_slice() { only.clone() } else { format!("[{}]", lines.join(", ")) };
-        let subject = if kind.group().is_empty() {
-            kind.name().to_owned()
-        } else {
-            format!("{}.{}", kind.name(), kind.group())
-        };
+        let subject =
+            if kind.group().is_empty() { kind.name().to_owned() } else { format!("{}.{}", kind.name(), kind.group()) };
         let mut error = Self::new(422, "Invalid", format!("{subject} {name:?} is invalid: {listed}"));
         let causes: Vec<Value> =
             causes.iter().map(|c| json!({"reason": c.reason, "message": c.message, "field": c.field})).collect();

@@ -115,7 +115,10 @@ mod tests {
         let of = |status: Value| pod_status(&json!({"metadata": {}, "status": status}));
         let waiting = |reason: &str| json!([{"state": {"waiting": {"reason": reason}}}]);
         assert_eq!(of(json!({"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]})), "Running");
-        assert_eq!(of(json!({"phase": "Pending", "containerStatuses": waiting("ImagePullBackOff")})), "ImagePullBackOff");
+        assert_eq!(
+            of(json!({"phase": "Pending", "containerStatuses": waiting("ImagePullBackOff")})),
+            "ImagePullBackOff"
+        );
         assert_eq!(of(json!({"phase": "Pending", "initContainerStatuses": waiting("PodInitializing")})), "Init:0/1");
         assert_eq!(of(json!({"phase": "Failed", "reason": "Evicted"})), "Evicted");
         let gone = json!({"metadata": {"deletionTimestamp": "x"}, "status": {"phase": "Running"}});

@@ -38,9 +38,8 @@ mod tests {
 
     #[test]
     fn ages_are_short() {
-        let ago = |seconds: i64| {
-            format(Timestamp::now().checked_sub(jiff::SignedDuration::from_secs(seconds)).unwrap())
-        };
+        let ago =
+            |seconds: i64| format(Timestamp::now().checked_sub(jiff::SignedDuration::from_secs(seconds)).unwrap());
         assert_eq!(age(None), "<unknown>");
         assert_eq!(age(Some(&ago(30))), "30s");
         assert_eq!(age(Some(&ago(7200))), "120m");

@@ -86,7 +86,11 @@ fn pod_spec(spec: &Value, causes: &mut Vec<Cause>) {
     }
     let deadline = &spec["activeDeadlineSeconds"];
     if !deadline.is_null() && deadline.as_u64().is_none_or(|seconds| seconds == 0) {
-        causes.push(Cause::invalid("spec.activeDeadlineSeconds", deadline, "must be between 1 and 2147483647, inclusive"));
+        causes.push(Cause::invalid(
+            "spec.activeDeadlineSeconds",
+            deadline,
+            "must be between 1 and 2147483647, inclusive",
+        ));
     }
 }
 
@@ -111,7 +115,8 @@ fn one_container(container: &Value, path: &str, causes: &mut Vec<Cause>) {
         if name.is_empty() {
             causes.push(Cause::required(format!("{path}.env[{index}].name"), ""));
         } else if name.contains('=') || !name.chars().all(|c| (' '..='~').contains(&c)) {
-            let detail = "a valid environment variable name must consist only of printable ASCII characters other than '='";
+            let detail =
+                "a valid environment variable name must consist only of printable ASCII characters other than '='";
             causes.push(Cause::invalid(format!("{path}.env[{index}].name"), &entry["name"], detail));
         }
     }
@@ -139,8 +144,16 @@ mod tests {
             (json!({"containers": [{"name": "c"}]}), &named, "spec.containers[0].image: Required value"),
             (json!({"containers": [{"image": "i"}]}), &named, "spec.containers[0].name: Required value"),
             (json!({"containers": [container, container]}), &named, "spec.containers[1].name: Duplicate value: \"c\""),
-            (json!({"containers": [container], "restartPolicy": "no"}), &named, "spec.restartPolicy: Unsupported value"),
-            (json!({"containers": [container]}), &json!({}), "metadata.name: Required value: name or generateName is required"),
+            (
+                json!({"containers": [container], "restartPolicy": "no"}),
+                &named,
+                "spec.restartPolicy: Unsupported value",
+            ),
+            (
+                json!({"containers": [container]}),
+                &json!({}),
+                "metadata.name: Required value: name or generateName is required",
+            ),
             (json!({"containers": [container]}), &json!({"name": "P"}), "metadata.name: Invalid value: \"P\""),
             (
                 json!({"containers": [container]}),

@@ -60,9 +60,12 @@ pub(crate) fn negotiate(headers: &HeaderMap) -> Result<(Protocol, String), ApiEr
     let offered = |protocol: Protocol| has(header::SEC_WEBSOCKET_PROTOCOL, protocol.name());
     let protocol = [Protocol::V5, Protocol::V4].into_iter().find(|protocol| offered(*protocol));
     let protocol = protocol.ok_or_else(|| {
-        ApiError::bad_request("unable to negotiate protocol: the server supports v5.channel.k8s.io and v4.channel.k8s.io")
+        ApiError::bad_request(
+            "unable to negotiate protocol: the server supports v5.channel.k8s.io and v4.channel.k8s.io",
+        )
     })?;
-    let digest = Sha1::new().chain_update(key.as_bytes()).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize();
+    let digest =
+        Sha1::new().chain_update(key.as_bytes()).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize();
     Ok((protocol, BASE64.encode(digest.as_slice())))
 }
 
@@ -216,7 +219,8 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
 fn head(frame: &mut [u8], channel: u8, length: usize) -> usize {
     let size = u16::try_from(length + 1).unwrap_or(u16::MAX);
     let [high, low] = size.to_be_bytes();
-    let (bytes, start) = if size < 126 { ([0, 0, 0x82, low, channel], 2) } else { ([0x82, 126, high, low, channel], 0) };
+    let (bytes, start) =
+        if size < 126 { ([0, 0, 0x82, low, channel], 2) } else { ([0x82, 126, high, low, channel], 0) };
     if let Some(head) = frame.first_chunk_mut::<HEAD>() {
         *head = bytes;
     }

@@ -39,12 +39,12 @@ impl Options {
 
     fn check(&self, kind: Kind, object: &Value) -> Result<(), ApiError> {
         let (_, name) = identity(object);
-        for (what, label, wanted) in [("uid", "UID", &self.uid), ("resourceVersion", "ResourceVersion", &self.version)] {
+        for (what, label, wanted) in [("uid", "UID", &self.uid), ("resourceVersion", "ResourceVersion", &self.version)]
+        {
             let found = object["metadata"][what].as_str().unwrap_or_default();
             if let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != found) {
-                let why = format!(
-                    "Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {found}"
-                );
+                let why =
+                    format!("Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {found}");
                 return Err(ApiError::conflict(kind, &name, &why));
             }
         }
@@ -136,7 +136,9 @@ pub(crate) fn delete_pod(
     let spec_grace = current["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(30);
     let mut grace = grace.unwrap_or(spec_grace);
     // What does not run, or runs nowhere, has nothing to end.
-    if current["spec"]["nodeName"].is_null() || matches!(current["status"]["phase"].as_str(), Some("Succeeded" | "Failed")) {
+    if current["spec"]["nodeName"].is_null()
+        || matches!(current["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
+    {
         grace = 0;
     }
     let before = current["metadata"]["deletionGracePeriodSeconds"].as_u64();

@@ -27,7 +27,9 @@ struct Following {
 pub(super) fn read(context: &Arc<Context>, call: &Call) -> Result<Response<Body>, ApiError> {
     for unknown in ["timestamps", "sinceSeconds", "sinceTime"] {
         if call.query.get(unknown).is_some_and(|value| value != "false") {
-            return Err(ApiError::bad_request(format!("the development cluster does not keep the times of lines ({unknown})")));
+            return Err(ApiError::bad_request(format!(
+                "the development cluster does not keep the times of lines ({unknown})"
+            )));
         }
     }
     let pod = context.store.get(Kind::Pod, call.namespace(), call.name());

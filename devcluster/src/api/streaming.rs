@@ -51,7 +51,8 @@ pub(super) fn open(
     let upgrade = hyper::upgrade::on(&mut request);
     context.tasks.spawn(serve(Arc::clone(context), plan, upgrade, cut));
 
-    let mut response = Response::new(Empty::new().map_err(|never: std::convert::Infallible| match never {}).boxed_unsync());
+    let mut response =
+        Response::new(Empty::new().map_err(|never: std::convert::Infallible| match never {}).boxed_unsync());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -63,12 +64,8 @@ pub(super) fn open(
 
 fn plan(pod: &Value, attach: bool, query: &Query, protocol: Protocol) -> Result<Plan, ApiError> {
     let tty = query.flag("tty");
-    let wanted = Wanted {
-        stdin: query.flag("stdin"),
-        stdout: query.flag("stdout"),
-        stderr: query.flag("stderr") && !tty,
-        tty,
-    };
+    let wanted =
+        Wanted { stdin: query.flag("stdin"), stdout: query.flag("stdout"), stderr: query.flag("stderr") && !tty, tty };
     if !wanted.stdin && !wanted.stdout && !wanted.stderr {
         return Err(ApiError::bad_request("you must specify at least 1 of stdin, stdout, stderr"));
     }
@@ -98,10 +95,8 @@ pub(super) fn container_name(pod: &Value, asked: Option<&str>) -> Result<String,
         (Some(asked), _) => Err(ApiError::bad_request(format!("container {asked} is not valid for pod {pod_name}"))),
         (None, [only]) => Ok(only.clone()),
         (None, _) => {
-            let mut message = format!(
-                "a container name must be specified for pod {pod_name}, choose one of: [{}]",
-                main.join(" ")
-            );
+            let mut message =
+                format!("a container name must be specified for pod {pod_name}, choose one of: [{}]", main.join(" "));
             if !init.is_empty() {
                 message += &format!(" or one of the init containers: [{}]", init.join(" "));
             }
@@ -116,7 +111,9 @@ async fn serve(context: Arc<Context>, plan: Plan, upgrade: OnUpgrade, cut: Cut) 
         upgraded = upgrade => upgraded,
     };
     // A client that left before the upgrade has nothing to be told.
-    let Some(Parts { io, read_buf, .. }) = upgraded.ok().and_then(|io| io.downcast::<TokioIo<Wire>>().ok()) else { return };
+    let Some(Parts { io, read_buf, .. }) = upgraded.ok().and_then(|io| io.downcast::<TokioIo<Wire>>().ok()) else {
+        return;
+    };
     let stream = context.streams.enter(cut, context.board.cut_after());
     let session = Session::new(io.into_inner(), &Bytes::from(read_buf), plan.protocol, plan.wanted, stream);
     let running = context.kubelet.pod(&plan.pod_uid).and_then(|pod| pod.container(&plan.container, false));

@@ -44,9 +44,13 @@ struct Watch {
 pub(super) fn watch(context: &Arc<Context>, kind: Kind, call: &Call) -> Result<Response<Body>, ApiError> {
     let selector = Selector::parse(kind, &call.query)?;
     let asked = call.query.get("resourceVersion").filter(|version| *version != "0");
-    let parsed = asked.map(|text| text.parse::<u64>().map_err(|_| {
-        ApiError::bad_request(format!("invalid resource version {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"))
-    }));
+    let parsed = asked.map(|text| {
+        text.parse::<u64>().map_err(|_| {
+            ApiError::bad_request(format!(
+                "invalid resource version {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
+            ))
+        })
+    });
     let from = parsed.transpose()?;
     let initial = call.query.flag("sendInitialEvents");
     let mut orders = context.watches.subscribe();

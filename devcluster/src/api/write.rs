@@ -166,8 +166,11 @@ fn change(
             return Err(ApiError::conflict(kind, name, why));
         }
         // Status, and the state of a deletion, are not the writer's.
-        for (parent, field) in [("", "status"), ("metadata", "deletionTimestamp"), ("metadata", "deletionGracePeriodSeconds")] {
-            let (from, to) = if parent.is_empty() { (current, &mut object) } else { (&current[parent], &mut object[parent]) };
+        for (parent, field) in
+            [("", "status"), ("metadata", "deletionTimestamp"), ("metadata", "deletionGracePeriodSeconds")]
+        {
+            let (from, to) =
+                if parent.is_empty() { (current, &mut object) } else { (&current[parent], &mut object[parent]) };
             match from.get(field) {
                 Some(value) => to[field] = value.clone(),
                 None => drop(to.as_object_mut().map(|map| map.remove(field))),

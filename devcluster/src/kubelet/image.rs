@@ -113,7 +113,9 @@ mod tests {
 
     #[test]
     fn malformed_names_are_seen() {
-        for (image, malformed) in [("Guest", true), ("a b", true), ("x:::", true), ("ghcr.io/a/b_c:V1", false), ("x@sha256:00", false)] {
+        for (image, malformed) in
+            [("Guest", true), ("a b", true), ("x:::", true), ("ghcr.io/a/b_c:V1", false), ("x@sha256:00", false)]
+        {
             assert_eq!(is_malformed(image), malformed, "{image}");
         }
     }

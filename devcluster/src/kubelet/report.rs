@@ -143,7 +143,8 @@ fn conditions(phase: &str, records: &[Record], verdict: Option<&Verdict>, old: &
 }
 
 fn incomplete(records: &[Record]) -> String {
-    let names = records.iter().filter(|r| r.init && !matches!(&r.state, ContainerState::Terminated(t) if t.exit_code == 0));
+    let names =
+        records.iter().filter(|r| r.init && !matches!(&r.state, ContainerState::Terminated(t) if t.exit_code == 0));
     names.map(|record| record.name.as_str()).collect::<Vec<_>>().join(" ")
 }
 
@@ -151,7 +152,9 @@ fn incomplete(records: &[Record]) -> String {
 pub(crate) fn condition(kind: &str, (holds, reason, message): (bool, &str, &str), old: &Value) -> Value {
     let before = old["conditions"].as_array().into_iter().flatten().find(|condition| condition["type"] == kind);
     let status = if holds { "True" } else { "False" };
-    let since = before.filter(|condition| condition["status"] == status).map(|condition| condition["lastTransitionTime"].clone());
+    let since = before
+        .filter(|condition| condition["status"] == status)
+        .map(|condition| condition["lastTransitionTime"].clone());
     let mut condition = json!({
         "type": kind, "status": status, "lastProbeTime": null,
         "lastTransitionTime": since.unwrap_or_else(|| json!(time::now())),
@@ -231,7 +234,8 @@ mod tests {
 
     #[test]
     fn phases_follow_the_containers() {
-        let (wait, over) = (|| ContainerState::waiting("ContainerCreating", ""), |n| ContainerState::Terminated(ended(n)));
+        let (wait, over) =
+            (|| ContainerState::waiting("ContainerCreating", ""), |n| ContainerState::Terminated(ended(n)));
         let table = [
             (Restart::Never, vec![over(1)], "Failed"),
             (Restart::Never, vec![over(0), over(0)], "Succeeded"),

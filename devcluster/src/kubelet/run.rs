@@ -3,10 +3,10 @@
 
 use crate::container::{Container, Termination};
 use crate::events::{Happening, Source};
+use crate::kinds::Kind;
 use crate::kubelet::plan::{ContainerPlan, PodPlan, Restart};
 use crate::kubelet::report::{self, ContainerState, NODE, Record, Verdict};
 use crate::kubelet::{Kubelet, Order, PodHandle};
-use crate::kinds::Kind;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -93,7 +93,10 @@ impl Worker {
         let board = &self.kubelet.node.board;
         let mut changes = board.watch();
         while let Some(message) = board.unschedulable() {
-            self.record(Source::Scheduler, Happening { warning: true, reason: "FailedScheduling", message: &message, container: None });
+            self.record(
+                Source::Scheduler,
+                Happening { warning: true, reason: "FailedScheduling", message: &message, container: None },
+            );
             self.update(|pod| {
                 let condition = report::condition("PodScheduled", (false, "Unschedulable", &message), &pod["status"]);
                 pod["status"]["conditions"] = json!([condition]);
@@ -102,7 +105,10 @@ impl Worker {
             let _alive = changes.changed().await;
         }
         let message = format!("Successfully assigned {}/{} to {NODE}", self.plan.namespace, self.plan.name);
-        self.record(Source::Scheduler, Happening { warning: false, reason: "Scheduled", message: &message, container: None });
+        self.record(
+            Source::Scheduler,
+            Happening { warning: false, reason: "Scheduled", message: &message, container: None },
+        );
         self.update(|pod| {
             pod["spec"]["nodeName"] = json!(NODE);
             let condition = report::condition("PodScheduled", (true, "", ""), &pod["status"]);
@@ -129,8 +135,12 @@ impl Worker {
             if back_off > Duration::ZERO {
                 self.wait_in_back_off(container, back_off).await;
             }
-            back_off = (back_off * 2).clamp(self.kubelet.node.back_off, LONGEST_BACK_OFF.max(self.kubelet.node.back_off));
-            self.lock().iter_mut().filter(|record| record.name == container.name).for_each(|record| record.restarts += 1);
+            back_off =
+                (back_off * 2).clamp(self.kubelet.node.back_off, LONGEST_BACK_OFF.max(self.kubelet.node.back_off));
+            self.lock()
+                .iter_mut()
+                .filter(|record| record.name == container.name)
+                .for_each(|record| record.restarts += 1);
         }
     }
 
@@ -172,7 +182,9 @@ impl Worker {
         }
         for (name, container) in self.pod.containers() {
             let Some(ended) = container.termination() else { continue };
-            for record in self.lock().iter_mut().filter(|r| r.name == name && matches!(r.state, ContainerState::Running { .. })) {
+            for record in
+                self.lock().iter_mut().filter(|r| r.name == name && matches!(r.state, ContainerState::Running { .. }))
+            {
                 record.state = ContainerState::Terminated(ended.clone());
             }
         }

@@ -116,8 +116,7 @@ impl Worker {
             value: format!("{}/{}/{};", node.cluster_id, self.plan.uid, container.name),
             directory: scratch.clone(),
         };
-        let around =
-            Surroundings { mark: mark.value.clone(), directory: scratch.clone(), api_port: node.api_port };
+        let around = Surroundings { mark: mark.value.clone(), directory: scratch.clone(), api_port: node.api_port };
         let env = environment::environment(&self.plan, container, &around, &self.object).map_err(Failure::Config)?;
         let launch = Launch {
             argv: environment::argv(container, &env, &node.image_commands),

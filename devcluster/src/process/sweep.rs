@@ -127,12 +127,8 @@ mod tests {
         let value = format!("test-{}", crate::store::random_uid());
         let mark = Mark { value: value.clone(), directory: directory_path.clone() };
         let script = "setsid sleep 300 & env -i setsid /bin/sleep 300 & (setsid sh -c 'sleep 300; :' &) ; sleep 300";
-        let mut root = Command::new("sh")
-            .args(["-c", script])
-            .env(VARIABLE, &value)
-            .current_dir(&directory_path)
-            .spawn()
-            .unwrap();
+        let mut root =
+            Command::new("sh").args(["-c", script]).env(VARIABLE, &value).current_dir(&directory_path).spawn().unwrap();
         while find(&mark).len() < 5 {
             std::thread::sleep(Duration::from_millis(5));
         }

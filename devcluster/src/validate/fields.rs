@@ -176,7 +176,10 @@ pub(crate) fn fields(kind: Kind, object: &Value, strict: bool) -> Result<(), Api
     let mut unknown = Vec::new();
     if let Err((path, message)) = object_fields(object, table, "", &mut unknown) {
         let message = message.replace("FIELD", &format!("{}.{path}", kind.name()));
-        return Err(ApiError::bad_request(format!("{0} in version \"v1\" cannot be handled as a {0}: {message}", kind.name())));
+        return Err(ApiError::bad_request(format!(
+            "{0} in version \"v1\" cannot be handled as a {0}: {message}",
+            kind.name()
+        )));
     }
     if !known {
         unknown.retain(|path: &String| path.starts_with("metadata."));
@@ -247,7 +250,10 @@ mod tests {
     #[test]
     fn wrong_types_are_400_whatever_the_strictness() {
         for (pod, expected) in [
-            (json!({"spec": {"containers": "x"}}), "cannot unmarshal string into Go struct field Pod.spec.containers of type []v1.Container"),
+            (
+                json!({"spec": {"containers": "x"}}),
+                "cannot unmarshal string into Go struct field Pod.spec.containers of type []v1.Container",
+            ),
             (json!({"spec": {"containers": [{"tty": "yes"}]}}), "Pod.spec.containers[0].tty of type bool"),
             (json!({"metadata": {"labels": {"a": 1}}}), "Pod.metadata.labels of type string"),
             (json!({"spec": {"activeDeadlineSeconds": 1.5}}), "of type int64"),

@@ -65,7 +65,9 @@ async fn payloads_of_every_length_and_split_are_unmasked() {
 
 #[tokio::test]
 async fn output_is_split_into_frames_that_the_api_server_would_send() {
-    for (length, sizes) in [(0, vec![1]), (1, vec![2]), (200, vec![201]), (65_536, vec![32_769, 32_769]), (32_769, vec![32_769, 2])] {
+    for (length, sizes) in
+        [(0, vec![1]), (1, vec![2]), (200, vec![201]), (65_536, vec![32_769, 32_769]), (32_769, vec![32_769, 2])]
+    {
         let data: Vec<u8> = (0..length).map(|n| u8::try_from(n % 251).unwrap()).collect();
         let mut room = [vec![0; HEAD], data.clone()].concat();
         let mut sent = Vec::new();
