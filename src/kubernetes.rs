@@ -32,7 +32,7 @@ pub use reaper::Live;
 
 use crate::auth::Identity;
 use crate::config::Level;
-use crate::guest::{Guest, Listener, Program, Refusal, State, Stream};
+use crate::guest::{self, Arrival, Guest, Listener, Program, Refusal, State, Stream};
 use crate::policy::{Dial, Launch, Listen, Permit};
 use crate::settings;
 use crate::shutdown::Tasks;
@@ -110,6 +110,14 @@ impl Backend {
         };
         self.shared.tasks.spawn(life.lead(manifest));
         Arc::new(PodGuest { stage, settings, log })
+    }
+}
+
+impl guest::Backend for Backend {
+    fn guest(&self, arrival: Arrival) -> Arc<dyn Guest> {
+        let facts = ConnectionFacts { id: arrival.id, remote: arrival.remote, log: arrival.log };
+        let settings = Arc::new(arrival.settings.kubernetes.clone());
+        Self::guest(self, &arrival.identity, settings, facts)
     }
 }
 

@@ -1,3 +1,5 @@
+//! The exec stream against a real TLS server: lost streams first.
+
 use super::*;
 use crate::kubernetes::endpoint::{Authority, Conversation, Endpoint, SUCCESS, frame};
 use crate::settings::Source;
