@@ -3,6 +3,7 @@
 //!
 //! Namespace and pod name were parsed, so that they can stand in a path as they are.
 
+use super::client::Once;
 use super::retry::Throttle;
 use crate::types::{Namespace, PodName, printable};
 use k8s_openapi::List;
@@ -182,6 +183,7 @@ impl PodApi {
             .method(method)
             .uri(path)
             .header(http::header::CONTENT_TYPE, "application/json")
+            .extension(Once)
             .body(body.unwrap_or_default())
             .map_err(|error| ApiError::Unsendable(causes(&error)))?;
         self.throttle.take().await;

@@ -11,6 +11,7 @@ mod rest;
 mod tests;
 
 pub(super) use connector::ConnectError;
+pub(super) use rest::Once;
 pub(super) use rest::AGENT;
 
 use crate::settings::Cluster;

@@ -24,6 +24,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_ASKED: u64 = 3600;
 const POOL_IDLE: Duration = Duration::from_secs(60);
 
+/// Marks a request, as an extension, that is tried once: whoever makes it tries again by itself, and tells people.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::kubernetes) struct Once;
+
 /// Why a call has no answer.
 #[derive(Debug, thiserror::Error)]
 enum RestError {
@@ -79,10 +83,11 @@ impl Rest {
         parts.uri = self.absolute(parts.uri)?;
         parts.headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         let streamed = streams(&parts.uri);
+        let once = parts.extensions.get::<Once>().is_some();
         let mut first = Some(body);
         let mut pause = FIRST_PAUSE;
         loop {
-            let spare = first.as_ref().and_then(Body::try_clone);
+            let spare = first.as_ref().filter(|_| !once).and_then(Body::try_clone);
             let Some(body) = std::mem::replace(&mut first, spare) else {
                 return Err(RestError::Deadline(self.timeout));
             };
