@@ -11,8 +11,8 @@ mod rest;
 mod tests;
 
 pub(super) use connector::ConnectError;
-pub(super) use rest::Once;
 pub(super) use rest::AGENT;
+pub(super) use rest::Once;
 
 use crate::settings::Cluster;
 use crate::tls::TlsError;

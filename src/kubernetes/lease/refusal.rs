@@ -5,11 +5,6 @@ use crate::kubernetes::api::ApiError;
 use crate::types::{Namespace, PodName, printable};
 use std::time::Duration;
 
-/// The connection is over, nobody will read this.
-pub(super) fn connection_ended() -> Refusal {
-    Refusal::new("the connection has ended")
-}
-
 /// `podStart` ended before the pod was created.
 pub(super) fn out_of_time(pod_start: Duration, error: &ApiError) -> Refusal {
     Refusal::new(format!("the pod could not be created within {pod_start:?}: {}", news(error)))
