@@ -6,5 +6,6 @@
 
 mod architecture;
 mod dependencies;
+mod programs;
 mod smoke;
 mod support;

@@ -1,0 +1,41 @@
+//! Programs with and without a terminal, by OpenSSH's `-t`, `-tt` and `-T`.
+
+use crate::support::World;
+
+const TTY: &str = "if test -t 0 && test -t 1 && test -t 2; then echo terminal; else echo pipes; fi";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn terminal_is_there_where_it_was_asked_for() {
+    let world = World::start().await;
+    // The client has no terminal itself: `-t` asks for none then, `-tt` does.
+    for (flag, expected) in [("-T", "pipes\n"), ("-t", "pipes\n"), ("-tt", "terminal\r\n")] {
+        let done = world.ssh().arg(flag).run(TTY).await.expect(0);
+        assert_eq!(done.text(), expected, "{flag}");
+    }
+    let shell = world.ssh().arg("-T").stdin(format!("{TTY}\n")).arg("127.0.0.1").finish().await.expect(0);
+    assert_eq!(shell.text(), "pipes\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn output_on_a_terminal_arrives_though_the_input_has_ended() {
+    let world = World::start().await;
+    // With no terminal of its own, the client asks for one without a size.
+    let done = world.ssh().arg("-tt").run("sleep 0.3; stty size; echo to-stderr >&2; exit 3").await.expect(3);
+    assert_eq!(done.text(), "0 0\r\nto-stderr\r\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_of_the_terminal_work() {
+    let world = World::start().await;
+    let interrupted = world.ssh().arg("-tt").stdin("\u{3}").run("sleep 60").await.expect(130);
+    assert!(interrupted.text().contains("^C"), "{:?}", interrupted.text());
+    let ended = world.ssh().arg("-tt").stdin("line\n\u{4}").run("stty -echo; cat; echo over").await.expect(0);
+    assert!(ended.text().ends_with("over\r\n"), "{:?}", ended.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn terminal_has_the_name_that_the_client_gave() {
+    let world = World::start().await;
+    let done = world.ssh().arg("-tt").env("TERM", "vt220").run("echo $TERM").await.expect(0);
+    assert_eq!(done.text(), "vt220\r\n");
+}
