@@ -9,3 +9,5 @@ mod dependencies;
 mod programs;
 mod smoke;
 mod support;
+mod tools;
+mod transfers;

@@ -4,6 +4,8 @@ mod dialogue;
 mod greeting;
 mod terminal;
 
+use crate::support::peer::{answered, to_the_end, until};
+use crate::support::world::NAMESPACE;
 use crate::support::{Setup, World};
 use serde_json::json;
 
@@ -87,8 +89,8 @@ async fn empty_command_and_commands_with_quotes_run_in_a_shell() {
     let peer = world.peer("alice").await;
     let mut channel = peer.session().await;
     channel.exec(true, "").await.expect("a request");
-    assert!(crate::support::peer::answered(&mut channel).await);
-    assert_eq!(crate::support::peer::to_the_end(&mut channel).await.status, Some(0));
+    assert!(answered(&mut channel).await);
+    assert_eq!(to_the_end(&mut channel).await.status, Some(0));
     let done = world.ssh().run(r#"printf '%s|' "a  b" 'c"d' "$((1+2))" ü"#).await.expect(0);
     assert_eq!(done.text(), "a  b|c\"d|3|ü|");
 }
@@ -126,18 +128,18 @@ async fn two_users_are_in_two_pods_and_see_nothing_of_each_other() {
     let (mut first, mut second) = (alice.session().await, bob.session().await);
     for (channel, user) in [(&mut first, "alice"), (&mut second, "bob")] {
         channel.exec(true, format!("set -- {user}; {script}")).await.expect("a request");
-        assert!(crate::support::peer::answered(channel).await);
+        assert!(answered(channel).await);
     }
-    let seen_by_alice = crate::support::peer::until(&mut first, "file-of-").await;
-    let seen_by_bob = crate::support::peer::until(&mut second, "file-of-").await;
+    let seen_by_alice = until(&mut first, "file-of-").await;
+    let seen_by_bob = until(&mut second, "file-of-").await;
     assert!(!seen_by_alice.contains("file-of-bob"), "{seen_by_alice}");
     assert!(!seen_by_bob.contains("file-of-alice"), "{seen_by_bob}");
     assert_ne!(seen_by_alice.lines().next(), seen_by_bob.lines().next());
-    let pods = world.cluster.state().pods(crate::support::world::NAMESPACE);
+    let pods = world.cluster.state().pods(NAMESPACE);
     let mut owners: Vec<String> =
         pods.iter().map(|pod| pod["metadata"]["labels"]["containerssh_username"].to_string()).collect();
     owners.sort();
     assert_eq!(owners, ["\"alice\"", "\"bob\""], "{pods:?}");
-    drop((alice, bob));
+    drop((first, second, alice, bob));
     world.wait_for_pods(0).await;
 }

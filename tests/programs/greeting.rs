@@ -18,7 +18,7 @@ async fn server_version_is_sent_as_it_is_written() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn banner_is_shown_before_the_login() {
     let world = Setup::config(json!({"ssh": {"banner": "Be nice.\nTwo lines.\n"}})).start().await;
-    let done = world.ssh().option("LogLevel=INFO").run("true").await.expect(0);
+    let done = world.ssh().arg("-v").run("true").await.expect(0);
     assert!(done.stderr.replace('\r', "").contains("Be nice.\nTwo lines.\n"), "{:?}", done.stderr);
     let peer = world.peer("alice").await;
     assert_eq!(*peer.banner.lock().expect("the banner"), "Be nice.\nTwo lines.\n");
@@ -28,7 +28,11 @@ async fn banner_is_shown_before_the_login() {
 async fn only_configured_methods_are_offered() {
     let world = World::start().await;
     let nothing = world.ssh().option("PreferredAuthentications=none").run("true").await.expect(255);
-    assert!(nothing.stderr.contains("(password,publickey)") || nothing.stderr.contains("(publickey,password)"), "{}", nothing.stderr);
+    assert!(
+        nothing.stderr.contains("(password,publickey)") || nothing.stderr.contains("(publickey,password)"),
+        "{}",
+        nothing.stderr
+    );
     let keys_only = Setup::config(json!({"auth": {"password": {"method": ""}}})).start().await;
     let refused = keys_only.ssh_with_password("alice", PASSWORD).run("true").await.expect(255);
     assert!(refused.stderr.contains("(publickey)"), "{}", refused.stderr);

@@ -1,6 +1,7 @@
 //! Programs with and without a terminal, by OpenSSH's `-t`, `-tt` and `-T`.
 
 use crate::support::World;
+use crate::support::peer::{answered, to_the_end, until};
 
 const TTY: &str = "if test -t 0 && test -t 1 && test -t 2; then echo terminal; else echo pipes; fi";
 
@@ -27,10 +28,17 @@ async fn output_on_a_terminal_arrives_though_the_input_has_ended() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_of_the_terminal_work() {
     let world = World::start().await;
-    let interrupted = world.ssh().arg("-tt").stdin("\u{3}").run("sleep 60").await.expect(130);
-    assert!(interrupted.text().contains("^C"), "{:?}", interrupted.text());
-    let ended = world.ssh().arg("-tt").stdin("line\n\u{4}").run("stty -echo; cat; echo over").await.expect(0);
-    assert!(ended.text().ends_with("over\r\n"), "{:?}", ended.text());
+    let peer = world.peer("alice").await;
+    for (key, script, status) in [("\u{3}", "echo ready; sleep 60", 130), ("\u{4}", "echo ready; cat; exit 4", 4)] {
+        let mut channel = peer.session().await;
+        channel.request_pty(true, "xterm", 80, 24, 0, 0, &[]).await.expect("a request");
+        assert!(answered(&mut channel).await);
+        channel.exec(true, script).await.expect("a request");
+        assert!(answered(&mut channel).await);
+        until(&mut channel, "ready").await;
+        channel.data(key.as_bytes()).await.expect("data");
+        assert_eq!(to_the_end(&mut channel).await.status, Some(status), "{key:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

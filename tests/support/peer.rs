@@ -2,8 +2,8 @@
 
 use super::World;
 use super::client::PATIENCE;
-use russh::keys::PublicKeyOrCertificate;
 use russh::client::{self, Handle, Msg, Session};
+use russh::keys::PublicKeyOrCertificate;
 use russh::keys::{PrivateKeyWithHashAlg, load_secret_key};
 use russh::{Channel, ChannelMsg};
 use std::sync::{Arc, Mutex};
