@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod keys;
 pub mod master;
 pub mod peer;
+pub mod rude;
 pub mod world;
 
 pub use world::{Setup, World};

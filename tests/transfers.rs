@@ -97,3 +97,22 @@ async fn new_keys_in_the_middle_of_a_transfer_harm_nothing() {
     assert_eq!((total, received), (size, feeding.await.expect("the hash")));
     assert!(ended(child).await.success());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn client_that_ignores_its_window_is_cut_off() {
+    let world = World::start().await;
+    let (mut mouth, ear) = world.rude("bob", "sleep 600").await;
+    let hearing = tokio::spawn(ear.to_the_end());
+    let piece = vec![b'x'; 32_000];
+    let mut sent = 0;
+    while sent < LARGE && mouth.data(&piece).await.is_ok() {
+        sent += piece.len();
+    }
+    assert!(sent < LARGE / 2, "{sent} bytes were taken");
+    hearing.await.expect("the end");
+    let line = world.gateway.wait_for_line("SSH_WINDOW_IGNORED").await;
+    assert_eq!(line["details"]["username"], "bob", "{line}");
+    assert!(world.gateway.peak_memory() < MEMORY, "{} KiB", world.gateway.peak_memory());
+    world.wait_for_pods(0).await;
+    world.ssh().run("true").await.expect(0);
+}
