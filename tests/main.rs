@@ -6,5 +6,8 @@
 
 mod architecture;
 mod dependencies;
+mod programs;
 mod smoke;
 mod support;
+mod tools;
+mod transfers;

@@ -168,6 +168,12 @@ impl Client {
         }
     }
 
+    /// Runs it to its end with nothing to read and nobody to hear it; what it leaves in the background is not waited for.
+    pub async fn quietly(mut self) -> std::process::ExitStatus {
+        let command = self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().await.expect("the client's program")
+    }
+
     /// Starts it with pipes; it is killed when it is dropped.
     pub fn spawn(mut self) -> Child {
         self.command
