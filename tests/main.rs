@@ -5,6 +5,9 @@
 )]
 
 mod architecture;
+mod configuration;
 mod dependencies;
+mod logins;
+mod policies;
 mod smoke;
 mod support;

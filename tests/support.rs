@@ -5,6 +5,7 @@
 pub mod client;
 pub mod gateway;
 pub mod keys;
+pub mod script;
 pub mod world;
 
 pub use world::{Setup, World};
