@@ -7,6 +7,7 @@
 mod architecture;
 mod configuration;
 mod dependencies;
+mod log;
 mod logins;
 mod policies;
 mod smoke;
