@@ -64,7 +64,7 @@ async fn check_names_every_error_of_a_file_in_one_run() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut config = minimal(folder.path());
     let wrong = json!({
-        "ssh": {"banr": "hello"},
+        "ssh": {"baner": "hello"},
         "auth": {"password": {"webhook": {"timeout": "soon", "insecure": true}}},
         "security": {"maxSessions": "many", "tty": {"mode": "maybe"}},
         "kubernetes": {
@@ -76,7 +76,7 @@ async fn check_names_every_error_of_a_file_in_one_run() {
     let ran = check(folder.path(), &config.to_string()).await;
     assert_eq!((ran.status, ran.stdout.as_str()), (Some(64), ""));
     for (path, text) in [
-        ("ssh.banr", "did you mean \"banner\"?"),
+        ("ssh.baner", "did you mean \"banner\"?"),
         ("auth.password.webhook.timeout", ""),
         ("auth.password.webhook.insecure", ""),
         ("security.maxSessions", ""),
@@ -113,7 +113,10 @@ async fn what_stands_in_the_way_of_a_start_is_said_with_what_to_do() {
         (json!({"backend": null}), "backend"),
         (json!({"auth": {"password": null}}), "no way to log in"),
         (json!({"auth": {"password": {"webhook": {"url": "http://auth.example"}}}}), "allowPlaintext"),
-        (json!({"auth": {"password": {"webhook": {"url": "https://auth.example", "insecureSkipVerify": true}}}}), "insecureSkipVerify"),
+        (
+            json!({"auth": {"password": {"webhook": {"url": "https://auth.example", "insecureSkipVerify": true}}}}),
+            "insecureSkipVerify",
+        ),
         (json!({"kubernetes": {"pod": {"mode": "session"}}}), "kubernetes.pod.mode"),
         (json!({"audit": {"enable": true}}), "audit.enable"),
     ] {
@@ -156,7 +159,10 @@ fn hand_written(world: &World) -> String {
         .replace("10.99.0.2:6443", &world.cluster.host())
         .replace("/etc/containerssh/ca.crt", &folder.join("ca.crt").to_string_lossy())
         .replace("    certFile: /etc/containerssh/admin.crt\n", "")
-        .replace("keyFile: /etc/containerssh/admin.key", &format!("bearerTokenFile: {}", folder.join("token").display()))
+        .replace(
+            "keyFile: /etc/containerssh/admin.key",
+            &format!("bearerTokenFile: {}", folder.join("token").display()),
+        )
         .replace("mode: connection", "mode: connection\n    disableAgent: true")
         .replace("imagePullPolicy: Never", "imagePullPolicy: IfNotPresent")
 }
@@ -189,7 +195,7 @@ async fn written_back_sample_is_refused_only_for_what_it_names_on_this_machine()
 async fn banner_and_version_are_sent_as_they_are_written() {
     let world = Setup::config(json!({"ssh": {"banner": "Hello, stranger\n", "serverVersion": "SSH-2.0-Own_1.0 x"}}));
     let world = world.start().await;
-    let done = world.ssh().option("LogLevel=INFO").run("true").await.expect(0);
+    let done = world.ssh().arg("-v").run("true").await.expect(0);
     assert!(done.stderr.contains("Hello, stranger"), "{}", done.stderr);
     let mut stream = tokio::net::TcpStream::connect(world.gateway.address).await.expect("a connection");
     let mut line = vec![0; 19];

@@ -9,8 +9,8 @@ use crate::support::script::{Asked, Reply, Script, nothing, open_door, yes};
 use crate::support::world::PASSWORD;
 use crate::support::{Setup, World};
 use russh::client::{self, AuthResult, Config};
-use russh::keys::{PublicKey, PublicKeyOrCertificate};
 use russh::keys::agent::AgentIdentity;
+use russh::keys::{PublicKey, PublicKeyOrCertificate};
 use serde_json::json;
 use std::sync::Arc;
 

@@ -9,6 +9,7 @@ mod configuration;
 mod dependencies;
 mod log;
 mod logins;
+mod papers;
 mod policies;
 mod smoke;
 mod support;

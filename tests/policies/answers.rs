@@ -57,7 +57,7 @@ async fn exact_answer_means_its_zeros() {
     let world = answered(json!({}), json!({"config": rules})).await;
     assert_eq!(world.ssh().run("echo in").await.expect(0).text(), "in\n");
     let world = answered(json!({}), json!({"config": rules, "exact": true})).await;
-    let done = world.ssh().run("echo in").await.expect(255);
+    let done = world.ssh().arg("-v").run("echo in").await.expect(255);
     assert!(done.stderr.contains("too many sessions are open"), "{}", done.stderr);
 }
 

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reverse_and_x11_forwarding_are_refused_and_the_command_runs() {
     let world = World::start().await;
-    let done = world.ssh().arg("-R").arg("0:127.0.0.1:1").run("echo ran").await.expect(0);
+    let done = world.ssh().arg("-v").arg("-R").arg("0:127.0.0.1:1").run("echo ran").await.expect(0);
     assert_eq!(done.text(), "ran\n");
     assert!(done.stderr.contains("remote port forwarding failed"), "{}", done.stderr);
     world.gateway.wait_for_line("SECURITY_REVERSE_FORWARDING_REJECTED").await;
@@ -33,7 +33,7 @@ async fn forwarded_connection_is_refused_and_the_session_goes_on() {
     ] {
         let world = ruled(rule).await;
         let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|at| at.local_addr()).expect("a port").port();
-        let client = world.ssh().option("LogLevel=INFO").arg("-L").arg(format!("127.0.0.1:{port}:127.0.0.1:1"));
+        let client = world.ssh().arg("-v").arg("-L").arg(format!("127.0.0.1:{port}:127.0.0.1:1"));
         let mut client = client.arg("127.0.0.1").arg("echo up; cat").spawn();
         let (mut input, mut output) = (client.stdin.take().expect("a pipe"), client.stdout.take().expect("a pipe"));
         let mut line = [0; 3];
@@ -56,7 +56,7 @@ async fn forwarded_connection_is_refused_and_the_session_goes_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stdio_forwarding_is_refused() {
     let world = World::start().await;
-    let done = world.ssh().arg("-W").arg("127.0.0.1:1").arg("127.0.0.1").finish().await;
+    let done = world.ssh().arg("-v").arg("-W").arg("127.0.0.1:1").arg("127.0.0.1").finish().await;
     assert_ne!(done.status, 0);
     assert!(done.stderr.contains("port forwarding is disabled"), "{}", done.stderr);
     let done = world.ssh().arg("-A").run("echo \"ran$SSH_AUTH_SOCK\"").await.expect(0);
