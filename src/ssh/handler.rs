@@ -77,13 +77,16 @@ impl Translator {
 
     fn answer(&self, outcome: Outcome) -> Auth {
         match outcome {
-            // After a refusal a client that has nothing more to offer leaves before it reads why, and this message alone can
-            // be followed by a disconnect in one piece. Nobody is let in by it: without an admission every request is refused.
-            Outcome::Accepted | Outcome::Ended => Auth::Accept,
+            Outcome::Accepted => Auth::Accept,
             Outcome::Refused => Auth::Reject {
                 proceed_with_methods: Some(self.shared.snapshot.methods.clone()),
                 partial_success: false,
             },
+            // A disconnect with the reason is on its way behind this refusal, and a client that had nothing more to offer
+            // would leave before it reads it: this method alone makes it stay without asking the user anything.
+            Outcome::Ended => {
+                Auth::Reject { proceed_with_methods: Some(transport::one_more_question()), partial_success: false }
+            }
             Outcome::More(methods) => {
                 Auth::Reject { proceed_with_methods: Some(transport::methods(&methods)), partial_success: true }
             }
@@ -233,10 +236,6 @@ impl Handler for Translator {
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {
-        if let Some(ending) = self.login.take_ending() {
-            session.disconnect(ending.code, &format!("podgate: {}", ending.reason), "")?;
-            return Ok(());
-        }
         let Some(identity) = self.login.take_identity() else {
             session.disconnect(Disconnect::ByApplication, "no identity", "")?;
             return Ok(());

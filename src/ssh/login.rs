@@ -18,16 +18,8 @@ pub(super) enum Outcome {
     Refused,
     /// This was right, and one of these must follow.
     More(Vec<Method>),
-    /// The connection is to end with [`Login::take_ending`].
+    /// The connection ends: the client was told why by a disconnect.
     Ended,
-}
-
-/// Why a login ends without an answer to its credential.
-#[derive(Debug)]
-pub(super) struct Ending {
-    pub(super) code: Disconnect,
-    /// For the client.
-    pub(super) reason: String,
 }
 
 /// One connection's login.
@@ -35,12 +27,12 @@ pub(super) struct Login {
     shared: Arc<Shared>,
     considered: Option<Considered>,
     identity: Option<Identity>,
-    ending: Option<Ending>,
+    ended: bool,
 }
 
 impl Login {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, considered: None, identity: None, ending: None }
+        Self { shared, considered: None, identity: None, ended: false }
     }
 
     /// Who the client is, once an attempt was accepted.
@@ -48,18 +40,13 @@ impl Login {
         self.identity.take()
     }
 
-    /// Why the connection is to end; there is never an identity then.
-    pub(super) fn take_ending(&mut self) -> Option<Ending> {
-        self.ending.take()
-    }
-
     /// A password attempt.
     pub(super) async fn password(&mut self, user: &str, password: &str) -> Result<Outcome, ConnectionError> {
-        let Some(user) = self.user(user) else { return Ok(Outcome::Ended) };
+        let Some(user) = self.user(user).await else { return Ok(Outcome::Ended) };
         self.shared.audit.record(Event::AuthAttempt { method: Method::Password });
         let credential = Credential::Password(Secret::new(password));
         let answer = self.authenticate(&user, credential).await?;
-        Ok(self.settle(Method::Password, answer))
+        Ok(self.settle(Method::Password, answer).await)
     }
 
     /// A key that the client has not signed with yet: asked about, so that it is spared the signature.
@@ -69,7 +56,7 @@ impl Login {
         key: &PublicKey,
         algorithm: &Algorithm,
     ) -> Result<Outcome, ConnectionError> {
-        let Some(user) = self.user(user) else { return Ok(Outcome::Ended) };
+        let Some(user) = self.user(user).await else { return Ok(Outcome::Ended) };
         let Some(line) = key_line(key) else { return Ok(Outcome::Refused) };
         if matches!(algorithm, Algorithm::Rsa { hash: None } | Algorithm::Dsa) {
             return Ok(Outcome::Refused);
@@ -83,19 +70,19 @@ impl Login {
                 self.considered = Some(considered);
                 Ok(Outcome::Accepted)
             }
-            Err(error) => Ok(self.refused(Method::PublicKey, error)),
+            Err(error) => Ok(self.refused(Method::PublicKey, error).await),
         }
     }
 
     /// A key whose signature was checked: trusted from here on, if it is the one that was asked about.
     pub(super) async fn proven(&mut self, user: &str, key: &PublicKey) -> Result<Outcome, ConnectionError> {
-        let Some(user) = self.user(user) else { return Ok(Outcome::Ended) };
+        let Some(user) = self.user(user).await else { return Ok(Outcome::Ended) };
         let Some(line) = key_line(key) else { return Ok(Outcome::Refused) };
         let Some(considered) = self.considered.take().filter(|considered| considered.is_about(&user, &line)) else {
             return Ok(Outcome::Refused);
         };
         let answer = self.authenticate(&user, considered.proven()).await?;
-        Ok(self.settle(Method::PublicKey, answer))
+        Ok(self.settle(Method::PublicKey, answer).await)
     }
 
     async fn authenticate(
@@ -112,7 +99,7 @@ impl Login {
         Attempt { facts, username, log: &self.shared.log, deadline: &self.shared.deadline }
     }
 
-    fn settle(&mut self, method: Method, answer: Result<Answer, AuthError>) -> Outcome {
+    async fn settle(&mut self, method: Method, answer: Result<Answer, AuthError>) -> Outcome {
         match answer {
             Ok(Answer::Done(identity)) => {
                 self.shared.audit.record(Event::AuthSucceeded { method });
@@ -122,12 +109,12 @@ impl Login {
             Ok(Answer::More(methods)) => Outcome::More(methods),
             // Questions can be asked in keyboard-interactive alone, which nothing offers.
             Ok(Answer::Ask(_)) => Outcome::Refused,
-            Err(error) => self.refused(method, error),
+            Err(error) => self.refused(method, error).await,
         }
     }
 
     /// A refusal carries no text: where the reason is not the client's credential, it ends the connection.
-    fn refused(&mut self, method: Method, error: AuthError) -> Outcome {
+    async fn refused(&mut self, method: Method, error: AuthError) -> Outcome {
         match error {
             AuthError::Denied { reason } => self.shared.audit.record(Event::AuthFailed { method, reason }),
             AuthError::NotConfigured => {
@@ -135,7 +122,7 @@ impl Login {
             }
             AuthError::Unavailable { reason } => {
                 self.shared.audit.record(Event::AuthUnavailable { method, reason: &reason });
-                self.end(Disconnect::ServiceNotAvailable, reason);
+                self.end(Disconnect::ServiceNotAvailable, &reason).await;
                 return Outcome::Ended;
             }
         }
@@ -143,8 +130,8 @@ impl Login {
     }
 
     /// The login name, parsed. There is none where the name is not one, or where the login has ended.
-    fn user(&mut self, user: &str) -> Option<Username> {
-        if self.ending.is_some() {
+    async fn user(&mut self, user: &str) -> Option<Username> {
+        if self.ended {
             return None;
         }
         match Username::parse(user) {
@@ -155,16 +142,16 @@ impl Login {
             Err(invalid) => {
                 let reason = format!("username {invalid}");
                 self.shared.audit.record(Event::BadUsername { reason: &reason });
-                self.end(Disconnect::IllegalUserName, format!("the user name {invalid}"));
+                self.end(Disconnect::IllegalUserName, &format!("the user name {invalid}")).await;
                 None
             }
         }
     }
 
-    fn end(&mut self, code: Disconnect, reason: String) {
+    async fn end(&mut self, code: Disconnect, reason: &str) {
         self.considered = None;
-        self.identity = None;
-        self.ending = Some(Ending { code, reason });
+        self.ended = true;
+        self.shared.disconnect(code, reason).await;
     }
 
     /// The client's disconnect cancels what it made us ask.

@@ -22,7 +22,7 @@ fn hasty(url: &str) -> Value {
 async fn refused_login(url: &str, reason: &str) -> World {
     let world = Setup::config(hasty(url)).start().await;
     let begun = Instant::now();
-    for client in [world.ssh(), world.ssh_with_password("alice", PASSWORD)] {
+    for client in [world.ssh_as_person("alice"), world.ssh_with_password("alice", PASSWORD)] {
         let done = client.run("true").await.expect(255);
         let told = format!("podgate: the authentication server {reason}");
         assert!(done.stderr.contains(&told), "{told:?} is not in {:?}", done.stderr);

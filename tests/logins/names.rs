@@ -10,7 +10,7 @@ async fn user_name_that_is_none_is_refused_with_a_reason_and_the_gateway_goes_on
     let world = World::start().await;
     let long = "x".repeat(300);
     for (name, reason) in [(long.as_str(), "is longer than 255 bytes"), ("a/b", "contains '/'")] {
-        for client in [world.ssh_as(name), world.ssh_with_password(name, PASSWORD)] {
+        for client in [world.ssh_as_person(name), world.ssh_with_password(name, PASSWORD)] {
             let done = client.run("true").await.expect(255);
             assert!(done.stderr.contains(&format!("podgate: the user name {reason}")), "{}", done.stderr);
         }

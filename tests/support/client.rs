@@ -79,8 +79,18 @@ impl World {
         self.ssh_as("alice")
     }
 
+    /// `ssh` as a person at a terminal uses it: every method in the client's own order, who answers what is asked with
+    /// [`PASSWORD`](super::world::PASSWORD).
+    pub fn ssh_as_person(&self, user: &str) -> Client {
+        self.asked(user, super::world::PASSWORD)
+    }
+
     /// `ssh` as a user by a password alone.
     pub fn ssh_with_password(&self, user: &str, password: &str) -> Client {
+        self.asked(user, password).option("PreferredAuthentications=password,keyboard-interactive")
+    }
+
+    fn asked(&self, user: &str, password: &str) -> Client {
         let askpass = self.folder().join("askpass");
         std::fs::write(&askpass, "#!/bin/sh\nprintf '%s\\n' \"$PODGATE_TEST_PASSWORD\"\n").expect("askpass");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
@@ -94,7 +104,6 @@ impl World {
             .env("SSH_ASKPASS", &askpass.to_string_lossy())
             .env("SSH_ASKPASS_REQUIRE", "force")
             .env("PODGATE_TEST_PASSWORD", password)
-            .option("PreferredAuthentications=password")
             .option("NumberOfPasswordPrompts=1")
             .option(&format!("User={user}"))
     }
