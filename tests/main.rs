@@ -1,5 +1,11 @@
 //! The integration tests, one binary, a module a theme.
 #![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test's failed step is its end, and it may speak"
+)]
+#![expect(
     unreachable_pub,
     reason = "the support's items are public among the themes, which are modules of one program"
 )]

@@ -143,10 +143,7 @@ fn commands_of_the_papers_name_what_is_there() {
             if let Some(package) = after("-p").filter(|_| words[0] == "cargo") {
                 assert_eq!(*package, "podgate-webhooks", "{line}");
             }
-            let known = match words.as_slice() {
-                ["cargo", "run" | "test", ..] | ["ssh-keygen", ..] | ["ssh", ..] => true,
-                _ => false,
-            };
+            let known = matches!(words.as_slice(), ["cargo", "run" | "test", ..] | ["ssh-keygen", ..] | ["ssh", ..]);
             assert!(known, "{line}");
             seen += 1;
         }

@@ -1,10 +1,13 @@
 //! Webhooks that fail: the login is refused, or the first request is, within the deadline and with a reason that the user
 //! can read.
 
+use super::Trusting;
 use crate::support::script::{Asked, Authority, Reply, Script, nothing, open_door, serve_at, yes};
 use crate::support::world::{PASSWORD, merge};
 use crate::support::{Setup, World};
+use russh::client::{self, Config};
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The deadlines of these tests: of a try, and of all tries of a login.
@@ -155,4 +158,20 @@ async fn disconnect_of_the_client_cancels_what_it_made_the_gateway_ask() {
         world.gateway.wait_for_line("SSH_DISCONNECTED").await;
         assert_eq!(world.cluster.state().requests("create", "pods"), 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn login_that_ended_with_a_reason_lets_nobody_do_anything() {
+    let script = Script::start(|_: &Asked| Reply::Raw(400, "", String::new())).await;
+    let world = Setup::config(script.config()).start().await;
+    let connected = client::connect(Arc::new(Config::default()), world.gateway.address, Trusting).await;
+    let mut client = connected.expect("a connection");
+    // Whatever the message was, nothing can be opened after it.
+    let _ = client.authenticate_password("alice", PASSWORD).await;
+    assert!(client.channel_open_session().await.is_err());
+    world.gateway.wait_for_line("SSH_DISCONNECTED").await;
+    let log = world.gateway.log();
+    assert!(!log.contains("SSH_AUTH_SUCCESSFUL") && !log.contains("SSH_NEW_CHANNEL"), "{log}");
+    assert_eq!(script.asked().len(), 1);
+    assert_eq!(world.cluster.state().requests("create", "pods"), 0);
 }
