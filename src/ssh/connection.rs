@@ -6,7 +6,7 @@
 
 use super::admission::Admitted;
 use super::handler::{ConnectionError, Translator};
-use super::wire::{self, Wire};
+use super::wire::{self, LINGER, Wire};
 use super::{Shared, Snapshot};
 use crate::audit::{Event, Recorder};
 use crate::auth::LoginDeadline;
@@ -33,8 +33,6 @@ const LOGIN: Duration = Duration::from_secs(120);
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// How long sessions may take to tell their clients why they end.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// How long a client may take to close after our disconnect.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// Serves one connection to its end. `startup` is held until the login is done.
 pub(super) async fn serve(
