@@ -5,7 +5,12 @@
 )]
 
 mod architecture;
+mod configuration;
 mod dependencies;
+mod log;
+mod logins;
+mod papers;
+mod policies;
 mod programs;
 mod smoke;
 mod support;

@@ -9,6 +9,7 @@ pub mod keys;
 pub mod master;
 pub mod peer;
 pub mod rude;
+pub mod script;
 pub mod world;
 
 pub use world::{Setup, World};

@@ -23,7 +23,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -33,6 +33,9 @@ const LOGIN: Duration = Duration::from_secs(120);
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// How long sessions may take to tell their clients why they end.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How long a client may take to show what its sessions were told: OpenSSH's drops what it has not written out when it
+/// reads a disconnect. One that has no other session leaves by itself before.
+const SHOWN: Duration = Duration::from_millis(500);
 
 /// Serves one connection to its end. `startup` is held until the login is done.
 pub(super) async fn serve(
@@ -172,6 +175,7 @@ impl Connection {
                 self.shared.channels.close();
                 // Elapsed: a client that does not read is not waited for.
                 let _ = timeout(FAREWELL, self.shared.channels.wait()).await;
+                sleep(SHOWN).await;
             }
         }
         self.shared.disconnect(Disconnect::ByApplication, &reason).await;
