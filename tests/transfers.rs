@@ -103,7 +103,7 @@ async fn new_keys_in_the_middle_of_a_transfer_harm_nothing() {
 async fn client_that_ignores_its_window_is_cut_off() {
     let world = World::start().await;
     let (mut mouth, ear) = world.rude("bob", "sleep 600").await;
-    let hearing = tokio::spawn(ear.to_the_end());
+    let hearing = tokio::spawn(ear.until_hung_up());
     let piece = vec![b'x'; 32_000];
     let sending = async { while mouth.data(&piece).await.is_ok() {} };
     timeout(PATIENCE, sending).await.expect("the gateway hangs up");
