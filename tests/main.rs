@@ -7,7 +7,9 @@
 )]
 #![expect(
     unreachable_pub,
-    reason = "the support's items are public among the themes, which are modules of one program"
+    clippy::expect_used,
+    clippy::panic,
+    reason = "one program: its items are public among the themes, and what fails in a support ends its test"
 )]
 
 mod architecture;

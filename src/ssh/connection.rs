@@ -6,7 +6,7 @@
 
 use super::admission::Admitted;
 use super::handler::{ConnectionError, Translator};
-use super::wire::{self, Wire};
+use super::wire::{self, LINGER, Wire};
 use super::{Shared, Snapshot};
 use crate::audit::{Event, Recorder};
 use crate::auth::LoginDeadline;
@@ -36,8 +36,6 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// How long a client may take to show what its sessions were told: OpenSSH's drops what it has not written out when it
 /// reads a disconnect. One that has no other session leaves by itself before.
 const SHOWN: Duration = Duration::from_millis(500);
-/// How long a client may take to close after our disconnect.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// Serves one connection to its end. `startup` is held until the login is done.
 pub(super) async fn serve(

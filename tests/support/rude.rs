@@ -107,7 +107,7 @@ impl Ear {
     }
 
     /// Hears until the server has hung up; the reason, where one came.
-    pub async fn to_the_end(mut self) -> Option<String> {
+    pub async fn until_hung_up(mut self) -> Option<String> {
         let mut reason = None;
         while let Ok(packet) = self.hear().await {
             if packet[0] == DISCONNECT {

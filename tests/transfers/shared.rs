@@ -30,7 +30,7 @@ impl Upload {
         Self { child, sent, progress }
     }
 
-    async fn is_exact(mut self) {
+    async fn ends_exact(mut self) {
         let mut printed = String::new();
         let mut output = self.child.stdout.take().expect("a pipe");
         let reading = output.read_to_string(&mut printed);
@@ -73,8 +73,8 @@ async fn sessions_go_on_beside_a_stalled_upload_which_recovers() {
     assert_eq!(prompt(&master, "head -c 3000000 /dev/zero | wc -c").await.text(), "3000000\n");
     assert_eq!(prompt(&master, "head -c 3000000 /dev/zero").await.stdout.len(), 3_000_000);
     prompt(&master, "touch go").await;
-    first.is_exact().await;
-    second.is_exact().await;
+    first.ends_exact().await;
+    second.ends_exact().await;
     assert!(world.gateway.peak_memory() < 64 * 1024, "{} KiB", world.gateway.peak_memory());
 }
 
@@ -88,7 +88,7 @@ async fn output_that_nobody_reads_stops_no_other() {
     output.read_u8().await.expect("a byte");
     assert_eq!(prompt(&master, &format!("head -c {} /dev/zero", 20 * MIB)).await.stdout.len(), 20 * MIB);
     let upload = Upload::start(&master, "sha256sum", 20 * MIB);
-    upload.is_exact().await;
+    upload.ends_exact().await;
     let (rest, _) = drain(output).await;
     assert_eq!(rest, 60 * MIB - 1);
     assert_eq!(ended(unread).await.code(), Some(2));
@@ -104,7 +104,7 @@ async fn new_keys_under_many_uploads_and_downloads_harm_nothing() {
         join_all((0..2).map(|_| async {
             master.ssh().run(&format!("head -c {} /dev/zero", 12 * MIB)).await.expect(0).stdout.len()
         }));
-    let (lengths, _) = tokio::join!(downloads, join_all(uploads.into_iter().map(Upload::is_exact)));
+    let (lengths, _) = tokio::join!(downloads, join_all(uploads.into_iter().map(Upload::ends_exact)));
     assert_eq!(lengths, [12 * MIB, 12 * MIB]);
     assert_eq!(world.cluster.state().requests("create", "pods"), 1);
 }
