@@ -6,5 +6,8 @@
 
 mod architecture;
 mod dependencies;
+mod failures;
+mod pods;
+mod shutdown;
 mod smoke;
 mod support;
