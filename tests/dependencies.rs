@@ -1,7 +1,6 @@
 //! Licences and bans over everything that is linked into a program of ours: one TLS stack, one crypto provider, nothing
 //! that a licence forbids to ship.
 
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
@@ -30,26 +29,26 @@ const BANNED: &[&str] = &["ring", "openssl", "openssl-sys", "native-tls", "borin
 /// Crates of which there is exactly one version.
 const SINGLE: &[&str] = &["rustls", "aws-lc-rs", "tokio", "hyper", "reqwest", "kube", "russh"];
 
-/// Name to versions and licences of every package that a program of ours is built from.
+/// Name to versions and licences of every package that a program of ours is built from, on this machine.
 fn packages() -> BTreeMap<String, BTreeSet<(String, String)>> {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--all-features"])
-        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+        .args(["tree", "--workspace", "--locked", "--offline", "--edges", "normal,build", "--all-features"])
+        .args(["--prefix", "none", "--format", "{p}|{l}"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
-        .expect("cargo metadata");
+        .expect("cargo tree");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let used: BTreeSet<String> =
-        metadata["resolve"]["nodes"].as_array().expect("nodes").iter().map(|node| text(&node["id"])).collect();
+    let text = String::from_utf8(output.stdout).expect("text");
     let mut found: BTreeMap<String, BTreeSet<(String, String)>> = BTreeMap::new();
-    for package in metadata["packages"].as_array().expect("packages") {
-        if used.contains(&text(&package["id"])) {
-            let version_and_licence = (text(&package["version"]), text(&package["license"]));
-            found.entry(text(&package["name"])).or_default().insert(version_and_licence);
-        }
+    for line in text.lines() {
+        let Some((package, licence)) = line.split_once('|') else { continue };
+        let mut words = package.split_whitespace();
+        let (Some(name), Some(version)) = (words.next(), words.next()) else { continue };
+        // `(*)` marks a package that was listed before.
+        let licence = licence.trim_end_matches(" (*)").to_owned();
+        found.entry(name.to_owned()).or_default().insert((version.to_owned(), licence));
     }
+    assert!(found.contains_key("rustls") && found.len() > 200, "the tree was not read: {} packages", found.len());
     found
 }
 

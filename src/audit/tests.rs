@@ -1,3 +1,5 @@
+//! Every event as its line: code, level, details, and nothing secret.
+
 use super::*;
 use crate::config::LogFormat;
 use crate::telemetry::capture;

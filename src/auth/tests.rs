@@ -1,3 +1,5 @@
+//! Logins against a webhook server on a real socket: refusals first.
+
 use super::*;
 use crate::config::{self, AuthWebhook, LogFormat};
 use crate::telemetry::{ConnectionLog, Log, capture};

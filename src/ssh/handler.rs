@@ -197,7 +197,6 @@ impl Translator {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "russh's trait has these callbacks")]
 impl Handler for Translator {
     type Error = ConnectionError;
 

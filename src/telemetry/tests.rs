@@ -1,3 +1,5 @@
+//! The log's lines, levels, queue and files.
+
 use super::capture;
 use super::*;
 use serde_json::Value;

@@ -1,3 +1,5 @@
+//! What a bad certificate or key is told as, and that a server is always verified.
+
 use super::*;
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 

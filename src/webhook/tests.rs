@@ -1,3 +1,5 @@
+//! The webhook client against real sockets: every way to fail first.
+
 use super::fake::{Fake, Reply, yes};
 use super::*;
 use crate::auth::{Answer, Attempt, Authenticator, ClientFacts, Credential, Identity, LoginDeadline};

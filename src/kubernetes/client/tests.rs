@@ -1,3 +1,5 @@
+//! Clients of clusters: what is refused, what is shared, what is read again.
+
 use super::*;
 use crate::kubernetes::endpoint::{Authority, Conversation, Endpoint};
 use crate::settings::Source;

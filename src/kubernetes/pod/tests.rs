@@ -1,3 +1,5 @@
+//! The manifest: what is added, what is kept, what is refused.
+
 use super::*;
 use crate::kubernetes::samples::{self, object};
 use podgate_webhooks::wire;

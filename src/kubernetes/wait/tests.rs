@@ -1,3 +1,5 @@
+//! What a pod's state means for who waits, as tables.
+
 use super::*;
 use crate::kubernetes::samples;
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! The WebSocket over a real stream: handshake, frames, end.
+
 use super::*;
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 

@@ -1,3 +1,5 @@
+//! The rules as tables: denials first, a row for every combination of mode and lists.
+
 use crate::policy::*;
 use crate::types::Size;
 

@@ -1,3 +1,5 @@
+//! How a Status and a runtime's words are read, as tables.
+
 use super::*;
 use serde_json::json;
 

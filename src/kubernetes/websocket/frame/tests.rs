@@ -1,3 +1,5 @@
+//! The frame codec, at every boundary.
+
 use super::*;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
