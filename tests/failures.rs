@@ -91,8 +91,7 @@ async fn pod_that_the_api_does_not_take_is_refused_with_its_reason() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn namespace_that_is_not_there_is_named() {
-    let world =
-        Setup::config(json!({"kubernetes": {"pod": {"metadata": {"namespace": "nowhere"}}}})).start().await;
+    let world = Setup::config(json!({"kubernetes": {"pod": {"metadata": {"namespace": "nowhere"}}}})).start().await;
     assert_eq!(refused(&world).await, "the namespace nowhere does not exist");
 }
 
@@ -119,9 +118,14 @@ async fn gateway_without_its_rights_says_which() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gateway_that_may_not_watch_still_works_and_says_so_in_its_log() {
-    let world =
-        world_with_rights(&[("create", "pods"), ("get", "pods"), ("delete", "pods"), ("*", "events"), ("*", "pods/exec")])
-            .await;
+    let world = world_with_rights(&[
+        ("create", "pods"),
+        ("get", "pods"),
+        ("delete", "pods"),
+        ("*", "events"),
+        ("*", "pods/exec"),
+    ])
+    .await;
     assert_eq!(world.ssh().run("echo in").await.expect(0).text(), "in\n");
     world.wait_for_nothing().await;
     assert_eq!(world.gateway.wait_for_line("KUBERNETES_WATCH_FAILED").await["level"], "warning");
@@ -140,8 +144,7 @@ async fn api_with_another_ca_is_not_trusted() {
     let other = podgate_devcluster::DevCluster::start(podgate_devcluster::Options::default()).expect("a cluster");
     let connection = json!({"cacert": other.ca_pem()});
     let timeouts = json!({"podStart": "2s"});
-    let world =
-        Setup::config(json!({"kubernetes": {"connection": connection, "timeouts": timeouts}})).start().await;
+    let world = Setup::config(json!({"kubernetes": {"connection": connection, "timeouts": timeouts}})).start().await;
     assert_eq!(refused(&world).await, "the Kubernetes API's certificate is not trusted (kubernetes.connection.cacert)");
     let detail = detail(&world, "KUBERNETES_POD_CREATE_FAILED").await;
     assert!(detail.contains("certificate"), "{detail}");

@@ -23,7 +23,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -33,6 +33,9 @@ const LOGIN: Duration = Duration::from_secs(120);
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// How long sessions may take to tell their clients why they end.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How long a client may take to leave by itself after its sessions were told: one that reads a disconnect ends at once,
+/// and loses what its sessions were told and it has not shown yet.
+const PARTING: Duration = Duration::from_secs(1);
 /// How long a client may take to close after our disconnect.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -105,7 +108,7 @@ impl Connection {
     }
 
     async fn handshake(
-        &self,
+        &mut self,
         stream: Wire,
         translator: Translator,
     ) -> Result<RunningSession<Translator>, ConnectionError> {
@@ -113,6 +116,8 @@ impl Connection {
         let session = tokio::select! {
             session = russh::server::run_stream(config, stream, translator) => session?,
             () = self.shared.deadline.passed() => return Err(ConnectionError::Closed),
+            // Before both sides have said who they are, there is nothing to tell a reason with.
+            _reason = asked_to_end(&mut self.asked) => return Err(ConnectionError::Closed),
         };
         // Set once: a connection has one handshake.
         let _ = self.shared.handle.set(session.handle());
@@ -174,6 +179,8 @@ impl Connection {
                 self.shared.channels.close();
                 // Elapsed: a client that does not read is not waited for.
                 let _ = timeout(FAREWELL, self.shared.channels.wait()).await;
+                // The end of the connection ends this wait.
+                sleep(PARTING).await;
             }
         }
         self.shared.disconnect(Disconnect::ByApplication, &reason).await;

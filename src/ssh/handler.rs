@@ -123,7 +123,6 @@ impl Translator {
         };
         self.ports.insert(id, port);
         let served = Box::pin(channel.serve());
-        self.shared.opened.notify_one();
         self.shared.channels.spawn(async move {
             tokio::select! {
                 () = life.closed.cancelled() => {}
@@ -131,6 +130,8 @@ impl Translator {
             }
             drop(life);
         });
+        // Who is woken by this waits for the tasks.
+        self.shared.opened.notify_one();
     }
 
     /// Decides about a program and begins it. A denial is told on the channel, where a person can read it.

@@ -1,8 +1,8 @@
 //! Pods that end under an open connection: the user reads why, and the connection does not outlive its pod.
 
+use crate::support::World;
 use crate::support::client::{Client, Running};
 use crate::support::world::NAMESPACE;
-use crate::support::World;
 use std::time::Duration;
 
 /// Ends the world's one pod.
@@ -13,10 +13,7 @@ const ENDS: &[(End, &str)] = &[
     (|world, pod| world.cluster.faults().delete_pod(NAMESPACE, pod, Duration::from_secs(1)), "the pod was deleted"),
     (|world, pod| world.cluster.faults().delete_pod(NAMESPACE, pod, Duration::ZERO), "the pod was deleted"),
     (|world, pod| world.cluster.faults().evict(NAMESPACE, pod), "the pod was evicted from its node: "),
-    (
-        |world, pod| world.cluster.faults().oom_kill(NAMESPACE, pod, "shell"),
-        "the container shell ran out of memory",
-    ),
+    (|world, pod| world.cluster.faults().oom_kill(NAMESPACE, pod, "shell"), "the container shell ran out of memory"),
     (
         |world, pod| world.cluster.faults().kill_container(NAMESPACE, pod, "shell"),
         "the container shell ended with status 137",

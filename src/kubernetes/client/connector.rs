@@ -40,11 +40,11 @@ pub(in crate::kubernetes) enum ConnectError {
 }
 
 impl ConnectError {
-    /// Whether another try may end otherwise: a certificate that is refused now is refused again.
-    pub(super) fn may_heal(&self) -> bool {
+    /// Whether the other side is not who it should be, or does not speak TLS as we do: the next try ends the same way.
+    pub(in crate::kubernetes) fn untrusted(&self) -> bool {
         match self {
-            Self::Tcp(_) | Self::Timeout => true,
-            Self::Tls(error) => error.kind() != io::ErrorKind::InvalidData,
+            Self::Tcp(_) | Self::Timeout => false,
+            Self::Tls(error) => error.kind() == io::ErrorKind::InvalidData,
         }
     }
 }

@@ -29,14 +29,23 @@ pub(super) fn news(error: &ApiError) -> String {
             "the last pod of that name is still going".to_owned()
         }
         ApiError::Refused { code, .. } => format!("Kubernetes answers with an error ({code})"),
-        ApiError::Unreachable(_) | ApiError::Unsendable(_) => "Kubernetes cannot be reached".to_owned(),
+        ApiError::Unreachable(_) | ApiError::Untrusted(_) | ApiError::Unsendable(_) => {
+            "Kubernetes cannot be reached".to_owned()
+        }
     }
 }
 
 /// A final answer. What concerns the gateway's own rights and credentials is for the log alone.
 pub(super) fn refused(error: &ApiError, namespace: &Namespace) -> Refusal {
-    let ApiError::Refused { code, message, .. } = error else {
-        return Refusal::new("the pod's specification cannot be sent").detail(error.to_string());
+    let (code, message) = match error {
+        ApiError::Refused { code, message, .. } => (code, message),
+        ApiError::Untrusted(_) => {
+            let reason = "the Kubernetes API's certificate is not trusted (kubernetes.connection.cacert)";
+            return Refusal::new(reason).detail(error.to_string());
+        }
+        ApiError::Unreachable(_) | ApiError::Unsendable(_) => {
+            return Refusal::new("the pod's specification cannot be sent").detail(error.to_string());
+        }
     };
     let lower = message.to_lowercase();
     let reason = if lower.contains("exceeded quota") || lower.contains("failed quota") {
