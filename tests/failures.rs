@@ -145,7 +145,7 @@ async fn api_with_another_ca_is_not_trusted() {
     let connection = json!({"cacert": other.ca_pem()});
     let timeouts = json!({"podStart": "2s"});
     let world = Setup::config(json!({"kubernetes": {"connection": connection, "timeouts": timeouts}})).start().await;
-    assert_eq!(refused(&world).await, "the Kubernetes API's certificate is not trusted (kubernetes.connection.cacert)");
+    assert_eq!(refused(&world).await, "the Kubernetes API's certificate is not to be trusted");
     let detail = detail(&world, "KUBERNETES_POD_CREATE_FAILED").await;
     assert!(detail.contains("certificate"), "{detail}");
     assert_eq!(world.cluster.state().request_log(), Vec::<podgate_devcluster::RequestRecord>::new());

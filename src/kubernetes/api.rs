@@ -50,8 +50,8 @@ pub(super) enum ApiError {
     /// Nobody knows whether the API did what it was asked.
     #[error("the Kubernetes API cannot be reached: {0}")]
     Unreachable(String),
-    /// Whoever answers is not the cluster that is configured, or does not speak its TLS.
-    #[error("the Kubernetes API is not trusted: {0}")]
+    /// The API's certificate is not to be trusted: nothing was sent.
+    #[error("the Kubernetes API cannot be reached securely: {0}")]
     Untrusted(String),
     /// The request could not be made at all.
     #[error("the request to the Kubernetes API cannot be made: {0}")]
@@ -110,22 +110,10 @@ impl From<kube::Error> for ApiError {
                     retry_after: asked.map(|seconds| Duration::from_secs(u64::from(seconds))),
                 }
             }
-            other if untrusted(&other) => Self::Untrusted(causes(&other)),
+            other if ConnectError::of(&other).is_some_and(|error| !error.may_heal()) => Self::Untrusted(causes(&other)),
             other => Self::Unreachable(causes(&other)),
         }
     }
-}
-
-/// Whether the connection was given up because of who answered.
-fn untrusted(error: &kube::Error) -> bool {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(connect) = error.downcast_ref::<ConnectError>() {
-            return connect.untrusted();
-        }
-        cause = error.source();
-    }
-    false
 }
 
 /// An error with everything that led to it, one line.

@@ -40,11 +40,23 @@ pub(in crate::kubernetes) enum ConnectError {
 }
 
 impl ConnectError {
-    /// Whether the other side is not who it should be, or does not speak TLS as we do: the next try ends the same way.
-    pub(in crate::kubernetes) fn untrusted(&self) -> bool {
+    /// The failed connect behind an error, where one is.
+    pub(in crate::kubernetes) fn of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if let Some(connect) = error.downcast_ref::<Self>() {
+                return Some(connect);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
+    /// Whether another try may end otherwise: a certificate that is refused now is refused again.
+    pub(in crate::kubernetes) fn may_heal(&self) -> bool {
         match self {
-            Self::Tcp(_) | Self::Timeout => false,
-            Self::Tls(error) => error.kind() == io::ErrorKind::InvalidData,
+            Self::Tcp(_) | Self::Timeout => true,
+            Self::Tls(error) => error.kind() != io::ErrorKind::InvalidData,
         }
     }
 }

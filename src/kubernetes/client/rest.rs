@@ -1,5 +1,6 @@
-//! The [`kube::Client`] of a cluster, over our own connections: who we are is read for each request, every call has a
-//! deadline that holds its body too. Nothing is tried twice here: who calls knows what may be done again, and tells it.
+//! The [`kube::Client`] of a cluster, over our own connections: who we are is read for each request, and every call has a
+//! deadline that holds its body. A call is one try: whether and when to ask again is its caller's to decide, who can tell
+//! a waiting user.
 
 use super::connector::{ConnectError, Connector};
 use bytes::Bytes;
@@ -35,11 +36,11 @@ enum RestError {
 
 /// hyper's own texts name its layers; the cause is what a person can act on.
 fn innermost(error: &PoolError) -> String {
+    if let Some(connect) = ConnectError::of(error) {
+        return connect.to_string();
+    }
     let mut cause: &dyn Error = error;
     while let Some(next) = cause.source() {
-        if let Some(connect) = next.downcast_ref::<ConnectError>() {
-            return connect.to_string();
-        }
         cause = next;
     }
     format!("the call to the Kubernetes API failed: {cause}")
@@ -78,10 +79,8 @@ impl Rest {
             parts.headers.insert(AUTHORIZATION, authorization);
         }
         let streamed = streams(&parts.uri);
-        match timeout_at(deadline, self.pool.request(Request::from_parts(parts, body))).await {
-            Ok(answer) => self.finish(answer, streamed, deadline).await,
-            Err(_elapsed) => Err(RestError::Deadline(self.timeout)),
-        }
+        let answer = timeout_at(deadline, self.pool.request(Request::from_parts(parts, body))).await;
+        self.finish(answer.map_err(|_elapsed| RestError::Deadline(self.timeout))?, streamed, deadline).await
     }
 
     fn absolute(&self, uri: Uri) -> Result<Uri, RestError> {

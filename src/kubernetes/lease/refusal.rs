@@ -5,6 +5,8 @@ use crate::kubernetes::api::ApiError;
 use crate::types::{Namespace, PodName, printable};
 use std::time::Duration;
 
+const UNTRUSTED: &str = "the Kubernetes API's certificate is not to be trusted";
+
 /// The connection is over, nobody will read this.
 pub(super) fn connection_ended() -> Refusal {
     Refusal::new("the connection has ended")
@@ -29,9 +31,8 @@ pub(super) fn news(error: &ApiError) -> String {
             "the last pod of that name is still going".to_owned()
         }
         ApiError::Refused { code, .. } => format!("Kubernetes answers with an error ({code})"),
-        ApiError::Unreachable(_) | ApiError::Untrusted(_) | ApiError::Unsendable(_) => {
-            "Kubernetes cannot be reached".to_owned()
-        }
+        ApiError::Untrusted(_) => UNTRUSTED.to_owned(),
+        ApiError::Unreachable(_) | ApiError::Unsendable(_) => "Kubernetes cannot be reached".to_owned(),
     }
 }
 
@@ -39,10 +40,7 @@ pub(super) fn news(error: &ApiError) -> String {
 pub(super) fn refused(error: &ApiError, namespace: &Namespace) -> Refusal {
     let (code, message) = match error {
         ApiError::Refused { code, message, .. } => (code, message),
-        ApiError::Untrusted(_) => {
-            let reason = "the Kubernetes API's certificate is not trusted (kubernetes.connection.cacert)";
-            return Refusal::new(reason).detail(error.to_string());
-        }
+        ApiError::Untrusted(_) => return Refusal::new(UNTRUSTED).detail(error.to_string()),
         ApiError::Unreachable(_) | ApiError::Unsendable(_) => {
             return Refusal::new("the pod's specification cannot be sent").detail(error.to_string());
         }
