@@ -94,7 +94,8 @@ async fn run(guest: &Arc<dyn Guest>, command: &str) -> (String, String, Exit) {
 }
 
 async fn to_its_end(mut program: Program) -> (String, String, Exit) {
-    drop(program.input.close().await);
+    // A program that has ended already takes no end of its input.
+    let _closed = program.input.close().await;
     let (mut out, mut err) = (Vec::new(), Vec::new());
     loop {
         match timeout(SOON, program.output.next()).await.unwrap() {

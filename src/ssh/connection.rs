@@ -33,9 +33,9 @@ const LOGIN: Duration = Duration::from_secs(120);
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// How long sessions may take to tell their clients why they end.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// How long a client may take to leave by itself after its sessions were told: one that reads a disconnect ends at once,
-/// and loses what its sessions were told and it has not shown yet.
-const PARTING: Duration = Duration::from_secs(1);
+/// How long a client may take to show what its sessions were told: OpenSSH's drops what it has not written out when it
+/// reads a disconnect. One that has no other session leaves by itself before.
+const SHOWN: Duration = Duration::from_millis(500);
 /// How long a client may take to close after our disconnect.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -179,8 +179,7 @@ impl Connection {
                 self.shared.channels.close();
                 // Elapsed: a client that does not read is not waited for.
                 let _ = timeout(FAREWELL, self.shared.channels.wait()).await;
-                // The end of the connection ends this wait.
-                sleep(PARTING).await;
+                sleep(SHOWN).await;
             }
         }
         self.shared.disconnect(Disconnect::ByApplication, &reason).await;

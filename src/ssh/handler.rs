@@ -77,7 +77,9 @@ impl Translator {
 
     fn answer(&self, outcome: Outcome) -> Auth {
         match outcome {
-            Outcome::Accepted => Auth::Accept,
+            // After a refusal a client that has nothing more to offer leaves before it reads why, and this message alone can
+            // be followed by a disconnect in one piece. Nobody is let in by it: without an admission every request is refused.
+            Outcome::Accepted | Outcome::Ended => Auth::Accept,
             Outcome::Refused => Auth::Reject {
                 proceed_with_methods: Some(self.shared.snapshot.methods.clone()),
                 partial_success: false,
@@ -130,7 +132,7 @@ impl Translator {
             }
             drop(life);
         });
-        // Who is woken by this waits for the tasks.
+        // Only now: whoever waits for the first channel waits for the end of its task next.
         self.shared.opened.notify_one();
     }
 
@@ -231,6 +233,10 @@ impl Handler for Translator {
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {
+        if let Some(ending) = self.login.take_ending() {
+            session.disconnect(ending.code, &format!("podgate: {}", ending.reason), "")?;
+            return Ok(());
+        }
         let Some(identity) = self.login.take_identity() else {
             session.disconnect(Disconnect::ByApplication, "no identity", "")?;
             return Ok(());

@@ -18,6 +18,16 @@ pub(super) enum Outcome {
     Refused,
     /// This was right, and one of these must follow.
     More(Vec<Method>),
+    /// The connection is to end with [`Login::take_ending`].
+    Ended,
+}
+
+/// Why a login ends without an answer to its credential.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) code: Disconnect,
+    /// For the client.
+    pub(super) reason: String,
 }
 
 /// One connection's login.
@@ -25,11 +35,12 @@ pub(super) struct Login {
     shared: Arc<Shared>,
     considered: Option<Considered>,
     identity: Option<Identity>,
+    ending: Option<Ending>,
 }
 
 impl Login {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, considered: None, identity: None }
+        Self { shared, considered: None, identity: None, ending: None }
     }
 
     /// Who the client is, once an attempt was accepted.
@@ -37,13 +48,18 @@ impl Login {
         self.identity.take()
     }
 
+    /// Why the connection is to end; there is never an identity then.
+    pub(super) fn take_ending(&mut self) -> Option<Ending> {
+        self.ending.take()
+    }
+
     /// A password attempt.
     pub(super) async fn password(&mut self, user: &str, password: &str) -> Result<Outcome, ConnectionError> {
-        let Some(user) = self.user(user).await else { return Ok(Outcome::Refused) };
+        let Some(user) = self.user(user) else { return Ok(Outcome::Ended) };
         self.shared.audit.record(Event::AuthAttempt { method: Method::Password });
         let credential = Credential::Password(Secret::new(password));
         let answer = self.authenticate(&user, credential).await?;
-        Ok(self.settle(Method::Password, answer).await)
+        Ok(self.settle(Method::Password, answer))
     }
 
     /// A key that the client has not signed with yet: asked about, so that it is spared the signature.
@@ -53,7 +69,8 @@ impl Login {
         key: &PublicKey,
         algorithm: &Algorithm,
     ) -> Result<Outcome, ConnectionError> {
-        let (Some(user), Some(line)) = (self.user(user).await, key_line(key)) else { return Ok(Outcome::Refused) };
+        let Some(user) = self.user(user) else { return Ok(Outcome::Ended) };
+        let Some(line) = key_line(key) else { return Ok(Outcome::Refused) };
         if matches!(algorithm, Algorithm::Rsa { hash: None } | Algorithm::Dsa) {
             return Ok(Outcome::Refused);
         }
@@ -66,18 +83,19 @@ impl Login {
                 self.considered = Some(considered);
                 Ok(Outcome::Accepted)
             }
-            Err(error) => Ok(self.refused(Method::PublicKey, &error).await),
+            Err(error) => Ok(self.refused(Method::PublicKey, error)),
         }
     }
 
     /// A key whose signature was checked: trusted from here on, if it is the one that was asked about.
     pub(super) async fn proven(&mut self, user: &str, key: &PublicKey) -> Result<Outcome, ConnectionError> {
-        let (Some(user), Some(line)) = (self.user(user).await, key_line(key)) else { return Ok(Outcome::Refused) };
+        let Some(user) = self.user(user) else { return Ok(Outcome::Ended) };
+        let Some(line) = key_line(key) else { return Ok(Outcome::Refused) };
         let Some(considered) = self.considered.take().filter(|considered| considered.is_about(&user, &line)) else {
             return Ok(Outcome::Refused);
         };
         let answer = self.authenticate(&user, considered.proven()).await?;
-        Ok(self.settle(Method::PublicKey, answer).await)
+        Ok(self.settle(Method::PublicKey, answer))
     }
 
     async fn authenticate(
@@ -94,7 +112,7 @@ impl Login {
         Attempt { facts, username, log: &self.shared.log, deadline: &self.shared.deadline }
     }
 
-    async fn settle(&mut self, method: Method, answer: Result<Answer, AuthError>) -> Outcome {
+    fn settle(&mut self, method: Method, answer: Result<Answer, AuthError>) -> Outcome {
         match answer {
             Ok(Answer::Done(identity)) => {
                 self.shared.audit.record(Event::AuthSucceeded { method });
@@ -104,27 +122,31 @@ impl Login {
             Ok(Answer::More(methods)) => Outcome::More(methods),
             // Questions can be asked in keyboard-interactive alone, which nothing offers.
             Ok(Answer::Ask(_)) => Outcome::Refused,
-            Err(error) => self.refused(method, &error).await,
+            Err(error) => self.refused(method, error),
         }
     }
 
-    /// A refusal carries no text: where the reason is not the client's credential, it is told by a disconnect.
-    async fn refused(&self, method: Method, error: &AuthError) -> Outcome {
+    /// A refusal carries no text: where the reason is not the client's credential, it ends the connection.
+    fn refused(&mut self, method: Method, error: AuthError) -> Outcome {
         match error {
             AuthError::Denied { reason } => self.shared.audit.record(Event::AuthFailed { method, reason }),
             AuthError::NotConfigured => {
                 self.shared.audit.record(Event::AuthUnavailable { method, reason: &error.to_string() });
             }
             AuthError::Unavailable { reason } => {
-                self.shared.audit.record(Event::AuthUnavailable { method, reason });
-                self.shared.disconnect(Disconnect::ServiceNotAvailable, reason).await;
+                self.shared.audit.record(Event::AuthUnavailable { method, reason: &reason });
+                self.end(Disconnect::ServiceNotAvailable, reason);
+                return Outcome::Ended;
             }
         }
         Outcome::Refused
     }
 
-    /// The login name, parsed. One that is none ends the connection with the reason.
-    async fn user(&self, user: &str) -> Option<Username> {
+    /// The login name, parsed. There is none where the name is not one, or where the login has ended.
+    fn user(&mut self, user: &str) -> Option<Username> {
+        if self.ending.is_some() {
+            return None;
+        }
         match Username::parse(user) {
             Ok(user) => {
                 self.shared.log.name_user(user.as_str(), None);
@@ -133,10 +155,16 @@ impl Login {
             Err(invalid) => {
                 let reason = format!("username {invalid}");
                 self.shared.audit.record(Event::BadUsername { reason: &reason });
-                self.shared.disconnect(Disconnect::IllegalUserName, &format!("the user name {invalid}")).await;
+                self.end(Disconnect::IllegalUserName, format!("the user name {invalid}"));
                 None
             }
         }
+    }
+
+    fn end(&mut self, code: Disconnect, reason: String) {
+        self.considered = None;
+        self.identity = None;
+        self.ending = Some(Ending { code, reason });
     }
 
     /// The client's disconnect cancels what it made us ask.

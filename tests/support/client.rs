@@ -130,12 +130,6 @@ impl Client {
         self
     }
 
-    /// The directory that it runs in.
-    pub fn current_dir(mut self, folder: &Path) -> Self {
-        self.command.current_dir(folder);
-        self
-    }
-
     /// What is written to its standard input, which ends then. Without it the input is empty.
     pub fn stdin(mut self, data: impl Into<Vec<u8>>) -> Self {
         self.stdin = Some(data.into());
@@ -182,6 +176,12 @@ impl Client {
         let stdout = Said::listen(child.stdout.take().expect("a pipe"));
         let stderr = Said::listen(child.stderr.take().expect("a pipe"));
         Running { child, stdin, stdout, stderr }
+    }
+
+    /// Runs it to its end with nothing to read and nobody to hear it; what it leaves in the background is not waited for.
+    pub async fn quietly(mut self) -> std::process::ExitStatus {
+        let command = self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().await.expect("the client's program")
     }
 
     /// Starts it with pipes; it is killed when it is dropped.

@@ -2,6 +2,7 @@
 
 use super::gateway::Gateway;
 use super::keys::Key;
+use super::script::Script;
 use podgate_devcluster::{DevCluster, Options};
 use podgate_webhooks::directory::{Directory, User};
 use podgate_webhooks::server::{Listen, Server};
@@ -57,7 +58,7 @@ impl Setup {
         let gateway = Gateway::start(&file).await;
         let line = format!("[127.0.0.1]:{} {}\n", gateway.address.port(), host_key.public);
         fs::write(folder.path().join("known_hosts"), line).expect("known_hosts");
-        World { gateway, cluster, key, hooks, folder }
+        World { gateway, cluster, key, hooks, folder, script: None }
     }
 }
 
@@ -72,12 +73,18 @@ pub struct World {
     /// The webhook server.
     pub hooks: Hooks,
     folder: TempDir,
+    script: Option<Script>,
 }
 
 impl World {
     /// The usual world.
     pub async fn start() -> Self {
         Setup::default().start().await
+    }
+
+    /// Holds a webhook server as long as the world lives.
+    pub fn keep(&mut self, script: Script) {
+        self.script = Some(script);
     }
 
     /// The gateway's port.

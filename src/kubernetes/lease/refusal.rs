@@ -7,11 +7,6 @@ use std::time::Duration;
 
 const UNTRUSTED: &str = "the Kubernetes API's certificate is not to be trusted";
 
-/// The connection is over, nobody will read this.
-pub(super) fn connection_ended() -> Refusal {
-    Refusal::new("the connection has ended")
-}
-
 /// `podStart` ended before the pod was created.
 pub(super) fn out_of_time(pod_start: Duration, error: &ApiError) -> Refusal {
     Refusal::new(format!("the pod could not be created within {pod_start:?}: {}", news(error)))

@@ -6,7 +6,8 @@ async fn dies(cause: impl Fn(&Stand, &str), expected: &str) {
     let stand = Stand::new();
     let guest = stand.guest();
     ready(&guest).await;
-    let program = start(&guest, "echo up; sleep 60").await.unwrap();
+    let mut program = start(&guest, "echo up; sleep 60").await.unwrap();
+    assert_eq!(timeout(SOON, program.output.next()).await.unwrap(), Said::Stdout("up\n".into()));
     let name = stand.cluster.pods("default").remove(0);
     cause(&stand, &name);
     let told = gone(&guest).await;
