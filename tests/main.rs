@@ -15,11 +15,14 @@
 mod architecture;
 mod configuration;
 mod dependencies;
+mod failures;
 mod log;
 mod logins;
 mod papers;
+mod pods;
 mod policies;
 mod programs;
+mod shutdown;
 mod smoke;
 mod support;
 mod tools;

@@ -106,7 +106,7 @@ impl Connection {
     }
 
     async fn handshake(
-        &self,
+        &mut self,
         stream: Wire,
         translator: Translator,
     ) -> Result<RunningSession<Translator>, ConnectionError> {
@@ -114,6 +114,8 @@ impl Connection {
         let session = tokio::select! {
             session = russh::server::run_stream(config, stream, translator) => session?,
             () = self.shared.deadline.passed() => return Err(ConnectionError::Closed),
+            // Before both sides have said who they are, there is nothing to tell a reason with.
+            _reason = asked_to_end(&mut self.asked) => return Err(ConnectionError::Closed),
         };
         // Set once: a connection has one handshake.
         let _ = self.shared.handle.set(session.handle());

@@ -5,8 +5,10 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// How long a client may take.
@@ -137,12 +139,6 @@ impl Client {
         self
     }
 
-    /// The directory that it runs in.
-    pub fn current_dir(mut self, folder: &Path) -> Self {
-        self.command.current_dir(folder);
-        self
-    }
-
     /// What is written to its standard input, which ends then. Without it the input is empty.
     pub fn stdin(mut self, data: impl Into<Vec<u8>>) -> Self {
         self.stdin = Some(data.into());
@@ -177,6 +173,20 @@ impl Client {
         }
     }
 
+    /// Starts a command on the host, to be talked to while it runs.
+    pub fn start(self, command: &str) -> Running {
+        self.arg("127.0.0.1").arg(command).launch()
+    }
+
+    /// Starts it as it is, to be talked to while it runs.
+    pub fn launch(self) -> Running {
+        let mut child = self.spawn();
+        let stdin = child.stdin.take();
+        let stdout = Said::listen(child.stdout.take().expect("a pipe"));
+        let stderr = Said::listen(child.stderr.take().expect("a pipe"));
+        Running { child, stdin, stdout, stderr }
+    }
+
     /// Runs it to its end with nothing to read and nobody to hear it; what it leaves in the background is not waited for.
     pub async fn quietly(mut self) -> std::process::ExitStatus {
         let command = self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -192,6 +202,83 @@ impl Client {
             .kill_on_drop(true)
             .spawn()
             .expect("the client's program")
+    }
+}
+
+/// A client that runs, to be talked to. It is killed when it is dropped.
+pub struct Running {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Said,
+    stderr: Said,
+}
+
+/// What a client has said so far on one of its outputs.
+struct Said {
+    text: watch::Receiver<Vec<u8>>,
+    task: JoinHandle<()>,
+}
+
+impl Said {
+    fn listen(mut from: impl AsyncRead + Unpin + Send + 'static) -> Self {
+        let (sender, text) = watch::channel(Vec::new());
+        let task = tokio::spawn(async move {
+            let mut piece = vec![0; 64 * 1024];
+            while let Ok(count @ 1..) = from.read(&mut piece).await {
+                sender.send_modify(|text| text.extend_from_slice(&piece[..count]));
+            }
+        });
+        Self { text, task }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.text.borrow()).into_owned()
+    }
+
+    async fn until(&self, wanted: &str) {
+        let mut text = self.text.clone();
+        let found = text.wait_for(|text| String::from_utf8_lossy(text).contains(wanted));
+        let found = timeout(PATIENCE, found).await.map(|found| found.is_ok());
+        assert_eq!(found, Ok(true), "{wanted:?} did not come, but {:?}", self.text());
+    }
+}
+
+impl Running {
+    /// Waits until its standard output holds a text.
+    pub async fn until_stdout(&self, wanted: &str) {
+        self.stdout.until(wanted).await;
+    }
+
+    /// Waits until its standard error holds a text.
+    pub async fn until_stderr(&self, wanted: &str) {
+        self.stderr.until(wanted).await;
+    }
+
+    /// Types something; nothing is said if the client wants no more.
+    pub async fn write(&mut self, text: &str) {
+        if let Some(stdin) = &mut self.stdin {
+            // A client that has ended is found out by what is awaited of it.
+            let _ = stdin.write_all(text.as_bytes()).await;
+        }
+    }
+
+    /// Kills it as a machine that loses its power would, as far as a process can.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("a kill");
+    }
+
+    /// Waits for its end, its standard input open until then.
+    pub async fn ended(mut self) -> Done {
+        let status = timeout(PATIENCE, self.child.wait()).await.expect("the client ends in time").expect("its status");
+        for said in [&mut self.stdout, &mut self.stderr] {
+            // A program that inherited its pipes (a master in the background) may hold them on.
+            let _ = timeout(Duration::from_secs(5), &mut said.task).await;
+        }
+        Done {
+            status: status.code().unwrap_or(-1),
+            stdout: self.stdout.text.borrow().clone(),
+            stderr: self.stderr.text(),
+        }
     }
 }
 

@@ -61,6 +61,13 @@ impl Gateway {
         self.lines.lock().expect("lines").join("\n")
     }
 
+    /// Every log line with a code so far.
+    pub fn lines(&self, code: &str) -> Vec<Value> {
+        let lines = self.lines.lock().expect("lines").clone();
+        let lines = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|line| line["code"] == code).collect()
+    }
+
     /// Waits for the first line with a code.
     pub async fn wait_for_line(&self, code: &str) -> Value {
         self.wait_for(|line| line["code"] == code).await

@@ -114,6 +114,24 @@ impl World {
             panic!("{count} pods were awaited, there are {:?}\n{}", self.pods(), self.gateway.log());
         }
     }
+
+    /// Waits until nothing is left of any connection: no pod, no stream, no process of a container.
+    pub async fn wait_for_nothing(&self) {
+        let nothing = |state: &podgate_devcluster::State| {
+            state.all_pods().is_empty() && state.open_streams() == 0 && state.processes().is_empty()
+        };
+        if self.cluster.wait_until(nothing, super::gateway::SOON).await.is_err() {
+            let state = self.cluster.state();
+            let (streams, processes) = (state.open_streams(), state.processes());
+            panic!("left: {:?}, {streams} streams, {processes:?}\n{}", self.pods(), self.gateway.log());
+        }
+    }
+
+    /// Waits until a pod is there, and names it.
+    pub async fn pod(&self) -> String {
+        self.wait_for_pods(1).await;
+        self.pods().remove(0)
+    }
 }
 
 /// A webhook server in this process.
