@@ -161,13 +161,13 @@ async fn disconnect_of_the_client_cancels_what_it_made_the_gateway_ask() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn login_that_ended_with_a_reason_lets_nobody_do_anything() {
+async fn login_that_ended_with_a_reason_is_never_told_success_and_lets_nobody_do_anything() {
     let script = Script::start(|_: &Asked| Reply::Raw(400, "", String::new())).await;
     let world = Setup::config(script.config()).start().await;
     let connected = client::connect(Arc::new(Config::default()), world.gateway.address, Trusting).await;
     let mut client = connected.expect("a connection");
-    // Whatever the message was, nothing can be opened after it.
-    let _ = client.authenticate_password("alice", PASSWORD).await;
+    let answer = client.authenticate_password("alice", PASSWORD).await;
+    assert!(!answer.is_ok_and(|answer| answer.success()));
     assert!(client.channel_open_session().await.is_err());
     world.gateway.wait_for_line("SSH_DISCONNECTED").await;
     let log = world.gateway.log();
