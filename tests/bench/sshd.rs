@@ -47,12 +47,13 @@ impl Sshd {
     }
 }
 
+/// A first-level bash reads its user's start-up file when `sshd` starts it; what that does is not what is measured.
 fn configuration(folder: &Path, port: u16) -> String {
     let folder = folder.display();
     format!(
         "ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized_keys\n\
          StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-         PermitRootLogin prohibit-password\nPrintMotd no\nPrintLastLog no\nLogLevel ERROR\n"
+         PermitRootLogin prohibit-password\nPrintMotd no\nPrintLastLog no\nLogLevel FATAL\nSetEnv SHLVL=2\n"
     )
 }
 
