@@ -21,6 +21,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -112,27 +113,20 @@ impl DevCluster {
         let identity = tls::identity(address.ip())?;
         let scratch = make_scratch(options.scratch_root.as_deref()).map_err(StartError::Scratch)?;
         let scratch_path = scratch.path().to_owned();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("devcluster")
-            .enable_all()
-            .build()
-            .map_err(StartError::Runtime)?;
-        let listener = {
-            let _inside = runtime.enter();
-            port.listen().map_err(|error| StartError::Listen(address, error))?
-        };
         let token = format!("{:032x}", rand::random::<u128>());
         let context = build(&options, &token, address.port(), scratch_path.clone());
+        let serving = Serving { context: Arc::clone(&context), port, tls: identity.server, scratch };
+        let (ready, started) = std::sync::mpsc::channel();
         let (done, finished) = watch::channel(false);
-        let serving = Serving { context: Arc::clone(&context), port, listener, tls: identity.server, scratch };
         let thread = std::thread::Builder::new()
             .name("devcluster".to_owned())
             .spawn(move || {
-                serving.run(runtime);
+                serving.run(&ready);
                 done.send_replace(true);
             })
             .map_err(StartError::Runtime)?;
+        // A thread that went away without a word has panicked.
+        started.recv().map_err(|lost| StartError::Runtime(io::Error::other(lost)))??;
         let ca_pem = identity.ca_pem;
         Ok(Self { context, address, ca_pem, token, scratch: scratch_path, thread: Some(thread), finished })
     }
@@ -335,7 +329,7 @@ fn build(options: &Options, token: &str, api_port: u16, scratch: PathBuf) -> Arc
         journal: Journal::new(pulse.clone()),
         pulse,
         watches: watch::Sender::new(WatchOrder::GoOn),
-        api: ApiSwitch::new(),
+        api: ApiSwitch::new(stopping.clone()),
         tasks,
         stopping,
     })
@@ -345,16 +339,32 @@ fn build(options: &Options, token: &str, api_port: u16, scratch: PathBuf) -> Arc
 struct Serving {
     context: Arc<Context>,
     port: Port,
-    listener: tokio::net::TcpListener,
     tls: Arc<ServerConfig>,
     scratch: TempDir,
 }
 
 impl Serving {
-    fn run(self, runtime: tokio::runtime::Runtime) {
-        let Self { context, port, listener, tls, scratch } = self;
+    /// Lives the cluster's life; `ready` is told when the port is listened on, or why it is not.
+    fn run(self, ready: &Sender<Result<(), StartError>>) {
+        let Self { context, port, tls, scratch } = self;
+        let address = port.address;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("devcluster")
+            .enable_all()
+            .build();
+        let runtime = match runtime.map_err(StartError::Runtime) {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(ready.send(Err(error))),
+        };
         let mark = context.kubelet.mark();
         runtime.block_on(async {
+            let listener = match port.listen().map_err(|error| StartError::Listen(address, error)) {
+                Ok(listener) => listener,
+                Err(error) => return drop(ready.send(Err(error))),
+            };
+            // Whoever starts us waits for this.
+            let _heard = ready.send(Ok(()));
             server::serve(Arc::clone(&context), port, listener, tls).await;
             let killing = mark.clone();
             // A panic in the sweep has been printed; the second one follows.

@@ -42,18 +42,22 @@ pub(crate) enum WatchOrder {
 pub(crate) struct ApiSwitch {
     pub(crate) wanted: watch::Sender<bool>,
     pub(crate) serving: watch::Sender<bool>,
+    stopping: CancellationToken,
 }
 
 impl ApiSwitch {
-    pub(crate) fn new() -> Self {
-        Self { wanted: watch::Sender::new(true), serving: watch::Sender::new(false) }
+    pub(crate) fn new(stopping: CancellationToken) -> Self {
+        Self { wanted: watch::Sender::new(true), serving: watch::Sender::new(false), stopping }
     }
 
-    /// Switches, and waits until it is so.
+    /// Switches, and waits until it is so, or the cluster has stopped and it never will.
     pub(crate) async fn set(&self, up: bool) {
         let mut serving = self.serving.subscribe();
         self.wanted.send_replace(up);
-        // The sender is ours, so this cannot fail.
-        let _switched = serving.wait_for(|serving| *serving == up).await;
+        tokio::select! {
+            () = self.stopping.cancelled() => {}
+            // The sender is ours, so this cannot fail.
+            _switched = serving.wait_for(|serving| *serving == up) => {}
+        }
     }
 }

@@ -5,6 +5,9 @@
 //! [`DevCluster::kubeconfig`] is all that a client needs. `kubectl` works against it. [`DevCluster::faults`] makes it
 //! misbehave. Any number of clusters can run side by side, in one process too.
 //!
+//! Not there: isolation of any kind, volumes, probes, Secrets and ConfigMaps (a reference to one is the configuration
+//! error that it would be), services, SPDY, OpenAPI, protobuf.
+//!
 //! A request passes `server` (TLS, HTTP), `api` (who, what, may they, is it set to fail) and reaches the `store`; the
 //! `kubelet` runs the pods and writes their status; `session` carries exec and attach.
 

@@ -18,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 /// A client that has not finished the TLS handshake by then is cut.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
+/// A connection without a request for this long is closed, as by the real server.
+const IDLE: Duration = Duration::from_secs(90);
+
 const BACKLOG: u32 = 1024;
 
 /// A port that is ours for the life of the cluster, whether the API listens on it or not: this socket is bound to it and
@@ -120,7 +123,7 @@ async fn connection(context: Arc<Context>, tcp: TcpStream, tls: TlsAcceptor, cut
         async move { api::answer(context, request, cut).await.map_err(|Dropped| io::Error::other("dropped on purpose")) }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).half_close(true);
+    http.timer(TokioTimer::new()).header_read_timeout(IDLE);
     // Errors here are clients that left, and connections that were dropped on purpose.
     let _ended = http.serve_connection(TokioIo::new(wire), service).with_upgrades().await;
 }

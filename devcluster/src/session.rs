@@ -177,9 +177,11 @@ impl Line {
     }
 
     async fn send(&self, channel: u8, room: &mut [u8]) -> io::Result<()> {
-        self.writer.lock().await.send(channel, room).await?;
-        self.stream.passed(room.len() - HEAD);
-        Ok(())
+        let mut writer = self.writer.lock().await;
+        let allowed = self.stream.pass(room.len() - HEAD);
+        let cut = allowed < room.len() - HEAD;
+        writer.send(channel, room.get_mut(..HEAD + allowed).unwrap_or_default()).await?;
+        if cut { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
     }
 
     async fn pump(&self, from: &mut Reader, channel: u8) -> io::Result<()> {
@@ -213,16 +215,20 @@ impl Line {
         Ok(())
     }
 
+    async fn take(&self, piece: &[u8], input: &mut Input<'_>) -> io::Result<()> {
+        let allowed = self.stream.pass(piece.len());
+        input.write(piece.get(..allowed).unwrap_or_default()).await;
+        if allowed < piece.len() { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
+    }
+
     async fn message(&self, reader: &mut FrameReader<ReadHalf<Wire>>, input: &mut Input<'_>) -> io::Result<()> {
         let Some(first) = reader.piece().await? else { return Ok(()) };
         let Some((channel, piece)) = first.split_first_mut() else { return Ok(()) };
         match *channel {
             0 if self.wanted.stdin => {
-                self.stream.passed(piece.len());
-                input.write(piece).await;
+                self.take(piece, input).await?;
                 while let Some(piece) = reader.piece().await? {
-                    self.stream.passed(piece.len());
-                    input.write(piece).await;
+                    self.take(piece, input).await?;
                 }
             }
             4 => {

@@ -59,13 +59,15 @@ impl Streams {
 }
 
 impl Stream {
-    /// Counts bytes that passed; cuts the stream at its limit.
-    pub(crate) fn passed(&self, bytes: usize) {
-        let Some(limit) = self.limit else { return };
+    /// How many of these bytes may still pass; counts them. When it is not all, the stream is cut.
+    pub(crate) fn pass(&self, bytes: usize) -> usize {
+        let Some(limit) = self.limit else { return bytes };
         let before = self.passed.fetch_add(bytes as u64, Ordering::Relaxed);
-        if before + bytes as u64 >= limit {
+        let left = usize::try_from(limit.saturating_sub(before)).unwrap_or(usize::MAX);
+        if left < bytes {
             self.cut.reset();
         }
+        left.min(bytes)
     }
 }
 

@@ -85,8 +85,9 @@ pub(crate) struct FrameReader<R> {
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// `already` was read from the connection before.
     pub(crate) fn new(io: R, already: &[u8]) -> Self {
-        let mut buffer = already.to_vec();
-        buffer.resize(READ.max(already.len()), 0);
+        // Memory of an idle stream: pages of zeros cost nothing until they are read into.
+        let mut buffer = vec![0; READ.max(already.len())];
+        buffer.iter_mut().zip(already).for_each(|(to, from)| *to = *from);
         Self { io, buffer, start: 0, end: already.len(), remaining: 0, mask: [0; 4] }
     }
 

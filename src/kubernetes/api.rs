@@ -3,6 +3,7 @@
 //!
 //! Namespace and pod name were parsed, so that they can stand in a path as they are.
 
+use super::client::ConnectError;
 use super::retry::Throttle;
 use crate::types::{Namespace, PodName, printable};
 use k8s_openapi::List;
@@ -49,6 +50,9 @@ pub(super) enum ApiError {
     /// Nobody knows whether the API did what it was asked.
     #[error("the Kubernetes API cannot be reached: {0}")]
     Unreachable(String),
+    /// The API's certificate is not to be trusted: nothing was sent.
+    #[error("the Kubernetes API cannot be reached securely: {0}")]
+    Untrusted(String),
     /// The request could not be made at all.
     #[error("the request to the Kubernetes API cannot be made: {0}")]
     Unsendable(String),
@@ -63,7 +67,7 @@ impl ApiError {
                 matches!(code, 408 | 429 | 500..=599) || (*code == 409 && reason == "Conflict")
             }
             Self::Unreachable(_) => true,
-            Self::Unsendable(_) => false,
+            Self::Untrusted(_) | Self::Unsendable(_) => false,
         }
     }
 
@@ -72,7 +76,7 @@ impl ApiError {
         match self {
             Self::Refused { code, .. } => (400..500).contains(code),
             Self::Unreachable(_) => false,
-            Self::Unsendable(_) => true,
+            Self::Untrusted(_) | Self::Unsendable(_) => true,
         }
     }
 
@@ -80,7 +84,7 @@ impl ApiError {
     pub(super) fn code(&self) -> Option<u16> {
         match self {
             Self::Refused { code, .. } => Some(*code),
-            Self::Unreachable(_) | Self::Unsendable(_) => None,
+            Self::Unreachable(_) | Self::Untrusted(_) | Self::Unsendable(_) => None,
         }
     }
 
@@ -88,7 +92,7 @@ impl ApiError {
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused { retry_after, .. } => *retry_after,
-            Self::Unreachable(_) | Self::Unsendable(_) => None,
+            Self::Unreachable(_) | Self::Untrusted(_) | Self::Unsendable(_) => None,
         }
     }
 }
@@ -106,6 +110,7 @@ impl From<kube::Error> for ApiError {
                     retry_after: asked.map(|seconds| Duration::from_secs(u64::from(seconds))),
                 }
             }
+            other if ConnectError::of(&other).is_some_and(|error| !error.may_heal()) => Self::Untrusted(causes(&other)),
             other => Self::Unreachable(causes(&other)),
         }
     }

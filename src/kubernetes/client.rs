@@ -2,7 +2,7 @@
 //!
 //! Nothing is inferred: no environment variable and no kubeconfig takes part, the host is always https and its
 //! certificate is always verified. A cluster that a webhook named leaves no credentials behind for long: its client is
-//! dropped when nobody has used it for [`IDLE`], or earlier when room is needed.
+//! dropped when nobody has used it for five minutes and another is asked for, or earlier when room is needed.
 
 mod connector;
 mod credentials;
@@ -102,11 +102,14 @@ impl Clients {
         let key = Key { cluster: cluster.clone(), http_timeout };
         let now = Instant::now();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = open.get_mut(&key) {
+        let found = open.get_mut(&key).map(|entry| {
             entry.asked = now;
-            return Ok(entry.client.clone());
-        }
+            entry.client.clone()
+        });
         forget(&mut open, now);
+        if let Some(client) = found {
+            return Ok(client);
+        }
         let client = Arc::new(ClusterClient::open(cluster, http_timeout)?);
         open.insert(key, Entry { client: client.clone(), asked: now });
         Ok(client)

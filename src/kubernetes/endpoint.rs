@@ -79,6 +79,7 @@ impl Endpoint {
             let script = Arc::new(script);
             while let Ok((tcp, _)) = listener.accept().await {
                 let (acceptor, script) = (acceptor.clone(), script.clone());
+                tcp.set_nodelay(true).unwrap();
                 conversations.spawn(async move {
                     let Ok(stream) = acceptor.accept(tcp).await else { return };
                     let Some(conversation) = Conversation::begin(stream).await else { return };

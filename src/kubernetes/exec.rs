@@ -2,8 +2,9 @@
 //!
 //! Channels: 0 stdin, 1 stdout, 2 stderr, 3 the final Status, 4 the terminal's size, 255 closes a stream. The server
 //! sends the Status behind the last byte of output, so what comes out here keeps that order. Without a Status there is no
-//! exit status: the program is [`Exit::Lost`].
+//! exit status: the program is [`Lost`](crate::guest::Exit::Lost).
 
+mod output;
 mod refused;
 mod status;
 #[cfg(test)]
@@ -13,25 +14,20 @@ mod upgrade;
 pub use refused::ExecError;
 
 use super::client::ClusterClient;
-use super::websocket::{self, Part, Receiver, Sender};
-use crate::guest::{Exit, Input, InputClosed, Output, Program, Refusal, Said};
+use super::websocket::{self, Receiver, Sender};
+use crate::guest::{Input, InputClosed, Program, Refusal};
 use crate::types::{ContainerName, Namespace, PodName, Size, printable};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use output::ExecOutput;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use url::form_urlencoded;
 
 const STDIN: u8 = 0;
-const STDOUT: u8 = 1;
-const STDERR: u8 = 2;
-const STATUS: u8 = 3;
 const RESIZE: u8 = 4;
 const CLOSE: u8 = 255;
-
-/// A Status is a small JSON object; what is longer is none.
-const LONGEST_STATUS: usize = 64 * 1024;
 
 /// A program to start in a running container.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +63,7 @@ pub struct AttachRequest<'a> {
 
 impl ClusterClient {
     /// Starts a program, within `command_start` (the connection and the API server's yes). One that the runtime can't
-    /// start is told by [`Output::next`] as [`Exit::Lost`] with the status 126 or 127, or here.
+    /// start is told by the output as [`Lost`](crate::guest::Exit::Lost) with the status 126 or 127, or here.
     ///
     /// # Errors
     /// The cluster cannot be reached in time, or refuses; [`Refusal::from`] says it to the user.
@@ -159,7 +155,7 @@ where
 {
     let terminal = what.tty.is_some();
     let input = ExecInput { sender, terminal, closed: !terminal && !what.stdin };
-    let output = ExecOutput { receiver, program: what.name(), channel: None, status: BytesMut::new(), exit: None };
+    let output = ExecOutput::new(receiver, what.name());
     Program { input: Box::new(input), output: Box::new(output) }
 }
 
@@ -211,69 +207,5 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Input for ExecInput<S> {
 
     fn signal(&mut self, _name: String) -> BoxFuture<'_, Result<(), Refusal>> {
         Box::pin(async { Err(Refusal::new("signals need the agent in the container")) })
-    }
-}
-
-struct ExecOutput<S: AsyncRead + AsyncWrite + Unpin> {
-    receiver: Receiver<S>,
-    program: String,
-    /// The channel of the message that is being received.
-    channel: Option<u8>,
-    status: BytesMut,
-    exit: Option<Exit>,
-}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Output for ExecOutput<S> {
-    fn next(&mut self) -> BoxFuture<'_, Said> {
-        Box::pin(async move {
-            loop {
-                if let Some(exit) = &self.exit {
-                    return Said::Exit(exit.clone());
-                }
-                let said = match self.receiver.next().await {
-                    Ok(part) => self.take(part),
-                    Err(error) => Some(Said::Exit(status::lost(error.to_string()))),
-                };
-                match said {
-                    Some(Said::Exit(exit)) => self.exit = Some(exit),
-                    Some(said) => return said,
-                    None => {}
-                }
-            }
-        })
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> ExecOutput<S> {
-    /// A message's first byte is its channel. An empty message says nothing (the first of a stream: connected).
-    fn take(&mut self, part: Part) -> Option<Said> {
-        let Part { start, end, mut data } = part;
-        if start {
-            self.channel = None;
-        }
-        if self.channel.is_none() && data.has_remaining() {
-            self.channel = Some(data.get_u8());
-        }
-        let more = data.has_remaining();
-        match self.channel {
-            Some(STDOUT) if more => Some(Said::Stdout(data)),
-            Some(STDERR) if more => Some(Said::Stderr(data)),
-            Some(STATUS) => self.take_status(&data, end),
-            Some(unknown) if more => {
-                Some(Said::Exit(status::lost(format!("data came on the unknown channel {unknown}"))))
-            }
-            _nothing => None,
-        }
-    }
-
-    fn take_status(&mut self, data: &[u8], end: bool) -> Option<Said> {
-        if self.status.len() + data.len() > LONGEST_STATUS {
-            return Some(Said::Exit(status::lost("the Status is too long".to_owned())));
-        }
-        self.status.extend_from_slice(data);
-        if !end || self.status.is_empty() {
-            return None;
-        }
-        Some(Said::Exit(status::exit(&self.status, &self.program)))
     }
 }

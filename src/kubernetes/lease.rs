@@ -7,6 +7,7 @@ mod refusal;
 use super::api::{ApiError, PodApi};
 use super::pod::{CONNECTION, INSTANCE, Instance, Manifest};
 use super::retry::Backoff;
+use super::stage::connection_ended;
 use crate::config::Level;
 use crate::guest::Refusal;
 use crate::shutdown::Tasks;
@@ -87,7 +88,7 @@ impl Lease {
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
         loop {
             if patience.ended.is_cancelled() {
-                return Err(refusal::connection_ended());
+                return Err(connection_ended());
             }
             let error = match self.try_create(manifest, patience.deadline).await {
                 Ok(pod) => return Ok(pod),

@@ -8,7 +8,7 @@ use super::api::PodApi;
 use super::lease::{Holder, Lease};
 use super::pod::{Manifest, ManifestError, Notice};
 use super::retry::Throttle;
-use super::stage::Stage;
+use super::stage::{Stage, connection_ended};
 use super::wait;
 use super::watch::{Follower, Place, Seen, Subscription};
 use super::{ConnectionFacts, client::ClusterClient};
@@ -154,8 +154,4 @@ impl Life {
         details.extend(pod.map(|name| ("podName", name)));
         self.connection.log.write(Level::Error, code, message, &details);
     }
-}
-
-fn connection_ended() -> Refusal {
-    Refusal::new("the connection has ended")
 }

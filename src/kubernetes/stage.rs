@@ -16,6 +16,11 @@ pub(super) struct Stage {
     removed: CancellationToken,
 }
 
+/// The reason of whatever is cut short because nobody wants it any more.
+pub(super) fn connection_ended() -> Refusal {
+    Refusal::new("the connection has ended")
+}
+
 impl Stage {
     pub(super) fn new() -> Self {
         Self {

@@ -152,7 +152,6 @@ fn hosts_in_every_form_are_https() {
         ("10.0.0.1", "https://10.0.0.1/"),
         ("10.0.0.1:6443", "https://10.0.0.1:6443/"),
         ("https://api.example:6443", "https://api.example:6443/"),
-        ("https://rancher.example/k8s/clusters/c-1", "https://rancher.example/k8s/clusters/c-1"),
         ("[::1]:6443", "https://[::1]:6443/"),
         ("", "https://kubernetes.default.svc/"),
     ] {

@@ -9,7 +9,6 @@ use crate::session::{Session, Wanted, Wire};
 use crate::socket::Cut;
 use crate::status::ApiError;
 use crate::websocket::{self, Protocol};
-use bytes::Bytes;
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
@@ -115,7 +114,7 @@ async fn serve(context: Arc<Context>, plan: Plan, upgrade: OnUpgrade, cut: Cut) 
         return;
     };
     let stream = context.streams.enter(cut, context.board.cut_after());
-    let session = Session::new(io.into_inner(), &Bytes::from(read_buf), plan.protocol, plan.wanted, stream);
+    let session = Session::new(io.into_inner(), &read_buf, plan.protocol, plan.wanted, stream);
     let running = context.kubelet.pod(&plan.pod_uid).and_then(|pod| pod.container(&plan.container, false));
     let Some(container) = running.filter(|container| container.termination().is_none()) else {
         let why = format!("unable to upgrade connection: container not found ({:?})", plan.container);

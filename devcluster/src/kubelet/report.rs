@@ -97,7 +97,7 @@ fn phase(restart: Restart, records: &[Record]) -> &'static str {
     }
     let main: Vec<&Record> = records.iter().filter(|record| !record.init).collect();
     let waiting = |r: &&Record| matches!(r.state, ContainerState::Waiting { .. }) && r.last.is_none();
-    if main.iter().any(|record| waiting(record)) {
+    if main.iter().any(waiting) {
         return "Pending";
     }
     let codes: Option<Vec<i32>> = main.iter().map(|record| ended(record)).collect();

@@ -7,6 +7,7 @@ use crate::kinds::Kind;
 use crate::kubelet::plan::{ContainerPlan, PodPlan, Restart};
 use crate::kubelet::report::{self, ContainerState, NODE, Record, Verdict};
 use crate::kubelet::{Kubelet, Order, PodHandle};
+use crate::status::ApiError;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,7 +61,9 @@ impl Worker {
                     return self.remove().await;
                 }
             }
-            order = next(&mut orders).await;
+            // An order to stop may have come while the containers were being ended.
+            let latest = orders.borrow().clone();
+            order = if matches!(latest, Order::Stop(_)) { latest } else { next(&mut orders).await };
         }
     }
 
@@ -190,16 +193,17 @@ impl Worker {
         }
     }
 
+    /// The files go first: whoever sees the pod gone finds nothing of it.
     async fn remove(&self) {
-        let uid = json!(self.plan.uid);
-        // An object that was deleted without grace is gone already, and its name may have another owner by now.
-        let _gone = self.kubelet.node.store.remove((Kind::Pod, &self.plan.namespace, &self.plan.name), |pod| {
-            if pod["metadata"]["uid"] == uid { Ok(()) } else { Err(crate::status::ApiError::stale(Kind::Pod, "")) }
-        });
         let directory = self.kubelet.pod_directory(&self.plan.uid);
         // What cannot be removed now goes with the cluster's scratch directory.
         let _left = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(directory)).await;
         self.kubelet.forget(&self.plan.uid);
+        let uid = json!(self.plan.uid);
+        // An object that was deleted without grace is gone already, and its name may have another owner by now.
+        let _gone = self.kubelet.node.store.remove((Kind::Pod, &self.plan.namespace, &self.plan.name), |pod| {
+            if pod["metadata"]["uid"] == uid { Ok(()) } else { Err(ApiError::stale(Kind::Pod, &self.plan.name)) }
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Record>> {
@@ -225,7 +229,7 @@ impl Worker {
         // A pod that was deleted without grace has no status to write.
         let _gone = self.kubelet.node.store.update(key, |pod| {
             if pod["metadata"]["uid"] != self.plan.uid.as_str() {
-                return Err(crate::status::ApiError::stale(Kind::Pod, &self.plan.name));
+                return Err(ApiError::stale(Kind::Pod, &self.plan.name));
             }
             let mut pod = pod.clone();
             change(&mut pod);

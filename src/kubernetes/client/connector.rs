@@ -40,8 +40,20 @@ pub(in crate::kubernetes) enum ConnectError {
 }
 
 impl ConnectError {
+    /// The failed connect behind an error, where one is.
+    pub(in crate::kubernetes) fn of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if let Some(connect) = error.downcast_ref::<Self>() {
+                return Some(connect);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
     /// Whether another try may end otherwise: a certificate that is refused now is refused again.
-    pub(super) fn may_heal(&self) -> bool {
+    pub(in crate::kubernetes) fn may_heal(&self) -> bool {
         match self {
             Self::Tcp(_) | Self::Timeout => true,
             Self::Tls(error) => error.kind() != io::ErrorKind::InvalidData,

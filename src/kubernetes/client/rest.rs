@@ -1,11 +1,12 @@
-//! The [`kube::Client`] of a cluster, over our own connections: who we are is read for each request, every call has a
-//! deadline that holds its tries and its body, and a busy or restarting API server is tried again within it.
+//! The [`kube::Client`] of a cluster, over our own connections: who we are is read for each request, and every call has a
+//! deadline that holds its body. A call is one try: whether and when to ask again is its caller's to decide, who can tell
+//! a waiting user.
 
 use super::connector::{ConnectError, Connector};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, RETRY_AFTER, USER_AGENT};
+use http::header::{AUTHORIZATION, USER_AGENT};
 use http::uri::{Authority, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{Builder, Client as Pool, Error as PoolError};
@@ -13,15 +14,11 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::Body;
 use std::error::Error;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 /// `User-Agent` of everything we send to a cluster.
 pub(in crate::kubernetes) const AGENT: &str = concat!("podgate/", env!("CARGO_PKG_VERSION"));
 
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Seconds of a Retry-After; a deadline ends the wait long before.
-const LONGEST_ASKED: u64 = 3600;
 const POOL_IDLE: Duration = Duration::from_secs(60);
 
 /// Why a call has no answer.
@@ -39,11 +36,11 @@ enum RestError {
 
 /// hyper's own texts name its layers; the cause is what a person can act on.
 fn innermost(error: &PoolError) -> String {
+    if let Some(connect) = ConnectError::of(error) {
+        return connect.to_string();
+    }
     let mut cause: &dyn Error = error;
     while let Some(next) = cause.source() {
-        if let Some(connect) = next.downcast_ref::<ConnectError>() {
-            return connect.to_string();
-        }
         cause = next;
     }
     format!("the call to the Kubernetes API failed: {cause}")
@@ -78,28 +75,12 @@ impl Rest {
         let (mut parts, body) = request.into_parts();
         parts.uri = self.absolute(parts.uri)?;
         parts.headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        let streamed = streams(&parts.uri);
-        let mut first = Some(body);
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let spare = first.as_ref().and_then(Body::try_clone);
-            let Some(body) = std::mem::replace(&mut first, spare) else {
-                return Err(RestError::Deadline(self.timeout));
-            };
-            let mut request = Request::from_parts(parts.clone(), body);
-            if let Some(authorization) = self.connector.credentials().current().authorization {
-                request.headers_mut().insert(AUTHORIZATION, authorization);
-            }
-            let answer = match timeout_at(deadline, self.pool.request(request)).await {
-                Ok(answer) => answer,
-                Err(_elapsed) => return Err(RestError::Deadline(self.timeout)),
-            };
-            let again = first.is_some() && repeats(&parts.method, &answer);
-            let wait = again.then(|| wait(&answer, pause)).filter(|wait| Instant::now() + *wait < deadline);
-            let Some(wait) = wait else { return self.finish(answer, streamed, deadline).await };
-            sleep(wait).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+        if let Some(authorization) = self.connector.credentials().current().authorization {
+            parts.headers.insert(AUTHORIZATION, authorization);
         }
+        let streamed = streams(&parts.uri);
+        let answer = timeout_at(deadline, self.pool.request(Request::from_parts(parts, body))).await;
+        self.finish(answer.map_err(|_elapsed| RestError::Deadline(self.timeout))?, streamed, deadline).await
     }
 
     fn absolute(&self, uri: Uri) -> Result<Uri, RestError> {
@@ -130,37 +111,4 @@ fn streams(uri: &Uri) -> bool {
     uri.query().is_some_and(|query| {
         query.split('&').any(|pair| matches!(pair, "watch=true" | "watch=1" | "follow=true" | "follow=1"))
     })
-}
-
-/// Whether the call may be made again. What a server may have done already is not done twice: a POST is repeated only
-/// when the server said that it did nothing, or was never reached.
-fn repeats<T>(method: &Method, answer: &Result<Response<T>, PoolError>) -> bool {
-    match answer {
-        Ok(response) => match response.status() {
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => true,
-            StatusCode::GATEWAY_TIMEOUT => method != Method::POST,
-            _final => false,
-        },
-        Err(error) if error.is_connect() => {
-            let mut cause: Option<&dyn Error> = error.source();
-            while let Some(error) = cause {
-                if let Some(connect) = error.downcast_ref::<ConnectError>() {
-                    return connect.may_heal();
-                }
-                cause = error.source();
-            }
-            true
-        }
-        Err(_broken) => method != Method::POST,
-    }
-}
-
-/// The server's Retry-After (seconds) where it says one, else `pause` with jitter.
-fn wait<T>(answer: &Result<Response<T>, PoolError>, pause: Duration) -> Duration {
-    let asked = |headers: &HeaderMap| {
-        let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-        Some(Duration::from_secs(seconds.min(LONGEST_ASKED)))
-    };
-    let jittered = pause.mul_f64(rand::random_range(0.5..1.0));
-    answer.as_ref().ok().and_then(|response| asked(response.headers())).unwrap_or(jittered).max(jittered)
 }

@@ -1,6 +1,7 @@
 //! The exec stream against a real TLS server: lost streams first.
 
 use super::*;
+use crate::guest::{Exit, Output, Said};
 use crate::kubernetes::endpoint::{Authority, Conversation, Endpoint, SUCCESS, frame};
 use crate::settings::Source;
 use crate::types::Secret;

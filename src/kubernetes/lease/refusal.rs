@@ -5,10 +5,7 @@ use crate::kubernetes::api::ApiError;
 use crate::types::{Namespace, PodName, printable};
 use std::time::Duration;
 
-/// The connection is over, nobody will read this.
-pub(super) fn connection_ended() -> Refusal {
-    Refusal::new("the connection has ended")
-}
+const UNTRUSTED: &str = "the Kubernetes API's certificate is not to be trusted";
 
 /// `podStart` ended before the pod was created.
 pub(super) fn out_of_time(pod_start: Duration, error: &ApiError) -> Refusal {
@@ -29,14 +26,19 @@ pub(super) fn news(error: &ApiError) -> String {
             "the last pod of that name is still going".to_owned()
         }
         ApiError::Refused { code, .. } => format!("Kubernetes answers with an error ({code})"),
+        ApiError::Untrusted(_) => UNTRUSTED.to_owned(),
         ApiError::Unreachable(_) | ApiError::Unsendable(_) => "Kubernetes cannot be reached".to_owned(),
     }
 }
 
 /// A final answer. What concerns the gateway's own rights and credentials is for the log alone.
 pub(super) fn refused(error: &ApiError, namespace: &Namespace) -> Refusal {
-    let ApiError::Refused { code, message, .. } = error else {
-        return Refusal::new("the pod's specification cannot be sent").detail(error.to_string());
+    let (code, message) = match error {
+        ApiError::Refused { code, message, .. } => (code, message),
+        ApiError::Untrusted(_) => return Refusal::new(UNTRUSTED).detail(error.to_string()),
+        ApiError::Unreachable(_) | ApiError::Unsendable(_) => {
+            return Refusal::new("the pod's specification cannot be sent").detail(error.to_string());
+        }
     };
     let lower = message.to_lowercase();
     let reason = if lower.contains("exceeded quota") || lower.contains("failed quota") {

@@ -1,7 +1,7 @@
 //! From nothing to a pod in which programs can start: create, wait for Ready, find out about `env`, write the files. The
 //! first two share `podStart`; the end of the connection ends each of them.
 
-use super::{Here, Life, connection_ended};
+use super::{Here, Life};
 use crate::config::Level;
 use crate::guest::Refusal;
 use crate::kubernetes::api::PodApi;
@@ -10,6 +10,7 @@ use crate::kubernetes::events::{self, Note};
 use crate::kubernetes::ground::Ground;
 use crate::kubernetes::lease::{Lease, Patience};
 use crate::kubernetes::pod::Manifest;
+use crate::kubernetes::stage::connection_ended;
 use crate::kubernetes::wait::{self, Verdict};
 use crate::kubernetes::watch::Seen;
 use bytes::Bytes;
@@ -60,6 +61,8 @@ impl Life {
             return Err(refusal);
         }
         self.make_ready(&mut here).await?;
+        // Nobody reads it again, and the connection may be a long one.
+        here.manifest.json = Value::Null;
         Ok(here)
     }
 
