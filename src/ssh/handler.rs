@@ -231,7 +231,7 @@ impl Handler for Translator {
         self.entry.identify(identity.authenticated());
         self.shared.deadline.allow(SETTINGS);
         let admitted = tokio::select! {
-            admitted = admit(&self.shared, identity) => admitted,
+            admitted = Box::pin(admit(&self.shared, identity)) => admitted,
             () = self.shared.line.closed() => return Err(ConnectionError::Closed),
         };
         self.admission = Some(admitted.admission.clone());
