@@ -8,6 +8,7 @@ mod connection;
 mod handler;
 mod login;
 mod transport;
+mod window;
 mod wire;
 
 pub use transport::HostKeyError;

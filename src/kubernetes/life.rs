@@ -77,7 +77,9 @@ impl Life {
         let namespace = self.settings.pod.namespace.clone();
         let api = Arc::new(PodApi::new(client.kube(), namespace, self.settings.timeouts.http, throttle));
         let mut lease = Lease::new(Arc::clone(&api), manifest.name.clone(), self.holder());
-        let refusal = match self.start(client, api, manifest, &mut lease).await {
+        // On the heap, so that what it took is free while the pod runs.
+        let started = Box::pin(self.start(client, api, manifest, &mut lease)).await;
+        let refusal = match started {
             Ok(here) => self.watch_over(here).await,
             Err(refusal) => refusal,
         };

@@ -114,6 +114,14 @@ impl Port {
     }
 }
 
+/// The channel's task ends with its port, a moment later; what nobody will take is not held against the other channels
+/// meanwhile.
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.inbox.refuse();
+    }
+}
+
 /// The client's side of a channel over russh. Its write half waits for the client's window, where the handle's own `data`
 /// would stop the output of every channel at one stalled one.
 pub(super) struct Face {

@@ -86,7 +86,7 @@ struct Connection {
 
 impl Connection {
     async fn run(mut self, stream: Wire, translator: Translator) {
-        let ended = match self.handshake(stream, translator).await {
+        let ended = match Box::pin(self.handshake(stream, translator)).await {
             Ok(session) => self.supervise(session).await,
             Err(error) => Err(error),
         };

@@ -5,7 +5,8 @@
 use super::admission::{Admission, Admitted, admit};
 use super::channel::{Ends, Face, Port, signal_name};
 use super::login::{Login, Outcome};
-use super::transport::{self, PACKET, WINDOW};
+use super::transport;
+use super::window::{Arrived, HIGH_MARK, Window};
 use super::{SETTINGS, Shared};
 use crate::audit::{Event, Request};
 use crate::policy::{Asked, Dial, Listen, OpenSession, OpenTerminal, SendSignal, Start, Terminal};
@@ -21,14 +22,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// Inboxes of a connection that hold more than this together bring the client down to a trickle.
-const HIGH_MARK: usize = 4 * 1024 * 1024;
-/// What a client may still send on a channel when the mark is crossed: its window, and the half of one that it can send
-/// between two adjustments, where alone the crossing is seen.
-const LATE: u32 = WINDOW + WINDOW / 2;
-/// The receive window that makes a trickle: 2-byte packets that keep the loop alive and re-open the window later.
-const TRICKLE: u32 = 2;
-/// How long such a packet waits for the inboxes to drain.
+/// How long a packet of a trickle waits for the inboxes to drain.
 const TRICKLE_WAIT: Duration = Duration::from_millis(10);
 /// Channels in a connection's life: russh keeps about 3.5 kB of each closed one until the connection ends.
 const CHANNELS: usize = 10_000;
@@ -56,7 +50,7 @@ pub(super) struct Translator {
     ports: HashMap<ChannelId, Port>,
     budget: Budget,
     opened: usize,
-    trickling: bool,
+    window: Window,
 }
 
 impl Translator {
@@ -71,7 +65,7 @@ impl Translator {
             ports: HashMap::new(),
             budget: Budget::default(),
             opened: 0,
-            trickling: false,
+            window: Window::default(),
         }
     }
 
@@ -243,7 +237,7 @@ impl Handler for Translator {
         self.entry.identify(identity.authenticated());
         self.shared.deadline.allow(SETTINGS);
         let admitted = tokio::select! {
-            admitted = admit(&self.shared, identity) => admitted,
+            admitted = Box::pin(admit(&self.shared, identity)) => admitted,
             () = self.shared.line.closed() => return Err(ConnectionError::Closed),
         };
         self.admission = Some(admitted.admission.clone());
@@ -317,24 +311,20 @@ impl Handler for Translator {
     async fn data(&mut self, channel: ChannelId, data: &[u8], session: &mut Session) -> Result<(), Self::Error> {
         let Some(port) = self.ports.get(&channel) else { return Ok(()) };
         port.inbox.push(data);
-        let held = self.budget.held();
-        if held <= HIGH_MARK {
-            return Ok(());
-        }
-        // russh delivers what a client sends beyond its window.
-        if held > HIGH_MARK + self.ports.len() * LATE as usize + PACKET as usize {
-            self.shared.audit.record(Event::WindowIgnored);
-            session.disconnect(Disconnect::ProtocolError, "podgate: data beyond the channel's window", "")?;
-        } else if self.trickling && data.len() <= TRICKLE as usize {
-            self.wait_for_drain().await;
+        match self.window.arrived(data.len(), self.budget.held(), self.ports.len()) {
+            Arrived::InTime => {}
+            Arrived::Trickling => self.wait_for_drain().await,
+            // russh delivers what a client sends beyond its window.
+            Arrived::Beyond => {
+                self.shared.audit.record(Event::WindowIgnored);
+                session.disconnect(Disconnect::ProtocolError, "podgate: data beyond the channel's window", "")?;
+            }
         }
         Ok(())
     }
 
-    /// russh re-opens a window when data arrives, not when it was consumed: this is where a slow program is felt.
     fn adjust_window(&mut self, _channel: ChannelId, _current: u32) -> u32 {
-        self.trickling = self.budget.held() > HIGH_MARK;
-        if self.trickling { TRICKLE } else { WINDOW }
+        self.window.target(self.budget.held())
     }
 
     async fn pty_request(

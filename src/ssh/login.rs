@@ -64,7 +64,7 @@ impl Login {
         self.shared.audit.record(Event::AuthAttempt { method: Method::PublicKey });
         self.considered = None;
         let facts = self.shared.facts();
-        let considered = self.shared.snapshot.auth.consider_key(self.attempt(&facts, &user), &line);
+        let considered = Box::pin(self.shared.snapshot.auth.consider_key(self.attempt(&facts, &user), &line));
         match self.unless_closed(considered).await? {
             Ok(considered) => {
                 self.considered = Some(considered);
@@ -91,7 +91,7 @@ impl Login {
         credential: Credential,
     ) -> Result<Result<Answer, AuthError>, ConnectionError> {
         let facts = self.shared.facts();
-        let answer = self.shared.snapshot.auth.authenticate(self.attempt(&facts, user), credential);
+        let answer = Box::pin(self.shared.snapshot.auth.authenticate(self.attempt(&facts, user), credential));
         self.unless_closed(answer).await
     }
 

@@ -1,5 +1,6 @@
 //! From the typed configuration to russh's: host keys and algorithms. What is not named here is not offered.
 
+use super::window::{PACKET, WINDOW};
 use crate::auth::Method;
 use crate::config::{Cipher, Kex, Mac, Ssh};
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey, decode_secret_key};
@@ -8,10 +9,6 @@ use russh::{Limits, MethodKind, MethodSet, Preferred, SshId, cipher, compression
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// A channel's receive window.
-pub(super) const WINDOW: u32 = 2 * 1024 * 1024;
-/// The largest packet that we ask for.
-pub(super) const PACKET: u32 = 32 * 1024;
 /// OpenSSH's own limit for AES (RFC 4344 section 3.2), so that the client's rekeying comes first: russh ends a connection
 /// with many uploads at a rekey that the server began (it bounds what may be in flight by two windows for the connection).
 const REKEY_BYTES: usize = 1 << 36;

@@ -1,0 +1,112 @@
+//! A server under measurement, and OpenSSH's client against it: the same program, the same options, the same cipher.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+/// The cipher of every measurement.
+const CIPHER: &str = "aes256-gcm@openssh.com";
+/// How long a client may take.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How a server is reached.
+pub(crate) struct Server {
+    /// What the table calls it.
+    pub(crate) name: &'static str,
+    /// The login name.
+    pub(crate) user: String,
+    /// Its port on loopback.
+    pub(crate) port: u16,
+    /// The client's private key.
+    pub(crate) key: PathBuf,
+}
+
+impl Server {
+    /// `ssh` with what every measurement has in common. Host keys are not what is measured.
+    fn client(&self) -> Command {
+        let mut command = Command::new("ssh");
+        command.args(["-F", "/dev/null", "-T", "-p", &self.port.to_string(), "-c", CIPHER]).arg("-i").arg(&self.key);
+        let user = format!("User={}", self.user);
+        for option in [
+            user.as_str(),
+            "BatchMode=yes",
+            "IdentitiesOnly=yes",
+            "IdentityAgent=none",
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+            "GlobalKnownHostsFile=/dev/null",
+            "LogLevel=ERROR",
+        ] {
+            command.args(["-o", option]);
+        }
+        command.env_remove("SSH_AUTH_SOCK").stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    /// A login with one command that does nothing.
+    pub(crate) async fn login(&self) -> Duration {
+        timed(self.client().args(["127.0.0.1", "true"])).await
+    }
+
+    /// Opens a connection that others can use.
+    pub(crate) async fn connect(&self, folder: &Path) -> Connection<'_> {
+        let socket = folder.join(format!("{}.sock", self.name));
+        let mut command = self.client();
+        command.args(["-M", "-N", "-S"]).arg(&socket).arg("127.0.0.1");
+        let master = command.spawn().expect("ssh");
+        let begun = Instant::now();
+        while !socket.exists() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "no connection to {}", self.name);
+            sleep(Duration::from_millis(10)).await;
+        }
+        Connection { server: self, socket, _master: master }
+    }
+}
+
+/// An open connection.
+pub(crate) struct Connection<'a> {
+    server: &'a Server,
+    socket: PathBuf,
+    _master: Child,
+}
+
+impl Connection<'_> {
+    fn session(&self, command: &str) -> Command {
+        let mut client = self.server.client();
+        client.arg("-S").arg(&self.socket).args(["127.0.0.1", command]);
+        client
+    }
+
+    /// A session that does nothing.
+    pub(crate) async fn nothing(&self) -> Duration {
+        timed(&mut self.session("true")).await
+    }
+
+    /// `bytes` from the server to nowhere.
+    pub(crate) async fn out(&self, bytes: u64) -> Duration {
+        timed(&mut self.session(&format!("head -c {bytes} /dev/zero"))).await
+    }
+
+    /// A file to the server.
+    pub(crate) async fn upload(&self, file: &Path) -> Duration {
+        timed(self.session("cat >/dev/null").stdin(File::open(file).expect("the file"))).await
+    }
+
+    /// A program that never reads, and a client that would send for ever.
+    pub(crate) fn stalled(&self) -> Child {
+        let endless = File::open("/dev/zero").expect("/dev/zero");
+        self.session("sleep 600").stdin(endless).spawn().expect("ssh")
+    }
+}
+
+/// Runs a client to its end.
+async fn timed(client: &mut Command) -> Duration {
+    let begun = Instant::now();
+    let mut child = client.spawn().expect("ssh");
+    let status: ExitStatus = timeout(PATIENCE, child.wait()).await.expect("the client ends").expect("its status");
+    assert!(status.success(), "the client ended with {status}: {client:?}");
+    begun.elapsed()
+}
