@@ -1,15 +1,13 @@
 //! The integration tests, one binary, a module a theme.
 #![expect(
+    unreachable_pub,
+    reason = "the support's items are public among the themes, which are modules of one program"
+)]
+#![expect(
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
     reason = "a test's failed step is its end, and it may speak"
-)]
-#![expect(
-    unreachable_pub,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "one program: its items are public among the themes, and what fails in a support ends its test"
 )]
 
 mod architecture;
