@@ -3,8 +3,13 @@
 //! process and no file stays.
 
 pub mod client;
+pub mod flow;
 pub mod gateway;
 pub mod keys;
+pub mod master;
+pub mod peer;
+pub mod rude;
+pub mod script;
 pub mod world;
 
 pub use world::{Setup, World};

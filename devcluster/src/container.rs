@@ -81,6 +81,8 @@ pub(crate) struct Container {
     /// None once the output has ended.
     listeners: Mutex<Option<Vec<mpsc::Sender<Output>>>>,
     doom: Mutex<Option<&'static str>>,
+    /// Whether programs may still start. Held while one does, so that the sweep at the end finds every one.
+    open: Mutex<bool>,
     ended: watch::Receiver<Option<Termination>>,
 }
 
@@ -105,6 +107,7 @@ impl Container {
             leader: pid,
             listeners: Mutex::new(Some(Vec::new())),
             doom: Mutex::new(None),
+            open: Mutex::new(true),
             ended,
         });
         tasks.spawn(Arc::clone(&container).copy_outputs(outputs));
@@ -115,6 +118,7 @@ impl Container {
     async fn supervise(self: Arc<Self>, mut child: Child, announce: watch::Sender<Option<Termination>>) {
         let started = time::now();
         let status = child.wait().await;
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = false;
         let mark = self.mark.clone();
         // A failed join is a panic in the sweep; the end of the container is told all the same.
         let _swept = tokio::task::spawn_blocking(move || sweep::kill_all(&mark)).await;
@@ -161,6 +165,12 @@ impl Container {
             listeners.push(sender);
         }
         receiver
+    }
+
+    /// Starts one more program in it; not where the first process has ended, even if that is not announced yet.
+    pub(crate) fn exec(&self, launch: &Launch) -> Result<Running, SpawnError> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if *open { process::spawn(launch) } else { Err(SpawnError::Ended) }
     }
 
     /// Asks the first process and its group to end.

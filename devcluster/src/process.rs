@@ -54,6 +54,8 @@ pub(crate) enum Io {
 pub(crate) enum SpawnError {
     #[error("no command specified")]
     Empty,
+    #[error("container not running")]
+    Ended,
     #[error("exec: {0:?}: executable file not found in $PATH")]
     NotInPath(String),
     #[error("exec: {0:?}: stat {0}: no such file or directory")]

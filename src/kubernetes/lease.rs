@@ -23,6 +23,9 @@ use tokio_util::sync::CancellationToken;
 /// carried out by the API. What comes even later is found by the reaper.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
+/// How long a release goes on once the process is to end.
+const LAST_TRIES: Duration = Duration::from_secs(12);
+
 /// Whose pod a lease is for.
 #[derive(Debug, Clone)]
 pub(super) struct Holder {
@@ -174,6 +177,18 @@ impl Lease {
             return;
         }
         self.log(Level::Debug, "KUBERNETES_POD_REMOVE", "Removing the pod", None);
+        let stopping = self.holder.tasks.stopping().clone();
+        let out_of_time = async move {
+            stopping.cancelled().await;
+            sleep(LAST_TRIES).await;
+        };
+        tokio::select! {
+            () = self.try_until_removed() => {}
+            () = out_of_time => self.give_up(None),
+        }
+    }
+
+    async fn try_until_removed(&mut self) {
         let start = Instant::now();
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
         loop {

@@ -7,6 +7,7 @@
 mod image;
 
 use super::events::{self, Note};
+use crate::guest::Refusal;
 use crate::settings;
 use crate::types::printable;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus};
@@ -45,14 +46,14 @@ pub(super) enum Verdict {
     Ready,
     /// Not yet; the text is news for a person, one line.
     Waiting(Option<String>),
-    /// It will never be ready; the text says why, one line.
-    Never(String),
+    /// It will never be ready.
+    Never(Refusal),
 }
 
 /// Judges a pod that is waited for.
 pub(super) fn judge(pod: &Pod, notes: &[Note], console: &Console) -> Verdict {
     if let Some(reason) = ended(pod) {
-        return Verdict::Never(reason);
+        return Verdict::Never(Refusal::new(reason));
     }
     let Some(status) = &pod.status else { return Verdict::Waiting(None) };
     if status.phase.as_deref() == Some("Running") && condition(status, "Ready").is_some_and(|c| c.status == "True") {
@@ -181,7 +182,8 @@ fn judge_container(container: &ContainerStatus, notes: &[Note], console: &Consol
         | "ImageInspectError"
         | "SignatureValidationFailed" => image::judge(reason, message, image, notes),
         "CreateContainerConfigError" => {
-            Verdict::Never(printable(&format!("the container {name} cannot be made: {message}"), LONGEST))
+            let reason = printable(&format!("the container {name} cannot be made: {message}"), LONGEST);
+            Verdict::Never(Refusal::new(reason))
         }
         "RunContainerError" | "StartError" => Verdict::Never(not_started(&name, message, console)),
         "CrashLoopBackOff" => {
@@ -202,18 +204,22 @@ fn start_failure(container: &ContainerStatus) -> Option<&ContainerStateTerminate
     ends.find(|end| matches!(end.reason.as_deref(), Some("StartError" | "ContainerCannotRun")))
 }
 
-fn not_started(name: &str, message: &str, console: &Console) -> String {
+/// The runtime's text names its layers before the cause; it is for the log.
+fn not_started(name: &str, message: &str, console: &Console) -> Refusal {
     let missing = ["no such file", "executable file not found", "not found in $PATH"];
-    if name != console.name || !missing.iter().any(|text| message.contains(text)) {
-        return printable(&format!("the container {name} cannot be started: {message}"), LONGEST);
-    }
     let Console { image, program, .. } = console;
-    if console.is_agent {
-        return format!(
+    let reason = if name != console.name || !missing.iter().any(|text| message.contains(text)) {
+        let cause = message.rsplit_once("unable to start container process: ").map_or(message, |(_, cause)| cause);
+        let cause = cause.strip_suffix(": unknown").unwrap_or(cause);
+        printable(&format!("the container {name} cannot be started: {cause}"), LONGEST)
+    } else if console.is_agent {
+        format!(
             "the image {image} has no {program}: put the agent into the image, or set kubernetes.pod.disableAgent to true"
-        );
-    }
-    format!("the image {image} has no {program}, which its idle command needs")
+        )
+    } else {
+        format!("the image {image} has no {program}, which its idle command needs")
+    };
+    Refusal::new(reason).detail(printable(message, 1000))
 }
 
 fn container_end(name: &str, end: &ContainerStateTerminated) -> String {

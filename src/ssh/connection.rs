@@ -6,7 +6,7 @@
 
 use super::admission::Admitted;
 use super::handler::{ConnectionError, Translator};
-use super::wire::{self, Wire};
+use super::wire::{self, LINGER, Wire};
 use super::{Shared, Snapshot};
 use crate::audit::{Event, Recorder};
 use crate::auth::LoginDeadline;
@@ -23,7 +23,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -33,8 +33,9 @@ const LOGIN: Duration = Duration::from_secs(120);
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// How long sessions may take to tell their clients why they end.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// How long a client may take to close after our disconnect.
-const LINGER: Duration = Duration::from_secs(2);
+/// How long a client may take to show what its sessions were told: OpenSSH's drops what it has not written out when it
+/// reads a disconnect. One that has no other session leaves by itself before.
+const SHOWN: Duration = Duration::from_millis(500);
 
 /// Serves one connection to its end. `startup` is held until the login is done.
 pub(super) async fn serve(
@@ -105,7 +106,7 @@ impl Connection {
     }
 
     async fn handshake(
-        &self,
+        &mut self,
         stream: Wire,
         translator: Translator,
     ) -> Result<RunningSession<Translator>, ConnectionError> {
@@ -113,6 +114,8 @@ impl Connection {
         let session = tokio::select! {
             session = russh::server::run_stream(config, stream, translator) => session?,
             () = self.shared.deadline.passed() => return Err(ConnectionError::Closed),
+            // Before both sides have said who they are, there is nothing to tell a reason with.
+            _reason = asked_to_end(&mut self.asked) => return Err(ConnectionError::Closed),
         };
         // Set once: a connection has one handshake.
         let _ = self.shared.handle.set(session.handle());
@@ -174,6 +177,7 @@ impl Connection {
                 self.shared.channels.close();
                 // Elapsed: a client that does not read is not waited for.
                 let _ = timeout(FAREWELL, self.shared.channels.wait()).await;
+                sleep(SHOWN).await;
             }
         }
         self.shared.disconnect(Disconnect::ByApplication, &reason).await;

@@ -76,6 +76,11 @@ impl Translator {
                 proceed_with_methods: Some(self.shared.snapshot.methods.clone()),
                 partial_success: false,
             },
+            // A disconnect with the reason is on its way behind this refusal, and a client that had nothing more to offer
+            // would leave before it reads it: this method alone makes it stay without asking the user anything.
+            Outcome::Ended => {
+                Auth::Reject { proceed_with_methods: Some(transport::one_more_question()), partial_success: false }
+            }
             Outcome::More(methods) => {
                 Auth::Reject { proceed_with_methods: Some(transport::methods(&methods)), partial_success: true }
             }
@@ -117,7 +122,6 @@ impl Translator {
         };
         self.ports.insert(id, port);
         let served = Box::pin(channel.serve());
-        self.shared.opened.notify_one();
         self.shared.channels.spawn(async move {
             tokio::select! {
                 () = life.closed.cancelled() => {}
@@ -125,6 +129,8 @@ impl Translator {
             }
             drop(life);
         });
+        // Only now: whoever waits for the first channel waits for the end of its task next.
+        self.shared.opened.notify_one();
     }
 
     /// Decides about a program and begins it. A denial is told on the channel, where a person can read it.

@@ -18,6 +18,8 @@ pub(super) enum Outcome {
     Refused,
     /// This was right, and one of these must follow.
     More(Vec<Method>),
+    /// The connection ends: the client was told why by a disconnect.
+    Ended,
 }
 
 /// One connection's login.
@@ -25,11 +27,12 @@ pub(super) struct Login {
     shared: Arc<Shared>,
     considered: Option<Considered>,
     identity: Option<Identity>,
+    ended: bool,
 }
 
 impl Login {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, considered: None, identity: None }
+        Self { shared, considered: None, identity: None, ended: false }
     }
 
     /// Who the client is, once an attempt was accepted.
@@ -39,7 +42,7 @@ impl Login {
 
     /// A password attempt.
     pub(super) async fn password(&mut self, user: &str, password: &str) -> Result<Outcome, ConnectionError> {
-        let Some(user) = self.user(user).await else { return Ok(Outcome::Refused) };
+        let Some(user) = self.user(user).await else { return Ok(Outcome::Ended) };
         self.shared.audit.record(Event::AuthAttempt { method: Method::Password });
         let credential = Credential::Password(Secret::new(password));
         let answer = self.authenticate(&user, credential).await?;
@@ -53,7 +56,8 @@ impl Login {
         key: &PublicKey,
         algorithm: &Algorithm,
     ) -> Result<Outcome, ConnectionError> {
-        let (Some(user), Some(line)) = (self.user(user).await, key_line(key)) else { return Ok(Outcome::Refused) };
+        let Some(user) = self.user(user).await else { return Ok(Outcome::Ended) };
+        let Some(line) = key_line(key) else { return Ok(Outcome::Refused) };
         if matches!(algorithm, Algorithm::Rsa { hash: None } | Algorithm::Dsa) {
             return Ok(Outcome::Refused);
         }
@@ -66,13 +70,14 @@ impl Login {
                 self.considered = Some(considered);
                 Ok(Outcome::Accepted)
             }
-            Err(error) => Ok(self.refused(Method::PublicKey, &error).await),
+            Err(error) => Ok(self.refused(Method::PublicKey, error).await),
         }
     }
 
     /// A key whose signature was checked: trusted from here on, if it is the one that was asked about.
     pub(super) async fn proven(&mut self, user: &str, key: &PublicKey) -> Result<Outcome, ConnectionError> {
-        let (Some(user), Some(line)) = (self.user(user).await, key_line(key)) else { return Ok(Outcome::Refused) };
+        let Some(user) = self.user(user).await else { return Ok(Outcome::Ended) };
+        let Some(line) = key_line(key) else { return Ok(Outcome::Refused) };
         let Some(considered) = self.considered.take().filter(|considered| considered.is_about(&user, &line)) else {
             return Ok(Outcome::Refused);
         };
@@ -104,27 +109,31 @@ impl Login {
             Ok(Answer::More(methods)) => Outcome::More(methods),
             // Questions can be asked in keyboard-interactive alone, which nothing offers.
             Ok(Answer::Ask(_)) => Outcome::Refused,
-            Err(error) => self.refused(method, &error).await,
+            Err(error) => self.refused(method, error).await,
         }
     }
 
-    /// A refusal carries no text: where the reason is not the client's credential, it is told by a disconnect.
-    async fn refused(&self, method: Method, error: &AuthError) -> Outcome {
+    /// A refusal carries no text: where the reason is not the client's credential, it ends the connection.
+    async fn refused(&mut self, method: Method, error: AuthError) -> Outcome {
         match error {
             AuthError::Denied { reason } => self.shared.audit.record(Event::AuthFailed { method, reason }),
             AuthError::NotConfigured => {
                 self.shared.audit.record(Event::AuthUnavailable { method, reason: &error.to_string() });
             }
             AuthError::Unavailable { reason } => {
-                self.shared.audit.record(Event::AuthUnavailable { method, reason });
-                self.shared.disconnect(Disconnect::ServiceNotAvailable, reason).await;
+                self.shared.audit.record(Event::AuthUnavailable { method, reason: &reason });
+                self.end(Disconnect::ServiceNotAvailable, &reason).await;
+                return Outcome::Ended;
             }
         }
         Outcome::Refused
     }
 
-    /// The login name, parsed. One that is none ends the connection with the reason.
-    async fn user(&self, user: &str) -> Option<Username> {
+    /// The login name, parsed. There is none where the name is not one, or where the login has ended.
+    async fn user(&mut self, user: &str) -> Option<Username> {
+        if self.ended {
+            return None;
+        }
         match Username::parse(user) {
             Ok(user) => {
                 self.shared.log.name_user(user.as_str(), None);
@@ -133,10 +142,16 @@ impl Login {
             Err(invalid) => {
                 let reason = format!("username {invalid}");
                 self.shared.audit.record(Event::BadUsername { reason: &reason });
-                self.shared.disconnect(Disconnect::IllegalUserName, &format!("the user name {invalid}")).await;
+                self.end(Disconnect::IllegalUserName, &format!("the user name {invalid}")).await;
                 None
             }
         }
+    }
+
+    async fn end(&mut self, code: Disconnect, reason: &str) {
+        self.considered = None;
+        self.ended = true;
+        self.shared.disconnect(code, reason).await;
     }
 
     /// The client's disconnect cancels what it made us ask.

@@ -66,6 +66,13 @@ pub(super) fn methods(offered: &[Method]) -> MethodSet {
     methods
 }
 
+/// What a login that has ended goes on with; whoever tries it is refused.
+pub(super) fn one_more_question() -> MethodSet {
+    let mut methods = MethodSet::empty();
+    methods.push(MethodKind::KeyboardInteractive);
+    methods
+}
+
 fn preferred(ssh: &Ssh) -> Preferred {
     let markers = [
         kex::EXTENSION_SUPPORT_AS_CLIENT,

@@ -1,19 +1,24 @@
 //! The TCP stream under an SSH connection, with three things that russh does not give: the client's identification line,
 //! news of the client's close while a callback waits (russh does not read meanwhile), and a cut from outside that
-//! nothing can hold up.
+//! nothing can hold up. And it ends: once our side is shut, a client that goes on sending is read
+//! for [`LINGER`] and no longer (russh reads until the client closes).
 
 use bytes::{Buf, BytesMut};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// How much is read ahead while a callback waits; nobody sends more before being let in.
 const AHEAD: usize = 64 * 1024;
+/// How long a client may take to close after our disconnect.
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 /// The longest identification line (RFC 4253 section 4.2).
 const LINE: usize = 255;
 
@@ -22,6 +27,8 @@ pub(super) struct Wire {
     line: Line,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     write: OwnedWriteHalf,
+    /// Set when our side was shut.
+    linger: Option<Pin<Box<Sleep>>>,
 }
 
 /// The same stream seen from beside; clones are the same line.
@@ -46,7 +53,7 @@ pub(super) fn split(stream: TcpStream) -> (Wire, Line) {
     let (read, write) = stream.into_split();
     let cut = CancellationToken::new();
     let line = Line(Arc::new(Shared { read, cut: cut.clone(), state: Mutex::default() }));
-    (Wire { line: line.clone(), cut: Box::pin(cut.cancelled_owned()), write }, line)
+    (Wire { line: line.clone(), cut: Box::pin(cut.cancelled_owned()), write, linger: None }, line)
 }
 
 impl Line {
@@ -141,11 +148,19 @@ impl Wire {
             Poll::Pending => Ok(()),
         }
     }
+
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.linger.as_mut().map(|linger| linger.as_mut().poll(cx)) {
+            Some(Poll::Ready(())) => Err(io::ErrorKind::TimedOut.into()),
+            Some(Poll::Pending) | None => Ok(()),
+        }
+    }
 }
 
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.poll_cut(cx)?;
+        self.poll_linger(cx)?;
         self.line.poll_read(cx, buf)
     }
 }
@@ -162,6 +177,7 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
         Pin::new(&mut self.write).poll_shutdown(cx)
     }
 }
@@ -184,6 +200,13 @@ mod tests {
         let (_client, mut wire, line) = pair().await;
         let (read, ()) = tokio::join!(wire.read_u8(), async { line.cut() });
         assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn client_that_does_not_close_after_our_end_is_read_no_longer() {
+        let (_client, mut wire, _line) = pair().await;
+        wire.shutdown().await.unwrap();
+        assert_eq!(wire.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]

@@ -5,8 +5,10 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// How long a client may take.
@@ -79,8 +81,18 @@ impl World {
         self.ssh_as("alice")
     }
 
+    /// `ssh` as a person at a terminal uses it: every method in the client's own order, who answers what is asked with
+    /// [`PASSWORD`](super::world::PASSWORD).
+    pub fn ssh_as_person(&self, user: &str) -> Client {
+        self.asked(user, super::world::PASSWORD)
+    }
+
     /// `ssh` as a user by a password alone.
     pub fn ssh_with_password(&self, user: &str, password: &str) -> Client {
+        self.asked(user, password).option("PreferredAuthentications=password,keyboard-interactive")
+    }
+
+    fn asked(&self, user: &str, password: &str) -> Client {
         let askpass = self.folder().join("askpass");
         std::fs::write(&askpass, "#!/bin/sh\nprintf '%s\\n' \"$PODGATE_TEST_PASSWORD\"\n").expect("askpass");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
@@ -94,7 +106,6 @@ impl World {
             .env("SSH_ASKPASS", &askpass.to_string_lossy())
             .env("SSH_ASKPASS_REQUIRE", "force")
             .env("PODGATE_TEST_PASSWORD", password)
-            .option("PreferredAuthentications=password")
             .option("NumberOfPasswordPrompts=1")
             .option(&format!("User={user}"))
     }
@@ -125,12 +136,6 @@ impl Client {
     /// An environment variable of the client's.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
-        self
-    }
-
-    /// The directory that it runs in.
-    pub fn current_dir(mut self, folder: &Path) -> Self {
-        self.command.current_dir(folder);
         self
     }
 
@@ -168,6 +173,26 @@ impl Client {
         }
     }
 
+    /// Starts a command on the host, to be talked to while it runs.
+    pub fn start(self, command: &str) -> Running {
+        self.arg("127.0.0.1").arg(command).launch()
+    }
+
+    /// Starts it as it is, to be talked to while it runs.
+    pub fn launch(self) -> Running {
+        let mut child = self.spawn();
+        let stdin = child.stdin.take();
+        let stdout = Said::listen(child.stdout.take().expect("a pipe"));
+        let stderr = Said::listen(child.stderr.take().expect("a pipe"));
+        Running { child, stdin, stdout, stderr }
+    }
+
+    /// Runs it to its end with nothing to read and nobody to hear it; what it leaves in the background is not waited for.
+    pub async fn quietly(mut self) -> std::process::ExitStatus {
+        let command = self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().await.expect("the client's program")
+    }
+
     /// Starts it with pipes; it is killed when it is dropped.
     pub fn spawn(mut self) -> Child {
         self.command
@@ -177,6 +202,83 @@ impl Client {
             .kill_on_drop(true)
             .spawn()
             .expect("the client's program")
+    }
+}
+
+/// A client that runs, to be talked to. It is killed when it is dropped.
+pub struct Running {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Said,
+    stderr: Said,
+}
+
+/// What a client has said so far on one of its outputs.
+struct Said {
+    text: watch::Receiver<Vec<u8>>,
+    task: JoinHandle<()>,
+}
+
+impl Said {
+    fn listen(mut from: impl AsyncRead + Unpin + Send + 'static) -> Self {
+        let (sender, text) = watch::channel(Vec::new());
+        let task = tokio::spawn(async move {
+            let mut piece = vec![0; 64 * 1024];
+            while let Ok(count @ 1..) = from.read(&mut piece).await {
+                sender.send_modify(|text| text.extend_from_slice(&piece[..count]));
+            }
+        });
+        Self { text, task }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.text.borrow()).into_owned()
+    }
+
+    async fn until(&self, wanted: &str) {
+        let mut text = self.text.clone();
+        let found = text.wait_for(|text| String::from_utf8_lossy(text).contains(wanted));
+        let found = timeout(PATIENCE, found).await.map(|found| found.is_ok());
+        assert_eq!(found, Ok(true), "{wanted:?} did not come, but {:?}", self.text());
+    }
+}
+
+impl Running {
+    /// Waits until its standard output holds a text.
+    pub async fn until_stdout(&self, wanted: &str) {
+        self.stdout.until(wanted).await;
+    }
+
+    /// Waits until its standard error holds a text.
+    pub async fn until_stderr(&self, wanted: &str) {
+        self.stderr.until(wanted).await;
+    }
+
+    /// Types something; nothing is said if the client wants no more.
+    pub async fn write(&mut self, text: &str) {
+        if let Some(stdin) = &mut self.stdin {
+            // A client that has ended is found out by what is awaited of it.
+            let _ = stdin.write_all(text.as_bytes()).await;
+        }
+    }
+
+    /// Kills it as a machine that loses its power would, as far as a process can.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("a kill");
+    }
+
+    /// Waits for its end, its standard input open until then.
+    pub async fn ended(mut self) -> Done {
+        let status = timeout(PATIENCE, self.child.wait()).await.expect("the client ends in time").expect("its status");
+        for said in [&mut self.stdout, &mut self.stderr] {
+            // A program that inherited its pipes (a master in the background) may hold them on.
+            let _ = timeout(Duration::from_secs(5), &mut said.task).await;
+        }
+        Done {
+            status: status.code().unwrap_or(-1),
+            stdout: self.stdout.text.borrow().clone(),
+            stderr: self.stderr.text(),
+        }
     }
 }
 

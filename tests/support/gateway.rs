@@ -26,6 +26,14 @@ pub struct Gateway {
 impl Gateway {
     /// Starts the binary with a configuration file and waits until it listens.
     pub async fn start(config: &Path) -> Self {
+        let mut gateway = Self::start_at(config, ([127, 0, 0, 1], 0).into());
+        let line = gateway.wait_for_line("SSH_AVAILABLE").await;
+        gateway.address = line["details"]["address"].as_str().expect("an address").parse().expect("an address");
+        gateway
+    }
+
+    /// Starts the binary, which is to listen there; waits for nothing.
+    pub fn start_at(config: &Path, address: SocketAddr) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_podgate"))
             .arg("--config")
             .arg(config)
@@ -45,15 +53,19 @@ impl Gateway {
                 sender.send_modify(|count| *count += 1);
             }
         });
-        let mut gateway = Self { child, lines, count, address: ([127, 0, 0, 1], 0).into() };
-        let line = gateway.wait_for_line("SSH_AVAILABLE").await;
-        gateway.address = line["details"]["address"].as_str().expect("an address").parse().expect("an address");
-        gateway
+        Self { child, lines, count, address }
     }
 
     /// Every log line so far.
     pub fn log(&self) -> String {
         self.lines.lock().expect("lines").join("\n")
+    }
+
+    /// Every log line with a code so far.
+    pub fn lines(&self, code: &str) -> Vec<Value> {
+        let lines = self.lines.lock().expect("lines").clone();
+        let lines = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|line| line["code"] == code).collect()
     }
 
     /// Waits for the first line with a code.

@@ -2,6 +2,7 @@
 
 use super::gateway::Gateway;
 use super::keys::Key;
+use super::script::Script;
 use podgate_devcluster::{DevCluster, Options};
 use podgate_webhooks::directory::{Directory, User};
 use podgate_webhooks::server::{Listen, Server};
@@ -57,7 +58,7 @@ impl Setup {
         let gateway = Gateway::start(&file).await;
         let line = format!("[127.0.0.1]:{} {}\n", gateway.address.port(), host_key.public);
         fs::write(folder.path().join("known_hosts"), line).expect("known_hosts");
-        World { gateway, cluster, key, hooks, folder }
+        World { gateway, cluster, key, hooks, folder, script: None }
     }
 }
 
@@ -72,12 +73,18 @@ pub struct World {
     /// The webhook server.
     pub hooks: Hooks,
     folder: TempDir,
+    script: Option<Script>,
 }
 
 impl World {
     /// The usual world.
     pub async fn start() -> Self {
         Setup::default().start().await
+    }
+
+    /// Holds a webhook server as long as the world lives.
+    pub fn keep(&mut self, script: Script) {
+        self.script = Some(script);
     }
 
     /// The gateway's port.
@@ -106,6 +113,24 @@ impl World {
         if wanted.await.is_err() {
             panic!("{count} pods were awaited, there are {:?}\n{}", self.pods(), self.gateway.log());
         }
+    }
+
+    /// Waits until nothing is left of any connection: no pod, no stream, no process of a container.
+    pub async fn wait_for_nothing(&self) {
+        let nothing = |state: &podgate_devcluster::State| {
+            state.all_pods().is_empty() && state.open_streams() == 0 && state.processes().is_empty()
+        };
+        if self.cluster.wait_until(nothing, super::gateway::SOON).await.is_err() {
+            let state = self.cluster.state();
+            let (streams, processes) = (state.open_streams(), state.processes());
+            panic!("left: {:?}, {streams} streams, {processes:?}\n{}", self.pods(), self.gateway.log());
+        }
+    }
+
+    /// Waits until a pod is there, and names it.
+    pub async fn pod(&self) -> String {
+        self.wait_for_pods(1).await;
+        self.pods().remove(0)
     }
 }
 

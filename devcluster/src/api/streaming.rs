@@ -3,7 +3,7 @@
 use crate::answer::Body;
 use crate::context::Context;
 use crate::kinds::Kind;
-use crate::process::{self, Launch, Streams};
+use crate::process::{Launch, Streams};
 use crate::request::Query;
 use crate::session::{Session, Wanted, Wire};
 use crate::socket::Cut;
@@ -130,5 +130,5 @@ async fn serve(context: Arc<Context>, plan: Plan, upgrade: OnUpgrade, cut: Cut) 
     if tty && !container.has_terminal() {
         launch.env.push(("TERM".to_owned(), "xterm".to_owned()));
     }
-    session.exec(process::spawn(&launch)).await;
+    session.exec(container.exec(&launch)).await;
 }

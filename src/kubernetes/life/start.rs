@@ -90,7 +90,7 @@ impl Life {
         loop {
             match wait::judge(&here.pod, &notes, &here.manifest.console) {
                 Verdict::Ready => return Ok(()),
-                Verdict::Never(reason) => return Err(Refusal::new(reason)),
+                Verdict::Never(refusal) => return Err(refusal),
                 Verdict::Waiting(news) => {
                     last = news.clone().or(last);
                     self.stage.news(news);

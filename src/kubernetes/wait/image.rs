@@ -1,6 +1,7 @@
 //! Whether an image that could not be pulled ever will be. Pure.
 
 use super::{LONGEST, Verdict};
+use crate::guest::Refusal;
 use crate::kubernetes::events::{self, Note};
 use crate::types::printable;
 
@@ -24,15 +25,34 @@ pub(super) fn judge(reason: &str, message: &str, image: &str, notes: &[Note]) ->
     let image = printable(image, 200);
     let plain_back_off = reason == "ImagePullBackOff" && !message.contains("ErrImagePull");
     let cause = plain_back_off.then(|| events::pull_failure(notes)).flatten().unwrap_or(message);
-    let told = |text: String| printable(&text, LONGEST);
+    let never = |reason: String| Verdict::Never(Refusal::new(reason).detail(printable(cause, 1000)));
     match reason {
-        "InvalidImageName" => Verdict::Never(told(format!("{image} is not the name of an image: {message}"))),
-        "ErrImageNeverPull" => Verdict::Never(told(format!(
-            "the image {image} is not on the node, and the pod's specification says never to pull it"
+        "InvalidImageName" => never(format!("{image} is not the name of an image")),
+        "ErrImageNeverPull" => {
+            never(format!("the image {image} is not on the node, and its imagePullPolicy says never to pull it"))
+        }
+        _ if is_final(cause) => never(format!("the image {image} cannot be pulled: {}", why(cause))),
+        _ => Verdict::Waiting(Some(printable(
+            &format!("the image {image} cannot be pulled yet: {}", innermost(cause)),
+            LONGEST,
         ))),
-        _ if is_final(cause) => Verdict::Never(told(format!("the image {image} cannot be pulled: {cause}"))),
-        _ => Verdict::Waiting(Some(told(format!("the image {image} cannot be pulled yet: {cause}")))),
     }
+}
+
+/// What a person can do about a pull that cannot heal. Many registries tell who may not see an image that there is none.
+fn why(cause: &str) -> &'static str {
+    let cause = cause.to_lowercase();
+    if ["denied", "authoriz", "403", "credentials"].iter().any(|text| cause.contains(text)) {
+        "it does not exist, or the registry wants other credentials (imagePullSecrets)"
+    } else {
+        "the registry does not have it"
+    }
+}
+
+/// A runtime's text without the layers that pass an error on.
+fn innermost(cause: &str) -> &str {
+    let layers = ["failed to do request: ", "failed to resolve reference ", "desc = "];
+    layers.iter().find_map(|layer| cause.rsplit_once(layer)).map_or(cause, |(_, inner)| inner)
 }
 
 fn is_final(cause: &str) -> bool {

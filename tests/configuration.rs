@@ -1,0 +1,204 @@
+//! The gateway's own binary and its configuration: what it says about itself, what it refuses to start with, and what it
+//! says about settings that are wrong for one connection.
+
+mod connections;
+
+use crate::support::gateway::{Gateway, SOON};
+use crate::support::keys::Key;
+use crate::support::world::{PASSWORD, merge};
+use crate::support::{Setup, World};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// What a run of the binary came to.
+struct Ran {
+    status: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs the binary, which must end by itself.
+async fn podgate(arguments: &[&str]) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_podgate"));
+    let output = command.args(arguments).kill_on_drop(true).output();
+    let output = timeout(SOON, output).await.expect("it ends by itself").expect("the gateway's binary");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    Ran { status: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Checks a configuration, and shows what it says about it.
+async fn check(folder: &Path, config: &str) -> Ran {
+    let file = folder.join("checked.yaml");
+    fs::write(&file, config).expect("a file");
+    podgate(&["--config", &file.to_string_lossy(), "--check-config"]).await
+}
+
+/// The smallest configuration that is whole.
+fn minimal(folder: &Path) -> Value {
+    let key = Key::make(folder, "hostkey");
+    json!({
+        "ssh": {"listen": "127.0.0.1:0", "hostkeys": [key.file]},
+        "auth": {"password": {"method": "webhook", "webhook": {"url": "http://127.0.0.1:1"}}},
+        "backend": "kubernetes",
+        "kubernetes": {"pod": {"disableAgent": true}},
+    })
+}
+
+#[tokio::test]
+async fn command_line_says_what_it_is_and_refuses_what_it_is_not() {
+    let ran = podgate(&["--version"]).await;
+    assert_eq!((ran.status, ran.stdout), (Some(0), format!("podgate {}\n", env!("CARGO_PKG_VERSION"))));
+    let ran = podgate(&["--confg", "x"]).await;
+    assert_eq!(ran.status, Some(64));
+    assert!(ran.stderr.contains("--config"), "{}", ran.stderr);
+    let ran = podgate(&["--config", "/nowhere/podgate.yaml"]).await;
+    assert_eq!(ran.status, Some(64));
+    assert!(ran.stderr.contains("/nowhere/podgate.yaml"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn check_names_every_error_of_a_file_in_one_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = minimal(folder.path());
+    let wrong = json!({
+        "ssh": {"baner": "hello"},
+        "auth": {"password": {"webhook": {"timeout": "soon", "insecure": true}}},
+        "security": {"maxSessions": "many", "tty": {"mode": "maybe"}},
+        "kubernetes": {
+            "connection": {"insecure": true},
+            "pod": {"metadata": {"namespace": "No_Label"}, "spec": {"containers": []}, "consoleContainerNumber": "one"},
+        },
+    });
+    merge(&mut config, wrong);
+    let ran = check(folder.path(), &config.to_string()).await;
+    assert_eq!((ran.status, ran.stdout.as_str()), (Some(64), ""));
+    for (path, text) in [
+        ("ssh.baner", "did you mean \"banner\"?"),
+        ("auth.password.webhook.timeout", ""),
+        ("auth.password.webhook.insecure", ""),
+        ("security.maxSessions", ""),
+        ("security.tty.mode", ""),
+        ("kubernetes.connection.insecure", ""),
+        ("kubernetes.pod.metadata.namespace", "DNS label"),
+        ("kubernetes.pod.spec.containers", "at least one container"),
+        ("kubernetes.pod.consoleContainerNumber", ""),
+    ] {
+        let named = ran.stderr.lines().any(|line| line.contains(path) && line.contains(text));
+        assert!(named, "{path}: {text:?} is not in\n{}", ran.stderr);
+    }
+}
+
+#[tokio::test]
+async fn check_of_a_good_file_lists_what_has_no_effect() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = minimal(folder.path());
+    merge(&mut config, json!({"configserver": {"timeout": "2s"}}));
+    let ran = check(folder.path(), &config.to_string()).await;
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""));
+    assert!(ran.stdout.contains("no effect: configserver.url"), "{}", ran.stdout);
+    assert!(ran.stdout.ends_with("the configuration is valid\n"), "{}", ran.stdout);
+}
+
+#[tokio::test]
+async fn what_stands_in_the_way_of_a_start_is_said_with_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (change, told) in [
+        (json!({"ssh": {"hostkeys": null}}), "ssh-keygen -t ed25519"),
+        (json!({"ssh": {"hostkeys": ["/nowhere/key"]}}), "/nowhere/key"),
+        (json!({"backend": "podman"}), "backend"),
+        (json!({"backend": "docker"}), "docker"),
+        (json!({"backend": null}), "backend"),
+        (json!({"auth": {"password": null}}), "no way to log in"),
+        (json!({"auth": {"password": {"webhook": {"url": "http://auth.example"}}}}), "allowPlaintext"),
+        (
+            json!({"auth": {"password": {"webhook": {"url": "https://auth.example", "insecureSkipVerify": true}}}}),
+            "insecureSkipVerify",
+        ),
+        (json!({"kubernetes": {"pod": {"mode": "session"}}}), "kubernetes.pod.mode"),
+        (json!({"audit": {"enable": true}}), "audit.enable"),
+    ] {
+        let mut config = minimal(folder.path());
+        merge(&mut config, change.clone());
+        let ran = check(folder.path(), &config.to_string()).await;
+        assert_eq!((ran.status, ran.stdout.as_str()), (Some(64), ""), "{change}: {}", ran.stderr);
+        assert!(ran.stderr.contains(told), "{told:?} is not in {}", ran.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn start_that_fails_is_told_in_a_sentence_and_ends_with_1() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    for (change, told) in [
+        (json!({"ssh": {"listen": address}}), format!("podgate: ssh.listen: cannot listen on {address}: ")),
+        (json!({"log": {"destination": "file", "file": "/nowhere/log"}}), "podgate: the log file /nowhere/log".into()),
+    ] {
+        let mut config = minimal(folder.path());
+        merge(&mut config, change);
+        let file = folder.path().join("podgate.json");
+        fs::write(&file, config.to_string()).expect("a file");
+        let ran = podgate(&["--config", &file.to_string_lossy()]).await;
+        assert_eq!(ran.status, Some(1), "{}", ran.stderr);
+        assert!(ran.stderr.contains(&told) && ran.stderr.lines().count() == 1, "{}", ran.stderr);
+    }
+}
+
+/// The hand-written sample, its addresses and files those of a world.
+fn hand_written(world: &World) -> String {
+    let folder = world.folder();
+    fs::write(folder.join("ca.crt"), world.cluster.ca_pem()).expect("a file");
+    fs::write(folder.join("token"), world.cluster.token()).expect("a file");
+    include_str!("data/config-hand-written.yaml")
+        .replace("127.0.0.1:2222", "127.0.0.1:0")
+        .replace("/etc/containerssh/hostkey", &folder.join("host").to_string_lossy())
+        .replace("http://127.0.0.1:8080", &world.hooks.url)
+        .replace("10.99.0.2:6443", &world.cluster.host())
+        .replace("/etc/containerssh/ca.crt", &folder.join("ca.crt").to_string_lossy())
+        .replace("    certFile: /etc/containerssh/admin.crt\n", "")
+        .replace(
+            "keyFile: /etc/containerssh/admin.key",
+            &format!("bearerTokenFile: {}", folder.join("token").display()),
+        )
+        .replace("mode: connection", "mode: connection\n    disableAgent: true")
+        .replace("imagePullPolicy: Never", "imagePullPolicy: IfNotPresent")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hand_written_sample_serves_a_login() {
+    let mut world = World::start().await;
+    let file = world.folder().join("hand-written.yaml");
+    fs::write(&file, hand_written(&world)).expect("a file");
+    world.gateway = Gateway::start(&file).await;
+    let key = fs::read_to_string(world.known_hosts()).expect("known_hosts");
+    let key = key.split_once(' ').expect("a host and its key").1.to_owned();
+    fs::write(world.known_hosts(), format!("[127.0.0.1]:{} {key}", world.port())).expect("known_hosts");
+    assert_eq!(world.ssh_with_password("alice", PASSWORD).run("echo in").await.expect(0).text(), "in\n");
+}
+
+#[tokio::test]
+async fn written_back_sample_is_refused_only_for_what_it_names_on_this_machine() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ran = check(folder.path(), include_str!("data/config-written-back.yaml")).await;
+    assert_eq!(ran.status, Some(64));
+    // Its host key was left out, and its certificates are files of another machine.
+    for line in ran.stderr.lines().skip(1) {
+        let named = ["ssh.hostkeys[0]", "cacertFile", "certFile", "keyFile"].iter().any(|key| line.contains(key));
+        assert!(named, "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn banner_and_version_are_sent_as_they_are_written() {
+    let world = Setup::config(json!({"ssh": {"banner": "Hello, stranger\n", "serverVersion": "SSH-2.0-Own_1.0 x"}}));
+    let world = world.start().await;
+    let done = world.ssh().arg("-v").run("true").await.expect(0);
+    assert!(done.stderr.contains("Hello, stranger"), "{}", done.stderr);
+    let mut stream = tokio::net::TcpStream::connect(world.gateway.address).await.expect("a connection");
+    let mut line = vec![0; 19];
+    tokio::io::AsyncReadExt::read_exact(&mut stream, &mut line).await.expect("a line");
+    assert_eq!(String::from_utf8_lossy(&line), "SSH-2.0-Own_1.0 x\r\n");
+}

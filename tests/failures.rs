@@ -1,0 +1,159 @@
+//! Pods that never start: the user reads one line that somebody can act on, at once where waiting cannot help, and
+//! nothing is left behind.
+
+mod api;
+mod running;
+mod waiting;
+
+use crate::support::{Setup, World};
+use podgate_devcluster::{ImageFault, Rule, Token};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// Runs a command that cannot start; the one line that its user reads, without what marks it as ours.
+async fn refused(world: &World) -> String {
+    let start = Instant::now();
+    let done = world.ssh().run("echo in").await.expect(255);
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}: {}", start.elapsed(), done.stderr);
+    assert_eq!(done.text(), "");
+    let line = done.stderr.strip_prefix("podgate: ").and_then(|line| line.strip_suffix('\n')).map(str::to_owned);
+    let line = line.unwrap_or_else(|| panic!("{:?}", done.stderr));
+    assert!(!line.contains('\n') && line.len() < 200, "{line}");
+    let token = world.cluster.token();
+    assert!(!world.gateway.log().contains(token), "a secret is in the log");
+    world.wait_for_nothing().await;
+    line
+}
+
+/// What the log says beside the reason.
+async fn detail(world: &World, code: &str) -> String {
+    let line = world.gateway.wait_for_line(code).await;
+    assert_eq!(line["level"], "error", "{line}");
+    assert!(line["details"]["podName"].is_string(), "{line}");
+    line["details"]["detail"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn image_that_cannot_be_used_is_named_at_once() {
+    for (fault, expected, logged) in [
+        (
+            ImageFault::NotFound,
+            "the image local/guest:1 cannot be pulled: the registry does not have it",
+            "code = NotFound",
+        ),
+        (
+            ImageFault::Denied,
+            "the image local/guest:1 cannot be pulled: it does not exist, or the registry wants other credentials \
+             (imagePullSecrets)",
+            "pull access denied",
+        ),
+        (
+            ImageFault::NeverPulled,
+            "the image local/guest:1 is not on the node, and its imagePullPolicy says never to pull it",
+            "pull policy of Never",
+        ),
+        (ImageFault::InvalidName, "local/guest:1 is not the name of an image", "invalid reference format"),
+        (
+            ImageFault::ConfigError("secret \"keys\" not found".into()),
+            "the container shell cannot be made: secret \"keys\" not found",
+            "",
+        ),
+        (
+            ImageFault::StartError("exec format error".into()),
+            "the container shell cannot be started: exec format error",
+            "OCI runtime create failed",
+        ),
+    ] {
+        let world = World::start().await;
+        world.cluster.faults().image("local/", fault);
+        assert_eq!(refused(&world).await, expected);
+        let told = detail(&world, "KUBERNETES_POD_WAIT_FAILED").await;
+        assert!(told.contains(logged), "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pod_that_the_api_does_not_take_is_refused_with_its_reason() {
+    let world = World::start().await;
+    world.cluster.faults().quota(Some(0));
+    let line = refused(&world).await;
+    assert!(line.starts_with("the quota of the namespace shells has no room for the pod: "), "{line}");
+    world.cluster.faults().quota(None);
+    world.cluster.faults().deny_pods(Some("images come from our registry only"));
+    let line = refused(&world).await;
+    assert!(line.starts_with("the cluster's rules do not admit the pod: "), "{line}");
+    assert!(line.ends_with("denied the request: images come from our registry only"), "{line}");
+    let detail = detail(&world, "KUBERNETES_POD_CREATE_FAILED").await;
+    assert!(detail.contains("403"), "{detail}");
+    world.cluster.faults().deny_pods(None);
+    world.ssh().run("true").await.expect(0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn namespace_that_is_not_there_is_named() {
+    let world = Setup::config(json!({"kubernetes": {"pod": {"metadata": {"namespace": "nowhere"}}}})).start().await;
+    assert_eq!(refused(&world).await, "the namespace nowhere does not exist");
+}
+
+/// A world whose gateway has a token with these rights: verbs on resources.
+async fn world_with_rights(rights: &[(&str, &str)]) -> World {
+    let mut setup = Setup::config(json!({"kubernetes": {"connection": {"bearerToken": "t-limited"}}}));
+    let rules = rights.iter().map(|(verb, resource)| Rule::new(verb, resource)).collect();
+    setup.cluster.tokens = vec![Token { token: "t-limited".into(), user: "limited".into(), rules }];
+    setup.start().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateway_without_its_rights_says_which() {
+    let world = world_with_rights(&[("*", "events")]).await;
+    assert_eq!(refused(&world).await, "the gateway may not create pods in the namespace shells");
+    assert!(detail(&world, "KUBERNETES_POD_CREATE_FAILED").await.contains("403"));
+
+    let world = world_with_rights(&[("*", "pods"), ("*", "events"), ("get", "pods/exec")]).await;
+    assert_eq!(refused(&world).await, "the gateway may not use pods/exec (needs get and create)");
+    let line = world.gateway.wait_for_line("SSH_CHANNEL_REQUEST_FAILED").await;
+    let detail = line["details"]["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains("cannot create resource \"pods/exec\""), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateway_that_may_not_watch_still_works_and_says_so_in_its_log() {
+    let world = world_with_rights(&[
+        ("create", "pods"),
+        ("get", "pods"),
+        ("delete", "pods"),
+        ("*", "events"),
+        ("*", "pods/exec"),
+    ])
+    .await;
+    assert_eq!(world.ssh().run("echo in").await.expect(0).text(), "in\n");
+    world.wait_for_nothing().await;
+    assert_eq!(world.gateway.wait_for_line("KUBERNETES_WATCH_FAILED").await["level"], "warning");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_credentials_are_the_gateways_fault_and_told_so() {
+    let connection = json!({"bearerToken": "t-nobody"});
+    let world = Setup::config(json!({"kubernetes": {"connection": connection}})).start().await;
+    assert_eq!(refused(&world).await, "the gateway's credentials for Kubernetes are not accepted");
+    assert!(!world.gateway.log().contains("t-nobody"), "a secret is in the log");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn api_with_another_ca_is_not_trusted() {
+    let other = podgate_devcluster::DevCluster::start(podgate_devcluster::Options::default()).expect("a cluster");
+    let connection = json!({"cacert": other.ca_pem()});
+    let timeouts = json!({"podStart": "2s"});
+    let world = Setup::config(json!({"kubernetes": {"connection": connection, "timeouts": timeouts}})).start().await;
+    assert_eq!(refused(&world).await, "the Kubernetes API's certificate is not to be trusted");
+    let detail = detail(&world, "KUBERNETES_POD_CREATE_FAILED").await;
+    assert!(detail.contains("certificate"), "{detail}");
+    assert_eq!(world.cluster.state().request_log(), Vec::<podgate_devcluster::RequestRecord>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn image_name_that_is_none_is_told_with_the_name() {
+    let containers: Value = json!([{"name": "shell", "image": "local/Guest"}]);
+    let world = Setup::config(json!({"kubernetes": {"pod": {"spec": {"containers": containers}}}})).start().await;
+    assert_eq!(refused(&world).await, "local/Guest is not the name of an image");
+}

@@ -1,0 +1,95 @@
+//! The API server goes away, or cuts what it carries: never an exit of 0, always a line, and the gateway recovers by
+//! itself.
+
+use crate::support::{Setup, World};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+const LOST: &str = "podgate: the connection to the container was lost\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cut_stream_is_not_success() {
+    let world = World::start().await;
+    let client = world.ssh().start("echo up; sleep 1000");
+    client.until_stdout("up").await;
+    world.cluster.faults().cut_streams();
+    let done = client.ended().await.expect(255);
+    assert_eq!((done.text().as_str(), done.stderr.as_str()), ("up\n", LOST));
+    let line = world.gateway.wait_for_line("SSH_EXIT_CODE_FAILED").await;
+    assert!(line["details"]["detail"].is_string(), "{line}");
+    world.wait_for_nothing().await;
+    world.ssh().run("true").await.expect(0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stream_that_is_cut_in_the_middle_of_its_data_is_not_success() {
+    let world = World::start().await;
+    world.cluster.faults().cut_streams_after(Some(1_000_000));
+    let done = world.ssh().run("head -c 8000000 /dev/zero").await.expect(255);
+    assert!(done.stdout.len() < 8_000_000, "{}", done.stdout.len());
+    assert_eq!(done.stderr, LOST);
+    let done = world.ssh().stdin(vec![0; 8_000_000]).run("wc -c").await.expect(255);
+    assert_eq!((done.text().as_str(), done.stderr.as_str()), ("", LOST));
+    world.cluster.faults().cut_streams_after(None);
+    let done = world.ssh().run("head -c 8000000 /dev/zero").await.expect(0);
+    assert_eq!(done.stdout.len(), 8_000_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn api_that_goes_away_under_a_session_comes_back_for_the_next() {
+    let world = World::start().await;
+    let client = world.ssh().start("echo up; sleep 1000");
+    client.until_stdout("up").await;
+    world.cluster.faults().api_down().await;
+    assert_eq!(client.ended().await.expect(255).stderr, LOST);
+    world.cluster.faults().api_up().await;
+    assert_eq!(world.ssh().run("echo in").await.expect(0).text(), "in\n");
+    world.wait_for_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn api_that_is_away_at_the_login_is_told_within_pod_start() {
+    let world = Setup::config(json!({"kubernetes": {"timeouts": {"podStart": "2s"}}})).start().await;
+    world.cluster.faults().api_down().await;
+    let start = Instant::now();
+    let done = world.ssh().run("true").await.expect(255);
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert_eq!(done.stderr, "podgate: the pod could not be created within 2s: Kubernetes cannot be reached\n");
+    let line = world.gateway.wait_for_line("KUBERNETES_POD_CREATE_FAILED").await;
+    assert!(line["details"]["podName"].is_string(), "{line}");
+    world.cluster.faults().api_up().await;
+    world.ssh().run("true").await.expect(0);
+    world.wait_for_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn api_that_is_away_while_a_pod_starts_is_waited_for() {
+    let world = World::start().await;
+    world.cluster.faults().hold_pods();
+    let client = world.ssh().start("echo in");
+    world.pod().await;
+    world.cluster.faults().api_down().await;
+    world.cluster.faults().release_pods();
+    world.cluster.faults().api_up().await;
+    let done = client.ended().await.expect(0);
+    assert_eq!((done.text().as_str(), done.stderr.as_str()), ("in\n", ""));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watch_that_expires_or_is_cut_is_opened_again() {
+    let world = World::start().await;
+    world.ssh().run("true").await.expect(0);
+    for trouble in [podgate_devcluster::Faults::expire_watches, podgate_devcluster::Faults::cut_watches] {
+        let client = world.ssh().start("echo up; cat");
+        client.until_stdout("up").await;
+        trouble(&world.cluster.faults());
+        assert_eq!(world.ssh_as("bob").run("echo in").await.expect(0).text(), "in\n");
+        let pods = world.pods();
+        for pod in &pods {
+            world.cluster.faults().delete_pod("shells", pod, Duration::ZERO);
+        }
+        let done = client.ended().await.expect(255);
+        assert!(done.stderr.starts_with("podgate: the pod was deleted"), "{}", done.stderr);
+        world.wait_for_nothing().await;
+    }
+}

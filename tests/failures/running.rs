@@ -1,0 +1,90 @@
+//! Pods that end under an open connection: the user reads why, and the connection does not outlive its pod.
+
+use crate::support::World;
+use crate::support::client::{Client, Running};
+use crate::support::world::NAMESPACE;
+use std::time::Duration;
+
+/// Ends the world's one pod.
+type End = fn(&World, &str) -> bool;
+
+/// The ways in which a pod ends, and what the user reads of each.
+const ENDS: &[(End, &str)] = &[
+    (|world, pod| world.cluster.faults().delete_pod(NAMESPACE, pod, Duration::from_secs(1)), "the pod was deleted"),
+    (|world, pod| world.cluster.faults().delete_pod(NAMESPACE, pod, Duration::ZERO), "the pod was deleted"),
+    (|world, pod| world.cluster.faults().evict(NAMESPACE, pod), "the pod was evicted from its node: "),
+    (|world, pod| world.cluster.faults().oom_kill(NAMESPACE, pod, "shell"), "the container shell ran out of memory"),
+    (
+        |world, pod| world.cluster.faults().kill_container(NAMESPACE, pod, "shell"),
+        "the container shell ended with status 137",
+    ),
+];
+
+/// A client's options for a connection that later ones share.
+fn shared(world: &World, client: Client, master: &str) -> Client {
+    let socket = world.folder().join("master");
+    client.option(&format!("ControlPath={}", socket.display())).option(&format!("ControlMaster={master}"))
+}
+
+/// A connection without any session, which later ones share.
+async fn idle_master(world: &World) -> Running {
+    let master = shared(world, world.ssh(), "yes").arg("-N").arg("127.0.0.1").launch();
+    world.gateway.wait_for_line("KUBERNETES_POD_READY").await;
+    master
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pod_that_ends_under_a_session_is_told_and_never_success() {
+    for (end, expected) in ENDS {
+        let world = World::start().await;
+        let client = world.ssh().start("trap '' TERM HUP; echo up; sleep 1000");
+        client.until_stdout("up").await;
+        let pod = world.pod().await;
+        assert!(end(&world, &pod));
+        let done = client.ended().await.expect(255);
+        let first = done.stderr.lines().next().unwrap_or_default();
+        assert!(first.starts_with(&format!("podgate: {expected}")), "{expected}: {}", done.stderr);
+        let line = world.gateway.wait_for_line("KUBERNETES_POD_GONE").await;
+        assert_eq!(line["details"]["podName"], pod.as_str());
+        world.wait_for_nothing().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn master_without_a_session_does_not_hold_a_corpse() {
+    for (end, expected) in ENDS {
+        let world = World::start().await;
+        let master = idle_master(&world).await;
+        let done = shared(&world, world.ssh(), "no").run("echo in").await.expect(0);
+        assert_eq!(done.text(), "in\n");
+        assert!(end(&world, &world.pod().await));
+        let done = master.ended().await.expect(255);
+        assert!(done.stderr.contains(&format!("podgate: {expected}")), "{expected}: {}", done.stderr);
+        world.wait_for_nothing().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn session_that_comes_after_the_end_gets_the_reason() {
+    let world = World::start().await;
+    let master = idle_master(&world).await;
+    assert!(world.cluster.faults().evict(NAMESPACE, &world.pod().await));
+    world.gateway.wait_for_line("KUBERNETES_POD_GONE").await;
+    let done = shared(&world, world.ssh(), "no").run("echo in").await.expect(255);
+    assert!(done.stderr.starts_with("podgate: the pod was evicted from its node: "), "{}", done.stderr);
+    assert_eq!(done.text(), "");
+    master.ended().await.expect(255);
+    world.wait_for_nothing().await;
+    world.ssh().run("true").await.expect(0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn person_at_a_terminal_reads_the_reason_too() {
+    let world = World::start().await;
+    let mut client = world.ssh().arg("-tt").arg("127.0.0.1").launch();
+    client.write("echo up-$((1 + 1))\n").await;
+    client.until_stdout("up-2").await;
+    assert!(world.cluster.faults().evict(NAMESPACE, &world.pod().await));
+    let done = client.ended().await.expect(255);
+    assert!(done.stderr.contains("podgate: the pod was evicted from its node: "), "{}", done.stderr);
+}

@@ -1,0 +1,118 @@
+//! The operator's log: every line whole and attributable, none with a secret in it, in a file that can be moved away.
+
+use crate::support::gateway::SOON;
+use crate::support::script::{Asked, Reply, Script};
+use crate::support::world::PASSWORD;
+use crate::support::{Setup, World};
+use serde_json::{Value, json};
+use std::fs;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// Values that no line may hold.
+const CANARIES: [&str; 6] =
+    ["canary-metadata", "canary-variable", "canary-file", "canary-client", "canary-typed", "canary-wrong"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_is_in_any_line_of_a_whole_session() {
+    let script = Script::start(|asked: &Asked| match asked.path.as_str() {
+        "/config" => Reply::Json(json!({"config": {}, "environment": {"PLAIN": {"value": "canary-variable"}}})),
+        _ if asked.body["passwordBase64"] == "Y2FuYXJ5LXdyb25n" => Reply::Json(json!({"success": false})),
+        _ => Reply::Json(json!({"success": true,
+            "metadata": {"token": {"value": "canary-metadata", "sensitive": true}},
+            "environment": {"TOKEN": {"value": "canary-variable", "sensitive": true}},
+            "files": {"secret": {"value": data_encoding::BASE64.encode(b"canary-file"), "sensitive": true}}})),
+    })
+    .await;
+    let world = Setup::config(script.config()).start().await;
+    world.ssh_with_password("alice", "canary-wrong").run("true").await.expect(255);
+    let client = world.ssh_with_password("alice", PASSWORD).option("SetEnv=MINE=canary-client LD_X=canary-client");
+    let done = client.arg("-tt").stdin("cat secret; echo $PLAIN $MINE canary-typed; exit 3\n").arg("127.0.0.1");
+    let done = done.finish().await.expect(3);
+    assert!(done.text().contains("canary-file"), "{}", done.text());
+    world.ssh().run("cat >/dev/null; exit 4").await.expect(4);
+    world.wait_for_pods(0).await;
+    let log = world.gateway.log();
+    let key = fs::read_to_string(world.folder().join("host")).expect("the host key");
+    let key_line = key.lines().nth(2).expect("a line of the key");
+    for secret in CANARIES.into_iter().chain([PASSWORD, world.cluster.token(), key_line]) {
+        assert!(!log.contains(secret), "{secret} is in the log");
+        let encoded = data_encoding::BASE64.encode(secret.as_bytes());
+        assert!(!log.contains(&encoded), "{secret} is in the log, as base64");
+    }
+    assert!(log.contains("\"level\":\"debug\""));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_line_is_json_and_says_whose_it_is() {
+    let world = World::start().await;
+    world.ssh().run("exit 5").await.expect(5);
+    world.ssh_as("mallory").run("true").await.expect(255);
+    world.wait_for_pods(0).await;
+    world.gateway.wait_for(|line| line["code"] == "SSH_DISCONNECTED" && line["details"]["username"] == "mallory").await;
+    let mut lines = 0;
+    for line in world.gateway.log().lines() {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        for key in ["timestamp", "level", "code", "message"] {
+            assert!(line[key].as_str().is_some_and(|text| !text.is_empty()), "{key}: {line}");
+        }
+        let code = line["code"].as_str().expect("a code");
+        if code == "SSH_AVAILABLE" {
+            continue;
+        }
+        let details = &line["details"];
+        assert!(details["connectionId"].as_str().is_some_and(|id| id.len() == 32), "{line}");
+        assert_eq!(details["remoteAddr"], "127.0.0.1", "{line}");
+        assert!(code == "SSH_CONNECTED" || details["username"].is_string(), "{line}");
+        let after_login = code.starts_with("KUBERNETES_") || code.starts_with("SSH_CHANNEL") || code == "SSH_EXIT";
+        assert!(!after_login || details["authenticatedUsername"] == "alice", "{line}");
+        lines += 1;
+    }
+    assert!(lines > 10, "{}", world.gateway.log());
+}
+
+/// Waits until a file holds a text.
+async fn holds(path: &std::path::Path, text: &str) -> String {
+    let until = Instant::now() + SOON;
+    loop {
+        let found = fs::read_to_string(path).unwrap_or_default();
+        if found.contains(text) {
+            return found;
+        }
+        assert!(Instant::now() < until, "{text:?} is not in {}: {found}", path.display());
+        // A file tells nobody that it has grown.
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_file_that_was_moved_away_is_opened_again_at_hangup() {
+    let mut world = World::start().await;
+    let (file, moved) = (world.folder().join("log"), world.folder().join("log.1"));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|at| at.local_addr()).expect("a port").port();
+    let path = world.folder().join("podgate.json");
+    let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).expect("a file")).expect("JSON");
+    config["log"] = json!({"level": "info", "format": "text", "destination": "file", "file": file});
+    config["ssh"]["listen"] = format!("127.0.0.1:{port}").into();
+    fs::write(&path, config.to_string()).expect("a file");
+    let key = fs::read_to_string(world.known_hosts()).expect("known_hosts");
+    let key = key.split_once(' ').expect("a host and its key").1.to_owned();
+    fs::write(world.known_hosts(), format!("[127.0.0.1]:{port} {key}")).expect("known_hosts");
+    world.gateway = crate::support::gateway::Gateway::start_at(&path, ([127, 0, 0, 1], port).into());
+    let first = holds(&file, "code=SSH_AVAILABLE").await;
+    let line = first.lines().find(|line| line.contains("SSH_AVAILABLE")).expect("the line");
+    let fields: Vec<_> = line.split('\t').collect();
+    assert_eq!(fields[1], "info", "{line}");
+    assert_eq!(fields[2], format!("the SSH server is listening (code=SSH_AVAILABLE address=127.0.0.1:{port})"));
+
+    fs::rename(&file, &moved).expect("moved");
+    world.gateway.signal("HUP");
+    while !file.exists() {
+        // A folder tells nobody that a file came.
+        sleep(Duration::from_millis(20)).await;
+    }
+    world.ssh().run("true").await.expect(0);
+    let second = holds(&file, "code=SSH_AUTH_SUCCESSFUL").await;
+    assert!(second.contains("username=alice"), "{second}");
+    assert!(!fs::read_to_string(&moved).expect("the old file").contains("SSH_AUTH_SUCCESSFUL"));
+}

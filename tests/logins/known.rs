@@ -1,0 +1,120 @@
+//! What webhooks know about a user: the name, metadata, environment and files, and where each of them ends up.
+
+use super::with_authz;
+use crate::support::gateway::SOON;
+use crate::support::script::{Asked, Reply, Script, nothing, yes};
+use crate::support::world::{NAMESPACE, PASSWORD};
+use crate::support::{Setup, World};
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+
+/// The pod of a login that lasts as long as this looks at it.
+async fn pod_of(world: &World, user: &str) -> Value {
+    let mut client = world.ssh_with_password(user, PASSWORD).arg("127.0.0.1").arg("echo x; cat").spawn();
+    let mut byte = [0];
+    client.stdout.as_mut().expect("a pipe").read_exact(&mut byte).await.expect("the program runs");
+    let pods = world.cluster.state().pods(NAMESPACE);
+    assert_eq!(pods.len(), 1, "{pods:?}");
+    (*pods[0]).clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn authenticated_name_goes_from_answer_to_answer_and_onto_the_pod() {
+    let script = Script::start(|asked: &Asked| match asked.path.as_str() {
+        "/password" => Reply::Json(json!({"success": true, "authenticatedUsername": "alice@example.org"})),
+        "/config" => nothing(),
+        _ => yes(),
+    })
+    .await;
+    let world = Setup::config(with_authz(&script)).start().await;
+    let pod = pod_of(&world, "alice").await;
+    assert_eq!(script.asked_at("/authz")[0]["authenticatedUsername"], "alice@example.org");
+    assert_eq!(script.asked_at("/config")[0]["authenticatedUsername"], "alice@example.org");
+    assert_eq!(script.asked_at("/config")[0]["username"], "alice");
+    assert_eq!(pod["metadata"]["annotations"]["podgate/username"], "alice@example.org");
+    assert_eq!(pod["metadata"]["labels"]["containerssh_username"], "alice-example.org");
+    assert_eq!(pod["metadata"]["labels"]["app.kubernetes.io/managed-by"], "podgate");
+    let line = world.gateway.wait_for(|line| line["code"] == "SSH_AUTH_SUCCESSFUL").await;
+    assert_eq!(line["details"]["username"], "alice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn authenticated_name_is_the_login_name_where_nobody_gives_one() {
+    let script = Script::start(crate::support::script::open_door).await;
+    let world = Setup::config(script.config()).start().await;
+    let pod = pod_of(&world, "bob").await;
+    assert_eq!(script.asked_at("/config")[0]["authenticatedUsername"], "bob");
+    assert_eq!(pod["metadata"]["annotations"]["podgate/username"], "bob");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sensitive_values_reach_the_config_server_only_where_it_is_said_and_never_authorization() {
+    for transmit in [false, true] {
+        let script = Script::start(|asked: &Asked| match asked.path.as_str() {
+            "/password" => Reply::Json(json!({"success": true, "metadata": {
+                "team": {"value": "blue"}, "token": {"value": "s3cret", "sensitive": true}}})),
+            "/authz" => Reply::Json(json!({"success": true, "metadata": {"floor": {"value": "2"}}})),
+            _ => nothing(),
+        })
+        .await;
+        let mut config = with_authz(&script);
+        config["configserver"]["transmitSensitiveMetadata"] = transmit.into();
+        let world = Setup::config(config).start().await;
+        world.ssh_with_password("alice", PASSWORD).run("true").await.expect(0);
+        let authz = &script.asked_at("/authz")[0]["metadata"];
+        assert_eq!((&authz["team"]["value"], &authz["token"]), (&json!("blue"), &Value::Null));
+        let config = &script.asked_at("/config")[0]["metadata"];
+        assert_eq!((&config["team"]["value"], &config["floor"]["value"]), (&json!("blue"), &json!("2")));
+        assert_eq!(config.get("token").is_some(), transmit, "{config}");
+        assert!(!world.gateway.log().contains("s3cret"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn environment_of_answers_reaches_the_program_and_a_sensitive_one_is_left_out_with_a_warning() {
+    let script = Script::start(|asked: &Asked| match asked.path.as_str() {
+        "/password" => Reply::Json(json!({"success": true, "environment": {
+            "TEAM": {"value": "blue"}, "FLOOR": {"value": "1"}, "TOKEN": {"value": "s3cret", "sensitive": true}}})),
+        _ => Reply::Json(json!({"config": {}, "environment": {"FLOOR": {"value": "two words"}}})),
+    })
+    .await;
+    let world = Setup::config(script.config()).start().await;
+    let shown = world.ssh_with_password("alice", PASSWORD).run("echo \"$TEAM/$FLOOR/$TOKEN\"").await.expect(0);
+    assert_eq!(shown.text(), "blue/two words/\n");
+    let warning = world.gateway.wait_for_line("KUBERNETES_ENV_LEFT_OUT").await;
+    assert_eq!((&warning["level"], &warning["details"]["variable"]), (&json!("warning"), &json!("TOKEN")));
+    assert!(!world.gateway.log().contains("s3cret"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_of_answers_are_there_before_the_first_program_for_its_user_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("it's a file").display().to_string();
+    let answer = json!({"config": {}, "files": {&path: {"value": "aGVsbG8AAQo="}}});
+    let script = Script::start(move |asked: &Asked| match asked.path.as_str() {
+        "/config" => Reply::Json(answer.clone()),
+        _ => yes(),
+    })
+    .await;
+    let world = Setup::config(script.config()).start().await;
+    let quoted = format!("\"{path}\"");
+    let done = world.ssh().run(&format!("stat -c %a {quoted}; cat {quoted}")).await.expect(0);
+    assert_eq!(done.stdout, b"600\nhello\0\x01\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn file_that_cannot_be_written_is_the_reason_that_the_first_request_gets() {
+    let answer = json!({"config": {}, "files": {"/nowhere/at/all": {"value": "aGVsbG8="}}});
+    let script = Script::start(move |asked: &Asked| match asked.path.as_str() {
+        "/config" => Reply::Json(answer.clone()),
+        _ => yes(),
+    })
+    .await;
+    let world = Setup::config(script.config()).start().await;
+    let done = world.ssh().run("echo ran").await.expect(255);
+    assert_eq!(done.text(), "");
+    assert!(done.stderr.contains("podgate: the file /nowhere/at/all cannot be written"), "{}", done.stderr);
+    world.gateway.wait_for_line("KUBERNETES_FILE_WRITE_FAILED").await;
+    let gone = world.cluster.wait_until(|state| state.pods(NAMESPACE).is_empty(), SOON).await;
+    assert!(gone.is_ok());
+}

@@ -1,0 +1,162 @@
+//! The papers: what they show works as it is shown.
+
+use podgate::config::{Config, Files, Format};
+use podgate_webhooks::directory::Directory;
+use podgate_webhooks::wire::{
+    AuthAnswer, AuthzRequest, ConfigAnswer, ConfigRequest, PasswordRequest, PublicKeyRequest,
+};
+use russh::keys::ssh_key::LineEnding;
+use russh::keys::ssh_key::private::{Ed25519Keypair, PrivateKey};
+use std::io;
+use std::path::Path;
+
+const README: &str = include_str!("../README.md");
+const WEBHOOKS: &str = include_str!("../docs/webhooks.md");
+
+/// The text of every code block of a language, unindented.
+fn blocks(paper: &str, language: &str) -> Vec<String> {
+    let (mut found, mut open): (Vec<String>, Option<usize>) = (Vec::new(), None);
+    let mut ours = false;
+    for line in paper.lines() {
+        let indent = line.len() - line.trim_start().len();
+        match (line.trim_start().strip_prefix("```"), open) {
+            (Some(kind), None) => {
+                open = Some(indent);
+                ours = kind == language;
+                if ours {
+                    found.push(String::new());
+                }
+            }
+            (Some(_), Some(_)) => open = None,
+            (None, Some(indent)) if ours => {
+                let block = found.last_mut().expect("a block");
+                block.push_str(line.get(indent..).unwrap_or_default());
+                block.push('\n');
+            }
+            (None, _) => {}
+        }
+    }
+    found
+}
+
+/// A machine that has every file which the papers name.
+struct Machine {
+    certificate: String,
+    key: String,
+    host_key: String,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let host_key = PrivateKey::from(Ed25519Keypair::from_seed(&[7; 32])).to_openssh(LineEnding::LF);
+        let host_key = host_key.expect("a key").to_string();
+        Self { certificate: pair.cert.pem(), key: pair.signing_key.serialize_pem(), host_key }
+    }
+}
+
+impl Files for Machine {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        match path.to_str() {
+            Some("hostkey") => Ok(self.host_key.clone()),
+            Some("kubeconfig.yaml") => Ok(KUBECONFIG.to_owned()),
+            Some("/etc/podgate/ca.crt" | "/etc/podgate/client.crt") => Ok(self.certificate.clone()),
+            Some("/etc/podgate/client.key") => Ok(self.key.clone()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+const KUBECONFIG: &str = r#"{"apiVersion": "v1", "kind": "Config", "current-context": "c",
+  "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+  "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:6443"}}],
+  "users": [{"name": "u", "user": {"token": "t"}}]}"#;
+
+/// A part of a configuration, made whole.
+fn whole(part: &str) -> String {
+    format!("ssh: {{hostkeys: [hostkey]}}\nbackend: kubernetes\n{part}")
+}
+
+#[test]
+fn files_of_the_papers_are_read() {
+    let mut read = 0;
+    for block in blocks(README, "yaml").into_iter().chain(blocks(WEBHOOKS, "yaml")) {
+        if block.contains("users:") {
+            Directory::from_yaml(&block).unwrap_or_else(|problems| panic!("{problems}\n{block}"));
+        } else {
+            let config = if block.contains("hostkeys") { block } else { whole(&block) };
+            let parsed = Config::parse(&config, Format::Yaml, &Machine::new());
+            let parsed = parsed.unwrap_or_else(|errors| panic!("{errors}\n{config}"));
+            assert!(parsed.notices.is_empty(), "{:?}", parsed.notices);
+        }
+        read += 1;
+    }
+    assert_eq!(read, 4);
+}
+
+#[test]
+fn messages_of_the_papers_are_understood_and_nothing_in_them_is_passed_over() {
+    let blocks = blocks(WEBHOOKS, "json");
+    assert_eq!(blocks.len(), 6);
+    for block in blocks {
+        let json: serde_json::Value = serde_json::from_str(&block).unwrap_or_else(|error| panic!("{error}\n{block}"));
+        let again = if json.get("passwordBase64").is_some() {
+            serde_json::to_value(serde_json::from_str::<PasswordRequest>(&block).expect("a question"))
+        } else if json.get("publicKey").is_some() {
+            serde_json::to_value(serde_json::from_str::<PublicKeyRequest>(&block).expect("a question"))
+        } else if json.get("success").is_some() {
+            serde_json::to_value(AuthAnswer::parse(block.as_bytes()).expect("an answer"))
+        } else if json.get("config").is_some() {
+            serde_json::to_value(ConfigAnswer::parse(block.as_bytes()).expect("an answer"))
+        } else {
+            let question: AuthzRequest = serde_json::from_str(&block).expect("a question");
+            let config: ConfigRequest = serde_json::from_str(&block).expect("a question");
+            assert_eq!(question.connection, config.connection);
+            serde_json::to_value(question)
+        };
+        let again = again.expect("JSON");
+        for (field, value) in json.as_object().expect("an object") {
+            // What is shown is read and written again as it was, with the flag that may be left out.
+            let written = again[field].to_string().replace("\"sensitive\":false,", "");
+            assert_eq!(written, value.to_string(), "{field}");
+        }
+    }
+}
+
+#[test]
+fn server_in_a_page_is_the_example_that_is_compiled() {
+    let example = include_str!("../webhooks/examples/minimal.rs");
+    assert_eq!(blocks(WEBHOOKS, "rust"), [example]);
+}
+
+#[test]
+fn commands_of_the_papers_name_what_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut seen = 0;
+    for block in blocks(README, "sh").into_iter().chain(blocks(WEBHOOKS, "sh")) {
+        for line in block.lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let after = |word: &str| words.iter().position(|w| *w == word).and_then(|at| words.get(at + 1));
+            if let Some(example) = after("--example") {
+                assert!(root.join(format!("examples/{example}.rs")).exists(), "{line}");
+            }
+            if let Some(package) = after("-p").filter(|_| words[0] == "cargo") {
+                assert_eq!(*package, "podgate-webhooks", "{line}");
+            }
+            let known = matches!(words.as_slice(), ["cargo", "run" | "test", ..] | ["ssh-keygen", ..] | ["ssh", ..]);
+            assert!(known, "{line}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 7, "{seen}");
+}
+
+#[test]
+fn links_of_the_papers_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (paper, folder) in [(README, root.to_owned()), (WEBHOOKS, root.join("docs"))] {
+        for target in paper.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target) {
+            assert!(target.starts_with("https://") || folder.join(target).exists(), "{target}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The pod of a connection: what it is made like, and which container the user lands in.
+
+mod removal;
+mod trouble;
+
+use crate::support::world::NAMESPACE;
+use crate::support::{Setup, World};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The usual world with something merged into `kubernetes.pod`.
+async fn world_with_pod(pod: Value) -> World {
+    Setup::config(json!({"kubernetes": {"pod": pod}})).start().await
+}
+
+/// The one pod as the API has it, while a session runs.
+async fn pod_of(world: &World) -> Arc<Value> {
+    let name = world.pod().await;
+    world.cluster.state().pod(NAMESPACE, &name).expect("the pod")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pod_that_names_an_unknown_field_is_refused_with_its_path() {
+    let world = world_with_pod(json!({"spec": {"colour": "blue"}})).await;
+    let done = world.ssh().run("true").await.expect(255);
+    assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
+    assert!(done.stderr.contains("unknown field \"spec.colour\""), "{}", done.stderr);
+    world.wait_for_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metadata_and_spec_arrive_as_they_were_written() {
+    let spec = json!({
+        "terminationGracePeriodSeconds": 7,
+        "hostname": "den",
+        "enableServiceLinks": false,
+        "hostnameOverride": "den.example",
+        "tolerations": [{"key": "shells", "operator": "Exists", "effect": "NoSchedule"}],
+        "containers": [{
+            "name": "shell",
+            "image": "local/guest:1",
+            "env": [{"name": "FROM_SPEC", "value": "1"}],
+            "resizePolicy": [{"resourceName": "cpu", "restartPolicy": "NotRequired"}],
+            "securityContext": {"allowPrivilegeEscalation": false, "runAsUser": 0},
+        }],
+    });
+    let metadata = json!({
+        "generateName": "den-",
+        "labels": {"team": "blue"},
+        "annotations": {"example.com/note": "kept: as it is"},
+        "ownerReferences": [],
+    });
+    let world = world_with_pod(json!({"spec": spec, "metadata": metadata})).await;
+    let running = world.ssh().start("echo up; cat");
+    running.until_stdout("up").await;
+    let pod = pod_of(&world).await;
+    for (path, expected) in [
+        ("/spec/terminationGracePeriodSeconds", json!(7)),
+        ("/spec/hostname", json!("den")),
+        ("/spec/enableServiceLinks", json!(false)),
+        ("/spec/hostnameOverride", json!("den.example")),
+        ("/spec/tolerations/0/key", json!("shells")),
+        ("/spec/automountServiceAccountToken", json!(false)),
+        ("/spec/containers/0/env/0/value", json!("1")),
+        ("/spec/containers/0/resizePolicy/0/resourceName", json!("cpu")),
+        ("/spec/containers/0/securityContext/allowPrivilegeEscalation", json!(false)),
+        ("/spec/containers/0/securityContext/runAsUser", json!(0)),
+        ("/metadata/labels/team", json!("blue")),
+        ("/metadata/labels/containerssh_username", json!("alice")),
+        ("/metadata/labels/app.kubernetes.io~1managed-by", json!("podgate")),
+        ("/metadata/annotations/containerssh_ip", json!("127.0.0.1")),
+        ("/metadata/annotations/podgate~1username", json!("alice")),
+        ("/metadata/annotations/example.com~1note", json!("kept: as it is")),
+    ] {
+        assert_eq!(pod.pointer(path), Some(&expected), "{path} of {pod:#}");
+    }
+    assert!(world.pods()[0].starts_with("den-"), "{:?}", world.pods());
+    for label in ["containerssh_connection_id", "podgate/instance", "podgate/identity"] {
+        let value = pod["metadata"]["labels"][label].as_str().unwrap_or_default();
+        assert!(value.len() >= 16, "{label}: {value:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn webhook_chooses_the_namespace() {
+    let mut setup = Setup::default();
+    let chosen = json!({"kubernetes": {"pod": {"metadata": {"namespace": "other"}}}});
+    setup.users = vec![("alice", chosen), ("bob", json!({}))];
+    setup.cluster.namespaces.push("other".into());
+    let world = setup.start().await;
+    let (alice, bob) = (world.ssh().start("echo up; cat"), world.ssh_as("bob").start("echo up; cat"));
+    tokio::join!(alice.until_stdout("up"), bob.until_stdout("up"));
+    assert_eq!((world.cluster.pods("other").len(), world.pods().len()), (1, 1));
+    drop((alice, bob));
+    world.wait_for_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn user_lands_in_the_console_container() {
+    let containers = json!([
+        {"name": "side", "image": "local/side:1", "command": ["/bin/sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"]},
+        {"name": "console", "image": "local/guest:1"},
+    ]);
+    let world = world_with_pod(json!({"consoleContainerNumber": 1, "spec": {"containers": containers}})).await;
+    let done = world.ssh().run("pwd").await.expect(0);
+    assert!(done.text().trim_end().ends_with("/console"), "{}", done.text());
+    world.wait_for_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn image_without_the_agent_of_its_idle_command_says_the_ways_out() {
+    let world = world_with_pod(json!({"disableAgent": false})).await;
+    let start = Instant::now();
+    let done = world.ssh().run("true").await.expect(255);
+    assert_eq!(
+        done.stderr,
+        "podgate: the image local/guest:1 has no /usr/bin/containerssh-agent: put the agent into the image, or set \
+         kubernetes.pod.disableAgent to true\n"
+    );
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    world.wait_for_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn image_with_an_agent_idles_by_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let agent = folder.path().join("containerssh-agent");
+    fs::write(&agent, "#!/bin/sh\n[ \"$1\" = wait-signal ] || exit 2\ntrap 'exit 0' TERM\nsleep 1000 & wait\n")
+        .expect("a script");
+    fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).expect("its mode");
+    let world = world_with_pod(json!({"disableAgent": false, "agentPath": agent})).await;
+    assert_eq!(world.ssh().run("echo in").await.expect(0).text(), "in\n");
+    world.wait_for_nothing().await;
+
+    let idle = ["/bin/sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"];
+    let world = world_with_pod(json!({"disableAgent": false, "idleCommand": idle})).await;
+    assert_eq!(world.ssh().run("echo in").await.expect(0).text(), "in\n");
+    world.wait_for_nothing().await;
+}

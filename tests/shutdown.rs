@@ -1,0 +1,99 @@
+//! The end of the gateway: sessions are told, pods are removed, nothing keeps it from ending.
+
+use crate::support::World;
+use crate::support::gateway::Gateway;
+use crate::support::world::NAMESPACE;
+use serde_json::json;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Within which an end with nothing in its way happens.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
+/// Ends the gateway by a signal; says how long that took.
+async fn stop(world: &mut World, signal: &str) -> Duration {
+    let start = Instant::now();
+    world.gateway.signal(signal);
+    let status = world.gateway.ended().await;
+    assert_eq!(status.code(), Some(0), "{}", world.gateway.log());
+    assert_eq!(world.gateway.lines("SERVICE_STOPPED").len(), 1, "{}", world.gateway.log());
+    start.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_are_told_and_their_pods_removed_before_the_process_ends() {
+    let mut world = World::start().await;
+    let clients: Vec<_> = (0..5).map(|_| world.ssh().start("trap '' TERM HUP; echo up; sleep 1000")).collect();
+    for client in &clients {
+        client.until_stdout("up").await;
+    }
+    assert_eq!(world.pods().len(), 5);
+    let taken = stop(&mut world, "TERM").await;
+    assert!(taken < AT_ONCE, "{taken:?}\n{}", world.gateway.log());
+    for client in clients {
+        let done = client.ended().await.expect(255);
+        assert!(done.stderr.starts_with("podgate: the server is shutting down\n"), "{}", done.stderr);
+    }
+    let leaving = |state: &podgate_devcluster::State| {
+        state.pods(NAMESPACE).iter().all(|pod| pod["metadata"]["deletionTimestamp"].is_string())
+    };
+    assert!(leaving(&world.cluster.state()), "a pod was not removed");
+    world.wait_for_nothing().await;
+    let line = &world.gateway.lines("SERVICE_STOPPED")[0];
+    assert_eq!(line["level"], "info", "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_open_logins_do_not_hold_up_the_end() {
+    let mut world = World::start().await;
+    let silent = TcpStream::connect(world.gateway.address).await.expect("a connection");
+    let mut greeted = TcpStream::connect(world.gateway.address).await.expect("a connection");
+    greeted.write_all(b"SSH-2.0-halfway\r\n").await.expect("a greeting");
+    let mut banner = [0; 8];
+    greeted.read_exact(&mut banner).await.expect("the server's greeting");
+    assert_eq!(&banner, b"SSH-2.0-");
+    let taken = stop(&mut world, "TERM").await;
+    assert!(taken < AT_ONCE, "{taken:?}\n{}", world.gateway.log());
+    drop((silent, greeted));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pod_that_is_starting_is_removed_and_its_client_told() {
+    let mut world = World::start().await;
+    world.cluster.faults().hold_pods();
+    let client = world.ssh().start("true");
+    world.pod().await;
+    world.gateway.wait_for_line("SSH_NEW_CHANNEL").await;
+    let taken = stop(&mut world, "TERM").await;
+    assert!(taken < AT_ONCE, "{taken:?}\n{}", world.gateway.log());
+    let done = client.ended().await.expect(255);
+    assert!(done.stderr.contains("podgate: the server is shutting down"), "{}", done.stderr);
+    world.wait_for_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn interrupt_ends_it_as_well_and_the_port_can_be_had_again() {
+    let mut world = World::start().await;
+    world.ssh().run("true").await.expect(0);
+    stop(&mut world, "INT").await;
+    world.wait_for_nothing().await;
+    let file = world.folder().join("podgate.json");
+    let text = std::fs::read_to_string(&file).expect("the configuration");
+    let mut config: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    config["ssh"]["listen"] = json!(world.gateway.address.to_string());
+    std::fs::write(&file, config.to_string()).expect("the configuration");
+    world.gateway = Gateway::start(&file).await;
+    assert_eq!(world.ssh().run("echo in").await.expect(0).text(), "in\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unreachable_api_does_not_keep_the_process_from_ending() {
+    let mut world = World::start().await;
+    let client = world.ssh().start("echo up; sleep 1000");
+    client.until_stdout("up").await;
+    world.cluster.faults().api_down().await;
+    client.ended().await.expect(255);
+    let taken = stop(&mut world, "TERM").await;
+    assert!(taken < Duration::from_secs(30), "{taken:?}");
+}

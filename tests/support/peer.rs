@@ -1,0 +1,122 @@
+//! A client inside the test, for what OpenSSH's does not do on demand: single requests in any order, each with its answer.
+
+use super::World;
+use super::client::PATIENCE;
+use russh::client::{self, Handle, Msg, Session};
+use russh::keys::PublicKeyOrCertificate;
+use russh::keys::{PrivateKeyWithHashAlg, load_secret_key};
+use russh::{Channel, ChannelMsg};
+use std::sync::{Arc, Mutex};
+use tokio::time::timeout;
+
+/// A logged-in connection.
+pub struct Peer {
+    /// The connection.
+    pub handle: Handle<Watcher>,
+    /// The banner that came before the login.
+    pub banner: Arc<Mutex<String>>,
+}
+
+/// Trusts the server and notes its banner.
+pub struct Watcher {
+    banner: Arc<Mutex<String>>,
+}
+
+impl client::Handler for Watcher {
+    type Error = russh::Error;
+
+    async fn auth_banner(&mut self, banner: &str, _session: &mut Session) -> Result<(), Self::Error> {
+        self.banner.lock().expect("the banner").push_str(banner);
+        Ok(())
+    }
+
+    async fn check_server_key(&mut self, _key: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
+        Ok(true)
+    }
+}
+
+impl World {
+    /// Logs in as a user with the world's key.
+    pub async fn peer(&self, user: &str) -> Peer {
+        let banner = Arc::new(Mutex::new(String::new()));
+        let watcher = Watcher { banner: banner.clone() };
+        let config = Arc::new(client::Config::default());
+        let mut handle =
+            client::connect(config, self.gateway.address, watcher).await.expect("a connection to the gateway");
+        let key = load_secret_key(&self.key.file, None).expect("the key");
+        let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
+        assert!(handle.authenticate_publickey(user, key).await.expect("an answer").success());
+        Peer { handle, banner }
+    }
+}
+
+impl Peer {
+    /// Opens a session channel.
+    pub async fn session(&self) -> Channel<Msg> {
+        self.handle.channel_open_session().await.expect("a session channel")
+    }
+}
+
+/// Waits for the answer to a request; what a program says meanwhile must not be there.
+pub async fn answered(channel: &mut Channel<Msg>) -> bool {
+    loop {
+        match timeout(PATIENCE, channel.wait()).await.expect("an answer in time") {
+            Some(ChannelMsg::Success) => return true,
+            Some(ChannelMsg::Failure) => return false,
+            Some(ChannelMsg::WindowAdjusted { .. }) => {}
+            other => panic!("an answer was awaited, not {other:?}"),
+        }
+    }
+}
+
+/// What came on a channel until it closed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+    /// The exit status.
+    pub status: Option<u32>,
+    /// The order of what ended the channel.
+    pub order: Vec<&'static str>,
+}
+
+/// Reads a channel until it is closed.
+pub async fn to_the_end(channel: &mut Channel<Msg>) -> Ended {
+    let mut ended = Ended::default();
+    let reading = async {
+        while let Some(message) = channel.wait().await {
+            match message {
+                ChannelMsg::Data { data } => ended.stdout.push_str(&String::from_utf8_lossy(&data)),
+                ChannelMsg::ExtendedData { data, .. } => ended.stderr.push_str(&String::from_utf8_lossy(&data)),
+                ChannelMsg::ExitStatus { exit_status } => {
+                    ended.status = Some(exit_status);
+                    ended.order.push("exit-status");
+                }
+                ChannelMsg::Eof => ended.order.push("eof"),
+                ChannelMsg::Close => ended.order.push("close"),
+                _ => {}
+            }
+        }
+    };
+    timeout(PATIENCE, reading).await.expect("the channel closes in time");
+    ended
+}
+
+/// Reads standard output until `wanted` has come.
+pub async fn until(channel: &mut Channel<Msg>, wanted: &str) -> String {
+    let mut said = String::new();
+    let reading = async {
+        while !said.contains(wanted) {
+            match channel.wait().await {
+                Some(ChannelMsg::Data { data }) => said.push_str(&String::from_utf8_lossy(&data)),
+                Some(ChannelMsg::Eof | ChannelMsg::Close) | None => break,
+                Some(_) => {}
+            }
+        }
+    };
+    let late = timeout(PATIENCE, reading).await.is_err();
+    assert!(!late && said.contains(wanted), "{wanted:?} was awaited, {said:?} came");
+    said
+}

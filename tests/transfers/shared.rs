@@ -1,0 +1,110 @@
+//! Many sessions on one connection, none in another's way.
+
+use crate::support::World;
+use crate::support::client::Done;
+use crate::support::flow::{MIB, drain, ended, feed, stalled, sum};
+use crate::support::master::Master;
+use futures_util::future::join_all;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::process::Child;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// How long a session may take beside a stalled one.
+const PROMPT: Duration = Duration::from_secs(10);
+
+/// An upload that runs, and its hash.
+struct Upload {
+    child: Child,
+    sent: JoinHandle<String>,
+    progress: watch::Receiver<usize>,
+}
+
+impl Upload {
+    fn start(master: &Master<'_>, command: &str, bytes: usize) -> Self {
+        let mut child = master.ssh().arg("127.0.0.1").arg(command).spawn();
+        let (sender, progress) = watch::channel(0);
+        let sent = tokio::spawn(feed(child.stdin.take().expect("a pipe"), bytes, sender));
+        Self { child, sent, progress }
+    }
+
+    async fn ends_exact(mut self) {
+        let mut printed = String::new();
+        let mut output = self.child.stdout.take().expect("a pipe");
+        let reading = output.read_to_string(&mut printed);
+        timeout(crate::support::client::PATIENCE, reading).await.expect("a hash in time").expect("the output");
+        assert_eq!(sum(&printed), self.sent.await.expect("the hash"));
+        assert!(ended(self.child).await.success());
+    }
+}
+
+async fn prompt(master: &Master<'_>, command: &str) -> Done {
+    timeout(PROMPT, master.ssh().run(command)).await.expect("a prompt answer").expect(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thirty_sessions_at_once_and_one_after_another() {
+    let world = World::start().await;
+    let master = world.master(&[]).await;
+    let at_once = (0..30).map(|number| {
+        let client = master.ssh();
+        async move { (number, client.stdin(format!("{number}")).run("cat; sleep 0.2; exit 3").await.expect(3)) }
+    });
+    for (number, done) in join_all(at_once).await {
+        assert_eq!(done.text(), number.to_string());
+    }
+    for number in 0..30 {
+        assert_eq!(master.ssh().run(&format!("echo {number}")).await.expect(0).text(), format!("{number}\n"));
+    }
+    assert_eq!(world.cluster.state().requests("create", "pods"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_go_on_beside_a_stalled_upload_which_recovers() {
+    let world = World::start().await;
+    let master = world.master(&[]).await;
+    let wait = "while [ ! -e go ]; do sleep 0.05; done; sha256sum";
+    let mut first = Upload::start(&master, wait, 60 * MIB);
+    stalled(&mut first.progress).await;
+    assert_eq!(prompt(&master, "echo beside").await.text(), "beside\n");
+    let second = Upload::start(&master, "sha256sum", 20 * MIB);
+    assert_eq!(prompt(&master, "head -c 3000000 /dev/zero | wc -c").await.text(), "3000000\n");
+    assert_eq!(prompt(&master, "head -c 3000000 /dev/zero").await.stdout.len(), 3_000_000);
+    prompt(&master, "touch go").await;
+    first.ends_exact().await;
+    second.ends_exact().await;
+    assert!(world.gateway.peak_memory() < 64 * 1024, "{} KiB", world.gateway.peak_memory());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn output_that_nobody_reads_stops_no_other() {
+    let world = World::start().await;
+    let master = world.master(&[]).await;
+    let mut unread = master.ssh().arg("127.0.0.1").arg(format!("head -c {} /dev/zero; exit 2", 60 * MIB)).spawn();
+    let mut output = unread.stdout.take().expect("a pipe");
+    // It runs: the rest stays unread.
+    output.read_u8().await.expect("a byte");
+    assert_eq!(prompt(&master, &format!("head -c {} /dev/zero", 20 * MIB)).await.stdout.len(), 20 * MIB);
+    let upload = Upload::start(&master, "sha256sum", 20 * MIB);
+    upload.ends_exact().await;
+    let (rest, _) = drain(output).await;
+    assert_eq!(rest, 60 * MIB - 1);
+    assert_eq!(ended(unread).await.code(), Some(2));
+    assert!(world.gateway.peak_memory() < 64 * 1024, "{} KiB", world.gateway.peak_memory());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_keys_under_many_uploads_and_downloads_harm_nothing() {
+    let world = World::start().await;
+    let master = world.master(&["RekeyLimit=1M"]).await;
+    let uploads: Vec<Upload> = (0..6).map(|_| Upload::start(&master, "sha256sum", 12 * MIB)).collect();
+    let downloads =
+        join_all((0..2).map(|_| async {
+            master.ssh().run(&format!("head -c {} /dev/zero", 12 * MIB)).await.expect(0).stdout.len()
+        }));
+    let (lengths, _) = tokio::join!(downloads, join_all(uploads.into_iter().map(Upload::ends_exact)));
+    assert_eq!(lengths, [12 * MIB, 12 * MIB]);
+    assert_eq!(world.cluster.state().requests("create", "pods"), 1);
+}
