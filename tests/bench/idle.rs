@@ -58,12 +58,12 @@ pub(crate) async fn all(count: u32, table: &mut Table) {
 
     let each = |bytes: u64| bytes.saturating_sub(before) as f64 / 1e3 / f64::from(count);
     let name = |what: &str| format!("{what} ({count} held)");
-    table.row(&name("memory of an idle session"), "kB", each(quiet), None, Bar::AtMost(100.0));
-    table.row("the same right after its login", "kB", each(busy), None, Bar::None);
+    table.row(&name("memory of an idle session"), "kB", (each(quiet), None), Bar::AtMost(100.0));
+    table.row("the same right after its login", "kB", (each(busy), None), Bar::None);
     let ms = opening.as_secs_f64() * 1e3 / f64::from(count);
-    table.row("gateway CPU of a login with pod and shell", "ms", ms, None, Bar::None);
+    table.row("gateway CPU of a login with pod and shell", "ms", (ms, None), Bar::None);
     let share = 100.0 * resting.as_secs_f64() / QUIET.as_secs_f64();
-    table.row(&name("gateway CPU of all idle sessions"), "% of a core", share, None, Bar::None);
+    table.row(&name("gateway CPU of all idle sessions"), "% of a core", (share, None), Bar::None);
 }
 
 async fn hold(count: usize, port: u16, key: &Arc<PrivateKey>) -> Vec<Session> {
@@ -94,9 +94,8 @@ async fn opened(port: u16, key: Arc<PrivateKey>) -> Result<Session, russh::Error
     loop {
         match channel.wait().await {
             Some(ChannelMsg::Data { .. }) => return Ok(Session { _handle: handle, _channel: channel }),
-            Some(ChannelMsg::ExtendedData { data, .. }) => panic!("{}", String::from_utf8_lossy(&data)),
+            Some(ChannelMsg::ExtendedData { .. }) | None => return Err(russh::Error::Disconnect),
             Some(_) => {}
-            None => panic!("the channel ended before the shell answered"),
         }
     }
 }

@@ -72,8 +72,8 @@ pub(crate) async fn all(runs: u32, mib: u32, table: &mut Table) {
     let stalled = stalled(&servers[0].0, pid).await;
     let rival = servers.get(1).map(|(_, seen)| seen);
     rows(&servers[0].1, rival, mib, table);
-    table.row("gateway CPU at a stalled reader", "% of a core", stalled, None, Bar::AtMost(5.0));
-    table.row("gateway peak memory so far", "MB", world.gateway.peak_memory() as f64 * 1024.0 / 1e6, None, Bar::None);
+    table.row("gateway CPU at a stalled reader", "% of a core", (stalled, None), Bar::AtMost(5.0));
+    table.row("gateway peak memory so far", "MB", (world.gateway.peak_memory() as f64 * 1024.0 / 1e6, None), Bar::None);
 }
 
 async fn transfer(connection: &Connection<'_>, pid: u32, file: &Path, bytes: u64, seen: &mut Seen) {
@@ -110,14 +110,14 @@ fn rows(gateway: &Seen, sshd: Option<&Seen>, mib: u32, table: &mut Table) {
     let rival = |of: fn(&Seen) -> &Vec<f64>| sshd.map(|seen| median(of(seen)));
     let out = format!("{mib} MiB out");
     let upload = format!("{mib} MiB in");
-    table.row(&out, "MB/s", median(&gateway.out), rival(|seen| &seen.out), Bar::AtLeastOfRival(1.0 / 3.0));
-    table.row(&upload, "MB/s", median(&gateway.upload), rival(|seen| &seen.upload), Bar::AtLeastOfRival(1.0 / 3.0));
-    table.row("gateway CPU out", "s/GB", median(&gateway.out_cpu), None, Bar::AtMost(2.5));
-    table.row("gateway CPU in", "s/GB", median(&gateway.upload_cpu), None, Bar::AtMost(2.5));
+    table.row(&out, "MB/s", (median(&gateway.out), rival(|seen| &seen.out)), Bar::AtLeastOfRival(1.0 / 3.0));
+    table.row(&upload, "MB/s", (median(&gateway.upload), rival(|seen| &seen.upload)), Bar::AtLeastOfRival(1.0 / 3.0));
+    table.row("gateway CPU out", "s/GB", (median(&gateway.out_cpu), None), Bar::AtMost(2.5));
+    table.row("gateway CPU in", "s/GB", (median(&gateway.upload_cpu), None), Bar::AtMost(2.5));
     let session = "another session on a connection";
-    table.row(session, "ms", median(&gateway.session), rival(|seen| &seen.session), Bar::AtMost(30.0));
+    table.row(session, "ms", (median(&gateway.session), rival(|seen| &seen.session)), Bar::AtMost(30.0));
     let login = "login, pod, command, end";
-    table.row(login, "ms", median(&gateway.login), rival(|seen| &seen.login), Bar::None);
+    table.row(login, "ms", (median(&gateway.login), rival(|seen| &seen.login)), Bar::None);
 }
 
 /// The middle of what was measured.

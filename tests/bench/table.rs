@@ -26,8 +26,9 @@ struct Row {
 pub(crate) struct Table(Vec<Row>);
 
 impl Table {
-    /// Adds a figure.
-    pub(crate) fn row(&mut self, what: &str, unit: &'static str, figure: f64, rival: Option<f64>, bar: Bar) {
+    /// Adds the gateway's figure and, where there is one, the rival's.
+    pub(crate) fn row(&mut self, what: &str, unit: &'static str, figures: (f64, Option<f64>), bar: Bar) {
+        let (figure, rival) = figures;
         self.0.push(Row { what: what.to_owned(), unit, figure, rival, bar });
     }
 
