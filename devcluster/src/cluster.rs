@@ -1,5 +1,6 @@
 //! A cluster from start to stop. It lives on a thread and runtime of its own, so that a caller that blocks does not stop
-//! it; and it is gone, processes and files, when [`DevCluster::stop`] returns or the value is dropped.
+//! it; and it is gone, processes and files, when [`DevCluster::stop`] returns or the value is dropped. If this process is
+//! killed, a watchdog does the same.
 
 use crate::access::{Token, Tokens};
 use crate::context::{ApiSwitch, Context, WatchOrder};
@@ -15,6 +16,7 @@ use crate::server::{self, Port};
 use crate::store::Store;
 use crate::streams::Streams;
 use crate::tls::{self, TlsError};
+use crate::watchdog::Watchdog;
 use rustls::ServerConfig;
 use serde_json::{Value, json};
 use std::io;
@@ -77,6 +79,9 @@ pub enum StartError {
     /// No scratch directory.
     #[error("could not make the scratch directory: {0}")]
     Scratch(#[source] io::Error),
+    /// No shell that cleans up if this process is killed.
+    #[error("could not start the cluster's watchdog: {0}")]
+    Watchdog(#[source] io::Error),
     /// No thread or runtime.
     #[error("could not start the cluster's runtime: {0}")]
     Runtime(#[source] io::Error),
@@ -115,7 +120,8 @@ impl DevCluster {
         let scratch_path = scratch.path().to_owned();
         let token = format!("{:032x}", rand::random::<u128>());
         let context = build(&options, &token, address.port(), scratch_path.clone());
-        let serving = Serving { context: Arc::clone(&context), port, tls: identity.server, scratch };
+        let watchdog = Watchdog::start(&context.kubelet.mark()).map_err(StartError::Watchdog)?;
+        let serving = Serving { context: Arc::clone(&context), port, tls: identity.server, scratch, watchdog };
         let (ready, started) = std::sync::mpsc::channel();
         let (done, finished) = watch::channel(false);
         let thread = std::thread::Builder::new()
@@ -341,12 +347,13 @@ struct Serving {
     port: Port,
     tls: Arc<ServerConfig>,
     scratch: TempDir,
+    watchdog: Watchdog,
 }
 
 impl Serving {
     /// Lives the cluster's life; `ready` is told when the port is listened on, or why it is not.
     fn run(self, ready: &Sender<Result<(), StartError>>) {
-        let Self { context, port, tls, scratch } = self;
+        let Self { context, port, tls, scratch, watchdog } = self;
         let address = port.address;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -377,5 +384,6 @@ impl Serving {
         sweep::kill_all(&mark);
         // A file that somebody else made unremovable stays; there is nobody to tell.
         let _left = scratch.close();
+        watchdog.dismiss();
     }
 }

@@ -41,6 +41,7 @@ mod table;
 mod time;
 mod tls;
 mod validate;
+mod watchdog;
 mod websocket;
 
 pub use access::{Rule, Token};

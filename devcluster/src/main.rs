@@ -43,13 +43,14 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let cluster = DevCluster::start(options)?;
     let file = Kubeconfig::write(&arguments.kubeconfig, &cluster.kubeconfig())
         .map_err(|error| format!("could not write {}: {error}", arguments.kubeconfig.display()))?;
-    writeln!(
+    // Whoever has closed standard output does not want to read it.
+    let _closed = writeln!(
         io::stdout(),
         "A development cluster listens on https://{}. For trials and tests only: containers run as the local user.\n\
          \n    kubectl --kubeconfig {} get pods --watch\n\nCtrl-C ends it and everything that runs in it.",
         cluster.host(),
         file.0.display()
-    )?;
+    );
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

@@ -28,6 +28,10 @@ const READ: usize = 64 << 10;
 /// it has read ours.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// A runtime needs some time to find out that it cannot start a program. A client may count on that: kubectl 1.32 drops what
+/// arrives before it has set up its streams.
+const REFUSAL: Duration = Duration::from_millis(30);
+
 /// A resize message beyond this is not one.
 const RESIZE: usize = 256;
 
@@ -126,6 +130,7 @@ impl Session {
         let cut = line.stream.cut.clone();
         let talk = async move {
             line.greet().await?;
+            tokio::time::sleep(REFUSAL).await;
             line.finish(&mut reader, &error.to_status()).await
         };
         until_cut(&cut, talk).await;

@@ -1,10 +1,22 @@
 //! The binary: what it refuses, and that it leaves nothing.
 
+use crate::client::{Client, PODS, SOON, pod};
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 fn binary() -> Command {
     Command::new(env!("CARGO_BIN_EXE_podgate-devcluster"))
+}
+
+/// A process that is killed with this value, so that a failed test leaves none.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
 }
 
 #[test]
@@ -33,4 +45,37 @@ fn term_ends_it_and_removes_the_kubeconfig() {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert!(child.wait().unwrap().success());
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn even_a_killed_process_leaves_no_process_and_no_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("kubeconfig");
+    let mut command = binary();
+    command.arg("--kubeconfig").arg(&file).env("TMPDIR", directory.path()).stdout(Stdio::piped());
+    let mut child = Killed(command.spawn().unwrap());
+    BufReader::new(child.0.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let cluster = &config["clusters"][0]["cluster"];
+    let ca = data_encoding::BASE64.decode(cluster["certificate-authority-data"].as_str().unwrap().as_bytes()).unwrap();
+    let host = cluster["server"].as_str().unwrap().strip_prefix("https://").unwrap();
+    let token = config["users"][0]["user"]["token"].as_str().unwrap();
+    let client = Client::at(host, std::str::from_utf8(&ca).unwrap(), token);
+    client.create(&pod("p", Some("trap '' TERM HUP; env -i /bin/sleep 300 & echo $$$$ $!; sleep 300"))).await;
+    let mut log = String::new();
+    while !log.ends_with('\n') {
+        log = client.text(&format!("{PODS}/p/log")).await;
+    }
+    let pids: Vec<String> = log.split_whitespace().map(|pid| format!("/proc/{pid}")).collect();
+    assert!(pids.len() == 2 && pids.iter().all(|pid| Path::new(pid).exists()), "{log}");
+    drop(child);
+    let left =
+        || std::fs::read_dir(directory.path()).unwrap().count() > 1 || pids.iter().any(|pid| Path::new(pid).exists());
+    let gone = async {
+        // The watchdog is nobody's child any more, so that its end cannot be awaited.
+        while left() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, gone).await.expect("the watchdog to clean up");
 }

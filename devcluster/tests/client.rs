@@ -48,15 +48,19 @@ pub(crate) fn pod(name: &str, script: Option<&str>) -> Value {
 
 impl Client {
     pub(crate) fn new(cluster: &DevCluster, token: &str) -> Self {
+        Self::at(&cluster.host(), cluster.ca_pem(), token)
+    }
+
+    pub(crate) fn at(host: &str, ca_pem: &str, token: &str) -> Self {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(cluster.ca_pem().as_bytes()).unwrap()).unwrap();
+        roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Self { host: cluster.host(), tls: TlsConnector::from(Arc::new(config)), token: token.to_owned() }
+        Self { host: host.to_owned(), tls: TlsConnector::from(Arc::new(config)), token: token.to_owned() }
     }
 
     async fn request(

@@ -82,7 +82,8 @@ async fn kubectl_does_what_its_users_expect() {
     assert_eq!(kubectl.ok(&["exec", "-i", "p", "-c", "shell", "--", "cat"], "to the end"), "to the end");
     assert_eq!(kubectl.output(&["exec", "p", "-c", "shell", "--", "sh", "-c", "exit 7"], "").status.code(), Some(7));
     let missing = kubectl.output(&["exec", "p", "-c", "shell", "--", "nope"], "");
-    assert!(String::from_utf8_lossy(&missing.stderr).contains("executable file not found in $PATH"));
+    let told = String::from_utf8_lossy(&missing.stderr);
+    assert!(told.contains("executable file not found in $PATH"), "{told}");
 
     assert_eq!(kubectl.ok(&["logs", "p", "-c", "side"], ""), "first\n");
     let attached = kubectl.ok(&["attach", "-i", "p", "-c", "side"], "line\n");

@@ -1,0 +1,67 @@
+//! What ends the cluster when its process could not: a small shell that waits at a pipe. When the pipe closes without a
+//! word (SIGKILL, Ctrl-C on a test run, an abort), it kills every process of the cluster and removes its scratch directory.
+
+use crate::process::sweep::{self, Mark};
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+/// `$1` is the variable and the beginning of its value, `$2` the scratch directory. The signals that end our process are
+/// not for the watchdog.
+const SCRIPT: &str = r#"
+trap '' HUP INT TERM
+read -r word && exit 0
+round=0
+while [ "$round" -lt 200 ]; do
+    found=
+    for process in /proc/[0-9]*; do
+        if grep -qsz "^$1" "$process/environ"; then
+            kill -KILL "${process#/proc/}" && found=yes
+        elif ! grep -qsz . "$process/environ"; then
+            case "$(readlink "$process/cwd")" in
+                "$2"/*) kill -KILL "${process#/proc/}" && found=yes ;;
+            esac
+        fi
+    done
+    [ -z "$found" ] && break
+    round=$((round + 1))
+    sleep 0.02
+done
+rm -rf -- "$2"
+"#;
+
+/// A watchdog; dropping it without [`dismiss`](Self::dismiss) lets it do its work.
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    child: Child,
+    pipe: Option<ChildStdin>,
+}
+
+impl Watchdog {
+    /// Starts the watchdog of a cluster.
+    pub(crate) fn start(mark: &Mark) -> io::Result<Self> {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", SCRIPT, "podgate-devcluster-watchdog"]);
+        command.arg(format!("{}={}", sweep::VARIABLE, mark.value)).arg(&mark.directory);
+        command.env_clear().env("PATH", "/usr/bin:/bin").current_dir("/").process_group(0);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let pipe = child.stdin.take();
+        Ok(Self { child, pipe })
+    }
+
+    /// Sends it away: everything has been cleaned up.
+    pub(crate) fn dismiss(mut self) {
+        if let Some(pipe) = &mut self.pipe {
+            // A watchdog that was killed needs no word.
+            let _gone = pipe.write_all(b"done\n");
+        }
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        drop(self.pipe.take());
+        // It is our child and ends by itself; there is no failure to tell.
+        let _ended = self.child.wait();
+    }
+}
