@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use std::error::Error;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -41,9 +42,19 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
     if address.ip().is_loopback() { Ok(address) } else { Err("not a loopback address".to_owned()) }
 }
 
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Where this cannot be written, nobody is there to read it.
+            let _ = writeln!(io::stderr(), "demo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let args = Args::parse();
+async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let password = args.password.clone().unwrap_or_else(fresh_password);
@@ -52,7 +63,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let cluster = DevCluster::start(Options::default())?;
     let directory = Directory::new().user("demo", User::with_password(&password)?);
     let hooks = Server::bind(Listen::parse("http://127.0.0.1:0", None)?, router(directory)).await?;
-    let config = configuration(&args, &cluster, hooks.url(), &host_key.to_openssh(LineEnding::LF)?);
+    let config = configuration(args, &cluster, hooks.url(), &host_key.to_openssh(LineEnding::LF)?);
     let config = Config::parse(&config.to_string(), Format::Json, &Disk)?;
     let log = Log::open(&config.log)?;
     let app = App::build(&config, log.clone()).await?;
