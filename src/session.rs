@@ -23,8 +23,6 @@ use tokio::time::timeout;
 const FAILED: u8 = 255;
 /// The exit status after Ctrl-C, as a shell says it.
 const INTERRUPTED: u8 = 130;
-/// Ctrl-C as a terminal sends it.
-const CTRL_C: u8 = 3;
 
 /// The exit status of a program that got KILL.
 const KILLED: u8 = 137;
@@ -159,7 +157,7 @@ impl Channel {
                 changed = state.changed() => if changed.is_err() {
                     return Err(Stop::Refused(Refusal::new("the connection is being closed")));
                 },
-                () = self.inbox.holds(CTRL_C), if terminal => return Err(Stop::Interrupted),
+                () = self.inbox.interrupted(), if terminal => return Err(Stop::Interrupted),
             }
         }
     }

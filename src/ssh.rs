@@ -25,6 +25,7 @@ use crate::telemetry::{ConnectionLog, Log};
 use crate::types::ConnectionId;
 use crate::webhook::ConfigClient;
 use arc_swap::ArcSwap;
+use connection::Accepted;
 use russh::server::Handle;
 use russh::{Disconnect, MethodSet};
 use std::io;
@@ -137,18 +138,21 @@ impl Server {
     }
 
     fn accept(&self, stream: TcpStream, remote: SocketAddr, startups: &Arc<Semaphore>, tasks: &Tasks) {
-        let remote = remote.to_string();
         let Ok(startup) = startups.clone().try_acquire_owned() else {
             self.log.write(
                 Level::Warning,
                 "SSH_TOO_MANY_STARTUPS",
                 "a connection was refused: too many have not logged in yet",
-                &[("remoteAddr", &remote)],
+                &[("remoteAddr", &remote.to_string())],
             );
             return;
         };
-        let served =
-            connection::serve(stream, self.snapshot.load_full(), self.registry.clone(), self.log.clone(), startup);
+        // Known before its task first runs: whoever stops the server from now on asks it to end, too.
+        let id = ConnectionId::random();
+        let (entry, asked) = self.registry.add(id, remote);
+        let remote = remote.to_string();
+        let accepted = Accepted { stream, id, entry, asked, startup };
+        let served = connection::serve(accepted, self.snapshot.load_full(), self.log.clone());
         let log = self.log.clone();
         tasks.spawn(async move {
             if let Err(error) = Box::pin(served).await {

@@ -69,6 +69,19 @@ fn names(code: &str, name: &str) -> bool {
     })
 }
 
+/// Whether `crate::name` stands in the code, as a path or in a `use`.
+fn names_module(code: &str, name: &str) -> bool {
+    code.match_indices(&format!("crate::{name}"))
+        .any(|(at, found)| !code[at + found.len()..].chars().next().is_some_and(|c| c.is_alphanumeric() || c == '_'))
+}
+
+#[test]
+fn modules_are_named_one_by_one() {
+    for source in sources() {
+        assert!(!source.code.contains("crate::{"), "{} hides what it names", source.path.display());
+    }
+}
+
 #[test]
 fn outside_crates_are_named_by_their_modules_alone() {
     let mut wrong = Vec::new();
@@ -90,7 +103,7 @@ fn modules_name_only_what_is_below_them() {
     for source in &all {
         for name in &modules {
             let own = *name == source.module || ["lib", "main"].contains(name);
-            if own || !names(&source.code, &format!("crate::{name}")) {
+            if own || !names_module(&source.code, name) {
                 continue;
             }
             let listed = INSIDE.iter().find(|(module, _)| *module == source.module);

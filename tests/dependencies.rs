@@ -86,6 +86,17 @@ fn every_licence_may_be_shipped() {
 }
 
 #[test]
+fn development_cluster_is_never_in_the_gateway() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--package", "podgate", "--locked", "--offline", "--edges", "normal", "--prefix", "none"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo tree");
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(text.contains("russh ") && !text.contains("podgate-devcluster"), "{text}");
+}
+
+#[test]
 fn there_is_one_tls_stack_and_one_crypto_provider() {
     let packages = packages();
     for name in BANNED {

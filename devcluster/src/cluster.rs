@@ -34,6 +34,9 @@ use tokio_util::task::TaskTracker;
 /// How long the tasks may take to end once everything was killed and cut.
 const WIND_DOWN: Duration = Duration::from_secs(5);
 
+/// How soon what nobody announces is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// How a cluster is set up; the default is right for most tests.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -204,8 +207,9 @@ impl DevCluster {
         let mut changes = self.context.pulse.listen();
         let reached = async {
             while !wanted(&state) {
-                // The pulse lives as long as our context.
-                let _alive = changes.changed().await;
+                // The pulse lives as long as our context. The system tells nobody when a process is gone from its table:
+                // that alone is looked for again without a pulse.
+                let _alive = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await;
             }
         };
         tokio::time::timeout(limit, reached).await.map_err(|_| NotInTime(limit))

@@ -5,24 +5,28 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// Longer than any login waits; keeps the sum with the present instant in range.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// What all extensions together can make of a login: nobody stays for ever without being let in.
+const LONGEST: Duration = Duration::from_secs(15 * 60);
 
 /// The end of the login's time; clones share it.
 #[derive(Debug, Clone)]
-pub struct LoginDeadline(Arc<watch::Sender<Instant>>);
+pub struct LoginDeadline {
+    deadline: Arc<watch::Sender<Instant>>,
+    latest: Instant,
+}
 
 impl LoginDeadline {
-    /// A login that may take `time` from now, at most a day.
+    /// A login that may take `time` from now, at most a quarter of an hour.
     #[must_use]
     pub fn new(time: Duration) -> Self {
-        Self(Arc::new(watch::Sender::new(Instant::now() + time.min(LONGEST))))
+        let now = Instant::now();
+        Self { deadline: Arc::new(watch::Sender::new(now + time.min(LONGEST))), latest: now + LONGEST }
     }
 
-    /// Gives the login at least `time` from now. Never shortens it.
+    /// Gives the login at least `time` from now, as far as a quarter of an hour in all allows. Never shortens it.
     pub fn allow(&self, time: Duration) {
-        let until = Instant::now() + time.min(LONGEST);
-        self.0.send_if_modified(|deadline| {
+        let until = (Instant::now() + time.min(LONGEST)).min(self.latest);
+        self.deadline.send_if_modified(|deadline| {
             let later = until > *deadline;
             *deadline = until.max(*deadline);
             later
@@ -31,7 +35,7 @@ impl LoginDeadline {
 
     /// Waits until the time is over, extensions included. Cancel-safe.
     pub async fn passed(&self) {
-        let mut deadline = self.0.subscribe();
+        let mut deadline = self.deadline.subscribe();
         loop {
             let until = *deadline.borrow_and_update();
             if Instant::now() >= until {
@@ -50,6 +54,23 @@ impl LoginDeadline {
 mod tests {
     use super::*;
     use tokio::time::timeout;
+
+    #[tokio::test(start_paused = true)]
+    async fn extensions_have_an_end() {
+        let deadline = LoginDeadline::new(Duration::from_secs(1));
+        let extended = async {
+            for _ in 0..100 {
+                deadline.allow(Duration::from_secs(65));
+                tokio::time::sleep(Duration::from_secs(60)).await;
+            }
+        };
+        let start = Instant::now();
+        tokio::select! {
+            () = deadline.passed() => {}
+            () = extended => panic!("the login never ended"),
+        }
+        assert!(start.elapsed() <= LONGEST + Duration::from_secs(1));
+    }
 
     #[tokio::test]
     async fn login_without_time_is_over_at_once() {

@@ -44,10 +44,21 @@ struct Here {
     pod: Arc<Pod>,
 }
 
+/// Tells the end however the task ends: a connection waits for it.
+struct Told(Arc<Stage>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.gone(connection_ended());
+        self.0.removed();
+    }
+}
+
 impl Life {
     /// Leads it to its end.
     pub(super) async fn lead(self, manifest: Result<Manifest, ManifestError>) {
         let stage = Arc::clone(&self.stage);
+        let _told = Told(Arc::clone(&self.stage));
         let stopping = self.backend.tasks.stopping().clone();
         let overdue = async move {
             stopping.cancelled().await;
@@ -61,7 +72,6 @@ impl Life {
                 whole.await;
             }
         }
-        stage.removed();
     }
 
     async fn whole(&self, manifest: Result<Manifest, ManifestError>) {

@@ -236,7 +236,9 @@ impl Task {
         }
         let since = *unused_since.get_or_insert_with(Instant::now);
         let empty = lock(&self.watched.table).is_empty();
-        let over = self.shared.tasks.stopping().is_cancelled() || (since.elapsed() >= LINGER && empty);
+        // What cannot be removed in a cluster that a webhook named (its credentials may be over) goes by its own deadline.
+        let given_up = empty || self.place.cluster.from_webhook;
+        let over = self.shared.tasks.stopping().is_cancelled() || (since.elapsed() >= LINGER && given_up);
         if over {
             open.remove(&self.place);
         }

@@ -10,6 +10,8 @@ use tokio::sync::Notify;
 
 /// A piece handed to a program: small packets are gathered up to this many bytes.
 const PIECE: usize = 64 * 1024;
+/// Ctrl-C as a terminal sends it.
+const CTRL_C: u8 = 3;
 
 /// How many bytes the inboxes of one connection hold together, and news of it getting less.
 #[derive(Debug, Clone, Default)]
@@ -56,12 +58,21 @@ struct Shared {
     budget: Budget,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     pieces: VecDeque<BytesMut>,
     bytes: usize,
     ended: bool,
     refusing: bool,
+    /// Nobody has taken anything yet: Ctrl-C is looked for.
+    waited_for: bool,
+    interrupted: bool,
+}
+
+impl State {
+    fn new() -> Self {
+        Self { pieces: VecDeque::new(), bytes: 0, ended: false, refusing: false, waited_for: true, interrupted: false }
+    }
 }
 
 /// What was in the inbox.
@@ -77,7 +88,7 @@ impl Inbox {
     /// An empty inbox that counts in `budget`.
     #[must_use]
     pub fn new(budget: Budget) -> Self {
-        Self(Arc::new(Shared { state: Mutex::default(), news: Notify::new(), budget }))
+        Self(Arc::new(Shared { state: Mutex::new(State::new()), news: Notify::new(), budget }))
     }
 
     /// Puts bytes in. They are dropped when nobody will take them any more.
@@ -86,6 +97,7 @@ impl Inbox {
         if state.refusing || state.ended {
             return;
         }
+        state.interrupted |= state.waited_for && data.contains(&CTRL_C);
         match state.pieces.back_mut() {
             Some(last) if last.len() + data.len() <= PIECE => last.extend_from_slice(data),
             _ => state.pieces.push_back(BytesMut::from(data)),
@@ -125,13 +137,13 @@ impl Inbox {
         }
     }
 
-    /// Waits until `byte` is somewhere in the inbox; takes nothing. Cancel-safe.
-    pub async fn holds(&self, byte: u8) {
+    /// Waits until Ctrl-C was typed before anything was taken; takes nothing. Cancel-safe.
+    pub async fn interrupted(&self) {
         loop {
             let news = self.0.news.notified();
             tokio::pin!(news);
             news.as_mut().enable();
-            if self.state().pieces.iter().any(|piece| piece.contains(&byte)) {
+            if self.state().interrupted {
                 return;
             }
             news.await;
@@ -140,6 +152,7 @@ impl Inbox {
 
     fn try_take(&self) -> Option<Taken> {
         let mut state = self.state();
+        state.waited_for = false;
         let Some(piece) = state.pieces.pop_front() else {
             return state.ended.then_some(Taken::End);
         };
@@ -207,10 +220,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn byte_is_seen_without_being_taken() {
+    async fn ctrl_c_is_seen_without_being_taken_and_not_looked_for_later() {
         let inbox = Inbox::new(Budget::default());
         inbox.push(b"a\x03");
-        inbox.holds(3).await;
+        inbox.interrupted().await;
         assert_eq!(inbox.take().await, Taken::Data(Bytes::from_static(b"a\x03")));
+        let later = Inbox::new(Budget::default());
+        later.push(b"a");
+        later.take().await;
+        later.push(b"\x03");
+        assert!(!later.state().interrupted);
     }
 }

@@ -12,7 +12,7 @@ use crate::audit::{Event, Recorder};
 use crate::auth::LoginDeadline;
 use crate::guest::{Refusal, State};
 use crate::policy::Endpoints;
-use crate::registry::{Command, Registry};
+use crate::registry::{Command, Entry};
 use crate::session;
 use crate::telemetry::Log;
 use crate::types::ConnectionId;
@@ -37,19 +37,22 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// reads a disconnect. One that has no other session leaves by itself before.
 const SHOWN: Duration = Duration::from_millis(500);
 
-/// Serves one connection to its end. `startup` is held until the login is done.
-pub(super) async fn serve(
-    stream: TcpStream,
-    snapshot: Arc<Snapshot>,
-    registry: Registry,
-    log: Log,
-    startup: OwnedSemaphorePermit,
-) -> io::Result<()> {
+/// A connection that was accepted, and its place in the registry.
+pub(super) struct Accepted {
+    pub(super) stream: TcpStream,
+    pub(super) id: ConnectionId,
+    pub(super) entry: Entry,
+    pub(super) asked: mpsc::Receiver<Command>,
+    /// Held until the login is done.
+    pub(super) startup: OwnedSemaphorePermit,
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve(accepted: Accepted, snapshot: Arc<Snapshot>, log: Log) -> io::Result<()> {
+    let Accepted { stream, id, entry, asked, startup } = accepted;
     let endpoints = Endpoints { client: stream.peer_addr()?, server: stream.local_addr()? };
     stream.set_nodelay(true)?;
     socket2::SockRef::from(&stream).set_keepalive(true)?;
-    let id = ConnectionId::random();
-    let (entry, asked) = registry.add(id, endpoints.client);
     let entry = Arc::new(entry);
     let log = log.connection(id, endpoints.client);
     let audit = Recorder::new(log.clone());
@@ -180,7 +183,8 @@ impl Connection {
                 sleep(SHOWN).await;
             }
         }
-        self.shared.disconnect(Disconnect::ByApplication, &reason).await;
+        // Elapsed: a client that takes nothing leaves no room for the message, and is cut next.
+        let _ = timeout(LINGER, self.shared.disconnect(Disconnect::ByApplication, &reason)).await;
     }
 }
 

@@ -22,17 +22,21 @@ pub(super) enum Outcome {
     Ended,
 }
 
+/// Keys that may be offered without a proof: russh does not count what it said yes to.
+const OFFERS: usize = 32;
+
 /// One connection's login.
 pub(super) struct Login {
     shared: Arc<Shared>,
     considered: Option<Considered>,
     identity: Option<Identity>,
     ended: bool,
+    offers: usize,
 }
 
 impl Login {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, considered: None, identity: None, ended: false }
+        Self { shared, considered: None, identity: None, ended: false, offers: 0 }
     }
 
     /// Who the client is, once an attempt was accepted.
@@ -58,6 +62,12 @@ impl Login {
     ) -> Result<Outcome, ConnectionError> {
         let Some(user) = self.user(user).await else { return Ok(Outcome::Ended) };
         let Some(line) = key_line(key) else { return Ok(Outcome::Refused) };
+        self.offers += 1;
+        if self.offers > OFFERS {
+            self.shared.audit.record(Event::LimitHit { limit: "keys offered without a proof" });
+            self.end(Disconnect::NoMoreAuthMethodsAvailable, "too many keys were offered").await;
+            return Ok(Outcome::Ended);
+        }
         if matches!(algorithm, Algorithm::Rsa { hash: None } | Algorithm::Dsa) {
             return Ok(Outcome::Refused);
         }

@@ -1,6 +1,7 @@
 //! Requests in orders that OpenSSH's client does not choose.
 
 use crate::support::World;
+use crate::support::gateway::SOON;
 use crate::support::peer::{answered, to_the_end, until};
 use russh::Sig;
 
@@ -121,4 +122,28 @@ async fn thirty_channels_on_one_connection_share_a_pod() {
         hosts.insert(host.to_owned());
     }
     assert_eq!(hosts.len(), 1, "{hosts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_channels_than_can_be_held_are_refused_until_one_closes() {
+    let world = World::start().await;
+    let peer = world.peer("alice").await;
+    let mut open = Vec::new();
+    for _ in 0..64 {
+        open.push(peer.session().await);
+    }
+    assert!(peer.handle.channel_open_session().await.is_err());
+    world.gateway.wait_for_line("SSH_LIMIT").await;
+    open.remove(0).close().await.expect("a close");
+    // Each answer gives the closed channel's task time to end.
+    let reopened = async {
+        loop {
+            if let Ok(channel) = peer.handle.channel_open_session().await {
+                return channel;
+            }
+        }
+    };
+    let mut last = tokio::time::timeout(SOON, reopened).await.expect("a channel that was given back");
+    last.exec(true, "exit 7").await.expect("a request");
+    assert_eq!(to_the_end(&mut last).await.status, Some(7));
 }

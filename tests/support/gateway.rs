@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// How long anything may take that happens at once.
@@ -17,6 +18,7 @@ pub const SOON: Duration = Duration::from_secs(20);
 /// A running gateway.
 pub struct Gateway {
     child: Child,
+    reader: JoinHandle<()>,
     lines: Arc<Mutex<Vec<String>>>,
     count: watch::Receiver<usize>,
     /// Where it listens.
@@ -46,14 +48,14 @@ impl Gateway {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (sender, count) = watch::channel(0);
         let sink = lines.clone();
-        tokio::spawn(async move {
+        let reader = tokio::spawn(async move {
             let mut reader = BufReader::new(stdout).lines();
             while let Ok(Some(line)) = reader.next_line().await {
                 sink.lock().expect("lines").push(line);
                 sender.send_modify(|count| *count += 1);
             }
         });
-        Self { child, lines, count, address }
+        Self { child, reader, lines, count, address }
     }
 
     /// Every log line so far.
@@ -114,6 +116,9 @@ impl Gateway {
 
     /// Waits until the process has ended.
     pub async fn ended(&mut self) -> ExitStatus {
-        timeout(Duration::from_secs(40), self.child.wait()).await.expect("the gateway ends").expect("its status")
+        let ended = timeout(Duration::from_secs(40), self.child.wait()).await.expect("the gateway ends");
+        // Its last lines may still be in the pipe.
+        (&mut self.reader).await.expect("the log's reader");
+        ended.expect("its status")
     }
 }

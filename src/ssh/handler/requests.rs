@@ -15,6 +15,8 @@ use tokio::time::timeout;
 
 /// How long a packet of a trickle waits for the inboxes to drain.
 const TRICKLE_WAIT: Duration = Duration::from_millis(10);
+/// Channels open at once, whatever the rules say: each may hold a window's worth of what its program has not taken.
+const OPEN: usize = 64;
 /// Channels in a connection's life: russh keeps about 3.5 kB of each closed one until the connection ends.
 const CHANNELS: usize = 10_000;
 
@@ -25,8 +27,12 @@ impl Translator {
             self.shared.audit.record(Event::LimitHit { limit: "channels of a connection" });
             return Err("this connection has had too many channels; connect again".to_owned());
         }
-        let open = OpenSession { open: self.entry.open_channels() };
-        let permit = admission.rules.decide(open).map_err(|denied| {
+        let open = self.entry.open_channels();
+        if open >= OPEN {
+            self.shared.audit.record(Event::LimitHit { limit: "open channels of a connection" });
+            return Err("too many sessions are open on this connection".to_owned());
+        }
+        let permit = admission.rules.decide(OpenSession { open }).map_err(|denied| {
             self.shared.audit.record(Event::Denied { request: Request::Session, denied: &denied });
             denied.to_string()
         })?;
