@@ -7,8 +7,10 @@ use crate::types::Secret;
 use bytes::{Buf, BytesMut};
 use data_encoding::BASE64;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::ServerConfig;
-use rustls_pki_types::PrivateKeyDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha1::{Digest, Sha1};
 use std::future::Future;
 use std::sync::Arc;
@@ -42,9 +44,24 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+        let config =
+            ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()).unwrap();
+        // As an API server does: a client may show a certificate, and one that is shown must be good.
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            .allow_unauthenticated()
+            .build()
+            .unwrap();
+        let config = config.with_client_cert_verifier(verifier).with_single_cert(vec![certificate], key).unwrap();
         TlsAcceptor::from(Arc::new(config))
+    }
+
+    /// A client's certificate and key, PEM.
+    pub(super) fn issue(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 }
 
@@ -131,6 +148,11 @@ impl Conversation {
                 return false;
             }
         }
+    }
+
+    /// Whether the client has shown a certificate.
+    pub(super) fn certified(&self) -> bool {
+        self.stream.get_ref().1.peer_certificates().is_some()
     }
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {

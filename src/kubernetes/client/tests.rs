@@ -30,6 +30,29 @@ async fn untrusted_certificate_ends_a_call_at_once() {
 }
 
 #[tokio::test]
+async fn client_certificate_from_files_is_shown_and_without_one_there_is_none() {
+    let authority = Authority::new();
+    let mut endpoint = Endpoint::named("127.0.0.1", &authority, async |mut conversation: Conversation| {
+        match conversation.certified() {
+            true => conversation.answer("200 OK", POD).await,
+            false => conversation.answer("401 Unauthorized", r#"{"status":"Failure","code":401}"#).await,
+        }
+    })
+    .await;
+    endpoint.cluster.bearer_token = None;
+    assert!(matches!(pod(&endpoint.client()).await, Err(kube::Error::Api(status)) if status.code == 401));
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = authority.issue("admin");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        Source::File(path)
+    };
+    endpoint.cluster.client_certificate = Some((file("admin.crt", &certificate), file("admin.key", &key)));
+    assert_eq!(pod(&endpoint.client()).await.unwrap().metadata.name.as_deref(), Some("a"));
+}
+
+#[tokio::test]
 async fn silent_server_ends_a_call_at_its_deadline() {
     for head in ["", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"] {
         let endpoint = Endpoint::start(async move |mut conversation: Conversation| {
