@@ -40,6 +40,15 @@ async fn api_that_never_answers_the_create_is_given_up_at_pod_start() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn program_that_does_not_start_is_given_up_at_command_start() {
+    let world = world_with_timeouts(json!({"commandStart": "1s"})).await;
+    world.cluster.faults().fail_requests("get", "pods/exec", 100, Failure::Delay(Duration::from_secs(600)));
+    let told = given_up(&world).await;
+    assert_eq!(told, "podgate: the container did not start the program in time\n");
+    world.wait_for_pods(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn api_that_stays_busy_is_given_up_at_pod_start() {
     let world = world_with_timeouts(json!({"podStart": "2s"})).await;
     world.cluster.faults().fail_requests("create", "pods", 1000, Failure::TooManyRequests { retry_after: 1 });
