@@ -1,5 +1,5 @@
 //! The file's configuration, typed. One schema, ContainerSSH's keys; what a value means is decided here once, for the
-//! file and for the config webhook's answers alike (design 4.5 of the project).
+//! file and for the config webhook's answers alike.
 //!
 //! What varies from connection to connection (`backend`, `kubernetes`, `security`, `log.level`) is not here but in
 //! [`crate::settings`], made from [`Base`] and the webhook's answer by the same parser.
