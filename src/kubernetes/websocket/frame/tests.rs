@@ -1,6 +1,7 @@
 //! The frame codec, at every boundary.
 
 use super::*;
+use crate::kubernetes::endpoint::frame;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -17,23 +18,6 @@ fn fed(parts: &[&[u8]]) -> Result<Vec<Piece>, FrameError> {
         }
     }
     Ok(pieces)
-}
-
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    match payload.len() {
-        short @ ..=125 => frame.push(u8::try_from(short).unwrap()),
-        medium @ ..=0xFFFF => {
-            frame.push(126);
-            frame.extend(u16::try_from(medium).unwrap().to_be_bytes());
-        }
-        long => {
-            frame.push(127);
-            frame.extend((long as u64).to_be_bytes());
-        }
-    }
-    frame.extend(payload);
-    frame
 }
 
 /// Pieces of one message joined, so that what came in different portions compares equal.
