@@ -1,0 +1,113 @@
+// Command cluster is a whole Kubernetes for Podgate's tests in one binary. By its first word it is the API server, the controller
+// manager, the scheduler, the kubelet or kubectl; the other words start, use and steer a cluster of one node that is made of them.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"podgate.test/kubernetes/images"
+	"podgate.test/kubernetes/launch"
+)
+
+const usage = `usage:
+  cluster up   --state DIR [OPTION]...              one node, in the foreground until Ctrl-C
+  cluster run  --state DIR [OPTION]... -- COMMAND   up, COMMAND in its network, down; exits as COMMAND did
+  cluster exec --state DIR [--whole] -- COMMAND     COMMAND in the network of a cluster that is up
+  cluster order --state DIR status|kill PART|start PART|freeze PART|thaw PART
+  cluster kubectl|kube-apiserver|kube-controller-manager|kube-scheduler|kubelet ...
+options of up and run:
+  --audit             turn the API servers' audit log on: audit-1.log and audit-2.log in DIR
+  --gateway PROGRAM   make the image podgate.test/podgate:1 of this podgate
+  --webhooks PROGRAM  make the image podgate.test/webhooks:1 of this podgate-webhooks
+`
+
+func main() {
+	if code, is := runPart(os.Args); is {
+		os.Exit(code)
+	}
+	err := run(os.Args[1:])
+	var ended *exec.ExitError
+	switch {
+	case err == nil:
+	case errors.As(err, &ended) && ended.Exited():
+		os.Exit(ended.ExitCode())
+	default:
+		fmt.Fprintln(os.Stderr, "cluster:", err)
+		os.Exit(1)
+	}
+}
+
+func run(words []string) error {
+	if len(words) == 0 {
+		return errors.New("what to do?\n" + usage)
+	}
+	if words[0] == "balance" && len(words) > 2 {
+		return launch.Balance(words[1], words[2:])
+	}
+	var options launch.Options
+	flags := flag.NewFlagSet("cluster", flag.ExitOnError)
+	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
+	state := flags.String("state", "", "the cluster's folder")
+	whole := flags.Bool("whole", false, "the cluster's mounts and processes as well")
+	made := images.Options{}
+	flags.StringVar(&made.Module, "module", ".", "the folder of this program's source")
+	flags.StringVar(&made.Gateway, "gateway", "", "the gateway's program")
+	flags.StringVar(&made.WebhookServer, "webhooks", "", "the webhook server's program")
+	flags.BoolVar(&options.Audit, "audit", false, "turn the API audit log on")
+	flags.Func("image", "an archive to import, as the first process is told", func(file string) error {
+		options.Images = append(options.Images, file)
+		return nil
+	})
+	if err := flags.Parse(words[1:]); err != nil {
+		return err
+	}
+	if *state == "" {
+		return errors.New("--state is missing\n" + usage)
+	}
+	resolved, err := launch.Resolve(*state)
+	if err != nil {
+		return err
+	}
+	options.State = resolved
+	switch rest := flags.Args(); {
+	case words[0] == "up" && len(rest) == 0:
+		return up(options, made, launch.Wait(options.State))
+	case words[0] == "run" && len(rest) > 0:
+		return up(options, made, launch.Run(options.State, rest))
+	case words[0] == "exec" && len(rest) > 0:
+		return launch.Enter(options.State, *whole, rest)
+	case words[0] == "order":
+		return launch.Order(options.State, rest)
+	case words[0] == "first":
+		return launch.First(options)
+	case words[0] == "supervise":
+		return launch.Supervise(options)
+	}
+	return errors.New("that is not how it is used\n" + usage)
+}
+
+// up brings a cluster up with all our images, and down when use returns.
+func up(options launch.Options, made images.Options, use launch.Use) error {
+	if err := launch.Check(); err != nil {
+		return err
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return err
+	}
+	made.Cache = filepath.Join(cache, "podgate", "images")
+	built, err := images.Build(context.Background(), made)
+	if err != nil {
+		return err
+	}
+	for _, image := range built {
+		options.Images = append(options.Images, image.Path)
+	}
+	return launch.Up(options, use)
+}
