@@ -3,6 +3,7 @@
 
 mod connections;
 
+use crate::support::cluster::image;
 use crate::support::gateway::{Gateway, SOON};
 use crate::support::keys::Key;
 use crate::support::world::{PASSWORD, merge};
@@ -147,24 +148,30 @@ async fn start_that_fails_is_told_in_a_sentence_and_ends_with_1() {
     }
 }
 
-/// The hand-written sample, its addresses and files those of a world.
+/// The hand-written sample, its addresses, names and files those of a world.
 fn hand_written(world: &World) -> String {
     let folder = world.folder();
-    fs::write(folder.join("ca.crt"), world.cluster.ca_pem()).expect("a file");
-    fs::write(folder.join("token"), world.cluster.token()).expect("a file");
-    include_str!("data/config-hand-written.yaml")
+    let connection = |key: &str| world.connection[key].as_str().expect("a text");
+    fs::write(folder.join("ca.crt"), connection("cacert")).expect("a file");
+    let sample = include_str!("data/config-hand-written.yaml")
         .replace("127.0.0.1:2222", "127.0.0.1:0")
         .replace("/etc/containerssh/hostkey", &folder.join("host").to_string_lossy())
         .replace("http://127.0.0.1:8080", &world.hooks.url)
-        .replace("10.99.0.2:6443", &world.cluster.host())
-        .replace("/etc/containerssh/ca.crt", &folder.join("ca.crt").to_string_lossy())
-        .replace("    certFile: /etc/containerssh/admin.crt\n", "")
-        .replace(
-            "keyFile: /etc/containerssh/admin.key",
-            &format!("bearerTokenFile: {}", folder.join("token").display()),
-        )
+        .replace("10.99.0.2:6443", connection("host"))
         .replace("mode: connection", "mode: connection\n    disableAgent: true")
-        .replace("imagePullPolicy: Never", "imagePullPolicy: IfNotPresent")
+        .replace("namespace: default", &format!("namespace: {}", world.namespace()))
+        .replace("local/guest:1", image());
+    let sample = if world.connection["cert"].is_string() {
+        fs::write(folder.join("admin.crt"), connection("cert")).expect("a file");
+        fs::write(folder.join("admin.key"), connection("key")).expect("a file");
+        sample
+    } else {
+        fs::write(folder.join("token"), connection("bearerToken")).expect("a file");
+        sample
+            .replace("    certFile: /etc/containerssh/admin.crt\n", "")
+            .replace("keyFile: /etc/containerssh/admin.key", "bearerTokenFile: /etc/containerssh/token")
+    };
+    sample.replace("/etc/containerssh", &folder.to_string_lossy())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

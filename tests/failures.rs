@@ -5,8 +5,10 @@ mod api;
 mod running;
 mod waiting;
 
+use crate::support::cluster::{Access, on_development};
+use crate::support::role::Rights;
 use crate::support::{Setup, World};
-use podgate_devcluster::{ImageFault, Rule, Token};
+use podgate_devcluster::ImageFault;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -19,8 +21,8 @@ async fn refused(world: &World) -> String {
     let line = done.stderr.strip_prefix("podgate: ").and_then(|line| line.strip_suffix('\n')).map(str::to_owned);
     let line = line.unwrap_or_else(|| panic!("{:?}", done.stderr));
     assert!(!line.contains('\n') && line.len() < 200, "{line}");
-    let token = world.cluster.token();
-    assert!(!world.gateway.log().contains(token), "a secret is in the log");
+    let secret = world.cluster.secret();
+    assert!(!world.gateway.log().contains(secret), "a secret is in the log");
     world.wait_for_nothing().await;
     line
 }
@@ -35,6 +37,9 @@ async fn detail(world: &World, code: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn image_that_cannot_be_used_is_named_at_once() {
+    if !on_development("nodes, registries and rules are imitated") {
+        return;
+    }
     for (fault, expected, logged) in [
         (
             ImageFault::NotFound,
@@ -74,6 +79,9 @@ async fn image_that_cannot_be_used_is_named_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pod_that_the_api_does_not_take_is_refused_with_its_reason() {
+    if !on_development("nodes, registries and rules are imitated") {
+        return;
+    }
     let world = World::start().await;
     world.cluster.faults().quota(Some(0));
     let line = refused(&world).await;
@@ -97,16 +105,14 @@ async fn namespace_that_is_not_there_is_named() {
 
 /// A world whose gateway has a token with these rights: verbs on resources.
 async fn world_with_rights(rights: &[(&str, &str)]) -> World {
-    let mut setup = Setup::config(json!({"kubernetes": {"connection": {"bearerToken": "t-limited"}}}));
-    let rules = rights.iter().map(|(verb, resource)| Rule::new(verb, resource)).collect();
-    setup.cluster.tokens = vec![Token { token: "t-limited".into(), user: "limited".into(), rules }];
-    setup.start().await
+    Setup { access: Access::Rights(Rights::of(rights)), ..Setup::default() }.start().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gateway_without_its_rights_says_which() {
     let world = world_with_rights(&[("*", "events")]).await;
-    assert_eq!(refused(&world).await, "the gateway may not create pods in the namespace shells");
+    let told = format!("the gateway may not create pods in the namespace {}", world.namespace());
+    assert_eq!(refused(&world).await, told);
     assert!(detail(&world, "KUBERNETES_POD_CREATE_FAILED").await.contains("403"));
 
     let world = world_with_rights(&[("*", "pods"), ("*", "events"), ("get", "pods/exec")]).await;
@@ -114,6 +120,20 @@ async fn gateway_without_its_rights_says_which() {
     let line = world.gateway.wait_for_line("SSH_CHANNEL_REQUEST_FAILED").await;
     let detail = line["details"]["detail"].as_str().unwrap_or_default();
     assert!(detail.contains("cannot create resource \"pods/exec\""), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateway_needs_no_more_than_its_role() {
+    let world = Setup { access: Access::Rights(Rights::gateway()), ..Setup::default() }.start().await;
+    let mut client = world.ssh().arg("-tt").arg("127.0.0.1").launch();
+    client.write("echo in-$((40 + 2))\nexit 3\n").await;
+    client.until_stdout("in-42").await;
+    client.ended().await.expect(3);
+    world.wait_for_nothing().await;
+    world.gateway.wait_for_line("KUBERNETES_POD_REMOVE_SUCCESSFUL").await;
+    for line in world.gateway.log().lines() {
+        assert!(!line.contains("FAILED") && !line.contains("forbidden"), "{line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -133,8 +153,7 @@ async fn gateway_that_may_not_watch_still_works_and_says_so_in_its_log() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_credentials_are_the_gateways_fault_and_told_so() {
-    let connection = json!({"bearerToken": "t-nobody"});
-    let world = Setup::config(json!({"kubernetes": {"connection": connection}})).start().await;
+    let world = Setup { access: Access::Token("t-nobody".into()), ..Setup::default() }.start().await;
     assert_eq!(refused(&world).await, "the gateway's credentials for Kubernetes are not accepted");
     assert!(!world.gateway.log().contains("t-nobody"), "a secret is in the log");
 }
@@ -148,7 +167,7 @@ async fn api_with_another_ca_is_not_trusted() {
     assert_eq!(refused(&world).await, "the Kubernetes API's certificate is not to be trusted");
     let detail = detail(&world, "KUBERNETES_POD_CREATE_FAILED").await;
     assert!(detail.contains("certificate"), "{detail}");
-    assert_eq!(world.cluster.state().request_log(), Vec::<podgate_devcluster::RequestRecord>::new());
+    assert_eq!(world.cluster.requests("create", "pods"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

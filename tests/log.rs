@@ -35,7 +35,7 @@ async fn no_secret_is_in_any_line_of_a_whole_session() {
     let log = world.gateway.log();
     let key = fs::read_to_string(world.folder().join("host")).expect("the host key");
     let key_line = key.lines().nth(2).expect("a line of the key");
-    for secret in CANARIES.into_iter().chain([PASSWORD, world.cluster.token(), key_line]) {
+    for secret in CANARIES.into_iter().chain([PASSWORD, world.cluster.secret(), key_line]) {
         assert!(!log.contains(secret), "{secret} is in the log");
         let encoded = data_encoding::BASE64.encode(secret.as_bytes());
         assert!(!log.contains(&encoded), "{secret} is in the log, as base64");

@@ -34,7 +34,7 @@ async fn wrong_password_unknown_user_and_wrong_key_are_refused_without_a_pod() {
     std::fs::remove_file(&world.key.file).expect("the key");
     let done = done.run("true").await.expect(255);
     assert!(done.stderr.contains("Permission denied"), "{}", done.stderr);
-    assert_eq!(world.cluster.state().requests("create", "pods"), 0);
+    assert_eq!(world.cluster.requests("create", "pods"), 0);
     assert_eq!(world.gateway.log().matches("SSH_AUTH_SUCCESSFUL").count(), 0);
 }
 
@@ -93,7 +93,7 @@ async fn key_that_the_client_cannot_sign_with_is_asked_about_and_never_trusted()
     world.gateway.wait_for_line("SSH_DISCONNECTED").await;
     assert_eq!(script.asked_at("/pubkey").len(), 1);
     assert_eq!(script.asked().len(), 1, "{:?}", script.asked());
-    assert_eq!(world.cluster.state().requests("create", "pods"), 0);
+    assert_eq!(world.cluster.requests("create", "pods"), 0);
     assert_eq!(world.gateway.log().matches("SSH_AUTH_SUCCESSFUL").count(), 0);
 }
 
@@ -120,7 +120,7 @@ async fn authorization_that_says_no_keeps_a_proven_user_out() {
     let world = Setup::config(with_authz(&script)).start().await;
     let done = world.ssh_as("bob").run("true").await.expect(255);
     assert!(done.stderr.contains("Permission denied"), "{}", done.stderr);
-    assert_eq!(world.cluster.state().requests("create", "pods"), 0);
+    assert_eq!(world.cluster.requests("create", "pods"), 0);
     assert!(script.asked_at("/config").is_empty());
     assert_eq!(world.ssh_as("alice").run("echo in").await.expect(0).text(), "in\n");
 }
@@ -132,7 +132,7 @@ async fn answer_without_success_is_a_no_whatever_else_it_says() {
         let world = Setup::config(script.config()).start().await;
         let done = world.ssh_with_password("alice", PASSWORD).run("true").await.expect(255);
         assert!(done.stderr.contains("Permission denied"), "{}", done.stderr);
-        assert_eq!(world.cluster.state().requests("create", "pods"), 0);
+        assert_eq!(world.cluster.requests("create", "pods"), 0);
     }
 }
 

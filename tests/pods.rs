@@ -3,12 +3,12 @@
 mod removal;
 mod trouble;
 
-use crate::support::world::NAMESPACE;
+use crate::support::cluster::{container, image, namespace, on_development};
+use crate::support::world::merge;
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The usual world with something merged into `kubernetes.pod`.
@@ -17,9 +17,9 @@ async fn world_with_pod(pod: Value) -> World {
 }
 
 /// The one pod as the API has it, while a session runs.
-async fn pod_of(world: &World) -> Arc<Value> {
-    let name = world.pod().await;
-    world.cluster.state().pod(NAMESPACE, &name).expect("the pod")
+async fn pod_of(world: &World) -> Value {
+    world.pod().await;
+    world.cluster.pods(world.namespace()).remove(0)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -33,19 +33,20 @@ async fn pod_that_names_an_unknown_field_is_refused_with_its_path() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metadata_and_spec_arrive_as_they_were_written() {
+    let mut guest = container("shell");
+    let more = json!({
+        "env": [{"name": "FROM_SPEC", "value": "1"}],
+        "resizePolicy": [{"resourceName": "cpu", "restartPolicy": "NotRequired"}],
+        "securityContext": {"allowPrivilegeEscalation": false, "runAsUser": 0},
+    });
+    merge(&mut guest, more);
     let spec = json!({
         "terminationGracePeriodSeconds": 7,
         "hostname": "den",
         "enableServiceLinks": false,
         "hostnameOverride": "den.example",
         "tolerations": [{"key": "shells", "operator": "Exists", "effect": "NoSchedule"}],
-        "containers": [{
-            "name": "shell",
-            "image": "local/guest:1",
-            "env": [{"name": "FROM_SPEC", "value": "1"}],
-            "resizePolicy": [{"resourceName": "cpu", "restartPolicy": "NotRequired"}],
-            "securityContext": {"allowPrivilegeEscalation": false, "runAsUser": 0},
-        }],
+        "containers": [guest],
     });
     let metadata = json!({
         "generateName": "den-",
@@ -87,26 +88,27 @@ async fn metadata_and_spec_arrive_as_they_were_written() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn webhook_chooses_the_namespace() {
     let mut setup = Setup::default();
-    let chosen = json!({"kubernetes": {"pod": {"metadata": {"namespace": "other"}}}});
+    let other = namespace("other");
+    let chosen = json!({"kubernetes": {"pod": {"metadata": {"namespace": other}}}});
     setup.users = vec![("alice", chosen), ("bob", json!({}))];
-    setup.cluster.namespaces.push("other".into());
+    setup.namespaces.push(other.clone());
     let world = setup.start().await;
     let (alice, bob) = (world.ssh().start("echo up; cat"), world.ssh_as("bob").start("echo up; cat"));
     tokio::join!(alice.until_stdout("up"), bob.until_stdout("up"));
-    assert_eq!((world.cluster.pods("other").len(), world.pods().len()), (1, 1));
+    assert_eq!((world.cluster.pods(&other).len(), world.pods().len()), (1, 1));
     drop((alice, bob));
     world.wait_for_nothing().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn user_lands_in_the_console_container() {
-    let containers = json!([
-        {"name": "side", "image": "local/side:1", "command": ["/bin/sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"]},
-        {"name": "console", "image": "local/guest:1"},
-    ]);
+    let mut containers = [container("side"), container("console")];
+    containers[0]["command"] = json!(["/bin/sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"]);
+    for container in &mut containers {
+        container["env"] = json!([{"name": "LANDED_IN", "value": container["name"]}]);
+    }
     let world = world_with_pod(json!({"consoleContainerNumber": 1, "spec": {"containers": containers}})).await;
-    let done = world.ssh().run("pwd").await.expect(0);
-    assert!(done.text().trim_end().ends_with("/console"), "{}", done.text());
+    assert_eq!(world.ssh().run("echo $LANDED_IN").await.expect(0).text(), "console\n");
     world.wait_for_nothing().await;
 }
 
@@ -115,17 +117,21 @@ async fn image_without_the_agent_of_its_idle_command_says_the_ways_out() {
     let world = world_with_pod(json!({"disableAgent": false})).await;
     let start = Instant::now();
     let done = world.ssh().run("true").await.expect(255);
-    assert_eq!(
-        done.stderr,
-        "podgate: the image local/guest:1 has no /usr/bin/containerssh-agent: put the agent into the image, or set \
-         kubernetes.pod.disableAgent to true\n"
+    let told = format!(
+        "podgate: the image {} has no /usr/bin/containerssh-agent: put the agent into the image, or set \
+         kubernetes.pod.disableAgent to true\n",
+        image()
     );
+    assert_eq!(done.stderr, told);
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     world.wait_for_nothing().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn image_with_an_agent_idles_by_it() {
+    if !on_development("the agent is a file of this machine, which is the guest's there") {
+        return;
+    }
     let folder = tempfile::tempdir().expect("a folder");
     let agent = folder.path().join("containerssh-agent");
     fs::write(&agent, "#!/bin/sh\n[ \"$1\" = wait-signal ] || exit 2\ntrap 'exit 0' TERM\nsleep 1000 & wait\n")
@@ -134,7 +140,10 @@ async fn image_with_an_agent_idles_by_it() {
     let world = world_with_pod(json!({"disableAgent": false, "agentPath": agent})).await;
     assert_eq!(world.ssh().run("echo in").await.expect(0).text(), "in\n");
     world.wait_for_nothing().await;
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_command_of_ones_own_needs_no_agent() {
     let idle = ["/bin/sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"];
     let world = world_with_pod(json!({"disableAgent": false, "idleCommand": idle})).await;
     assert_eq!(world.ssh().run("echo in").await.expect(0).text(), "in\n");

@@ -84,7 +84,7 @@ async fn max_sessions_counts_open_sessions() {
     drop(first.stdin.take());
     assert!(first.wait().await.expect("its end").success());
     assert_eq!(shared(world.ssh()).run("echo ran").await.expect(0).text(), "ran\n");
-    assert_eq!(world.cluster.state().requests("create", "pods"), 1);
+    assert_eq!(world.cluster.requests("create", "pods"), 1);
     drop(master);
 }
 

@@ -5,7 +5,6 @@ mod greeting;
 mod terminal;
 
 use crate::support::peer::{answered, to_the_end, until};
-use crate::support::world::NAMESPACE;
 use crate::support::{Setup, World};
 use serde_json::json;
 
@@ -135,7 +134,7 @@ async fn two_users_are_in_two_pods_and_see_nothing_of_each_other() {
     assert!(!seen_by_alice.contains("file-of-bob"), "{seen_by_alice}");
     assert!(!seen_by_bob.contains("file-of-alice"), "{seen_by_bob}");
     assert_ne!(seen_by_alice.lines().next(), seen_by_bob.lines().next());
-    let pods = world.cluster.state().pods(NAMESPACE);
+    let pods = world.cluster.pods(world.namespace());
     let mut owners: Vec<String> =
         pods.iter().map(|pod| pod["metadata"]["labels"]["containerssh_username"].to_string()).collect();
     owners.sort();

@@ -1,8 +1,7 @@
 //! The end of the gateway: sessions are told, pods are removed, nothing keeps it from ending.
 
-use crate::support::World;
 use crate::support::gateway::Gateway;
-use crate::support::world::NAMESPACE;
+use crate::support::{Setup, World};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -35,10 +34,9 @@ async fn sessions_are_told_and_their_pods_removed_before_the_process_ends() {
         let done = client.ended().await.expect(255);
         assert!(done.stderr.starts_with("podgate: the server is shutting down\n"), "{}", done.stderr);
     }
-    let leaving = |state: &podgate_devcluster::State| {
-        state.pods(NAMESPACE).iter().all(|pod| pod["metadata"]["deletionTimestamp"].is_string())
-    };
-    assert!(leaving(&world.cluster.state()), "a pod was not removed");
+    let mut left = world.cluster.pods(world.namespace());
+    left.retain(|pod| !pod["metadata"]["deletionTimestamp"].is_string());
+    assert!(left.is_empty(), "a pod was not removed: {left:?}");
     world.wait_for_nothing().await;
     let line = &world.gateway.lines("SERVICE_STOPPED")[0];
     assert_eq!(line["level"], "info", "{line}");
@@ -60,8 +58,7 @@ async fn half_open_logins_do_not_hold_up_the_end() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pod_that_is_starting_is_removed_and_its_client_told() {
-    let mut world = World::start().await;
-    world.cluster.faults().hold_pods();
+    let mut world = Setup::unschedulable(json!({})).start().await;
     let client = world.ssh().start("true");
     world.pod().await;
     world.gateway.wait_for_line("SSH_NEW_CHANNEL").await;
@@ -89,10 +86,10 @@ async fn interrupt_ends_it_as_well_and_the_port_can_be_had_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unreachable_api_does_not_keep_the_process_from_ending() {
-    let mut world = World::start().await;
+    let mut world = Setup::default().alone().start().await;
     let client = world.ssh().start("echo up; sleep 1000");
     client.until_stdout("up").await;
-    world.cluster.faults().api_down().await;
+    world.cluster.api_down().await;
     client.ended().await.expect(255);
     let taken = stop(&mut world, "TERM").await;
     assert!(taken < Duration::from_secs(30), "{taken:?}");

@@ -1,15 +1,21 @@
 //! A world for a test: a development cluster, a webhook server, and the gateway's own binary in front of them, all on
 //! loopback and on ports that the system picked; and real OpenSSH clients to use it with. A world ends with its test: no
 //! process and no file stays.
+//!
+//! Where `PODGATE_TEST_KUBECONFIG` names a kubeconfig, a world is on that cluster, in namespaces of its own.
 
 pub mod client;
+pub mod cluster;
 pub mod flow;
 pub mod gateway;
 pub mod keys;
 pub mod master;
 pub mod peer;
+pub mod real;
+pub mod role;
 pub mod rude;
 pub mod script;
+pub mod turn;
 pub mod world;
 
 pub use world::{Setup, World};

@@ -81,7 +81,8 @@ async fn git_clones_and_pushes() {
     }
     let world = World::start().await;
     let master = world.master(&[]).await;
-    let home = master.ssh().run("printf %s \"$HOME\"; git init -q --bare repository").await.expect(0).text();
+    let home = master.ssh().run("cd; pwd; git init -q --bare repository").await.expect(0).text();
+    let home = home.trim_end();
     let here = world.folder().join("here");
     let url = format!("ssh://127.0.0.1{home}/repository");
     let git = || {

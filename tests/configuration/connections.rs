@@ -2,7 +2,6 @@
 //! goes on.
 
 use crate::support::script::{Asked, Reply, Script, nothing, yes};
-use crate::support::world::NAMESPACE;
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
 
@@ -29,8 +28,7 @@ async fn refused(settings: Value, told: &str, code: &str, named: &str) {
     let line = world.gateway.wait_for(|line| line["code"] == code && line["details"]["username"] == "alice").await;
     assert!(line["details"].to_string().contains(named), "{named:?} is not in {line}");
     assert_eq!(world.ssh_as("bob").run("echo ran").await.expect(0).text(), "ran\n");
-    let gone = world.cluster.wait_until(|state| state.pods(NAMESPACE).is_empty(), crate::support::gateway::SOON).await;
-    assert!(gone.is_ok(), "{:?}", world.pods());
+    world.wait_for_pods(0).await;
 }
 
 const NOT_VALID: &str = "the configuration for this login is not valid; tell the operator";
@@ -53,7 +51,8 @@ async fn settings_that_are_wrong_in_themselves_are_named_by_their_path() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn field_that_the_cluster_does_not_know_is_named_by_its_path() {
-    let container = json!({"name": "shell", "image": "local/guest:1", "imagePullPolice": "Never"});
+    let mut container = crate::support::cluster::container("shell");
+    container["imagePullPolice"] = json!("Never");
     let settings = json!({"kubernetes": {"pod": {"spec": {"containers": [container]}}}});
     refused(settings, "", "KUBERNETES_POD_CREATE_FAILED", "imagePullPolice").await;
 }

@@ -2,7 +2,7 @@
 
 use crate::support::World;
 use crate::support::client::{Client, Running};
-use crate::support::world::NAMESPACE;
+use crate::support::cluster::on_development;
 use std::time::Duration;
 
 /// Ends the world's one pod.
@@ -10,15 +10,35 @@ type End = fn(&World, &str) -> bool;
 
 /// The ways in which a pod ends, and what the user reads of each.
 const ENDS: &[(End, &str)] = &[
-    (|world, pod| world.cluster.faults().delete_pod(NAMESPACE, pod, Duration::from_secs(1)), "the pod was deleted"),
-    (|world, pod| world.cluster.faults().delete_pod(NAMESPACE, pod, Duration::ZERO), "the pod was deleted"),
-    (|world, pod| world.cluster.faults().evict(NAMESPACE, pod), "the pod was evicted from its node: "),
-    (|world, pod| world.cluster.faults().oom_kill(NAMESPACE, pod, "shell"), "the container shell ran out of memory"),
+    (|world, pod| world.cluster.delete_pod(world.namespace(), pod, Duration::from_secs(1)), DELETED),
+    (|world, pod| world.cluster.delete_pod(world.namespace(), pod, Duration::ZERO), DELETED),
+];
+
+/// The ways that the development cluster imitates.
+const IMITATED: &[(End, &str)] = &[
+    (|world, pod| world.cluster.faults().evict(world.namespace(), pod), "the pod was evicted from its node: "),
     (
-        |world, pod| world.cluster.faults().kill_container(NAMESPACE, pod, "shell"),
+        |world, pod| world.cluster.faults().oom_kill(world.namespace(), pod, "shell"),
+        "the container shell ran out of memory",
+    ),
+    (
+        |world, pod| world.cluster.faults().kill_container(world.namespace(), pod, "shell"),
         "the container shell ended with status 137",
     ),
 ];
+
+const DELETED: &str = "the pod was deleted";
+
+/// The ways in which a pod can be made to end here.
+fn ends() -> impl Iterator<Item = &'static (End, &'static str)> {
+    let imitated = if on_development("memory and nodes run out at a word") { IMITATED } else { &[] };
+    ENDS.iter().chain(imitated)
+}
+
+/// Deletes the world's one pod.
+async fn delete(world: &World) {
+    assert!(world.cluster.delete_pod(world.namespace(), &world.pod().await, Duration::from_secs(1)));
+}
 
 /// A client's options for a connection that later ones share.
 fn shared(world: &World, client: Client, master: &str) -> Client {
@@ -35,7 +55,7 @@ async fn idle_master(world: &World) -> Running {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pod_that_ends_under_a_session_is_told_and_never_success() {
-    for (end, expected) in ENDS {
+    for (end, expected) in ends() {
         let world = World::start().await;
         let client = world.ssh().start("trap '' TERM HUP; echo up; sleep 1000");
         client.until_stdout("up").await;
@@ -52,7 +72,7 @@ async fn pod_that_ends_under_a_session_is_told_and_never_success() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn master_without_a_session_does_not_hold_a_corpse() {
-    for (end, expected) in ENDS {
+    for (end, expected) in ends() {
         let world = World::start().await;
         let master = idle_master(&world).await;
         let done = shared(&world, world.ssh(), "no").run("echo in").await.expect(0);
@@ -68,10 +88,10 @@ async fn master_without_a_session_does_not_hold_a_corpse() {
 async fn session_that_comes_after_the_end_gets_the_reason() {
     let world = World::start().await;
     let master = idle_master(&world).await;
-    assert!(world.cluster.faults().evict(NAMESPACE, &world.pod().await));
+    delete(&world).await;
     world.gateway.wait_for_line("KUBERNETES_POD_GONE").await;
     let done = shared(&world, world.ssh(), "no").run("echo in").await.expect(255);
-    assert!(done.stderr.starts_with("podgate: the pod was evicted from its node: "), "{}", done.stderr);
+    assert!(done.stderr.starts_with("podgate: the pod was deleted"), "{}", done.stderr);
     assert_eq!(done.text(), "");
     master.ended().await.expect(255);
     world.wait_for_nothing().await;
@@ -84,7 +104,7 @@ async fn person_at_a_terminal_reads_the_reason_too() {
     let mut client = world.ssh().arg("-tt").arg("127.0.0.1").launch();
     client.write("echo up-$((1 + 1))\n").await;
     client.until_stdout("up-2").await;
-    assert!(world.cluster.faults().evict(NAMESPACE, &world.pod().await));
+    delete(&world).await;
     let done = client.ended().await.expect(255);
-    assert!(done.stderr.contains("podgate: the pod was evicted from its node: "), "{}", done.stderr);
+    assert!(done.stderr.contains("podgate: the pod was deleted"), "{}", done.stderr);
 }

@@ -1,18 +1,19 @@
 //! What a user sees and can do while a pod starts.
 
+use crate::support::cluster::on_development;
 use crate::support::{Setup, World};
 use podgate_devcluster::ImageFault;
 use serde_json::json;
-use std::time::Duration;
 
-async fn world_with_pod_start(limit: &str) -> World {
-    Setup::config(json!({"kubernetes": {"timeouts": {"podStart": limit}}})).start().await
+/// A world whose pods no node takes.
+async fn unschedulable() -> World {
+    Setup::unschedulable(json!({})).start().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_may_heal_is_waited_for_to_the_end_and_then_told() {
-    let world = world_with_pod_start("3s").await;
-    world.cluster.faults().unschedulable(true);
+    let timeouts = json!({"kubernetes": {"timeouts": {"podStart": "3s"}}});
+    let world = Setup::unschedulable(timeouts).start().await;
     let done = world.ssh().run("true").await.expect(255);
     let told = "podgate: the pod was not ready within 3s: no node takes the pod yet: 0/1 nodes are available: ";
     assert!(done.stderr.starts_with(told), "{}", done.stderr);
@@ -22,26 +23,21 @@ async fn what_may_heal_is_waited_for_to_the_end_and_then_told() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn program_sees_no_byte_that_is_not_its_own_however_long_the_wait() {
-    let world = World::start().await;
-    world.cluster.faults().unschedulable(true);
+    let world = unschedulable().await;
     let client = world.ssh().start("echo in");
     let pod = world.pod().await;
-    let events = |state: &podgate_devcluster::State| !state.events("shells").is_empty();
-    world.cluster.wait_until(events, Duration::from_secs(20)).await.expect("an event");
-    world.cluster.faults().unschedulable(false);
+    world.wait_for_event("FailedScheduling").await;
+    world.schedule().await;
     let done = client.ended().await.expect(0);
     assert_eq!((done.text().as_str(), done.stderr.as_str()), ("in\n", ""), "{pod}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn person_sees_what_is_waited_for_and_then_the_shell() {
-    let world = World::start().await;
-    world.cluster.faults().unschedulable(true);
+    let world = unschedulable().await;
     let mut client = world.ssh().arg("-tt").arg("127.0.0.1").launch();
     client.until_stderr("podgate: no node takes the pod yet: 0/1 nodes are available").await;
-    world.cluster.faults().unschedulable(false);
-    world.cluster.faults().image("local/", ImageFault::Unreachable);
-    world.cluster.faults().heal_image("local/");
+    world.schedule().await;
     client.write("echo in-$((40 + 2))\nexit 3\n").await;
     client.until_stdout("in-42").await;
     client.ended().await.expect(3);
@@ -50,12 +46,14 @@ async fn person_sees_what_is_waited_for_and_then_the_shell() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn person_sees_every_reason_as_it_comes() {
-    let world = World::start().await;
+    if !on_development("a registry is away at a word") {
+        return;
+    }
+    let world = unschedulable().await;
     world.cluster.faults().image("local/", ImageFault::Unreachable);
-    world.cluster.faults().unschedulable(true);
     let mut client = world.ssh().arg("-tt").arg("127.0.0.1").launch();
     client.until_stderr("podgate: no node takes the pod yet").await;
-    world.cluster.faults().unschedulable(false);
+    world.schedule().await;
     client.until_stderr("podgate: the image local/guest:1 cannot be pulled yet: ").await;
     world.cluster.faults().heal_image("local/");
     client.write("exit 0\n").await;
@@ -68,8 +66,7 @@ async fn person_sees_every_reason_as_it_comes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn interrupt_while_the_pod_starts_ends_the_wait() {
-    let world = World::start().await;
-    world.cluster.faults().unschedulable(true);
+    let world = unschedulable().await;
     let mut client = world.ssh().arg("-tt").arg("127.0.0.1").launch();
     client.until_stderr("no node takes the pod yet").await;
     client.write("\x03").await;

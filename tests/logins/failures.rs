@@ -31,7 +31,7 @@ async fn refused_login(url: &str, reason: &str) -> World {
         assert!(done.stderr.contains(&told), "{told:?} is not in {:?}", done.stderr);
     }
     assert!(begun.elapsed() < OVER, "{:?}", begun.elapsed());
-    assert_eq!(world.cluster.state().requests("create", "pods"), 0);
+    assert_eq!(world.cluster.requests("create", "pods"), 0);
     let line = world.gateway.wait_for_line("SSH_AUTH_UNAVAILABLE").await;
     assert_eq!(line["details"]["username"], "alice");
     let line = world.gateway.wait_for(|line| line["code"] == "AUTH_BACKEND_ERROR" && line["level"] == "error").await;
@@ -95,7 +95,7 @@ async fn certificate_of_another_ca_or_for_another_name_is_not_trusted() {
         let done = world.ssh_with_password("alice", PASSWORD).run("true").await.expect(255);
         let told = "podgate: the authentication server cannot be reached securely";
         assert!(done.stderr.contains(told), "{}", done.stderr);
-        assert_eq!(world.cluster.state().requests("create", "pods"), 0);
+        assert_eq!(world.cluster.requests("create", "pods"), 0);
         let line = world.gateway.wait_for_line("AUTH_BACKEND_ERROR").await;
         assert!(line["details"]["reason"].as_str().is_some_and(|reason| reason.contains("TLS")), "{line}");
     }
@@ -119,7 +119,7 @@ async fn broken_config_server_is_told_to_the_first_request_of_a_login_that_succe
         assert_eq!(line["details"]["username"], "alice");
         world.gateway.wait_for_line("SSH_DISCONNECTED").await;
         assert_eq!(script.asked_at("/password").len(), 1);
-        assert_eq!(world.cluster.state().requests("create", "pods"), 0);
+        assert_eq!(world.cluster.requests("create", "pods"), 0);
     }
 }
 
@@ -156,7 +156,7 @@ async fn disconnect_of_the_client_cancels_what_it_made_the_gateway_ask() {
         drop(client);
         script.wait_for_hang_up().await;
         world.gateway.wait_for_line("SSH_DISCONNECTED").await;
-        assert_eq!(world.cluster.state().requests("create", "pods"), 0);
+        assert_eq!(world.cluster.requests("create", "pods"), 0);
     }
 }
 
@@ -173,5 +173,5 @@ async fn login_that_ended_with_a_reason_is_never_told_success_and_lets_nobody_do
     let log = world.gateway.log();
     assert!(!log.contains("SSH_AUTH_SUCCESSFUL") && !log.contains("SSH_NEW_CHANNEL"), "{log}");
     assert_eq!(script.asked().len(), 1);
-    assert_eq!(world.cluster.state().requests("create", "pods"), 0);
+    assert_eq!(world.cluster.requests("create", "pods"), 0);
 }

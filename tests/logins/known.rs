@@ -1,9 +1,8 @@
 //! What webhooks know about a user: the name, metadata, environment and files, and where each of them ends up.
 
 use super::with_authz;
-use crate::support::gateway::SOON;
 use crate::support::script::{Asked, Reply, Script, nothing, yes};
-use crate::support::world::{NAMESPACE, PASSWORD};
+use crate::support::world::PASSWORD;
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
@@ -13,9 +12,9 @@ async fn pod_of(world: &World, user: &str) -> Value {
     let mut client = world.ssh_with_password(user, PASSWORD).arg("127.0.0.1").arg("echo x; cat").spawn();
     let mut byte = [0];
     client.stdout.as_mut().expect("a pipe").read_exact(&mut byte).await.expect("the program runs");
-    let pods = world.cluster.state().pods(NAMESPACE);
+    let mut pods = world.cluster.pods(world.namespace());
     assert_eq!(pods.len(), 1, "{pods:?}");
-    (*pods[0]).clone()
+    pods.remove(0)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -88,17 +87,14 @@ async fn environment_of_answers_reaches_the_program_and_a_sensitive_one_is_left_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_of_answers_are_there_before_the_first_program_for_its_user_alone() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("it's a file").display().to_string();
-    let answer = json!({"config": {}, "files": {&path: {"value": "aGVsbG8AAQo="}}});
+    let answer = json!({"config": {}, "files": {"it's a file": {"value": "aGVsbG8AAQo="}}});
     let script = Script::start(move |asked: &Asked| match asked.path.as_str() {
         "/config" => Reply::Json(answer.clone()),
         _ => yes(),
     })
     .await;
     let world = Setup::config(script.config()).start().await;
-    let quoted = format!("\"{path}\"");
-    let done = world.ssh().run(&format!("stat -c %a {quoted}; cat {quoted}")).await.expect(0);
+    let done = world.ssh().run("stat -c %a \"it's a file\"; cat \"it's a file\"").await.expect(0);
     assert_eq!(done.stdout, b"600\nhello\0\x01\n");
 }
 
@@ -115,6 +111,5 @@ async fn file_that_cannot_be_written_is_the_reason_that_the_first_request_gets()
     assert_eq!(done.text(), "");
     assert!(done.stderr.contains("podgate: the file /nowhere/at/all cannot be written"), "{}", done.stderr);
     world.gateway.wait_for_line("KUBERNETES_FILE_WRITE_FAILED").await;
-    let gone = world.cluster.wait_until(|state| state.pods(NAMESPACE).is_empty(), SOON).await;
-    assert!(gone.is_ok());
+    world.wait_for_pods(0).await;
 }

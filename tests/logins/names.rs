@@ -17,7 +17,7 @@ async fn user_name_that_is_none_is_refused_with_a_reason_and_the_gateway_goes_on
         let told = format!("username {reason}");
         world.gateway.wait_for(|line| line["details"]["reason"] == told.as_str()).await;
     }
-    assert_eq!(world.cluster.state().requests("create", "pods"), 0);
+    assert_eq!(world.cluster.requests("create", "pods"), 0);
     world.ssh().run("true").await.expect(0);
 }
 
@@ -41,5 +41,5 @@ async fn garbage_and_a_half_handshake_end_alone() {
     let silent = TcpStream::connect(world.gateway.address).await.expect("a connection");
     world.ssh().run("true").await.expect(0);
     drop(silent);
-    assert_eq!(world.cluster.state().requests("create", "pods"), 1);
+    assert_eq!(world.cluster.requests("create", "pods"), 1);
 }

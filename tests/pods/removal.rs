@@ -1,6 +1,6 @@
 //! No pod outlives its connection, whatever ended it and whatever the API did meanwhile.
 
-use crate::support::world::NAMESPACE;
+use crate::support::cluster::on_development;
 use crate::support::{Setup, World};
 use podgate_devcluster::Failure;
 use serde_json::json;
@@ -40,8 +40,7 @@ async fn client_that_was_killed_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn client_that_leaves_while_the_pod_starts_leaves_nothing() {
-    let world = World::start().await;
-    world.cluster.faults().hold_pods();
+    let world = Setup::unschedulable(json!({})).start().await;
     let client = world.ssh().start("true");
     world.pod().await;
     client.kill().await;
@@ -51,6 +50,9 @@ async fn client_that_leaves_while_the_pod_starts_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn client_that_leaves_while_the_create_is_under_way_leaves_nothing() {
+    if !on_development("the API misbehaves at a word") {
+        return;
+    }
     let world = World::start().await;
     world.cluster.faults().fail_requests("create", "pods", 1, Failure::Delay(Duration::from_secs(2)));
     let client = world.ssh().start("true");
@@ -69,6 +71,9 @@ async fn connection_whose_every_request_was_denied_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn create_whose_answer_was_lost_is_used_and_leaves_nothing() {
+    if !on_development("the API misbehaves at a word") {
+        return;
+    }
     let world = World::start().await;
     world.cluster.faults().fail_requests("create", "pods", 1, Failure::LoseAnswer);
     world.cluster.faults().fail_requests("get", "pods", 1, Failure::InternalError);
@@ -78,6 +83,9 @@ async fn create_whose_answer_was_lost_is_used_and_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn create_whose_answer_was_lost_before_the_client_left_leaves_nothing() {
+    if !on_development("the API misbehaves at a word") {
+        return;
+    }
     let world = World::start().await;
     world.cluster.faults().hold_pods();
     world.cluster.faults().fail_requests("create", "pods", 1, Failure::LoseAnswer);
@@ -90,6 +98,9 @@ async fn create_whose_answer_was_lost_before_the_client_left_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn delete_that_fails_is_tried_again() {
+    if !on_development("the API misbehaves at a word") {
+        return;
+    }
     for failure in [Failure::InternalError, Failure::Drop, Failure::TooManyRequests { retry_after: 1 }] {
         let world = World::start().await;
         world.cluster.faults().fail_requests("delete", "pods", 2, failure);
@@ -103,6 +114,9 @@ async fn delete_that_fails_is_tried_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pod_that_cannot_be_removed_is_named_with_the_command_that_does_it() {
+    if !on_development("the API misbehaves at a word") {
+        return;
+    }
     let world = Setup::config(json!({"kubernetes": {"timeouts": {"podStop": "1s"}}})).start().await;
     world.cluster.faults().fail_requests("delete", "pods", 1000, Failure::InternalError);
     world.ssh().run("true").await.expect(0);
@@ -110,6 +124,6 @@ async fn pod_that_cannot_be_removed_is_named_with_the_command_that_does_it() {
     let failed = |line: &serde_json::Value| line["code"] == "KUBERNETES_POD_REMOVE_FAILED" && line["level"] == "error";
     let line = world.gateway.wait_for(failed).await;
     let message = line["message"].as_str().expect("a message");
-    assert!(message.contains(&format!("kubectl delete pod -n {NAMESPACE} {pod}")), "{message}");
+    assert!(message.contains(&format!("kubectl delete pod -n {} {pod}", world.namespace())), "{message}");
     assert_eq!(line["details"]["podName"], pod.as_str());
 }

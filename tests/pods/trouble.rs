@@ -1,5 +1,6 @@
 //! A busy or slow API is waited for as long as `podStart` allows, and no longer.
 
+use crate::support::cluster::on_development;
 use crate::support::{Setup, World};
 use podgate_devcluster::Failure;
 use serde_json::{Value, json};
@@ -21,6 +22,9 @@ async fn given_up(world: &World) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pod_that_never_gets_ready_is_given_up_at_pod_start() {
+    if !on_development("the API misbehaves at a word") {
+        return;
+    }
     let world = world_with_timeouts(json!({"podStart": "2s"})).await;
     world.cluster.faults().hold_pods();
     assert_eq!(given_up(&world).await, "podgate: the pod was not ready within 2s\n");
@@ -31,6 +35,9 @@ async fn pod_that_never_gets_ready_is_given_up_at_pod_start() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn api_that_never_answers_the_create_is_given_up_at_pod_start() {
+    if !on_development("the API misbehaves at a word") {
+        return;
+    }
     let world = world_with_timeouts(json!({"podStart": "3s", "http": "1s"})).await;
     world.cluster.faults().fail_requests("create", "pods", 100, Failure::Delay(Duration::from_secs(600)));
     let told = given_up(&world).await;
@@ -41,6 +48,9 @@ async fn api_that_never_answers_the_create_is_given_up_at_pod_start() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn program_that_does_not_start_is_given_up_at_command_start() {
+    if !on_development("the API misbehaves at a word") {
+        return;
+    }
     let world = world_with_timeouts(json!({"commandStart": "1s"})).await;
     world.cluster.faults().fail_requests("get", "pods/exec", 100, Failure::Delay(Duration::from_secs(600)));
     let told = given_up(&world).await;
@@ -50,6 +60,9 @@ async fn program_that_does_not_start_is_given_up_at_command_start() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn api_that_stays_busy_is_given_up_at_pod_start() {
+    if !on_development("the API misbehaves at a word") {
+        return;
+    }
     let world = world_with_timeouts(json!({"podStart": "2s"})).await;
     world.cluster.faults().fail_requests("create", "pods", 1000, Failure::TooManyRequests { retry_after: 1 });
     let told = given_up(&world).await;
@@ -59,6 +72,9 @@ async fn api_that_stays_busy_is_given_up_at_pod_start() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn api_that_is_busy_for_a_while_is_waited_for() {
+    if !on_development("the API misbehaves at a word") {
+        return;
+    }
     for failure in
         [Failure::TooManyRequests { retry_after: 1 }, Failure::InternalError, Failure::Unavailable, Failure::Drop]
     {

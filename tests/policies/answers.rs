@@ -1,7 +1,6 @@
 //! Settings of one user's own, from the config webhook.
 
 use crate::support::script::{Asked, Reply, Script, yes};
-use crate::support::world::NAMESPACE;
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
 
@@ -44,11 +43,12 @@ async fn rules_of_one_user_override_the_file_for_that_user_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn zeros_of_a_whole_structure_change_nothing() {
     let answer = serde_json::from_str(ALL_ZERO).expect("JSON");
-    let world = answered(json!({"maxSessions": 3, "command": {"mode": "filter", "allow": ["echo in"]}}), answer).await;
-    assert_eq!(world.ssh().run("echo in").await.expect(0).text(), "in\n");
+    let world =
+        answered(json!({"maxSessions": 3, "command": {"mode": "filter", "allow": ["echo in; cat"]}}), answer).await;
+    let running = world.ssh().start("echo in; cat");
+    running.until_stdout("in").await;
+    assert_eq!(world.pods().len(), 1);
     world.ssh().run("id").await.expect(255);
-    let created = world.cluster.state().request_log();
-    assert!(created.iter().any(|request| request.resource == "pods" && request.namespace == NAMESPACE));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,6 +71,6 @@ async fn answer_that_reaches_for_the_cluster_or_a_file_is_refused() {
         assert_eq!((done.text().as_str(), done.stderr.starts_with(told)), ("", true), "{}", done.stderr);
         let line = world.gateway.wait_for_line("SSH_BACKEND_REJECTED_HANDSHAKE").await;
         assert!(line["details"]["reason"].as_str().is_some_and(|why| why.contains("kubernetes.connection")), "{line}");
-        assert_eq!(world.cluster.state().requests("create", "pods"), 0);
+        assert_eq!(world.cluster.requests("create", "pods"), 0);
     }
 }

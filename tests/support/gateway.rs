@@ -90,7 +90,7 @@ impl Gateway {
                 assert!(count.changed().await.is_ok(), "the gateway ended:\n{}", self.log());
             }
         };
-        match timeout(SOON, found).await {
+        match timeout(super::cluster::soon(), found).await {
             Ok(line) => line,
             Err(_) => panic!("the awaited line did not come:\n{}", self.log()),
         }

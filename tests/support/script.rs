@@ -1,6 +1,6 @@
 //! A webhook server that answers as a test says, rightly or wrongly, and remembers what it was asked.
 
-use super::gateway::SOON;
+use super::cluster::soon;
 use podgate_webhooks::server::{Listen, Server, Tls};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Value, json};
@@ -125,7 +125,7 @@ impl Script {
 
     async fn wait(&self, wanted: impl Fn(&Counts) -> bool) {
         let mut counts = self.shared.counts.subscribe();
-        timeout(SOON, counts.wait_for(|counts| wanted(counts))).await.expect("in time").expect("a server");
+        timeout(soon(), counts.wait_for(|counts| wanted(counts))).await.expect("in time").expect("a server");
     }
 }
 

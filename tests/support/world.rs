@@ -1,9 +1,10 @@
 //! What a test starts, and how it differs from the usual.
 
+use super::cluster::{self, Access, Cluster};
 use super::gateway::Gateway;
 use super::keys::Key;
 use super::script::Script;
-use podgate_devcluster::{DevCluster, Options};
+use podgate_devcluster::{Options, State};
 use podgate_webhooks::directory::{Directory, User};
 use podgate_webhooks::server::{Listen, Server};
 use podgate_webhooks::toolkit::router;
@@ -13,8 +14,8 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-/// The namespace that pods are made in.
-pub const NAMESPACE: &str = "shells";
+/// The namespace that pods are made in on a development cluster.
+const NAMESPACE: &str = "shells";
 /// The password of every user.
 pub const PASSWORD: &str = "correct horse battery staple";
 
@@ -24,8 +25,16 @@ pub struct Setup {
     pub config: Value,
     /// What a user gets from the config webhook beside nothing; by user.
     pub users: Vec<(&'static str, Value)>,
-    /// The cluster's options.
+    /// The namespaces of the world; pods are made in the first where nobody chooses another.
+    pub namespaces: Vec<String>,
+    /// By which right the gateway uses the cluster.
+    pub access: Access,
+    /// The development cluster's options.
     pub cluster: Options,
+    /// Whether the world stops parts of the cluster: no other world is on a real one meanwhile.
+    pub alone: bool,
+    /// Whether no node takes the world's pods.
+    pub unschedulable: bool,
 }
 
 impl Default for Setup {
@@ -33,7 +42,11 @@ impl Default for Setup {
         Self {
             config: json!({}),
             users: vec![("alice", json!({})), ("bob", json!({}))],
-            cluster: Options { namespaces: vec![NAMESPACE.into()], ..Options::default() },
+            namespaces: vec![cluster::namespace(NAMESPACE)],
+            access: Access::Administrator,
+            cluster: Options::default(),
+            alone: false,
+            unschedulable: false,
         }
     }
 }
@@ -44,21 +57,35 @@ impl Setup {
         Self { config, ..Self::default() }
     }
 
+    /// The usual with something merged into the gateway's configuration, on nodes none of which takes a pod until
+    /// [`World::schedule`].
+    pub fn unschedulable(config: Value) -> Self {
+        Self { config, unschedulable: true, ..Self::default() }
+    }
+
+    /// The same with a cluster of which parts may be stopped.
+    pub fn alone(self) -> Self {
+        Self { alone: true, ..self }
+    }
+
     /// Starts it.
     pub async fn start(self) -> World {
         let folder = tempfile::Builder::new().prefix("podgate-test-").tempdir().expect("a folder");
         let key = Key::make(folder.path(), "id");
         let host_key = Key::make(folder.path(), "host");
-        let cluster = DevCluster::start(self.cluster).expect("a development cluster");
+        let (cluster, connection) = Cluster::start(self.cluster, &self.namespaces, self.access, self.alone).await;
         let hooks = Hooks::start(directory(self.users, &key)).await;
-        let mut config = usual_config(&cluster, &host_key, &hooks.url);
+        let mut config = usual_config((&connection, &self.namespaces[0]), &host_key, &hooks.url);
+        if self.unschedulable {
+            merge(&mut config, cluster.unschedulable());
+        }
         merge(&mut config, self.config);
         let file = folder.path().join("podgate.json");
         fs::write(&file, config.to_string()).expect("the configuration's file");
         let gateway = Gateway::start(&file).await;
         let line = format!("[127.0.0.1]:{} {}\n", gateway.address.port(), host_key.public);
         fs::write(folder.path().join("known_hosts"), line).expect("known_hosts");
-        World { gateway, cluster, key, hooks, folder, script: None }
+        World { gateway, cluster, connection, namespaces: self.namespaces, key, hooks, folder, script: None }
     }
 }
 
@@ -66,12 +93,15 @@ impl Setup {
 pub struct World {
     /// The gateway.
     pub gateway: Gateway,
-    /// The cluster.
-    pub cluster: DevCluster,
+    /// The cluster, or its part of one.
+    pub cluster: Cluster,
+    /// How the gateway reaches the cluster: `kubernetes.connection`.
+    pub connection: Value,
     /// Every user's key.
     pub key: Key,
     /// The webhook server.
     pub hooks: Hooks,
+    namespaces: Vec<String>,
     folder: TempDir,
     script: Option<Script>,
 }
@@ -102,28 +132,52 @@ impl World {
         self.folder().join("known_hosts")
     }
 
+    /// The namespace that pods are made in where nobody chooses another.
+    pub fn namespace(&self) -> &str {
+        &self.namespaces[0]
+    }
+
     /// The names of the pods that are there.
     pub fn pods(&self) -> Vec<String> {
-        self.cluster.pods(NAMESPACE)
+        let name = |pod: &Value| pod["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        self.cluster.pods(self.namespace()).iter().map(name).collect()
     }
 
     /// Waits until so many pods are there.
     pub async fn wait_for_pods(&self, count: usize) {
-        let wanted = self.cluster.wait_until(|state| state.pods(NAMESPACE).len() == count, super::gateway::SOON);
-        if wanted.await.is_err() {
+        if !self.cluster.wait_for(self.namespace(), |pods| pods.len() == count).await {
             panic!("{count} pods were awaited, there are {:?}\n{}", self.pods(), self.gateway.log());
         }
     }
 
-    /// Waits until nothing is left of any connection: no pod, no stream, no process of a container.
+    /// Waits until nothing is left of any connection: no pod, and on the development cluster, which can tell, no stream
+    /// and no process of a container.
     pub async fn wait_for_nothing(&self) {
-        let nothing = |state: &podgate_devcluster::State| {
-            state.all_pods().is_empty() && state.open_streams() == 0 && state.processes().is_empty()
-        };
-        if self.cluster.wait_until(nothing, super::gateway::SOON).await.is_err() {
-            let state = self.cluster.state();
+        for namespace in &self.namespaces {
+            if !self.cluster.wait_for(namespace, <[Value]>::is_empty).await {
+                panic!("left: {:?}\n{}", self.cluster.pods(namespace), self.gateway.log());
+            }
+        }
+        let Cluster::Development(cluster) = &self.cluster else { return };
+        let nothing =
+            |state: &State| state.all_pods().is_empty() && state.open_streams() == 0 && state.processes().is_empty();
+        if cluster.wait_until(nothing, cluster::soon()).await.is_err() {
+            let state = cluster.state();
             let (streams, processes) = (state.open_streams(), state.processes());
             panic!("left: {:?}, {streams} streams, {processes:?}\n{}", self.pods(), self.gateway.log());
+        }
+    }
+
+    /// Lets a node take the pods of an [unschedulable](Setup::unschedulable) world.
+    pub async fn schedule(&self) {
+        self.cluster.schedule().await;
+    }
+
+    /// Waits until an event with this reason is there.
+    pub async fn wait_for_event(&self, reason: &str) {
+        let there = |events: &[Value]| events.iter().any(|event| event["reason"] == reason);
+        if !self.cluster.wait_for_events(self.namespace(), there).await {
+            panic!("no event {reason:?}: {:?}\n{}", self.cluster.events(self.namespace()), self.gateway.log());
         }
     }
 
@@ -178,8 +232,8 @@ pub fn directory(users: Vec<(&'static str, Value)>, key: &Key) -> Directory {
     })
 }
 
-/// The usual configuration.
-pub fn usual_config(cluster: &DevCluster, host_key: &Key, hooks: &str) -> Value {
+/// The usual configuration: how to reach the cluster and in which namespace to make pods, the host key, the webhooks.
+pub fn usual_config((connection, namespace): (&Value, &str), host_key: &Key, hooks: &str) -> Value {
     json!({
         "log": {"level": "debug", "format": "ljson", "destination": "stdout"},
         "ssh": {"listen": "127.0.0.1:0", "hostkeys": [host_key.file]},
@@ -190,17 +244,13 @@ pub fn usual_config(cluster: &DevCluster, host_key: &Key, hooks: &str) -> Value 
         "configserver": {"url": format!("{hooks}/config")},
         "backend": "kubernetes",
         "kubernetes": {
-            "connection": {
-                "host": cluster.host(),
-                "cacert": cluster.ca_pem(),
-                "bearerToken": cluster.token(),
-            },
+            "connection": connection,
             "pod": {
-                "metadata": {"namespace": NAMESPACE},
+                "metadata": {"namespace": namespace},
                 "disableAgent": true,
                 "shellCommand": ["/bin/sh"],
                 "subsystems": {"sftp": "/usr/lib/openssh/sftp-server"},
-                "spec": {"containers": [{"name": "shell", "image": "local/guest:1"}]},
+                "spec": {"containers": [cluster::container("shell")]},
             },
         },
     })

@@ -58,7 +58,7 @@ async fn thirty_sessions_at_once_and_one_after_another() {
     for number in 0..30 {
         assert_eq!(master.ssh().run(&format!("echo {number}")).await.expect(0).text(), format!("{number}\n"));
     }
-    assert_eq!(world.cluster.state().requests("create", "pods"), 1);
+    assert_eq!(world.cluster.requests("create", "pods"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -106,5 +106,5 @@ async fn new_keys_under_many_uploads_and_downloads_harm_nothing() {
         }));
     let (lengths, _) = tokio::join!(downloads, join_all(uploads.into_iter().map(Upload::ends_exact)));
     assert_eq!(lengths, [12 * MIB, 12 * MIB]);
-    assert_eq!(world.cluster.state().requests("create", "pods"), 1);
+    assert_eq!(world.cluster.requests("create", "pods"), 1);
 }

@@ -1,0 +1,228 @@
+//! The cluster that a world is on, and what tests ask of it: a development cluster of the world's own, or, where
+//! `PODGATE_TEST_KUBECONFIG` names a kubeconfig, namespaces of the world's own in a real one. What a test asks of either
+//! means the same on both.
+
+use super::gateway::SOON;
+use super::real::RealCluster;
+use super::role::Rights;
+use super::turn::Turn;
+use podgate_devcluster::{DevCluster, Faults, Options, State, Token};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The variable that names a real cluster's kubeconfig.
+const KUBECONFIG: &str = "PODGATE_TEST_KUBECONFIG";
+
+/// The kubeconfig of the real cluster, where the tests are to run on one.
+pub fn kubeconfig() -> Option<PathBuf> {
+    std::env::var_os(KUBECONFIG).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// Whether a test that needs the development cluster can run; where it cannot, says so and why.
+pub fn on_development(why: &str) -> bool {
+    if kubeconfig().is_some() {
+        eprintln!("passed by on a real cluster: {why}");
+    }
+    kubeconfig().is_none()
+}
+
+/// How long anything may take that happens at once. A real cluster starts and ends its pods more slowly, many of them on
+/// few cores.
+pub fn soon() -> Duration {
+    if kubeconfig().is_some() { SOON * 3 } else { SOON }
+}
+
+/// A namespace of a world's own: by this name on the development cluster, which is the world's own too.
+pub fn namespace(name: &str) -> String {
+    if kubeconfig().is_some() { format!("{name}-{:08x}", rand::random::<u32>()) } else { name.to_owned() }
+}
+
+/// The image of the usual guest.
+pub fn image() -> &'static str {
+    if kubeconfig().is_some() { "podgate.test/guest:1" } else { "local/guest:1" }
+}
+
+/// A container of the usual guest's image.
+pub fn container(name: &str) -> Value {
+    let mut container = json!({"name": name, "image": image()});
+    if kubeconfig().is_some() {
+        // The images are on the node, and there is no registry.
+        container["imagePullPolicy"] = json!("Never");
+    }
+    container
+}
+
+/// By which right the gateway uses the cluster.
+#[derive(Debug, Clone)]
+pub enum Access {
+    /// All of them: a token on the development cluster, the administrator's certificate on a real one.
+    Administrator,
+    /// A token with these rights in the world's namespaces.
+    Rights(Rights),
+    /// A token, whatever it is worth.
+    Token(String),
+}
+
+/// The cluster of a world.
+pub enum Cluster {
+    /// One of the world's own, in this process.
+    Development(DevCluster),
+    /// Namespaces of the world's own in a real one.
+    Real(Box<RealCluster>),
+}
+
+impl Cluster {
+    /// Starts one, or takes its part of the real one. Answers how the gateway reaches it as well
+    /// (`kubernetes.connection`). With `alone`, no other world is on the real one meanwhile.
+    pub async fn start(mut options: Options, namespaces: &[String], access: Access, alone: bool) -> (Self, Value) {
+        if let Some(kubeconfig) = kubeconfig() {
+            let turn = Turn::wait(alone).await;
+            let cluster = RealCluster::start(&kubeconfig, namespaces, turn).await;
+            let connection = cluster.connection(access).await;
+            return (Self::Real(Box::new(cluster)), connection);
+        }
+        options.namespaces.extend_from_slice(namespaces);
+        let mut token = None;
+        match access {
+            Access::Administrator => {}
+            Access::Token(given) => token = Some(given),
+            Access::Rights(rights) => {
+                let given = format!("{:032x}", rand::random::<u128>());
+                options.tokens.push(Token { token: given.clone(), user: "gateway".into(), rules: rights.rules() });
+                token = Some(given);
+            }
+        }
+        let cluster = DevCluster::start(options).expect("a development cluster");
+        let token = token.unwrap_or_else(|| cluster.token().to_owned());
+        let connection = json!({"host": cluster.host(), "cacert": cluster.ca_pem(), "bearerToken": token});
+        (Self::Development(cluster), connection)
+    }
+
+    /// The development cluster, for what only it can do.
+    #[track_caller]
+    pub fn development(&self) -> &DevCluster {
+        match self {
+            Self::Development(cluster) => cluster,
+            Self::Real(_) => panic!("this test needs the development cluster: it must ask on_development first"),
+        }
+    }
+
+    /// The knobs by which the development cluster misbehaves.
+    #[track_caller]
+    pub fn faults(&self) -> Faults {
+        self.development().faults()
+    }
+
+    /// What is there now on the development cluster, its streams and programs as well.
+    #[track_caller]
+    pub fn state(&self) -> State {
+        self.development().state()
+    }
+
+    /// A text that only those know who may do everything here.
+    pub fn secret(&self) -> &str {
+        match self {
+            Self::Development(cluster) => cluster.token(),
+            Self::Real(cluster) => cluster.secret(),
+        }
+    }
+
+    /// The pods of a namespace, as the API gives them.
+    pub fn pods(&self, namespace: &str) -> Vec<Value> {
+        match self {
+            Self::Development(cluster) => cluster.state().pods(namespace).iter().map(|pod| Value::clone(pod)).collect(),
+            Self::Real(cluster) => cluster.pods(namespace),
+        }
+    }
+
+    /// The events of a namespace, as the API gives them.
+    pub fn events(&self, namespace: &str) -> Vec<Value> {
+        match self {
+            Self::Development(cluster) => {
+                cluster.state().events(namespace).iter().map(|event| Value::clone(event)).collect()
+            }
+            Self::Real(cluster) => cluster.events(namespace),
+        }
+    }
+
+    /// Waits until the pods of a namespace are as wanted; whether they came to be so in time.
+    pub async fn wait_for(&self, namespace: &str, wanted: impl Fn(&[Value]) -> bool) -> bool {
+        match self {
+            Self::Development(cluster) => {
+                let reached = cluster.wait_until(|_| wanted(&self.pods(namespace)), soon()).await;
+                reached.is_ok()
+            }
+            Self::Real(cluster) => cluster.wait_for(namespace, wanted, soon()).await,
+        }
+    }
+
+    /// Waits until the events of a namespace are as wanted; whether they came to be so in time.
+    pub async fn wait_for_events(&self, namespace: &str, wanted: impl Fn(&[Value]) -> bool) -> bool {
+        match self {
+            Self::Development(cluster) => {
+                let reached = cluster.wait_until(|_| wanted(&self.events(namespace)), soon()).await;
+                reached.is_ok()
+            }
+            Self::Real(cluster) => cluster.wait_for_events(namespace, wanted, soon()).await,
+        }
+    }
+
+    /// Makes that no node takes the world's pods; what is to be merged into the gateway's configuration for it.
+    pub fn unschedulable(&self) -> Value {
+        match self {
+            Self::Development(cluster) => {
+                cluster.faults().unschedulable(true);
+                json!({})
+            }
+            Self::Real(cluster) => json!({"kubernetes": {"pod": {"spec": {"nodeSelector": {cluster.label(): "yes"}}}}}),
+        }
+    }
+
+    /// Lets a node take them after all.
+    pub async fn schedule(&self) {
+        match self {
+            Self::Development(cluster) => cluster.faults().unschedulable(false),
+            Self::Real(cluster) => cluster.label_nodes(json!("yes")).await,
+        }
+    }
+
+    /// How many requests of a verb there were on a resource of the world's (`get` on `pods/exec` is a WebSocket exec).
+    pub fn requests(&self, verb: &str, resource: &str) -> u64 {
+        match self {
+            Self::Development(cluster) => cluster.state().requests(verb, resource),
+            Self::Real(cluster) => cluster.requests(|asked| asked.verb == verb && asked.resource == resource),
+        }
+    }
+
+    /// Deletes a pod as an administrator would; whether it was there.
+    pub fn delete_pod(&self, namespace: &str, name: &str, grace: Duration) -> bool {
+        match self {
+            Self::Development(cluster) => cluster.faults().delete_pod(namespace, name, grace),
+            Self::Real(cluster) => cluster.delete_pod(namespace, name, grace),
+        }
+    }
+
+    /// Takes the API away, with every stream that it carries. On a real cluster the world must be
+    /// [alone](super::Setup::alone).
+    pub async fn api_down(&self) {
+        match self {
+            Self::Development(cluster) => cluster.faults().api_down().await,
+            Self::Real(cluster) => {
+                cluster.control("kill apiserver-1").await;
+                cluster.control("kill apiserver-2").await;
+            }
+        }
+    }
+
+    /// Brings the API back.
+    pub async fn api_up(&self) {
+        match self {
+            Self::Development(cluster) => cluster.faults().api_up().await,
+            Self::Real(cluster) => {
+                cluster.control("start apiserver-1").await;
+                cluster.control("start apiserver-2").await;
+            }
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! A world's part of a real cluster: namespaces of its own, deleted with it; a service account, where the gateway is to
+//! have a token; and what lies beside the kubeconfig: the audit log of the API servers, and the socket by which parts of
+//! the cluster are stopped and started.
+
+mod audit;
+
+use super::cluster::Access;
+use super::gateway::SOON;
+use super::role::Rights;
+use super::turn::Turn;
+use audit::Asked;
+use futures_util::{StreamExt, pin_mut};
+use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Config, Resource, ResourceExt};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+/// The name of the gateway's service account, role and binding.
+const GATEWAY: &str = "gateway";
+/// How long a part of the cluster may take to be stopped or started.
+const CONTROL: Duration = Duration::from_secs(120);
+
+/// Namespaces in a real cluster. Dropping it deletes them; it is not waited for until they are gone.
+pub struct RealCluster {
+    client: Client,
+    config: Config,
+    administrator: Administrator,
+    folder: PathBuf,
+    namespaces: Vec<String>,
+    /// What undoes the orders to the cluster's launcher that stopped something.
+    undo: Mutex<BTreeSet<String>>,
+    _turn: Turn,
+}
+
+/// The administrator's credentials in PEM.
+struct Administrator {
+    ca: String,
+    certificate: String,
+    key: String,
+}
+
+impl RealCluster {
+    /// Makes the namespaces, and waits until pods can be made in them.
+    pub async fn start(kubeconfig: &Path, namespaces: &[String], turn: Turn) -> Self {
+        let text = std::fs::read_to_string(kubeconfig).expect("the file that PODGATE_TEST_KUBECONFIG names");
+        let parsed = Kubeconfig::from_yaml(&text).expect("a kubeconfig");
+        let config = Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default()).await.expect("a kubeconfig");
+        let cluster = Self {
+            client: Client::try_from(config.clone()).expect("a client"),
+            config,
+            administrator: Administrator::read(&text),
+            folder: kubeconfig.parent().expect("a folder").to_owned(),
+            namespaces: namespaces.to_vec(),
+            undo: Mutex::default(),
+            _turn: turn,
+        };
+        for namespace in namespaces {
+            create(&cluster.everywhere::<Namespace>(), json!({"metadata": {"name": namespace}})).await;
+        }
+        for namespace in namespaces {
+            let accounts = cluster.within::<ServiceAccount>(namespace);
+            let default = |accounts: &[Value]| accounts.iter().any(|account| account["metadata"]["name"] == "default");
+            assert!(wait_for(accounts, default, SOON * 3).await, "the namespace {namespace} gets no service account");
+        }
+        cluster
+    }
+
+    /// `kubernetes.connection` of a gateway with this access.
+    pub async fn connection(&self, access: Access) -> Value {
+        let url = &self.config.cluster_url;
+        let host = format!("{}:{}", url.host().expect("a host"), url.port_u16().unwrap_or(443));
+        let Administrator { ca, certificate, key } = &self.administrator;
+        let token = match access {
+            Access::Administrator => return json!({"host": host, "cacert": ca, "cert": certificate, "key": key}),
+            Access::Token(token) => token,
+            Access::Rights(rights) => self.token(&rights).await,
+        };
+        json!({"host": host, "cacert": ca, "bearerToken": token})
+    }
+
+    /// A token of a service account in the first namespace that has these rights in all of them.
+    async fn token(&self, rights: &Rights) -> String {
+        let home = &self.namespaces[0];
+        let accounts = self.within::<ServiceAccount>(home);
+        create(&accounts, json!({"metadata": {"name": GATEWAY}})).await;
+        for namespace in &self.namespaces {
+            let role = json!({"metadata": {"name": GATEWAY}, "rules": rights.role_rules()});
+            create(&self.within::<Role>(namespace), role).await;
+            let binding = json!({
+                "metadata": {"name": GATEWAY},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": GATEWAY},
+                "subjects": [{"kind": "ServiceAccount", "name": GATEWAY, "namespace": home}],
+            });
+            create(&self.within::<RoleBinding>(namespace), binding).await;
+        }
+        let request = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600},
+        });
+        let answer: Value = accounts
+            .create_subresource("token", GATEWAY, &PostParams::default(), &request)
+            .await
+            .expect("a token for the gateway");
+        answer["status"]["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// A text that only the administrator knows: a line of the key.
+    pub fn secret(&self) -> &str {
+        self.administrator.key.lines().nth(1).expect("a line of the key")
+    }
+
+    /// The pods of a namespace.
+    pub fn pods(&self, namespace: &str) -> Vec<Value> {
+        list(&self.within::<Pod>(namespace))
+    }
+
+    /// The events of a namespace.
+    pub fn events(&self, namespace: &str) -> Vec<Value> {
+        list(&self.within::<Event>(namespace))
+    }
+
+    /// Waits until the pods of a namespace are as wanted; whether they came to be so within `limit`.
+    pub async fn wait_for(&self, namespace: &str, wanted: impl Fn(&[Value]) -> bool, limit: Duration) -> bool {
+        wait_for(self.within::<Pod>(namespace), wanted, limit).await
+    }
+
+    /// Waits until the events of a namespace are as wanted; whether they came to be so within `limit`.
+    pub async fn wait_for_events(&self, namespace: &str, wanted: impl Fn(&[Value]) -> bool, limit: Duration) -> bool {
+        wait_for(self.within::<Event>(namespace), wanted, limit).await
+    }
+
+    /// A label for nodes that only this world uses.
+    pub fn label(&self) -> String {
+        format!("podgate.test/{}", self.namespaces[0])
+    }
+
+    /// Labels every node, or takes the label off (null).
+    pub async fn label_nodes(&self, value: Value) {
+        let nodes = self.everywhere::<Node>();
+        let patch = json!({"metadata": {"labels": {self.label(): value}}});
+        for node in nodes.list(&ListParams::default()).await.expect("the nodes") {
+            nodes.patch(&node.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await.expect("a label");
+        }
+    }
+
+    /// Deletes a pod; whether it was there.
+    pub fn delete_pod(&self, namespace: &str, name: &str, grace: Duration) -> bool {
+        let seconds = u32::try_from(grace.as_secs()).expect("a short grace");
+        let parameters = DeleteParams::default().grace_period(seconds);
+        let pods = self.within::<Pod>(namespace);
+        block_on(pods.delete(name, &parameters)).is_ok()
+    }
+
+    /// How many requests there were in the world's namespaces for which `wanted` holds, the administrator's left out
+    /// where the gateway is not the administrator.
+    pub fn requests(&self, wanted: impl Fn(&Asked) -> bool) -> u64 {
+        let asked = audit::read(&self.folder.join("audit.log"), &self.namespaces);
+        asked.iter().filter(|asked| wanted(asked)).count() as u64
+    }
+
+    /// Tells the cluster's launcher something: `kill NAME`, `start NAME`, `freeze NAME`, `thaw NAME`. It answers when
+    /// that is done, `start` when the part is healthy again. What was stopped is started when the world ends. The world
+    /// must be alone.
+    pub async fn control(&self, order: &str) {
+        assert_eq!(ask(&self.folder, order).await, "ok\n", "{order}");
+        let mut undo = self.undo.lock().expect("what is stopped");
+        undo.remove(order);
+        if let Some((_, part)) = order.split_once("kill ") {
+            undo.insert(format!("start {part}"));
+        } else if let Some((_, part)) = order.split_once("freeze ") {
+            undo.insert(format!("thaw {part}"));
+        }
+    }
+
+    fn within<K: Resource<DynamicType = ()>>(&self, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), namespace, &ApiResource::erase::<K>(&()))
+    }
+
+    fn everywhere<K: Resource<DynamicType = ()>>(&self) -> Api<DynamicObject> {
+        Api::all_with(self.client.clone(), &ApiResource::erase::<K>(&()))
+    }
+}
+
+impl Drop for RealCluster {
+    fn drop(&mut self) {
+        let (config, namespaces) = (self.config.clone(), std::mem::take(&mut self.namespaces));
+        let (folder, undo) = (self.folder.clone(), std::mem::take(self.undo.get_mut().expect("what is stopped")));
+        // The test's own runtime may be about to end.
+        let deleting = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                for order in undo {
+                    assert_eq!(ask(&folder, &order).await, "ok\n", "{order}");
+                }
+                let all = ApiResource::erase::<Namespace>(&());
+                let all = Api::<DynamicObject>::all_with(Client::try_from(config).expect("a client"), &all);
+                for namespace in namespaces {
+                    if let Err(error) = all.delete(&namespace, &DeleteParams::background()).await {
+                        eprintln!("the namespace {namespace} is left behind: {error}");
+                    }
+                }
+            });
+        });
+        // A panic of it has been printed.
+        let _panicked = deleting.join();
+    }
+}
+
+impl Administrator {
+    /// Reads the inline data of a kubeconfig with one cluster and one user.
+    fn read(kubeconfig: &str) -> Self {
+        let parsed: Value = serde_saphyr::from_str(kubeconfig).expect("a kubeconfig");
+        let pem = |path: &str| {
+            let data = parsed.pointer(path).and_then(Value::as_str);
+            let data = data.unwrap_or_else(|| panic!("the kubeconfig has no {path}"));
+            let bytes = data_encoding::BASE64.decode(data.as_bytes()).expect("base64");
+            String::from_utf8(bytes).expect("PEM")
+        };
+        Self {
+            ca: pem("/clusters/0/cluster/certificate-authority-data"),
+            certificate: pem("/users/0/user/client-certificate-data"),
+            key: pem("/users/0/user/client-key-data"),
+        }
+    }
+}
+
+/// Asks the cluster's launcher for something.
+async fn ask(folder: &Path, order: &str) -> String {
+    let asked = async {
+        let mut stream = UnixStream::connect(folder.join("control.sock")).await?;
+        stream.write_all(format!("{order}\n").as_bytes()).await?;
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    timeout(CONTROL, asked).await.expect("an answer in time").expect("the cluster's control")
+}
+
+async fn create(into: &Api<DynamicObject>, object: Value) {
+    let object: DynamicObject = serde_json::from_value(object).expect("an object");
+    into.create(&PostParams::default(), &object).await.expect("a new object");
+}
+
+fn list(of: &Api<DynamicObject>) -> Vec<Value> {
+    block_on(of.list(&ListParams::default())).expect("a list").into_iter().map(value).collect()
+}
+
+fn value(object: DynamicObject) -> Value {
+    serde_json::to_value(object).expect("JSON")
+}
+
+/// Waits in a test's own words, which are not asynchronous.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(future))
+}
+
+/// Watches until the objects are as wanted; whether they came to be so within `limit`.
+async fn wait_for(of: Api<DynamicObject>, wanted: impl Fn(&[Value]) -> bool, limit: Duration) -> bool {
+    let events = watcher(of, watcher::Config::default()).default_backoff();
+    pin_mut!(events);
+    let reached = async {
+        let (mut there, mut complete) = (BTreeMap::new(), false);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(watcher::Event::Init) => (there, complete) = (BTreeMap::new(), false),
+                Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
+                    there.insert(object.name_any(), value(object));
+                }
+                Ok(watcher::Event::Delete(object)) => drop(there.remove(&object.name_any())),
+                Ok(watcher::Event::InitDone) => complete = true,
+                // An API that was taken away comes back.
+                Err(_) => {}
+            }
+            if complete && wanted(&there.values().cloned().collect::<Vec<_>>()) {
+                return;
+            }
+        }
+    };
+    timeout(limit, reached).await.is_ok()
+}

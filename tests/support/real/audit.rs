@@ -1,0 +1,37 @@
+//! The audit log of a real cluster's API servers: JSON lines, one for each stage of a request.
+
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// A request.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Asked {
+    /// What all stages of the request have in common.
+    id: String,
+    /// `get`, `create`, …
+    pub verb: String,
+    /// `pods`, `pods/exec`, …
+    pub resource: String,
+}
+
+/// The requests of the gateways of a test in these namespaces. The cluster's own parts and the test itself ask too:
+/// gateways are known by the name with which they introduce themselves.
+pub fn read(log: &Path, namespaces: &[String]) -> BTreeSet<Asked> {
+    let text = std::fs::read_to_string(log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
+    let ours = text.lines().filter(|line| namespaces.iter().any(|namespace| line.contains(namespace.as_str())));
+    ours.filter_map(asked).collect()
+}
+
+fn asked(line: &str) -> Option<Asked> {
+    // The last line may not be whole yet.
+    let line: Value = serde_json::from_str(line).ok()?;
+    let text = |path: &str| line.pointer(path).and_then(Value::as_str);
+    text("/userAgent").filter(|agent| agent.starts_with("podgate"))?;
+    let resource = text("/objectRef/resource")?;
+    let resource = match text("/objectRef/subresource") {
+        Some(sub) => format!("{resource}/{sub}"),
+        None => resource.to_owned(),
+    };
+    Some(Asked { id: text("/auditID")?.to_owned(), verb: text("/verb")?.to_owned(), resource })
+}
