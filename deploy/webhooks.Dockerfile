@@ -1,0 +1,16 @@
+# The image of podgate-webhooks, the webhook server for users from a file. From the repository's root:
+# docker build -f deploy/webhooks.Dockerfile -t podgate-webhooks .
+# Mount users.yaml, tls.crt and tls.key at /etc/podgate.
+
+FROM rust:1.95-bookworm AS build
+WORKDIR /build
+COPY . .
+RUN cargo build --locked --release --package podgate-webhooks --bin podgate-webhooks
+
+FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=build /build/target/release/podgate-webhooks /usr/local/bin/podgate-webhooks
+# By number, so that Kubernetes can tell that it is not root.
+USER 65532:65532
+EXPOSE 8443
+ENTRYPOINT ["/usr/local/bin/podgate-webhooks"]
+CMD ["--config", "/etc/podgate/users.yaml", "--listen", "https://0.0.0.0:8443", "--cert", "/etc/podgate/tls.crt", "--key", "/etc/podgate/tls.key"]
