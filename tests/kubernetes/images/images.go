@@ -54,10 +54,15 @@ type Image struct {
 // Build returns the images in the order of their names above, after it built those that the cache does not hold. Several
 // processes may do so in one cache at a time.
 func Build(ctx context.Context, options Options) ([]Image, error) {
-	if err := os.MkdirAll(options.Cache, 0o755); err != nil {
+	// The programs that are called below have folders of their own.
+	cache, err := filepath.Abs(options.Cache)
+	if err == nil {
+		err = os.MkdirAll(cache, 0o755)
+	}
+	if err != nil {
 		return nil, err
 	}
-	work, err := os.MkdirTemp(options.Cache, workPrefix)
+	work, err := os.MkdirTemp(cache, workPrefix)
 	if err != nil {
 		return nil, err
 	}
@@ -68,13 +73,13 @@ func Build(ctx context.Context, options Options) ([]Image, error) {
 	}
 	var images []Image
 	for _, r := range wanted {
-		path, err := r.tar(ctx, options.Cache, work)
+		path, err := r.tar(ctx, cache, work)
 		if err != nil {
 			return nil, fmt.Errorf("image %s: %w", r.Name, err)
 		}
 		images = append(images, Image{Name: r.Name, Path: path})
 	}
-	return images, prune(options.Cache)
+	return images, prune(cache)
 }
 
 // recipe says all that makes an image what it is.

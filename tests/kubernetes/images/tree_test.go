@@ -71,6 +71,21 @@ func TestPackageForBinLandsInUsrBin(t *testing.T) {
 	}
 }
 
+func TestWhatNoTestReadsIsLeftOut(t *testing.T) {
+	for name, wanted := range map[string]bool{
+		"usr/share/doc":                     true,
+		"usr/share/doc/git":                 false,
+		"usr/share/docs/git":                true,
+		"usr/lib/x86_64-linux-gnu/perl/5.1": false,
+		"usr/lib/x86_64-linux-gnu/libc.so":  true,
+		"usr/lib/perl/x":                    true,
+	} {
+		if kept(name) != wanted {
+			t.Errorf("%s is kept: %v", name, !wanted)
+		}
+	}
+}
+
 func TestOverlayTakesThePlaceOfWhatWasThere(t *testing.T) {
 	files, over := tree{}, tree{}
 	over.file("etc/passwd", 0o644, []byte("ours"))
