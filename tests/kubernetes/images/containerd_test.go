@@ -73,7 +73,7 @@ func start(t *testing.T) *engine {
 	})
 	e := &engine{socket: socket}
 	// ctr waits for the socket by itself.
-	if said, err := e.ctr(t.Context(), "--connect-timeout", "30s", "version"); err != nil {
+	if said, err := e.ctr(t.Context(), "--connect-timeout", "50s", "version"); err != nil {
 		t.Fatalf("containerd does not answer: %v: %s", err, said)
 	}
 	return e
@@ -144,8 +144,15 @@ func TestImagesRunInContainerd(t *testing.T) {
 	if said, err := e.ctr(t.Context(), "task", "kill", "--signal", "TERM", sandbox); err != nil {
 		t.Errorf("%v: %s", err, said)
 	}
-	if said, err := e.ctr(t.Context(), "task", "rm", sandbox); err != nil {
-		t.Errorf("the sandbox's program does not end at TERM: %v: %s", err, said)
+	// A task is not removed before it has ended, which is a moment after the signal was sent.
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		said, err := e.ctr(t.Context(), "task", "rm", sandbox)
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the sandbox's program does not end at TERM: %v: %s", err, said)
+		}
 	}
 	if said, err := e.ctr(t.Context(), "container", "rm", sandbox); err != nil {
 		t.Errorf("%v: %s", err, said)
