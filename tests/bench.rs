@@ -1,4 +1,5 @@
-//! The benchmark: what the gateway costs, beside OpenSSH's `sshd` in the same run.
+//! The benchmark: what the gateway costs, beside its rivals in the same run: OpenSSH's `sshd`, and on a real cluster, which
+//! `PODGATE_TEST_KUBECONFIG` names, `kubectl`.
 //!
 //! `cargo bench --bench bars` builds everything optimized and prints one table. The gateway is a process of its own, so
 //! that its processor time and memory are its own; the development cluster and the webhooks are in this process, which
@@ -11,9 +12,13 @@
 #![expect(clippy::expect_used, reason = "a benchmark that cannot be set up ends there, with the reason")]
 
 mod bench {
+    pub(crate) mod echo;
+    pub(crate) mod handshakes;
     pub(crate) mod idle;
+    pub(crate) mod kubectl;
     pub(crate) mod measure;
     pub(crate) mod process;
+    pub(crate) mod real;
     pub(crate) mod server;
     pub(crate) mod sshd;
     pub(crate) mod table;
@@ -28,7 +33,7 @@ mod bench {
 mod support;
 
 use bench::table::Table;
-use bench::{idle, measure};
+use bench::{idle, measure, real};
 use clap::Parser;
 use std::process::ExitCode;
 
@@ -41,9 +46,9 @@ struct Args {
     /// The size of a transfer.
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     mib: u32,
-    /// Sessions held at once for the memory of one.
-    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
-    sessions: u32,
+    /// Sessions held at once for the memory of one; 500 on the development cluster and 100 on a real one if not given.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    sessions: Option<u32>,
     /// Fails where a bar is missed.
     #[arg(long)]
     strict: bool,
@@ -61,8 +66,17 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let table = runtime.block_on(async {
         let mut table = Table::default();
-        Box::pin(measure::all(args.runs, args.mib, &mut table)).await;
-        Box::pin(idle::all(args.sessions, &mut table)).await;
+        let sessions = match support::cluster::kubeconfig() {
+            Some(kubeconfig) => {
+                Box::pin(real::all(kubeconfig, args.runs, args.mib, &mut table)).await;
+                100
+            }
+            None => {
+                Box::pin(measure::all(args.runs, args.mib, &mut table)).await;
+                500
+            }
+        };
+        Box::pin(idle::all(args.sessions.unwrap_or(sessions), &mut table)).await;
         table
     });
     let mut out = std::io::stdout().lock();

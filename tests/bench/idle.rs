@@ -1,7 +1,9 @@
 //! What a session costs that does nothing: so many clients at once, each with a pod, a shell in it, and nothing to say.
 
+use super::handshakes;
 use super::measure::{gateway, world};
 use super::process::{cpu, memory};
+use super::sshd::Sshd;
 use super::table::{Bar, Table};
 use russh::client::{self, AuthResult, Handle, Msg};
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
@@ -13,6 +15,8 @@ use tokio::time::{sleep, timeout};
 
 /// Clients that log in at the same time.
 const AT_ONCE: usize = 8;
+/// Key exchanges before that, with each server.
+const HANDSHAKES: u32 = 200;
 /// How long one may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// A stream gives its read buffer back after a quiet tick of 15 s at the latest twice.
@@ -45,6 +49,12 @@ pub(crate) async fn all(count: u32, table: &mut Table) {
     drop(open(port, key.clone()).await);
     gateway(&world).login().await;
     world.wait_for_pods(0).await;
+    let shaken = handshakes::a_core(pid, port, HANDSHAKES).await;
+    let sshd = match Sshd::start(&world).await {
+        Some(sshd) => Some(handshakes::a_core(sshd.pid(), sshd.server.port, HANDSHAKES).await),
+        None => None,
+    };
+    handshakes::row(shaken, sshd, table);
     let before = memory(pid, "VmRSS");
     let used = cpu(pid);
     let held = hold(count as usize, port, &key).await;

@@ -79,7 +79,7 @@ pub(crate) async fn all(runs: u32, mib: u32, table: &mut Table) {
 async fn transfer(connection: &Connection<'_>, pid: u32, file: &Path, bytes: u64, seen: &mut Seen) {
     let megabytes = bytes as f64 / 1e6;
     let before = cpu(pid);
-    let took = connection.out(bytes).await;
+    let took = connection.out(&format!("head -c {bytes} /dev/zero")).await;
     seen.out.push(megabytes / took.as_secs_f64());
     let between = cpu(pid);
     seen.out_cpu.push((between - before).as_secs_f64() * 1e3 / megabytes);
@@ -107,7 +107,7 @@ async fn stalled(connection: &Connection<'_>, pid: u32) -> f64 {
 }
 
 fn rows(gateway: &Seen, sshd: Option<&Seen>, mib: u32, table: &mut Table) {
-    let rival = |of: fn(&Seen) -> &Vec<f64>| sshd.map(|seen| median(of(seen)));
+    let rival = |of: fn(&Seen) -> &Vec<f64>| sshd.map(|seen| ("sshd", median(of(seen))));
     let out = format!("{mib} MiB out");
     let upload = format!("{mib} MiB in");
     table.row(&out, "MB/s", (median(&gateway.out), rival(|seen| &seen.out)), Bar::AtLeastOfRival(1.0 / 3.0));

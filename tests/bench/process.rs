@@ -8,10 +8,19 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// Processor time of a process so far, its own and the kernel's for it.
 pub(crate) fn cpu(pid: u32) -> Duration {
+    ticks(pid, 2)
+}
+
+/// The same with that of its children that have ended.
+pub(crate) fn cpu_with_children(pid: u32) -> Duration {
+    ticks(pid, 4)
+}
+
+/// The name in parentheses may hold anything; utime, stime, cutime and cstime are the fields behind it from the 12th on.
+fn ticks(pid: u32, count: usize) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
-    // The name in parentheses may hold anything; utime and stime are the 12th and 13th fields behind it.
     let (_, fields) = stat.rsplit_once(") ").expect("a name");
-    let ticks = fields.split(' ').skip(11).take(2).map(|field| field.parse::<u32>().expect("a number"));
+    let ticks = fields.split(' ').skip(11).take(count).map(|field| field.parse::<u32>().expect("a number"));
     TICK * ticks.sum::<u32>()
 }
 

@@ -85,9 +85,15 @@ impl Connection<'_> {
         timed(&mut self.session("true")).await
     }
 
-    /// `bytes` from the server to nowhere.
-    pub(crate) async fn out(&self, bytes: u64) -> Duration {
-        timed(&mut self.session(&format!("head -c {bytes} /dev/zero"))).await
+    /// What a program writes, from the server to nowhere.
+    pub(crate) async fn out(&self, program: &str) -> Duration {
+        timed(&mut self.session(program)).await
+    }
+
+    /// The words that run a program with a terminal.
+    pub(crate) fn terminal(&self, program: &str) -> String {
+        let client = format!("ssh -F /dev/null -tt -o LogLevel=ERROR -S '{}'", self.socket.display());
+        format!("{client} 127.0.0.1 '{program}'")
     }
 
     /// A file to the server.
@@ -103,9 +109,9 @@ impl Connection<'_> {
 }
 
 /// Runs a client to its end.
-async fn timed(client: &mut Command) -> Duration {
+pub(crate) async fn timed(client: &mut Command) -> Duration {
     let begun = Instant::now();
-    let mut child = client.spawn().expect("ssh");
+    let mut child = client.spawn().expect("the client");
     let status: ExitStatus = timeout(PATIENCE, child.wait()).await.expect("the client ends").expect("its status");
     assert!(status.success(), "the client ended with {status}: {client:?}");
     begun.elapsed()

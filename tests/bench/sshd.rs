@@ -17,10 +17,15 @@ const PLACES: &[&str] = &["/usr/sbin/sshd", "/usr/bin/sshd", "/usr/local/sbin/ss
 pub(crate) struct Sshd {
     /// How it is reached.
     pub(crate) server: Server,
-    _child: Child,
+    child: Child,
 }
 
 impl Sshd {
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// Starts it with the host key and the user's key of `world`; `None` where it is not installed.
     pub(crate) async fn start(world: &World) -> Option<Self> {
         let program = PLACES.iter().find(|place| Path::new(place).exists())?;
@@ -43,7 +48,7 @@ impl Sshd {
             .expect("sshd");
         listening(port).await;
         let name = "sshd";
-        Some(Self { server: Server { name, user, port, key: world.key.file.clone() }, _child: child })
+        Some(Self { server: Server { name, user, port, key: world.key.file.clone() }, child })
     }
 }
 
