@@ -282,6 +282,30 @@ pub enum LogDestination {
     Stdout,
     /// Appended to a file, which is opened again at SIGHUP.
     File(PathBuf),
+    /// A syslog daemon.
+    Syslog(Syslog),
+}
+
+/// `log.syslog`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Syslog {
+    /// `destination`
+    pub destination: SyslogDestination,
+    /// `facility` by its number (RFC 5424 section 6.2.1).
+    pub facility: u8,
+    /// `tag`: one printable word of 1 to 48 characters without `:` and `[`.
+    pub tag: String,
+    /// `pid`: whether lines carry the process's id.
+    pub pid: bool,
+}
+
+/// `log.syslog.destination`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SyslogDestination {
+    /// A Unix socket, datagram or stream.
+    Socket(PathBuf),
+    /// `host:port`.
+    Udp(String),
 }
 
 #[cfg(test)]

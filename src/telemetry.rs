@@ -6,11 +6,12 @@
 
 mod line;
 mod queue;
+mod syslog;
 mod writer;
 
 use crate::config::{self, Level, LogDestination, LogFormat};
 use crate::types::ConnectionId;
-use line::Line;
+use line::{Line, Shape};
 use queue::Queue;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use syslog::{Envelope, SyslogSink};
 use writer::{FileSink, Sink};
 
 /// How long the last lines may take.
@@ -27,7 +29,7 @@ const CLOSING: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Log {
     queue: Arc<QueueHandle>,
-    format: LogFormat,
+    shape: Shape,
     level: Level,
 }
 
@@ -35,10 +37,18 @@ pub struct Log {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The file cannot be opened.
-    #[error("the log file {} cannot be opened", path.display())]
+    #[error("log.file: {} cannot be opened: {source}", path.display())]
     Open {
         /// The file.
         path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nobody takes lines there.
+    #[error("log.syslog.destination: {destination} cannot be written to: {source}")]
+    Syslog {
+        /// The socket or address.
+        destination: String,
         /// Why.
         source: io::Error,
     },
@@ -51,15 +61,21 @@ impl Log {
     /// Opens the log that the configuration describes, and starts its writer.
     ///
     /// # Errors
-    /// A file that cannot be opened for appending, or no thread for the writer.
+    /// A file that cannot be opened for appending, no syslog daemon, or no thread for the writer.
     pub fn open(config: &config::Log) -> Result<Self, LogError> {
         let sink: Box<dyn Sink> = match &config.destination {
             LogDestination::Stdout => Box::new(io::stdout()),
+            LogDestination::Syslog(syslog) => {
+                let failed = |source| LogError::Syslog { destination: syslog.destination.to_string(), source };
+                let sink = Box::new(SyslogSink::open(syslog.destination.clone()).map_err(failed)?);
+                let shape = Shape::Syslog(Arc::new(Envelope::new(syslog)), config.format);
+                return Self::start(config.level, shape, sink);
+            }
             LogDestination::File(path) => {
                 Box::new(FileSink::open(path.clone()).map_err(|source| LogError::Open { path: path.clone(), source })?)
             }
         };
-        Self::start(config.level, config.format, sink)
+        Self::start(config.level, Shape::Lines(config.format), sink)
     }
 
     /// A log that writes to `sink`, for whoever embeds the gateway.
@@ -67,13 +83,13 @@ impl Log {
     /// # Errors
     /// No thread for the writer.
     pub fn to_sink(level: Level, format: LogFormat, sink: impl Write + Send + 'static) -> Result<Self, LogError> {
-        Self::start(level, format, Box::new(writer::Plain(sink)))
+        Self::start(level, Shape::Lines(format), Box::new(writer::Plain(sink)))
     }
 
-    fn start(level: Level, format: LogFormat, sink: Box<dyn Sink>) -> Result<Self, LogError> {
+    fn start(level: Level, shape: Shape, sink: Box<dyn Sink>) -> Result<Self, LogError> {
         let queue = Arc::new(Queue::new());
-        writer::spawn(Arc::clone(&queue), sink, format).map_err(LogError::Thread)?;
-        Ok(Self { queue: Arc::new(QueueHandle(queue)), format, level })
+        writer::spawn(Arc::clone(&queue), sink, shape.clone()).map_err(LogError::Thread)?;
+        Ok(Self { queue: Arc::new(QueueHandle(queue)), shape, level })
     }
 
     /// Writes one line if `level` is at least the configured one. `code` is ContainerSSH's where it means the same.
@@ -97,8 +113,8 @@ impl Log {
         }
     }
 
-    /// Opens a file destination again (SIGHUP, after a rotation moved it); stdout has nothing to open. Where that fails,
-    /// the log goes on in the old file and says so.
+    /// Opens a file or syslog's socket again (SIGHUP, after a rotation moved it); stdout has nothing to open. Where that
+    /// fails, the log goes on in the old one and says so.
     pub fn reopen(&self) {
         self.queue.0.reopen();
     }
@@ -119,7 +135,7 @@ impl Log {
     }
 
     fn put(&self, line: &Line<'_>) {
-        self.queue.0.push(line.render(self.format));
+        self.queue.0.push(line.render(&self.shape));
     }
 }
 

@@ -52,7 +52,8 @@ fn listen(section: &Section<'_>) -> Option<String> {
     None
 }
 
-fn is_host_port(text: &str) -> bool {
+/// Whether a text is an address and a port.
+pub(super) fn is_host_port(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     digits && port.parse::<u16>().is_ok() && !host.contains('/') && url::Host::parse(host).is_ok()

@@ -1,13 +1,24 @@
 //! How a line looks. Whatever a value holds, an event is one line, and nothing in it reaches a terminal as a command:
 //! control characters are escaped, and a value is cut at [`VALUE_LIMIT`] bytes.
 
+use super::syslog::Envelope;
 use crate::config::{Level, LogFormat};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// Where a message or a value is cut, in bytes.
 const VALUE_LIMIT: usize = 8 * 1024;
+
+/// What the destination takes.
+#[derive(Debug, Clone)]
+pub(super) enum Shape {
+    /// Lines with date and level.
+    Lines(LogFormat),
+    /// Lines whose date and level are in syslog's header.
+    Syslog(Arc<Envelope>, LogFormat),
+}
 
 /// One event on its way to a line.
 #[derive(Debug)]
@@ -21,19 +32,26 @@ pub(super) struct Line<'a> {
 
 impl Line<'_> {
     /// The line with its newline, stamped with the present time.
-    pub(super) fn render(&self, format: LogFormat) -> String {
-        let mut line = match format {
-            LogFormat::Ljson => self.json(&now()),
-            LogFormat::Text => self.text(&now()),
+    pub(super) fn render(&self, shape: &Shape) -> String {
+        let mut line = match shape {
+            Shape::Lines(LogFormat::Ljson) => self.json(Some(&now())),
+            Shape::Lines(LogFormat::Text) => format!("{}\t{}\t{}", now(), name(self.level), self.text()),
+            Shape::Syslog(envelope, format) => {
+                let body = match format {
+                    LogFormat::Ljson => self.json(None),
+                    LogFormat::Text => self.text(),
+                };
+                envelope.head(self.level, self.code) + &body
+            }
         };
         line.push('\n');
         line
     }
 
-    fn json(&self, timestamp: &str) -> String {
+    fn json(&self, timestamp: Option<&str>) -> String {
         let line = Json {
             timestamp,
-            level: name(self.level),
+            level: timestamp.map(|_| name(self.level)),
             code: self.code,
             message: cut(self.message),
             details: Details(self),
@@ -43,8 +61,8 @@ impl Line<'_> {
         escape_in_json(text)
     }
 
-    fn text(&self, timestamp: &str) -> String {
-        let mut line = format!("{timestamp}\t{}\t{} (code={}", name(self.level), plain(cut(self.message)), self.code);
+    fn text(&self) -> String {
+        let mut line = format!("{} (code={}", plain(cut(self.message)), self.code);
         for (label, value) in self.labels() {
             line.push(' ');
             line.push_str(label);
@@ -63,8 +81,10 @@ impl Line<'_> {
 
 #[derive(Serialize)]
 struct Json<'a> {
-    timestamp: &'a str,
-    level: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timestamp: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    level: Option<&'a str>,
     code: &'a str,
     message: &'a str,
     details: Details<'a>,

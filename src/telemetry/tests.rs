@@ -1,5 +1,7 @@
 //! The log's lines, levels, queue and files.
 
+mod syslog;
+
 use super::capture;
 use super::*;
 use serde_json::Value;
@@ -211,7 +213,7 @@ fn reopening_mends_a_broken_sink_without_loss() {
     let (failed, failures) = mpsc::channel();
     let inner = capture::Captured::default();
     let sink = Broken { failed, broken: true, inner: inner.clone() };
-    let log = Log::start(Level::Debug, LogFormat::Text, Box::new(sink)).unwrap();
+    let log = Log::start(Level::Debug, Shape::Lines(LogFormat::Text), Box::new(sink)).unwrap();
     log.write(Level::Info, "TEST", "kept", &[]);
     failures.recv_timeout(SOON).unwrap();
     log.reopen();

@@ -1,9 +1,9 @@
 //! The one writer of the log: a thread that takes lines from the queue and hands them to the destination. It tries a
 //! failing destination again until the log is closed, and then says what went wrong in between.
 
-use super::line::Line;
+use super::line::{Line, Shape};
 use super::queue::{Queue, Rested, Work};
-use crate::config::{Level, LogFormat};
+use crate::config::Level;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -74,15 +74,15 @@ impl Sink for FileSink {
 }
 
 /// Starts the writer. It ends when the queue was closed and is empty; [`Queue::ended`] tells.
-pub(super) fn spawn(queue: Arc<Queue>, sink: Box<dyn Sink>, format: LogFormat) -> io::Result<()> {
-    let writer = Writer { queue, sink, format };
+pub(super) fn spawn(queue: Arc<Queue>, sink: Box<dyn Sink>, shape: Shape) -> io::Result<()> {
+    let writer = Writer { queue, sink, shape };
     thread::Builder::new().name("log".into()).spawn(move || writer.run()).map(drop)
 }
 
 struct Writer {
     queue: Arc<Queue>,
     sink: Box<dyn Sink>,
-    format: LogFormat,
+    shape: Shape,
 }
 
 impl Writer {
@@ -144,15 +144,15 @@ impl Writer {
             let line = Line {
                 level: Level::Error,
                 code: "LOG_ROTATE_FAILED",
-                message: "the log file cannot be opened again, the old one stays in use",
+                message: "the log cannot be opened again, the old one stays in use",
                 details: &[("reason", &error.to_string())],
             };
-            let text = line.render(self.format);
+            let text = line.render(&self.shape);
             self.write(text.as_bytes());
         }
     }
 
     fn note(&self, message: &str) -> String {
-        Line { level: Level::Warning, code: "LOG_WRITE_FAILED", message, details: &[] }.render(self.format)
+        Line { level: Level::Warning, code: "LOG_WRITE_FAILED", message, details: &[] }.render(&self.shape)
     }
 }
