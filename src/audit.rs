@@ -9,27 +9,52 @@ use crate::auth::Method;
 use crate::guest::{Exit, Refusal};
 use crate::policy::{Denied, Terminal, What};
 use crate::telemetry::ConnectionLog;
+use crate::telemetry::metrics::{Outcome, Step, Timer};
 use crate::types::{EnvName, Size};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Records one connection's events; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     log: ConnectionLog,
+    /// Runs from the login to the first program.
+    waiting: Arc<Mutex<Option<Timer>>>,
 }
 
 impl Recorder {
     /// A recorder into the connection's log.
     #[must_use]
     pub fn new(log: ConnectionLog) -> Self {
-        Self { log }
+        Self { log, waiting: Arc::default() }
     }
 
     /// Records an event. To be called before the effect.
     pub fn record(&self, event: Event<'_>) {
+        self.measure(&event);
         let (level, code, message) = event.head();
         let details = event.details();
         let details: Vec<(&str, &str)> = details.iter().map(|(label, value)| (*label, value.as_ref())).collect();
         self.log.write(level, code, message, &details);
+    }
+
+    fn measure(&self, event: &Event<'_>) {
+        let outcome = match event {
+            Event::AuthSucceeded { .. } => {
+                *self.waiting() = Some(self.log.metrics().step(Step::FirstProgram));
+                return;
+            }
+            Event::ProgramStarted => Outcome::Success,
+            Event::ProgramRefused { .. } => Outcome::Failed,
+            _ => return,
+        };
+        if let Some(timer) = self.waiting().take() {
+            timer.end(outcome);
+        }
+    }
+
+    /// Every change of it is one step.
+    fn waiting(&self) -> MutexGuard<'_, Option<Timer>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -36,6 +36,7 @@ use crate::guest::{self, Arrival, Guest, Listener, Program, Refusal, State, Stre
 use crate::policy::{Dial, Launch, Listen, Permit};
 use crate::settings;
 use crate::shutdown::Tasks;
+use crate::telemetry::metrics::{Outcome, Step};
 use crate::telemetry::{ConnectionLog, Log};
 use crate::types::ConnectionId;
 use bytes::Bytes;
@@ -144,7 +145,10 @@ impl PodGuest {
         }
         self.log.write(Level::Debug, "KUBERNETES_EXEC", "Starting a program", &[("podName", ground.pod().as_str())]);
         let size = launch.terminal.map(|terminal| terminal.size);
-        ground.exec(&line.argv, size, self.settings.timeouts.command_start).await
+        let timer = self.log.metrics().step(Step::Exec);
+        let started = ground.exec(&line.argv, size, self.settings.timeouts.command_start).await;
+        timer.end(if started.is_ok() { Outcome::Success } else { Outcome::Failed });
+        started
     }
 }
 

@@ -3,8 +3,10 @@
 //! dropped and counted, and the log says how many. A writer that fails tries again, it never ends the process.
 //!
 //! A line holds what its caller gave it and nothing else; a [`crate::types::Secret`] has no text that could slip in.
+//! Whoever has the log has the [`metrics`], too.
 
 mod line;
+pub mod metrics;
 mod queue;
 mod syslog;
 mod writer;
@@ -12,6 +14,7 @@ mod writer;
 use crate::config::{self, Level, LogDestination, LogFormat};
 use crate::types::ConnectionId;
 use line::{Line, Shape};
+use metrics::Metrics;
 use queue::Queue;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -31,6 +34,7 @@ pub struct Log {
     queue: Arc<QueueHandle>,
     shape: Shape,
     level: Level,
+    metrics: Metrics,
 }
 
 /// Why there is no log.
@@ -89,11 +93,12 @@ impl Log {
     fn start(level: Level, shape: Shape, sink: Box<dyn Sink>) -> Result<Self, LogError> {
         let queue = Arc::new(Queue::new());
         writer::spawn(Arc::clone(&queue), sink, shape.clone()).map_err(LogError::Thread)?;
-        Ok(Self { queue: Arc::new(QueueHandle(queue)), shape, level })
+        Ok(Self { queue: Arc::new(QueueHandle(queue)), shape, level, metrics: Metrics::default() })
     }
 
     /// Writes one line if `level` is at least the configured one. `code` is ContainerSSH's where it means the same.
     pub fn write(&self, level: Level, code: &'static str, message: &str, details: &[(&str, &str)]) {
+        self.metrics.event(level, code);
         if level <= self.level {
             self.put(&Line { level, code, message, details });
         }
@@ -134,8 +139,16 @@ impl Log {
         let _ = tokio::task::spawn_blocking(move || queue.ended(CLOSING)).await;
     }
 
+    /// What is counted: every event of the log, and what others count.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     fn put(&self, line: &Line<'_>) {
-        self.queue.0.push(line.render(&self.shape));
+        if !self.queue.0.push(line.render(&self.shape)) {
+            self.metrics.line_dropped();
+        }
     }
 }
 
@@ -173,6 +186,7 @@ struct User {
 impl ConnectionLog {
     /// Writes one line with the connection's details first.
     pub fn write(&self, level: Level, code: &'static str, message: &str, details: &[(&str, &str)]) {
+        self.log.metrics.event(level, code);
         if level as u8 > self.shared.level.load(Ordering::Relaxed) {
             return;
         }
@@ -182,6 +196,12 @@ impl ConnectionLog {
         all.extend(user.authenticated.as_deref().map(|name| ("authenticatedUsername", name)));
         all.extend_from_slice(details);
         self.log.put(&Line { level, code, message, details: &all });
+    }
+
+    /// What is counted, over all connections.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        self.log.metrics()
     }
 
     /// Names the user from now on (`username`, and `authenticatedUsername` when it is known).

@@ -6,11 +6,13 @@
 mod client;
 mod config;
 mod error;
+mod probe;
 mod retry;
 
-pub use client::{Call, Codes, WebhookClient};
+pub use client::{Call, WebhookClient};
 pub use config::ConfigClient;
 pub use error::{Failure, WebhookBuildError, WebhookError};
+pub use probe::{ProbeError, probe};
 
 #[cfg(test)]
 pub(crate) mod fake;

@@ -3,8 +3,9 @@
 use super::step::{Answer, Attempt, AuthError, Method};
 use super::{Considered, Credential, Identity, check_answer};
 use crate::config::{self, AuthWebhook, Level};
+use crate::telemetry::metrics::{Outcome, Question};
 use crate::types::Secret;
-use crate::webhook::{Call, Codes, WebhookBuildError, WebhookClient, WebhookError};
+use crate::webhook::{Call, WebhookBuildError, WebhookClient, WebhookError};
 use podgate_webhooks::wire::{AuthAnswer, AuthzRequest, Known, PasswordRequest, PublicKeyRequest};
 use serde::Serialize;
 use std::time::Duration;
@@ -27,9 +28,9 @@ impl Authenticator {
     /// As [`WebhookClient::new`].
     pub fn new(config: &config::Auth) -> Result<Self, WebhookBuildError> {
         Ok(Self {
-            password: Webhook::new(config.password.as_ref(), "/password", "authentication")?,
-            public_key: Webhook::new(config.public_key.as_ref(), "/pubkey", "authentication")?,
-            authz: Webhook::new(config.authz.as_ref(), "/authz", "authorization")?,
+            password: Webhook::new(config.password.as_ref(), "/password", Question::Password)?,
+            public_key: Webhook::new(config.public_key.as_ref(), "/pubkey", Question::PublicKey)?,
+            authz: Webhook::new(config.authz.as_ref(), "/authz", Question::Authorization)?,
         })
     }
 
@@ -103,18 +104,17 @@ impl Authenticator {
 struct Webhook {
     client: WebhookClient,
     limit: Duration,
-    /// What the user knows it as: "the … server".
-    kind: &'static str,
+    question: Question,
 }
 
 impl Webhook {
     fn new(
         webhook: Option<&AuthWebhook>,
         path: &'static str,
-        kind: &'static str,
+        question: Question,
     ) -> Result<Option<Self>, WebhookBuildError> {
         let make = |webhook: &AuthWebhook| {
-            Ok(Self { client: WebhookClient::new(&webhook.client, path)?, limit: webhook.auth_timeout, kind })
+            Ok(Self { client: WebhookClient::new(&webhook.client, path)?, limit: webhook.auth_timeout, question })
         };
         webhook.map(make).transpose()
     }
@@ -127,9 +127,19 @@ impl Webhook {
         refused: &'static str,
     ) -> Result<AuthAnswer, AuthError> {
         attempt.deadline.allow(self.limit.saturating_add(AFTERWARDS));
-        let codes = Codes { asking: "AUTH", failed: "AUTH_BACKEND_ERROR" };
-        let call = Call { limit: self.limit, log: attempt.log, codes };
-        let answer = self.client.ask(call, question, parse).await.map_err(|error| self.unavailable(&error))?;
+        let metrics = attempt.log.metrics();
+        let timer = metrics.step(self.question.step());
+        let call = Call { limit: self.limit, log: attempt.log, question: self.question };
+        let answered = match self.client.ask(call, question, parse).await {
+            Ok(answered) => answered,
+            Err(error) => {
+                timer.end(Outcome::Failed);
+                return Err(self.unavailable(&error));
+            }
+        };
+        let answer = answered.answer;
+        metrics.answered(self.question, answered.retried, answer.success);
+        timer.end(if answer.success { Outcome::Success } else { Outcome::Refused });
         let url = [("url", self.client.place())];
         if answer.success {
             attempt.log.write(Level::Debug, "AUTH_SUCCESSFUL", "the webhook said yes", &url);
@@ -140,7 +150,11 @@ impl Webhook {
     }
 
     fn unavailable(&self, error: &WebhookError) -> AuthError {
-        AuthError::Unavailable { reason: format!("the {} server {}", self.kind, error.predicate()) }
+        let kind = match self.question {
+            Question::Authorization => "authorization",
+            Question::Password | Question::PublicKey | Question::Config => "authentication",
+        };
+        AuthError::Unavailable { reason: format!("the {kind} server {}", error.predicate()) }
     }
 }
 

@@ -14,6 +14,7 @@ pub(super) use connector::ConnectError;
 pub(super) use rest::AGENT;
 
 use crate::settings::Cluster;
+use crate::telemetry::metrics::Metrics;
 use crate::tls::TlsError;
 use connector::Connector;
 use credentials::Credentials;
@@ -66,6 +67,7 @@ pub enum ClientError {
 #[derive(Debug, Default)]
 pub struct Clients {
     open: Mutex<HashMap<Key, Entry>>,
+    metrics: Metrics,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -93,6 +95,12 @@ impl Clients {
         Self::default()
     }
 
+    /// The same, and what its clients ask for is counted there.
+    #[must_use]
+    pub fn counted(metrics: Metrics) -> Self {
+        Self { metrics, ..Self::default() }
+    }
+
     /// The client of this cluster whose REST calls take at most `http_timeout` each, opened if there is none. Opening
     /// reads files but does not connect. Call it within the runtime.
     ///
@@ -110,7 +118,7 @@ impl Clients {
         if let Some(client) = found {
             return Ok(client);
         }
-        let client = Arc::new(ClusterClient::open(cluster, http_timeout)?);
+        let client = Arc::new(ClusterClient::open(cluster, http_timeout, &self.metrics)?);
         open.insert(key, Entry { client: client.clone(), asked: now });
         Ok(client)
     }
@@ -136,6 +144,7 @@ fn forget(open: &mut HashMap<Key, Entry>, now: Instant) {
 pub struct ClusterClient {
     kube: kube::Client,
     connector: Connector,
+    metrics: Metrics,
 }
 
 impl std::fmt::Debug for ClusterClient {
@@ -145,11 +154,11 @@ impl std::fmt::Debug for ClusterClient {
 }
 
 impl ClusterClient {
-    fn open(cluster: &Cluster, http_timeout: Duration) -> Result<Self, ClientError> {
+    fn open(cluster: &Cluster, http_timeout: Duration, metrics: &Metrics) -> Result<Self, ClientError> {
         let credentials = Credentials::read(cluster)?;
         let connector = Connector::new(cluster, credentials)?;
-        let kube = rest::client(connector.clone(), http_timeout);
-        Ok(Self { kube, connector })
+        let kube = rest::client(connector.clone(), http_timeout, metrics.clone());
+        Ok(Self { kube, connector, metrics: metrics.clone() })
     }
 
     /// The client for REST calls and watches. A call fails after the `http_timeout` that this client was asked for
@@ -157,6 +166,11 @@ impl ClusterClient {
     #[must_use]
     pub fn kube(&self) -> kube::Client {
         self.kube.clone()
+    }
+
+    /// Where its calls are counted.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     pub(super) async fn connect(&self) -> Result<TlsStream<TcpStream>, ConnectError> {

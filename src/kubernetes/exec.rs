@@ -123,7 +123,12 @@ impl What<'_> {
             }
             Ok(program(sender, receiver, &self))
         };
-        timeout(within, starting).await.unwrap_or(Err(ExecError::Timeout(within)))
+        client.metrics().backend_asked();
+        let started = timeout(within, starting).await.unwrap_or(Err(ExecError::Timeout(within)));
+        if let Err(error) = &started {
+            client.metrics().backend_failed(error.cause());
+        }
+        started
     }
 
     /// The request's target. stdin is always asked for: some runtimes end a stream early that has none.

@@ -15,6 +15,7 @@ use crate::policy::Endpoints;
 use crate::registry::{Command, Entry};
 use crate::session;
 use crate::telemetry::Log;
+use crate::telemetry::metrics::Connected;
 use crate::types::ConnectionId;
 use russh::Disconnect;
 use russh::server::RunningSession;
@@ -50,6 +51,7 @@ pub(super) struct Accepted {
 /// Serves one connection to its end.
 pub(super) async fn serve(accepted: Accepted, snapshot: Arc<Snapshot>, log: Log) -> io::Result<()> {
     let Accepted { stream, id, entry, asked, startup } = accepted;
+    let counted = log.metrics().connection();
     let endpoints = Endpoints { client: stream.peer_addr()?, server: stream.local_addr()? };
     stream.set_nodelay(true)?;
     socket2::SockRef::from(&stream).set_keepalive(true)?;
@@ -73,7 +75,7 @@ pub(super) async fn serve(accepted: Accepted, snapshot: Arc<Snapshot>, log: Log)
     shared.audit.record(Event::Connected);
     let (admitted, admission) = oneshot::channel();
     let translator = Translator::new(shared.clone(), entry.clone(), admitted);
-    let connection = Connection { shared, asked, admission, startup: Some(startup), guest: None };
+    let connection = Connection { shared, asked, admission, startup: Some(startup), guest: None, counted };
     connection.run(stream, translator).await;
     drop(entry);
     Ok(())
@@ -85,6 +87,7 @@ struct Connection {
     admission: oneshot::Receiver<Admitted>,
     startup: Option<OwnedSemaphorePermit>,
     guest: Option<Admitted>,
+    counted: Connected,
 }
 
 impl Connection {
@@ -160,7 +163,7 @@ impl Connection {
         let state = admitted.admission.guest.state();
         let admitted = self.guest.insert(admitted);
         tokio::select! {
-            refusal = follow(state, &admitted.state) => Cause::GuestGone(refusal),
+            refusal = follow(state, &admitted.state, &mut self.counted) => Cause::GuestGone(refusal),
             reason = asked_to_end(&mut self.asked) => Cause::Asked(reason),
         }
     }
@@ -195,11 +198,14 @@ enum Cause {
 }
 
 /// Passes the guest's states on until it is gone.
-async fn follow(mut from: watch::Receiver<State>, to: &watch::Sender<State>) -> Refusal {
+async fn follow(mut from: watch::Receiver<State>, to: &watch::Sender<State>, counted: &mut Connected) -> Refusal {
     let gone = session::gone(from.clone());
     tokio::pin!(gone);
     loop {
         let now = from.borrow_and_update().clone();
+        if now == State::Ready {
+            counted.served();
+        }
         to.send_replace(now);
         tokio::select! {
             refusal = &mut gone => return refusal,

@@ -9,9 +9,10 @@ use super::transport;
 use super::window::{Arrived, Window};
 use super::{SETTINGS, Shared};
 use crate::audit::{Event, Request};
-use crate::policy::{Asked, Dial, Listen, OpenTerminal, SendSignal, Terminal};
+use crate::policy::{Asked, Denied, Dial, Listen, OpenTerminal, SendSignal, Terminal};
 use crate::registry::Entry;
 use crate::session::inbox::Budget;
+use crate::telemetry::metrics::{self, Step, Timer};
 use crate::types::Size;
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
 use russh::{ChannelId, ChannelOpenFailure, Disconnect, Pty, Sig};
@@ -39,6 +40,7 @@ pub(super) enum ConnectionError {
 pub(super) struct Translator {
     shared: Arc<Shared>,
     entry: Arc<Entry>,
+    handshake: Option<Timer>,
     login: Login,
     admission: Option<Arc<Admission>>,
     admitted: Option<oneshot::Sender<Admitted>>,
@@ -52,6 +54,7 @@ impl Translator {
     /// The callbacks of a connection; `admitted` gets what it has once it is logged in.
     pub(super) fn new(shared: Arc<Shared>, entry: Arc<Entry>, admitted: oneshot::Sender<Admitted>) -> Self {
         Self {
+            handshake: Some(shared.log.metrics().step(Step::Handshake)),
             login: Login::new(shared.clone()),
             shared,
             entry,
@@ -134,7 +137,11 @@ impl Handler for Translator {
         Ok(())
     }
 
+    /// Asked for when the client begins to log in: the key exchange is done.
     async fn authentication_banner(&mut self) -> Result<Option<String>, Self::Error> {
+        if let Some(handshake) = self.handshake.take() {
+            handshake.end(metrics::Outcome::Success);
+        }
         Ok(self.shared.snapshot.banner.clone())
     }
 
@@ -178,7 +185,8 @@ impl Handler for Translator {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let Ok(port) = u16::try_from(port_to_connect) else { return Ok(()) };
+        // There is no such port: 0 is denied for the same reason, and said to be.
+        let port = u16::try_from(port_to_connect).unwrap_or(0);
         self.refuse_dial(Dial::Tcp { host: host_to_connect.to_owned(), port }, reply).await;
         Ok(())
     }
@@ -339,8 +347,11 @@ impl Handler for Translator {
     }
 
     async fn tcpip_forward(&mut self, address: &str, port: &mut u32, _: &mut Session) -> Result<bool, Self::Error> {
-        if let Ok(port) = u16::try_from(*port) {
-            self.refuse_listener(Listen::Tcp { host: address.to_owned(), port });
+        match u16::try_from(*port) {
+            Ok(port) => self.refuse_listener(Listen::Tcp { host: address.to_owned(), port }),
+            Err(_) => {
+                self.shared.audit.record(Event::Denied { request: Request::Listen, denied: &Denied::ListenTarget })
+            }
         }
         Ok(false)
     }

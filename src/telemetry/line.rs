@@ -110,7 +110,7 @@ fn now() -> String {
 }
 
 /// The level's name, as ContainerSSH writes it.
-fn name(level: Level) -> &'static str {
+pub(super) fn name(level: Level) -> &'static str {
     match level {
         Level::Emergency => "emerg",
         Level::Alert => "alert",

@@ -62,20 +62,21 @@ impl Queue {
         Self::default()
     }
 
-    /// Queues a line, or counts it as dropped. Never waits for the writer.
-    pub(super) fn push(&self, line: String) {
+    /// Queues a line, or counts it as dropped (false). Never waits for the writer.
+    pub(super) fn push(&self, line: String) -> bool {
         let mut state = self.lock();
         if state.closed {
-            return;
+            return true;
         }
         if state.bytes + line.len() > CAPACITY {
             state.dropped += 1;
-            return;
+            return false;
         }
         state.bytes += line.len();
         state.queued += 1;
         state.lines.push_back(line);
         self.work.notify_one();
+        true
     }
 
     pub(super) fn reopen(&self) {

@@ -4,6 +4,7 @@ use super::error::{Failure, WebhookBuildError, WebhookError};
 use super::retry::retry;
 use crate::config::{Endpoint, HttpClient, Level};
 use crate::telemetry::ConnectionLog;
+use crate::telemetry::metrics::Question;
 use crate::tls;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
@@ -11,6 +12,7 @@ use reqwest::{Client, StatusCode, redirect};
 use rustls::{ClientConfig, RootCertStore};
 use serde::Serialize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 use url::Url;
@@ -35,24 +37,32 @@ pub struct WebhookClient {
     timeout: Duration,
 }
 
-/// One question: what the log calls it, and how long all its tries may take.
+/// One question: what it is, and how long all its tries may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
     /// All tries and the pauses between them, at most a day.
     pub limit: Duration,
     /// The connection that it is for.
     pub log: &'a ConnectionLog,
-    /// The log's codes.
-    pub codes: Codes,
+    /// What is asked, for the log and the metrics.
+    pub question: Question,
 }
 
-/// What the log calls a question.
-#[derive(Debug, Clone, Copy)]
-pub struct Codes {
-    /// It is being asked (debug).
-    pub asking: &'static str,
-    /// A try failed (debug), or all of them (error).
-    pub failed: &'static str,
+/// An answer that was understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered<T> {
+    /// What `parse` made of it.
+    pub answer: T,
+    /// Whether it took more than one try.
+    pub retried: bool,
+}
+
+/// The log's code of a question that is being asked (debug), and of a try (debug) or all of them (error) that failed.
+fn codes(question: Question) -> (&'static str, &'static str) {
+    match question {
+        Question::Password | Question::PublicKey | Question::Authorization => ("AUTH", "AUTH_BACKEND_ERROR"),
+        Question::Config => ("CONFIG_REQUEST", "CONFIG_BACKEND_ERROR"),
+    }
 }
 
 impl WebhookClient {
@@ -61,27 +71,11 @@ impl WebhookClient {
     /// # Errors
     /// Certificates or keys that cannot be used, and a URL that `path` makes invalid.
     pub fn new(block: &HttpClient, path: &'static str) -> Result<Self, WebhookBuildError> {
-        let (base, socket) = match &block.endpoint {
-            Endpoint::Url(url) => (url.as_str().to_owned(), None),
-            Endpoint::Unix { socket, path } => (format!("http://localhost{path}"), Some(socket)),
+        let (client, url) = http_client(block, path)?;
+        let place = match &block.endpoint {
+            Endpoint::Url(_) => shown(&url),
+            Endpoint::Unix { socket, .. } => format!("unix:{}:{}", socket.display(), url.path()),
         };
-        let url = join(&base, path)?;
-        let secure = url.scheme() == "https";
-        let mut builder = Client::builder()
-            .tls_backend_preconfigured(if secure { tls_config(block)? } else { trusting_nobody()? })
-            .https_only(secure)
-            .user_agent(USER_AGENT)
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .http1_only()
-            .tcp_nodelay(true)
-            .connect_timeout(CONNECT_LIMIT.min(block.timeout))
-            .pool_idle_timeout(IDLE);
-        if let Some(socket) = socket {
-            builder = builder.unix_socket(socket.clone());
-        }
-        let client = builder.build().map_err(|error| WebhookBuildError::Client(error.without_url().to_string()))?;
-        let place = socket.map_or_else(|| shown(&url), |socket| format!("unix:{}:{}", socket.display(), url.path()));
         Ok(Self { client, url, place, timeout: block.timeout })
     }
 
@@ -92,7 +86,7 @@ impl WebhookClient {
     }
 
     /// Asks, and reads the answer with `parse`, whose error text names fields and never quotes what they held.
-    /// Logs the question, each failed try, and the failure of all.
+    /// Logs and counts the question, each failed try, and the failure of all.
     ///
     /// # Errors
     /// Every failure that another try would not mend, the last one when `call.limit` is over, and an answer that
@@ -102,32 +96,34 @@ impl WebhookClient {
         call: Call<'_>,
         question: &(impl Serialize + Sync),
         parse: impl Fn(&[u8]) -> Result<T, String>,
-    ) -> Result<T, WebhookError> {
-        let Call { limit, log, codes } = call;
-        log.write(Level::Debug, codes.asking, "asking the webhook", &[("url", &self.place)]);
+    ) -> Result<Answered<T>, WebhookError> {
+        let Call { limit, log, question: kind } = call;
+        let (asking, failing) = codes(kind);
+        let asked = AtomicU32::new(0);
         let failed = |tries: u32, failure: &Failure| {
+            log.metrics().ask_failed(kind, tries > 1, false, failure.code(kind));
             let (tries, reason) = (tries.to_string(), failure.to_string());
             let details = [("url", self.place.as_str()), ("try", &tries), ("reason", &reason)];
-            log.write(Level::Debug, codes.failed, "a try to ask the webhook failed", &details);
+            log.write(Level::Debug, failing, "a try to ask the webhook failed", &details);
         };
-        let answer = self.post(question, Instant::now() + limit.min(LONGEST), failed).await;
+        log.write(Level::Debug, asking, "asking the webhook", &[("url", &self.place)]);
+        let body = serde_json::to_vec(question).map(Bytes::from).map_err(WebhookError::Encode);
+        let once = |body: &Bytes| {
+            log.metrics().asked(kind, asked.fetch_add(1, Ordering::Relaxed) > 0);
+            self.once(body.clone())
+        };
+        let answer = match body {
+            Ok(body) => retry(Instant::now() + limit.min(LONGEST), failed, || once(&body)).await,
+            Err(error) => Err(error),
+        };
+        let retried = asked.into_inner() > 1;
         let answer = answer.and_then(|body| parse(&body).map_err(WebhookError::Malformed));
         if let Err(error) = &answer {
+            log.metrics().ask_failed(kind, retried, true, error.code(kind));
             let details = [("url", self.place.as_str()), ("reason", &error.to_string())];
-            log.write(Level::Error, codes.failed, "the webhook gave no answer", &details);
+            log.write(Level::Error, failing, "the webhook gave no answer", &details);
         }
-        answer
-    }
-
-    /// Posts `question` until there is a body with status 200, telling `failed` about each failure that may heal.
-    async fn post(
-        &self,
-        question: &(impl Serialize + Sync),
-        deadline: Instant,
-        failed: impl Fn(u32, &Failure),
-    ) -> Result<Bytes, WebhookError> {
-        let body = Bytes::from(serde_json::to_vec(question).map_err(WebhookError::Encode)?);
-        retry(deadline, failed, || self.once(body.clone())).await
+        answer.map(|answer| Answered { answer, retried })
     }
 
     async fn once(&self, body: Bytes) -> Result<Bytes, Failure> {
@@ -145,6 +141,31 @@ impl WebhookClient {
             status => Err(Failure::Status(status.as_u16())),
         }
     }
+}
+
+/// The HTTP client of a block, and its URL with `path` behind it.
+pub(super) fn http_client(block: &HttpClient, path: &'static str) -> Result<(Client, Url), WebhookBuildError> {
+    let (base, socket) = match &block.endpoint {
+        Endpoint::Url(url) => (url.as_str().to_owned(), None),
+        Endpoint::Unix { socket, path } => (format!("http://localhost{path}"), Some(socket)),
+    };
+    let url = join(&base, path)?;
+    let secure = url.scheme() == "https";
+    let mut builder = Client::builder()
+        .tls_backend_preconfigured(if secure { tls_config(block)? } else { trusting_nobody()? })
+        .https_only(secure)
+        .user_agent(USER_AGENT)
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .http1_only()
+        .tcp_nodelay(true)
+        .connect_timeout(CONNECT_LIMIT.min(block.timeout))
+        .pool_idle_timeout(IDLE);
+    if let Some(socket) = socket {
+        builder = builder.unix_socket(socket.clone());
+    }
+    let client = builder.build().map_err(|error| WebhookBuildError::Client(error.without_url().to_string()))?;
+    Ok((client, url))
 }
 
 /// The whole body, which is given up as soon as it is known to be too large.

@@ -1,10 +1,11 @@
 //! The config webhook: what does this identity get? Asked once a connection, after the login.
 
-use super::client::{Call, Codes, WebhookClient};
+use super::client::{Call, WebhookClient};
 use super::error::{WebhookBuildError, WebhookError};
 use crate::auth::{ClientFacts, Identity, check_answer};
 use crate::config::{ConfigServer, Level};
 use crate::telemetry::ConnectionLog;
+use crate::telemetry::metrics::{Outcome, Question};
 use podgate_webhooks::wire::{ConfigAnswer, ConfigRequest};
 use std::time::Duration;
 
@@ -46,8 +47,11 @@ impl ConfigClient {
             connection: facts.connection_as(identity.username(), known),
             authenticated_username: Some(identity.authenticated().to_owned()),
         };
-        let codes = Codes { asking: "CONFIG_REQUEST", failed: "CONFIG_BACKEND_ERROR" };
-        let answer = self.client.ask(Call { limit: LIMIT, log, codes }, &question, parse).await?;
+        let timer = log.metrics().step(Question::Config.step());
+        let call = Call { limit: LIMIT, log, question: Question::Config };
+        let answer = self.client.ask(call, &question, parse).await;
+        timer.end(if answer.is_ok() { Outcome::Success } else { Outcome::Failed });
+        let answer = answer?.answer;
         identity.learn(answer.authenticated_username.clone(), answer.known.clone());
         log.name_user(identity.username().as_str(), Some(identity.authenticated()));
         log.write(

@@ -1,5 +1,6 @@
 //! What can go wrong with a webhook, and which of it a user may read.
 
+use crate::telemetry::metrics::Question;
 use crate::tls::TlsError;
 use rustls::Error as Rustls;
 use std::error::Error;
@@ -54,6 +55,19 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The reason's name on the metrics page: ContainerSSH's code where it means the same.
+    pub(super) fn code(&self, question: Question) -> &'static str {
+        match self {
+            Self::Unreachable(_) | Self::Broken(_) => "HTTP_CLIENT_CONNECTION_FAILED",
+            Self::Tls(_) => "HTTP_CLIENT_TLS_FAILED",
+            Self::TimedOut => "HTTP_CLIENT_TIMEOUT",
+            Self::Redirect(_) => "HTTP_CLIENT_REDIRECTS_DISABLED",
+            Self::TooLarge(_) => "HTTP_CLIENT_ANSWER_TOO_LARGE",
+            Self::Status(_) if question == Question::Config => "CONFIG_INVALID_STATUS_CODE",
+            Self::Status(_) => "AUTH_INVALID_STATUS",
+        }
+    }
+
     /// Whether another try would end the same way.
     pub(super) fn is_final(&self) -> bool {
         match self {
@@ -142,6 +156,15 @@ pub enum WebhookError {
 }
 
 impl WebhookError {
+    /// As [`Failure::code`].
+    pub(super) fn code(&self, question: Question) -> &'static str {
+        match self {
+            Self::Encode(_) => "HTTP_CLIENT_ENCODE_FAILED",
+            Self::Final(failure) | Self::GaveUp { last: failure, .. } => failure.code(question),
+            Self::Malformed(_) => "HTTP_CLIENT_DECODE_FAILED",
+        }
+    }
+
     /// The end of a sentence that begins with "the … server", for the user.
     #[must_use]
     pub fn predicate(&self) -> &'static str {

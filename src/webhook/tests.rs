@@ -4,12 +4,12 @@ use super::fake::{Fake, Reply, yes};
 use super::*;
 use crate::auth::{Answer, Attempt, Authenticator, ClientFacts, Credential, Identity, LoginDeadline};
 use crate::config::{self, AuthWebhook, ConfigServer, Endpoint, HttpClient, LogFormat};
+use crate::telemetry::metrics::Question;
 use crate::telemetry::{ConnectionLog, capture};
 use crate::types::{ConnectionId, Secret, Username};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-const CODES: Codes = Codes { asking: "ASK", failed: "ASK_FAILED" };
 /// Far more than any of these takes, far less than a forgotten deadline would.
 const SOON: Duration = Duration::from_secs(20);
 
@@ -29,8 +29,9 @@ fn quiet() -> ConnectionLog {
 async fn ask(block: &HttpClient, limit: Duration) -> Result<serde_json::Value, WebhookError> {
     let client = WebhookClient::new(block, "/password").unwrap();
     let log = quiet();
-    let call = Call { limit, log: &log, codes: CODES };
-    client.ask(call, &json!({"a": 1}), |body| serde_json::from_slice(body).map_err(|error| error.to_string())).await
+    let call = Call { limit, log: &log, question: Question::Password };
+    let parse = |body: &[u8]| serde_json::from_slice(body).map_err(|error| error.to_string());
+    client.ask(call, &json!({"a": 1}), parse).await.map(|answered| answered.answer)
 }
 
 async fn outcome(script: impl Fn() -> Reply + Send + Sync + 'static, limit: Duration) -> (WebhookError, usize) {
@@ -189,7 +190,7 @@ async fn right_certificate_is_accepted_and_one_connection_serves_many_calls() {
     for fake in [tls, plain] {
         let client = WebhookClient::new(&fake.block(), "/password").unwrap();
         for _ in 0..20 {
-            let call = Call { limit: SOON, log: &log, codes: CODES };
+            let call = Call { limit: SOON, log: &log, question: Question::Password };
             client.ask(call, &json!({}), |_| Ok(())).await.unwrap();
         }
         assert_eq!((fake.asked().len(), fake.connections()), (20, 1));
@@ -236,13 +237,22 @@ async fn each_failed_try_is_one_line_and_the_end_is_an_error() {
     let (log, captured) = capture::log(LogFormat::Text);
     let connection = log.connection(ConnectionId::random(), facts().remote);
     let client = WebhookClient::new(&fake.block(), "/authz").unwrap();
-    let call = Call { limit: SOON, log: &connection, codes: CODES };
+    let call = Call { limit: SOON, log: &connection, question: Question::Authorization };
     client.ask(call, &json!({"passwordBase64": "s3cret"}), |_| Ok(())).await.expect_err("403");
     let text = captured.text(&log);
     let levels: Vec<_> = text.lines().map(|line| line.split('\t').nth(1).unwrap()).collect();
     assert_eq!(levels, ["debug", "debug", "error"], "{text}");
     assert!(text.lines().all(|line| line.contains(client.place())), "{text}");
     assert!(!text.contains("s3cret"), "{text}");
+    let page = log.metrics().text().unwrap();
+    for line in [
+        r#"requests_total{authtype="authorization",retry="0"} 1"#,
+        r#"requests_total{authtype="authorization",retry="1"} 1"#,
+        r#"failures_total{type="soft",authtype="authorization",retry="0",reason="AUTH_INVALID_STATUS"} 1"#,
+        r#"failures_total{type="hard",authtype="authorization",retry="1",reason="AUTH_INVALID_STATUS"} 1"#,
+    ] {
+        assert!(page.contains(&format!("\ncontainerssh_auth_server_{line}\n")), "{line}: {page}");
+    }
 }
 
 /// An identity with something sensitive about it.

@@ -3,6 +3,7 @@
 //! a waiting user.
 
 use super::connector::{ConnectError, Connector};
+use crate::telemetry::metrics::Metrics;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, USER_AGENT};
 use http::uri::{Authority, Scheme};
@@ -53,20 +54,49 @@ struct Rest {
     pool: Pool<Connector, Body>,
     connector: Connector,
     timeout: Duration,
+    metrics: Metrics,
 }
 
 /// Makes the client; spawns its queue on the current runtime.
-pub(super) fn client(connector: Connector, timeout: Duration) -> kube::Client {
+pub(super) fn client(connector: Connector, timeout: Duration, metrics: Metrics) -> kube::Client {
     let pool = Builder::new(TokioExecutor::new())
         .pool_idle_timeout(POOL_IDLE)
         .pool_timer(TokioTimer::new())
         .build(connector.clone());
-    let rest = Rest { pool, connector, timeout };
+    let rest = Rest { pool, connector, timeout, metrics };
     let service = tower::service_fn(move |request: Request<Body>| {
         let rest = rest.clone();
-        async move { rest.call(request).await }
+        async move {
+            let metrics = rest.metrics.clone();
+            let answer = rest.call(request).await;
+            count(&metrics, &answer);
+            answer
+        }
     });
     kube::Client::new(service, "default")
+}
+
+/// What a call came to. That something is not there, or no longer watched from there on, is an answer like others.
+fn count(metrics: &Metrics, answer: &Result<Answer, RestError>) {
+    metrics.backend_asked();
+    match answer {
+        Ok(answer) if matches!(answer.status().as_u16(), ..400 | 404 | 410) => {}
+        Ok(answer) => metrics.backend_failed(answer.status().as_u16()),
+        Err(error) => metrics.backend_failed(error.cause()),
+    }
+}
+
+impl RestError {
+    /// Its name on the metrics page.
+    fn cause(&self) -> &'static str {
+        match self {
+            Self::Deadline(_) => "timeout",
+            Self::Address(_) => "request",
+            Self::Call(error) if ConnectError::of(error).is_some_and(|error| !error.may_heal()) => "untrusted",
+            Self::Call(_) => "unreachable",
+            Self::Body(_) => "broken",
+        }
+    }
 }
 
 impl Rest {

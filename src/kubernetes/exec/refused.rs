@@ -6,6 +6,7 @@ use crate::kubernetes::client::ConnectError;
 use crate::kubernetes::websocket::handshake::HandshakeError;
 use crate::types::printable;
 use http::StatusCode;
+use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 
@@ -69,6 +70,25 @@ pub enum ExecError {
         /// What the server said.
         detail: String,
     },
+}
+
+impl ExecError {
+    /// Its name on the metrics page.
+    pub(super) fn cause(&self) -> Cow<'static, str> {
+        let status = match self {
+            Self::Unauthorized(_) => 401,
+            Self::Forbidden { .. } => 403,
+            Self::PodGone(_) => 404,
+            Self::Busy { code, .. } | Self::Answer { code, .. } => *code,
+            Self::Connect(_) => return "unreachable".into(),
+            Self::Timeout(_) => return "timeout".into(),
+            Self::Request(_) | Self::TooLong(_) => return "request".into(),
+            Self::Exchange(_) | Self::Broken(_) => return "broken".into(),
+            Self::Handshake(_) | Self::OldServer => return "websocket".into(),
+            Self::NotStarted(_) => return "not_started".into(),
+        };
+        status.to_string().into()
+    }
 }
 
 impl From<ExecError> for Refusal {

@@ -13,6 +13,7 @@ use crate::kubernetes::pod::Manifest;
 use crate::kubernetes::stage::connection_ended;
 use crate::kubernetes::wait::{self, Verdict};
 use crate::kubernetes::watch::Seen;
+use crate::telemetry::metrics::{Outcome, Step};
 use bytes::Bytes;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
@@ -44,12 +45,12 @@ impl Life {
         let deadline = Instant::now() + self.settings.timeouts.pod_start;
         let watch = self.backend.watches.subscribe(&self.place(), &client);
         self.notices(&manifest);
-        let pod = self.create(&manifest, lease, deadline).await?;
+        let pod = self.timed(Step::PodCreate, self.create(&manifest, lease, deadline)).await?;
         let follower = watch.follow(lease.uid().unwrap_or_default());
         let mut here = Here { client, api, manifest, watch, follower, pod: Arc::new(pod) };
         let name = here.manifest.name.clone();
         self.debug("KUBERNETES_POD_WAIT", "Waiting for the pod to become ready", name.as_str());
-        if let Err(refusal) = self.wait(&mut here, deadline).await {
+        if let Err(refusal) = self.timed(Step::PodReady, self.wait(&mut here, deadline)).await {
             if !self.stage.ended().is_cancelled() {
                 self.failed(
                     "KUBERNETES_POD_WAIT_FAILED",
@@ -60,10 +61,22 @@ impl Life {
             }
             return Err(refusal);
         }
-        self.make_ready(&mut here).await?;
+        self.timed(Step::PodPrepare, self.make_ready(&mut here)).await?;
         // Nobody reads it again, and the connection may be a long one.
         here.manifest.json = Value::Null;
         Ok(here)
+    }
+
+    /// Measures a step; one that the connection's end cut short was abandoned.
+    async fn timed<T>(&self, step: Step, work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+        let timer = self.connection.log.metrics().step(step);
+        let done = work.await;
+        match &done {
+            Ok(_) => timer.end(Outcome::Success),
+            Err(_) if self.stage.ended().is_cancelled() => drop(timer),
+            Err(_) => timer.end(Outcome::Failed),
+        }
+        done
     }
 
     async fn create(&self, manifest: &Manifest, lease: &mut Lease, deadline: Instant) -> Result<Pod, Refusal> {

@@ -59,12 +59,14 @@ impl Translator {
             audit: self.shared.audit.clone(),
         };
         self.ports.insert(id, port);
+        let counted = self.shared.log.metrics().session();
         let served = Box::pin(channel.serve());
         self.shared.channels.spawn(async move {
             tokio::select! {
                 () = life.closed.cancelled() => {}
                 () = served => {}
             }
+            drop(counted);
             drop(life);
         });
         // Only now: whoever waits for the first channel waits for the end of its task next.

@@ -1,0 +1,153 @@
+//! Every metric by name. OpenMetrics writes a counter's family without `_total` and its samples with it.
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Metric, Registry, Unit};
+
+/// The country of every client, as long as there is no database that knows better.
+pub(super) const XX: &str = "XX";
+
+/// From what nobody notices to what nobody waits for, in seconds.
+const BUCKETS: [f64; 15] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+
+/// Counters by the values of so many labels.
+pub(super) type Counters<const N: usize> = Family<[(&'static str, &'static str); N], Counter>;
+
+/// What the page is made of.
+#[derive(Debug)]
+pub(super) struct Families {
+    registry: Registry,
+    pub(super) auth_requests: Counters<2>,
+    pub(super) auth_failed_requests: Counters<4>,
+    pub(super) auth_success: Counters<3>,
+    pub(super) auth_failures: Counters<3>,
+    pub(super) config_requests: Counters<1>,
+    pub(super) config_failed_requests: Counters<3>,
+    pub(super) backend_requests: Counter,
+    pub(super) backend_errors: Counter,
+    pub(super) connections: Counter,
+    pub(super) successful_handshakes: Counter,
+    pub(super) failed_handshakes: Counter,
+    pub(super) current_connections: Gauge,
+    pub(super) sessions: Counter,
+    pub(super) current_sessions: Gauge,
+    pub(super) steps: Family<[(&'static str, &'static str); 2], Histogram>,
+    pub(super) events: Counters<2>,
+    pub(super) kubernetes_errors: Family<[(&'static str, String); 1], Counter>,
+    pub(super) lines_dropped: Counter,
+}
+
+impl Families {
+    /// Puts what surely will be counted on the page before it is: a rate needs a beginning.
+    fn begin_at_zero(&self) {
+        for retry in [("retry", "0"), ("retry", "1")] {
+            self.config_requests.get_or_create_owned(&[retry]);
+            for authtype in ["password", "pubkey", "authorization"] {
+                self.auth_requests.get_or_create_owned(&[("authtype", authtype), retry]);
+                for answers in [&self.auth_success, &self.auth_failures] {
+                    answers.get_or_create_owned(&[("authtype", authtype), retry, ("country", XX)]);
+                }
+            }
+        }
+    }
+
+    pub(super) fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+impl Default for Families {
+    fn default() -> Self {
+        let mut page = Page(Registry::default());
+        let countries = [("country", XX)];
+        let backends = [("backend", "kubernetes")];
+        let mut families = Self {
+            auth_requests: page.counters("containerssh_auth_server_requests", "Requests to login webhooks, by try"),
+            auth_failed_requests: page.counters(
+                "containerssh_auth_server_failures",
+                "Requests to login webhooks without an answer that can be used: a try (soft), all of them (hard)",
+            ),
+            auth_success: page.counters("containerssh_auth_success", "Login webhooks that said yes"),
+            auth_failures: page.counters("containerssh_auth_failures", "Login webhooks that said no"),
+            config_requests: page.counters("containerssh_config_server_requests", "Requests to the config webhook"),
+            config_failed_requests: page.counters(
+                "containerssh_config_server_failures",
+                "Requests to the config webhook without an answer that can be used: a try (soft), all of them (hard)",
+            ),
+            backend_requests: page.counter("containerssh_backend_requests", "Requests to the Kubernetes API", backends),
+            backend_errors: page.counter("containerssh_backend_errors", "Requests to Kubernetes that failed", backends),
+            connections: page.counter("containerssh_ssh_connections", "TCP connections accepted", countries),
+            successful_handshakes: page.counter(
+                "containerssh_ssh_successful_handshakes",
+                "Connections that logged in and got their pod",
+                countries,
+            ),
+            failed_handshakes: page.counter(
+                "containerssh_ssh_failed_handshakes",
+                "Connections that ended before they had logged in and got their pod",
+                countries,
+            ),
+            current_connections: page.gauge("containerssh_ssh_current_connections", "Connections open now", countries),
+            sessions: page.alone("podgate_sessions", "Session channels opened"),
+            current_sessions: page.alone("podgate_current_sessions", "Session channels open now"),
+            steps: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            events: page.counters("podgate_log_events", "What happened, by its code in the log, logged or not"),
+            kubernetes_errors: Family::default(),
+            lines_dropped: page.alone("podgate_log_lines_dropped", "Log lines that found no room"),
+            registry: Registry::default(),
+        };
+        families.begin_at_zero();
+        page.histograms(&families.steps);
+        let help = "Requests to Kubernetes that failed, by HTTP status or cause";
+        page.0.register("podgate_kubernetes_errors", help, families.kubernetes_errors.clone());
+        let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        page.0.register("podgate_build", "The gateway that is running", version);
+        families.registry = page.0;
+        families
+    }
+}
+
+/// A page that is being put together.
+struct Page(Registry);
+
+impl Page {
+    fn counters<const N: usize>(&mut self, name: &str, help: &str) -> Counters<N> {
+        let family = Counters::<N>::default();
+        self.0.register(name, help, family.clone());
+        family
+    }
+
+    /// A metric without labels.
+    fn alone<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
+        let metric = M::default();
+        self.0.register(name, help, metric.clone());
+        metric
+    }
+
+    /// A counter that is on the page from the start, with labels that never vary.
+    fn counter<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: [(&'static str, &'static str); N],
+    ) -> Counter {
+        self.counters(name, help).get_or_create_owned(&labels)
+    }
+
+    fn gauge<const N: usize>(&mut self, name: &str, help: &str, labels: [(&'static str, &'static str); N]) -> Gauge {
+        let family = Family::<[(&'static str, &'static str); N], Gauge>::default();
+        self.0.register(name, help, family.clone());
+        family.get_or_create_owned(&labels)
+    }
+
+    fn histograms(&mut self, steps: &Family<[(&'static str, &'static str); 2], Histogram>) {
+        let help = "How long each step from a connection to a running program took";
+        self.0.register_with_unit("podgate_login_step", help, Unit::Seconds, steps.clone());
+    }
+}

@@ -1,0 +1,112 @@
+//! The page: names, types and values as dashboards know them.
+
+use super::*;
+
+fn page(metrics: &Metrics) -> String {
+    metrics.text().unwrap()
+}
+
+#[track_caller]
+fn has(page: &str, line: &str) {
+    assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
+}
+
+#[test]
+fn failures_are_counted_by_step_retry_and_reason() {
+    let metrics = Metrics::default();
+    metrics.asked(Question::Password, false);
+    metrics.ask_failed(Question::Password, false, false, "AUTH_INVALID_STATUS");
+    metrics.asked(Question::Password, true);
+    metrics.ask_failed(Question::Password, true, true, "HTTP_CLIENT_TIMEOUT");
+    metrics.asked(Question::Config, false);
+    metrics.ask_failed(Question::Config, false, true, "HTTP_CLIENT_DECODE_FAILED");
+    metrics.answered(Question::PublicKey, false, false);
+    metrics.backend_asked();
+    metrics.backend_failed(403);
+    let page = page(&metrics);
+    for line in [
+        r#"containerssh_auth_server_requests_total{authtype="password",retry="0"} 1"#,
+        r#"containerssh_auth_server_requests_total{authtype="password",retry="1"} 1"#,
+        r#"containerssh_auth_server_failures_total{type="soft",authtype="password",retry="0",reason="AUTH_INVALID_STATUS"} 1"#,
+        r#"containerssh_auth_server_failures_total{type="hard",authtype="password",retry="1",reason="HTTP_CLIENT_TIMEOUT"} 1"#,
+        r#"containerssh_config_server_requests_total{retry="0"} 1"#,
+        r#"containerssh_config_server_failures_total{type="hard",retry="0",reason="HTTP_CLIENT_DECODE_FAILED"} 1"#,
+        r#"containerssh_auth_failures_total{authtype="pubkey",retry="0",country="XX"} 1"#,
+        r#"containerssh_backend_requests_total{backend="kubernetes"} 1"#,
+        r#"containerssh_backend_errors_total{backend="kubernetes"} 1"#,
+        r#"podgate_kubernetes_errors_total{cause="403"} 1"#,
+    ] {
+        has(&page, line);
+    }
+    has(&page, r#"containerssh_auth_success_total{authtype="pubkey",retry="0",country="XX"} 0"#);
+}
+
+#[test]
+fn connection_is_there_until_it_is_dropped_and_counts_once_as_served_or_failed() {
+    let metrics = Metrics::default();
+    let counted = |current: i64, served: u64, failed: u64| {
+        let page = page(&metrics);
+        has(&page, &format!(r#"containerssh_ssh_current_connections{{country="XX"}} {current}"#));
+        has(&page, &format!(r#"containerssh_ssh_successful_handshakes_total{{country="XX"}} {served}"#));
+        has(&page, &format!(r#"containerssh_ssh_failed_handshakes_total{{country="XX"}} {failed}"#));
+    };
+    counted(0, 0, 0);
+    let (mut good, bad) = (metrics.connection(), metrics.connection());
+    counted(2, 0, 0);
+    good.served();
+    good.served();
+    drop(bad);
+    counted(1, 1, 1);
+    drop(good);
+    counted(0, 1, 1);
+    has(&page(&metrics), r#"containerssh_ssh_connections_total{country="XX"} 2"#);
+}
+
+#[test]
+fn session_is_open_until_it_is_dropped() {
+    let metrics = Metrics::default();
+    let session = metrics.session();
+    has(&page(&metrics), "podgate_current_sessions 1");
+    drop(session);
+    has(&page(&metrics), "podgate_current_sessions 0");
+    has(&page(&metrics), "podgate_sessions_total 1");
+}
+
+#[test]
+fn step_without_an_end_was_abandoned() {
+    let metrics = Metrics::default();
+    drop(metrics.step(Step::PodReady));
+    metrics.step(Step::Password).end(Outcome::Refused);
+    let page = page(&metrics);
+    has(&page, r#"podgate_login_step_seconds_count{step="pod_ready",outcome="abandoned"} 1"#);
+    has(&page, r#"podgate_login_step_seconds_count{step="password",outcome="refused"} 1"#);
+    has(&page, r#"podgate_login_step_seconds_bucket{le="300.0",step="password",outcome="refused"} 1"#);
+}
+
+#[test]
+fn types_are_those_of_containerssh_and_the_page_ends() {
+    let metrics = Metrics::default();
+    metrics.ask_failed(Question::Password, false, false, "X");
+    metrics.ask_failed(Question::Config, false, false, "X");
+    drop(metrics.step(Step::Exec));
+    let page = page(&metrics);
+    for name in [
+        "auth_server_requests",
+        "auth_server_failures",
+        "auth_success",
+        "auth_failures",
+        "config_server_requests",
+        "config_server_failures",
+        "backend_requests",
+        "backend_errors",
+        "ssh_connections",
+        "ssh_successful_handshakes",
+        "ssh_failed_handshakes",
+    ] {
+        has(&page, &format!("# TYPE containerssh_{name} counter"));
+    }
+    has(&page, "# TYPE containerssh_ssh_current_connections gauge");
+    has(&page, "# TYPE podgate_login_step_seconds histogram");
+    has(&page, concat!("podgate_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"));
+    assert!(page.ends_with("# EOF\n"), "{page}");
+}
