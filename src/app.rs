@@ -1,6 +1,7 @@
-//! The composition: everything is built and bound here, or nothing starts. [`App::run`] serves, then ends in order: no new
-//! connection, every session told, every pod removed, every task awaited.
+//! The composition: everything is built and every listener bound here, or nothing starts. [`App::run`] serves, then ends in
+//! order: no new connection, every session told, every pod removed, every task awaited, and the endpoints last.
 
+use crate::admin::{AdminError, Endpoint, Serving};
 use crate::auth::Authenticator;
 use crate::config::{Config, Level};
 use crate::kubernetes;
@@ -15,7 +16,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 /// How long the end may take: the grace that Kubernetes gives a pod by default, less the time to notice.
 const DRAIN: Duration = Duration::from_secs(25);
@@ -41,18 +44,29 @@ pub enum BuildError {
         #[source]
         source: io::Error,
     },
+    /// The health endpoint or the metrics page cannot be served.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+}
+
+/// What is served beside SSH.
+struct Endpoints {
+    serving: Serving,
+    health: Option<Endpoint>,
+    metrics: Option<Endpoint>,
 }
 
 /// The gateway, bound and not yet serving.
 pub struct App {
     server: Server,
+    endpoints: Endpoints,
     registry: Registry,
     tasks: Tasks,
     log: Log,
 }
 
 impl App {
-    /// Builds everything and binds the listener.
+    /// Builds everything and binds every listener.
     ///
     /// # Errors
     /// Whatever would fail later, said now.
@@ -70,12 +84,18 @@ impl App {
             let registry = registry.clone();
             move |id| registry.lives(id)
         };
-        let backend = kubernetes::Backend::new(log.clone(), tasks.clone(), Clients::new(), Arc::new(lives));
+        let backend = kubernetes::Backend::new(
+            log.clone(),
+            tasks.clone(),
+            Clients::counted(log.metrics().clone()),
+            Arc::new(lives),
+        );
         let snapshot = Snapshot::new(config, auth, config_client, Arc::new(backend))?;
         let listen = config.ssh.listen.clone();
         let server = Server::bind(&listen, snapshot, registry.clone(), log.clone()).await;
         let server = server.map_err(|source| BuildError::Listen { listen, source })?;
-        Ok(Self { server, registry, tasks, log })
+        let endpoints = Endpoints::bind(config, &log).await?;
+        Ok(Self { server, endpoints, registry, tasks, log })
     }
 
     /// Where it listens.
@@ -86,10 +106,14 @@ impl App {
 
     /// Serves until `stop` is done, then ends in order.
     pub async fn run(self, stop: impl Future<Output = ()>) {
+        let (serving, closing) = (self.endpoints.serving.clone(), CancellationToken::new());
+        let endpoints = self.endpoints.start(&self.log, &closing);
         let address = self.server.local_addr().to_string();
+        serving.set(true);
         self.log.write(Level::Info, "SSH_AVAILABLE", "the SSH server is listening", &[("address", &address)]);
         let accepting = self.tasks.spawn(self.server.run(self.tasks.clone()));
         stop.await;
+        serving.set(false);
         self.log.write(Level::Info, "SERVICE_STOPPING", "shutting down", &[]);
         self.tasks.stopping().cancel();
         // The accept loop adds no connection once it has ended.
@@ -102,5 +126,36 @@ impl App {
             Err(_elapsed) => (Level::Warning, "SERVICE_STOPPED", "gave up waiting for connections to end"),
         };
         self.log.write(level, code, text, &[]);
+        closing.cancel();
+        for endpoint in endpoints {
+            // It ends at once, and what it could fail at is a panic that was told already.
+            let _ = endpoint.await;
+        }
+    }
+}
+
+impl Endpoints {
+    async fn bind(config: &Config, log: &Log) -> Result<Self, AdminError> {
+        let serving = Serving::default();
+        let health = match &config.health {
+            Some(health) => Some(Endpoint::health(health, serving.clone()).await?),
+            None => None,
+        };
+        let metrics = match &config.metrics {
+            Some(metrics) => Some(Endpoint::metrics(metrics, log.metrics().clone()).await?),
+            None => None,
+        };
+        Ok(Self { serving, health, metrics })
+    }
+
+    /// Begins to answer; each ends soon after `closing`.
+    fn start(self, log: &Log, closing: &CancellationToken) -> Vec<JoinHandle<()>> {
+        let health = self.health.map(|endpoint| ("HEALTH_AVAILABLE", "the health endpoint is listening", endpoint));
+        let metrics = self.metrics.map(|endpoint| ("METRICS_AVAILABLE", "the metrics page is listening", endpoint));
+        let started = health.into_iter().chain(metrics).map(|(code, message, endpoint)| {
+            log.write(Level::Info, code, message, &[("address", &endpoint.local_addr().to_string())]);
+            tokio::spawn(endpoint.run(closing.clone()))
+        });
+        started.collect()
     }
 }

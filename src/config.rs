@@ -4,6 +4,7 @@
 //! What varies from connection to connection (`backend`, `kubernetes`, `security`, `log.level`) is not here but in
 //! [`crate::settings`], made from [`Base`] and the webhook's answer by the same parser.
 
+mod admin;
 mod algorithms;
 mod auth;
 pub(crate) mod document;
@@ -38,6 +39,10 @@ pub struct Config {
     pub configserver: Option<ConfigServer>,
     /// `log`.
     pub log: Log,
+    /// `health`, where it is on.
+    pub health: Option<Health>,
+    /// `metrics`, where they are on.
+    pub metrics: Option<Metrics>,
     /// What every connection's settings start from.
     pub base: Base,
     /// Keys that are accepted without effect, and warnings for each start.
@@ -64,22 +69,35 @@ impl Config {
         let report = Report::default();
         settings::expand(&mut tree, files, &report);
         let parts = read(&Section::root(&tree, &report), files);
-        let ((ssh, auth, configserver, log), notices) = report.finish(parts)?;
+        let (Parts { ssh, auth, configserver, log, health, metrics }, notices) = report.finish(parts)?;
         let (exact, connection) =
             configserver.as_ref().map_or((false, false), |server| (server.exact_values, server.allow_connection));
-        Ok(Self { ssh, auth, configserver, log, base: settings::base(tree, exact, connection), notices })
+        let base = settings::base(tree, exact, connection);
+        Ok(Self { ssh, auth, configserver, log, health, metrics, base, notices })
     }
 }
 
-/// Everything but what varies from connection to connection, which is checked and kept as it is; `None` was reported.
-fn read(root: &Section<'_>, files: &dyn Files) -> Option<(Ssh, Auth, Option<ConfigServer>, Log)> {
+/// Everything but what varies from connection to connection.
+struct Parts {
+    ssh: Ssh,
+    auth: Auth,
+    configserver: Option<ConfigServer>,
+    log: Log,
+    health: Option<Health>,
+    metrics: Option<Metrics>,
+}
+
+/// Reads all parts; what varies from connection to connection is checked and kept as it is. `None` was reported.
+fn read(root: &Section<'_>, files: &dyn Files) -> Option<Parts> {
     let ssh = ssh::read(&root.section("ssh"), files);
     let auth = auth::read(&root.section("auth"), files);
     let (has_config_server, configserver) = auth::config_server(&root.section("configserver"), files);
     let log = log::read(&root.section("log"));
+    let health = admin::health(&root.section("health"), files);
+    let metrics = admin::metrics(&root.section("metrics"), files);
     settings::check(root, has_config_server, files);
     unbuilt::read(root);
-    Some((ssh?, auth?, configserver, log))
+    Some(Parts { ssh: ssh?, auth: auth?, configserver, log, health, metrics })
 }
 
 /// Something about a key that the operator should know but that stops nothing.
@@ -243,6 +261,46 @@ pub struct Log {
     pub format: LogFormat,
     /// `destination` with its own keys.
     pub destination: LogDestination,
+}
+
+/// `health`, switched on.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// Where it is served.
+    pub server: HttpServer,
+    /// `client`: how `--healthcheck` asks.
+    pub client: HttpClient,
+}
+
+/// `metrics`, switched on.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Where they are served.
+    pub server: HttpServer,
+    /// `path`, beginning with `/`.
+    pub path: String,
+}
+
+/// An HTTP server block (`listen`, TLS keys), certificates read.
+#[derive(Debug, Clone)]
+pub struct HttpServer {
+    /// `listen`, `host:port`.
+    pub listen: String,
+    /// TLS, where there is a certificate; without it, plain http.
+    pub tls: Option<ServerTls>,
+}
+
+/// A server's certificate, and whose certificates it asks its clients for.
+#[derive(Debug, Clone)]
+pub struct ServerTls {
+    /// `cert`: the chain, PEM text.
+    pub certificate: String,
+    /// `key`, PEM text.
+    pub key: Secret,
+    /// `clientcacert`: clients must show a certificate of it, PEM text.
+    pub client_ca: Option<String>,
+    /// Whether TLS 1.2 is taken (`tlsVersion: "1.2"`).
+    pub tls12: bool,
 }
 
 /// A log level, RFC 5424's, most important first.

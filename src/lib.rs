@@ -4,6 +4,7 @@
 //! [`policy::Permit`]) → `guest` (a [`guest::Program`]) → `session` (two pumps a channel). `kubernetes` is the backend
 //! behind `guest`.
 
+pub mod admin;
 pub mod app;
 pub mod audit;
 pub mod auth;

@@ -5,10 +5,11 @@ use clap::Parser;
 use podgate::app::App;
 use podgate::config::Config;
 use podgate::telemetry::Log;
+use podgate::webhook::probe;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// An SSH server that lands every connection in a Kubernetes pod of its own.
 #[derive(Debug, Parser)]
@@ -20,9 +21,15 @@ struct Args {
     /// Checks the configuration, lists every error and what has no effect, and exits.
     #[arg(long)]
     check_config: bool,
+    /// Asks the health endpoint of a running gateway with this configuration: exit status 0 where it serves, else 1.
+    #[arg(long, conflicts_with = "check_config")]
+    healthcheck: bool,
 }
 
-fn main() -> ExitCode {
+#[tokio::main]
+async fn main() -> ExitCode {
+    // Before all else: from here on, a hangup does not end the process.
+    let hangup = signal(SignalKind::hangup());
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -41,11 +48,17 @@ fn main() -> ExitCode {
     if args.check_config {
         return check(&config);
     }
+    if args.healthcheck {
+        return match healthcheck(&config).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(error.as_ref()),
+        };
+    }
     let log = match Log::open(&config.log) {
         Ok(log) => log,
         Err(error) => return fail(&error),
     };
-    match run(&config, &log) {
+    match run(&config, &log, hangup).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(error.as_ref()),
     }
@@ -65,22 +78,35 @@ fn check(config: &Config) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-#[tokio::main]
-async fn run(config: &Config, log: &Log) -> Result<(), Box<dyn std::error::Error>> {
+/// Where there is no health endpoint, there is nothing to ask and nothing wrong.
+async fn healthcheck(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
+    let Some(health) = &config.health else { return Ok(()) };
+    podgate::tls::install();
+    Ok(probe(&health.client).await.map_err(|error| format!("healthcheck: {error}"))?)
+}
+
+async fn run(config: &Config, log: &Log, hangup: io::Result<Signal>) -> Result<(), Box<dyn std::error::Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    let mut hangup = hangup?;
     let app = App::build(config, log.clone()).await?;
     let stop = async {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => return,
-                _ = interrupt.recv() => return,
-                _ = hangup.recv() => log.reopen(),
-            }
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
     };
-    app.run(stop).await;
+    // Also while it ends: a log may be rotated then, too.
+    let reopen = async {
+        while hangup.recv().await.is_some() {
+            log.reopen();
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = app.run(stop) => {}
+        () = reopen => {}
+    }
     log.close().await;
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! The one way to a TLS client. Certificates are always verified: by the given CA, else by the machine's own. There is
-//! no switch against it, and one cryptographic provider (aws-lc-rs) for the whole process.
+//! The one way to a TLS client or server. Servers' certificates are always verified: by the given CA, else by the
+//! machine's own. There is no switch against it, and one cryptographic provider (aws-lc-rs) for the whole process.
 
 use crate::types::Secret;
-use rustls::ClientConfig;
-use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use rustls_platform_verifier::BuilderVerifierExt;
@@ -16,7 +16,7 @@ mod tests;
 
 static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(default_provider()));
 
-/// Why a TLS client cannot be made. The texts name what to mend, never the material itself.
+/// Why a TLS client or server cannot be made. The texts name what to mend, never the material itself.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The CA text is not PEM.
@@ -36,27 +36,30 @@ pub enum TlsError {
     /// The machine's own CAs cannot be used.
     #[error("the machine's own CA certificates cannot be used: {0}")]
     Platform(rustls::Error),
-    /// The client certificate's text is not PEM.
-    #[error("the client certificate is not valid PEM: {0}")]
+    /// The certificate's text is not PEM.
+    #[error("the certificate is not valid PEM: {0}")]
     CertificatePem(pem::Error),
-    /// The client certificate's text has no certificate in it.
-    #[error("no certificate found in the client certificate (expected -----BEGIN CERTIFICATE-----)")]
+    /// The certificate's text has no certificate in it.
+    #[error("no certificate found in the certificate (expected -----BEGIN CERTIFICATE-----)")]
     CertificateEmpty,
     /// The key's text is not PEM.
-    #[error("the client key is not valid PEM: {0}")]
+    #[error("the key is not valid PEM: {0}")]
     KeyPem(pem::Error),
     /// The key's text has no private key in it.
-    #[error("no private key found in the client key (expected -----BEGIN PRIVATE KEY-----)")]
+    #[error("no private key found in the key (expected -----BEGIN PRIVATE KEY-----)")]
     KeyMissing,
     /// The key is protected by a passphrase.
-    #[error("the client key is encrypted; a key without a passphrase is needed")]
+    #[error("the key is encrypted; a key without a passphrase is needed")]
     KeyEncrypted,
     /// The key is not the certificate's.
-    #[error("the client key does not match the client certificate")]
+    #[error("the key does not match the certificate")]
     KeyMismatch,
     /// The certificate and key cannot be used for another reason.
-    #[error("the client certificate and key cannot be used: {0}")]
+    #[error("the certificate and key cannot be used: {0}")]
     Identity(rustls::Error),
+    /// The CA of the clients' certificates cannot be used.
+    #[error("the CA of the clients' certificates cannot be used: {0}")]
+    Verifier(VerifierBuilderError),
     /// The provider has none of the wanted protocol versions.
     #[error("TLS cannot be set up: {0}")]
     Versions(rustls::Error),
@@ -78,10 +81,8 @@ pub fn client_config(
     identity: Option<(&str, &Secret)>,
     tls12: bool,
 ) -> Result<ClientConfig, TlsError> {
-    let versions: &[_] =
-        if tls12 { &[&rustls::version::TLS13, &rustls::version::TLS12] } else { &[&rustls::version::TLS13] };
     let builder = ClientConfig::builder_with_provider(PROVIDER.clone())
-        .with_protocol_versions(versions)
+        .with_protocol_versions(versions(tls12))
         .map_err(TlsError::Versions)?;
     let builder = match ca {
         Some(pem) => builder.with_root_certificates(roots(pem)?),
@@ -90,10 +91,45 @@ pub fn client_config(
     let Some((certificate, key)) = identity else {
         return Ok(builder.with_no_client_auth());
     };
-    builder.with_client_auth_cert(chain(certificate)?, private_key(key)?).map_err(|error| match error {
+    builder.with_client_auth_cert(chain(certificate)?, private_key(key)?).map_err(unfit)
+}
+
+/// A TLS server's configuration: TLS 1.3, and 1.2 where `tls12` says so, for HTTP/1.1. `identity` is its certificate chain
+/// and key, PEM texts. With `client_ca` (PEM text) only clients that show a certificate of it are served.
+///
+/// # Errors
+/// Says which of the texts is wrong, and how.
+pub fn server_config(
+    identity: (&str, &Secret),
+    client_ca: Option<&str>,
+    tls12: bool,
+) -> Result<ServerConfig, TlsError> {
+    let builder = ServerConfig::builder_with_provider(PROVIDER.clone())
+        .with_protocol_versions(versions(tls12))
+        .map_err(TlsError::Versions)?;
+    let builder = match client_ca {
+        None => builder.with_no_client_auth(),
+        Some(pem) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(pem)?), PROVIDER.clone());
+            builder.with_client_cert_verifier(verifier.build().map_err(TlsError::Verifier)?)
+        }
+    };
+    let (certificate, key) = identity;
+    let mut config = builder.with_single_cert(chain(certificate)?, private_key(key)?).map_err(unfit)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn versions(tls12: bool) -> &'static [&'static SupportedProtocolVersion] {
+    static BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];
+    if tls12 { &BOTH } else { &BOTH[..1] }
+}
+
+fn unfit(error: rustls::Error) -> TlsError {
+    match error {
         rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch) => TlsError::KeyMismatch,
         error => TlsError::Identity(error),
-    })
+    }
 }
 
 fn roots(text: &str) -> Result<RootCertStore, TlsError> {

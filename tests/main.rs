@@ -16,6 +16,7 @@ mod dependencies;
 mod failures;
 mod log;
 mod logins;
+mod operator;
 mod papers;
 mod pods;
 mod policies;

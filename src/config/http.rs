@@ -43,6 +43,7 @@ pub(super) struct ClientKeys<'a> {
     timeout: Duration,
     redirects: bool,
     plaintext: bool,
+    public: bool,
     ca: Option<&'a str>,
     certificate: Option<&'a str>,
     key: Option<&'a str>,
@@ -50,8 +51,8 @@ pub(super) struct ClientKeys<'a> {
 }
 
 /// `tlsVersion`, `curves`, `cipher`.
-struct Tls {
-    tls12: bool,
+pub(super) struct Tls {
+    pub(super) tls12: bool,
     curves_restricted: bool,
     suites_restricted: bool,
 }
@@ -64,11 +65,17 @@ impl<'a> ClientKeys<'a> {
             timeout: section.duration("timeout", LEAST_TIMEOUT).unwrap_or(TIMEOUT),
             redirects: section.flag("allowRedirects").unwrap_or(false),
             plaintext: section.flag("allowPlaintext").unwrap_or(false),
+            public: false,
             ca: section.text("cacert"),
             certificate: section.text("cert"),
             key: section.text("key"),
             tls: Tls::read(section),
         }
+    }
+
+    /// The same for calls that carry nothing worth hiding, to `url` where the block names no other place.
+    pub(super) fn public(self, url: Option<&'a str>) -> Self {
+        Self { url: self.url.or(url), public: true, ..self }
     }
 
     /// Whether it says where to call.
@@ -81,8 +88,9 @@ impl<'a> ClientKeys<'a> {
         if self.redirects {
             section.error("allowRedirects", "redirects are never followed; give the final URL and set it to false");
         }
-        let endpoint = Endpoint::parse(self.url?, self.plaintext).map_err(|why| section.error("url", why)).ok()?;
-        if endpoint.is_plaintext() {
+        let endpoint =
+            Endpoint::parse(self.url?, self.plaintext || self.public).map_err(|why| section.error("url", why)).ok()?;
+        if endpoint.is_plaintext() && !self.public {
             section.warning("allowPlaintext", "passwords and settings travel in plain http beyond this machine");
         }
         if !endpoint.is_tls() {
@@ -118,7 +126,7 @@ fn missing<T>(section: &Section<'_>, key: &str, other: &str) -> Option<T> {
     None
 }
 
-/// Types and names of a server block. No server is built yet, so nothing comes out of it.
+/// Types and names of the block of a server that is not built yet.
 pub(super) fn check_server(section: &Section<'_>) {
     for key in ["listen", "cert", "key", "clientcacert"] {
         let _ = section.text(key);
@@ -132,7 +140,7 @@ pub(super) fn check_tls(section: &Section<'_>) {
 }
 
 impl Tls {
-    fn read(section: &Section<'_>) -> Self {
+    pub(super) fn read(section: &Section<'_>) -> Self {
         Self {
             tls12: version(section) == Some("1.2"),
             curves_restricted: restricted(section, "curves", &CURVES, CURVES.len()),
@@ -140,7 +148,7 @@ impl Tls {
         }
     }
 
-    fn judge(&self, section: &Section<'_>) {
+    pub(super) fn judge(&self, section: &Section<'_>) {
         for (restricted, key) in [(self.curves_restricted, "curves"), (self.suites_restricted, "cipher")] {
             if restricted {
                 let text = "a list other than ContainerSSH's default is not built yet; leave it out (the choice is safe: \

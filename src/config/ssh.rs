@@ -16,7 +16,7 @@ const NO_HOST_KEY: &str = "is empty; make a host key with `ssh-keygen -t ed25519
 
 /// Reads the section; `None` was reported.
 pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<Ssh> {
-    let listen = listen(section);
+    let listen = listen(section, LISTEN);
     let server_version = server_version(section);
     let ciphers = CIPHERS.read(section);
     let kex = KEX.read(section);
@@ -41,14 +41,15 @@ pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<Ssh> {
     })
 }
 
-fn listen(section: &Section<'_>) -> Option<String> {
-    let text = section.text("listen").unwrap_or(LISTEN);
+/// Where a server listens; `None` was reported.
+pub(super) fn listen(section: &Section<'_>, default: &str) -> Option<String> {
+    let text = section.text("listen").unwrap_or(default);
     // Go's ":2222" is every address of both families.
     let full = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
     if is_host_port(&full) {
         return Some(full);
     }
-    section.error("listen", "must be host:port, for example \"0.0.0.0:2222\" or \"[::]:2222\"");
+    section.error("listen", format!("must be host:port, for example {default:?} or \"[::]:2222\""));
     None
 }
 

@@ -1,5 +1,6 @@
 //! The file: denials first, then what loads.
 
+mod admin;
 mod auth;
 mod docs;
 mod samples;
@@ -78,11 +79,8 @@ fn wrong_types_are_errors_everywhere() {
 #[test]
 fn what_is_not_built_is_refused_when_it_is_switched_on() {
     denied(vec![
-        ("metrics.enable", json!(true), "metrics.enable", "not built yet"),
-        ("health.enable", json!(true), "health.enable", "not built yet"),
         ("audit.enable", json!(true), "audit.enable", "not built yet"),
         ("geoip.provider", json!("maxmind"), "geoip.provider", "not built yet"),
-        ("log.destination", json!("syslog"), "log.destination", "not built yet"),
         ("auth.password.method", json!("kerberos"), "auth.password.method", "not built yet"),
         ("auth.gssapi.method", json!("kerberos"), "auth.gssapi.method", "not built yet"),
         ("auth.keyboardInteractive.method", json!("oauth2"), "auth.keyboardInteractive.method", "not built yet"),
@@ -194,7 +192,7 @@ fn all_mistakes_of_a_file_are_reported_in_one_run() {
         "auth": {"password": {"method": "webhook", "webhook": {"url": "http://10.0.0.1"}}},
         "security": {"env": {"mode": "enabled"}, "forwarding": {"forwardingMode": "disabled"}, "maxSessions": -2},
         "kubernetes": {"pod": {"metadata": {"namespace": "A/b"}, "spec": {"containers": []}}, "pdo": 1},
-        "metrics": {"enable": true},
+        "metrics": {"enable": true, "listen": "x"},
     });
     let errors = load(&tree).expect_err("many mistakes");
     for (path, part) in [
@@ -208,7 +206,7 @@ fn all_mistakes_of_a_file_are_reported_in_one_run() {
         ("kubernetes.pod.metadata.namespace", "DNS label"),
         ("kubernetes.pod.spec.containers", "at least one container"),
         ("kubernetes.pdo", "did you mean \"pod\"?"),
-        ("metrics.enable", "not built"),
+        ("metrics.listen", "host:port"),
         ("backend", "write backend: kubernetes"),
     ] {
         assert!(has(&errors, path, part), "{path}: {errors}");
@@ -316,13 +314,10 @@ fn log_goes_to_the_named_file_only_when_told_to() {
 #[test]
 fn features_at_rest_are_taken_and_named_as_without_effect() {
     for (path, value, at) in [
-        ("metrics.listen", json!("0.0.0.0:9200"), "metrics.enable"),
-        ("health.enable", json!(false), "health.enable"),
         ("audit.intercept.stdin", json!(true), "audit.enable"),
         ("geoip.provider", json!("dummy"), "geoip.provider"),
         ("docker.execution.container", json!({"image": "x"}), "docker.execution"),
         ("sshproxy.server", json!("x"), "sshproxy.server"),
-        ("log.syslog.tag", json!("x"), "log.syslog.destination"),
         ("auth.gssapi.kerberos.keytab", json!("/x"), "auth.gssapi.method"),
         ("auth.keyboardInteractive.oauth2.clientId", json!("x"), "auth.keyboardInteractive.method"),
     ] {

@@ -9,8 +9,6 @@ const NOT_BUILT: &str = "is not built yet: this section has no effect";
 
 /// The sections at the root.
 pub(super) fn read(root: &Section<'_>) {
-    metrics(&root.section("metrics"));
-    health(&root.section("health"));
     geoip(&root.section("geoip"));
     audit(&root.section("audit"));
     docker(&root.section("docker"));
@@ -49,20 +47,6 @@ fn durations(section: &Section<'_>, keys: &[&'static str]) {
     for key in keys {
         let _ = section.duration(key, Duration::ZERO);
     }
-}
-
-fn metrics(section: &Section<'_>) {
-    section.off("enable", "metrics are not built yet; set it to false");
-    texts(section, &["path"]);
-    http::check_server(section);
-    tell(section, "enable", NOT_BUILT);
-}
-
-fn health(section: &Section<'_>) {
-    section.off("enable", "the health endpoint is not built yet; set it to false");
-    http::check_server(section);
-    let _ = ClientKeys::read(&section.section("client"));
-    tell(section, "enable", NOT_BUILT);
 }
 
 fn geoip(section: &Section<'_>) {

@@ -1,0 +1,139 @@
+//! What the operator's own machinery asks: whether the gateway serves, and what it has counted. Only this module names
+//! axum.
+//!
+//! An endpoint is bound before anything is served, and answers until the very end, so that a gateway that drains says so.
+//! Neither tells anything about a user.
+
+mod serve;
+#[cfg(test)]
+mod tests;
+
+use crate::config::{Health, HttpServer, Metrics as MetricsPage};
+use crate::telemetry::metrics::Metrics;
+use crate::tls::TlsError;
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use serve::Door;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// What a scrape is answered with.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Whether the gateway takes connections; clones are the same. It does not from the start.
+#[derive(Debug, Clone, Default)]
+pub struct Serving(Arc<AtomicBool>);
+
+impl Serving {
+    /// Says that connections are taken (true), or not any more.
+    pub fn set(&self, serving: bool) {
+        self.0.store(serving, Ordering::Release);
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Why an endpoint cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The certificate or key cannot be used.
+    #[error("{section}: {source}")]
+    Tls {
+        /// `health` or `metrics`.
+        section: &'static str,
+        /// What is wrong.
+        source: TlsError,
+    },
+    /// The address cannot be had.
+    #[error("{section}.listen: cannot listen on {listen}: {source}")]
+    Listen {
+        /// `health` or `metrics`.
+        section: &'static str,
+        /// The address.
+        listen: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// An endpoint that is bound and answers nobody yet.
+pub struct Endpoint {
+    door: Door,
+    router: Router,
+    address: SocketAddr,
+}
+
+impl Endpoint {
+    /// Binds the health endpoint: 200 and `ok` while the gateway serves, else 503 and `not ok`, whatever the path.
+    ///
+    /// # Errors
+    /// An address that cannot be had, a certificate that cannot be used.
+    pub async fn health(config: &Health, serving: Serving) -> Result<Self, AdminError> {
+        let router = Router::new().fallback(move |headers: HeaderMap| async move { health(&headers, serving.get()) });
+        Self::bind("health", &config.server, router).await
+    }
+
+    /// Binds the metrics page: `metrics` at exactly the configured path, 404 elsewhere.
+    ///
+    /// # Errors
+    /// An address that cannot be had, a certificate that cannot be used.
+    pub async fn metrics(config: &MetricsPage, metrics: Metrics) -> Result<Self, AdminError> {
+        let path = config.path.clone();
+        // Not a route: the path is the operator's, and may hold what a router reads as a pattern.
+        let router = Router::new().fallback(move |request: Request| async move {
+            if request.uri().path() != path {
+                return StatusCode::NOT_FOUND.into_response();
+            }
+            match metrics.text() {
+                Ok(text) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+                Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            }
+        });
+        Self::bind("metrics", &config.server, router).await
+    }
+
+    async fn bind(section: &'static str, config: &HttpServer, router: Router) -> Result<Self, AdminError> {
+        let failed = |source| AdminError::Listen { section, listen: config.listen.clone(), source };
+        let tls = config
+            .tls
+            .as_ref()
+            .map(|tls| crate::tls::server_config((&tls.certificate, &tls.key), tls.client_ca.as_deref(), tls.tls12));
+        let tls = tls.transpose().map_err(|source| AdminError::Tls { section, source })?;
+        let listener = TcpListener::bind(&config.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { door: Door::new(listener, tls), router, address })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `stop` is cancelled, then lets what is under way finish, for a second at most.
+    pub async fn run(self, stop: CancellationToken) {
+        self.door.serve(self.router, stop).await;
+    }
+}
+
+/// JSON, unless the client asks for text and not for JSON: what ContainerSSH's endpoint does.
+fn health(headers: &HeaderMap, serving: bool) -> impl IntoResponse + use<> {
+    let (status, said) = if serving { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ok") };
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let kinds = || accept.split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim());
+    let wants_json = kinds().any(|kind| matches!(kind, "*/*" | "application/json" | "application/*"));
+    if !wants_json && kinds().any(|kind| kind.starts_with("text/")) {
+        (status, [(CONTENT_TYPE, "text/plain; charset=utf-8")], said.to_owned())
+    } else {
+        (status, [(CONTENT_TYPE, "application/json")], format!("\"{said}\""))
+    }
+}

@@ -1,0 +1,175 @@
+//! The endpoints against real sockets.
+
+use super::*;
+use crate::config::{Endpoint as Place, HttpClient, ServerTls};
+use crate::types::Secret;
+use crate::webhook::probe;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, generate_simple_self_signed};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn plain() -> HttpServer {
+    HttpServer { listen: "127.0.0.1:0".into(), tls: None }
+}
+
+fn client(url: &str) -> HttpClient {
+    let endpoint = Place::Url(url.parse().unwrap());
+    HttpClient { endpoint, timeout: SOON, ca: None, identity: None, tls12: false }
+}
+
+struct Running {
+    address: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    fn start(endpoint: Endpoint) -> Self {
+        let (address, stop) = (endpoint.local_addr(), CancellationToken::new());
+        Self { address, task: tokio::spawn(endpoint.run(stop.clone())), stop }
+    }
+
+    async fn health(server: HttpServer, serving: &Serving) -> Self {
+        let config = Health { client: client("http://127.0.0.1:1"), server };
+        Self::start(Endpoint::health(&config, serving.clone()).await.unwrap())
+    }
+
+    /// The whole answer to one request.
+    async fn ask(&self, head: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!("{head}\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(SOON, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        answer
+    }
+}
+
+#[tokio::test]
+async fn gateway_that_does_not_serve_is_not_ok_before_and_after() {
+    let serving = Serving::default();
+    let health = Running::health(plain(), &serving).await;
+    let (no, yes) = ("HTTP/1.1 503 Service Unavailable", "HTTP/1.1 200 OK");
+    for (state, status, said) in [(false, no, "\"not ok\""), (true, yes, "\"ok\""), (false, no, "\"not ok\"")] {
+        serving.set(state);
+        for request in ["GET / HTTP/1.1", "POST /any/thing?x HTTP/1.1"] {
+            let answer = health.ask(request).await;
+            assert!(answer.starts_with(status) && answer.ends_with(&format!("\r\n\r\n{said}")), "{request}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn health_is_text_for_those_who_ask_for_text_alone() {
+    let serving = Serving::default();
+    serving.set(true);
+    let health = Running::health(plain(), &serving).await;
+    for (accept, body) in [
+        ("text/plain", "ok"),
+        ("text/html, text/*;q=0.5", "ok"),
+        ("*/*", "\"ok\""),
+        ("application/*", "\"ok\""),
+        ("text/html, application/json", "\"ok\""),
+        ("image/png", "\"ok\""),
+        ("\u{7f}", "\"ok\""),
+    ] {
+        let answer = health.ask(&format!("GET / HTTP/1.1\r\naccept: {accept}")).await;
+        // What is no header at all is refused by HTTP itself.
+        let taken = accept != "\u{7f}";
+        assert_eq!(answer.ends_with(&format!("\r\n\r\n{body}")), taken, "{accept}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_at_their_path_alone() {
+    let metrics = Metrics::default();
+    let config = MetricsPage { server: plain(), path: "/a/{b}".into() };
+    let page = Running::start(Endpoint::metrics(&config, metrics.clone()).await.unwrap());
+    for path in ["/", "/metrics", "/a/{b}/", "/a/c", "/A/{b}"] {
+        let answer = page.ask(&format!("GET {path} HTTP/1.1")).await;
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{path}: {answer}");
+    }
+    let _connection = metrics.connection();
+    let answer = page.ask("GET /a/{b}?x=y HTTP/1.1").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains(OPEN_METRICS), "{answer}");
+    assert!(answer.contains("containerssh_ssh_connections_total{country=\"XX\"} 1\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn taken_address_is_an_error_that_names_the_endpoint_and_the_address() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    let server = HttpServer { listen: listen.clone(), tls: None };
+    let config = MetricsPage { server, path: "/metrics".into() };
+    let error = Endpoint::metrics(&config, Metrics::default()).await.err().expect("taken").to_string();
+    assert!(error.starts_with(&format!("metrics.listen: cannot listen on {listen}: ")), "{error}");
+}
+
+/// A certificate for 127.0.0.1 and its key, and one for clients of a CA.
+struct Certificates {
+    server: ServerTls,
+    identity: (String, Secret),
+}
+
+fn certificates(mutual: bool) -> Certificates {
+    let own = generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_key = KeyPair::generate().unwrap();
+    let ca = params.self_signed(&ca_key).unwrap();
+    let issuer = Issuer::new(params, ca_key);
+    let key = KeyPair::generate().unwrap();
+    let client = CertificateParams::new(["client".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let server = ServerTls {
+        certificate: own.cert.pem(),
+        key: Secret::new(own.signing_key.serialize_pem()),
+        client_ca: mutual.then(|| ca.pem()),
+        tls12: false,
+    };
+    Certificates { server, identity: (client.pem(), Secret::new(key.serialize_pem())) }
+}
+
+#[tokio::test]
+async fn client_without_a_certificate_is_not_answered_where_one_is_asked_for() {
+    let serving = Serving::default();
+    serving.set(true);
+    let Certificates { server, identity } = certificates(true);
+    let ca = Some(server.certificate.clone());
+    let health = Running::health(HttpServer { tls: Some(server), ..plain() }, &serving).await;
+    let url = format!("https://{}/", health.address);
+    assert!(probe(&HttpClient { ca: ca.clone(), ..client(&url) }).await.is_err());
+    probe(&HttpClient { ca, identity: Some(identity), ..client(&url) }).await.unwrap();
+    assert!(probe(&client(&format!("http://{}/", health.address))).await.is_err(), "no plain http beside TLS");
+}
+
+#[tokio::test]
+async fn probe_is_content_with_200_alone() {
+    let serving = Serving::default();
+    let server = certificates(false).server;
+    let ca = Some(server.certificate.clone());
+    let health = Running::health(HttpServer { tls: Some(server), ..plain() }, &serving).await;
+    let block = HttpClient { ca, ..client(&format!("https://{}/", health.address)) };
+    let error = probe(&block).await.unwrap_err().to_string();
+    assert!(error.contains("503"), "{error}");
+    serving.set(true);
+    probe(&block).await.unwrap();
+    let untrusting = HttpClient { ca: Some(certificates(false).server.certificate), ..block };
+    assert!(probe(&untrusting).await.is_err());
+}
+
+#[tokio::test]
+async fn silent_client_does_not_hold_up_the_end() {
+    let health = Running::health(plain(), &Serving::default()).await;
+    let mut silent = TcpStream::connect(health.address).await.unwrap();
+    silent.write_all(b"GET / HT").await.unwrap();
+    health.ask("GET / HTTP/1.1").await;
+    health.stop.cancel();
+    timeout(SOON, health.task).await.unwrap().unwrap();
+    assert_eq!(timeout(SOON, silent.read(&mut [0; 16])).await.unwrap().unwrap_or(0), 0);
+    assert!(TcpStream::connect(health.address).await.is_err());
+}

@@ -1,0 +1,186 @@
+//! What an operator's own machinery sees: the health endpoint, the metrics page, the log under a hangup, and a gateway
+//! that cannot have what it is to listen on.
+
+mod metrics;
+
+use crate::support::gateway::{Gateway, SOON};
+use crate::support::{Setup, World};
+use serde_json::{Value, json};
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// A port that is free.
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|at| at.local_addr()).expect("a port")
+}
+
+/// The whole answer to a GET; `None` where nobody answers.
+async fn get(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).await.ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    timeout(SOON, stream.read_to_string(&mut answer)).await.expect("an answer in time").ok()?;
+    (!answer.is_empty()).then_some(answer)
+}
+
+/// Runs the binary with the world's configuration, which must end by itself: its exit status and what it said to people.
+async fn run(config: &Path, more: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_podgate"));
+    let output = command.arg("--config").arg(config).args(more).kill_on_drop(true).output();
+    let output = timeout(SOON, output).await.expect("it ends by itself").expect("the gateway's binary");
+    assert_eq!(output.stdout, b"", "it served");
+    (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+}
+
+/// The world's configuration, changed.
+fn changed(world: &World, name: &str, change: impl FnOnce(&mut Value)) -> std::path::PathBuf {
+    let text = fs::read_to_string(world.folder().join("podgate.json")).expect("a file");
+    let mut config = serde_json::from_str(&text).expect("JSON");
+    change(&mut config);
+    let path = world.folder().join(name);
+    fs::write(&path, config.to_string()).expect("a file");
+    path
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listener_that_cannot_be_had_is_named_and_nothing_is_served() {
+    let world = World::start().await;
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("its address").to_string();
+    for section in ["ssh", "health", "metrics"] {
+        let others = [free(), free(), free()];
+        let config = changed(&world, "taken.json", |config| {
+            for (key, address) in ["ssh", "health", "metrics"].into_iter().zip(others) {
+                config[key]["listen"] = if key == section { taken.clone() } else { address.to_string() }.into();
+            }
+            config["health"]["enable"] = true.into();
+            config["metrics"]["enable"] = true.into();
+        });
+        let (status, said) = run(&config, &[]).await;
+        assert_eq!(status, Some(1), "{said}");
+        let expected = format!("podgate: {section}.listen: cannot listen on {taken}: ");
+        assert!(said.starts_with(&expected) && said.lines().count() == 1, "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_follows_the_gateway_and_healthcheck_tells_it() {
+    let (nobody, health) = (free(), free());
+    let config = json!({"health": {"enable": true, "listen": health.to_string()}});
+    let mut world = Setup::config(config).start().await;
+    let file = world.folder().join("podgate.json");
+    let dead = changed(&world, "dead.json", |config| config["health"]["listen"] = nobody.to_string().into());
+    let (status, said) = run(&dead, &["--healthcheck"]).await;
+    assert_eq!(status, Some(1));
+    assert!(said.starts_with("podgate: healthcheck: no connection"), "{said}");
+    let off = changed(&world, "off.json", |config| config["health"]["enable"] = false.into());
+    assert_eq!(run(&off, &["--healthcheck"]).await, (Some(0), String::new()));
+
+    world.gateway.wait_for_line("SSH_AVAILABLE").await;
+    let answer = get(health, "/any").await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("\"ok\""), "{answer}");
+    assert_eq!(run(&file, &["--healthcheck"]).await, (Some(0), String::new()));
+
+    // A session whose client does not hurry keeps the gateway from ending at once.
+    let peer = world.peer("alice").await;
+    let mut channel = peer.session().await;
+    channel.exec(true, "cat").await.expect("a request");
+    assert!(crate::support::peer::answered(&mut channel).await);
+    world.gateway.wait_for_line("SSH_CHANNEL_REQUEST_SUCCESSFUL").await;
+    world.gateway.signal("TERM");
+    world.gateway.wait_for_line("SERVICE_STOPPING").await;
+    let answer = get(health, "/").await.expect("an answer while it ends");
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("\"not ok\""), "{answer}");
+    assert!(world.gateway.ended().await.success());
+    assert_eq!(get(health, "/").await, None);
+    assert_eq!(run(&file, &["--healthcheck"]).await.0, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_listens_beside_ssh_unless_it_is_switched_on() {
+    let (health, metrics) = (free(), free());
+    let config = json!({"health": {"listen": health.to_string()}, "metrics": {"listen": metrics.to_string()}});
+    let _world = Setup::config(config).start().await;
+    assert_eq!((get(health, "/").await, get(metrics, "/metrics").await), (None, None));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hangup_never_ends_the_gateway_wherever_it_logs() {
+    // Standard output has nothing to open again.
+    let mut world = World::start().await;
+    world.gateway.signal("HUP");
+    world.ssh().run("true").await.expect(0);
+
+    // A file whose folder is gone stays in use, and that is said there.
+    let folder = world.folder().join("logs");
+    fs::create_dir(&folder).expect("a folder");
+    let file = folder.join("log");
+    restart(&mut world, json!({"destination": "file", "file": file, "level": "info"})).await;
+    let kept = fs::File::open(&file).expect("the log");
+    fs::remove_dir_all(&folder).expect("gone");
+    world.gateway.signal("HUP");
+    world.ssh().run("true").await.expect(0);
+    let mut log = String::new();
+    until(|| {
+        use std::io::Seek;
+        let mut kept = &kept;
+        log.clear();
+        kept.rewind().and_then(|()| std::io::Read::read_to_string(&mut kept, &mut log)).expect("the log");
+        log.contains("LOG_ROTATE_FAILED") && log.contains("SSH_AUTH_SUCCESSFUL")
+    })
+    .await;
+
+    // A syslog daemon that is gone is waited for.
+    let socket = world.folder().join("dev-log");
+    let daemon = UnixDatagram::bind(&socket).expect("a socket");
+    restart(&mut world, json!({"destination": "syslog", "level": "info", "syslog": {"destination": socket}})).await;
+    drop(daemon);
+    fs::remove_file(&socket).expect("gone");
+    world.gateway.signal("HUP");
+    world.ssh().run("true").await.expect(0);
+    let daemon = UnixDatagram::bind(&socket).expect("a socket");
+    daemon.set_nonblocking(true).expect("a socket");
+    world.gateway.signal("HUP");
+    let mut lines = Vec::new();
+    until(|| {
+        let mut line = [0; 8192];
+        while let Ok(length) = daemon.recv(&mut line) {
+            lines.push(String::from_utf8_lossy(&line[..length]).into_owned());
+        }
+        lines.iter().any(|line| line.contains(" ContainerSSH: {\"code\":\"SSH_AUTH_SUCCESSFUL\""))
+    })
+    .await;
+    // `auth` (4) times 8, and info (6).
+    assert!(lines.last().is_some_and(|line| line.starts_with("<38>")), "{lines:?}");
+}
+
+/// Waits until something holds that tells nobody when it does.
+async fn until(mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    timeout(SOON, waiting).await.expect("in time");
+}
+
+/// Starts the world's gateway again, with another log.
+async fn restart(world: &mut World, log: Value) {
+    let address = free();
+    let config = changed(world, "restarted.json", |config| {
+        config["log"] = log;
+        config["ssh"]["listen"] = address.to_string().into();
+    });
+    let key = fs::read_to_string(world.known_hosts()).expect("known_hosts");
+    let key = key.split_once(' ').expect("a host and its key").1.to_owned();
+    fs::write(world.known_hosts(), format!("[127.0.0.1]:{} {key}", address.port())).expect("known_hosts");
+    world.gateway = Gateway::start_at(&config, address);
+    until(|| std::net::TcpStream::connect(address).is_ok()).await;
+}
