@@ -9,7 +9,7 @@ mod denied;
 mod launch;
 mod rules;
 
-pub use decide::Request;
+pub use decide::{Request, is_signal};
 pub use denied::Denied;
 pub use launch::{Asked, Endpoints, Launch, Start, Terminal, What};
 pub use rules::{Forwarding, ListRule, Mode, Rules};

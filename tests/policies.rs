@@ -3,6 +3,7 @@
 mod answers;
 mod environment;
 mod forwarding;
+mod requests;
 
 use crate::support::{Setup, World};
 use serde_json::{Value, json};

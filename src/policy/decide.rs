@@ -21,6 +21,12 @@ const PATH_BYTES: usize = 4096;
 const SIGNALS: [&str; 13] =
     ["ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM", "USR1", "USR2"];
 
+/// Whether a name (without SIG) is one of RFC 4254 section 6.10: no other is ever let pass.
+#[must_use]
+pub fn is_signal(name: &str) -> bool {
+    SIGNALS.contains(&name)
+}
+
 mod sealed {
     use super::{Denied, Rules};
 
@@ -104,7 +110,7 @@ impl Judge for SendSignal {
     fn judge(self, rules: &Rules) -> Result<Self, Denied> {
         let mode = rules.effective(rules.signal.mode);
         ensure(rules.signal.passes(mode, &self.name), Denied::Signal)?;
-        ensure(SIGNALS.contains(&self.name.as_str()), Denied::SignalName)?;
+        ensure(is_signal(&self.name), Denied::SignalName)?;
         Ok(self)
     }
 }

@@ -42,6 +42,9 @@ pub enum Denied {
     /// The command holds a NUL, at which the kernel would cut it.
     #[error("the command contains a NUL character")]
     CommandNul,
+    /// The command is no text, and could only be run as another one.
+    #[error("the command is not valid UTF-8")]
+    CommandText,
     /// `security.subsystem` does not let the subsystem pass.
     #[error("this subsystem is not allowed")]
     Subsystem,
@@ -85,7 +88,7 @@ impl Denied {
             }
             Self::Tty | Self::TermName => "SECURITY_TTY_REJECTED",
             Self::Shell => "SECURITY_SHELL_REJECTED",
-            Self::Command | Self::CommandFiltered | Self::CommandNul => "SECURITY_EXEC_REJECTED",
+            Self::Command | Self::CommandFiltered | Self::CommandNul | Self::CommandText => "SECURITY_EXEC_REJECTED",
             Self::Subsystem => "SECURITY_SUBSYSTEM_REJECTED",
             Self::Signal | Self::SignalName => "SECURITY_SIGNAL_REJECTED",
             Self::Direct | Self::Socket | Self::DialTarget => "SECURITY_FORWARDING_REJECTED",

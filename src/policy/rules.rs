@@ -86,12 +86,14 @@ impl ListRule {
 
 impl Rules {
     /// What a section's mode means: its own, else `defaultMode`, else enable.
-    pub(super) fn effective(&self, mode: Mode) -> Mode {
+    #[must_use]
+    pub fn effective(&self, mode: Mode) -> Mode {
         [mode, self.default_mode].into_iter().find(|mode| *mode != Mode::Unset).unwrap_or(Mode::Enable)
     }
 
     /// Whether the user may run less than anything, so that a variable could be a way around (`PATH`, `IFS`).
-    pub(super) fn restricted(&self) -> bool {
+    #[must_use]
+    pub fn restricted(&self) -> bool {
         self.force_command.is_some()
             || !self.effective(self.command.mode).is_enable()
             || !self.effective(self.shell).is_enable()

@@ -1,7 +1,7 @@
-//! `security`: the rules, parsed. What they mean is decided in [`crate::policy`].
+//! `security`: the rules, parsed. What they mean is decided in [`crate::policy`]; here is told what they do not do.
 
 use crate::config::reader::Section;
-use crate::policy::{Forwarding, ListRule, Mode, Rules};
+use crate::policy::{Forwarding, ListRule, Mode, Rules, is_signal};
 
 const MODES: [(&str, Mode); 3] = [("enable", Mode::Enable), ("filter", Mode::Filter), ("disable", Mode::Disable)];
 
@@ -10,7 +10,7 @@ pub(super) fn read(section: &Section<'_>) -> Rules {
     let forwarding = section.section("forwarding");
     // -1 is no limit.
     let max_sessions = section.integer("maxSessions", -1..=i64::from(u32::MAX));
-    Rules {
+    let rules = Rules {
         default_mode: mode(section, "defaultMode"),
         force_command: section.text("forceCommand").map(str::to_owned),
         env: list_rule(&section.section("env"), true),
@@ -27,6 +27,53 @@ pub(super) fn read(section: &Section<'_>) -> Rules {
             x11: mode(&forwarding, "x11ForwardingMode"),
         },
         max_sessions: max_sessions.and_then(|sessions| u32::try_from(sessions).ok()),
+    };
+    tell_lists(section, &rules);
+    tell_filters(section, &rules);
+    rules
+}
+
+/// Lists that do not do what they look like. One that lets everything pass is a warning: somebody relies on it.
+fn tell_lists(section: &Section<'_>, rules: &Rules) {
+    let lists = [
+        ("env", &rules.env, rules.restricted()),
+        ("command", &rules.command, false),
+        ("subsystem", &rules.subsystem, false),
+        ("signal", &rules.signal, false),
+    ];
+    for (key, rule, allow_matters) in lists {
+        match rules.effective(rule.mode) {
+            Mode::Enable if !rule.allow.is_empty() && !allow_matters => {
+                section.warning(&format!("{key}.allow"), "restricts nothing: only mode: filter asks this list");
+            }
+            Mode::Filter if !rule.deny.is_empty() => {
+                section
+                    .notice(&format!("{key}.deny"), "has no effect with mode: filter, which asks the allow list alone");
+            }
+            Mode::Enable | Mode::Filter | Mode::Disable | Mode::Unset => {}
+        }
+    }
+    if rules.signal.deny.iter().any(|name| !is_signal(name)) {
+        section
+            .warning("signal.deny", "names a signal that SSH does not know (RFC 4254 section 6.10): it denies nothing");
+    }
+}
+
+/// Modes that have no list to filter by.
+fn tell_filters(section: &Section<'_>, rules: &Rules) {
+    let forwarding = &rules.forwarding;
+    for (key, mode) in [
+        ("shell.mode", rules.shell),
+        ("tty.mode", rules.tty),
+        ("forwarding.reverseForwardingMode", forwarding.reverse),
+        ("forwarding.forwardingMode", forwarding.direct),
+        ("forwarding.socketForwardingMode", forwarding.socket),
+        ("forwarding.socketListenMode", forwarding.socket_listen),
+        ("forwarding.x11ForwardingMode", forwarding.x11),
+    ] {
+        if mode == Mode::Filter {
+            section.notice(key, "is the same as disable: there is no list to filter by");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod answers;
 mod connections;
 mod kubeconfigs;
+mod security;
 
 use super::*;
 use crate::config::fixture::{has, load, minimal, set, with};

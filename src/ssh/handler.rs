@@ -288,7 +288,7 @@ impl Handler for Translator {
     }
 
     async fn shell_request(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
-        Ok(self.start(channel, Asked::Shell, session)?)
+        Ok(self.start(channel, Ok(Asked::Shell), session)?)
     }
 
     async fn exec_request(
@@ -297,11 +297,9 @@ impl Handler for Translator {
         data: &[u8],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        match std::str::from_utf8(data) {
-            Ok(command) => Ok(self.start(channel, Asked::Command(command.to_owned()), session)?),
-            // The exec API takes text alone.
-            Err(_) => Ok(session.channel_failure(channel)?),
-        }
+        // The exec API takes text alone.
+        let command = std::str::from_utf8(data).map_err(|_| Denied::CommandText);
+        Ok(self.start(channel, command.map(|command| Asked::Command(command.to_owned())), session)?)
     }
 
     async fn subsystem_request(
@@ -310,7 +308,7 @@ impl Handler for Translator {
         name: &str,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        Ok(self.start(channel, Asked::Subsystem(name.to_owned()), session)?)
+        Ok(self.start(channel, Ok(Asked::Subsystem(name.to_owned())), session)?)
     }
 
     async fn window_change_request(
@@ -337,6 +335,8 @@ impl Handler for Translator {
             return Ok(session.channel_failure(channel)?);
         };
         let handed = match admission.rules.decide(SendSignal { name: signal_name(&signal).to_owned() }) {
+            // Nothing runs yet that could take it, and what will run is not meant.
+            Ok(_too_early) if port.idle() => false,
             Ok(permit) => port.signal(permit.spend().name),
             Err(denied) => {
                 self.shared.audit.record(Event::Denied { request: Request::Signal, denied: &denied });

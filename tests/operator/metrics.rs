@@ -2,10 +2,10 @@
 
 use super::{free, get};
 use crate::support::gateway::SOON;
+use crate::support::peer::{answered, until};
 use crate::support::script::{Asked, Reply, Script};
 use crate::support::world::{NAMESPACE, PASSWORD, merge};
 use crate::support::{Setup, World};
-use russh::ChannelMsg;
 use serde_json::json;
 use std::net::SocketAddr;
 use tokio::time::timeout;
@@ -65,8 +65,8 @@ async fn every_step_of_a_login_is_measured_and_no_label_names_a_user() {
     let peer = world.peer("alice").await;
     let mut channel = peer.session().await;
     channel.exec(true, "echo up; cat").await.expect("a request");
-    assert!(crate::support::peer::answered(&mut channel).await);
-    while !matches!(channel.wait().await, Some(ChannelMsg::Data { .. })) {}
+    assert!(answered(&mut channel).await);
+    until(&mut channel, "up").await;
     let page = page(at).await;
     for step in ["handshake", "pubkey", "config", "pod_create", "pod_ready", "pod_prepare", "exec", "first_program"] {
         let count = value(&page, &format!(r#"podgate_login_step_seconds_count{{step="{step}",outcome="success"}}"#));

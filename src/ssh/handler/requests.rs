@@ -3,7 +3,7 @@
 
 use super::Translator;
 use crate::audit::{Event, Request};
-use crate::policy::{Asked, Dial, Listen, OpenSession, Start};
+use crate::policy::{Asked, Denied, Dial, Listen, OpenSession, Start};
 use crate::session::{Begin, Channel};
 use crate::ssh::admission::Admission;
 use crate::ssh::channel::{Ends, Face, Port};
@@ -74,7 +74,12 @@ impl Translator {
     }
 
     /// Decides about a program and begins it. A denial is told on the channel, where a person can read it.
-    pub(super) fn start(&mut self, id: ChannelId, asked: Asked, session: &mut Session) -> Result<(), russh::Error> {
+    pub(super) fn start(
+        &mut self,
+        id: ChannelId,
+        asked: Result<Asked, Denied>,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
         let (Some(admission), Some(port)) = (self.admission.clone(), self.ports.get_mut(&id)) else {
             return session.channel_failure(id);
         };
@@ -83,8 +88,9 @@ impl Translator {
         }
         session.channel_success(id)?;
         let (env, terminal) = port.take();
-        let start = Start { asked, env, terminal, endpoints: self.shared.endpoints };
-        let begin = match admission.rules.decide(start) {
+        let endpoints = self.shared.endpoints;
+        let launch = asked.and_then(|asked| admission.rules.decide(Start { asked, env, terminal, endpoints }));
+        let begin = match launch {
             Ok(launch) => Begin::Launch(launch),
             Err(denied) => {
                 self.shared.audit.record(Event::Denied { request: Request::Program, denied: &denied });

@@ -1,0 +1,113 @@
+//! Single requests that OpenSSH's client does not send on demand: each is decided, and a denial is said in the log.
+
+use super::ruled;
+use crate::support::World;
+use crate::support::peer::{answered, to_the_end};
+use crate::support::script::{Asked, Reply, Script, yes};
+use crate::support::{Setup, gateway::Gateway};
+use russh::Sig;
+use serde_json::{Value, json};
+
+/// Waits for the denial of a request, and shows its reason.
+async fn denial(gateway: &Gateway, code: &str, request: &str) -> String {
+    let wanted = |line: &Value| line["code"] == code && line["details"]["request"] == request;
+    let line = gateway.wait_for(wanted).await;
+    line["details"]["reason"].as_str().expect("a reason").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn denied_signal_reaches_no_program_whatever_the_shell_may() {
+    let world = ruled(json!({"shell": {"mode": "enable"}, "signal": {"mode": "filter", "allow": ["SIGHUP"]}})).await;
+    let peer = world.peer("alice").await;
+    let mut channel = peer.session().await;
+    channel.exec(true, "cat; exit 6").await.expect("a request");
+    assert!(answered(&mut channel).await);
+    channel.signal(Sig::TERM).await.expect("a request");
+    let reason = denial(&world.gateway, "SECURITY_SIGNAL_REJECTED", "signal").await;
+    assert_eq!(reason, "sending this signal is not allowed");
+    // The allowed one is handed on, and who cannot carry it out says so.
+    channel.signal(Sig::HUP).await.expect("a request");
+    let line = world.gateway.wait_for(|line| line["details"]["signal"] == "HUP").await;
+    assert_eq!(line["code"], "SSH_CHANNEL_REQUEST", "{line}");
+    world.gateway.wait_for_line("SSH_CHANNEL_REQUEST_FAILED").await;
+    channel.eof().await.expect("an end");
+    assert_eq!(to_the_end(&mut channel).await.status, Some(6));
+    let signalled = world.gateway.lines("SSH_CHANNEL_REQUEST");
+    assert!(signalled.iter().all(|line| line["details"]["signal"] != "TERM"), "{signalled:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signal_before_the_start_is_not_kept_for_the_program() {
+    let world = World::start().await;
+    let peer = world.peer("alice").await;
+    let mut channel = peer.session().await;
+    channel.signal(Sig::TERM).await.expect("a request");
+    channel.exec(true, "exit 6").await.expect("a request");
+    assert!(answered(&mut channel).await);
+    assert_eq!(to_the_end(&mut channel).await.status, Some(6));
+    let signalled = world.gateway.lines("SSH_CHANNEL_REQUEST");
+    assert!(signalled.iter().all(|line| line["details"]["signal"].is_null()), "{signalled:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn command_that_is_no_text_is_not_run_as_another_one() {
+    let world = World::start().await;
+    let peer = world.peer("alice").await;
+    let mut channel = peer.session().await;
+    channel.exec(true, &b"echo \xff ran"[..]).await.expect("a request");
+    assert!(answered(&mut channel).await);
+    let ended = to_the_end(&mut channel).await;
+    assert_eq!((ended.status, ended.stdout.as_str()), (Some(255), ""));
+    assert_eq!(ended.stderr, "podgate: the command is not valid UTF-8\n");
+    denial(&world.gateway, "SECURITY_EXEC_REJECTED", "program").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ports_that_are_none_are_denied_and_the_connection_goes_on() {
+    let rules = json!({"forwarding": {"forwardingMode": "enable", "reverseForwardingMode": "enable"}});
+    let world = ruled(rules).await;
+    let peer = world.peer("alice").await;
+    for port in [0, 65_536, u32::MAX] {
+        let opened = peer.handle.channel_open_direct_tcpip("localhost", port, "127.0.0.1", 1).await;
+        assert!(opened.is_err(), "{port}");
+    }
+    assert_eq!(
+        denial(&world.gateway, "SECURITY_FORWARDING_REJECTED", "dial").await,
+        "the address to connect to is not valid"
+    );
+    assert!(peer.handle.tcpip_forward("localhost", 65_536).await.is_err());
+    let reason = denial(&world.gateway, "SECURITY_REVERSE_FORWARDING_REJECTED", "listen").await;
+    assert_eq!(reason, "the address to listen on is not valid");
+    let mut channel = peer.session().await;
+    channel.exec(true, "exit 6").await.expect("a request");
+    assert_eq!(to_the_end(&mut channel).await.status, Some(6));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn window_is_resized_whatever_the_rules_deny() {
+    let world = ruled(json!({"defaultMode": "disable", "command": {"mode": "enable"}})).await;
+    let peer = world.peer("alice").await;
+    let mut channel = peer.session().await;
+    channel.window_change(101, 33, 0, 0).await.expect("a request");
+    channel.exec(true, "exit 6").await.expect("a request");
+    assert!(answered(&mut channel).await);
+    assert_eq!(to_the_end(&mut channel).await.status, Some(6));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rules_for_variables_are_about_the_client_s_alone() {
+    let script = Script::start(|asked: &Asked| match asked.path.as_str() {
+        "/config" => Reply::Json(json!({"config": {"security": {"env": {"mode": "disable"}}},
+            "environment": {"STAGE": {"value": "from the webhook"}}})),
+        _ => yes(),
+    })
+    .await;
+    let world = Setup::config(script.config()).start().await;
+    let peer = world.peer("alice").await;
+    let mut channel = peer.session().await;
+    channel.set_env(true, "LANG", "from the client").await.expect("a request");
+    assert!(!answered(&mut channel).await);
+    channel.exec(true, "echo \"$STAGE,$LANG\"").await.expect("a request");
+    assert!(answered(&mut channel).await);
+    assert_eq!(to_the_end(&mut channel).await.stdout, "from the webhook,\n");
+}
