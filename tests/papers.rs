@@ -7,11 +7,14 @@ use podgate_webhooks::wire::{
 };
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::{Ed25519Keypair, PrivateKey};
+use std::fs;
 use std::io;
 use std::path::Path;
 
 const README: &str = include_str!("../README.md");
 const WEBHOOKS: &str = include_str!("../docs/webhooks.md");
+const SECURITY: &str = include_str!("../docs/security.md");
+const METRICS: &str = include_str!("../docs/metrics.md");
 
 /// The text of every code block of a language, unindented.
 fn blocks(paper: &str, language: &str) -> Vec<String> {
@@ -154,9 +157,16 @@ fn commands_of_the_papers_name_what_is_there() {
 #[test]
 fn links_of_the_papers_lead_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (paper, folder) in [(README, root.to_owned()), (WEBHOOKS, root.join("docs"))] {
+    let docs = root.join("docs");
+    for (paper, folder) in [(README, root), (WEBHOOKS, &docs), (SECURITY, &docs), (METRICS, &docs)] {
         for target in paper.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target) {
-            assert!(target.starts_with("https://") || folder.join(target).exists(), "{target}");
+            if target.starts_with("https://") {
+                continue;
+            }
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let page = fs::read_to_string(folder.join(file)).unwrap_or_else(|error| panic!("{target}: {error}"));
+            let named = |line: &str| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-") == heading;
+            assert!(heading.is_empty() || page.lines().any(|line| line.starts_with('#') && named(line)), "{target}");
         }
     }
 }

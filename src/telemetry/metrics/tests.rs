@@ -110,3 +110,26 @@ fn types_are_those_of_containerssh_and_the_page_ends() {
     has(&page, concat!("podgate_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"));
     assert!(page.ends_with("# EOF\n"), "{page}");
 }
+
+#[test]
+fn documented_metrics_are_those_of_the_page() {
+    let metrics = Metrics::default();
+    metrics.ask_failed(Question::Password, false, false, "X");
+    metrics.ask_failed(Question::Config, false, false, "X");
+    metrics.event(Level::Info, "X");
+    metrics.backend_failed(500);
+    drop(metrics.step(Step::Exec));
+    let page = page(&metrics);
+    let mut there = Vec::new();
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split(['{', ' ']).next().unwrap();
+        let name = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+        there.push(name);
+    }
+    let paper = include_str!("../../../docs/metrics.md");
+    let mut told: Vec<&str> = paper.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    there.sort_unstable();
+    there.dedup();
+    told.sort_unstable();
+    assert_eq!(there, told);
+}
