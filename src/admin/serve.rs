@@ -18,11 +18,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// How many connections are served at once; more wait in the system's queue.
-const CONNECTIONS: usize = 64;
+const CONNECTIONS: usize = 256;
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long a request's header may take, counted from the end of the request before it.
-const HEADER: Duration = Duration::from_secs(90);
+const HEADER: Duration = Duration::from_secs(15);
 /// How long a connection lives at most; also the end of a client that never reads its answer.
 const LIFE: Duration = Duration::from_secs(600);
 /// How long an answer that is under way may still take at the end.

@@ -30,6 +30,38 @@ async fn untrusted_certificate_ends_a_call_at_once() {
 }
 
 #[tokio::test]
+async fn failed_calls_are_counted_by_cause_and_what_is_not_there_is_an_answer() {
+    let endpoint = Endpoint::start(|mut conversation: Conversation| async move {
+        for answer in ["403 Forbidden", "404 Not Found", "200 OK"] {
+            conversation.answer(answer, if answer == "200 OK" { POD } else { "" }).await;
+            if !conversation.request().await {
+                return;
+            }
+        }
+    })
+    .await;
+    let metrics = Metrics::default();
+    let clients = Clients::counted(metrics.clone());
+    let client = clients.get(&endpoint.cluster, Duration::from_secs(5)).unwrap();
+    for _ in 0..3 {
+        // What each came to is seen on the page.
+        let _ = pod(&client).await;
+    }
+    let cluster = Cluster { ca: Some(Source::Inline(Secret::new(Authority::new().pem))), ..endpoint.cluster.clone() };
+    let untrusting = clients.get(&cluster, Duration::from_secs(5)).unwrap();
+    assert!(pod(&untrusting).await.is_err());
+    let page = metrics.text().unwrap();
+    for line in [
+        r#"containerssh_backend_requests_total{backend="kubernetes"} 4"#,
+        r#"containerssh_backend_errors_total{backend="kubernetes"} 2"#,
+        r#"podgate_kubernetes_errors_total{cause="403"} 1"#,
+        r#"podgate_kubernetes_errors_total{cause="untrusted"} 1"#,
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line}: {page}");
+    }
+}
+
+#[tokio::test]
 async fn client_certificate_from_files_is_shown_and_without_one_there_is_none() {
     let authority = Authority::new();
     let mut endpoint = Endpoint::named("127.0.0.1", &authority, async |mut conversation: Conversation| {
