@@ -4,7 +4,7 @@ use super::{free, get};
 use crate::support::gateway::SOON;
 use crate::support::peer::{answered, until};
 use crate::support::script::{Asked, Reply, Script};
-use crate::support::world::{NAMESPACE, PASSWORD, merge};
+use crate::support::world::{PASSWORD, merge};
 use crate::support::{Setup, World};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -95,7 +95,7 @@ async fn every_step_of_a_login_is_measured_and_no_label_names_a_user() {
 /// Nothing that a user, a client, a webhook or the cluster named.
 fn only_words_of_the_program(world: &World, page: &str) {
     let pods = world.pods();
-    for name in pods.iter().map(String::as_str).chain(["alice", "127.0.0.1", NAMESPACE, "cat"]) {
+    for name in pods.iter().map(String::as_str).chain(["alice", "127.0.0.1", world.namespace(), "echo up"]) {
         assert!(!page.contains(name), "{name} is in\n{page}");
     }
     let keys = [
