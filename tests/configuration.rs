@@ -136,7 +136,14 @@ async fn start_that_fails_is_told_in_a_sentence_and_ends_with_1() {
     let address = taken.local_addr().expect("an address").to_string();
     for (change, told) in [
         (json!({"ssh": {"listen": address}}), format!("podgate: ssh.listen: cannot listen on {address}: ")),
-        (json!({"log": {"destination": "file", "file": "/nowhere/log"}}), "podgate: the log file /nowhere/log".into()),
+        (
+            json!({"log": {"destination": "file", "file": "/nowhere/log"}}),
+            "podgate: log.file: /nowhere/log cannot be opened: ".into(),
+        ),
+        (
+            json!({"log": {"destination": "syslog", "syslog": {"destination": "/nowhere/log"}}}),
+            "podgate: log.syslog.destination: /nowhere/log cannot be written to: ".into(),
+        ),
     ] {
         let mut config = minimal(folder.path());
         merge(&mut config, change);

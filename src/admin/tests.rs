@@ -110,6 +110,14 @@ async fn taken_address_is_an_error_that_names_the_endpoint_and_the_address() {
     assert!(error.starts_with(&format!("metrics.listen: cannot listen on {listen}: ")), "{error}");
 }
 
+#[tokio::test]
+async fn key_of_another_certificate_is_an_error_that_names_the_endpoint() {
+    let tls = ServerTls { key: certificates(false).server.key, ..certificates(false).server };
+    let config = Health { server: HttpServer { tls: Some(tls), ..plain() }, client: client("http://127.0.0.1:1") };
+    let error = Endpoint::health(&config, Serving::default()).await.err().expect("refused").to_string();
+    assert_eq!(error, "health: the key does not match the certificate");
+}
+
 /// A certificate for 127.0.0.1 and its key, and one for clients of a CA.
 struct Certificates {
     server: ServerTls,
