@@ -44,7 +44,7 @@ fn tell_lists(section: &Section<'_>, rules: &Rules) {
     for (key, rule, allow_matters) in lists {
         match rules.effective(rule.mode) {
             Mode::Enable if !rule.allow.is_empty() && !allow_matters => {
-                section.warning(&format!("{key}.allow"), "restricts nothing: only mode: filter asks this list");
+                section.warning(&format!("{key}.allow"), "restricts nothing: the mode is not filter");
             }
             Mode::Filter if !rule.deny.is_empty() => {
                 section
