@@ -1,6 +1,6 @@
 package main
 
-// The Kubernetes programs that this binary is, by its first word or by the name that it was started under.
+// The Kubernetes programs, and the store behind them, that this binary is, by its first word or by the name that it was started under.
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"go.etcd.io/etcd/server/v3/etcdmain"
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
@@ -47,6 +48,10 @@ func runPart(words []string) (code int, is bool) {
 		return 0, false
 	}
 	name := filepath.Base(words[it])
+	if name == "etcd" {
+		etcdmain.Main(words[it:])
+		return 0, true
+	}
 	// The programs read the process's words themselves.
 	os.Args = words[it:]
 	program := command(name)

@@ -21,7 +21,6 @@ var needs = []images.Need{
 	{Program: "ctr", Package: "containerd"},
 	{Program: "containerd-shim-runc-v2", Package: "containerd"},
 	{Program: "runc", Package: "runc"},
-	{Program: "etcd", Package: "etcd-server"},
 	{Program: "ip", Package: "iproute2"},
 	{Program: "iptables", Package: "iptables"},
 	{Program: "nsenter", Package: "util-linux"},

@@ -36,7 +36,7 @@ type Options struct {
 func table(options Options, self string) []part {
 	state := options.State
 	return []part{
-		{"etcd", []string{"etcd", "--name=test", "--data-dir=" + state.path("etcd"), "--listen-client-urls=" + etcdURL,
+		{"etcd", []string{self, "etcd", "--name=test", "--data-dir=" + state.path("etcd"), "--listen-client-urls=" + etcdURL,
 			"--advertise-client-urls=" + etcdURL, "--listen-peer-urls=http://127.0.0.1:2380", "--unsafe-no-fsync"},
 			get(state, etcdURL+"/health"), false},
 		apiServer(options, self, "1"),
