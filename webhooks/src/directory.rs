@@ -4,6 +4,7 @@
 //! (whose hash is the costliest of the directory); a user without a password hash has no password.
 
 mod file;
+mod follow;
 mod key;
 mod password;
 mod settings;
@@ -12,6 +13,7 @@ mod settings;
 mod tests;
 
 pub use file::{Problem, Problems};
+pub use follow::{FileError, Followed, Follower};
 pub use key::KeyError;
 pub use password::PasswordError;
 pub use settings::SettingsError;
@@ -23,6 +25,9 @@ use password::{Hash, Verifier};
 use serde_json::Value as Json;
 use settings::Settings;
 use std::collections::BTreeMap;
+
+const UNLISTED: &str = "the user is not in the directory";
+const OTHER_NAME: &str = "the user was authenticated under another name";
 
 /// Users by login name.
 #[derive(Debug, Default)]
@@ -198,17 +203,25 @@ impl Decide for Directory {
     async fn password(&self, connection: &Connection, password: &[u8]) -> Decision {
         let user = self.users.get(&connection.username);
         match self.verifier.verify(user.and_then(|user| user.password.as_ref()), password).await {
-            Ok(true) => user.map_or(Decision::Deny, |user| self.grant(&connection.username, user)),
-            Ok(false) => Decision::Deny,
+            Ok(true) => user.map_or(Decision::deny(UNLISTED), |user| self.grant(&connection.username, user)),
+            Ok(false) => Decision::deny(match user {
+                None => UNLISTED,
+                Some(User { password: None, .. }) => "the user has no password",
+                Some(_) => "the password is wrong",
+            }),
             Err(error) => Decision::Unavailable(error.to_string()),
         }
     }
 
     async fn public_key(&self, connection: &Connection, key: &str) -> Decision {
-        let Ok(key) = AuthorizedKey::parse(key) else { return Decision::Deny };
+        let key = match AuthorizedKey::parse(key) {
+            Ok(key) => key,
+            Err(error) => return Decision::deny(format!("what was offered {error}")),
+        };
         match self.users.get(&connection.username) {
             Some(user) if key.is_in(&user.keys) => self.grant(&connection.username, user),
-            _ => Decision::Deny,
+            Some(_) => Decision::deny("the key is none of the user's"),
+            None => Decision::deny(UNLISTED),
         }
     }
 
@@ -216,7 +229,8 @@ impl Decide for Directory {
         let name = &request.connection.username;
         match self.users.get(name) {
             Some(user) if user.is_called(name, request.authenticated_username.as_deref()) => self.grant(name, user),
-            _ => Decision::Deny,
+            Some(_) => Decision::deny(OTHER_NAME),
+            None => Decision::deny(UNLISTED),
         }
     }
 
@@ -226,7 +240,8 @@ impl Decide for Directory {
             Some(user) if user.is_called(name, request.authenticated_username.as_deref()) => {
                 Ok(ConfigAnswer::new(self.defaults.settings.overlaid(&user.profile.settings)))
             }
-            _ => Err(NoConfig::Refused("this user is not in the directory".into())),
+            Some(_) => Err(NoConfig::Refused(OTHER_NAME.into())),
+            None => Err(NoConfig::Refused(UNLISTED.into())),
         }
     }
 }

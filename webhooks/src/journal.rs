@@ -1,99 +1,93 @@
-//! One JSON line for each decision: who asked, from where, and what came of it. Never a password, a key or a setting.
+//! One JSON line for each request: who asked, from where, what came of it and why. Never a password, a key or a setting.
+//!
+//! Always true: a request never waits for its line to be written. Lines that nobody takes are dropped, and counted in the
+//! line that follows.
 
-use crate::toolkit::{Decide, Decision, NoConfig};
+mod lines;
+
+pub use lines::Lines;
+
+use crate::toolkit::{self, Decide, Decision, NoConfig, Refusal};
 use crate::wire::{AuthzRequest, ConfigAnswer, ConfigRequest, Connection};
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
 use serde_json::{Value, json};
-use std::io::{self, Write};
-use std::sync::Mutex;
 
-/// Names that clients make up are cut at this many characters.
-const NAME_LIMIT: usize = 255;
+/// Texts that clients make up are cut at this many characters, and all others too.
+const TEXT_LIMIT: usize = 255;
+
+/// The webhooks of a decider ([`toolkit::router`]), with a line for each request: decided, or refused before that.
+pub fn router<D: Decide>(decider: D, lines: Lines) -> Router {
+    let journal = Journal { decider, lines: lines.clone() };
+    toolkit::router(journal).layer(from_fn(move |request: Request, next: Next| {
+        let lines = lines.clone();
+        async move {
+            let path = cut(request.uri().path());
+            let response = next.run(request).await;
+            if let Some(Refusal { status, reason }) = response.extensions().get() {
+                let status = status.as_u16();
+                lines.write(json!({"path": path, "decision": "refused", "status": status, "reason": cut(reason)}));
+            }
+            response
+        }
+    }))
+}
 
 /// A decider whose decisions are written down.
-pub struct Journal<D> {
+struct Journal<D> {
     decider: D,
     lines: Lines,
 }
 
-/// Where lines go; each is one write.
-pub struct Lines(Mutex<Box<dyn Write + Send>>);
-
-impl Lines {
-    /// To any writer.
-    pub fn new(writer: impl Write + Send + 'static) -> Self {
-        Self(Mutex::new(Box::new(writer)))
-    }
-
-    /// To standard output.
-    #[must_use]
-    pub fn stdout() -> Self {
-        Self::new(io::stdout())
-    }
-
-    /// Writes `fields` and the time as one line.
-    pub fn write(&self, mut fields: Value) {
-        fields["time"] = json!(jiff::Timestamp::now().to_string());
-        let line = format!("{fields}\n");
-        // There is nowhere to tell that lines cannot be written, and logins go on without them.
-        if let Ok(mut writer) = self.0.lock() {
-            drop(writer.write_all(line.as_bytes()).and_then(|()| writer.flush()));
-        }
-    }
-}
-
 impl<D> Journal<D> {
-    /// Writes what `decider` decides to `lines`.
-    pub fn new(decider: D, lines: Lines) -> Self {
-        Self { decider, lines }
-    }
-
-    fn note(&self, webhook: &str, connection: &Connection, decision: &Decision) {
+    fn note(&self, path: &str, connection: &Connection, decision: &Decision) {
         let (text, reason, name) = match decision {
-            Decision::Deny => ("deny", None, None),
+            Decision::Deny(reason) => ("deny", Some(reason.as_ref()), None),
             Decision::Allow(grant) => ("allow", None, grant.authenticated_username.as_deref()),
             Decision::Unavailable(reason) => ("unavailable", Some(reason.as_str()), None),
         };
-        self.lines.write(line(webhook, connection, text, reason, name));
+        self.lines.write(line(path, connection, text, reason, name));
     }
 }
 
-fn line(webhook: &str, connection: &Connection, decision: &str, reason: Option<&str>, name: Option<&str>) -> Value {
+fn line(path: &str, connection: &Connection, decision: &str, reason: Option<&str>, name: Option<&str>) -> Value {
     let mut line = json!({
-        "webhook": webhook,
+        "path": path,
         "decision": decision,
         "username": cut(&connection.username),
         "remoteAddress": cut(&connection.remote_address),
         "connectionId": cut(&connection.connection_id),
     });
     if let Some(reason) = reason {
-        line["reason"] = json!(reason);
+        line["reason"] = json!(cut(reason));
     }
     if let Some(name) = name {
-        line["authenticatedUsername"] = json!(name);
+        line["authenticatedUsername"] = json!(cut(name));
     }
     line
 }
 
 fn cut(text: &str) -> String {
-    text.chars().take(NAME_LIMIT).collect()
+    text.chars().take(TEXT_LIMIT).collect()
 }
 
 impl<D: Decide> Decide for Journal<D> {
     async fn password(&self, connection: &Connection, password: &[u8]) -> Decision {
         let decision = self.decider.password(connection, password).await;
-        self.note("password", connection, &decision);
+        self.note("/password", connection, &decision);
         decision
     }
 
     async fn public_key(&self, connection: &Connection, key: &str) -> Decision {
         let decision = self.decider.public_key(connection, key).await;
-        self.note("pubkey", connection, &decision);
+        self.note("/pubkey", connection, &decision);
         decision
     }
 
     async fn authorize(&self, request: &AuthzRequest) -> Decision {
         let decision = self.decider.authorize(request).await;
-        self.note("authz", &request.connection, &decision);
+        self.note("/authz", &request.connection, &decision);
         decision
     }
 
@@ -105,7 +99,7 @@ impl<D: Decide> Decide for Journal<D> {
             Err(NoConfig::Unavailable(reason)) => ("unavailable", Some(reason.as_str())),
         };
         let name = request.authenticated_username.as_deref();
-        self.lines.write(line("config", &request.connection, decision, reason, name));
+        self.lines.write(line("/config", &request.connection, decision, reason, name));
         answer
     }
 }
@@ -113,36 +107,53 @@ impl<D: Decide> Decide for Journal<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
-
-    #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no panic before").write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use axum::body::Body;
+    use hyper::service::Service;
+    use hyper_util::service::TowerToHyperService;
+    use lines::tests::Sink;
 
     struct Nobody;
     impl Decide for Nobody {}
 
+    /// The line that is written for one request.
+    async fn line_of(path: &str, body: String) -> (String, Value) {
+        let sink = Sink::default();
+        let (lines, writer) = Lines::start(sink.clone()).expect("a writer");
+        let service = TowerToHyperService::new(router(Nobody, lines));
+        let request = Request::post(path).body(Body::from(body)).expect("a request");
+        drop(service.call(request).await);
+        drop(service);
+        assert!(writer.finish());
+        let text = sink.text();
+        assert_eq!(text.matches('\n').count(), 1, "{text}");
+        let line = serde_json::from_str(&text).expect("JSON");
+        (text, line)
+    }
+
     #[tokio::test]
     async fn denial_is_one_line_without_the_password_whatever_the_name_holds() {
-        let sink = Sink::default();
-        let journal = Journal::new(Nobody, Lines::new(sink.clone()));
-        let connection = Connection { username: format!("a\n\u{1b}{}", "b".repeat(300)), ..Connection::default() };
-        assert_eq!(journal.password(&connection, b"hunter2").await, Decision::Deny);
+        let name = format!("a\n\u{1b}{}", "b".repeat(300));
+        let body = json!({"username": name, "remoteAddress": "192.0.2.7:9", "connectionId": "c", "passwordBase64": "aHVudGVyMg=="});
+        let (text, line) = line_of("/password", body.to_string()).await;
+        assert!(!text.contains("hunter2") && !text.contains("aHVudGVyMg") && !text.contains('\u{1b}'), "{text}");
+        assert_eq!((&line["path"], &line["decision"]), (&json!("/password"), &json!("deny")));
+        assert_eq!((&line["remoteAddress"], &line["connectionId"]), (&json!("192.0.2.7:9"), &json!("c")));
+        assert_eq!(line["reason"], "this server does not take that");
+        assert_eq!(line["username"].as_str().map(|name| name.chars().count()), Some(TEXT_LIMIT));
+    }
 
-        let text = String::from_utf8(sink.0.lock().expect("no panic before").clone()).expect("UTF-8");
-        assert_eq!(text.matches('\n').count(), 1, "{text}");
-        assert!(!text.contains("hunter2") && !text.contains('\u{1b}'), "{text}");
-        let line: Value = serde_json::from_str(&text).expect("JSON");
-        assert_eq!((&line["webhook"], &line["decision"]), (&json!("password"), &json!("deny")));
-        assert_eq!(line["username"].as_str().map(|name| name.chars().count()), Some(NAME_LIMIT));
+    #[tokio::test]
+    async fn request_that_is_refused_before_a_decision_is_one_line_too() {
+        for (path, body, status, reason) in [
+            ("/password", "hunter2".to_owned(), 400, "the body is not the request"),
+            ("/password", r#"{"username":"a","passwordBase64":"hunter2!"}"#.into(), 400, "passwordBase64"),
+            ("/authz", "x".repeat(2 << 20), 413, "length limit"),
+            ("/hunter", "{}".into(), 404, "no such webhook"),
+        ] {
+            let (text, line) = line_of(path, body).await;
+            assert_eq!((&line["path"], &line["status"]), (&json!(path), &json!(status)), "{text}");
+            assert!(line["reason"].as_str().is_some_and(|said| said.contains(reason)), "{text}");
+            assert!(line["decision"] == "refused" && !text.contains("hunter2"), "{text}");
+        }
     }
 }

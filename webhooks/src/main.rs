@@ -1,16 +1,19 @@
 //! The program `podgate-webhooks`: a webhook server for users from a file. Only arguments, order and exit codes are here:
 //! 64 for arguments and files that are wrong, 1 for what fails while running.
 
+mod terminal;
+
 use clap::{Parser, Subcommand};
-use podgate_webhooks::directory::{Directory, hash_password};
-use podgate_webhooks::journal::{Journal, Lines};
+use podgate_webhooks::directory::{Followed, Follower, hash_password};
+use podgate_webhooks::journal::{self, Lines};
 use podgate_webhooks::server::{Listen, Server, SocketMode, Tls};
-use podgate_webhooks::toolkit::router;
 use serde_json::json;
 use std::error::Error;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use terminal::Silent;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -23,7 +26,7 @@ const PASSWORD_LIMIT: u64 = 4096;
 struct Args {
     #[command(subcommand)]
     command: Option<Command>,
-    /// The users' file
+    /// The users' file; a change of it is taken within two seconds, or at once on SIGHUP
     #[arg(long, value_name = "FILE", required = true)]
     config: Option<PathBuf>,
     /// https://HOST:PORT, http://LOOPBACK:PORT or unix:/PATH
@@ -48,7 +51,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Reads a password from standard input and prints its hash for the users' file
+    /// Prints a password's hash for the users' file. Asks for the password at a terminal, else reads standard input
     Hash,
 }
 
@@ -83,12 +86,30 @@ fn main() -> ExitCode {
 }
 
 fn hash() -> Result<(), Failure> {
-    if io::stdin().is_terminal() {
-        drop(writeln!(io::stderr(), "The password, which will be visible; then Enter and Ctrl-D:"));
+    let password = if io::stdin().is_terminal() { asked()? } else { piped()? };
+    if password.is_empty() || password.len() as u64 > PASSWORD_LIMIT || password.contains(&b'\n') {
+        return Err(Failure::Usage(format!("the password must be one line of 1 to {PASSWORD_LIMIT} bytes")));
     }
+    let phc = hash_password(&password).map_err(|error| runtime("no hash", &error))?;
+    writeln!(io::stdout(), "{phc}").map_err(|error| runtime("cannot write the hash", &error))
+}
+
+/// A password from the terminal; twice, because nobody sees what they type.
+fn asked() -> Result<Vec<u8>, Failure> {
+    let ask = || {
+        let terminal = Silent::new()?;
+        let password = terminal.ask("Password: ")?;
+        Ok((terminal.ask("Again: ")? == password).then_some(password))
+    };
+    let password = ask().map_err(|error: io::Error| runtime("cannot ask for the password", &error))?;
+    password.ok_or_else(|| Failure::Usage("the two are not the same".into()))
+}
+
+/// Standard input, without the end of its line.
+fn piped() -> Result<Vec<u8>, Failure> {
     let mut password = Vec::new();
     io::stdin()
-        .take(PASSWORD_LIMIT + 1)
+        .take(PASSWORD_LIMIT + 2)
         .read_to_end(&mut password)
         .map_err(|error| runtime("cannot read standard input", &error))?;
     if password.last() == Some(&b'\n') {
@@ -97,45 +118,46 @@ fn hash() -> Result<(), Failure> {
             password.pop();
         }
     }
-    if password.is_empty() || password.len() as u64 > PASSWORD_LIMIT || password.contains(&b'\n') {
-        return Err(Failure::Usage(format!("the password must be one line of 1 to {PASSWORD_LIMIT} bytes")));
-    }
-    let phc = hash_password(&password).map_err(|error| runtime("no hash", &error))?;
-    writeln!(io::stdout(), "{phc}").map_err(|error| runtime("cannot write the hash", &error))
+    Ok(password)
 }
 
 fn serve(args: &Args) -> Result<(), Failure> {
-    let directory = directory(args)?;
+    let Some(path) = &args.config else { return Err(Failure::Usage("--config FILE is missing".into())) };
+    let (users, follower) = Followed::open(path).map_err(|error| Failure::Usage(error.to_string()))?;
     let listen = listen(args)?;
     if args.check {
         return Ok(());
     }
+    let (lines, writing) = Lines::start(io::stdout()).map_err(|error| runtime("cannot log", &error))?;
     let runtime_of_tasks = Runtime::new().map_err(|error| runtime("cannot start", &error))?;
-    runtime_of_tasks.block_on(async {
-        let mut terminate =
-            signal(SignalKind::terminate()).map_err(|error| runtime("cannot wait for SIGTERM", &error))?;
-        let mut interrupt =
-            signal(SignalKind::interrupt()).map_err(|error| runtime("cannot wait for SIGINT", &error))?;
-        let journal = Journal::new(directory, Lines::stdout());
-        let server = Server::bind(listen, router(journal)).await.map_err(|error| runtime("cannot serve", &error))?;
-        Lines::stdout().write(json!({ "event": "listening", "url": server.url() }));
-        server
-            .run(async move {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-            })
-            .await;
-        Ok(())
-    })
+    let served = runtime_of_tasks.block_on(run(users, follower, listen, lines));
+    // A look at a file system that hangs is not waited for.
+    runtime_of_tasks.shutdown_background();
+    if !writing.finish() {
+        drop(writeln!(io::stderr(), "podgate-webhooks: nobody took the last lines"));
+    }
+    served
 }
 
-fn directory(args: &Args) -> Result<Directory, Failure> {
-    let Some(path) = &args.config else { return Err(Failure::Usage("--config FILE is missing".into())) };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?;
-    Directory::from_yaml(&text).map_err(|problems| Failure::Usage(format!("{} is wrong:\n{problems}", path.display())))
+async fn run(users: Arc<Followed>, follower: Follower, listen: Listen, lines: Lines) -> Result<(), Failure> {
+    let listened = |kind, name| signal(kind).map_err(|error| runtime(&format!("cannot wait for {name}"), &error));
+    let mut terminate = listened(SignalKind::terminate(), "SIGTERM")?;
+    let mut interrupt = listened(SignalKind::interrupt(), "SIGINT")?;
+    let hangup = listened(SignalKind::hangup(), "SIGHUP")?;
+    let router = journal::router(users, lines.clone());
+    let server = Server::bind(listen, router).await.map_err(|error| runtime("cannot serve", &error))?;
+    lines.write(json!({ "event": "listening", "url": server.url() }));
+    let served = server.run(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    });
+    tokio::select! {
+        () = served => {}
+        () = follower.run(hangup, lines) => {}
+    }
+    Ok(())
 }
 
 fn listen(args: &Args) -> Result<Listen, Failure> {

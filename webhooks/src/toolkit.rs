@@ -5,28 +5,30 @@
 
 mod answers;
 
-pub use answers::router;
+pub use answers::{Refusal, router};
 
 use crate::wire::{AuthzRequest, ConfigAnswer, ConfigRequest, Connection, Known};
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
+use subtle::ConstantTimeEq;
 
 /// Who may come in, and what they get. Every method denies unless it is implemented; `async fn` works for them.
 pub trait Decide: Send + Sync + 'static {
     /// May this user log in with this password? The bytes are what the client sent.
     fn password(&self, _connection: &Connection, _password: &[u8]) -> impl Future<Output = Decision> + Send {
-        async { Decision::Deny }
+        async { Decision::deny("this server does not take that") }
     }
 
     /// May this user log in with this key, an `authorized_keys` line without options and comment? A gateway asks before
     /// the client has proved that it holds the key: a yes is no login yet.
     fn public_key(&self, _connection: &Connection, _key: &str) -> impl Future<Output = Decision> + Send {
-        async { Decision::Deny }
+        async { Decision::deny("this server does not take that") }
     }
 
     /// May this user, whom someone else authenticated, come in?
     fn authorize(&self, _request: &AuthzRequest) -> impl Future<Output = Decision> + Send {
-        async { Decision::Deny }
+        async { Decision::deny("this server does not take that") }
     }
 
     /// What does this connection get? Its user is authenticated.
@@ -35,11 +37,17 @@ pub trait Decide: Send + Sync + 'static {
     }
 }
 
+/// Whether two secrets are the same, in a time that tells their length at most.
+#[must_use]
+pub fn same(one: &[u8], other: &[u8]) -> bool {
+    one.ct_eq(other).into()
+}
+
 /// The answer to a login step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// No.
-    Deny,
+    /// No. The reason is for this server's own log: what goes to the gateway has no room for one.
+    Deny(Cow<'static, str>),
     /// Yes.
     Allow(Grant),
     /// Nobody can tell now (status 503): the gateway asks again. The reason goes into the gateway's log.
@@ -67,6 +75,11 @@ pub enum NoConfig {
 }
 
 impl Decision {
+    /// No, and why.
+    pub fn deny(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Deny(reason.into())
+    }
+
     /// Yes, with nothing more to say about the user.
     #[must_use]
     pub fn allow() -> Self {

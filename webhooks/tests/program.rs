@@ -66,10 +66,24 @@ fn address_that_cannot_be_had_ends_with_1() {
 
 #[test]
 fn password_of_no_line_or_many_has_no_hash() {
-    for input in ["", "\n", "a\nb\n", &"x".repeat(5000)] {
+    for input in ["", "\n", "a\nb\n", &"x".repeat(4097), &"x".repeat(5000)] {
         let output = run(&["hash"], input);
         assert_eq!((output.status.code(), text(&output.stdout)), (Some(64), String::new()), "{input:?}");
     }
+}
+
+/// The whole answer to one request.
+fn ask(address: &str, path: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
 }
 
 struct Server {
@@ -113,20 +127,115 @@ fn hashed_password_logs_in_and_each_decision_is_a_line() {
     // "hunter3", then "hunter2"
     for (password, decision) in [("aHVudGVyMw==", "deny"), ("aHVudGVyMg==", "allow")] {
         let body = format!(r#"{{"username":"foo","passwordBase64":"{password}","connectionId":"7"}}"#);
-        let mut stream = TcpStream::connect(address).expect("a connection");
-        write!(
-            stream,
-            "POST /password HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .expect("a request");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
+        let answer = ask(address, "/password", &body);
         assert!(answer.contains(&format!(r#""success":{}"#, decision == "allow")), "{answer}");
         let line = server.line();
         assert_eq!((&line["decision"], &line["username"]), (&decision.into(), &"foo".into()), "{line}");
         assert!(!line.to_string().contains("hunter") && !line.to_string().contains(password), "{line}");
     }
+}
+
+/// The users' names that a server knows: who is asked for gets a configuration.
+fn knows(address: &str, name: &str) -> bool {
+    let body = format!(r#"{{"username":"{name}"}}"#);
+    let answer = ask(address, "/config", &body);
+    assert!(answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.1 403"), "{answer}");
+    answer.starts_with("HTTP/1.1 200")
+}
+
+impl Server {
+    /// The next line that tells of the file.
+    fn reload(&mut self) -> serde_json::Value {
+        loop {
+            let line = self.line();
+            if line["event"] != serde_json::Value::Null {
+                return line;
+            }
+        }
+    }
+}
+
+#[test]
+fn changed_file_is_taken_however_it_was_written_and_a_broken_one_is_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = write(folder.path(), "users.yaml", "users: {alice: {}}");
+    let mut server = Server::start(&["--config", &file, "--listen", "http://127.0.0.1:0"]);
+    let url = server.line()["url"].as_str().expect("where it listens").to_owned();
+    let address = url.strip_prefix("http://").expect("HTTP");
+    assert!(knows(address, "alice") && !knows(address, "bob"));
+
+    write(folder.path(), "users.yaml", "users: {mallory: {passwordHash: s3cret}}");
+    let line = server.reload();
+    assert_eq!((&line["event"], &line["level"]), (&"not reloaded".into(), &"error".into()), "{line}");
+    let reason = line["reason"].as_str().expect("a reason");
+    assert!(
+        reason.contains("users.mallory.passwordHash: is not an argon2 hash") && !reason.contains("s3cret"),
+        "{line}"
+    );
+    assert!(knows(address, "alice") && !knows(address, "mallory"));
+
+    let next = write(folder.path(), "next.yaml", "users: {bob: {}}");
+    std::fs::rename(next, &file).expect("a rename");
+    assert_eq!((&server.reload()["event"], knows(address, "bob")), (&"reloaded".into(), true));
+    assert!(!knows(address, "alice"));
+
+    write(folder.path(), "users.yaml", "users: {alice: {}, bob: {}}");
+    assert_eq!(server.reload()["users"], 2);
+    assert!(knows(address, "alice"));
+
+    std::fs::remove_file(&file).expect("the file");
+    let line = server.reload();
+    assert!(line["reason"].as_str().is_some_and(|reason| reason.contains("cannot read")), "{line}");
+    assert!(knows(address, "alice"));
+}
+
+#[test]
+fn sighup_takes_what_is_there_at_once_and_ends_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = write(folder.path(), "users.yaml", "users: {alice: {}}");
+    let mut server = Server::start(&["--config", &file, "--listen", "http://127.0.0.1:0"]);
+    let url = server.line()["url"].as_str().expect("where it listens").to_owned();
+    for users in [1, 1, 2] {
+        if users == 2 {
+            write(folder.path(), "users.yaml", "users: {alice: {}, bob: {}}");
+        }
+        let told = Command::new("kill").args(["-HUP", &server.child.id().to_string()]).status().expect("kill");
+        assert!(told.success());
+        assert_eq!(server.reload()["users"], users);
+    }
+    assert!(knows(url.strip_prefix("http://").expect("HTTP"), "bob"));
+}
+
+#[test]
+fn password_typed_at_a_terminal_is_not_shown_and_must_be_typed_twice_alike() {
+    // script(1) of util-linux gives the program a terminal; what that shows is its standard output.
+    let at_a_terminal = |typed: &str| {
+        let program = format!("{} hash", env!("CARGO_BIN_EXE_podgate-webhooks"));
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--return", "--command", &program, "/dev/null"]);
+        let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut shown = Vec::new();
+        for (prompt, line) in ["Password: ", "Again: "].iter().zip(typed.split_inclusive('\n')) {
+            // What is typed before the prompt is there would be shown by the terminal.
+            while !text(&shown).ends_with(prompt) {
+                let mut byte = [0];
+                assert_eq!(stdout.read(&mut byte).expect("a byte"), 1, "{}", text(&shown));
+                shown.push(byte[0]);
+            }
+            stdin.write_all(line.as_bytes()).expect("a line");
+        }
+        stdout.read_to_end(&mut shown).expect("the rest");
+        (child.wait().expect("its end").code(), text(&shown))
+    };
+    let (status, shown) = at_a_terminal("hunter2\nhunter2\n");
+    assert!(status == Some(0) && shown.contains("$argon2id$") && !shown.contains("hunter"), "{status:?} {shown}");
+    let (status, shown) = at_a_terminal("hunter2\nhunter2\u{3}");
+    assert!(status == Some(1) && !shown.contains("$argon2id$") && !shown.contains("hunter"), "{status:?} {shown}");
+    let (status, shown) = at_a_terminal("hunter2\nhunter3\n");
+    assert!(status == Some(64) && shown.contains("not the same") && !shown.contains("hunter"), "{status:?} {shown}");
+    assert!(!shown.contains("$argon2id$"), "{shown}");
 }
 
 #[test]

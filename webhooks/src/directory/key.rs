@@ -1,14 +1,12 @@
 //! Public keys as `authorized_keys` has them (sshd(8), AUTHORIZED_KEYS FILE FORMAT): type, blob, comment. The blob says
 //! its type too (RFC 4253 section 6.6), and both must agree.
 
+use crate::toolkit::same;
 use data_encoding::BASE64;
 
-/// A public key, by type and blob.
+/// A public key: its blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct AuthorizedKey {
-    algorithm: String,
-    blob: Vec<u8>,
-}
+pub(super) struct AuthorizedKey(Vec<u8>);
 
 /// Why a line is no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,19 +31,12 @@ impl AuthorizedKey {
         if algorithm.contains("-cert-v") {
             return Err(KeyError::Certificate);
         }
-        Ok(Self { algorithm: algorithm.to_owned(), blob })
+        Ok(Self(blob))
     }
 
     /// Whether the key is one of `keys`. Looks at all of them to the last byte, wherever the first one differs.
     pub(super) fn is_in(&self, keys: &[Self]) -> bool {
-        keys.iter().fold(false, |found, key| found | self.equals(key))
-    }
-
-    fn equals(&self, other: &Self) -> bool {
-        let differing =
-            |a: &[u8], b: &[u8]| a.iter().zip(b).fold(u8::from(a.len() != b.len()), |d, (a, b)| d | (a ^ b));
-        let algorithm = differing(self.algorithm.as_bytes(), other.algorithm.as_bytes());
-        (algorithm | differing(&self.blob, &other.blob)) == 0
+        keys.iter().fold(false, |found, key| found | same(&self.0, &key.0))
     }
 }
 

@@ -58,40 +58,54 @@ fn grant(decision: Decision) -> Grant {
 #[tokio::test]
 async fn who_is_not_listed_or_has_no_password_is_denied() {
     let directory = directory();
-    for (user, password) in [
-        ("mallory", "hunter2"),
-        ("", "hunter2"),
-        ("Alice", "hunter2"),
-        ("bob", ""),
-        ("carol", "hunter2"),
-        ("carol", ""),
+    for (user, password, reason) in [
+        ("mallory", "hunter2", UNLISTED),
+        ("", "hunter2", UNLISTED),
+        ("Alice", "hunter2", UNLISTED),
+        ("bob", "", "the user has no password"),
+        ("carol", "hunter2", "the user has no password"),
+        ("carol", "", "the user has no password"),
     ] {
-        assert_eq!(directory.password(&from(user), password.as_bytes()).await, Decision::Deny, "{user} {password}");
+        let decision = directory.password(&from(user), password.as_bytes()).await;
+        assert_eq!(decision, Decision::deny(reason), "{user} {password}");
     }
     for password in ["", "hunter", "hunter22", "hunter2\0", "HASH"] {
-        assert_eq!(directory.password(&from("alice"), password.as_bytes()).await, Decision::Deny, "{password}");
+        let decision = directory.password(&from("alice"), password.as_bytes()).await;
+        assert_eq!(decision, Decision::deny("the password is wrong"), "{password}");
     }
 }
 
 #[tokio::test]
 async fn another_users_key_is_denied() {
     let directory = directory();
-    for (user, key) in
-        [("alice", OTHER_KEY), ("bob", KEY), ("carol", KEY), ("mallory", KEY), ("alice", ""), ("alice", "x")]
-    {
-        assert_eq!(directory.public_key(&from(user), key).await, Decision::Deny, "{user} {key}");
+    let no_key = format!("what was offered {}", KeyError::Form);
+    for (user, key, reason) in [
+        ("alice", OTHER_KEY, "the key is none of the user's"),
+        ("bob", KEY, "the key is none of the user's"),
+        ("carol", KEY, "the key is none of the user's"),
+        ("mallory", KEY, UNLISTED),
+        ("alice", "", &no_key),
+        ("alice", "x", &no_key),
+    ] {
+        let decision = directory.public_key(&from(user), key).await;
+        assert_eq!(decision, Decision::deny(reason.to_owned()), "{user} {key}");
     }
 }
 
 #[tokio::test]
 async fn user_under_another_name_is_neither_authorized_nor_configured() {
     let directory = directory();
-    for (user, name) in [("mallory", None), ("alice", Some("bob")), ("alice", Some("alice")), ("bob", Some("alice"))] {
+    for (user, name, reason) in [
+        ("mallory", None, UNLISTED),
+        ("alice", Some("bob"), OTHER_NAME),
+        ("alice", Some("alice"), OTHER_NAME),
+        ("bob", Some("alice"), OTHER_NAME),
+    ] {
         let name = name.map(str::to_owned);
         let request = AuthzRequest { connection: from(user), authenticated_username: name.clone() };
-        assert_eq!(directory.authorize(&request).await, Decision::Deny, "{request:?}");
+        assert_eq!(directory.authorize(&request).await, Decision::deny(reason), "{request:?}");
         let request = ConfigRequest { connection: from(user), authenticated_username: name };
-        assert!(matches!(directory.config(&request).await, Err(NoConfig::Refused(_))), "{request:?}");
+        assert_eq!(directory.config(&request).await, Err(NoConfig::Refused(reason.into())));
     }
 }
 
@@ -145,7 +159,7 @@ async fn directory_can_be_made_in_code() {
     let user = User::with_password("fresh").expect("a hash");
     let user = user.settings(json!({"backend": "kubernetes"})).expect("settings");
     let directory = Directory::new().user("demo", user);
-    assert_eq!(directory.password(&from("demo"), b"stale").await, Decision::Deny);
+    assert_eq!(directory.password(&from("demo"), b"stale").await, Decision::deny("the password is wrong"));
     let grant = grant(directory.password(&from("demo"), b"fresh").await);
     assert_eq!(grant.authenticated_username.as_deref(), Some("demo"));
     assert!(!format!("{directory:?}").contains("argon2"));

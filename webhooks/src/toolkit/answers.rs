@@ -30,8 +30,8 @@ pub fn router<D: Decide>(decider: D) -> Router {
         .route("/pubkey", post(public_key::<D>))
         .route("/authz", post(authorize::<D>))
         .route("/config", post(config::<D>))
-        .fallback(async || Failure::new(StatusCode::NOT_FOUND, "there is no such webhook"))
-        .method_not_allowed_fallback(async || Failure::new(StatusCode::METHOD_NOT_ALLOWED, "webhooks take POST only"))
+        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "there is no such webhook"))
+        .method_not_allowed_fallback(async || Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "webhooks take POST only"))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(Arc::new(decider))
 }
@@ -51,19 +51,19 @@ async fn authorize<D: Decide>(State(decider): State<Arc<D>>, Asked(request): Ask
 async fn config<D: Decide>(State(decider): State<Arc<D>>, Asked(request): Asked<ConfigRequest>) -> Response {
     match decider.config(&request).await {
         Ok(answer) => Json(answer).into_response(),
-        Err(NoConfig::Refused(reason)) => Failure::new(StatusCode::FORBIDDEN, reason).into_response(),
-        Err(NoConfig::Unavailable(reason)) => Failure::new(StatusCode::SERVICE_UNAVAILABLE, reason).into_response(),
+        Err(NoConfig::Refused(reason)) => failure(StatusCode::FORBIDDEN, &reason),
+        Err(NoConfig::Unavailable(reason)) => failure(StatusCode::SERVICE_UNAVAILABLE, &reason),
     }
 }
 
 fn answer(decision: Decision) -> Response {
     match decision {
-        Decision::Deny => Json(AuthAnswer::default()).into_response(),
+        Decision::Deny(_) => Json(AuthAnswer::default()).into_response(),
         Decision::Allow(grant) => {
             Json(AuthAnswer { success: true, authenticated_username: grant.authenticated_username, known: grant.known })
                 .into_response()
         }
-        Decision::Unavailable(reason) => Failure::new(StatusCode::SERVICE_UNAVAILABLE, reason).into_response(),
+        Decision::Unavailable(reason) => failure(StatusCode::SERVICE_UNAVAILABLE, &reason),
     }
 }
 
@@ -71,38 +71,47 @@ fn answer(decision: Decision) -> Response {
 struct Asked<T>(T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Asked<T> {
-    type Rejection = Failure;
+    type Rejection = Refusal;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
         let body = whole(request, state, BODY_TIMEOUT).await?;
         serde_json::from_slice(&body)
             .map(Self)
-            .map_err(|error| Failure::new(StatusCode::BAD_REQUEST, format!("the body is not the request: {error}")))
+            .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, format!("the body is not the request: {error}")))
     }
 }
 
-async fn whole<S: Send + Sync>(request: Request, state: &S, deadline: Duration) -> Result<Bytes, Failure> {
+async fn whole<S: Send + Sync>(request: Request, state: &S, deadline: Duration) -> Result<Bytes, Refusal> {
     timeout(deadline, Bytes::from_request(request, state))
         .await
-        .map_err(|_| Failure::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))?
-        .map_err(|rejection| Failure::new(rejection.status(), rejection.body_text()))
+        .map_err(|_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))?
+        .map_err(|rejection| Refusal::new(rejection.status(), rejection.body_text()))
 }
 
-/// An answer that is not one.
-struct Failure {
-    status: StatusCode,
-    reason: String,
+fn failure(status: StatusCode, reason: &str) -> Response {
+    (status, Json(serde_json::json!({ "error": reason }))).into_response()
 }
 
-impl Failure {
+/// A request that was refused before anyone decided. Among the response's extensions, for a log.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// 400, 404, 405, 408 or 413.
+    pub status: StatusCode,
+    /// Why; nothing of the request is in it but names.
+    pub reason: String,
+}
+
+impl Refusal {
     fn new(status: StatusCode, reason: impl Into<String>) -> Self {
         Self { status, reason: reason.into() }
     }
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.status, Json(serde_json::json!({ "error": self.reason }))).into_response()
+        let mut response = failure(self.status, &self.reason);
+        response.extensions_mut().insert(self);
+        response
     }
 }
 
@@ -129,7 +138,7 @@ mod tests {
 
     #[tokio::test]
     async fn body_that_does_not_arrive_is_408() {
-        let failure = whole(Request::new(Body::new(Never)), &(), Duration::from_millis(10)).await.err();
-        assert_eq!(failure.map(|failure| failure.status), Some(StatusCode::REQUEST_TIMEOUT));
+        let refusal = whole(Request::new(Body::new(Never)), &(), Duration::from_millis(10)).await.err();
+        assert_eq!(refusal.map(|refusal| refusal.status), Some(StatusCode::REQUEST_TIMEOUT));
     }
 }

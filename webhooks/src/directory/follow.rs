@@ -1,0 +1,246 @@
+//! A directory that follows its file.
+//!
+//! Always true: a file is taken whole or not at all, and until then the one before stays in use; what a request sees is
+//! one directory from its beginning to its end.
+//!
+//! The file is read every second instead of being watched: a watch sees no edit made on another machine (NFS) or outside
+//! the container (a file that is mounted alone), while equal bytes mean the same everywhere. A change counts when the next
+//! look finds it unchanged. A file that is still being written can be a good one that says less, and less may be more
+//! rights: a user whose `settings` are not there yet gets the defaults.
+
+use super::{Directory, Problems};
+use crate::journal::Lines;
+use crate::toolkit::{Decide, Decision, NoConfig};
+use crate::wire::{AuthzRequest, ConfigAnswer, ConfigRequest, Connection};
+use serde_json::{Value, json};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::signal::unix::Signal;
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How often the file is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The longest file that is read, in bytes.
+const LONGEST: u64 = 64 << 20; // 64 MiB
+
+/// Why a file gives no directory.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FileError {
+    /// It cannot be read.
+    #[error("cannot read {}: {reason}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// It can be read, and is wrong.
+    #[error("{} is wrong:\n{problems}", path.display())]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// Every mistake in it.
+        problems: Problems,
+    },
+}
+
+/// The directory of a file as it was taken last. Decides like it.
+#[derive(Debug)]
+pub struct Followed(RwLock<Arc<Directory>>);
+
+/// Looks at the file, and puts what it finds into its [`Followed`].
+#[derive(Debug)]
+pub struct Follower {
+    path: PathBuf,
+    followed: Arc<Followed>,
+    /// What the file held when it was judged last.
+    judged: Found,
+    /// What the last look found, if that was something else.
+    waiting: Option<Found>,
+}
+
+/// What a look found: the text, or why there is none.
+type Found = Result<String, String>;
+
+/// What came of a file that was judged.
+type Judged = Result<usize, FileError>;
+
+impl Followed {
+    /// Reads the file for the first time.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or has mistakes.
+    pub fn open(path: impl Into<PathBuf>) -> Result<(Arc<Self>, Follower), FileError> {
+        let path = path.into();
+        let judged = read(&path);
+        let directory = parse(&path, &judged)?;
+        let followed = Arc::new(Self(RwLock::new(Arc::new(directory))));
+        Ok((Arc::clone(&followed), Follower { path, followed, judged, waiting: None }))
+    }
+
+    fn now(&self) -> Arc<Directory> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Follower {
+    /// Follows the file for ever: a change once it has settled, and at every `hangup` whatever is there. What came of it is
+    /// a line.
+    pub async fn run(mut self, mut hangup: Signal, lines: Lines) {
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let at_once = tokio::select! {
+                _tick = looks.tick() => false,
+                Some(()) = hangup.recv() => true,
+            };
+            let path = self.path.clone();
+            // A file system that hangs holds up this loop alone.
+            let Ok(found) = spawn_blocking(move || read(&path)).await else { continue };
+            if let Some(judged) = self.see(found, at_once) {
+                lines.write(line(&self.path, &judged));
+            }
+        }
+    }
+
+    /// What a look found. Judges it if it has changed and settled, or is to be judged at once.
+    fn see(&mut self, found: Found, at_once: bool) -> Option<Judged> {
+        if !at_once && found == self.judged {
+            self.waiting = None;
+            return None;
+        }
+        if !at_once && self.waiting.as_ref() != Some(&found) {
+            self.waiting = Some(found);
+            return None;
+        }
+        let directory = parse(&self.path, &found);
+        self.waiting = None;
+        self.judged = found;
+        Some(directory.map(|directory| {
+            let users = directory.users.len();
+            *self.followed.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(directory);
+            users
+        }))
+    }
+}
+
+fn parse(path: &Path, found: &Found) -> Result<Directory, FileError> {
+    let text = found.as_ref().map_err(|reason| FileError::Read { path: path.to_owned(), reason: reason.clone() })?;
+    Directory::from_yaml(text).map_err(|problems| FileError::Wrong { path: path.to_owned(), problems })
+}
+
+fn read(path: &Path) -> Found {
+    let whole = || {
+        let mut text = String::new();
+        match std::fs::File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)? as u64 {
+            ..=LONGEST => Ok(text),
+            _longer => Err(io::Error::other("it has more than 64 MiB")),
+        }
+    };
+    whole().map_err(|error: io::Error| error.to_string())
+}
+
+fn line(path: &Path, judged: &Judged) -> Value {
+    let file = path.display().to_string();
+    match judged {
+        Ok(users) => json!({"event": "reloaded", "file": file, "users": users}),
+        Err(error) => json!({
+            "event": "not reloaded",
+            "level": "error",
+            "file": file,
+            "reason": error.to_string(),
+            "effect": "the users read before stay in use",
+        }),
+    }
+}
+
+impl Decide for Followed {
+    async fn password(&self, connection: &Connection, password: &[u8]) -> Decision {
+        self.now().password(connection, password).await
+    }
+
+    async fn public_key(&self, connection: &Connection, key: &str) -> Decision {
+        self.now().public_key(connection, key).await
+    }
+
+    async fn authorize(&self, request: &AuthzRequest) -> Decision {
+        self.now().authorize(request).await
+    }
+
+    async fn config(&self, request: &ConfigRequest) -> Result<ConfigAnswer, NoConfig> {
+        self.now().config(request).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(users: &[&str]) -> Found {
+        Ok(users.iter().fold("users:\n".to_owned(), |text, name| format!("{text}  {name}: {{}}\n")))
+    }
+
+    fn opened() -> (Arc<Followed>, Follower) {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), text(&["alice"]).expect("a text")).expect("a file");
+        Followed::open(file.path()).expect("users")
+    }
+
+    fn listed(followed: &Followed) -> Vec<String> {
+        followed.now().users.keys().cloned().collect()
+    }
+
+    #[test]
+    fn file_that_is_wrong_or_gone_changes_nothing_and_is_reported_once() {
+        let (followed, mut follower) = opened();
+        for found in [Ok("users: {a: {pasword: s3cret}}".to_owned()), Ok(String::new()), Err("no such file".into())] {
+            assert!(follower.see(found.clone(), false).is_none());
+            let judged = follower.see(found.clone(), false).expect("a judgement");
+            assert!(judged.is_err());
+            let line = line(&follower.path, &judged).to_string();
+            assert!(line.contains(r#""level":"error""#) && !line.contains("s3cret"), "{line}");
+            assert!(follower.see(found.clone(), false).is_none());
+            assert_eq!(listed(&followed), ["alice"]);
+        }
+    }
+
+    #[test]
+    fn file_in_the_middle_of_being_written_is_not_taken() {
+        let (followed, mut follower) = opened();
+        for found in [text(&[]), text(&["alice"]), text(&["bob"]), text(&["bob", "carol"]), Err("gone".into())] {
+            assert!(follower.see(found, false).is_none());
+        }
+        assert_eq!(listed(&followed), ["alice"]);
+        let whole = text(&["bob", "carol", "dave"]);
+        assert!(follower.see(whole.clone(), false).is_none());
+        assert_eq!(follower.see(whole, false), Some(Ok(3)));
+        assert_eq!(listed(&followed), ["bob", "carol", "dave"]);
+    }
+
+    #[test]
+    fn hangup_takes_what_is_there_even_if_it_is_the_same() {
+        let (followed, mut follower) = opened();
+        assert_eq!(follower.see(text(&["bob"]), true), Some(Ok(1)));
+        assert_eq!(listed(&followed), ["bob"]);
+        assert_eq!(follower.see(text(&["bob"]), true), Some(Ok(1)));
+        assert!(matches!(follower.see(Err("gone".into()), true), Some(Err(FileError::Read { .. }))));
+        assert_eq!(listed(&followed), ["bob"]);
+    }
+
+    #[test]
+    fn request_under_way_keeps_the_directory_that_it_began_with() {
+        let (followed, mut follower) = opened();
+        let before = followed.now();
+        assert_eq!(follower.see(text(&["bob"]), true), Some(Ok(1)));
+        assert!(before.users.contains_key("alice"));
+    }
+
+    #[test]
+    fn file_without_an_end_is_refused() {
+        assert_eq!(read(Path::new("/dev/zero")), Err("it has more than 64 MiB".into()));
+    }
+}
