@@ -262,6 +262,11 @@ impl Running {
         }
     }
 
+    /// Ends what it reads.
+    pub fn end_input(&mut self) {
+        self.stdin = None;
+    }
+
     /// Kills it as a machine that loses its power would, as far as a process can.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("a kill");
