@@ -151,7 +151,7 @@ async fn answers_as_the_page_says(served: &Served, key: &Key, image: &str) {
         assert_eq!(served.ask(method, path, body).await.0, status, "{method} {path} {body}");
     }
     assert_ne!(served.ask("GET", "/config", "").await.0, 200);
-    let long = json!({"username": "alice", "publicKey": key.public, "metadata": "x".repeat(2 << 20)}).to_string();
+    let long = json!({"username": "alice", "publicKey": key.public, "metadata": "x".repeat(5 << 20)}).to_string();
     assert_ne!(served.ask("POST", "/pubkey", &long).await.0, 200);
 
     let password = data_encoding::BASE64.encode(PASSWORD.as_bytes());

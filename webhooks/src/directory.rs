@@ -7,6 +7,8 @@ mod file;
 mod follow;
 mod key;
 mod password;
+#[cfg(test)]
+mod properties;
 mod settings;
 
 #[cfg(test)]

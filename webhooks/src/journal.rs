@@ -147,7 +147,7 @@ mod tests {
         for (path, body, status, reason) in [
             ("/password", "hunter2".to_owned(), 400, "the body is not the request"),
             ("/password", r#"{"username":"a","passwordBase64":"hunter2!"}"#.into(), 400, "passwordBase64"),
-            ("/authz", "x".repeat(2 << 20), 413, "length limit"),
+            ("/authz", "x".repeat(5 << 20), 413, "length limit"),
             ("/hunter", "{}".into(), 404, "no such webhook"),
         ] {
             let (text, line) = line_of(path, body).await;

@@ -5,6 +5,8 @@
 //! when [`Server::run`] returns, every connection has ended and the socket's file is gone.
 
 mod listen;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod unix;
 

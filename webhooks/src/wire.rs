@@ -10,6 +10,8 @@ mod fields;
 mod known;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 pub use answer::{AuthAnswer, ConfigAnswer};

@@ -61,7 +61,7 @@ async fn wrong_passwords_and_unknown_users_are_denied() {
 async fn what_is_not_the_request_is_refused_with_a_reason_in_json() {
     let running = plain().await;
     let stream = async || TcpStream::connect(running.address()).await.expect("a connection");
-    let huge = format!(r#"{{"username":"{}"}}"#, "x".repeat(1 << 20));
+    let huge = format!(r#"{{"username":"{}"}}"#, "x".repeat(4 << 20));
     for (method, path, body, status) in [
         (Method::GET, "/password", String::new(), 405),
         (Method::PUT, "/config", String::new(), 405),

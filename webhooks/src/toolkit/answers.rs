@@ -14,8 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// The longest request that is read, in bytes. Room for files that an authenticator handed on.
-const BODY_LIMIT: usize = 1 << 20; // 1 MiB
+/// The longest request that is read, in bytes. Room for what two answers (1 MiB each) said about the user, and more where
+/// they left out what a question spells out.
+const BODY_LIMIT: usize = 4 << 20; // 4 MiB
 
 /// How long a request's body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,7 +24,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The webhooks: `POST /password`, `/pubkey`, `/authz` and `/config`.
 ///
 /// 200 is an answer, yes or no; 400 a body that is not the request, 403 no configuration for this user, 405 another
-/// method, 408 a body that did not arrive within 10 s, 413 one above 1 MiB, 503 a decision that cannot be made now.
+/// method, 408 a body that did not arrive within 10 s, 413 one above 4 MiB, 503 a decision that cannot be made now.
 pub fn router<D: Decide>(decider: D) -> Router {
     Router::new()
         .route("/password", post(password::<D>))
