@@ -1,11 +1,12 @@
 //! Servers on real sockets: what is refused before anyone listens, TLS both ways, Unix sockets, and each webhook.
 
-use crate::support::{Authority, Running, Said, connect_tls, post, refused, request};
+use crate::support::{Authority, Running, Said, connect_as, connect_tls, post, refused, request, tls_client};
 use hyper::Method;
 use podgate_webhooks::directory::{Directory, User};
 use podgate_webhooks::server::{BindError, Listen, Server, SocketMode, Tls};
 use podgate_webhooks::toolkit::{Decide, Decision, router};
 use podgate_webhooks::wire::Connection;
+use rustls::HandshakeKind;
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -147,6 +148,25 @@ async fn client_without_a_certificate_of_the_client_ca_is_refused() {
     let stream = connect_tls(running.address(), &authority, Some(&identity)).await.expect("a connection");
     let said = post(stream, "/authz", json!({"username": "foo"}).to_string()).await;
     assert_eq!((said.status, &said.body["success"]), (200, &json!(true)));
+    running.end().await;
+}
+
+#[tokio::test]
+async fn clients_certificate_is_looked_at_in_every_handshake() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let (certificate, key) = authority.issue("localhost");
+    let tls = Tls::from_pem(certificate.as_bytes(), key.as_bytes(), Some(clients.pem().as_bytes())).expect("TLS");
+    let listen = Listen::parse("https://127.0.0.1:0", Some(tls)).expect("an address");
+    let running = Running::start(Server::bind(listen, router(directory())).await.expect("a port"));
+    let client = tls_client(&authority, Some(&clients.issue("client")));
+    for _ in 0..2 {
+        let stream = connect_as(running.address(), client.clone()).await.expect("a connection");
+        // A resumed one would take the client for who it was, however long its certificate has been over.
+        assert_eq!(stream.get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
+        // The answer brings along whatever a session could be resumed with.
+        let said = post(stream, "/authz", json!({"username": "foo"}).to_string()).await;
+        assert_eq!(said.status, 200);
+    }
     running.end().await;
 }
 

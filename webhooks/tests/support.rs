@@ -111,6 +111,18 @@ pub(crate) async fn connect_tls(
     trusted: &Authority,
     identity: Option<&(String, String)>,
 ) -> io::Result<TlsStream<TcpStream>> {
+    connect_as(address, tls_client(trusted, identity)).await
+}
+
+/// A TLS connection to `localhost` at `address`, by a client that may have been there before.
+pub(crate) async fn connect_as(address: SocketAddr, client: Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
+    let name = ServerName::try_from("localhost").expect("a name");
+    TlsConnector::from(client).connect(name, stream).await
+}
+
+/// A client that trusts an authority, with a certificate and key of its own if there are any.
+pub(crate) fn tls_client(trusted: &Authority, identity: Option<&(String, String)>) -> Arc<ClientConfig> {
     let certificates = |pem: &str| {
         CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>().expect("certificates")
     };
@@ -127,9 +139,7 @@ pub(crate) async fn connect_tls(
             builder.with_client_auth_cert(certificates(certificate), key).expect("an identity")
         }
     };
-    let stream = TcpStream::connect(address).await?;
-    let name = ServerName::try_from("localhost").expect("a name");
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    Arc::new(config)
 }
 
 /// Whether the server ends the connection before it has answered anything.

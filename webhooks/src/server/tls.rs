@@ -3,7 +3,7 @@
 use rustls::RootCertStore;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::fs;
@@ -82,6 +82,11 @@ impl Tls {
         };
         let mut config = builder.with_single_cert(chain, key).map_err(TlsError::Config)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        if client_ca.is_some() {
+            // A resumed session would take the client's certificate for what it was when the session began.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
         Ok(Self(Arc::new(config)))
     }
 
