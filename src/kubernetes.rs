@@ -6,6 +6,8 @@
 
 pub mod client;
 pub mod exec;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 
 mod api;
 mod argv;

@@ -9,6 +9,9 @@ pub mod app;
 pub mod audit;
 pub mod auth;
 pub mod config;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod guest;
 pub mod kubernetes;
 pub mod policy;

@@ -23,6 +23,7 @@ const INSIDE: &[(&str, &[&str])] = &[
     ("guest", &["auth", "policy", "settings", "telemetry", "types"]),
     ("registry", &["types"]),
     ("telemetry", &["config", "types"]),
+    ("fuzz", &["auth", "config", "kubernetes", "policy", "settings", "types"]),
 ];
 
 /// Modules that only the composition names.

@@ -4,6 +4,8 @@
 //! sends the Status behind the last byte of output, so what comes out here keeps that order. Without a Status there is no
 //! exit status: the program is [`Lost`](crate::guest::Exit::Lost).
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzz;
 mod output;
 mod refused;
 mod status;

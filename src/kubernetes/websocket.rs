@@ -9,6 +9,8 @@
 pub(super) mod handshake;
 
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzz;
 #[cfg(test)]
 mod tests;
 

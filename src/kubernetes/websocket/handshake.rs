@@ -37,7 +37,7 @@ impl Key {
         Self(BASE64.encode(&rand::random::<[u8; 16]>()))
     }
 
-    fn accept(&self) -> String {
+    pub(in crate::kubernetes) fn accept(&self) -> String {
         BASE64.encode(&Sha1::digest(format!("{}{GUID}", self.0)))
     }
 }

@@ -1,0 +1,109 @@
+//! Everything that parses what others made, as functions of bytes that panic where something does not hold that must.
+//! For the fuzzer (feature `fuzzing`) and a short run of the same in the tests; never in the gateway.
+
+mod requests;
+
+use crate::auth::check_answer;
+use crate::config::{Config, Files, Format};
+use crate::kubernetes::fuzz as kubernetes;
+use crate::settings::{Answer, Base, Settings};
+use crate::types::{ContainerName, EnvName, Namespace, PodName, Username, printable};
+use podgate_webhooks::wire::{AuthAnswer, ConfigAnswer};
+use serde_json::{Map, Value, json};
+use std::io;
+use std::path::Path;
+
+/// Every target by name.
+pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+    ("answers", answers),
+    ("configuration", configuration),
+    ("frames", kubernetes::frames),
+    ("handshake", kubernetes::handshake),
+    ("names", names),
+    ("requests", requests::requests),
+    ("status", kubernetes::status),
+    ("stream", kubernetes::stream),
+];
+
+/// The smallest file's part that a connection's settings come from.
+fn base() -> Base {
+    let sections = json!({
+        "backend": "kubernetes",
+        "kubernetes": {"connection": {"host": "10.0.0.1:6443", "bearerToken": "t"}, "pod": {"metadata": {"namespace": "a"}}},
+    });
+    let sections = match sections {
+        Value::Object(sections) => sections,
+        _other => Map::new(),
+    };
+    Base { sections, exact_values: false, allow_connection: false }
+}
+
+/// A webhook's answer, to either question.
+fn answers(data: &[u8]) {
+    if let Ok(answer) = AuthAnswer::parse(data) {
+        if check_answer(answer.authenticated_username.as_deref(), &answer.known).is_ok() {
+            assert!(answer.known.environment.keys().all(|name| EnvName::parse(name).is_ok()));
+        }
+        if answer.success {
+            assert!(String::from_utf8_lossy(data).to_ascii_lowercase().contains("true"));
+        }
+    }
+    let Ok(answer) = ConfigAnswer::parse(data) else { return };
+    let base = base();
+    let file = Settings::resolve(&base, None).ok();
+    let overlay = Answer { config: &answer.config, exact: answer.exact };
+    if let (Some(file), Ok(settings)) = (file, Settings::resolve(&base, Some(overlay))) {
+        // An answer has no say in which cluster is used, or as whom.
+        assert!(!settings.kubernetes.cluster.from_webhook);
+        assert_eq!(settings.kubernetes.cluster.host, file.kubernetes.cluster.host);
+        assert_eq!(format!("{:?}", settings.kubernetes.cluster), format!("{:?}", file.kubernetes.cluster));
+    }
+}
+
+/// Files that hold something for every path.
+struct Anything;
+
+impl Files for Anything {
+    fn read(&self, _: &Path) -> io::Result<String> {
+        Ok("-----BEGIN OPENSSH PRIVATE KEY-----\nx\n-----END OPENSSH PRIVATE KEY-----\n".to_owned())
+    }
+}
+
+/// A configuration file; the first byte says in which format.
+fn configuration(data: &[u8]) {
+    let Some((format, text)) = data.split_first() else { return };
+    let format = if format % 2 == 0 { Format::Yaml } else { Format::Json };
+    let text = String::from_utf8_lossy(text);
+    match Config::parse(&text, format, &Anything) {
+        Ok(config) if config.configserver.is_none() => {
+            // What the start-up found whole is enough for a connection.
+            let settings = Settings::resolve(&config.base, None);
+            assert!(settings.is_ok(), "{:?}", settings.err());
+        }
+        Ok(_) => {}
+        Err(errors) => assert!(!errors.to_string().is_empty()),
+    }
+}
+
+/// Names that end up in URLs, manifests and logs.
+fn names(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if Namespace::parse(&text).is_ok() || ContainerName::parse(&text).is_ok() {
+        assert!((1..=63).contains(&text.len()) && text.chars().all(plain));
+    }
+    if PodName::parse(&text).is_ok() {
+        assert!((1..=253).contains(&text.len()) && text.chars().all(|c| plain(c) || c == '.'));
+    }
+    if let Ok(name) = EnvName::parse(&text) {
+        assert!(!name.as_str().starts_with(['-', '=']) && !name.as_str().contains(['=', '\0', '\n']));
+    }
+    if Username::parse(&text).is_ok() {
+        assert!(!text.chars().any(char::is_control));
+    }
+    let shown = printable(&text, 40);
+    assert!(!shown.chars().any(char::is_control), "{shown:?}");
+}
+
+#[cfg(test)]
+mod tests;
