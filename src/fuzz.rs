@@ -13,8 +13,11 @@ use serde_json::{Map, Value, json};
 use std::io;
 use std::path::Path;
 
+/// Panics where something that was made of the bytes does not hold.
+pub type Target = fn(&[u8]);
+
 /// Every target by name.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("answers", answers),
     ("configuration", configuration),
     ("frames", kubernetes::frames),
