@@ -27,6 +27,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The longest file that is read, in bytes.
 const LONGEST: u64 = 64 << 20; // 64 MiB
 
+/// How much of what is wrong with a file is logged, in characters; `--check` says all of it.
+const REASON_LIMIT: usize = 4096;
+
 /// Why a file gives no directory.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FileError {
@@ -152,7 +155,7 @@ fn line(path: &Path, judged: &Judged) -> Value {
             "event": "not reloaded",
             "level": "error",
             "file": file,
-            "reason": error.to_string(),
+            "reason": error.to_string().chars().take(REASON_LIMIT).collect::<String>(),
             "effect": "the users read before stay in use",
         }),
     }
