@@ -1,10 +1,15 @@
-//! Who asks, and what they may: bearer tokens, each with everything allowed or a list of verbs on resources.
+//! Who asks, and what they may: bearer tokens, each with everything allowed or a list of verbs on resources, which can be
+//! changed while the cluster runs.
 
 use crate::request::{RequestInfo, Target};
 use crate::status::ApiError;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use serde_json::{Value, json};
+use std::sync::{Mutex, PoisonError};
+
+/// The resources with which every account may ask who it is and what it may: Kubernetes' `system:basic-user`.
+const ABOUT_ONESELF: [&str; 2] = ["selfsubjectaccessreviews", "selfsubjectreviews"];
 
 /// A verb on a resource that a token may use; `*` stands for all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,17 +18,27 @@ pub struct Rule {
     pub verb: String,
     /// `pods`, `pods/exec`, `leases`, …
     pub resource: String,
+    /// Where; everywhere by default.
+    pub namespace: Option<String>,
 }
 
 impl Rule {
-    /// A rule.
+    /// A rule for every namespace, as a ClusterRole's.
     #[must_use]
     pub fn new(verb: &str, resource: &str) -> Self {
-        Self { verb: verb.to_owned(), resource: resource.to_owned() }
+        Self { verb: verb.to_owned(), resource: resource.to_owned(), namespace: None }
     }
 
-    fn allows(&self, verb: &str, resource: &str) -> bool {
-        (self.verb == "*" || self.verb == verb) && (self.resource == "*" || self.resource == resource)
+    /// The same for one namespace, as a Role's.
+    #[must_use]
+    pub fn within(self, namespace: &str) -> Self {
+        Self { namespace: Some(namespace.to_owned()), ..self }
+    }
+
+    fn allows(&self, verb: &str, resource: &str, namespace: &str) -> bool {
+        (self.verb == "*" || self.verb == verb)
+            && (self.resource == "*" || self.resource == resource)
+            && self.namespace.as_deref().is_none_or(|own| own == namespace)
     }
 }
 
@@ -34,26 +49,52 @@ pub struct Token {
     pub token: String,
     /// The user's name, as refusals tell it.
     pub user: String,
-    /// What it may do; everything else is a 403.
+    /// What it may do; everything else is a 403, but that everybody may ask about themselves.
     pub rules: Vec<Rule>,
 }
 
 /// The tokens of a cluster.
 #[derive(Debug)]
-pub(crate) struct Tokens(Vec<Token>);
+pub(crate) struct Tokens {
+    known: Mutex<Vec<Token>>,
+    basic_user: Mutex<bool>,
+}
 
 impl Tokens {
     pub(crate) fn new(admin: &str, others: Vec<Token>) -> Self {
         let all = vec![Rule::new("*", "*")];
         let admin = Token { token: admin.to_owned(), user: "kubernetes-admin".to_owned(), rules: all };
-        Self([vec![admin], others].concat())
+        Self { known: Mutex::new([vec![admin], others].concat()), basic_user: Mutex::new(true) }
+    }
+
+    /// Adds a token, or replaces the one with the same text.
+    pub(crate) fn set(&self, token: Token) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|other| other.token != token.token);
+        known.push(token);
+    }
+
+    /// Forgets a token.
+    pub(crate) fn revoke(&self, token: &str) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| known.token != token);
+    }
+
+    /// Whether accounts may ask about themselves.
+    pub(crate) fn set_basic_user(&self, on: bool) {
+        *self.basic_user.lock().unwrap_or_else(PoisonError::into_inner) = on;
     }
 
     /// Whose token a request carries.
-    pub(crate) fn authenticate(&self, headers: &HeaderMap) -> Result<&Token, ApiError> {
+    pub(crate) fn authenticate(&self, headers: &HeaderMap) -> Result<Token, ApiError> {
         let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let token = header.strip_prefix("Bearer ").map(str::trim).filter(|token| !token.is_empty());
-        token.and_then(|given| self.0.iter().find(|known| known.token == given)).ok_or_else(ApiError::unauthorized)
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = token.and_then(|given| known.iter().find(|known| known.token == given));
+        let mut token = found.cloned().ok_or_else(ApiError::unauthorized)?;
+        if *self.basic_user.lock().unwrap_or_else(PoisonError::into_inner) {
+            token.rules.extend(ABOUT_ONESELF.map(|resource| Rule::new("create", resource)));
+        }
+        Ok(token)
     }
 }
 
@@ -62,10 +103,10 @@ impl Token {
     pub(crate) fn authorize(&self, info: &RequestInfo) -> Result<(), ApiError> {
         let Target::Resource(path) = &info.target else { return Ok(()) };
         let resource = path.full_resource();
-        let review = path.resource.ends_with("reviews");
+        let namespace = path.namespace.as_deref().unwrap_or_default();
         let streaming = matches!(path.subresource.as_deref(), Some("exec" | "attach" | "portforward"));
         let needed: &[&str] = if streaming && info.verb == "get" { &["get", "create"] } else { &[info.verb] };
-        let missing = needed.iter().find(|verb| !review && !self.may(verb, &resource));
+        let missing = needed.iter().find(|verb| !self.may(verb, &resource, namespace));
         let Some(verb) = missing else { return Ok(()) };
         let scope = match &path.namespace {
             Some(namespace) => format!("in the namespace {namespace:?}"),
@@ -78,19 +119,31 @@ impl Token {
         Err(ApiError::forbidden(&qualified, path.name.as_deref().unwrap_or_default(), &why))
     }
 
-    fn may(&self, verb: &str, resource: &str) -> bool {
-        self.rules.iter().any(|rule| rule.allows(verb, resource))
+    fn may(&self, verb: &str, resource: &str, namespace: &str) -> bool {
+        self.rules.iter().any(|rule| rule.allows(verb, resource, namespace))
+    }
+
+    /// Answers a question about oneself, `None` where it is not one of those.
+    pub(crate) fn about_oneself(&self, resource: &str, asked: &Value) -> Option<Value> {
+        match resource {
+            "selfsubjectaccessreviews" => Some(self.review(asked)),
+            "selfsubjectreviews" => Some(json!({
+                "kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1",
+                "metadata": {}, "status": {"userInfo": {"username": self.user, "groups": ["system:authenticated"]}},
+            })),
+            _ => None,
+        }
     }
 
     /// Answers a `SelfSubjectAccessReview`.
-    pub(crate) fn review(&self, review: &Value) -> Value {
+    fn review(&self, review: &Value) -> Value {
         let asked = &review["spec"]["resourceAttributes"];
         let text = |field: &str| asked[field].as_str().unwrap_or_default();
         let resource = match text("subresource") {
             "" => text("resource").to_owned(),
             sub => format!("{}/{sub}", text("resource")),
         };
-        let allowed = asked.is_null() || self.may(text("verb"), &resource);
+        let allowed = asked.is_null() || self.may(text("verb"), &resource, text("namespace"));
         let mut answer = json!({
             "kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1",
             "metadata": {}, "spec": review["spec"], "status": {"allowed": allowed},
@@ -141,5 +194,26 @@ mod tests {
         let token = token(&[("get", "pods/exec")]);
         assert_eq!(token.review(&asked("get"))["status"]["allowed"], true);
         assert_eq!(token.review(&asked("create"))["status"]["allowed"], false);
+    }
+
+    #[test]
+    fn rule_of_one_namespace_allows_nothing_elsewhere() {
+        let token = Token { token: "t".into(), user: "u".into(), rules: vec![Rule::new("*", "pods").within("a")] };
+        assert!(token.may("list", "pods", "a"));
+        assert!(!token.may("list", "pods", "b") && !token.may("list", "pods", ""));
+    }
+
+    #[test]
+    fn everybody_may_ask_about_themselves_until_that_is_taken_away() {
+        let tokens = Tokens::new("admin", vec![token(&[])]);
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, "Bearer t".parse().unwrap())]);
+        let info = parse(&Method::POST, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", None);
+        assert_eq!(tokens.authenticate(&headers).unwrap().authorize(&info), Ok(()));
+        tokens.set_basic_user(false);
+        let refused = tokens.authenticate(&headers).unwrap().authorize(&info).unwrap_err();
+        let text = "selfsubjectaccessreviews.authorization.k8s.io is forbidden: User \"u\" cannot create resource \"selfsubjectaccessreviews\" in API group \"authorization.k8s.io\" at the cluster scope";
+        assert_eq!((refused.code(), refused.message()), (403, text));
+        tokens.revoke("t");
+        assert_eq!(tokens.authenticate(&headers).unwrap_err().code(), 401);
     }
 }

@@ -76,8 +76,12 @@ impl Call {
 
     /// `dryRun=All`.
     pub(crate) fn is_dry_run(&self) -> bool {
-        self.query.all("dryRun").any(|value| value == "All")
+        is_dry_run(&self.query)
     }
+}
+
+fn is_dry_run(query: &Query) -> bool {
+    query.all("dryRun").any(|value| value == "All")
 }
 
 /// Answers a request, or says that its connection is to be cut.
@@ -117,6 +121,7 @@ fn record(info: &RequestInfo, query: Option<&str>) -> RequestRecord {
         namespace: namespace.unwrap_or_default(),
         name: name.unwrap_or_default(),
         query: query.unwrap_or_default().to_owned(),
+        dry_run: is_dry_run(&info.query),
     }
 }
 
@@ -151,9 +156,10 @@ async fn route(
     let (parts, body) = request.into_parts();
     let body = Limited::new(body, LARGEST_BODY).collect().await.map_err(|_| ApiError::too_large())?.to_bytes();
     let call = Call { path, query: info.query, headers: parts.headers, body };
-    if call.path.resource.ends_with("reviews") {
+    if info.verb == "create" && call.path.resource.ends_with("reviews") {
         let token = context.tokens.authenticate(&call.headers)?;
-        return Ok(answer::json(StatusCode::CREATED, &token.review(&call.json()?)));
+        let answer = token.about_oneself(&call.path.resource, &call.json()?).ok_or_else(ApiError::no_such_path)?;
+        return Ok(answer::json(StatusCode::CREATED, &answer));
     }
     let kind = Kind::from_resource(&call.path.group, &call.path.resource).ok_or_else(ApiError::no_such_path)?;
     if call.path.version != "v1" {

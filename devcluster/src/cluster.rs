@@ -281,7 +281,8 @@ impl State {
         self.context.streams.count()
     }
 
-    /// How many requests of a verb there were on a resource (`get` on `pods/exec` is a WebSocket exec).
+    /// How many requests of a verb there were on a resource (`get` on `pods/exec` is a WebSocket exec). Dry runs are not
+    /// counted.
     #[must_use]
     pub fn requests(&self, verb: &str, resource: &str) -> u64 {
         self.context.journal.count(verb, resource)

@@ -25,10 +25,11 @@ pub(crate) fn path(path: &str) -> Result<Response<Body>, ApiError> {
         }),
         "/api" => json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}),
         "/apis" => {
-            let groups = ["coordination.k8s.io", "authorization.k8s.io", "events.k8s.io"].map(group);
+            let groups = ["coordination.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "events.k8s.io"].map(group);
             json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
         }
         "/apis/coordination.k8s.io" => named_group("coordination.k8s.io"),
+        "/apis/authentication.k8s.io" => named_group("authentication.k8s.io"),
         "/apis/authorization.k8s.io" => named_group("authorization.k8s.io"),
         "/apis/events.k8s.io" => named_group("events.k8s.io"),
         "/api/v1" => resources("v1", &core()),
@@ -36,6 +37,10 @@ pub(crate) fn path(path: &str) -> Result<Response<Body>, ApiError> {
             resources("coordination.k8s.io/v1", &[resource("leases", "Lease", true, ALL, &[])])
         }
         "/apis/events.k8s.io/v1" => resources("events.k8s.io/v1", &[resource("events", "Event", true, ALL, &["ev"])]),
+        "/apis/authentication.k8s.io/v1" => {
+            let review = resource("selfsubjectreviews", "SelfSubjectReview", false, &["create"], &[]);
+            resources("authentication.k8s.io/v1", &[review])
+        }
         "/apis/authorization.k8s.io/v1" => {
             let review = resource("selfsubjectaccessreviews", "SelfSubjectAccessReview", false, &["create"], &[]);
             resources("authorization.k8s.io/v1", &[review])

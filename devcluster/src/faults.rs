@@ -5,6 +5,7 @@ mod board;
 
 pub(crate) use board::{Board, Trip};
 
+use crate::access::Token;
 use crate::context::Context;
 use crate::kinds::Kind;
 use crate::kubelet::Order;
@@ -121,6 +122,22 @@ impl Faults {
     /// The connection of every open watch is cut.
     pub fn cut_watches(&self) {
         self.context.watches.send_replace(crate::context::WatchOrder::Cut);
+    }
+
+    /// From now on this token is known with these rules; one with the same text is replaced.
+    pub fn set_token(&self, token: Token) {
+        self.context.tokens.set(token);
+    }
+
+    /// From now on this token is nobody's.
+    pub fn revoke_token(&self, token: &str) {
+        self.context.tokens.revoke(token);
+    }
+
+    /// Whether an account may ask who it is and what it may, as Kubernetes' `system:basic-user` says that everybody may.
+    /// The administrator always may.
+    pub fn questions_about_oneself(&self, allowed: bool) {
+        self.context.tokens.set_basic_user(allowed);
     }
 
     /// The API server goes away: connections are closed, new ones refused. Pods live on. Returns when it is so.

@@ -1,4 +1,4 @@
-//! What was asked of the API: counts by verb and resource for ever, and the last requests one by one.
+//! What was asked of the API: counts by verb and resource for ever (without dry runs), and the last requests one by one.
 
 use crate::pulse::Pulse;
 use std::collections::{BTreeMap, VecDeque};
@@ -20,6 +20,8 @@ pub struct RequestRecord {
     pub name: String,
     /// What stands after `?` in the URL, as it was sent.
     pub query: String,
+    /// Whether it was a try that changes nothing (`dryRun=All`).
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +48,9 @@ impl Journal {
 
     pub(crate) fn record(&self, request: RequestRecord) {
         let mut inner = self.lock();
-        *inner.counts.entry((request.verb.clone(), request.resource.clone())).or_default() += 1;
+        if !request.dry_run {
+            *inner.counts.entry((request.verb.clone(), request.resource.clone())).or_default() += 1;
+        }
         if inner.last.len() == KEPT {
             inner.last.pop_front();
         }
@@ -55,7 +59,7 @@ impl Journal {
         self.pulse.beat();
     }
 
-    /// How many requests of a verb there were on a resource.
+    /// How many requests of a verb there were on a resource, dry runs not counted.
     pub(crate) fn count(&self, verb: &str, resource: &str) -> u64 {
         self.lock().counts.get(&(verb.to_owned(), resource.to_owned())).copied().unwrap_or(0)
     }
