@@ -2,6 +2,8 @@
 //! order: no new connection, every session told, every pod removed, every task awaited, and the endpoints last.
 
 use crate::admin::{AdminError, Endpoint, Serving};
+mod inspect;
+
 use crate::auth::Authenticator;
 use crate::config::{Config, Level};
 use crate::kubernetes;
@@ -11,6 +13,7 @@ use crate::shutdown::Tasks;
 use crate::ssh::{HostKeyError, Server, Snapshot};
 use crate::telemetry::Log;
 use crate::webhook::{ConfigClient, WebhookBuildError};
+use inspect::Look;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -47,6 +50,16 @@ pub enum BuildError {
     /// The health endpoint or the metrics page cannot be served.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// The cluster would not serve a login.
+    #[error("{0}")]
+    Cluster(String),
+    /// More than one of these, a line each.
+    #[error("{}", lines(.0))]
+    Several(Vec<BuildError>),
+}
+
+fn lines(errors: &[BuildError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// What is served beside SSH.
@@ -90,12 +103,23 @@ impl App {
             Clients::counted(log.metrics().clone()),
             Arc::new(lives),
         );
+        let look = Look { config, backend: &backend, auth: &auth, config_client: config_client.as_ref(), log: &log };
+        let found = look.around().await.into_iter().map(BuildError::Cluster);
         let snapshot = Snapshot::new(config, auth, config_client, Arc::new(backend))?;
         let listen = config.ssh.listen.clone();
         let server = Server::bind(&listen, snapshot, registry.clone(), log.clone()).await;
-        let server = server.map_err(|source| BuildError::Listen { listen, source })?;
-        let endpoints = Endpoints::bind(config, &log).await?;
-        Ok(Self { server, endpoints, registry, tasks, log })
+        let server = server.map_err(|source| BuildError::Listen { listen, source });
+        let endpoints = Endpoints::bind(config, &log).await;
+        match (server, endpoints, found.collect::<Vec<_>>()) {
+            (Ok(server), Ok(endpoints), found) if found.is_empty() => {
+                Ok(Self { server, endpoints, registry, tasks, log })
+            }
+            (server, endpoints, mut found) => {
+                found.extend(server.err());
+                found.extend(endpoints.err().map(BuildError::Admin));
+                Err(BuildError::Several(found))
+            }
+        }
     }
 
     /// Where it listens.

@@ -8,6 +8,7 @@ pub mod client;
 pub mod exec;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+pub mod inspect;
 
 mod api;
 mod argv;

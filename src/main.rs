@@ -65,7 +65,9 @@ async fn main() -> ExitCode {
 }
 
 fn fail(error: &dyn std::error::Error) -> ExitCode {
-    say(&mut io::stderr(), &format!("podgate: {error}"));
+    for line in error.to_string().lines() {
+        say(&mut io::stderr(), &format!("podgate: {line}"));
+    }
     ExitCode::FAILURE
 }
 
@@ -89,7 +91,13 @@ async fn run(config: &Config, log: &Log, hangup: io::Result<Signal>) -> Result<(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = hangup?;
-    let app = App::build(config, log.clone()).await?;
+    let app = match App::build(config, log.clone()).await {
+        Ok(app) => app,
+        Err(error) => {
+            log.close().await;
+            return Err(error.into());
+        }
+    };
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}

@@ -41,6 +41,16 @@ impl fmt::Debug for Base {
     }
 }
 
+impl Base {
+    /// Whether the file has something at this path.
+    #[must_use]
+    pub fn says(&self, path: &[&str]) -> bool {
+        let Some((first, rest)) = path.split_first() else { return true };
+        let found = rest.iter().try_fold(self.sections.get(*first), |at, key| Some(at?.get(*key)));
+        found.flatten().is_some()
+    }
+}
+
 /// What a config webhook answered.
 #[derive(Clone, Copy)]
 pub struct Answer<'a> {

@@ -23,6 +23,7 @@ mod policies;
 mod programs;
 mod shutdown;
 mod smoke;
+mod start;
 mod support;
 mod tools;
 mod transfers;

@@ -24,7 +24,8 @@ async fn pod_of(world: &World) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pod_that_names_an_unknown_field_is_refused_with_its_path() {
-    let world = world_with_pod(json!({"spec": {"colour": "blue"}})).await;
+    let settings = json!({"kubernetes": {"pod": {"spec": {"colour": "blue"}}}});
+    let world = Setup { users: vec![("alice", settings)], ..Setup::default() }.start().await;
     let done = world.ssh().run("true").await.expect(255);
     assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
     assert!(done.stderr.contains("unknown field \"spec.colour\""), "{}", done.stderr);

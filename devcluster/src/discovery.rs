@@ -25,7 +25,8 @@ pub(crate) fn path(path: &str) -> Result<Response<Body>, ApiError> {
         }),
         "/api" => json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}),
         "/apis" => {
-            let groups = ["coordination.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "events.k8s.io"].map(group);
+            let groups =
+                ["coordination.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "events.k8s.io"].map(group);
             json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
         }
         "/apis/coordination.k8s.io" => named_group("coordination.k8s.io"),

@@ -72,6 +72,11 @@ impl Faults {
         self.board().change(|settings| settings.unschedulable = on.then(|| message.to_owned()));
     }
 
+    /// New pods stay in `ContainerCreating`, and an event alone (`FailedMount`) gives this reason, until it is taken back.
+    pub fn missing_volume(&self, reason: Option<&str>) {
+        self.board().change(|settings| settings.volume = reason.map(str::to_owned));
+    }
+
     /// Images whose names begin with `prefix` have this trouble.
     pub fn image(&self, prefix: &str, fault: ImageFault) {
         self.board().change(|settings| settings.images.insert(0, (prefix.to_owned(), fault)));

@@ -6,6 +6,7 @@ use crate::config::{self, AuthWebhook, Level};
 use crate::telemetry::metrics::{Outcome, Question};
 use crate::types::Secret;
 use crate::webhook::{Call, WebhookBuildError, WebhookClient, WebhookError};
+use futures_util::future::join_all;
 use podgate_webhooks::wire::{AuthAnswer, AuthzRequest, Known, PasswordRequest, PublicKeyRequest};
 use serde::Serialize;
 use std::time::Duration;
@@ -40,6 +41,17 @@ impl Authenticator {
         let password = self.password.as_ref().map(|_| Method::Password);
         let public_key = self.public_key.as_ref().map(|_| Method::PublicKey);
         public_key.into_iter().chain(password).collect()
+    }
+
+    /// A line about each webhook that cannot be reached.
+    pub async fn unreachable(&self) -> Vec<String> {
+        let webhooks = [("password", &self.password), ("publicKey", &self.public_key), ("authz", &self.authz)];
+        let reached = webhooks.map(|(method, webhook)| async move {
+            let client = &webhook.as_ref()?.client;
+            let failure = client.reach().await.err()?;
+            Some(format!("auth.{method}: {} cannot be reached: {failure}", client.place()))
+        });
+        join_all(reached).await.into_iter().flatten().collect()
     }
 
     /// Asks about a key that the client offers. Nothing is proved yet: keep the outcome, and when the signature was

@@ -110,8 +110,15 @@ impl From<kube::Error> for ApiError {
                     retry_after: asked.map(|seconds| Duration::from_secs(u64::from(seconds))),
                 }
             }
-            other if ConnectError::of(&other).is_some_and(|error| !error.may_heal()) => Self::Untrusted(causes(&other)),
-            other => Self::Unreachable(causes(&other)),
+            other => {
+                let trusted = ConnectError::of(&other).is_none_or(ConnectError::may_heal);
+                // kube's own name for the layer below it says nothing.
+                let text = match &other {
+                    kube::Error::Service(cause) => causes(cause.as_ref()),
+                    other => causes(other),
+                };
+                if trusted { Self::Unreachable(text) } else { Self::Untrusted(text) }
+            }
         }
     }
 }

@@ -99,10 +99,23 @@ pub(super) fn manifest(order: &Order<'_>) -> Result<Manifest, ManifestError> {
     let (metadata, cut) = metadata(order, &name)?;
     notices.extend(cut.then_some(Notice::LabelCut));
     let idle = idle_command(pod);
-    let spec = spec(order, &idle, &variables)?;
+    let spec = spec(order.settings, &idle, &variables)?;
     let console = Console::new(pod, &idle);
     let json = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec});
     Ok(Manifest { name, json, notices, console })
+}
+
+/// The pod of these settings, for nobody: to find out whether the API would take it.
+pub(super) fn trial(settings: &Kubernetes) -> Result<Value, ManifestError> {
+    let pod = &settings.pod;
+    let mut metadata = pod.metadata.clone();
+    metadata.remove("generateName");
+    metadata.insert("name".into(), name(&pod.metadata)?.as_str().into());
+    metadata.insert("namespace".into(), pod.namespace.as_str().into());
+    object(&mut metadata, "labels", "metadata")?.insert("app.kubernetes.io/managed-by".into(), "podgate".into());
+    object(&mut metadata, "annotations", "metadata")?;
+    let spec = spec(settings, &idle_command(pod), &[])?;
+    Ok(json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}))
 }
 
 /// A configured name is used as it is; otherwise `generateName` is the prefix of ours.
@@ -140,14 +153,14 @@ fn metadata(order: &Order<'_>, name: &PodName) -> Result<(Map<String, Value>, bo
     Ok((metadata, username.cut))
 }
 
-fn spec(order: &Order<'_>, idle: &[String], variables: &[EnvVar]) -> Result<Map<String, Value>, ManifestError> {
-    let pod = &order.settings.pod;
+fn spec(settings: &Kubernetes, idle: &[String], variables: &[EnvVar]) -> Result<Map<String, Value>, ManifestError> {
+    let pod = &settings.pod;
     let mut spec = pod.spec.clone();
     let silent = |spec: &Map<String, Value>, key: &str| spec.get(key).is_none_or(Value::is_null);
     if silent(&spec, "automountServiceAccountToken") {
         spec.insert("automountServiceAccountToken".into(), false.into());
     }
-    if order.settings.cluster.from_webhook && silent(&spec, "activeDeadlineSeconds") {
+    if settings.cluster.from_webhook && silent(&spec, "activeDeadlineSeconds") {
         spec.insert("activeDeadlineSeconds".into(), FOREIGN_CLUSTER_LIFETIME_SECONDS.into());
     }
     for list in ["containers", "initContainers"] {

@@ -85,6 +85,17 @@ impl WebhookClient {
         &self.place
     }
 
+    /// Whether somebody is there, whatever they answer to an empty question: `HEAD`, one try. For the start, when
+    /// nobody waits for a login yet.
+    ///
+    /// # Errors
+    /// No connection, or none that can be trusted, or no answer in the time of a try.
+    pub async fn reach(&self) -> Result<(), Failure> {
+        let limit = self.timeout.min(CONNECT_LIMIT);
+        self.client.head(self.url.clone()).timeout(limit).send().await?;
+        Ok(())
+    }
+
     /// Asks, and reads the answer with `parse`, whose error text names fields and never quotes what they held.
     /// Logs and counts the question, each failed try, and the failure of all.
     ///

@@ -29,6 +29,12 @@ impl ConfigClient {
         Ok(Self { client, transmit_sensitive: server.transmit_sensitive })
     }
 
+    /// A line about the server, where it cannot be reached.
+    pub async fn unreachable(&self) -> Option<String> {
+        let failure = self.client.reach().await.err()?;
+        Some(format!("configserver: {} cannot be reached: {failure}", self.client.place()))
+    }
+
     /// Asks for the connection's configuration. What the answer knows about the user (name, metadata, environment,
     /// files) becomes part of `identity`, the answer winning. Values marked sensitive are asked with only under
     /// `transmitSensitiveMetadata`. Takes at most 60 s; dropping it cancels the call.

@@ -14,6 +14,9 @@ use std::time::Duration;
 /// The variable that names a real cluster's kubeconfig.
 const KUBECONFIG: &str = "PODGATE_TEST_KUBECONFIG";
 
+/// The development cluster's token for [`Access::Rights`], and its account's name.
+const GATEWAY: &str = "gateway";
+
 /// The kubeconfig of the real cluster, where the tests are to run on one.
 pub fn kubeconfig() -> Option<PathBuf> {
     std::env::var_os(KUBECONFIG).filter(|path| !path.is_empty()).map(PathBuf::from)
@@ -88,9 +91,8 @@ impl Cluster {
             Access::Administrator => {}
             Access::Token(given) => token = Some(given),
             Access::Rights(rights) => {
-                let given = format!("{:032x}", rand::random::<u128>());
-                options.tokens.push(Token { token: given.clone(), user: "gateway".into(), rules: rights.rules() });
-                token = Some(given);
+                options.tokens.push(Token { token: GATEWAY.into(), user: GATEWAY.into(), rules: rights.rules() });
+                token = Some(GATEWAY.into());
             }
         }
         let cluster = DevCluster::start(options).expect("a development cluster");
@@ -187,7 +189,27 @@ impl Cluster {
         }
     }
 
-    /// How many requests of a verb there were on a resource of the world's (`get` on `pods/exec` is a WebSocket exec).
+    /// From now on the token of [`Access::Rights`] has these rights instead.
+    pub async fn grant(&self, rights: &Rights) {
+        match self {
+            Self::Development(cluster) => {
+                let rules = rights.rules();
+                cluster.faults().set_token(Token { token: GATEWAY.into(), user: GATEWAY.into(), rules });
+            }
+            Self::Real(cluster) => cluster.grant(rights).await,
+        }
+    }
+
+    /// The name of the account of [`Access::Rights`].
+    pub fn account(&self) -> String {
+        match self {
+            Self::Development(_) => GATEWAY.into(),
+            Self::Real(cluster) => cluster.account(),
+        }
+    }
+
+    /// How many requests of a verb there were on a resource of the world's (`get` on `pods/exec` is a WebSocket exec), dry
+    /// runs not counted.
     pub fn requests(&self, verb: &str, resource: &str) -> u64 {
         match self {
             Self::Development(cluster) => cluster.state().requests(verb, resource),

@@ -23,7 +23,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// The name of the gateway's service account, role and binding.
 const GATEWAY: &str = "gateway";
@@ -111,6 +111,41 @@ impl RealCluster {
             .await
             .expect("a token for the gateway");
         answer["status"]["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// The service account's name.
+    pub fn account(&self) -> String {
+        format!("system:serviceaccount:{}:{GATEWAY}", self.namespaces[0])
+    }
+
+    /// Gives the service account these rights instead, and waits until the API server goes by them.
+    pub async fn grant(&self, rights: &Rights) {
+        let mark = format!("{:08x}", rand::random::<u32>());
+        let mut rules = rights.role_rules();
+        let marking = json!({"apiGroups": ["podgate.test"], "resources": [mark], "verbs": ["get"]});
+        rules.as_array_mut().expect("rules").push(marking);
+        let patch = Patch::Merge(json!({"rules": rules}));
+        for namespace in &self.namespaces {
+            let roles = self.within::<Role>(namespace);
+            roles.patch(GATEWAY, &PatchParams::default(), &patch).await.expect("a changed role");
+            let asked = json!({"namespace": namespace, "verb": "get", "group": "podgate.test", "resource": mark});
+            let review = json!({
+                "apiVersion": "authorization.k8s.io/v1", "kind": "LocalSubjectAccessReview",
+                "metadata": {"namespace": namespace},
+                "spec": {"user": self.account(), "resourceAttributes": asked},
+            });
+            while !self.allows(namespace, &review).await {
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
+    async fn allows(&self, namespace: &str, review: &Value) -> bool {
+        let path = format!("/apis/authorization.k8s.io/v1/namespaces/{namespace}/localsubjectaccessreviews");
+        let request = http::Request::post(path).header("content-type", "application/json");
+        let request = request.body(review.to_string().into_bytes()).expect("a request");
+        let answer: Value = self.client.request(request).await.expect("a review");
+        answer["status"]["allowed"] == true
     }
 
     /// A text that only the administrator knows: a line of the key.

@@ -2,13 +2,9 @@
 
 use podgate_devcluster::Rule;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
-/// The gateway's resources, and its verbs on each.
-const GATEWAY: &[(&str, &[&str])] = &[
-    ("pods", &["create", "get", "list", "watch", "delete"]),
-    ("pods/exec", &["get", "create"]),
-    ("events", &["list"]),
-];
+const DEPLOY: &str = include_str!("../../deploy/kubernetes.yaml");
 
 /// What somebody may do: the rules of a Role.
 #[derive(Debug, Clone)]
@@ -21,13 +17,23 @@ impl Rights {
         Self(rights.iter().map(rule).collect())
     }
 
-    /// What the gateway needs in a namespace where it makes pods, and nothing more.
+    /// What `deploy/kubernetes.yaml` grants the gateway in a namespace where it makes pods.
     pub fn gateway() -> Self {
-        let each = |(resource, verbs): &(&'static str, &[&'static str])| {
-            let resource = *resource;
-            verbs.iter().map(|verb| (*verb, resource)).collect::<Vec<_>>()
-        };
-        Self::of(&GATEWAY.iter().flat_map(each).collect::<Vec<_>>())
+        let documents = DEPLOY.split("\n---\n").map(|text| serde_saphyr::from_str::<Value>(text).expect("YAML"));
+        let role = documents.into_iter().find(|object| object["kind"] == "Role").expect("a role");
+        Self(role["rules"].as_array().expect("rules").clone())
+    }
+
+    /// The same without a verb on a resource.
+    pub fn without(&self, verb: &str, resource: &str) -> Self {
+        let kept = self.each().into_iter().filter(|right| *right != (verb.to_owned(), resource.to_owned()));
+        let kept: Vec<_> = kept.collect();
+        Self::of(&kept.iter().map(|(verb, resource)| (verb.as_str(), resource.as_str())).collect::<Vec<_>>())
+    }
+
+    /// Each verb on each resource.
+    pub fn each(&self) -> BTreeSet<(String, String)> {
+        self.rules().into_iter().map(|rule| (rule.verb, rule.resource)).collect()
     }
 
     /// The rules of a Role.
@@ -50,6 +56,7 @@ impl Rights {
     }
 }
 
-fn group(resource: &str) -> &'static str {
+/// The API group of a resource.
+pub fn group(resource: &str) -> &'static str {
     if resource == "leases" { "coordination.k8s.io" } else { "" }
 }

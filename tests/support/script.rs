@@ -140,6 +140,13 @@ pub fn config(url: &str) -> Value {
 async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let mut stream = BufReader::new(stream);
     while let Some(asked) = read(&mut stream).await {
+        let Some(asked) = asked else {
+            // The gateway's look whether somebody is there.
+            if stream.write_all(b"HTTP/1.1 405 x\r\ncontent-length: 0\r\n\r\n").await.is_err() {
+                return;
+            }
+            continue;
+        };
         shared.asked.lock().expect("asked").push(asked.clone());
         shared.counts.send_modify(|counts| counts.asked += 1);
         let (status, headers, body) = match (shared.answers)(&asked) {
@@ -160,7 +167,8 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-async fn read(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
+/// The next question; `Some(None)` is a HEAD, which asks nothing.
+async fn read(stream: &mut BufReader<TcpStream>) -> Option<Option<Asked>> {
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
@@ -172,11 +180,14 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
             line => lines.push(line.to_ascii_lowercase()),
         }
     }
+    if lines.first()?.starts_with("head ") {
+        return Some(None);
+    }
     let path = lines.first()?.strip_prefix("post ")?.split(' ').next()?.to_owned();
     let length = lines.iter().find_map(|line| line.strip_prefix("content-length: "))?.parse().ok()?;
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some(Asked { path, body: serde_json::from_slice(&body).expect("JSON") })
+    Some(Some(Asked { path, body: serde_json::from_slice(&body).expect("JSON") }))
 }
 
 /// A CA of a test's own.

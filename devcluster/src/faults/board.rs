@@ -20,6 +20,7 @@ pub(crate) struct Settings {
     pub(crate) hold: bool,
     pub(crate) delay: Duration,
     pub(crate) unschedulable: Option<String>,
+    pub(crate) volume: Option<String>,
     pub(crate) images: Vec<(String, ImageFault)>,
     pub(crate) quota: Option<usize>,
     pub(crate) denial: Option<String>,
@@ -70,6 +71,10 @@ impl Board {
 
     pub(crate) fn unschedulable(&self) -> Option<String> {
         self.lock().unschedulable.clone()
+    }
+
+    pub(crate) fn missing_volume(&self) -> Option<String> {
+        self.lock().volume.clone()
     }
 
     pub(crate) fn image_fault(&self, image: &str) -> Option<ImageFault> {

@@ -70,6 +70,7 @@ impl Worker {
     async fn life(&self) {
         self.schedule().await;
         self.publish();
+        self.mount().await;
         self.kubelet.node.board.pods_may_start().await;
         for container in &self.plan.init {
             if !self.keep_running(container, true).await {
@@ -117,6 +118,20 @@ impl Worker {
             let condition = report::condition("PodScheduled", (true, "", ""), &pod["status"]);
             pod["status"]["conditions"] = json!([condition]);
         });
+    }
+
+    /// Waits for the volumes. The status says nothing of it, as in Kubernetes.
+    async fn mount(&self) {
+        let board = &self.kubelet.node.board;
+        let mut changes = board.watch();
+        while let Some(message) = board.missing_volume() {
+            self.record(
+                Source::Kubelet,
+                Happening { warning: true, reason: "FailedMount", message: &message, container: None },
+            );
+            // The board lives as long as the node.
+            let _alive = changes.changed().await;
+        }
     }
 
     /// Runs a container as long as its pod wants it; says whether it ended well. An init container that ended well is done.

@@ -15,7 +15,7 @@ pub struct Asked {
     pub resource: String,
 }
 
-/// The requests of the gateways of a test in these namespaces. The cluster's own parts and the test itself ask too:
+/// The requests of the gateways of a test in these namespaces, without those that only try something (dry runs). The cluster's own parts and the test itself ask too:
 /// gateways are known by the name with which they introduce themselves.
 pub fn read(log: &Path, namespaces: &[String]) -> BTreeSet<Asked> {
     let text = std::fs::read_to_string(log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
@@ -28,6 +28,7 @@ fn asked(line: &str) -> Option<Asked> {
     let line: Value = serde_json::from_str(line).ok()?;
     let text = |path: &str| line.pointer(path).and_then(Value::as_str);
     text("/userAgent").filter(|agent| agent.starts_with("podgate"))?;
+    text("/requestURI").filter(|uri| !uri.contains("dryRun=All"))?;
     let resource = text("/objectRef/resource")?;
     let resource = match text("/objectRef/subresource") {
         Some(sub) => format!("{resource}/{sub}"),

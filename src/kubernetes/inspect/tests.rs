@@ -1,0 +1,196 @@
+//! The inspection against a development cluster that knows roles.
+
+use super::*;
+use crate::kubernetes::client::Clients;
+use crate::kubernetes::samples;
+use crate::settings::{Kubernetes, Source};
+use crate::shutdown::Tasks;
+use crate::telemetry::capture;
+use crate::types::Secret;
+use podgate_devcluster::{DevCluster, Failure, Options, Rule, Token};
+
+const SETTLED: Settled = Settled { connection: true, namespace: true, spec: true };
+const OPEN: Settled = Settled { connection: false, namespace: false, spec: false };
+
+/// A cluster, and the settings of a gateway whose account has a role in it.
+struct Stand {
+    cluster: DevCluster,
+    settings: Kubernetes,
+    backend: Backend,
+}
+
+fn backend() -> Backend {
+    let (log, _) = capture::log(crate::config::LogFormat::Ljson);
+    Backend::new(log, Tasks::new(), Clients::new(), Arc::new(|_| true))
+}
+
+impl Stand {
+    fn new() -> Self {
+        crate::tls::install();
+        let cluster = DevCluster::start(Options::default()).unwrap();
+        let mut settings = samples::settings();
+        settings.cluster.host = format!("https://{}", cluster.host()).parse().unwrap();
+        settings.cluster.ca = Some(Source::Inline(Secret::new(cluster.ca_pem())));
+        settings.cluster.bearer_token = Some(Source::Inline(Secret::new("t-gate")));
+        let stand = Self { cluster, settings, backend: backend() };
+        stand.role_without(|_, _| false);
+        stand
+    }
+
+    fn role_without(&self, left_out: impl Fn(&str, &str) -> bool) {
+        let rules = rights::needed().map(|right| (right.verb, right.resource.to_string()));
+        let rules = rules.filter(|(verb, resource)| !left_out(verb, resource));
+        let rules = rules.map(|(verb, resource)| Rule::new(verb, &resource).within("default")).collect();
+        self.cluster.faults().set_token(Token { token: "t-gate".into(), user: "gate".into(), rules });
+    }
+
+    async fn found(&self, settled: Settled) -> Vec<(Weight, String)> {
+        let found = self.backend.inspect(&self.settings, settled).await;
+        found.into_iter().map(|finding| (finding.weight, finding.text)).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_missing_right_is_named_with_account_and_namespace() {
+    let stand = Stand::new();
+    for right in rights::needed() {
+        stand.role_without(|verb, resource| (verb, resource) == (right.verb, &right.resource.to_string()));
+        let (weight, lost) = match right.need {
+            Need::Serve => (Weight::Fatal, "no login can be served"),
+            Need::Reasons => (Weight::Notice, "what a user reads about a pod that does not start is less exact"),
+        };
+        let Right { verb, resource, .. } = right;
+        let text = format!(
+            "User \"gate\" cannot {verb} resource \"{resource}\" in API group {:?} in the namespace \"default\": {lost}",
+            resource.group
+        );
+        assert_eq!(stand.found(SETTLED).await, [(weight, text)]);
+    }
+    assert_eq!(stand.cluster.state().requests("create", "pods"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_found_where_nothing_is_wrong_and_nothing_is_changed() {
+    let stand = Stand::new();
+    assert_eq!(stand.found(SETTLED).await, []);
+    assert!(stand.cluster.state().all_pods().is_empty());
+    let asked = stand.cluster.state().request_log();
+    assert!(asked.iter().any(|request| request.verb == "create" && request.resource == "pods" && request.dry_run));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn account_without_any_role_is_told_a_line_a_resource() {
+    let stand = Stand::new();
+    stand.role_without(|_, _| true);
+    let lines: Vec<String> = stand.found(SETTLED).await.into_iter().map(|(_, text)| text).collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    let first = "User \"gate\" cannot create, get, list, watch, delete resource \"pods\" in API group \"\" in the namespace \
+                 \"default\": no login can be served; is it the right namespace, and is the role bound there?";
+    assert_eq!(lines[0], first);
+    assert!(lines[1].starts_with("User \"gate\" cannot get, create resource \"pods/exec\" "), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn namespace_that_a_config_server_may_choose_is_no_reason_not_to_start() {
+    let stand = Stand::new();
+    stand.role_without(|_, resource| resource == "pods");
+    let found = stand.found(Settled { namespace: false, ..SETTLED }).await;
+    assert_eq!(found.iter().map(|(weight, _)| *weight).collect::<Vec<_>>(), [Weight::Warning]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cluster_that_does_not_tell_rights_is_not_guessed_about() {
+    let stand = Stand::new();
+    stand.cluster.faults().questions_about_oneself(false);
+    let text = "the gateway may not ask what it may do, a missing right shows at the first login: \
+                selfsubjectaccessreviews.authorization.k8s.io is forbidden: User \"gate\" cannot create resource \
+                \"selfsubjectaccessreviews\" in API group \"authorization.k8s.io\" at the cluster scope";
+    assert_eq!(stand.found(SETTLED).await, [(Weight::Warning, text.to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credentials_and_certificates_that_are_not_accepted_are_fatal() {
+    let mut stand = Stand::new();
+    let host = stand.cluster.host();
+    stand.cluster.faults().revoke_token("t-gate");
+    let text = format!(
+        "kubernetes.connection.bearerToken: https://{host} does not accept the credentials; are they expired, \
+         or another cluster's?"
+    );
+    assert_eq!(stand.found(SETTLED).await, [(Weight::Fatal, text.clone())]);
+    assert_eq!(stand.found(OPEN).await, [(Weight::Warning, text)]);
+
+    let other = DevCluster::start(Options::default()).unwrap();
+    stand.settings.cluster.ca = Some(Source::Inline(Secret::new(other.ca_pem())));
+    let found = stand.found(SETTLED).await;
+    let text = format!("kubernetes.connection.cacert: the certificate of https://{host} is not trusted: ");
+    assert!(matches!(&found[..], [(Weight::Fatal, told)] if told.starts_with(&text)), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn api_that_is_away_or_ill_does_not_keep_the_gateway_from_starting() {
+    let mut stand = Stand::new();
+    let host = stand.cluster.host();
+    stand.cluster.faults().fail_requests("create", "selfsubjectreviews", 1, Failure::Unavailable);
+    let text = format!("https://{host} answers with an error (503): apiserver is shutting down; logins may fail");
+    assert_eq!(stand.found(SETTLED).await, [(Weight::Warning, text)]);
+    stand.cluster.faults().fail_requests("create", "pods", 1, Failure::Drop);
+    let found = stand.found(SETTLED).await;
+    assert!(matches!(&found[..], [(Weight::Warning, _)]), "{found:?}");
+    stand.cluster.faults().api_down().await;
+    stand.backend = backend();
+    let text = format!(
+        "kubernetes.connection.host: https://{host} cannot be reached: Connection refused (os error 111); is it the \
+         right host and port? Logins fail until it answers"
+    );
+    assert_eq!(stand.found(SETTLED).await, [(Weight::Warning, text)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pod_that_is_not_taken_is_fatal_where_it_is_the_files_and_cannot_heal() {
+    let mut stand = Stand::new();
+    stand.cluster.faults().quota(Some(0));
+    let found = stand.found(SETTLED).await;
+    assert!(matches!(&found[..], [(Weight::Warning, told)] if told.contains("exceeded quota")), "{found:?}");
+    stand.cluster.faults().quota(None);
+
+    stand.cluster.faults().deny_pods(Some("images come from our registry only"));
+    let text = "kubernetes.pod: the pod is not taken: admission webhook \"policy.devcluster.local\" denied the request: \
+                images come from our registry only";
+    assert_eq!(stand.found(SETTLED).await, [(Weight::Fatal, text.to_owned())]);
+    assert_eq!(stand.found(OPEN).await, [(Weight::Warning, text.to_owned())]);
+    stand.cluster.faults().deny_pods(None);
+
+    stand.settings.pod.spec.insert("noSuchField".into(), json!(1));
+    let text = "kubernetes.pod: the pod is not taken: Pod in version \"v1\" cannot be handled as a Pod: strict decoding \
+                error: unknown field \"spec.noSuchField\"";
+    assert_eq!(stand.found(OPEN).await, [(Weight::Fatal, text.to_owned())]);
+    stand.settings.pod.spec.remove("noSuchField");
+
+    let nowhere = crate::types::Namespace::parse("nowhere").unwrap();
+    stand.settings.pod.namespace = nowhere;
+    let rules = vec![Rule::new("*", "*")];
+    stand.cluster.faults().set_token(Token { token: "t-gate".into(), user: "gate".into(), rules });
+    let text = "kubernetes.pod.metadata.namespace: namespaces \"nowhere\" not found".to_owned();
+    assert_eq!(stand.found(SETTLED).await, [(Weight::Fatal, text.clone())]);
+    assert_eq!(stand.found(OPEN).await, [(Weight::Warning, text)]);
+}
+
+#[test]
+fn refusals_of_a_trial_are_judged_by_what_they_say() {
+    for (code, message, judgement) in [
+        (400, "Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal", words::Judgement::Nonsense),
+        (400, "admission webhook \"x\" does not support dry run", words::Judgement::MayHeal),
+        (400, "admission webhook \"x\" denied the request", words::Judgement::Wrong),
+        (403, "violates PodSecurity \"restricted:latest\"", words::Judgement::Wrong),
+        (403, "unable to create new content in namespace x because it is being terminated", words::Judgement::MayHeal),
+        (404, "namespaces \"x\" not found", words::Judgement::NoNamespace),
+        (409, "pods \"x\" already exists", words::Judgement::Fine),
+        (422, "Pod \"x\" is invalid", words::Judgement::Wrong),
+        (429, "slowly", words::Judgement::MayHeal),
+        (500, "etcd", words::Judgement::MayHeal),
+    ] {
+        let error = ApiError::Refused { code, reason: String::new(), message: message.into(), retry_after: None };
+        assert_eq!(words::judge(&error), judgement, "{code} {message}");
+    }
+}
