@@ -121,6 +121,11 @@ impl World {
 }
 
 impl Client {
+    /// A client of one's own making, for another place than the world's gateway.
+    pub fn of(command: Command) -> Self {
+        Self { command, stdin: None }
+    }
+
     /// An `-o` option.
     pub fn option(mut self, option: &str) -> Self {
         self.command.arg("-o").arg(option);

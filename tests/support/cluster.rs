@@ -30,6 +30,14 @@ pub fn on_development(why: &str) -> bool {
     kubeconfig().is_none()
 }
 
+/// Whether a test that needs a real cluster can run; where it cannot, says so and why.
+pub fn on_real(why: &str) -> bool {
+    if kubeconfig().is_none() {
+        eprintln!("passed by on the development cluster: {why}");
+    }
+    kubeconfig().is_some()
+}
+
 /// How long anything may take that happens at once. A real cluster starts and ends its pods more slowly, many of them on
 /// few cores.
 pub fn soon() -> Duration {

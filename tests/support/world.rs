@@ -201,9 +201,13 @@ impl Hooks {
         Self::serve(router(directory)).await
     }
 
-    /// Starts any router.
+    /// Starts any router on loopback.
     pub async fn serve(router: axum::Router) -> Self {
-        let listen = Listen::parse("http://127.0.0.1:0", None).expect("an address");
+        Self::serve_at(Listen::parse("http://127.0.0.1:0", None).expect("an address"), router).await
+    }
+
+    /// Starts any router anywhere.
+    pub async fn serve_at(listen: Listen, router: axum::Router) -> Self {
         let server = Server::bind(listen, router).await.expect("a port");
         let url = server.url().trim_end_matches('/').to_owned();
         let task = tokio::spawn(server.run(std::future::pending()));

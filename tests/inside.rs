@@ -1,0 +1,59 @@
+//! The gateway as an operator runs it: a pod of its own image, from `deploy/kubernetes.yaml`, with that role and no more. Only
+//! a real cluster has the image and a network for pods.
+
+mod deployed;
+
+use crate::support::cluster::on_real;
+use deployed::Deployed;
+use std::time::Duration;
+use tokio::time::Instant;
+
+const WHY: &str = "its pods have neither images nor a network of their own";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateway_in_a_pod_serves_whom_the_webhook_knows_and_leaves_nothing() {
+    if !on_real(WHY) {
+        return;
+    }
+    let gateway = Deployed::start(deployed::Token::Mounted).await;
+    let refused = gateway.ssh("mallory").run("true").await;
+    assert!(refused.status == 255 && refused.stderr.contains("Permission denied"), "{refused:?}");
+
+    let done = gateway.ssh("alice").run("id -u; exit 7").await.expect(7);
+    assert_eq!(done.text(), "1000\n");
+    let held = gateway.ssh("alice").start("echo here; cat");
+    held.until_stdout("here").await;
+    let pods = gateway.guests(&["get", "pods", "-o", "jsonpath={.items[*].spec.automountServiceAccountToken}"]).await;
+    assert!(pods.contains("false"), "{pods}");
+
+    gateway.gateway(&["delete", "deployment/podgate", "--cascade=foreground", "--timeout=60s"]).await;
+    let told = held.ended().await;
+    assert!(told.status == 255 && told.stderr.contains("shutting down"), "{told:?}");
+    gateway.guests(&["wait", "--for=delete", "pods", "--all", "--timeout=60s"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateway_in_a_pod_goes_on_with_a_swapped_token() {
+    if !on_real(WHY) {
+        return;
+    }
+    let gateway = Deployed::start(deployed::Token::File).await;
+    let mut held = gateway.ssh("alice").start("echo here; cat");
+    held.until_stdout("here").await;
+    gateway.swap_token().await;
+    // The kubelet brings the new one when it next looks at the pod; until then the cluster refuses the old one.
+    let limit = Instant::now() + Duration::from_secs(180);
+    loop {
+        let done = gateway.ssh("alice").run("echo served").await;
+        if done.status == 0 {
+            assert_eq!(done.text(), "served\n");
+            break;
+        }
+        assert_eq!(done.status, 255, "{done:?}");
+        assert!(Instant::now() < limit, "{done:?}\n{}", gateway.log().await);
+    }
+    // A stream that is open needs no token any more.
+    held.write("still\n").await;
+    held.until_stdout("still").await;
+    held.kill().await;
+}

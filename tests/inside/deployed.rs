@@ -1,0 +1,256 @@
+//! The objects of `deploy/kubernetes.yaml` in namespaces of the test's own, applied by `kubectl` as an operator would, with what
+//! the file leaves to the operator put in.
+
+use crate::support::client::{Client, PATIENCE};
+use crate::support::cluster;
+use crate::support::keys::Key;
+use crate::support::turn::Turn;
+use crate::support::world::{Hooks, directory};
+use podgate_webhooks::server::{Listen, Tls};
+use podgate_webhooks::toolkit::router;
+use serde_json::{Value, json};
+use std::fs;
+use std::net::{IpAddr, UdpSocket};
+use std::path::PathBuf;
+use std::process::Stdio;
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio::time::{Instant, timeout};
+
+const OBJECTS: &str = include_str!("../../deploy/kubernetes.yaml");
+/// The API's address for pods, which have no name service here, and its name.
+const API: (&str, &str) = ("10.96.0.1", "kubernetes.default.svc");
+/// The names of the namespaces in the file.
+const HOME: &str = "podgate";
+const GUESTS: &str = "podgate-guests";
+
+/// Where the gateway's token comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Token {
+    /// Kubernetes mounts it with the service account.
+    Mounted,
+    /// A file of ours, in which it can be swapped.
+    File,
+}
+
+/// A deployed gateway. Dropping it deletes its namespaces.
+pub struct Deployed {
+    kubeconfig: PathBuf,
+    home: String,
+    guests: String,
+    address: String,
+    token: String,
+    key: Key,
+    folder: TempDir,
+    hooks: Hooks,
+    _turn: Turn,
+}
+
+impl Deployed {
+    /// Applies everything, and waits until the gateway serves.
+    pub async fn start(token: Token) -> Self {
+        let turn = Turn::wait(false).await;
+        let folder = tempfile::Builder::new().prefix("podgate-test-").tempdir().expect("a folder");
+        let key = Key::make(folder.path(), "id");
+        let host_key = Key::make(folder.path(), "ssh_host_ed25519_key");
+        let kubeconfig = cluster::kubeconfig().expect("a real cluster");
+        let (hooks, ca) = webhooks(outside(&kubeconfig), &key).await;
+        let (home, guests) = (cluster::namespace(HOME), cluster::namespace(GUESTS));
+        let mut it = Self {
+            kubeconfig,
+            home,
+            guests,
+            address: String::new(),
+            token: String::new(),
+            key,
+            folder,
+            hooks,
+            _turn: turn,
+        };
+        let mut objects = it.objects(&ca, token);
+        let deployment = objects.iter().position(|object| object["kind"] == "Deployment").expect("a deployment");
+        let deployment = objects.remove(deployment);
+        it.apply(&objects).await;
+        let from = format!("--from-file={}", host_key.file.display());
+        it.gateway(&["create", "secret", "generic", "podgate-hostkey", &from]).await;
+        if token == Token::File {
+            it.token = it.mint("first").await;
+        }
+        it.apply(&[deployment]).await;
+        it.gateway(&["rollout", "status", "deployment/podgate", "--timeout=90s"]).await;
+        it.address = it.gateway(&["get", "pods", "-o", "jsonpath={.items[0].status.podIP}"]).await;
+        let line = format!("[{}]:2222 {}\n", it.address, host_key.public);
+        fs::write(it.folder.path().join("known_hosts"), line).expect("known_hosts");
+        it
+    }
+
+    /// The file's objects with the operator's own words in them.
+    fn objects(&self, ca: &str, token: Token) -> Vec<Value> {
+        let documents = OBJECTS.split("\n---\n").map(|text| serde_saphyr::from_str::<Value>(text).expect("YAML"));
+        let mut objects: Vec<Value> = documents.collect();
+        for object in &mut objects {
+            if object["kind"] == "Namespace" {
+                self.rename(&mut object["metadata"]["name"]);
+            }
+            for namespace in ["/metadata/namespace", "/subjects/0/namespace"] {
+                if let Some(namespace) = object.pointer_mut(namespace) {
+                    self.rename(namespace);
+                }
+            }
+            match object["kind"].as_str() {
+                Some("ConfigMap") => self.configure(&mut object["data"]["config.yaml"], ca, token),
+                Some("Deployment") => place(&mut object["spec"]["template"]["spec"], token),
+                _ => {}
+            }
+        }
+        objects
+    }
+
+    fn rename(&self, name: &mut Value) {
+        match name.as_str() {
+            Some(HOME) => *name = json!(self.home),
+            Some(GUESTS) => *name = json!(self.guests),
+            _ => {}
+        }
+    }
+
+    fn configure(&self, text: &mut Value, ca: &str, token: Token) {
+        let mut config: Value = serde_saphyr::from_str(text.as_str().expect("a text")).expect("YAML");
+        config["auth"]["publicKey"]["webhook"] = json!({"url": self.hooks.url, "cacert": ca});
+        config["configserver"] = json!({"url": format!("{}/config", self.hooks.url), "cacert": ca});
+        let kubernetes = &mut config["kubernetes"];
+        self.rename(&mut kubernetes["pod"]["metadata"]["namespace"]);
+        let container = &mut kubernetes["pod"]["spec"]["containers"][0];
+        container["image"] = json!("podgate.test/restricted:1");
+        container["imagePullPolicy"] = json!("Never");
+        if token == Token::File {
+            kubernetes["connection"]["bearerTokenFile"] = json!("/etc/podgate/token/token");
+        }
+        *text = json!(config.to_string());
+    }
+
+    /// A token that is worth something as long as the object `name` is there, for the mounted file.
+    async fn mint(&self, name: &str) -> String {
+        self.gateway(&["create", "secret", "generic", name]).await;
+        let kind = ["--bound-object-kind=Secret", "--bound-object-name", name];
+        let token = self.gateway(&[&["create", "token", "podgate"][..], &kind].concat()).await;
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token", "namespace": self.home},
+            "stringData": {"token": token.trim()},
+        });
+        self.apply(&[secret]).await;
+        token.trim().to_owned()
+    }
+
+    /// Puts another token into the mounted file, and makes the first worthless.
+    pub async fn swap_token(&self) {
+        self.mint("second").await;
+        self.gateway(&["delete", "secret", "first"]).await;
+        // The API server believes a token for some seconds more.
+        let limit = Instant::now() + PATIENCE;
+        let review = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": self.token},
+        });
+        let words = ["create", "-f", "-", "-o", "jsonpath={.status.authenticated}"];
+        while self.kubectl(&words, review.to_string()).await == "true" {
+            assert!(Instant::now() < limit, "the first token is still good");
+        }
+        // The kubelet looks at a pod that was changed.
+        self.gateway(&["annotate", "pods", "--all", "test=swapped"]).await;
+    }
+
+    async fn apply(&self, objects: &[Value]) {
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
+        self.kubectl(&["apply", "-f", "-"], list).await;
+    }
+
+    /// `kubectl` in the gateway's namespace.
+    pub async fn gateway(&self, words: &[&str]) -> String {
+        self.kubectl(&[&["-n", &self.home][..], words].concat(), String::new()).await
+    }
+
+    /// `kubectl` in the guests' namespace.
+    pub async fn guests(&self, words: &[&str]) -> String {
+        self.kubectl(&[&["-n", &self.guests][..], words].concat(), String::new()).await
+    }
+
+    /// What the gateway logged.
+    pub async fn log(&self) -> String {
+        self.gateway(&["logs", "deployment/podgate"]).await
+    }
+
+    async fn kubectl(&self, words: &[&str], stdin: String) -> String {
+        let mut command = Command::new("kubectl");
+        command.arg("--kubeconfig").arg(&self.kubeconfig).args(words).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("kubectl");
+        let mut into = child.stdin.take().expect("its stdin");
+        into.write_all(stdin.as_bytes()).await.expect("kubectl reads");
+        drop(into);
+        let done = timeout(PATIENCE, child.wait_with_output()).await.expect("an end in time").expect("kubectl");
+        let (said, wrong) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        assert!(done.status.success(), "kubectl {words:?}: {said}{wrong}");
+        said.into_owned()
+    }
+
+    /// `ssh` to the gateway's pod.
+    pub fn ssh(&self, user: &str) -> Client {
+        let mut command = Command::new("ssh");
+        command.args(["-F", "/dev/null", "-p", "2222", "-i"]).arg(&self.key.file);
+        command.env_remove("SSH_AUTH_SOCK");
+        let known_hosts = format!("UserKnownHostsFile={}", self.folder.path().join("known_hosts").display());
+        let (host, user) = (format!("HostName={}", self.address), format!("User={user}"));
+        let options = ["BatchMode=yes", "IdentitiesOnly=yes", "LogLevel=ERROR", &known_hosts, &host, &user];
+        options.into_iter().fold(Client::of(command), Client::option)
+    }
+}
+
+impl Drop for Deployed {
+    fn drop(&mut self) {
+        let deleted = std::process::Command::new("kubectl")
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig)
+            .args(["delete", "namespace", "--wait=false", &self.home, &self.guests])
+            .output();
+        if !deleted.as_ref().is_ok_and(|output| output.status.success()) {
+            eprintln!("left behind: {} and {}: {deleted:?}", self.home, self.guests);
+        }
+    }
+}
+
+/// The operator's own images and, where the token is a file, that.
+fn place(pod: &mut Value, token: Token) {
+    let container = &mut pod["containers"][0];
+    container["image"] = json!("podgate.test/podgate:1");
+    container["imagePullPolicy"] = json!("Never");
+    if token == Token::File {
+        let mount = json!({"name": "token", "mountPath": "/etc/podgate/token", "readOnly": true});
+        container["volumeMounts"].as_array_mut().expect("mounts").push(mount);
+        let volume = json!({"name": "token", "secret": {"secretName": "token", "defaultMode": 0o440}});
+        pod["volumes"].as_array_mut().expect("volumes").push(volume);
+    }
+    pod["hostAliases"] = json!([{"ip": API.0, "hostnames": [API.1]}]);
+}
+
+/// Our own address as the cluster's pods see it.
+fn outside(kubeconfig: &PathBuf) -> IpAddr {
+    let text = fs::read_to_string(kubeconfig).expect("the kubeconfig");
+    let parsed: Value = serde_saphyr::from_str(&text).expect("a kubeconfig");
+    let server = parsed["clusters"][0]["cluster"]["server"].as_str().expect("a server");
+    let server = server.strip_prefix("https://").expect("https").trim_end_matches('/');
+    let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    // Nothing is sent: the system only looks for the way.
+    socket.connect(server).expect("a way to the API");
+    socket.local_addr().expect("an address").ip()
+}
+
+/// A webhook server that pods reach, and the certificate that they trust.
+async fn webhooks(address: IpAddr, key: &Key) -> (Hooks, String) {
+    let pair = rcgen::generate_simple_self_signed([address.to_string()]).expect("a certificate");
+    let (certificate, private) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+    let tls = Tls::from_pem(certificate.as_bytes(), private.as_bytes(), None).expect("a certificate");
+    let listen = Listen::parse(&format!("https://{address}:0"), Some(tls)).expect("an address");
+    let users = vec![("alice", json!({}))];
+    (Hooks::serve_at(listen, router(directory(users, key))).await, certificate)
+}
