@@ -1,4 +1,4 @@
-//! The audit log of a real cluster's API servers: JSON lines, one for each stage of a request.
+//! The audit logs of a real cluster's API servers (`audit-1.log`, …): JSON lines, one for each stage of a request.
 
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -17,10 +17,22 @@ pub struct Asked {
 
 /// The requests of the gateways of a test in these namespaces, without those that only try something (dry runs). The cluster's own parts and the test itself ask too:
 /// gateways are known by the name with which they introduce themselves.
-pub fn read(log: &Path, namespaces: &[String]) -> BTreeSet<Asked> {
-    let text = std::fs::read_to_string(log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
-    let ours = text.lines().filter(|line| namespaces.iter().any(|namespace| line.contains(namespace.as_str())));
-    ours.filter_map(asked).collect()
+pub fn read(folder: &Path, namespaces: &[String]) -> BTreeSet<Asked> {
+    let mut found = BTreeSet::new();
+    let files = std::fs::read_dir(folder).expect("the cluster's folder").map(|entry| entry.expect("a file").path());
+    let logs = files.filter(|path| is_log(path)).collect::<Vec<_>>();
+    assert!(!logs.is_empty(), "the cluster in {} keeps no audit log", folder.display());
+    for log in logs {
+        let text = std::fs::read_to_string(log).expect("an audit log");
+        let ours = text.lines().filter(|line| namespaces.iter().any(|namespace| line.contains(namespace.as_str())));
+        found.extend(ours.filter_map(asked));
+    }
+    found
+}
+
+fn is_log(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.starts_with("audit-") && name.ends_with(".log")
 }
 
 fn asked(line: &str) -> Option<Asked> {
