@@ -4,9 +4,12 @@ mod dialogue;
 mod greeting;
 mod terminal;
 
+use crate::support::client::PATIENCE;
 use crate::support::peer::{answered, to_the_end, until};
 use crate::support::{Setup, World};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_exit_status_arrives_as_it_is() {
@@ -77,9 +80,20 @@ async fn program_sees_the_end_of_its_input() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn program_that_closes_its_input_is_still_heard_to_its_end() {
     let world = World::start().await;
-    let upload = vec![b'x'; 8 << 20];
-    let done = world.ssh().stdin(upload).run("head -c 5; exec <&-; echo; echo more; exit 3").await.expect(3);
+    let command = "head -c 5; exec <&-; echo; echo more; exit 3";
+    let done = world.ssh().stdin(vec![b'x'; 64 << 10]).run(command).await.expect(3);
     assert_eq!(done.text(), "xxxxx\nmore\n");
+    // containerd does not tell the end of a program while more of its input is unread than a pipe takes.
+    let mut client = world.ssh().arg("127.0.0.1").arg(command).spawn();
+    let mut input = client.stdin.take().expect("a pipe");
+    let upload = tokio::spawn(async move { input.write_all(&vec![b'x'; 8 << 20]).await });
+    let mut said = [0; 11];
+    let hearing = client.stdout.as_mut().expect("a pipe").read_exact(&mut said);
+    timeout(PATIENCE, hearing).await.expect("in time").expect("the output");
+    assert_eq!(&said, b"xxxxx\nmore\n");
+    client.kill().await.expect("a kill");
+    upload.abort();
+    world.wait_for_nothing().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -27,8 +27,8 @@ pub(crate) fn json(code: StatusCode, value: &Value) -> Response<Body> {
 }
 
 /// A plain text answer.
-pub(crate) fn text(text: &'static str) -> Response<Body> {
-    let mut response = Response::new(full(Bytes::from_static(text.as_bytes())));
+pub(crate) fn text(text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(full(text.into()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
@@ -36,6 +36,11 @@ pub(crate) fn text(text: &'static str) -> Response<Body> {
 /// A refusal.
 pub(crate) fn error(error: &ApiError) -> Response<Body> {
     let code = StatusCode::from_u16(error.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if error.is_by_node() {
+        let mut response = text(error.message().to_owned());
+        *response.status_mut() = code;
+        return response;
+    }
     let mut response = json(code, &error.to_status());
     if let Some(seconds) = error.retry_after() {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));

@@ -3,14 +3,14 @@
 
 use crate::log::Log;
 use crate::process::sweep::{self, Mark};
-use crate::process::{self, Io, Launch, Running, SpawnError, Streams};
+use crate::process::{self, InputPipe, Io, Launch, Running, SpawnError, Streams};
 use crate::time;
 use bytes::{Bytes, BytesMut};
 use pty_process::OwnedWritePty;
 use rustix::process::{Pid, Signal};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStdin};
+use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
@@ -31,16 +31,16 @@ pub(crate) struct Termination {
 #[derive(Debug)]
 pub(crate) enum Stdin {
     Closed,
-    Pipe(ChildStdin),
+    Pipe(InputPipe),
     Terminal(OwnedWritePty),
 }
 
 impl Stdin {
-    /// Writes all of it; a program that no longer reads makes this `Closed`, and the rest is discarded.
+    /// Writes all of it, which never ends where the program has left too much unread.
     pub(crate) async fn write(&mut self, data: &[u8]) {
         let written = match self {
             Self::Closed => Ok(()),
-            Self::Pipe(pipe) => pipe.write_all(data).await,
+            Self::Pipe(pipe) => pipe.write.write_all(data).await,
             Self::Terminal(terminal) => terminal.write_all(data).await,
         };
         if written.is_err() && matches!(self, Self::Pipe(_)) {

@@ -68,8 +68,13 @@ fn version(event: &Value) -> u64 {
 
 fn counted(old: &Value) -> Value {
     let mut event = old.clone();
-    event["count"] = json!(old["count"].as_u64().unwrap_or(1) + 1);
-    event["lastTimestamp"] = json!(time::now());
+    if old["eventTime"].is_null() {
+        event["count"] = json!(old["count"].as_u64().unwrap_or(1) + 1);
+        event["lastTimestamp"] = json!(time::now());
+    } else {
+        let before = old["series"]["count"].as_u64().unwrap_or(1);
+        event["series"] = json!({"count": before + 1, "lastObservedTime": time::now_precisely()});
+    }
     event
 }
 
@@ -82,15 +87,26 @@ fn event(pod: &Value, (namespace, name): (&str, &str), source: Source, what: Hap
     if let Some(container) = what.container {
         involved["fieldPath"] = json!(format!("spec.containers{{{container}}}"));
     }
-    let component = match source {
-        Source::Scheduler => json!({"component": "default-scheduler"}),
-        Source::Kubelet => json!({"component": "kubelet", "host": NODE}),
-    };
-    json!({
+    let mut event = json!({
         "metadata": {"name": format!("{name}.{:016x}", rand::random::<u64>()), "namespace": namespace},
-        "involvedObject": involved, "reason": what.reason, "message": what.message, "source": component,
-        "firstTimestamp": now, "lastTimestamp": now, "count": 1,
+        "involvedObject": involved, "reason": what.reason, "message": what.message,
         "type": if what.warning { "Warning" } else { "Normal" },
-        "eventTime": null, "reportingComponent": component["component"], "reportingInstance": NODE,
-    })
+    });
+    let by = match source {
+        // The scheduler writes the newer kind of event, which has neither count nor first and last time.
+        Source::Scheduler => json!({
+            "eventTime": time::now_precisely(), "firstTimestamp": null, "lastTimestamp": null, "source": {},
+            "action": if what.warning { "Scheduling" } else { "Binding" },
+            "reportingComponent": "default-scheduler", "reportingInstance": format!("default-scheduler-{NODE}"),
+        }),
+        Source::Kubelet => json!({
+            "eventTime": null, "firstTimestamp": now, "lastTimestamp": now, "count": 1,
+            "source": {"component": "kubelet", "host": NODE},
+            "reportingComponent": "kubelet", "reportingInstance": NODE,
+        }),
+    };
+    if let (Some(event), Value::Object(by)) = (event.as_object_mut(), by) {
+        event.extend(by);
+    }
+    event
 }

@@ -5,6 +5,8 @@ pub(crate) mod sweep;
 
 use pty_process::{OwnedReadPty, OwnedWritePty};
 use rustix::process::{Pid, Signal};
+use std::io::{self, PipeReader};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,9 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 /// A terminal's descriptor is inheritable for an instant after it was opened: while one is made, nothing is spawned.
 static SPAWNING: Mutex<()> = Mutex::new(());
+
+/// What a container's input holds that nobody has read: a FIFO and a pipe in containerd.
+const INPUT: usize = 128 << 10;
 
 /// A program to start.
 #[derive(Debug, Clone)]
@@ -45,55 +50,102 @@ pub(crate) struct Running {
 /// Our ends of a program's streams.
 #[derive(Debug)]
 pub(crate) enum Io {
-    Pipes { stdin: Option<ChildStdin>, stdout: Option<ChildStdout>, stderr: Option<ChildStderr> },
+    Pipes { stdin: Option<InputPipe>, stdout: Option<ChildStdout>, stderr: Option<ChildStderr> },
     Terminal { output: OwnedReadPty, input: OwnedWritePty },
 }
 
-/// Why a program did not start; displays as the container runtime's text.
+/// A program's piped input. containerd holds the end that the program reads from as well: it never learns that nobody
+/// reads any more, and what is written then stays.
+#[derive(Debug)]
+pub(crate) struct InputPipe {
+    pub(crate) write: ChildStdin,
+    _read: PipeReader,
+}
+
+/// Why a program did not start; displays as runc's text.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SpawnError {
-    #[error("no command specified")]
+    #[error("args must not be empty")]
     Empty,
-    #[error("container not running")]
+    #[error("cannot exec in a stopped container")]
     Ended,
-    #[error("exec: {0:?}: executable file not found in $PATH")]
+    #[error("unable to start container process: exec: {0:?}: executable file not found in $PATH")]
     NotInPath(String),
-    #[error("exec: {0:?}: stat {0}: no such file or directory")]
+    #[error("unable to start container process: exec: {0:?}: stat {0}: no such file or directory")]
     Missing(String),
-    #[error("exec: {0:?}: permission denied")]
+    #[error("unable to start container process: exec: {0:?}: permission denied")]
     NotExecutable(String),
-    #[error("exec: {argv0:?}: {source}")]
-    Start { argv0: String, source: std::io::Error },
-    #[error("open terminal: {0}")]
+    #[error(
+        "unable to start container process: chdir to cwd ({0:?}) set in config.json failed: no such file or directory"
+    )]
+    Directory(PathBuf),
+    #[error("unable to start container process: exec: {argv0:?}: {source}")]
+    Start { argv0: String, source: io::Error },
+    #[error("unable to start container process: open pipe: {0}")]
+    Pipe(#[from] io::Error),
+    #[error("unable to start container process: open terminal: {0}")]
     Terminal(#[from] pty_process::Error),
 }
 
-/// Starts a program.
+/// Starts a program. One that the kernel does not execute has started all the same, as with runc: it says why on its
+/// standard error and ends with 1.
 pub(crate) fn spawn(launch: &Launch) -> Result<Running, SpawnError> {
+    let refused = match try_spawn(launch) {
+        Err(SpawnError::Start { argv0, source }) if source.raw_os_error().is_some() => {
+            let error = source.to_string().to_lowercase();
+            format!("exec {argv0}: {}", error.split(" (os error").next().unwrap_or_default())
+        }
+        tried => return tried,
+    };
+    let argv = ["/bin/sh", "-c", "echo \"$0\" >&2; exit 1", &refused].map(str::to_owned).to_vec();
+    try_spawn(&Launch { argv, ..launch.clone() })
+}
+
+fn try_spawn(launch: &Launch) -> Result<Running, SpawnError> {
     let program = resolve(launch)?;
     let (argv0, arguments) = launch.argv.split_first().ok_or(SpawnError::Empty)?;
     let _alone = SPAWNING.lock().unwrap_or_else(PoisonError::into_inner);
     match launch.streams {
-        Streams::Terminal => spawn_in_terminal(launch, &program, arguments),
+        Streams::Terminal => spawn_in_terminal(launch, &program, argv0, arguments),
         Streams::Pipes { stdin, stdout, stderr } => {
             let pipe = |wanted| if wanted { Stdio::piped() } else { Stdio::null() };
             let mut command = Command::new(&program);
             command.arg0(argv0).args(arguments).env_clear().envs(launch.env.iter().map(|(k, v)| (k, v)));
             command.current_dir(&launch.directory).process_group(0);
-            command.stdin(pipe(stdin)).stdout(pipe(stdout)).stderr(pipe(stderr));
+            let (theirs, ours) = input(stdin)?;
+            command.stdin(theirs).stdout(pipe(stdout)).stderr(pipe(stderr));
             let start = |source| SpawnError::Start { argv0: argv0.clone(), source };
             let mut child = command.spawn().map_err(start)?;
-            let io = Io::Pipes { stdin: child.stdin.take(), stdout: child.stdout.take(), stderr: child.stderr.take() };
+            let io = Io::Pipes { stdin: ours, stdout: child.stdout.take(), stderr: child.stderr.take() };
             Ok(Running { pid: pid_of(&child), child, io })
         }
     }
 }
 
-fn spawn_in_terminal(launch: &Launch, program: &Path, arguments: &[String]) -> Result<Running, SpawnError> {
+fn input(wanted: bool) -> io::Result<(Stdio, Option<InputPipe>)> {
+    if !wanted {
+        return Ok((Stdio::null(), None));
+    }
+    let (read, write) = io::pipe()?;
+    rustix::pipe::fcntl_setpipe_size(&write, INPUT)?;
+    let theirs = read.try_clone()?;
+    let write = ChildStdin::from_std(OwnedFd::from(write).into())?;
+    Ok((theirs.into(), Some(InputPipe { write, _read: read })))
+}
+
+fn spawn_in_terminal(
+    launch: &Launch,
+    program: &Path,
+    argv0: &str,
+    arguments: &[String],
+) -> Result<Running, SpawnError> {
     let (terminal, inside) = pty_process::open()?;
     let command = pty_process::Command::new(program).args(arguments).env_clear();
     let command = command.envs(launch.env.iter().map(|(k, v)| (k, v))).current_dir(&launch.directory);
-    let child = command.spawn(inside)?;
+    let child = command.spawn(inside).map_err(|error| match error {
+        pty_process::Error::Io(source) => SpawnError::Start { argv0: argv0.to_owned(), source },
+        error => SpawnError::Terminal(error),
+    })?;
     let (output, input) = terminal.into_split();
     Ok(Running { pid: pid_of(&child), child, io: Io::Terminal { output, input } })
 }
@@ -103,7 +155,10 @@ fn pid_of(child: &Child) -> Option<Pid> {
 }
 
 fn resolve(launch: &Launch) -> Result<PathBuf, SpawnError> {
-    let argv0 = launch.argv.first().filter(|name| !name.is_empty()).ok_or(SpawnError::Empty)?;
+    if !launch.directory.is_dir() {
+        return Err(SpawnError::Directory(launch.directory.clone()));
+    }
+    let argv0 = launch.argv.first().ok_or(SpawnError::Empty)?;
     if argv0.contains('/') {
         let path = launch.directory.join(argv0);
         return match std::fs::metadata(&path) {
@@ -148,10 +203,37 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_there_is_named_as_the_runtime_does() {
         let text = |argv: &[&str]| spawn(&launch(argv)).unwrap_err().to_string();
-        assert_eq!(text(&["/nope"]), "exec: \"/nope\": stat /nope: no such file or directory");
-        assert_eq!(text(&["nope-nope"]), "exec: \"nope-nope\": executable file not found in $PATH");
-        assert_eq!(text(&["/etc/passwd"]), "exec: \"/etc/passwd\": permission denied");
-        assert_eq!(text(&[]), "no command specified");
+        let start = "unable to start container process: exec:";
+        assert_eq!(text(&["/nope"]), format!("{start} \"/nope\": stat /nope: no such file or directory"));
+        assert_eq!(text(&["nope-nope"]), format!("{start} \"nope-nope\": executable file not found in $PATH"));
+        assert_eq!(text(&["/etc/passwd"]), format!("{start} \"/etc/passwd\": permission denied"));
+        assert_eq!(text(&["/etc"]), format!("{start} \"/etc\": permission denied"));
+        assert_eq!(text(&[""]), format!("{start} \"\": executable file not found in $PATH"));
+        assert_eq!(text(&[]), "args must not be empty");
+    }
+
+    #[tokio::test]
+    async fn what_the_kernel_does_not_execute_has_started_and_ends_with_1() {
+        use tokio::io::AsyncReadExt;
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text, told) in [
+            ("garbage", "garbage", "exec ./garbage: exec format error\n"),
+            ("script", "#!/no/such/interpreter\n", "exec ./script: no such file or directory\n"),
+        ] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            let streams = Streams::Pipes { stdin: true, stdout: true, stderr: true };
+            let launch = Launch { directory: folder.path().to_owned(), streams, ..launch(&[&format!("./{name}")]) };
+            let mut running = spawn(&launch).unwrap();
+            let Io::Pipes { stderr: Some(mut stderr), .. } = running.io else { panic!() };
+            let mut said = String::new();
+            stderr.read_to_string(&mut said).await.unwrap();
+            assert_eq!((said.as_str(), exit_code(running.child.wait().await.unwrap())), (told, 1));
+        }
+        let gone = Launch { directory: folder.path().join("gone"), ..launch(&["true"]) };
+        let text = spawn(&gone).unwrap_err().to_string();
+        assert!(text.contains("chdir to cwd (") && text.ends_with("failed: no such file or directory"), "{text}");
     }
 
     #[tokio::test]

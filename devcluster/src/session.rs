@@ -2,7 +2,8 @@
 //!
 //! Nothing is queued: a client that does not read holds the program back, and a program that does not read its input
 //! holds the reading of the whole connection back, pings and resizes included, as in the real server. The status is sent
-//! after the last byte of output.
+//! after the last byte of output, and not before the input that has come was taken: a program that ends with more of it
+//! unread than fits is said to have ended only when its container has, as with containerd.
 
 use crate::container::{Container, Output, Stdin};
 use crate::process::{self, Io, Running, SpawnError};
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadHalf, WriteHalf};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio_rustls::server::TlsStream;
 
 /// A connection to a client.
@@ -62,6 +63,8 @@ struct Line {
     protocol: Protocol,
     wanted: Wanted,
     stream: Stream,
+    /// Whether input of the client's is on its way to the program.
+    taking: watch::Sender<bool>,
 }
 
 /// Where the client's input goes.
@@ -75,13 +78,14 @@ type Reader = Box<dyn AsyncRead + Unpin + Send>;
 impl Session {
     pub(crate) fn new(wire: Wire, already: &Bytes, protocol: Protocol, wanted: Wanted, stream: Stream) -> Self {
         let (read, write) = tokio::io::split(wire);
-        let line = Line { writer: Mutex::new(FrameWriter::new(write)), protocol, wanted, stream };
+        let writer = Mutex::new(FrameWriter::new(write));
+        let line = Line { writer, protocol, wanted, stream, taking: watch::Sender::new(false) };
         Self { reader: FrameReader::new(read, already), line }
     }
 
     /// Serves an exec. When the client is gone, the program gets end-of-file on a piped stdin and nothing else: it is
     /// not killed, nobody reads its output, and it is held until it ends.
-    pub(crate) async fn exec(self, spawned: Result<Running, SpawnError>) {
+    pub(crate) async fn exec(self, container: &Container, spawned: Result<Running, SpawnError>) {
         let Running { mut child, io, .. } = match spawned {
             Ok(running) => running,
             Err(error) => return self.refuse(&exec_error(&error)).await,
@@ -95,7 +99,7 @@ impl Session {
                 tokio::try_join!(line.pump(out, 1), line.pump(err, 2))?;
                 status.wait().await.map(process::exit_code)
             };
-            line.converse(&mut reader, outputs, input).await
+            line.converse(container, &mut reader, outputs, input).await
         };
         until_cut(&cut, talk).await;
         stdin.close();
@@ -116,7 +120,7 @@ impl Session {
                 }
                 Ok(0)
             };
-            line.converse(&mut reader, outputs, Input::Shared(container)).await
+            line.converse(container, &mut reader, outputs, Input::Shared(container)).await
         };
         until_cut(&cut, talk).await;
         if wanted.stdin && container.stdin_once {
@@ -131,7 +135,7 @@ impl Session {
         let talk = async move {
             line.greet().await?;
             tokio::time::sleep(REFUSAL).await;
-            line.finish(&mut reader, &error.to_status()).await
+            line.finish(&mut reader, &error.to_stream_status()).await
         };
         until_cut(&cut, talk).await;
     }
@@ -149,14 +153,26 @@ async fn until_cut(cut: &Cut, talk: impl Future<Output = io::Result<()>>) {
 impl Line {
     async fn converse(
         &self,
+        container: &Container,
         reader: &mut FrameReader<ReadHalf<Wire>>,
         outputs: impl Future<Output = io::Result<i32>>,
         input: Input<'_>,
     ) -> io::Result<()> {
         self.greet().await?;
-        let code = tokio::select! {
-            code = outputs => code?,
-            gone = self.receive(reader, input) => return gone,
+        let code = {
+            let receive = self.receive(reader, input);
+            tokio::pin!(receive);
+            let code = tokio::select! {
+                code = outputs => code?,
+                gone = &mut receive => return gone,
+            };
+            let mut taking = self.taking.subscribe();
+            tokio::select! {
+                biased;
+                gone = receive => return gone,
+                _idle = taking.wait_for(|taking| !taking) => code,
+                _ended = container.ended() => code,
+            }
         };
         self.finish(reader, &exit_status(code)).await
     }
@@ -222,7 +238,9 @@ impl Line {
 
     async fn take(&self, piece: &[u8], input: &mut Input<'_>) -> io::Result<()> {
         let allowed = self.stream.pass(piece.len());
+        self.taking.send_replace(true);
         input.write(piece.get(..allowed).unwrap_or_default()).await;
+        self.taking.send_replace(false);
         if allowed < piece.len() { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
     }
 
@@ -318,7 +336,7 @@ fn exec_error(error: &SpawnError) -> ApiError {
     let id = crate::container::new_id();
     let inner = ApiError::internal(format!(
         "error executing command in container: failed to exec in container: failed to start exec \"{id}\": OCI runtime \
-         exec failed: exec failed: unable to start container process: {error}: unknown"
+         exec failed: exec failed: {error}: unknown"
     ));
     ApiError::internal(inner.message())
 }

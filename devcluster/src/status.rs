@@ -12,6 +12,7 @@ pub(crate) struct ApiError {
     message: String,
     details: Option<Value>,
     retry_after: Option<u32>,
+    by_node: bool,
 }
 
 /// One wrong field of an object, as listed in an `Invalid` status.
@@ -53,7 +54,12 @@ impl Cause {
 
 impl ApiError {
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, retry_after: None }
+        Self { code, reason, message: message.into(), details: None, retry_after: None, by_node: false }
+    }
+
+    /// What the node itself refuses, which the API server hands on as it is: a text, no Status.
+    pub(crate) fn by_node(code: u16, text: impl Into<String>) -> Self {
+        Self { by_node: true, ..Self::new(code, "", text) }
     }
 
     fn about(mut self, kind: Kind, name: &str) -> Self {
@@ -168,6 +174,11 @@ impl ApiError {
         &self.message
     }
 
+    /// Whether the answer is the message alone.
+    pub(crate) fn is_by_node(&self) -> bool {
+        self.by_node
+    }
+
     /// Seconds for the `Retry-After` header, where there is one.
     pub(crate) fn retry_after(&self) -> Option<u32> {
         self.retry_after
@@ -175,9 +186,16 @@ impl ApiError {
 
     /// The `v1.Status` body.
     pub(crate) fn to_status(&self) -> Value {
+        let mut status = self.to_stream_status();
+        status["kind"] = json!("Status");
+        status["apiVersion"] = json!("v1");
+        status
+    }
+
+    /// The Status that ends a stream, which does not say what it is.
+    pub(crate) fn to_stream_status(&self) -> Value {
         let mut status = json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.code,
+            "metadata": {}, "status": "Failure", "message": self.message, "reason": self.reason, "code": self.code,
         });
         if let Some(details) = &self.details {
             status["details"] = details.clone();

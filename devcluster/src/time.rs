@@ -1,4 +1,4 @@
-//! Timestamps as Kubernetes writes them: RFC 3339 in UTC, whole seconds.
+//! Timestamps as Kubernetes writes them: RFC 3339 in UTC, most of them in whole seconds.
 
 use jiff::Timestamp;
 use std::time::Duration;
@@ -6,6 +6,11 @@ use std::time::Duration;
 /// The present second.
 pub(crate) fn now() -> String {
     format(Timestamp::now())
+}
+
+/// The present microsecond, for the fields that have them.
+pub(crate) fn now_precisely() -> String {
+    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
 /// A time this long from now.

@@ -131,6 +131,7 @@ impl Client {
     }
 
     /// Opens a WebSocket; the error is the `Status` of the refusal.
+    /// Opens a stream, or tells the Status of the refusal, or code and text where it has none.
     pub(crate) async fn channel(&self, path: &str, protocols: &str) -> Result<Exec, Value> {
         let request = Request::builder()
             .uri(path)
@@ -145,8 +146,10 @@ impl Client {
             .unwrap();
         let response = self.request(request).await.unwrap();
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let code = response.status().as_u16();
             let bytes = response.into_body().collect().await.unwrap().to_bytes();
-            return Err(serde_json::from_slice(&bytes).unwrap());
+            let text = || json!({"code": code, "text": String::from_utf8_lossy(&bytes)});
+            return Err(serde_json::from_slice(&bytes).unwrap_or_else(|_| text()));
         }
         assert_eq!(response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         let protocol = response.headers()["sec-websocket-protocol"].to_str().unwrap().to_owned();

@@ -69,6 +69,8 @@ async fn a_missing_program_is_an_internal_error_with_the_runtimes_text() {
     for (program, text) in [
         ("nope", "exec: \"nope\": executable file not found in $PATH: unknown"),
         ("/nope", "exec: \"/nope\": stat /nope: no such file or directory: unknown"),
+        ("/etc", "exec: \"/etc\": permission denied: unknown"),
+        ("", "exec: \"\": executable file not found in $PATH: unknown"),
     ] {
         let status = client.exec("p", &[program], ALL).await.output.rest().await.status.unwrap();
         assert_eq!(status["reason"], "InternalError");
@@ -112,6 +114,23 @@ async fn pings_are_answered() {
     exec.output.next().await.unwrap();
     exec.input.frame(9, b"are you there").await.unwrap();
     assert_eq!(exec.output.next().await.unwrap(), Some((b'p', b"are you there".to_vec())));
+}
+
+#[tokio::test]
+async fn a_program_that_leaves_much_unread_is_not_said_to_have_ended() {
+    let (_cluster, client) = running("p", None).await;
+    let mut exec = client.exec("p", &["true"], ALL).await;
+    exec.input.stdin(&noise(100_000)).await.unwrap();
+    assert_eq!(exec.output.rest().await.code(), Some(0));
+    let told = "until [ -e go ]; do sleep 0.02; done; echo ended";
+    let mut exec = client.exec("p", &["sh", "-c", told], ALL).await;
+    for piece in noise(1_000_000).chunks(60_000) {
+        exec.input.stdin(piece).await.unwrap();
+    }
+    assert_eq!(client.exec("p", &["touch", "go"], ALL).await.output.rest().await.code(), Some(0));
+    exec.output.until("ended\n").await;
+    let told = tokio::time::timeout(std::time::Duration::from_secs(1), exec.output.next()).await;
+    assert!(told.is_err(), "{told:?}");
 }
 
 #[tokio::test]
@@ -233,9 +252,13 @@ async fn attach_speaks_to_the_first_process_and_always_succeeds() {
     assert_eq!(pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"], 3);
     let log = client.text(&format!("{PODS}/p/log")).await;
     assert!(log.contains("got go\n") && log.contains("err\n") && log.contains("more"), "{log}");
-    let late = client.channel(&format!("{PODS}/p/attach?{ALL}"), "v5.channel.k8s.io").await.unwrap();
-    let status = late.output.rest().await.status.unwrap();
-    assert!(status["message"].as_str().unwrap().contains("container not found (\"shell\")"), "{status}");
+    for (late, told) in [
+        ("attach?", "container shell not found in pod p_default"),
+        ("exec?command=true&", "container not found (\"shell\")"),
+    ] {
+        let refused = client.channel(&format!("{PODS}/p/{late}{ALL}"), "v5.channel.k8s.io").await.err().unwrap();
+        assert_eq!(refused, json!({"code": 500, "text": told}));
+    }
 }
 
 #[tokio::test]

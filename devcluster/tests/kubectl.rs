@@ -74,7 +74,7 @@ async fn kubectl_does_what_its_users_expect() {
     assert!(kubectl.ok(&["get", "pod", "p", "-o", "yaml"], "").contains("phase: Running"));
     let described = kubectl.ok(&["describe", "pod", "p"], "");
     assert!(
-        described.contains("Started container shell") && described.contains("Successfully assigned default/p"),
+        described.contains("Container started") && described.contains("Successfully assigned default/p"),
         "{described}"
     );
 

@@ -1,6 +1,8 @@
-//! `exec` and `attach`: what can be refused is refused before the upgrade; what only the node knows is told on the stream.
+//! `exec` and `attach`: what the API server and the node refuse is refused before the upgrade; what only the container's
+//! runtime knows is told on the stream.
 
 use crate::answer::Body;
+use crate::container::Container;
 use crate::context::Context;
 use crate::kinds::Kind;
 use crate::process::{Launch, Streams};
@@ -27,8 +29,7 @@ pub(super) struct Open<'a> {
 
 /// What a stream is about, once the request was found right.
 struct Plan {
-    pod_uid: String,
-    container: String,
+    container: Arc<Container>,
     command: Vec<String>,
     attach: bool,
     wanted: Wanted,
@@ -46,7 +47,7 @@ pub(super) fn open(
     let (namespace, name) = (open.namespace.unwrap_or_default(), open.name.unwrap_or_default());
     let pod = context.store.get(Kind::Pod, namespace, name).ok_or_else(|| ApiError::not_found(Kind::Pod, name))?;
     let (protocol, accept) = websocket::negotiate(request.headers())?;
-    let plan = plan(&pod, open.attach, query, protocol)?;
+    let plan = plan(context, &pod, open.attach, query, protocol)?;
     let upgrade = hyper::upgrade::on(&mut request);
     context.tasks.spawn(serve(Arc::clone(context), plan, upgrade, cut));
 
@@ -61,24 +62,30 @@ pub(super) fn open(
     Ok(response)
 }
 
-fn plan(pod: &Value, attach: bool, query: &Query, protocol: Protocol) -> Result<Plan, ApiError> {
+fn plan(context: &Context, pod: &Value, attach: bool, query: &Query, protocol: Protocol) -> Result<Plan, ApiError> {
     let tty = query.flag("tty");
     let wanted =
         Wanted { stdin: query.flag("stdin"), stdout: query.flag("stdout"), stderr: query.flag("stderr") && !tty, tty };
-    if !wanted.stdin && !wanted.stdout && !wanted.stderr {
-        return Err(ApiError::bad_request("you must specify at least 1 of stdin, stdout, stderr"));
-    }
-    let command: Vec<String> = query.all("command").map(str::to_owned).collect();
-    if !attach && command.is_empty() {
-        return Err(ApiError::bad_request("you must specify at least one command for the container"));
-    }
     let container = container_name(pod, query.get("container"))?;
+    let (namespace, name) = crate::store::identity(pod);
     if pod["spec"]["nodeName"].is_null() {
-        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
         return Err(ApiError::bad_request(format!("pod {name} does not have a host assigned")));
     }
-    let pod_uid = pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-    Ok(Plan { pod_uid, container, command, attach, wanted, protocol })
+    if !wanted.stdin && !wanted.stdout && !wanted.stderr {
+        return Err(ApiError::by_node(400, "you must specify at least 1 of stdin, stdout, stderr"));
+    }
+    let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
+    let started = context.kubelet.pod(uid).and_then(|pod| pod.container(&container, false));
+    let container = started.filter(|container| container.termination().is_none()).ok_or_else(|| {
+        let why = if attach {
+            format!("container {container} not found in pod {name}_{namespace}")
+        } else {
+            format!("container not found ({container:?})")
+        };
+        ApiError::by_node(500, why)
+    })?;
+    let command = query.all("command").map(str::to_owned).collect();
+    Ok(Plan { container, command, attach, wanted, protocol })
 }
 
 /// The container a request means: the only one, or the one it names.
@@ -115,11 +122,7 @@ async fn serve(context: Arc<Context>, plan: Plan, upgrade: OnUpgrade, cut: Cut) 
     };
     let stream = context.streams.enter(cut, context.board.cut_after());
     let session = Session::new(io.into_inner(), &read_buf, plan.protocol, plan.wanted, stream);
-    let running = context.kubelet.pod(&plan.pod_uid).and_then(|pod| pod.container(&plan.container, false));
-    let Some(container) = running.filter(|container| container.termination().is_none()) else {
-        let why = format!("unable to upgrade connection: container not found ({:?})", plan.container);
-        return session.refuse(&ApiError::internal(why)).await;
-    };
+    let container = plan.container;
     if plan.attach {
         let output = container.listen();
         return session.attach(&container, output).await;
@@ -130,5 +133,5 @@ async fn serve(context: Arc<Context>, plan: Plan, upgrade: OnUpgrade, cut: Cut) 
     if tty && !container.has_terminal() {
         launch.env.push(("TERM".to_owned(), "xterm".to_owned()));
     }
-    session.exec(container.exec(&launch)).await;
+    session.exec(&container, container.exec(&launch)).await;
 }

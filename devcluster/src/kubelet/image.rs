@@ -44,20 +44,25 @@ pub(crate) fn trouble(fault: &ImageFault, image: &str) -> Option<Trouble> {
     match fault {
         ImageFault::NotFound => Some(pull(format!("rpc error: code = NotFound desc = {unpack}: {full}: not found"))),
         ImageFault::Denied => Some(pull(format!(
-            "rpc error: code = Unknown desc = {unpack}: pull access denied, repository does not exist or may require \
-             authorization: server message: insufficient_scope: authorization failed"
+            "{unpack}: pull access denied, repository does not exist or may require authorization: server message: \
+             insufficient_scope: authorization failed"
         ))),
         ImageFault::Unreachable => {
-            let registry = full.split('/').next().unwrap_or_default();
+            let (registry, rest) = full.split_once('/').unwrap_or_default();
+            let (repository, tag) = rest.rsplit_once(':').unwrap_or((rest, "latest"));
             Some(pull(format!(
-                "rpc error: code = Unknown desc = {unpack}: failed to do request: Head \"https://{registry}/v2/\": \
-                 dial tcp: lookup {registry}: no such host"
+                "{unpack}: failed to do request: Head \"https://{registry}/v2/{repository}/manifests/{tag}\": dial tcp: \
+                 lookup {registry}: no such host"
             )))
         }
         ImageFault::InvalidName => {
-            let message = format!(
+            let mut message = format!(
                 "Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": invalid reference format"
             );
+            let repository = image.split(['@', ':']).next().unwrap_or_default();
+            if repository.chars().any(|c| c.is_ascii_uppercase()) {
+                message += &format!(": repository name ({repository}) must be lowercase");
+            }
             Some(Trouble {
                 reason: "InvalidImageName",
                 event: ("InspectFailed", message.clone()),

@@ -127,7 +127,7 @@ fn conditions(phase: &str, records: &[Record], verdict: Option<&Verdict>, old: &
     let ready = (unready.is_empty() && verdict.is_none(), reason, message.as_str());
     let init_message = "containers with incomplete status: [".to_owned() + &incomplete(records) + "]";
     let mut conditions = vec![
-        condition("PodReadyToStartContainers", (verdict.is_none(), "", ""), old),
+        condition("PodReadyToStartContainers", (!matches!(phase, "Succeeded" | "Failed"), "", ""), old),
         condition("Initialized", (initialized, "ContainersNotInitialized", &init_message), old),
         condition("Ready", ready, old),
         condition("ContainersReady", ready, old),

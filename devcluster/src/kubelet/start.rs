@@ -44,12 +44,11 @@ impl Worker {
             if let Some(trouble) = fault.as_ref().and_then(|fault| image::trouble(fault, &container.image)) {
                 self.tell_trouble(container, trouble).await;
             } else {
-                let pulled = format!("Container image {:?} already present on machine", container.image);
-                self.tell(container, false, "Pulled", &pulled);
+                self.tell_pulled(container);
                 match self.create(container, fault) {
                     Ok(started) => {
-                        self.tell(container, false, "Created", &format!("Created container: {}", container.name));
-                        self.tell(container, false, "Started", &format!("Started container {}", container.name));
+                        self.tell(container, false, "Created", "Container created");
+                        self.tell(container, false, "Started", "Container started");
                         return Ok(started);
                     }
                     Err(Failure::Start(message)) => return Err(self.failed_start(container, message).await),
@@ -64,6 +63,12 @@ impl Worker {
             // Either the time is over or a fault was lifted: both mean to try again.
             let _either = tokio::time::timeout(RETRY, changes.changed()).await;
         }
+    }
+
+    fn tell_pulled(&self, container: &ContainerPlan) {
+        let image = &container.image;
+        let pulled = format!("Container image {image:?} already present on machine and can be accessed by the pod");
+        self.tell(container, false, "Pulled", &pulled);
     }
 
     async fn tell_trouble(&self, container: &ContainerPlan, trouble: Trouble) {
@@ -83,7 +88,7 @@ impl Worker {
     }
 
     async fn failed_start(&self, container: &ContainerPlan, message: String) -> Termination {
-        self.tell(container, false, "Created", &format!("Created container: {}", container.name));
+        self.tell(container, false, "Created", "Container created");
         self.tell(container, true, "Failed", &format!("Error: {message}"));
         self.set(&container.name, |record| record.state = ContainerState::waiting("RunContainerError", &message));
         tokio::time::sleep(START).await;
@@ -98,20 +103,21 @@ impl Worker {
     }
 
     fn create(&self, container: &ContainerPlan, fault: Option<ImageFault>) -> Result<Arc<Container>, Failure> {
+        let unable = |what: &dyn std::fmt::Display| format!("unable to start container process: {what}");
         let refused = |what: &dyn std::fmt::Display| {
             Failure::Start(format!(
                 "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create \
-                 failed: unable to start container process: {what}: unknown"
+                 failed: {what}: unknown"
             ))
         };
         match fault {
             Some(ImageFault::ConfigError(message)) => return Err(Failure::Config(message)),
-            Some(ImageFault::StartError(message)) => return Err(refused(&message)),
+            Some(ImageFault::StartError(message)) => return Err(refused(&unable(&message))),
             _ => {}
         }
         let node = &self.kubelet.node;
         let scratch = self.kubelet.pod_directory(&self.plan.uid).join(&container.name);
-        std::fs::create_dir_all(&scratch).map_err(|error| refused(&error))?;
+        std::fs::create_dir_all(&scratch).map_err(|error| refused(&unable(&error)))?;
         let mark = Mark {
             value: format!("{}/{}/{};", node.cluster_id, self.plan.uid, container.name),
             directory: scratch.clone(),
@@ -120,7 +126,7 @@ impl Worker {
         let env = environment::environment(&self.plan, container, &around, &self.object).map_err(Failure::Config)?;
         let launch = Launch {
             argv: environment::argv(container, &env, &node.image_commands),
-            directory: environment::working_directory(container, &scratch).map_err(|error| refused(&error))?,
+            directory: environment::working_directory(container, &scratch).map_err(|error| refused(&unable(&error)))?,
             env,
             streams: if container.tty {
                 Streams::Terminal

@@ -145,8 +145,10 @@ pub(super) fn answer(code: StatusCode, body: &[u8], verb: &'static str, program:
             | StatusCode::GATEWAY_TIMEOUT,
             _,
         ) => ExecError::Busy { code: code.as_u16(), detail },
-        (StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_REQUEST, Some(failure)) => {
-            match status::start_failure(failure.message(), program) {
+        (StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_REQUEST, failure) => {
+            // What the node says, the API server may hand on without a Status.
+            let text = failure.as_ref().map_or(detail.as_str(), Failure::message);
+            match status::start_failure(text, program) {
                 Some(refusal) => ExecError::NotStarted(refusal),
                 None => ExecError::Answer { code: code.as_u16(), detail },
             }
@@ -194,6 +196,9 @@ mod tests {
                 "the container is not running",
                 255,
             ),
+            (400, status("BadRequest", "pod p does not have a host assigned"), "the container is not running", 255),
+            (500, "container not found (\"shell\")".to_owned(), "the container is not running", 255),
+            (500, "container shell not found in pod p_lab".to_owned(), "the container is not running", 255),
             (414, String::new(), "the command line is too long", 255),
             (431, String::new(), "the command line is too long", 255),
             (429, String::new(), "the cluster is overloaded, try again later", 255),

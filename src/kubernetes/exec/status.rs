@@ -89,6 +89,8 @@ fn failed(failure: &Failure, program: &str) -> Exit {
 /// does not run.
 const NOT_RUNNING: &[&str] = &[
     "container not found",
+    "not found in pod",
+    "does not have a host assigned",
     "container is not running",
     "container_exited",
     "not created or running",

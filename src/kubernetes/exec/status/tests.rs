@@ -81,6 +81,11 @@ fn what_cannot_be_started_is_126_or_127_in_our_words() {
             "prog: may not be executed in the container",
         ),
         (
+            r#"OCI runtime exec failed: exec failed: unable to start container process: exec: "/etc": permission denied: unknown"#,
+            126,
+            "prog: may not be executed in the container",
+        ),
+        (
             r#"exec failed: unable to start container process: exec: "/": is a directory: unknown"#,
             126,
             "prog: is a directory",
