@@ -238,10 +238,7 @@ impl Cluster {
     pub async fn api_down(&self) {
         match self {
             Self::Development(cluster) => cluster.faults().api_down().await,
-            Self::Real(cluster) => {
-                cluster.control("kill apiserver-1").await;
-                cluster.control("kill apiserver-2").await;
-            }
+            Self::Real(cluster) => cluster.api_down().await,
         }
     }
 
@@ -249,10 +246,7 @@ impl Cluster {
     pub async fn api_up(&self) {
         match self {
             Self::Development(cluster) => cluster.faults().api_up().await,
-            Self::Real(cluster) => {
-                cluster.control("start apiserver-1").await;
-                cluster.control("start apiserver-2").await;
-            }
+            Self::Real(cluster) => cluster.api_up().await,
         }
     }
 }

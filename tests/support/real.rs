@@ -201,11 +201,26 @@ impl RealCluster {
         asked.iter().filter(|asked| wanted(asked)).count() as u64
     }
 
-    /// Tells the cluster's launcher something: `kill NAME`, `start NAME`, `freeze NAME`, `thaw NAME`. It answers when
-    /// that is done, `start` when the part is healthy again. What was stopped is started when the world ends. The world
-    /// must be alone.
-    pub async fn control(&self, order: &str) {
-        ask(&self.folder, order).await;
+    /// Kills every API server that runs.
+    pub async fn api_down(&self) {
+        for server in self.control("status").await.split_whitespace().filter(|part| part.starts_with("apiserver-")) {
+            self.control(&format!("kill {server}")).await;
+        }
+    }
+
+    /// Starts every API server that was killed.
+    pub async fn api_up(&self) {
+        let undo = self.undo.lock().expect("what is stopped").clone();
+        for order in undo.iter().filter(|order| order.starts_with("start apiserver-")) {
+            self.control(order).await;
+        }
+    }
+
+    /// Tells the cluster's launcher something: `status` (the parts that run), or `kill`, `start`, `freeze` or `thaw` and
+    /// a part. It answers when that is done, `start` when the part is healthy again. What was stopped is started when
+    /// the world ends. The world must be alone.
+    pub async fn control(&self, order: &str) -> String {
+        let answer = ask(&self.folder, order).await;
         let mut undo = self.undo.lock().expect("what is stopped");
         undo.remove(order);
         if let Some((_, part)) = order.split_once("kill ") {
@@ -213,6 +228,7 @@ impl RealCluster {
         } else if let Some((_, part)) = order.split_once("freeze ") {
             undo.insert(format!("thaw {part}"));
         }
+        answer
     }
 
     fn within<K: Resource<DynamicType = ()>>(&self, namespace: &str) -> Api<DynamicObject> {
@@ -268,7 +284,7 @@ impl Administrator {
 }
 
 /// Asks the cluster's launcher for something, which it must do.
-async fn ask(folder: &Path, order: &str) {
+async fn ask(folder: &Path, order: &str) -> String {
     let asked = async {
         let mut stream = UnixStream::connect(folder.join("control.sock")).await?;
         stream.write_all(format!("{order}\n").as_bytes()).await?;
@@ -278,6 +294,7 @@ async fn ask(folder: &Path, order: &str) {
     };
     let answer = timeout(CONTROL, asked).await.expect("an answer in time").expect("the cluster's control");
     assert!(answer.starts_with("ok"), "{order}: {answer}");
+    answer
 }
 
 async fn create(into: &Api<DynamicObject>, object: Value) {
