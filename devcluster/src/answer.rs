@@ -36,7 +36,7 @@ pub(crate) fn text(text: impl Into<Bytes>) -> Response<Body> {
 /// A refusal.
 pub(crate) fn error(error: &ApiError) -> Response<Body> {
     let code = StatusCode::from_u16(error.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    if error.is_by_node() {
+    if error.is_plain() {
         let mut response = text(error.message().to_owned());
         *response.status_mut() = code;
         return response;

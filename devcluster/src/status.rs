@@ -12,7 +12,7 @@ pub(crate) struct ApiError {
     message: String,
     details: Option<Value>,
     retry_after: Option<u32>,
-    by_node: bool,
+    plain: bool,
 }
 
 /// One wrong field of an object, as listed in an `Invalid` status.
@@ -54,12 +54,12 @@ impl Cause {
 
 impl ApiError {
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, retry_after: None, by_node: false }
+        Self { code, reason, message: message.into(), details: None, retry_after: None, plain: false }
     }
 
-    /// What the node itself refuses, which the API server hands on as it is: a text, no Status.
-    pub(crate) fn by_node(code: u16, text: impl Into<String>) -> Self {
-        Self { by_node: true, ..Self::new(code, "", text) }
+    /// What the node or the opening of a stream refuses: a text, no Status.
+    pub(crate) fn plain(code: u16, text: impl Into<String>) -> Self {
+        Self { plain: true, ..Self::new(code, "", text) }
     }
 
     fn about(mut self, kind: Kind, name: &str) -> Self {
@@ -175,8 +175,8 @@ impl ApiError {
     }
 
     /// Whether the answer is the message alone.
-    pub(crate) fn is_by_node(&self) -> bool {
-        self.by_node
+    pub(crate) fn is_plain(&self) -> bool {
+        self.plain
     }
 
     /// Seconds for the `Retry-After` header, where there is one.

@@ -59,11 +59,8 @@ pub(crate) fn negotiate(headers: &HeaderMap) -> Result<(Protocol, String), ApiEr
     let key = key.ok_or_else(|| ApiError::bad_request("not a WebSocket handshake of version 13"))?;
     let offered = |protocol: Protocol| has(header::SEC_WEBSOCKET_PROTOCOL, protocol.name());
     let protocol = [Protocol::V5, Protocol::V4].into_iter().find(|protocol| offered(*protocol));
-    let protocol = protocol.ok_or_else(|| {
-        ApiError::bad_request(
-            "unable to negotiate protocol: the server supports v5.channel.k8s.io and v4.channel.k8s.io",
-        )
-    })?;
+    // The real server's WebSocket library says no more than this.
+    let protocol = protocol.ok_or_else(|| ApiError::plain(403, ""))?;
     let digest =
         Sha1::new().chain_update(key.as_bytes()).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize();
     Ok((protocol, BASE64.encode(digest.as_slice())))

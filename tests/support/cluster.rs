@@ -193,7 +193,7 @@ impl Cluster {
     pub async fn schedule(&self) {
         match self {
             Self::Development(cluster) => cluster.faults().unschedulable(false),
-            Self::Real(cluster) => cluster.label_nodes(json!("yes")).await,
+            Self::Real(cluster) => cluster.label_nodes().await,
         }
     }
 

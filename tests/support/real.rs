@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -39,6 +40,7 @@ pub struct RealCluster {
     namespaces: Vec<String>,
     /// What undoes the orders to the cluster's launcher that stopped something.
     undo: Mutex<BTreeSet<String>>,
+    labelled: AtomicBool,
     _turn: Turn,
 }
 
@@ -62,6 +64,7 @@ impl RealCluster {
             folder: kubeconfig.parent().expect("a folder").to_owned(),
             namespaces: namespaces.to_vec(),
             undo: Mutex::default(),
+            labelled: AtomicBool::default(),
             _turn: turn,
         };
         for namespace in namespaces {
@@ -178,13 +181,10 @@ impl RealCluster {
         format!("podgate.test/{}", self.namespaces[0])
     }
 
-    /// Labels every node, or takes the label off (null).
-    pub async fn label_nodes(&self, value: Value) {
-        let nodes = self.everywhere::<Node>();
-        let patch = json!({"metadata": {"labels": {self.label(): value}}});
-        for node in nodes.list(&ListParams::default()).await.expect("the nodes") {
-            nodes.patch(&node.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await.expect("a label");
-        }
+    /// Labels every node so, until the world ends.
+    pub async fn label_nodes(&self) {
+        self.labelled.store(true, Ordering::Relaxed);
+        label_nodes(self.client.clone(), &self.label(), json!("yes")).await;
     }
 
     /// Deletes a pod; whether it was there.
@@ -242,26 +242,47 @@ impl RealCluster {
 
 impl Drop for RealCluster {
     fn drop(&mut self) {
-        let (config, namespaces) = (self.config.clone(), std::mem::take(&mut self.namespaces));
-        let (folder, undo) = (self.folder.clone(), std::mem::take(self.undo.get_mut().expect("what is stopped")));
+        let left = Left {
+            config: self.config.clone(),
+            folder: self.folder.clone(),
+            undo: std::mem::take(self.undo.get_mut().expect("what is stopped")),
+            label: (*self.labelled.get_mut()).then(|| self.label()),
+            namespaces: std::mem::take(&mut self.namespaces),
+        };
         // The test's own runtime may be about to end.
-        let deleting = std::thread::spawn(move || {
+        let removing = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async {
-                for order in undo {
-                    ask(&folder, &order).await;
-                }
-                let all = ApiResource::erase::<Namespace>(&());
-                let all = Api::<DynamicObject>::all_with(Client::try_from(config).expect("a client"), &all);
-                for namespace in namespaces {
-                    if let Err(error) = all.delete(&namespace, &DeleteParams::background()).await {
-                        eprintln!("the namespace {namespace} is left behind: {error}");
-                    }
-                }
-            });
+            runtime.block_on(left.remove());
         });
         // A panic of it has been printed.
-        let _panicked = deleting.join();
+        let _panicked = removing.join();
+    }
+}
+
+/// What a world has changed in the cluster.
+struct Left {
+    config: Config,
+    folder: PathBuf,
+    undo: BTreeSet<String>,
+    label: Option<String>,
+    namespaces: Vec<String>,
+}
+
+impl Left {
+    async fn remove(self) {
+        for order in self.undo {
+            ask(&self.folder, &order).await;
+        }
+        let client = Client::try_from(self.config).expect("a client");
+        let all = Api::<DynamicObject>::all_with(client.clone(), &ApiResource::erase::<Namespace>(&()));
+        for namespace in self.namespaces {
+            if let Err(error) = all.delete(&namespace, &DeleteParams::background()).await {
+                eprintln!("the namespace {namespace} is left behind: {error}");
+            }
+        }
+        if let Some(label) = self.label {
+            label_nodes(client, &label, Value::Null).await;
+        }
     }
 }
 
@@ -280,6 +301,15 @@ impl Administrator {
             certificate: pem("/users/0/user/client-certificate-data"),
             key: pem("/users/0/user/client-key-data"),
         }
+    }
+}
+
+/// Labels every node, or takes the label off (null).
+async fn label_nodes(client: Client, label: &str, value: Value) {
+    let nodes = Api::<DynamicObject>::all_with(client, &ApiResource::erase::<Node>(&()));
+    let patch = json!({"metadata": {"labels": {label: value}}});
+    for node in nodes.list(&ListParams::default()).await.expect("the nodes") {
+        nodes.patch(&node.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await.expect("a label");
     }
 }
 

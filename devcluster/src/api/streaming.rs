@@ -72,7 +72,7 @@ fn plan(context: &Context, pod: &Value, attach: bool, query: &Query, protocol: P
         return Err(ApiError::bad_request(format!("pod {name} does not have a host assigned")));
     }
     if !wanted.stdin && !wanted.stdout && !wanted.stderr {
-        return Err(ApiError::by_node(400, "you must specify at least 1 of stdin, stdout, stderr"));
+        return Err(ApiError::plain(400, "you must specify at least 1 of stdin, stdout, stderr"));
     }
     let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
     let started = context.kubelet.pod(uid).and_then(|pod| pod.container(&container, false));
@@ -82,7 +82,7 @@ fn plan(context: &Context, pod: &Value, attach: bool, query: &Query, protocol: P
         } else {
             format!("container not found ({container:?})")
         };
-        ApiError::by_node(500, why)
+        ApiError::plain(500, why)
     })?;
     let command = query.all("command").map(str::to_owned).collect();
     Ok(Plan { container, command, attach, wanted, protocol })
