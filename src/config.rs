@@ -13,13 +13,16 @@ mod endpoint;
 mod errors;
 mod http;
 pub(crate) mod log;
+pub(crate) mod migrate;
 pub(crate) mod pem;
 pub(crate) mod reader;
 mod ssh;
 mod unbuilt;
+pub(crate) mod yaml;
 
 pub use document::Format;
 pub use errors::{ConfigError, Errors};
+pub use migrate::{Became, Change, Decision, Migration};
 pub use pem::{Disk, Files};
 
 use crate::settings::{self, Base};
@@ -65,14 +68,16 @@ impl Config {
     /// # Errors
     /// Every mistake of the text, and of the files that it names.
     pub fn parse(text: &str, format: Format, files: &dyn Files) -> Result<Self, Errors> {
-        let mut tree = document::parse(text, format)?;
+        let mut migration = migrate::migrate(document::parse(text, format)?);
+        let mut tree = std::mem::take(&mut migration.document);
         let report = Report::default();
+        report.old(&migration);
         settings::expand(&mut tree, files, &report);
         let parts = read(&Section::root(&tree, &report), files);
         let (Parts { ssh, auth, configserver, log, health, metrics }, notices) = report.finish(parts)?;
         let (exact, connection) =
             configserver.as_ref().map_or((false, false), |server| (server.exact_values, server.allow_connection));
-        let base = settings::base(tree, exact, connection);
+        let base = settings::base(tree, exact, connection, migration.is_kuberun());
         Ok(Self { ssh, auth, configserver, log, health, metrics, base, notices })
     }
 }

@@ -38,7 +38,7 @@ fn base() -> Base {
         Value::Object(sections) => sections,
         _other => Map::new(),
     };
-    Base { sections, exact_values: false, allow_connection: false }
+    Base { sections, exact_values: false, allow_connection: false, kuberun: false }
 }
 
 /// A webhook's answer, to either question.

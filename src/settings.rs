@@ -4,6 +4,7 @@
 mod cluster;
 mod connection;
 mod kubeconfig;
+mod migrated;
 mod overlay;
 mod pod;
 mod security;
@@ -28,6 +29,8 @@ pub struct Base {
     pub exact_values: bool,
     /// `configserver.allowConnection`
     pub allow_connection: bool,
+    /// Whether the file said `backend: kuberun`, which its sections say in today's words.
+    pub kuberun: bool,
 }
 
 /// The sections can hold credentials: only their names are shown.
@@ -37,6 +40,7 @@ impl fmt::Debug for Base {
             .field("sections", &self.sections.keys())
             .field("exact_values", &self.exact_values)
             .field("allow_connection", &self.allow_connection)
+            .field("kuberun", &self.kuberun)
             .finish()
     }
 }
@@ -209,7 +213,7 @@ fn read(root: &Section<'_>, completeness: Completeness, files: Option<&dyn Files
 }
 
 fn backend(root: &Section<'_>, completeness: Completeness) {
-    let words = [("kubernetes", ""), ("docker", "docker"), ("sshproxy", "sshproxy")];
+    let words = [("kubernetes", ""), ("sshproxy", "sshproxy")];
     match root.choice("backend", &words) {
         Some("") => {}
         Some(name) => root.error("backend", format!("{name} is not built yet; use kubernetes")),
@@ -232,12 +236,12 @@ pub(crate) fn check(root: &Section<'_>, has_config_server: bool, files: &dyn Fil
 }
 
 /// The part of the file that [`Settings::resolve`] starts from.
-pub(crate) fn base(mut file: Map<String, Value>, exact_values: bool, allow_connection: bool) -> Base {
+pub(crate) fn base(mut file: Map<String, Value>, exact_values: bool, allow_connection: bool, kuberun: bool) -> Base {
     file.retain(|key, _| ["backend", "kubernetes", "security", "log"].contains(&key.as_str()));
     if let Some(Value::Object(log)) = file.get_mut("log") {
         log.retain(|key, _| key == "level");
     }
-    Base { sections: file, exact_values, allow_connection }
+    Base { sections: file, exact_values, allow_connection, kuberun }
 }
 
 #[cfg(test)]

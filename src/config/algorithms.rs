@@ -12,7 +12,8 @@ pub(super) struct Kind<T: 'static> {
     /// What an unset key means, in our order.
     ours: &'static [T],
     offered: &'static [(&'static str, T)],
-    containerssh: &'static [&'static str],
+    /// The defaults that ContainerSSH wrote into files.
+    containerssh: &'static [&'static [&'static str]],
 }
 
 pub(super) const CIPHERS: Kind<Cipher> = Kind {
@@ -26,14 +27,14 @@ pub(super) const CIPHERS: Kind<Cipher> = Kind {
         ("aes192-ctr", Cipher::Aes192Ctr),
         ("aes128-ctr", Cipher::Aes128Ctr),
     ],
-    containerssh: &[
+    containerssh: &[&[
         "chacha20-poly1305@openssh.com",
         "aes256-gcm@openssh.com",
         "aes128-gcm@openssh.com",
         "aes256-ctr",
         "aes192-ctr",
         "aes128-ctr",
-    ],
+    ]],
 };
 
 pub(super) const KEX: Kind<Kex> = Kind {
@@ -47,7 +48,12 @@ pub(super) const KEX: Kind<Kex> = Kind {
         ("ecdh-sha2-nistp384", Kex::NistP384),
         ("ecdh-sha2-nistp521", Kex::NistP521),
     ],
-    containerssh: &["curve25519-sha256@libssh.org", "ecdh-sha2-nistp521", "ecdh-sha2-nistp384", "ecdh-sha2-nistp256"],
+    containerssh: &[&[
+        "curve25519-sha256@libssh.org",
+        "ecdh-sha2-nistp521",
+        "ecdh-sha2-nistp384",
+        "ecdh-sha2-nistp256",
+    ]],
 };
 
 pub(super) const MACS: Kind<Mac> = Kind {
@@ -59,14 +65,18 @@ pub(super) const MACS: Kind<Mac> = Kind {
         ("hmac-sha2-256", Mac::Sha256),
         ("hmac-sha2-512", Mac::Sha512),
     ],
-    containerssh: &["hmac-sha2-256-etm@openssh.com", "hmac-sha2-256"],
+    containerssh: &[
+        &["hmac-sha2-256-etm@openssh.com", "hmac-sha2-256"],
+        // Until 0.4.
+        &["hmac-sha2-256-etm@openssh.com", "hmac-sha2-256", "hmac-sha1", "hmac-sha1-96"],
+    ],
 };
 
 impl<T: Copy + PartialEq> Kind<T> {
     /// The algorithms to offer, in order; every name that is not offered was reported.
     pub(super) fn read(&self, section: &Section<'_>) -> Vec<T> {
         let names = section.texts(self.key).unwrap_or_default();
-        if names.is_empty() || names == self.containerssh {
+        if names.is_empty() || self.containerssh.iter().any(|default| names == *default) {
             return self.ours.to_vec();
         }
         let mut chosen = Vec::new();

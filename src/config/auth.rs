@@ -30,10 +30,7 @@ pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<Auth> {
         authz: webhook(&authz, &[("webhook", Method::Webhook)], files),
     };
     let other = other_methods(section);
-    let legacy = Legacy::read(section, legacy_password);
-    if legacy.keys.has_url() {
-        return legacy.build(section, auth, files);
-    }
+    without_url(section);
     if legacy_password.is_some() {
         section.notice("password", "a truth value here has no effect without auth.url");
     }
@@ -99,43 +96,12 @@ fn webhook(section: &Section<'_>, words: &[(&'static str, Method)], files: &dyn 
     }
 }
 
-/// The block of ContainerSSH 0.4: one client for both methods, directly under `auth`.
-struct Legacy<'a> {
-    keys: ClientKeys<'a>,
-    auth_timeout: Duration,
-    password: bool,
-    public_key: bool,
-}
-
-impl<'a> Legacy<'a> {
-    fn read(section: &Section<'a>, password: Option<bool>) -> Self {
-        Self {
-            keys: ClientKeys::read(section),
-            auth_timeout: section.duration("authTimeout", LEAST_TIMEOUT).unwrap_or(AUTH_TIMEOUT),
-            password: password.unwrap_or(true),
-            public_key: section.flag("pubkey").unwrap_or(true),
-        }
-    }
-
-    fn build(self, section: &Section<'_>, new: Auth, files: &dyn Files) -> Option<Auth> {
-        let steps = [("password", &new.password), ("publicKey", &new.public_key)];
-        let mut both = false;
-        for (step, _) in steps.into_iter().filter(|(_, webhook)| webhook.is_some()) {
-            both = true;
-            section.error("url", format!("cannot stand beside auth.{step}.webhook; move it there"));
-        }
-        if !self.password && !self.public_key {
-            section.error("url", "has no use: auth.password and auth.pubkey are both false");
-            return None;
-        }
-        let replacement = "is deprecated; write password: {method: webhook, webhook: {url: …}} and publicKey: {method: webhook, \
-                           webhook: {url: …}} instead";
-        section.warning("url", replacement);
-        let client = self.keys.build(section, files)?;
-        let webhook = AuthWebhook { client, auth_timeout: self.auth_timeout };
-        let password = self.password.then(|| webhook.clone());
-        (!both).then_some(Auth { password, public_key: self.public_key.then_some(webhook), authz: new.authz })
-    }
+/// What is left of ContainerSSH 0.4's one client for both methods, which [`super::migrate`] put into their blocks where
+/// it said whom to ask.
+fn without_url(section: &Section<'_>) {
+    let _ = ClientKeys::read(section);
+    let _ = section.duration("authTimeout", LEAST_TIMEOUT);
+    let _ = section.flag("pubkey");
 }
 
 /// Reads `configserver`: whether there is one, and it (`None` inside was reported).

@@ -5,6 +5,7 @@ use super::Notice;
 use super::document::kind;
 use super::duration;
 use super::errors::{ConfigError, Errors};
+use super::migrate::{self, Change, Migration};
 use crate::types::{Secret, printable};
 use serde_json::{Map, Value};
 use std::cell::RefCell;
@@ -17,6 +18,7 @@ use std::time::Duration;
 pub(crate) struct Report {
     errors: RefCell<Vec<ConfigError>>,
     notices: RefCell<Vec<Notice>>,
+    changes: RefCell<Vec<Change>>,
     #[cfg(test)]
     pub(crate) keys: RefCell<std::collections::BTreeSet<String>>,
 }
@@ -27,13 +29,20 @@ impl Report {
         self.errors.borrow_mut().push(ConfigError { path: path.into(), text: text.into() });
     }
 
+    /// Takes over what became of an old document.
+    pub(crate) fn old(&self, migration: &Migration) {
+        self.errors.borrow_mut().extend_from_slice(&migration.refusals);
+        self.notices.borrow_mut().extend(migration.notices());
+        self.changes.borrow_mut().extend_from_slice(&migration.changes);
+    }
+
     fn notice(&self, path: String, text: &str, warn: bool) {
         self.notices.borrow_mut().push(Notice { path, text: text.to_owned(), warn });
     }
 
     /// The value and the notices, or every mistake.
     pub(crate) fn finish<T>(self, value: Option<T>) -> Result<(T, Vec<Notice>), Errors> {
-        let errors = self.errors.into_inner();
+        let errors = migrate::at_origin(&self.changes.into_inner(), self.errors.into_inner());
         match value {
             Some(value) if errors.is_empty() => Ok((value, self.notices.into_inner())),
             _ if errors.is_empty() => Err(Errors::whole("is not complete")),
@@ -242,13 +251,6 @@ impl<'a> Section<'a> {
         (self.section(key), None)
     }
 
-    /// A key that is gone: what to write instead.
-    pub(crate) fn gone(&self, key: &'static str, instead: &str) {
-        if self.ask(key).is_some() {
-            self.error(key, format!("is no longer there; {instead}"));
-        }
-    }
-
     fn unknown(&self, key: &str, value: &Value) {
         if switches_verification_off(key) {
             if truth(value) != Some(false) {
@@ -282,7 +284,7 @@ fn join(path: &str, key: &str) -> String {
 }
 
 /// The words that Go's YAML library takes for a truth value.
-fn truth(value: &Value) -> Option<bool> {
+pub(super) fn truth(value: &Value) -> Option<bool> {
     match value {
         Value::Bool(flag) => Some(*flag),
         Value::String(text) => match text.as_str() {
@@ -294,7 +296,8 @@ fn truth(value: &Value) -> Option<bool> {
     }
 }
 
-fn switches_verification_off(key: &str) -> bool {
+/// Whether a key asks for certificates that nobody verifies.
+pub(super) fn switches_verification_off(key: &str) -> bool {
     let flat: String = key.chars().filter(|c| c.is_ascii_alphanumeric()).collect::<String>().to_ascii_lowercase();
     flat.contains("insecure") || ["skipverify", "skiptlsverify", "tlsskipverify", "noverify"].contains(&flat.as_str())
 }

@@ -39,9 +39,6 @@ fn unknown_keys_are_errors_that_name_the_nearest_known_key() {
         ("audit.s3.metadata.ipp", json!(false), "audit.s3.metadata.ipp", "did you mean \"ip\"?"),
         ("docker.execution.immage", json!(""), "docker.execution.immage", "unknown key"),
         ("sshproxy.hostKeyAlgorithms", json!([]), "sshproxy.hostKeyAlgorithms", "unknown key"),
-        ("listen", json!("0.0.0.0:2222"), "listen", "write ssh: {listen: …}"),
-        ("kuberun", json!({}), "kuberun", "kubernetes"),
-        ("dockerrun", json!({}), "dockerrun", "kubernetes"),
     ]);
 }
 

@@ -13,10 +13,6 @@ pub(super) fn read(root: &Section<'_>) {
     audit(&root.section("audit"));
     docker(&root.section("docker"));
     sshproxy(&root.section("sshproxy"));
-    root.gone("listen", "write ssh: {listen: …}");
-    for key in ["dockerrun", "kuberun"] {
-        root.gone(key, "use the section kubernetes with backend: kubernetes");
-    }
 }
 
 fn tell(section: &Section<'_>, key: &str, text: &str) {

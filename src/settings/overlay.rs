@@ -12,11 +12,13 @@ use serde_json::{Map, Value};
 type Tree = Map<String, Value>;
 
 /// Sections of the file that say nothing about one connection.
-const WITHOUT_EFFECT: [&str; 9] =
-    ["ssh", "configserver", "auth", "metrics", "geoip", "audit", "health", "docker", "sshproxy"];
+const WITHOUT_EFFECT: [&str; 10] =
+    ["listen", "ssh", "configserver", "auth", "metrics", "geoip", "audit", "health", "docker", "sshproxy"];
 
 /// Where our own structure ends.
-const FOREIGN: [&str; 6] = [
+const FOREIGN: [&str; 8] = [
+    "kuberun.pod.podSpec",
+    "kuberun.pod.subsystems",
     "kubernetes.pod.metadata",
     "kubernetes.pod.spec",
     "kubernetes.pod.subsystems",
@@ -44,8 +46,9 @@ pub(super) fn overlay(base: &Base, answer: Option<Answer<'_>>, report: &Report) 
     let mut over = effective(answer.config);
     drop_nulls(&mut over);
     drop_unset(&mut over, "", answer.exact || base.exact_values);
-    let changed = super::connection::lay_over(&mut merged, &mut over, base.allow_connection, report);
-    merge(&mut merged, over);
+    let over = &mut super::migrated::translate(base, over, report);
+    let changed = super::connection::lay_over(&mut merged, over, base.allow_connection, report);
+    merge(&mut merged, std::mem::take(over));
     (merged, changed)
 }
 

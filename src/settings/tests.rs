@@ -3,6 +3,7 @@
 mod answers;
 mod connections;
 mod kubeconfigs;
+mod migrated;
 mod security;
 
 use super::*;

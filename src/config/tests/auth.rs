@@ -158,7 +158,12 @@ fn legacy_block_makes_the_webhooks_that_it_asks_for() {
         let hook = config.auth.password.or(config.auth.public_key).expect("one");
         assert_eq!((hook.client.timeout, hook.auth_timeout), (Duration::from_secs(3), Duration::from_secs(30)));
         assert!(config.auth.authz.is_some());
-        assert!(config.notices.iter().any(|notice| notice.path == "auth.url" && notice.warn));
+        assert!(
+            config
+                .notices
+                .iter()
+                .any(|notice| notice.path == "auth" && notice.warn && notice.text.contains("auth.url"))
+        );
     }
 }
 

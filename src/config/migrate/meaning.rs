@@ -1,0 +1,37 @@
+//! What stands in a file as before and means something else today, because ContainerSSH did not do what it said.
+
+use super::{Migration, get};
+use serde_json::{Value, json};
+
+/// Notes what a person should look at, and takes out what ContainerSSH read as unset.
+pub(super) fn look(migration: &mut Migration) {
+    let at = |path: &str| get(&migration.document, path);
+    let mut decisions = Vec::new();
+    if let Some(Value::Number(sessions)) = at("security.maxSessions") {
+        match sessions.as_i64() {
+            Some(0) => decisions.push((
+                "security.maxSessions",
+                "0 is no session at all; ContainerSSH read it as no limit, which is -1",
+            )),
+            Some(1..) => decisions.push((
+                "security.maxSessions",
+                "counts the sessions that are open at once; ContainerSSH counted all of a connection's life",
+            )),
+            _ => {}
+        }
+    }
+    if matches!(at("log.level"), Some(level) if *level == json!("emerg") || *level == json!(0)) {
+        decisions.push(("log.level", "emerg is taken as written; ContainerSSH read it as notice"));
+    }
+    if at("security.signal.mode").is_some_and(|mode| mode.as_str().is_some_and(|mode| !mode.is_empty())) {
+        decisions.push(("security.signal.mode", "has effect now; ContainerSSH went by security.shell.mode"));
+    }
+    for (path, text) in decisions {
+        migration.decide(path, text);
+    }
+    let zero = get(&migration.document, "ssh.clientAliveCountMax").is_some_and(|count| *count == json!(0));
+    if let (true, Some(Value::Object(ssh))) = (zero, migration.document.get_mut("ssh")) {
+        ssh.remove("clientAliveCountMax");
+        migration.gone("ssh.clientAliveCountMax", "ContainerSSH read 0 as 3, which is the default");
+    }
+}

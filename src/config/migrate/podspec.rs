@@ -1,0 +1,124 @@
+//! The pod's specification as ContainerSSH 0.3 and 0.4 wrote it: every name in small letters, the parts of a volume or a
+//! probe a level deeper than Kubernetes has them, ports as a structure of Go's. Hand-written files have Kubernetes' own
+//! spelling. Both are taken; what comes out is Kubernetes'.
+
+use super::Tree;
+use serde_json::{Value, json};
+
+/// Every field of a PodSpec and of what it is made of whose name has a capital letter (Kubernetes 1.33).
+const FIELDS: &str = "\
+    accessModes activeDeadlineSeconds allowPrivilegeEscalation apiGroup apiVersion appArmorProfile \
+    automountServiceAccountToken awsElasticBlockStore azureDisk azureFile blockOwnerDeletion cachingMode \
+    chapAuthDiscovery chapAuthSession claimName clusterTrustBundle conditionType configMap configMapKeyRef \
+    configMapRef containerName containerPort creationTimestamp dataSource dataSourceRef datasetName datasetUUID \
+    defaultMode deletionGracePeriodSeconds deletionTimestamp devicePath diskName diskURI dnsConfig dnsPolicy \
+    downwardAPI emptyDir enableServiceLinks envFrom ephemeralContainers expirationSeconds failureThreshold fieldPath \
+    fieldRef fieldsType fieldsV1 flexVolume fsGroup fsGroupChangePolicy fsType gcePersistentDisk generateName \
+    gitRepo gmsaCredentialSpec gmsaCredentialSpecName hostAliases hostIP hostIPC hostNetwork hostPID hostPath \
+    hostPort hostProcess hostUsers httpGet httpHeaders imagePullPolicy imagePullSecrets initContainers \
+    initialDelaySeconds initiatorName iscsiInterface labelSelector livenessProbe localhostProfile managedFields \
+    matchExpressions matchFields matchLabelKeys matchLabels maxSkew minDomains mismatchLabelKeys mountPath \
+    mountPropagation namespaceSelector nodeAffinity nodeAffinityPolicy nodeName nodePublishSecretRef nodeSelector \
+    nodeSelectorTerms nodeTaintsPolicy ownerReferences pdID pdName periodSeconds persistentVolumeClaim \
+    photonPersistentDisk podAffinity podAffinityTerm podAntiAffinity portworxVolume postStart preStop \
+    preemptionPolicy preferredDuringSchedulingIgnoredDuringExecution priorityClassName procMount protectionDomain \
+    pullPolicy readOnly readOnlyRootFilesystem readinessGates readinessProbe recursiveReadOnly \
+    requiredDuringSchedulingIgnoredDuringExecution resizePolicy resourceClaimName resourceClaimTemplateName \
+    resourceClaims resourceFieldRef resourceName resourceVersion restartPolicy runAsGroup runAsNonRoot runAsUser \
+    runAsUserName runtimeClassName scaleIO schedulerName schedulingGates seLinuxChangePolicy seLinuxOptions \
+    seccompProfile secretFile secretKeyRef secretName secretRef securityContext selfLink serviceAccount \
+    serviceAccountName serviceAccountToken setHostnameAsFQDN shareName shareProcessNamespace signerName sizeLimit \
+    sslEnabled startupProbe stdinOnce stopSignal storageClassName storageMode storagePolicyID storagePolicyName \
+    storagePool subPath subPathExpr successThreshold supplementalGroups supplementalGroupsPolicy targetContainerName \
+    targetPortal targetWWNs tcpSocket terminationGracePeriodSeconds terminationMessagePath terminationMessagePolicy \
+    timeoutSeconds tolerationSeconds topologyKey topologySpreadConstraints valueFrom volumeAttributes \
+    volumeAttributesClassName volumeClaimTemplate volumeDevices volumeID volumeMode volumeMounts volumeName \
+    volumeNamespace volumePath vsphereVolume whenUnsatisfiable windowsOptions workingDir";
+
+/// Mappings whose keys are the operator's own.
+const FREE: [&str; 9] = [
+    "nodeSelector",
+    "matchLabels",
+    "limits",
+    "requests",
+    "overhead",
+    "volumeAttributes",
+    "options",
+    "labels",
+    "annotations",
+];
+
+/// Structures that Go embeds: their fields belong a level up.
+const EMBEDDED: [&str; 5] =
+    ["volumesource", "handler", "probehandler", "localobjectreference", "ephemeralcontainercommon"];
+
+/// Spells every name as Kubernetes does. What was lost when the file was written comes back as path and text.
+pub(super) fn spell(spec: &mut Tree) -> Vec<(String, &'static str)> {
+    let mut lost = Vec::new();
+    tree(spec, "", &mut lost);
+    lost
+}
+
+fn tree(tree: &mut Tree, at: &str, lost: &mut Vec<(String, &'static str)>) {
+    for (key, value) in std::mem::take(tree) {
+        match value {
+            Value::Object(inner) if EMBEDDED.contains(&key.as_str()) => {
+                let mut inner = inner;
+                self::tree(&mut inner, at, lost);
+                tree.extend(inner);
+            }
+            value => {
+                let key = named(&key).to_owned();
+                let path = format!("{at}.{key}");
+                if !FREE.contains(&key.as_str()) {
+                    tree.insert(key, spelled(value, &path, lost));
+                } else if value != json!({}) {
+                    tree.insert(key, quantities(value, &path, lost));
+                }
+            }
+        }
+    }
+}
+
+fn spelled(value: Value, at: &str, lost: &mut Vec<(String, &'static str)>) -> Value {
+    match value {
+        Value::Object(map) if map.contains_key("intval") && map.contains_key("strval") => int_or_text(&map),
+        Value::Object(mut map) => {
+            tree(&mut map, at, lost);
+            Value::Object(map)
+        }
+        Value::Array(items) => {
+            let items = items.into_iter().enumerate();
+            items.map(|(index, item)| spelled(item, &format!("{at}[{index}]"), lost)).collect()
+        }
+        value => value,
+    }
+}
+
+/// Go's structure of a port that is a number (type 0) or a name (type 1).
+fn int_or_text(map: &Tree) -> Value {
+    let key = if map.get("type") == Some(&json!(1)) { "strval" } else { "intval" };
+    map.get(key).cloned().unwrap_or(Value::Null)
+}
+
+/// A quantity was written as its format alone: how much it was is lost.
+fn quantities(value: Value, at: &str, lost: &mut Vec<(String, &'static str)>) -> Value {
+    let Value::Object(mut map) = value else { return value };
+    map.retain(|key, value| {
+        let is_lost = value.get("format").is_some();
+        if is_lost {
+            lost.push((format!("{at}.{key}"), "was lost when ContainerSSH wrote the file; write how much it is"));
+        }
+        !is_lost
+    });
+    Value::Object(map)
+}
+
+/// The name as Kubernetes spells it; what it does not know stays, for the API server to judge.
+fn named(key: &str) -> &str {
+    match key {
+        "deprecatedserviceaccount" => "serviceAccount",
+        _ if key.bytes().any(|byte| byte.is_ascii_uppercase()) => key,
+        _ => FIELDS.split_ascii_whitespace().find(|field| field.eq_ignore_ascii_case(key)).unwrap_or(key),
+    }
+}

@@ -1,0 +1,113 @@
+//! Answers that still say `kuberun`.
+
+use crate::config::fixture::{has, minimal, set};
+use crate::config::migrate::{get, put};
+use crate::config::reader::Report;
+use crate::settings::{Answer, Base, Settings, base, overlay};
+use serde_json::{Map, Value, json};
+
+/// The part of a file that answers are laid over.
+fn file(tree: &Value, kuberun: bool) -> Base {
+    base(tree.as_object().expect("a mapping").clone(), false, false, kuberun)
+}
+
+/// What `podgate migrate` makes of kuberun's file.
+fn rewritten() -> Value {
+    let pod = json!({
+        "metadata": {"namespace": "guests"}, "spec": {"containers": [{"name": "a", "image": "i"}], "nodeSelector": {"x": "y"}},
+        "mode": "session", "disableAgent": true, "shellCommand": [],
+    });
+    set(set(minimal(), "kubernetes.pod", pod), "kubernetes.connection", json!({"bearerToken": "t"}))
+}
+
+/// The sections under an answer, or the paths and texts of its mistakes.
+fn over(file: &Base, config: &Value) -> Result<Map<String, Value>, String> {
+    let report = Report::default();
+    let answer = Answer { config: config.as_object().expect("a mapping"), exact: false };
+    let (tree, _) = overlay::overlay(file, Some(answer), &report);
+    report.finish(Some(tree)).map(|(tree, _)| tree).map_err(|errors| errors.to_string())
+}
+
+#[test]
+fn answer_that_does_not_fit_the_files_pods_is_refused() {
+    let connection = file(&set(minimal(), "kubernetes.pod.mode", json!("connection")), false);
+    let kuberun = file(&rewritten(), true);
+    let forced = file(&set(rewritten(), "security.forceCommand", json!("/bin/a")), true);
+    for (file, answer, told) in [
+        (&connection, json!({"backend": "kuberun", "kuberun": {"timeout": "1s"}}), "backend: kuberun does not fit"),
+        (&kuberun, json!({"backend": "kubernetes"}), "backend: does not fit the file"),
+        (&kuberun, json!({"kubernetes": {"timeouts": {"http": "1s"}}}), "kubernetes: does not fit the file"),
+        (&kuberun, json!({"kuberun": {"connection": {"insecure": true}}}), "kuberun.connection.insecure: certificates"),
+        (
+            &kuberun,
+            json!({"kuberun": {"connection": {"host": "h"}}}),
+            "kuberun.connection.host: a config server may not",
+        ),
+        (
+            &kuberun,
+            json!({"kuberun": {"pod": {"podSpc": {}, "podSpecc": {"a": 1}}}}),
+            "kuberun.pod.podSpecc: unknown key",
+        ),
+        (&kuberun, json!({"backend": "dockerrun"}), "backend: dockerrun is not built yet"),
+        (&forced, json!({"kuberun": {"pod": {"disableCommand": true}}}), "kuberun.pod.disableCommand: does not go"),
+    ] {
+        let errors = over(file, &answer).err().unwrap_or_else(|| panic!("{answer} was taken"));
+        assert!(errors.contains(told), "{answer}: {errors}");
+    }
+}
+
+#[test]
+fn old_answer_means_what_it_meant_over_an_old_file_and_its_rewriting() {
+    let answer = json!({
+        "backend": "kuberun", "listen": "", "dockerrun": {"host": "", "config": {"disableCommand": false}},
+        "kuberun": {
+            "connection": {"host": "", "insecure": false, "qps": 0}, "timeout": 5_000_000_000_u64,
+            "pod": {
+                "namespace": "other", "consoleContainerNumber": 0, "disableCommand": true, "subsystems": null,
+                "podSpec": {"containers": [{"name": "b", "image": "j", "securitycontext": {"runasuser": 0}}]},
+            },
+        },
+    });
+    for file in [file(&rewritten(), true), file(&rewritten(), false)] {
+        let tree = over(&file, &answer).unwrap_or_else(|errors| panic!("{errors}"));
+        for (path, value) in [
+            ("backend", json!("kubernetes")),
+            ("kubernetes.pod.mode", json!("session")),
+            ("kubernetes.pod.metadata.namespace", json!("other")),
+            ("kubernetes.pod.spec.nodeSelector", json!({"x": "y"})),
+            (
+                "kubernetes.pod.spec.containers",
+                json!([{"name": "b", "image": "j", "securityContext": {"runAsUser": 0}}]),
+            ),
+            ("kubernetes.timeouts.podStart", json!(5_000_000_000_u64)),
+            ("kubernetes.connection.bearerToken", json!("t")),
+            ("security.command.mode", json!("disable")),
+            ("security.subsystem.mode", json!("disable")),
+        ] {
+            assert_eq!(get(&tree, path), Some(&value), "{path}");
+        }
+        assert!(get(&tree, "kuberun").is_none() && get(&tree, "dockerrun").is_none());
+    }
+}
+
+#[test]
+fn old_block_without_a_backend_goes_by_the_file() {
+    let answer = json!({"kuberun": {"pod": {"namespace": "other"}}});
+    let namespace = |file: &Base| {
+        let tree = over(file, &answer).unwrap_or_else(|errors| panic!("{errors}"));
+        get(&tree, "kubernetes.pod.metadata.namespace").cloned()
+    };
+    assert_eq!(namespace(&file(&rewritten(), true)), Some(json!("other")));
+    let mut connection = rewritten();
+    put(connection.as_object_mut().expect("a mapping"), "kubernetes.pod.mode", json!("connection"));
+    assert_eq!(namespace(&file(&connection, false)), Some(json!("guests")));
+}
+
+#[test]
+fn mistakes_of_an_old_answer_are_named_where_they_stand() {
+    let file = file(&rewritten(), true);
+    let answer = json!({"kuberun": {"pod": {"podSpec": {"containers": [{"name": "A", "image": "i"}]}}}});
+    let answer = Answer { config: answer.as_object().expect("a mapping"), exact: false };
+    let errors = Settings::resolve(&file, Some(answer)).expect_err("a name");
+    assert!(has(&errors, "kuberun.pod.podSpec.containers[0].name", "DNS label"), "{errors}");
+}
