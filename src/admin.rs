@@ -106,7 +106,7 @@ impl Endpoint {
         let tls = config
             .tls
             .as_ref()
-            .map(|tls| crate::tls::server_config((&tls.certificate, &tls.key), tls.client_ca.as_deref(), tls.tls12));
+            .map(|tls| crate::tls::server_config((&tls.certificate, &tls.key), tls.client_ca.as_deref(), &tls.choice));
         let tls = tls.transpose().map_err(|source| AdminError::Tls { section, source })?;
         let listener = TcpListener::bind(&config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;

@@ -8,24 +8,29 @@ mod admin;
 mod algorithms;
 mod auth;
 pub(crate) mod document;
+mod dump;
 mod duration;
 mod endpoint;
 mod errors;
 mod http;
+pub(crate) mod keys;
 pub(crate) mod log;
 pub(crate) mod migrate;
 pub(crate) mod pem;
 pub(crate) mod reader;
 mod ssh;
+mod tls;
 mod unbuilt;
 pub(crate) mod yaml;
 
 pub use document::Format;
+pub use dump::dump;
 pub use errors::{ConfigError, Errors};
 pub use migrate::{Became, Change, Decision, Migration};
 pub use pem::{Disk, Files};
 
 use crate::settings::{self, Base};
+use crate::tls::Choice;
 use crate::types::Secret;
 use reader::{Report, Section};
 use std::path::{Path, PathBuf};
@@ -239,8 +244,8 @@ pub struct HttpClient {
     pub ca: Option<String>,
     /// Client certificate and key, PEM text.
     pub identity: Option<(String, Secret)>,
-    /// Whether TLS 1.2 is taken (`tlsVersion: "1.2"`).
-    pub tls12: bool,
+    /// `tlsVersion`, `curves`, `cipher`.
+    pub tls: Choice,
 }
 
 /// Where a webhook is. Anything else was refused by the parser.
@@ -304,8 +309,8 @@ pub struct ServerTls {
     pub key: Secret,
     /// `clientcacert`: clients must show a certificate of it, PEM text.
     pub client_ca: Option<String>,
-    /// Whether TLS 1.2 is taken (`tlsVersion: "1.2"`).
-    pub tls12: bool,
+    /// `tlsVersion`, `curves`, `cipher`.
+    pub choice: Choice,
 }
 
 /// A log level, RFC 5424's, most important first.

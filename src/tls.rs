@@ -3,9 +3,9 @@
 
 use crate::types::Secret;
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::crypto::aws_lc_rs::{ALL_KX_GROUPS, default_provider};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{CipherSuite, ClientConfig, NamedGroup, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use rustls_platform_verifier::BuilderVerifierExt;
@@ -71,7 +71,46 @@ pub fn install() {
     drop(default_provider().install_default());
 }
 
-/// A TLS client's configuration: TLS 1.3, and 1.2 where `tls12` says so. `ca` is PEM text, one certificate or more;
+/// What of TLS is offered. Never less than TLS 1.2, never a suite or group that the provider does not have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// Whether TLS 1.2 is taken beside 1.3.
+    pub tls12: bool,
+    /// The key exchange groups in order; empty is the provider's own choice.
+    pub groups: Vec<NamedGroup>,
+    /// The cipher suites in order; empty is the provider's own choice.
+    pub suites: Vec<CipherSuite>,
+}
+
+/// Whether the provider has a key exchange group.
+#[must_use]
+pub fn has_group(group: NamedGroup) -> bool {
+    ALL_KX_GROUPS.iter().any(|known| known.name() == group)
+}
+
+/// Whether the provider has a cipher suite.
+#[must_use]
+pub fn has_suite(suite: CipherSuite) -> bool {
+    PROVIDER.cipher_suites.iter().any(|known| known.suite() == suite)
+}
+
+fn provider(choice: &Choice) -> Arc<CryptoProvider> {
+    if choice.groups.is_empty() && choice.suites.is_empty() {
+        return PROVIDER.clone();
+    }
+    let mut provider = CryptoProvider::clone(&PROVIDER);
+    if !choice.groups.is_empty() {
+        let find = |group: &NamedGroup| ALL_KX_GROUPS.iter().copied().find(|known| known.name() == *group);
+        provider.kx_groups = choice.groups.iter().filter_map(find).collect();
+    }
+    if !choice.suites.is_empty() {
+        let find = |suite: &CipherSuite| PROVIDER.cipher_suites.iter().copied().find(|known| known.suite() == *suite);
+        provider.cipher_suites = choice.suites.iter().filter_map(find).collect();
+    }
+    Arc::new(provider)
+}
+
+/// A TLS client's configuration: what `choice` says. `ca` is PEM text, one certificate or more;
 /// without it the machine's own CAs are asked. `identity` is the client's certificate chain and its key, PEM texts.
 ///
 /// # Errors
@@ -79,10 +118,10 @@ pub fn install() {
 pub fn client_config(
     ca: Option<&str>,
     identity: Option<(&str, &Secret)>,
-    tls12: bool,
+    choice: &Choice,
 ) -> Result<ClientConfig, TlsError> {
-    let builder = ClientConfig::builder_with_provider(PROVIDER.clone())
-        .with_protocol_versions(versions(tls12))
+    let builder = ClientConfig::builder_with_provider(provider(choice))
+        .with_protocol_versions(versions(choice))
         .map_err(TlsError::Versions)?;
     let builder = match ca {
         Some(pem) => builder.with_root_certificates(roots(pem)?),
@@ -94,7 +133,7 @@ pub fn client_config(
     builder.with_client_auth_cert(chain(certificate)?, private_key(key)?).map_err(unfit)
 }
 
-/// A TLS server's configuration: TLS 1.3, and 1.2 where `tls12` says so, for HTTP/1.1. `identity` is its certificate chain
+/// A TLS server's configuration: what `choice` says, for HTTP/1.1. `identity` is its certificate chain
 /// and key, PEM texts. With `client_ca` (PEM text) only clients that show a certificate of it are served.
 ///
 /// # Errors
@@ -102,10 +141,10 @@ pub fn client_config(
 pub fn server_config(
     identity: (&str, &Secret),
     client_ca: Option<&str>,
-    tls12: bool,
+    choice: &Choice,
 ) -> Result<ServerConfig, TlsError> {
-    let builder = ServerConfig::builder_with_provider(PROVIDER.clone())
-        .with_protocol_versions(versions(tls12))
+    let builder = ServerConfig::builder_with_provider(provider(choice))
+        .with_protocol_versions(versions(choice))
         .map_err(TlsError::Versions)?;
     let builder = match client_ca {
         None => builder.with_no_client_auth(),
@@ -120,9 +159,9 @@ pub fn server_config(
     Ok(config)
 }
 
-fn versions(tls12: bool) -> &'static [&'static SupportedProtocolVersion] {
+fn versions(choice: &Choice) -> &'static [&'static SupportedProtocolVersion] {
     static BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];
-    if tls12 { &BOTH } else { &BOTH[..1] }
+    if choice.tls12 { &BOTH } else { &BOTH[..1] }
 }
 
 fn unfit(error: rustls::Error) -> TlsError {

@@ -19,7 +19,7 @@ fn plain() -> HttpServer {
 
 fn client(url: &str) -> HttpClient {
     let endpoint = Place::Url(url.parse().unwrap());
-    HttpClient { endpoint, timeout: SOON, ca: None, identity: None, tls12: false }
+    HttpClient { endpoint, timeout: SOON, ca: None, identity: None, tls: crate::tls::Choice::default() }
 }
 
 struct Running {
@@ -137,7 +137,7 @@ fn certificates(mutual: bool) -> Certificates {
         certificate: own.cert.pem(),
         key: Secret::new(own.signing_key.serialize_pem()),
         client_ca: mutual.then(|| ca.pem()),
-        tls12: false,
+        choice: crate::tls::Choice::default(),
     };
     Certificates { server, identity: (client.pem(), Secret::new(key.serialize_pem())) }
 }

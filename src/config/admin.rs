@@ -1,9 +1,10 @@
 //! `health` and `metrics`: what is served to the operator's own machinery. Off means that nothing listens.
 
-use super::http::{ClientKeys, Tls};
+use super::http::ClientKeys;
 use super::pem::{self, Files};
 use super::reader::Section;
 use super::ssh::listen;
+use super::tls::Tls;
 use super::{Health, HttpServer, Metrics, ServerTls};
 
 const HEALTH: &str = "0.0.0.0:7000";
@@ -87,7 +88,7 @@ impl<'a> ServerKeys<'a> {
     fn build(self, section: &Section<'_>, default: &str, files: &dyn Files) -> Option<HttpServer> {
         let listen = listen(section, default);
         let tls = match (self.certificate, self.key) {
-            (Some(certificate), Some(key)) => Some(self.tls(section, certificate, key, files)?),
+            (Some(certificate), Some(key)) => Some(self.tls(section, (certificate, key), files)?),
             (Some(_), None) => return missing(section, "key", "cert is set, and TLS takes both"),
             (None, Some(_)) => return missing(section, "cert", "key is set, and TLS takes both"),
             (None, None) if self.client_ca.is_some() => {
@@ -98,8 +99,8 @@ impl<'a> ServerKeys<'a> {
         Some(HttpServer { listen: listen?, tls })
     }
 
-    fn tls(&self, section: &Section<'_>, certificate: &str, key: &str, files: &dyn Files) -> Option<ServerTls> {
-        self.tls.judge(section);
+    fn tls(self, section: &Section<'_>, (certificate, key): (&str, &str), files: &dyn Files) -> Option<ServerTls> {
+        let tls = self.tls.judge(section);
         let certificate = pem::read(section, "cert", certificate, files);
         let key = pem::read(section, "key", key, files);
         let client_ca = match self.client_ca {
@@ -111,7 +112,7 @@ impl<'a> ServerKeys<'a> {
         };
         let certificate = certificate.and_then(|text| pem::certificates(section, "cert", text));
         let key = key.and_then(|text| pem::private_key(section, "key", text));
-        Some(ServerTls { certificate: certificate?, key: key?, client_ca, tls12: self.tls.tls12 })
+        Some(ServerTls { certificate: certificate?, key: key?, client_ca, choice: tls? })
     }
 }
 

@@ -121,3 +121,16 @@ fn broken(name: &str) -> Option<&'static str> {
         None
     }
 }
+
+/// Whether a value at a path is a list that counts as unset.
+pub(super) fn is_unset(path: &str, value: &serde_json::Value) -> bool {
+    let defaults: &[&[&str]] = match path {
+        "ssh.ciphers" => CIPHERS.containerssh,
+        "ssh.kex" => KEX.containerssh,
+        "ssh.macs" => MACS.containerssh,
+        _ => return false,
+    };
+    let Some(names) = value.as_array() else { return false };
+    let same = |default: &&[&str]| names.iter().map(serde_json::Value::as_str).eq(default.iter().copied().map(Some));
+    names.is_empty() || defaults.iter().any(same)
+}

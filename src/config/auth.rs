@@ -2,6 +2,7 @@
 //! one way to log in.
 
 use super::http::ClientKeys;
+use super::migrate::CLIENT;
 use super::pem::Files;
 use super::reader::Section;
 use super::unbuilt;
@@ -99,6 +100,9 @@ fn webhook(section: &Section<'_>, words: &[(&'static str, Method)], files: &dyn 
 /// What is left of ContainerSSH 0.4's one client for both methods, which [`super::migrate`] put into their blocks where
 /// it said whom to ask.
 fn without_url(section: &Section<'_>) {
+    if CLIENT.iter().chain(&["pubkey"]).any(|key| section.has_text(key)) {
+        section.notice("url", "is not set: the keys of one client beside the methods have no effect");
+    }
     let _ = ClientKeys::read(section);
     let _ = section.duration("authTimeout", LEAST_TIMEOUT);
     let _ = section.flag("pubkey");

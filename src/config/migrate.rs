@@ -14,6 +14,8 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub(super) use auth::CLIENT;
+
 pub(crate) type Tree = Map<String, Value>;
 
 /// Whose document it is.

@@ -35,7 +35,7 @@ pub(crate) fn is_inline(value: &str) -> bool {
 /// The value itself, or the text of the file that it names.
 pub(crate) fn read(section: &Section<'_>, key: &str, value: &str, files: &dyn Files) -> Option<String> {
     if is_inline(value) {
-        return Some(value.to_owned());
+        return Some(value.trim_start().to_owned());
     }
     let text = files.read(Path::new(value));
     if let Err(error) = &text {

@@ -99,7 +99,7 @@ fn host_keys(section: &Section<'_>, files: &dyn Files) -> Option<Vec<HostKey>> {
 fn host_key(section: &Section<'_>, index: usize, value: &str, files: &dyn Files) -> Option<HostKey> {
     let key = format!("hostkeys[{index}]");
     if pem::is_inline(value) {
-        return private(section, &key, section.path(&key), value.to_owned());
+        return private(section, &key, section.path(&key), value.trim_start().to_owned());
     }
     match files.read(Path::new(value)) {
         Ok(text) => private(section, &key, format!("{} ({})", section.path(&key), pem::shown(value)), text),

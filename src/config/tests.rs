@@ -3,6 +3,8 @@
 mod admin;
 mod auth;
 mod docs;
+mod dump;
+mod keys;
 mod samples;
 
 use super::fixture::{Memory, has, load, minimal, set, with};
@@ -95,13 +97,6 @@ fn what_is_not_built_is_refused_when_it_is_switched_on() {
             "not built",
         ),
         ("auth.password.webhook.allowRedirects", json!(true), "auth.password.webhook.allowRedirects", "never followed"),
-        ("auth.password.webhook.curves", json!(["x25519"]), "auth.password.webhook.curves", "not built yet"),
-        (
-            "auth.password.webhook.cipher",
-            json!("TLS_AES_128_GCM_SHA256"),
-            "auth.password.webhook.cipher",
-            "not built yet",
-        ),
     ]);
 }
 

@@ -73,6 +73,7 @@ pub(super) fn kerberos(section: &Section<'_>) {
     texts(section, &["keytab", "acceptor", "credentialCachePath", "configPath"]);
     flags(section, &["enforceUsername"]);
     durations(section, &["clockSkew"]);
+    tell(section, "keytab", NOT_BUILT);
 }
 
 /// `auth.keyboardInteractive.oauth2`.

@@ -9,7 +9,7 @@ fn certificate() -> (String, Secret) {
 }
 
 fn refused(ca: Option<&str>, identity: Option<(&str, &Secret)>) -> TlsError {
-    client_config(ca, identity, true).expect_err("must be refused")
+    client_config(ca, identity, &Choice { tls12: true, ..Choice::default() }).expect_err("must be refused")
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn error_text_holds_no_key_material() {
 fn ca_bundle_and_identity_are_taken() {
     let (first, key) = certificate();
     let (second, _) = certificate();
-    let config = client_config(Some(&format!("{first}{second}")), Some((&first, &key)), false).unwrap();
+    let config = client_config(Some(&format!("{first}{second}")), Some((&first, &key)), &Choice::default()).unwrap();
     assert!(config.client_auth_cert_resolver.has_certs());
 }
 
@@ -60,4 +60,24 @@ fn installing_twice_is_harmless() {
     install();
     install();
     assert!(CryptoProvider::get_default().is_some());
+}
+
+#[test]
+fn choice_is_what_is_offered_and_in_its_order() {
+    let choice = Choice {
+        tls12: true,
+        groups: vec![NamedGroup::secp384r1, NamedGroup::X25519, NamedGroup::secp521r1],
+        suites: vec![CipherSuite::TLS13_AES_256_GCM_SHA384, CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384],
+    };
+    let (ca, _) = certificate();
+    let config = client_config(Some(&ca), None, &choice).unwrap();
+    let provider = config.crypto_provider();
+    let groups: Vec<_> = provider.kx_groups.iter().map(|group| group.name()).collect();
+    assert_eq!(groups, [NamedGroup::secp384r1, NamedGroup::X25519]);
+    let suites: Vec<_> = provider.cipher_suites.iter().map(|suite| suite.suite()).collect();
+    assert_eq!(suites, choice.suites);
+    assert!(!has_group(NamedGroup::secp521r1) && has_group(NamedGroup::X25519MLKEM768));
+    assert!(!has_suite(CipherSuite::TLS_RSA_WITH_AES_128_CBC_SHA));
+    let free = client_config(Some(&ca), None, &Choice::default()).unwrap();
+    assert!(free.crypto_provider().kx_groups.iter().any(|group| group.name() == NamedGroup::X25519MLKEM768));
 }

@@ -208,7 +208,7 @@ fn shown(url: &Url) -> String {
 
 fn tls_config(block: &HttpClient) -> Result<ClientConfig, WebhookBuildError> {
     let identity = block.identity.as_ref().map(|(certificate, key)| (certificate.as_str(), key));
-    Ok(tls::client_config(block.ca.as_deref(), identity, block.tls12)?)
+    Ok(tls::client_config(block.ca.as_deref(), identity, &block.tls)?)
 }
 
 /// For an endpoint without TLS: the machine may have no CAs, and none is needed.

@@ -127,7 +127,7 @@ impl Fake {
             timeout: Duration::from_secs(1),
             ca: self.ca.clone(),
             identity: None,
-            tls12: false,
+            tls: crate::tls::Choice::default(),
         }
     }
 

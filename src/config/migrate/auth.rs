@@ -4,7 +4,7 @@ use super::{Migration, Tree, get, put};
 use serde_json::Value;
 
 /// The client's keys, which both methods get.
-const CLIENT: [&str; 11] = [
+pub(in crate::config) const CLIENT: [&str; 11] = [
     "url",
     "timeout",
     "allowRedirects",

@@ -63,7 +63,7 @@ fn endpoints_listen_where_containerssh_listens_unless_told_otherwise() {
     let metrics = loaded(&on("metrics", own)).metrics.expect("on");
     assert_eq!((metrics.server.listen.as_str(), metrics.path.as_str()), ("[::]:9200", "/m"));
     let tls = metrics.server.tls.expect("TLS");
-    assert!(tls.tls12 && tls.client_ca.is_some());
+    assert!(tls.choice.tls12 && tls.client_ca.is_some());
 }
 
 #[test]

@@ -103,11 +103,11 @@ fn client_block_is_read_whole() {
     assert!(config.auth.password.is_none());
     let public_key = config.auth.public_key.expect("publicKey");
     assert_eq!((public_key.client.timeout, public_key.auth_timeout), (Duration::from_secs(60), Duration::from_secs(5)));
-    assert!(public_key.client.tls12 && public_key.client.ca.is_some() && public_key.client.identity.is_some());
+    assert!(public_key.client.tls.tls12 && public_key.client.ca.is_some() && public_key.client.identity.is_some());
     let authz = config.auth.authz.expect("authz");
     assert_eq!(authz.client.endpoint, Endpoint::Unix { socket: "/run/a.sock".into(), path: String::new() });
     assert_eq!((authz.client.timeout, authz.auth_timeout), (Duration::from_secs(2), Duration::from_secs(60)));
-    assert!(!authz.client.tls12);
+    assert!(authz.client.tls == crate::tls::Choice::default());
 }
 
 #[test]

@@ -120,7 +120,11 @@ impl Texts {
     /// TLS 1.2 too: load balancers before an API server may have nothing newer.
     fn tls(&self) -> Result<ClientConfig, tls::TlsError> {
         let identity = self.identity.as_ref().map(|(certificate, key)| (certificate.expose(), key));
-        tls::client_config(self.ca.as_ref().map(Secret::expose), identity, true)
+        tls::client_config(
+            self.ca.as_ref().map(Secret::expose),
+            identity,
+            &tls::Choice { tls12: true, ..tls::Choice::default() },
+        )
     }
 }
 

@@ -1,0 +1,105 @@
+//! `--dump-config`: what holds, key by key, whether the file says it or not. Secrets are masked; what comes out is a file
+//! that loads, and means the same but for them.
+
+use super::document::{self, Format};
+use super::errors::Errors;
+use super::keys::{self, Key, Kind, Today};
+use super::migrate::{self, get, put};
+use super::{algorithms, pem, yaml};
+use serde_json::{Map, Value, json};
+
+type Tree = Map<String, Value>;
+
+/// What stands for a secret. A token of it can be sent nowhere, and a key of it signs nothing.
+const MASKED: &str = "masked";
+/// What does not stand beside a kubeconfig, which brings it.
+const OF_KUBECONFIG: &str = "kubernetes.connection.host";
+
+/// The effective values of a file's text as YAML.
+///
+/// # Errors
+/// A text that is no configuration at all, and old keys that have no meaning today.
+pub fn dump(text: &str, format: Format) -> Result<String, Errors> {
+    let migration = migrate::migrate(document::parse(text, format)?);
+    if !migration.refusals.is_empty() {
+        return Err(Errors(migration.refusals));
+    }
+    Ok(yaml::write(&effective(&migration.document)))
+}
+
+fn effective(document: &Tree) -> Tree {
+    let mut tree = Tree::new();
+    for key in keys::all() {
+        let written = get(document, &key.path).filter(|value| **value != Value::String(String::new()));
+        let written = written.filter(|value| !algorithms::is_unset(&key.path, value));
+        let default = key.default.as_ref().filter(|_| holds(document, &key));
+        match (written, default) {
+            // What the operator's mapping leaves out has its default beside it.
+            (Some(Value::Object(written)), Some(Value::Object(default))) if key.path == "kubernetes.pod.metadata" => {
+                let mut whole = default.clone();
+                whole.extend(written.clone());
+                put(&mut tree, &key.path, Value::Object(whole));
+            }
+            (Some(value), _) => put(&mut tree, &key.path, masked(value, key.kind)),
+            (None, Some(default)) => put(&mut tree, &key.path, default.clone()),
+            (None, None) => {}
+        }
+    }
+    tree
+}
+
+/// Whether a default holds: that of a client's key where it has somebody to ask.
+fn holds(document: &Tree, key: &Key) -> bool {
+    if key.today == Today::Rests {
+        return false;
+    }
+    let says = |path: &str| {
+        get(document, path).is_some_and(|value| !value.is_null() && *value != Value::String(String::new()))
+    };
+    let block = key.path.rsplit_once('.').map_or("", |(block, _)| block);
+    if block.ends_with("webhook") || block == "configserver" {
+        return says(&format!("{block}.url"));
+    }
+    if key.path == "log.file" {
+        return get(document, "log.destination") == Some(&"file".into());
+    }
+    key.path != OF_KUBECONFIG || !says("kubernetes.connection.kubeconfig")
+}
+
+fn masked(value: &Value, kind: Kind) -> Value {
+    match (value, kind) {
+        (Value::Object(_), Kind::Secret) => json!({MASKED: MASKED}),
+        (_, Kind::Secret) => MASKED.into(),
+        (Value::String(text), Kind::PrivateKey | Kind::PrivateKeys) if pem::is_inline(text) => mask_key(text).into(),
+        (Value::Array(items), Kind::PrivateKeys) => items.iter().map(|item| masked(item, kind)).collect(),
+        (Value::String(text), Kind::Url) => mask_url(text).into(),
+        (value, _) => value.clone(),
+    }
+}
+
+/// A key without what makes it one, in the frame that it had.
+fn mask_key(text: &str) -> String {
+    let label = text.split("-----BEGIN ").nth(1).and_then(|rest| rest.split_once("-----")).map(|(label, _)| label);
+    let label = label.filter(|label| label.ends_with("PRIVATE KEY")).unwrap_or("PRIVATE KEY");
+    // "masked" in base64.
+    format!("-----BEGIN {label}-----\nbWFza2Vk\n-----END {label}-----\n")
+}
+
+/// A URL without its credentials. What is no URL can hide anything.
+fn mask_url(text: &str) -> String {
+    if text.starts_with("unix:") {
+        return text.to_owned();
+    }
+    let Ok(mut url) = url::Url::parse(text) else { return MASKED.to_owned() };
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    if !has_user && url.query().is_none() {
+        return text.to_owned();
+    }
+    // An error is a URL that can't have them.
+    let _ = has_user.then(|| url.set_username(MASKED));
+    let _ = url.password().is_some().then(|| url.set_password(Some(MASKED)));
+    if url.query().is_some() {
+        url.set_query(Some(MASKED));
+    }
+    url.into()
+}

@@ -1,0 +1,117 @@
+//! `--dump-config`: no secret comes out, and what comes out means what went in.
+
+use super::*;
+use crate::config::dump;
+use crate::policy::Mode;
+use crate::settings::Settings;
+
+fn dumped(tree: &Value) -> String {
+    dump(&tree.to_string(), Format::Json).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// Everything that a file means.
+fn meaning(text: &str, format: Format) -> String {
+    let config = Config::parse(text, format, &Memory::new()).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+    let mut settings = Settings::resolve(&config.base, None);
+    if let Ok(settings) = &mut settings {
+        // Unset is disable, for these alone.
+        let modes = &mut settings.rules.forwarding;
+        for mode in [&mut modes.reverse, &mut modes.direct, &mut modes.socket, &mut modes.socket_listen, &mut modes.x11]
+        {
+            if *mode == Mode::default() {
+                *mode = Mode::Disable;
+            }
+        }
+    }
+    format!("{:?} {settings:?}", (&config.ssh, &config.auth, &config.configserver, &config.log))
+}
+
+#[test]
+fn no_secret_is_dumped_and_the_masked_file_loads() {
+    let files = Memory::new();
+    let key = files.text("client.key");
+    let secrets = json!({
+        "ssh": {"hostkeys": [files.text("hostkey"), "/etc/podgate/hostkey"]},
+        "auth": {
+            "password": {"method": "webhook", "webhook": {
+                "url": "https://me:s3cret@auth.example/x?token=s3cret", "cert": "/etc/podgate/client.crt", "key": key,
+            }},
+            "keyboardInteractive": {"oauth2": {"clientSecret": "s3cret", "redirect": {"key": key}}},
+        },
+        "configserver": {"url": "not-a-url-s3cret"},
+        "audit": {"s3": {"secretKey": "s3cret"}},
+        "backend": "kubernetes",
+        "kubernetes": {"connection": {
+            "bearerToken": "s3cret", "cert": "/etc/podgate/client.crt", "key": key,
+        }},
+        "docker": {"connection": {"key": key}, "execution": {"auth": {"password": "s3cret"}}},
+        "sshproxy": {"password": "s3cret", "privateKey": key},
+    });
+    let body = key.lines().nth(1).expect("a line");
+    let text = dumped(&secrets);
+    assert!(!text.contains("s3cret") && !text.contains(body), "{text}");
+    assert!(
+        text.contains("https://masked:masked@auth.example/x?masked") && text.contains("/etc/podgate/hostkey"),
+        "{text}"
+    );
+    let basic = json!({"connection": {"username": "me", "password": "s3cret"}});
+    assert!(!dumped(&set(minimal(), "kubernetes", basic)).contains("s3cret"));
+    let loadable = set(secrets, "configserver.url", json!("https://c.example"));
+    let loadable =
+        set(loadable, "kubernetes.connection", json!({"bearerToken": "s3cret", "cacertFile": "/etc/podgate/ca.crt"}));
+    let text = dumped(&loadable);
+    Config::parse(&text, Format::Yaml, &files).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+}
+
+#[test]
+fn dump_names_the_defaults_and_means_what_the_file_means() {
+    let text = dumped(&minimal());
+    for line in [
+        "  listen: 0.0.0.0:2222",
+        "  - mlkem768x25519-sha256",
+        "    podStart: 1m0s",
+        "      timeout: 2s",
+        "backend: kubernetes",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert!(!text.contains("configserver"), "{text}");
+    for tree in [
+        minimal(),
+        set(minimal(), "configserver", json!({"url": "https://c.example", "exactValues": true})),
+        set(
+            minimal(),
+            "ssh.kex",
+            json!(["curve25519-sha256@libssh.org", "ecdh-sha2-nistp521", "ecdh-sha2-nistp384", "ecdh-sha2-nistp256"]),
+        ),
+        set(minimal(), "log", json!({"destination": "file", "level": 7})),
+        set(minimal(), "security", json!({"maxSessions": 0, "env": {"mode": "filter", "allow": ["A"]}})),
+        set(
+            minimal(),
+            "kubernetes.pod",
+            json!({"metadata": {"namespace": "n"}, "disableAgent": true, "consoleContainerNumber": 0}),
+        ),
+        set(minimal(), "auth", json!({"url": "https://a.example", "pubkey": false, "timeout": "3s"})),
+        set(minimal(), "ssh.clientAliveInterval", json!(30_000_000_000_u64)),
+    ] {
+        let text = dumped(&tree);
+        assert_eq!(meaning(&tree.to_string(), Format::Json), meaning(&text, Format::Yaml), "{text}");
+        assert_eq!(dump(&text, Format::Yaml).as_deref(), Ok(text.as_str()));
+    }
+}
+
+#[test]
+fn dump_of_a_kubeconfig_leaves_the_cluster_to_it() {
+    let tree = set(minimal(), "kubernetes.connection", json!({"kubeconfig": "/etc/podgate/kubeconfig"}));
+    let text = dumped(&tree);
+    assert!(text.contains("kubeconfig: /etc/podgate/kubeconfig") && !text.contains("    host:"), "{text}");
+}
+
+#[test]
+fn file_that_cannot_run_is_not_dumped_as_another_one() {
+    for tree in
+        [json!({"backend": "dockerrun"}), json!({"backend": "kuberun", "kuberun": {"connection": {"insecure": true}}})]
+    {
+        assert!(dump(&tree.to_string(), Format::Json).is_err(), "{tree}");
+    }
+}

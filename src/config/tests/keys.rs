@@ -1,0 +1,328 @@
+//! Every key, one by one: it works, or it is taken without effect and listed, or it is refused and `docs/migration.md`
+//! says what to do instead.
+
+use crate::config::fixture::{Memory, has, set};
+use crate::config::keys::{self, Key, Kind, Today};
+use crate::config::migrate::get;
+use crate::config::reader::{Report, Section};
+use crate::config::{Config, Errors, Format, document};
+use crate::settings::Settings;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+
+const PAGE: &str = include_str!("../../../docs/migration.md");
+const WRITTEN_BACK: &str = include_str!("../../../tests/data/config-written-back.yaml");
+
+/// Files for every key that can name one.
+fn files() -> &'static Memory {
+    static FILES: std::sync::LazyLock<Memory> = std::sync::LazyLock::new(|| {
+        let other = Memory::new();
+        let kubeconfig = json!({
+            "current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+            "clusters": [{"name": "k", "cluster": {"server": "https://10.0.0.1:6443"}}],
+            "users": [{"name": "u", "user": {"token": "t"}}],
+        });
+        Memory::new()
+            .with("/etc/podgate/kubeconfig", &kubeconfig.to_string())
+            .with("/etc/podgate/other.crt", &other.text("client.crt"))
+            .with("/etc/podgate/other.key", &other.text("client.key"))
+            .with("/etc/podgate/other.token", "0ther")
+    });
+    &FILES
+}
+
+/// What a key's test starts from: every block that takes a server has one.
+fn ground(path: &str) -> Value {
+    let hook = json!({"method": "webhook", "webhook": {"url": "https://a.example"}});
+    let tree = json!({
+        "ssh": {"hostkeys": ["/etc/podgate/hostkey"]},
+        "auth": {"password": hook, "publicKey": hook, "authz": hook},
+        "configserver": {"url": "https://c.example"},
+        "backend": "kubernetes",
+        "kubernetes": {"pod": {"spec": {"containers": [{"name": "a", "image": "i"}, {"name": "b", "image": "i"}]}}},
+    });
+    let (block, key) = path.rsplit_once('.').unwrap_or(("", path));
+    let beside = |key: &str, value: &str| set(tree.clone(), &format!("{block}.{key}"), json!(value));
+    let pair = |cert: &str, key: &str, text: fn(&str) -> String| {
+        let tree = beside(cert, &text("client.crt"));
+        set(tree, &format!("{block}.{key}"), json!(text("client.key")))
+    };
+    let inline = |name: &str| files().text(name);
+    let named = |name: &str| format!("/etc/podgate/{name}");
+    match (block, key) {
+        ("kubernetes.connection", "certFile" | "keyFile") => pair("certFile", "keyFile", named),
+        ("kubernetes.connection", "username" | "password") => {
+            set(beside("username", "u"), "kubernetes.connection.password", json!("p"))
+        }
+        (block, "cert" | "key")
+            if block.ends_with("webhook") || ["configserver", "kubernetes.connection"].contains(&block) =>
+        {
+            pair("cert", "key", inline)
+        }
+        ("auth", "url") => json!({"ssh": {"hostkeys": ["/etc/podgate/hostkey"]}, "backend": "kubernetes"}),
+        (block, "allowPlaintext") if block.ends_with("webhook") || block == "configserver" => {
+            beside("url", "http://a.example")
+        }
+        ("log", "file") => beside("destination", "file"),
+        _ => tree,
+    }
+}
+
+/// A value other than the default.
+fn sample(key: &Key) -> Value {
+    let (block, name) = key.path.rsplit_once('.').unwrap_or(("", &key.path));
+    let text = match (block, name) {
+        ("ssh", "listen") => "127.0.0.1:22",
+        ("ssh", "serverVersion") => "SSH-2.0-x",
+        ("ssh", "ciphers") => return json!(["aes128-ctr"]),
+        ("ssh", "kex") => return json!(["ecdh-sha2-nistp256"]),
+        ("ssh", "macs") => return json!(["hmac-sha2-512"]),
+        ("auth.gssapi", "method") => "kerberos",
+        ("auth.keyboardInteractive", "method") => "oauth2",
+        (_, "method") => "",
+        (_, "provider") if block == "geoip" => "maxmind",
+        (_, "provider") => "github",
+        ("log", "level") => "debug",
+        ("log", "format" | "destination") if name == "format" => "text",
+        ("log", "destination") => "file",
+        ("log.syslog", "facility") => "local0",
+        ("audit", "format") => "binary",
+        ("audit", "storage") => "file",
+        ("docker.execution", "mode") => "session",
+        ("docker.execution", "imagePullPolicy") => "Always",
+        ("docker.execution", "auth") => return json!({"a": "b"}),
+        ("kubernetes.pod", "mode") => "persistent",
+        ("", "backend") => "sshproxy",
+        ("kubernetes.connection", "kubeconfig") => "/etc/podgate/kubeconfig",
+        ("kubernetes.connection", "cacertFile") => "/etc/podgate/ca.crt",
+        ("kubernetes.connection", "certFile") => "/etc/podgate/other.crt",
+        ("kubernetes.connection", "keyFile") => "/etc/podgate/other.key",
+        ("kubernetes.connection", "bearerTokenFile") => "/etc/podgate/token",
+        (_, "url") => "https://b.example",
+        (_, "tlsVersion") => "1.2",
+        (_, "curves") => return json!(["secp256r1"]),
+        (_, "cipher") => return json!("TLS_AES_128_GCM_SHA256"),
+        (block, _) if block.starts_with("security") && (name == "mode" || name.ends_with("Mode")) => "filter",
+        ("kubernetes.pod", "spec") => return json!({"containers": [{"name": "z", "image": "z"}]}),
+        _ => match key.kind {
+            Kind::Text | Kind::Secret | Kind::Url => "other",
+            Kind::Pem => return json!(files().text("other.crt")),
+            Kind::PrivateKey => return json!(files().text("other.key")),
+            Kind::PrivateKeys => return json!([files().text("hostkey")]),
+            Kind::Flag => return json!(key.default != Some(json!(true))),
+            Kind::Integer => return json!(1),
+            Kind::Number => return json!(1.5),
+            Kind::Duration => return json!("90s"),
+            Kind::Texts | Kind::Names => return json!(["x"]),
+            Kind::Mapping => return json!({"x": "y"}),
+        },
+    };
+    json!(text)
+}
+
+fn load(tree: &Value) -> Result<Config, Errors> {
+    Config::parse(&tree.to_string(), Format::Json, files())
+}
+
+/// Everything that a configuration means, but for secrets.
+fn meaning(config: &Config) -> String {
+    let settings = Settings::resolve(&config.base, None);
+    // What a connection starts from is judged by what comes out of it.
+    let shown = (&config.ssh, &config.auth, &config.configserver, &config.log);
+    format!("{shown:?} {settings:?}")
+}
+
+fn walk(today: Today, judge: impl Fn(&Key, &Value, &Value)) {
+    let mut walked = 0;
+    for key in keys::all().into_iter().filter(|key| key.today == today) {
+        let ground = ground(&key.path);
+        let value = sample(&key);
+        judge(&key, &ground, &set(ground.clone(), &key.path, value));
+        walked += 1;
+    }
+    assert!(walked >= 10, "{walked}");
+}
+
+#[test]
+fn refused_key_is_an_error_that_the_page_lists_with_what_to_do() {
+    let listed: Vec<String> = refusals().into_iter().map(|(path, _)| path).collect();
+    walk(Today::Refused, |key, ground, changed| {
+        assert!(load(ground).is_ok(), "{}", key.path);
+        let errors = load(changed).err().unwrap_or_else(|| panic!("{} was taken", key.path));
+        assert!(errors.0.iter().any(|error| error.path == key.path), "{}: {errors}", key.path);
+        let name = key.path.rsplit('.').next().expect("a name");
+        let found = listed.iter().any(|path| *path == key.path || path.strip_prefix("*.") == Some(name));
+        assert!(found, "{} is not in docs/migration.md", key.path);
+    });
+}
+
+#[test]
+fn key_at_rest_changes_nothing_and_is_listed() {
+    walk(Today::Rests, |key, ground, changed| {
+        let before = load(ground).unwrap_or_else(|errors| panic!("{}: {errors}", key.path));
+        let after = load(changed).unwrap_or_else(|errors| panic!("{}: {errors}", key.path));
+        assert_eq!(meaning(&before), meaning(&after), "{}", key.path);
+        let covers = |notice: &str| {
+            let section = notice.rsplit_once('.').map_or("", |(section, _)| section);
+            notice == key.path || key.path.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
+        };
+        let new = after.notices.iter().filter(|notice| !before.notices.contains(notice));
+        assert!(new.clone().any(|notice| covers(&notice.path)), "{}: {:?}", key.path, after.notices);
+    });
+}
+
+#[test]
+fn key_that_works_changes_what_holds() {
+    walk(Today::Works, |key, ground, changed| {
+        let before = match load(ground) {
+            Ok(before) => before,
+            // What makes a file whole.
+            Err(_) if key.path == "auth.url" || key.path.ends_with("allowPlaintext") => {
+                return assert!(load(changed).is_ok(), "{}", key.path);
+            }
+            Err(errors) => panic!("{}: {errors}", key.path),
+        };
+        let after = match (key.kind, load(changed)) {
+            // What is never shown is known to be read because it is judged.
+            (Kind::PrivateKey, _) if !key.path.starts_with("kubernetes") => {
+                let errors = load(&set(ground.clone(), &key.path, json!("-----x"))).expect_err(&key.path);
+                return assert!(has(&errors, &key.path, "no private key"), "{}: {errors}", key.path);
+            }
+            (_, Err(errors)) if key.path == "backend" => {
+                return assert!(has(&errors, "backend", "not built yet"), "{errors}");
+            }
+            (_, after) => after.unwrap_or_else(|errors| panic!("{}: {errors}", key.path)),
+        };
+        if key.path.starts_with("kubernetes.connection") {
+            let cluster = |config: &Config| {
+                Settings::resolve(&config.base, None).unwrap_or_else(|errors| panic!("{errors}")).kubernetes.cluster
+            };
+            return assert_ne!(cluster(&before), cluster(&after), "{}", key.path);
+        }
+        let noticed = after.notices.iter().any(|notice| notice.path == key.path);
+        let base = |config: &Config| (config.base.exact_values, config.base.allow_connection);
+        assert!(
+            meaning(&before) != meaning(&after) || base(&before) != base(&after) || noticed,
+            "{} does nothing",
+            key.path
+        );
+    });
+}
+
+/// The keys that the reader asks for.
+fn asked() -> BTreeSet<String> {
+    let report = Report::default();
+    let tree = Map::new();
+    let _ = crate::config::read(&Section::root(&tree, &report), files());
+    report.keys.take()
+}
+
+#[test]
+fn table_names_every_key_that_is_read_and_every_key_of_a_written_file() {
+    let known: BTreeSet<String> = keys::all().into_iter().map(|key| key.path).collect();
+    assert_eq!(known.len(), keys::all().len(), "a key stands in the table twice");
+    let asked = asked();
+    let missing: Vec<_> = asked.difference(&known).collect();
+    let invented: Vec<_> = known.difference(&asked).collect();
+    assert!(missing.is_empty() && invented.is_empty(), "missing: {missing:#?}\ninvented: {invented:#?}");
+    let tree = document::parse(WRITTEN_BACK, Format::Yaml).expect("parses");
+    let mut leaves = Vec::new();
+    collect(&tree, "", &known, &mut leaves);
+    assert!(leaves.len() > 200, "{}", leaves.len());
+    for leaf in leaves {
+        assert!(known.contains(&leaf), "{leaf}");
+    }
+}
+
+fn collect(tree: &Map<String, Value>, at: &str, known: &BTreeSet<String>, leaves: &mut Vec<String>) {
+    for (key, value) in tree {
+        let path = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+        match value {
+            Value::Object(inner) if !known.contains(&path) => collect(inner, &path, known, leaves),
+            _ => leaves.push(path),
+        }
+    }
+}
+
+#[test]
+fn durations_are_taken_in_every_form_by_every_key() {
+    let forms =
+        [json!("90s"), json!("1m30s"), json!("1.5m"), json!("90000ms"), json!("0h1m30s"), json!(90_000_000_000_u64)];
+    let mut durations = 0;
+    for key in keys::all().into_iter().filter(|key| key.kind == Kind::Duration) {
+        let mut meant = BTreeSet::new();
+        for form in &forms {
+            let tree = set(ground(&key.path), &key.path, form.clone());
+            for (text, format) in [
+                (tree.to_string(), Format::Json),
+                (crate::config::yaml::write(tree.as_object().expect("a mapping")), Format::Yaml),
+            ] {
+                let config = Config::parse(&text, format, files());
+                meant.insert(meaning(&config.unwrap_or_else(|errors| panic!("{}: {form}: {errors}", key.path))));
+            }
+        }
+        assert_eq!(meant.len(), 1, "{}", key.path);
+        durations += 1;
+    }
+    assert!(durations > 20, "{durations}");
+}
+
+#[test]
+fn keys_and_certificates_are_taken_inline_in_every_form() {
+    for key in keys::all() {
+        let is_pem = matches!(key.kind, Kind::Pem | Kind::PrivateKey);
+        if !is_pem || key.today != Today::Works {
+            continue;
+        }
+        let text = sample(&key).as_str().expect("PEM").to_owned();
+        let ground = ground(&key.path);
+        // A certificate and its key go together; here they only have to be read.
+        for form in [
+            text.clone(),
+            text.trim().to_owned(),
+            format!("\n  {text}\n\n"),
+            text.replace('\n', "\r\n"),
+            format!("{text}{text}"),
+        ] {
+            let tree = set(ground.clone(), &key.path, json!(form));
+            for text in [tree.to_string(), crate::config::yaml::write(tree.as_object().expect("a mapping"))] {
+                let read = Config::parse(&text, Format::Yaml, files());
+                read.unwrap_or_else(|errors| panic!("{}: {form:?}: {errors}", key.path));
+            }
+        }
+    }
+}
+
+/// The rows of the page's list of refusals: path and value.
+fn refusals() -> Vec<(String, Value)> {
+    let list = PAGE.split("## What is refused").nth(1).expect("the list").split("\n## ").next().expect("its end");
+    let rows = list.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.map(|row| {
+        let (key, rest) = row.split_once('`').expect("a key in backticks");
+        assert!(rest.split('|').count() >= 3, "{row}: what to do instead");
+        let (path, value) = key.split_once(": ").unwrap_or((key, "x"));
+        let value = document::parse(&format!("v: {value}"), Format::Yaml).expect(row);
+        (path.to_owned(), get(&value, "v").cloned().unwrap_or_default())
+    })
+    .collect()
+}
+
+#[test]
+fn every_row_of_the_list_is_refused_as_it_says() {
+    let rows = refusals();
+    assert!(rows.len() >= 20, "{}", rows.len());
+    for (path, value) in rows {
+        // `*.key` is the key of every client.
+        let path = path.replace("*.", "auth.password.webhook.");
+        let mut ground = ground(&path);
+        if path.starts_with("kuberun") {
+            ground = set(ground, "backend", json!("kuberun"));
+        }
+        if path == "auth.url" {
+            ground = self::ground("auth");
+        }
+        let errors = load(&set(ground, &path, value.clone()));
+        let errors = errors.err().unwrap_or_else(|| panic!("{path}: {value} was taken"));
+        assert!(errors.0.iter().any(|error| error.path.starts_with(&path)), "{path}: {value}: {errors}");
+    }
+}
