@@ -1,6 +1,8 @@
 //! The composition: everything is built and every listener bound here, or nothing starts. [`App::run`] serves, then ends in
 //! order: no new connection, every session told, every pod removed, every task awaited, and the endpoints last.
 
+pub mod flags;
+
 use crate::admin::{AdminError, Endpoint, Serving};
 mod inspect;
 

@@ -24,7 +24,7 @@ mod unbuilt;
 pub(crate) mod yaml;
 
 pub use document::Format;
-pub use dump::dump;
+pub use dump::dump_file;
 pub use errors::{ConfigError, Errors};
 pub use migrate::{Became, Change, Decision, Migration};
 pub use pem::{Disk, Files};
@@ -63,9 +63,7 @@ impl Config {
     /// # Errors
     /// Every mistake of the file, and of the files that it names, in one run.
     pub fn load(path: &Path) -> Result<Self, Errors> {
-        let text =
-            Disk.read(path).map_err(|error| Errors::whole(format!("cannot read {}: {error}", path.display())))?;
-        Self::parse(&text, Format::of(path), &Disk)
+        Self::parse(&text_of(path)?, Format::of(path), &Disk)
     }
 
     /// Checks a text; the files that it names are read from `files`.
@@ -85,6 +83,11 @@ impl Config {
         let base = settings::base(tree, exact, connection, migration.is_kuberun());
         Ok(Self { ssh, auth, configserver, log, health, metrics, base, notices })
     }
+}
+
+/// A configuration file's text.
+fn text_of(path: &Path) -> Result<String, Errors> {
+    Disk.read(path).map_err(|error| Errors::whole(format!("cannot read {}: {error}", path.display())))
 }
 
 /// Everything but what varies from connection to connection.

@@ -1,20 +1,23 @@
 //! The gateway's command line. Nothing here but order and exit codes: 0 for a stop that was asked for, 1 when it cannot
 //! run, 64 for a command line or configuration that is wrong (sysexits' `EX_USAGE`).
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use podgate::app::App;
-use podgate::config::Config;
+use podgate::app::flags::with_two_dashes;
+use podgate::config::{Config, Errors, Migration, dump_file};
 use podgate::telemetry::Log;
 use podgate::webhook::probe;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// An SSH server that lands every connection in a Kubernetes pod of its own.
 #[derive(Debug, Parser)]
-#[command(name = "podgate", version)]
+#[command(name = "podgate", version, args_conflicts_with_subcommands = true)]
 struct Args {
+    #[command(subcommand)]
+    task: Option<Task>,
     /// The configuration file, YAML or (`.json`) JSON.
     #[arg(long, value_name = "FILE", default_value = "config.yaml")]
     config: PathBuf,
@@ -24,13 +27,29 @@ struct Args {
     /// Asks the health endpoint of a running gateway with this configuration: exit status 0 where it serves, else 1.
     #[arg(long, conflicts_with = "check_config")]
     healthcheck: bool,
+    /// Prints every value that holds as YAML, secrets masked, and exits.
+    #[arg(long, conflicts_with_all = ["check_config", "healthcheck"])]
+    dump_config: bool,
+    /// Prints the licence and exits.
+    #[arg(long)]
+    licenses: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Prints a file of ContainerSSH 0.3 to 0.6 rewritten for today; says on standard error what it changed and what you
+    /// must decide.
+    Migrate {
+        /// The old configuration file.
+        file: PathBuf,
+    },
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     // Before all else: from here on, a hangup does not end the process.
     let hangup = signal(SignalKind::hangup());
-    let args = match Args::try_parse() {
+    let args = match Args::try_parse_from(with_two_dashes(std::env::args_os())) {
         Ok(args) => args,
         Err(error) => {
             // Nothing is left to do when even this cannot be shown.
@@ -38,12 +57,18 @@ async fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
         }
     };
+    if let Some(Task::Migrate { file }) = &args.task {
+        return migrate(file);
+    }
+    if args.licenses {
+        return print(include_str!("../LICENSE"));
+    }
+    if args.dump_config {
+        return dump_file(&args.config).map_or_else(|errors| invalid(&args.config, &errors), |text| print(&text));
+    }
     let config = match Config::load(&args.config) {
         Ok(config) => config,
-        Err(errors) => {
-            say(&mut io::stderr(), &format!("{}: the configuration is not valid\n{errors}", args.config.display()));
-            return ExitCode::from(64);
-        }
+        Err(errors) => return invalid(&args.config, &errors),
     };
     if args.check_config {
         return check(&config);
@@ -61,6 +86,37 @@ async fn main() -> ExitCode {
     match run(&config, &log, hangup).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(error.as_ref()),
+    }
+}
+
+fn invalid(file: &Path, errors: &Errors) -> ExitCode {
+    say(&mut io::stderr(), &format!("{}: the configuration is not valid\n{errors}", file.display()));
+    ExitCode::from(64)
+}
+
+/// Nothing is printed of a file whose meaning can't be kept.
+fn migrate(file: &Path) -> ExitCode {
+    let migration = match Migration::load(file) {
+        Ok(migration) => migration,
+        Err(errors) => return invalid(file, &errors),
+    };
+    let mut err = io::stderr();
+    if !migration.refusals.is_empty() {
+        say(&mut err, &format!("{}: cannot be rewritten\n{}", file.display(), Errors(migration.refusals)));
+        return ExitCode::from(64);
+    }
+    migration.changes.iter().for_each(|change| say(&mut err, &format!("changed: {change}")));
+    migration.decisions.iter().for_each(|decision| say(&mut err, &format!("to decide: {decision}")));
+    say(&mut err, "comments are not carried over; see what is left with podgate --config NEW --check-config");
+    print(&migration.to_yaml())
+}
+
+/// What was asked for; where it can't be written, that is a failure.
+fn print(text: &str) -> ExitCode {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
     }
 }
 

@@ -15,14 +15,14 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 /// What a run of the binary came to.
-struct Ran {
-    status: Option<i32>,
-    stdout: String,
-    stderr: String,
+pub struct Ran {
+    pub status: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 /// Runs the binary, which must end by itself.
-async fn podgate(arguments: &[&str]) -> Ran {
+pub async fn podgate(arguments: &[&str]) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_podgate"));
     let output = command.args(arguments).kill_on_drop(true).output();
     let output = timeout(SOON, output).await.expect("it ends by itself").expect("the gateway's binary");
@@ -38,7 +38,7 @@ async fn check(folder: &Path, config: &str) -> Ran {
 }
 
 /// The smallest configuration that is whole.
-fn minimal(folder: &Path) -> Value {
+pub fn minimal(folder: &Path) -> Value {
     let key = Key::make(folder, "hostkey");
     json!({
         "ssh": {"listen": "127.0.0.1:0", "hostkeys": [key.file]},
@@ -156,7 +156,7 @@ async fn start_that_fails_is_told_in_a_sentence_and_ends_with_1() {
 }
 
 /// The hand-written sample, its addresses, names and files those of a world.
-fn hand_written(world: &World) -> String {
+pub fn hand_written(world: &World) -> String {
     let folder = world.folder();
     let connection = |key: &str| world.connection[key].as_str().expect("a text");
     fs::write(folder.join("ca.crt"), connection("cacert")).expect("a file");

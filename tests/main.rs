@@ -17,6 +17,7 @@ mod failures;
 mod inside;
 mod log;
 mod logins;
+mod migration;
 mod operator;
 mod papers;
 mod pods;

@@ -7,6 +7,7 @@ use super::keys::{self, Key, Kind, Today};
 use super::migrate::{self, get, put};
 use super::{algorithms, pem, yaml};
 use serde_json::{Map, Value, json};
+use std::path::Path;
 
 type Tree = Map<String, Value>;
 
@@ -15,11 +16,19 @@ const MASKED: &str = "masked";
 /// What does not stand beside a kubeconfig, which brings it.
 const OF_KUBECONFIG: &str = "kubernetes.connection.host";
 
+/// The effective values of a file as YAML.
+///
+/// # Errors
+/// A file that can't be read, is no configuration at all, or has old keys without a meaning today.
+pub fn dump_file(path: &Path) -> Result<String, Errors> {
+    dump(&super::text_of(path)?, Format::of(path))
+}
+
 /// The effective values of a file's text as YAML.
 ///
 /// # Errors
 /// A text that is no configuration at all, and old keys that have no meaning today.
-pub fn dump(text: &str, format: Format) -> Result<String, Errors> {
+pub(crate) fn dump(text: &str, format: Format) -> Result<String, Errors> {
     let migration = migrate::migrate(document::parse(text, format)?);
     if !migration.refusals.is_empty() {
         return Err(Errors(migration.refusals));

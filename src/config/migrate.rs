@@ -13,6 +13,7 @@ use super::{Notice, yaml};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 pub(super) use auth::CLIENT;
 
@@ -107,11 +108,19 @@ pub(crate) fn translate(document: Tree, whose: Whose) -> Migration {
 }
 
 impl Migration {
+    /// Translates a file.
+    ///
+    /// # Errors
+    /// A file that can't be read or is no configuration at all.
+    pub fn load(path: &Path) -> Result<Self, Errors> {
+        Self::of(&super::text_of(path)?, Format::of(path))
+    }
+
     /// Translates a file's text, and finds what stands there as before and means something else today.
     ///
     /// # Errors
     /// A text that is no configuration at all.
-    pub fn of(text: &str, format: Format) -> Result<Self, Errors> {
+    pub(crate) fn of(text: &str, format: Format) -> Result<Self, Errors> {
         let mut migration = migrate(document::parse(text, format)?);
         meaning::look(&mut migration);
         Ok(migration)

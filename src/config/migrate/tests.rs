@@ -292,6 +292,26 @@ fn mistakes_in_an_old_file_are_named_where_they_stand() {
 }
 
 #[test]
+fn kuberuns_whole_file_is_taken_as_soon_as_its_mode_is() {
+    let tree =
+        kuberun("kuberun.pod", json!({"namespace": "n", "podSpec": {"containers": [{"name": "a", "image": "i"}]}}));
+    let tree = set(set(tree, "listen", json!("127.0.0.1:1")), "ssh.hostkeys", json!(["/etc/podgate/hostkey"]));
+    let built = !include_str!("../../../docs/migration.md").contains("| `kubernetes.pod.mode: session`");
+    match load(&tree) {
+        Ok(config) => {
+            assert!(built, "docs/migration.md says that session is refused");
+            let warned: Vec<_> =
+                config.notices.iter().filter(|notice| notice.warn).map(|notice| &*notice.path).collect();
+            assert_eq!(warned, ["auth", "kuberun", "listen"]);
+        }
+        Err(errors) => {
+            let paths: Vec<_> = errors.0.iter().map(|error| error.path.as_str()).collect();
+            assert!(!built && paths == ["kubernetes.pod.mode"], "{errors}");
+        }
+    }
+}
+
+#[test]
 fn file_and_its_migration_are_the_same_configuration() {
     let tree = json!({
         "listen": "127.0.0.1:1", "ssh": {"hostkeys": ["/etc/podgate/hostkey"]},

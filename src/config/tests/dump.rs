@@ -1,7 +1,7 @@
 //! `--dump-config`: no secret comes out, and what comes out means what went in.
 
 use super::*;
-use crate::config::dump;
+use crate::config::dump::dump;
 use crate::policy::Mode;
 use crate::settings::Settings;
 

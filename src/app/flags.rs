@@ -1,0 +1,103 @@
+//! The command line as people have it in their unit files: ContainerSSH's flags are Go's, with one dash or two, and a
+//! truth value may carry its value.
+
+use std::ffi::OsString;
+
+/// ContainerSSH's flags that take a value.
+const VALUES: [&str; 1] = ["config"];
+/// Its flags that are on or off.
+const SWITCHES: [&str; 3] = ["dump-config", "healthcheck", "licenses"];
+
+/// The same arguments with two dashes, and switches that are off left out. Everything else stays as it is.
+pub fn with_two_dashes(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments = arguments.into_iter();
+    let mut long: Vec<OsString> = arguments.next().into_iter().collect();
+    while let Some(argument) = arguments.next() {
+        let Some((name, value)) = argument.to_str().and_then(flag) else {
+            let is_end = argument == "--";
+            long.push(argument);
+            if is_end {
+                long.extend(arguments);
+                break;
+            }
+            continue;
+        };
+        match value {
+            _ if VALUES.contains(&name) => {
+                let bare = value.is_none();
+                long.push(value.map_or_else(|| format!("--{name}"), |value| format!("--{name}={value}")).into());
+                // Its value is the next argument, whatever that looks like.
+                long.extend(bare.then(|| arguments.next()).flatten());
+            }
+            None => long.push(format!("--{name}").into()),
+            Some(value) => match truth(value) {
+                Some(true) => long.push(format!("--{name}").into()),
+                Some(false) => {}
+                None => long.push(argument),
+            },
+        }
+    }
+    long
+}
+
+/// One of ContainerSSH's flags, and what stands behind its `=`.
+fn flag(argument: &str) -> Option<(&str, Option<&str>)> {
+    let bare = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-'))?;
+    let (name, value) = bare.split_once('=').map_or((bare, None), |(name, value)| (name, Some(value)));
+    (VALUES.contains(&name) || SWITCHES.contains(&name)).then_some((name, value))
+}
+
+/// What Go takes for a truth value.
+fn truth(value: &str) -> Option<bool> {
+    match value {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn long(arguments: &[&str]) -> Vec<String> {
+        let all = std::iter::once("podgate").chain(arguments.iter().copied()).map(OsString::from);
+        with_two_dashes(all).into_iter().skip(1).map(|argument| argument.into_string().expect("text")).collect()
+    }
+
+    #[test]
+    fn what_is_not_containersshs_stays_as_it_is() {
+        for arguments in [
+            &["-c", "x"][..],
+            &["-confg", "x"],
+            &["--check-config"],
+            &["-check-config"],
+            &["migrate", "old.yaml"],
+            &["--dump-config=maybe"],
+            &["--", "-config", "x"],
+            &["-"],
+            &["---config", "x"],
+        ] {
+            assert_eq!(long(arguments), arguments);
+        }
+        let bytes = std::os::unix::ffi::OsStringExt::from_vec(vec![b'-', 0xff]);
+        assert_eq!(with_two_dashes([OsString::new(), bytes]).len(), 2);
+    }
+
+    #[test]
+    fn one_dash_and_two_mean_the_same() {
+        for (arguments, meant) in [
+            (&["-config", "x.yaml"][..], &["--config", "x.yaml"][..]),
+            (&["-config=x.yaml"], &["--config=x.yaml"]),
+            (&["--config", "x.yaml"], &["--config", "x.yaml"]),
+            (&["-config", "-dump-config"], &["--config", "-dump-config"]),
+            (&["-config", "x", "-dump-config"], &["--config", "x", "--dump-config"]),
+            (&["-dump-config=true", "-healthcheck=false"], &["--dump-config"]),
+            (&["--healthcheck=0"], &[]),
+            (&["-licenses"], &["--licenses"]),
+            (&["-healthcheck", "-config", "x"], &["--healthcheck", "--config", "x"]),
+        ] {
+            assert_eq!(long(arguments), meant);
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! From ContainerSSH: its flags, its files of every age, what they are rewritten to, and the hour in which an operator
+//! moves over, as `docs/migration.md` has it.
+
+use crate::configuration::{hand_written, minimal, podgate};
+use crate::support::World;
+use crate::support::cluster::image;
+use crate::support::gateway::{Gateway, SOON};
+use crate::support::world::{PASSWORD, merge};
+use serde_json::json;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Stdio;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+const PAGE: &str = include_str!("../docs/migration.md");
+
+#[tokio::test]
+async fn file_whose_meaning_cannot_be_kept_is_refused_and_nothing_is_printed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("old.yaml");
+    for (text, told) in [
+        ("backend: docker\ndocker: {execution: {mode: session}}\n", "backend: docker is not built yet"),
+        ("backend: dockerrun\ndockerrun: {config: {}}\n", "write backend: kubernetes"),
+        (
+            "backend: kuberun\nkuberun: {connection: {insecure: true}}\n",
+            "kuberun.connection.insecure: certificates are",
+        ),
+        ("backend: [", "cannot be parsed"),
+    ] {
+        fs::write(&file, text).expect("a file");
+        let ran = podgate(&["migrate", &file.to_string_lossy()]).await;
+        assert_eq!((ran.status, ran.stdout.as_str()), (Some(64), ""), "{text}: {}", ran.stderr);
+        assert!(ran.stderr.contains(told), "{text}: {}", ran.stderr);
+    }
+    let ran = podgate(&["migrate"]).await;
+    assert_eq!((ran.status, ran.stdout.as_str()), (Some(64), ""));
+}
+
+/// A file of 0.3's time, with what that one wrote and what people wrote.
+const OLD: &str = "
+listen: 127.0.0.1:2022
+ssh: {hostkeys: [/etc/containerssh/hostkey], macs: [hmac-sha2-256-etm@openssh.com, hmac-sha2-256, hmac-sha1, hmac-sha1-96]}
+auth: {url: 'http://127.0.0.1:8080', timeout: 2s, cacert: '', password: true, pubkey: false}
+configserver: {url: ''}
+backend: kuberun
+dockerrun: {host: 'unix:///var/run/docker.sock', config: {container: {image: a}}}
+kuberun:
+  connection: {host: kubernetes.default.svc, insecure: false, certFile: /var/run/secrets/kubernetes.io/serviceaccount/ca.crt, timeout: 0s}
+  pod:
+    namespace: guests
+    podSpec: {initcontainers: [], containers: [{name: shell, image: 'a:1', imagepullpolicy: Never, env: []}], restartpolicy: ''}
+    disableCommand: true
+  timeout: 1m0s
+log: {level: info}
+";
+
+const REWRITTEN: &str = "\
+ssh:
+  hostkeys:
+  - /etc/containerssh/hostkey
+  listen: 127.0.0.1:2022
+  macs:
+  - hmac-sha2-256-etm@openssh.com
+  - hmac-sha2-256
+  - hmac-sha1
+  - hmac-sha1-96
+configserver:
+  url: \"\"
+auth:
+  password:
+    method: webhook
+    webhook:
+      cacert: \"\"
+      timeout: 2s
+      url: http://127.0.0.1:8080
+log:
+  level: info
+security:
+  command:
+    mode: disable
+  subsystem:
+    mode: disable
+backend: kubernetes
+kubernetes:
+  connection:
+    cacertFile: /var/run/secrets/kubernetes.io/serviceaccount/ca.crt
+    host: kubernetes.default.svc
+  pod:
+    disableAgent: true
+    metadata:
+      namespace: guests
+    mode: session
+    shellCommand: []
+    spec:
+      containers:
+      - env: []
+        image: a:1
+        imagePullPolicy: Never
+        name: shell
+      initContainers: []
+      restartPolicy: \"\"
+  timeouts:
+    commandStart: 1m0s
+    podStart: 1m0s
+    podStop: 1m0s
+    signal: 1m0s
+    window: 1m0s
+";
+
+#[tokio::test]
+async fn old_file_is_rewritten_and_what_changed_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("old.yaml");
+    fs::write(&file, OLD).expect("a file");
+    let ran = podgate(&["migrate", &file.to_string_lossy()]).await;
+    assert_eq!((ran.status, ran.stdout.as_str()), (Some(0), REWRITTEN), "{}", ran.stderr);
+    for told in [
+        "changed: listen is now ssh.listen",
+        "changed: auth.url is now auth.password.webhook.url",
+        "changed: auth.pubkey is now the absence of auth.publicKey",
+        "changed: backend is now backend: kubernetes with kubernetes.pod.mode: session",
+        "changed: kuberun.connection.certFile is now kubernetes.connection.cacertFile",
+        "changed: kuberun.connection.insecure is left out: certificates are always verified",
+        "changed: kuberun.connection.timeout is left out: 0 was no limit",
+        "changed: kuberun.pod.namespace is now kubernetes.pod.metadata.namespace",
+        "changed: kuberun.pod.podSpec is now kubernetes.pod.spec",
+        "changed: kuberun.pod.disableCommand is now security.command.mode: disable and security.subsystem.mode: disable",
+        "changed: kuberun.timeout is now kubernetes.timeouts.podStart, kubernetes.timeouts.podStop",
+        "changed: dockerrun is left out",
+        "to decide: kubernetes.pod.mode: ",
+        "to decide: auth: since 0.4 webhooks are asked with POST",
+        "comments are not carried over",
+    ] {
+        assert!(ran.stderr.contains(told), "{told:?} is not in\n{}", ran.stderr);
+    }
+    let again = folder.path().join("new.yaml");
+    fs::write(&again, &ran.stdout).expect("a file");
+    let twice = podgate(&["migrate", &again.to_string_lossy()]).await;
+    assert_eq!((twice.status, twice.stdout), (Some(0), ran.stdout));
+    assert!(!twice.stderr.contains("changed: "), "{}", twice.stderr);
+}
+
+#[tokio::test]
+async fn containersshs_flags_are_taken_with_one_dash() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = minimal(folder.path());
+    merge(&mut config, json!({"kubernetes": {"connection": {"bearerToken": "s3cret"}}}));
+    let file = folder.path().join("config.yaml");
+    fs::write(&file, config.to_string()).expect("a file");
+    let file = file.to_string_lossy();
+    let dumped = podgate(&["-config", &file, "-dump-config"]).await;
+    assert_eq!((dumped.status, dumped.stderr.as_str()), (Some(0), ""));
+    assert!(
+        dumped.stdout.contains("podStart: 1m0s") && dumped.stdout.contains("bearerToken: masked"),
+        "{}",
+        dumped.stdout
+    );
+    let again = folder.path().join("dumped.yaml");
+    fs::write(&again, &dumped.stdout).expect("a file");
+    let checked = podgate(&[&format!("-config={}", again.display()), "--check-config"]).await;
+    assert_eq!(
+        (checked.status, checked.stdout.as_str()),
+        (Some(0), "the configuration is valid\n"),
+        "{}",
+        checked.stderr
+    );
+    let licences = podgate(&["-licenses"]).await;
+    assert_eq!((licences.status, licences.stdout.as_str()), (Some(0), include_str!("../LICENSE")));
+    let missing = podgate(&["-dump-config", "-config", "/nowhere/config.yaml"]).await;
+    assert_eq!((missing.status, missing.stdout.as_str()), (Some(64), ""));
+}
+
+/// A host key as ContainerSSH makes it, or in another form of PEM.
+async fn host_key(folder: &Path, arguments: &[&str]) -> (String, String) {
+    let file = folder.join(format!("hostkey{}", arguments.concat()));
+    let mut make = Command::new("ssh-keygen");
+    make.args(arguments).args(["-q", "-N", "", "-f"]).arg(&file);
+    assert!(make.status().await.expect("ssh-keygen").success());
+    let public = fs::read_to_string(file.with_extension("pub")).expect("the public key");
+    (fs::read_to_string(&file).expect("the key"), public)
+}
+
+/// The file that ContainerSSH wrote back, its addresses, names and files those of a world, its host key one like its own.
+fn written_back(world: &World, key: &str) -> String {
+    let folder = world.folder();
+    let connection = |key: &str| world.connection[key].as_str().expect("a text");
+    fs::write(folder.join("ca.crt"), connection("cacert")).expect("a file");
+    let sample = include_str!("data/config-written-back.yaml")
+        .replace("127.0.0.1:2222", "127.0.0.1:0")
+        .replace(
+            "(here: a PKCS#1 PEM block, \"BEGIN RSA PRIVATE KEY\", 4096 bits)",
+            &key.trim_end().replace('\n', "\n          "),
+        )
+        .replace("http://127.0.0.1:8080", &world.hooks.url)
+        .replace("10.99.0.2:6443", connection("host"))
+        .replace("namespace: default", &format!("namespace: {}", world.namespace()))
+        .replace("exposeAuthMetadataAsEnv: null", "exposeAuthMetadataAsEnv: null\n        disableAgent: true")
+        .replace("local/guest:1", image());
+    let sample = if world.connection["cert"].is_string() {
+        fs::write(folder.join("admin.crt"), connection("cert")).expect("a file");
+        fs::write(folder.join("admin.key"), connection("key")).expect("a file");
+        sample
+    } else {
+        fs::write(folder.join("token"), connection("bearerToken")).expect("a file");
+        sample
+            .replace("certFile: /etc/containerssh/admin.crt", "certFile: \"\"")
+            .replace("keyFile: /etc/containerssh/admin.key", "keyFile: \"\"")
+            .replace("bearerTokenFile: \"\"", "bearerTokenFile: /etc/containerssh/token")
+    };
+    ["ca.crt", "admin.crt", "admin.key", "token"].iter().fold(sample, |sample, name| {
+        sample.replace(&format!("/etc/containerssh/{name}"), &folder.join(name).to_string_lossy())
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn written_back_sample_serves_a_login() {
+    let mut world = World::start().await;
+    let (key, public) = host_key(world.folder(), &["-t", "rsa", "-b", "4096", "-m", "PEM"]).await;
+    assert!(key.starts_with("-----BEGIN RSA PRIVATE KEY-----"), "{key}");
+    let file = world.folder().join("written-back.yaml");
+    fs::write(&file, written_back(&world, &key)).expect("a file");
+    world.gateway = Gateway::start(&file).await;
+    let warnings: Vec<_> = world.gateway.lines("CORE_CONFIG_NOTICE");
+    assert!(warnings.is_empty(), "{warnings:?}");
+    fs::write(world.known_hosts(), format!("[127.0.0.1]:{} {public}", world.port())).expect("known_hosts");
+    assert_eq!(world.ssh_with_password("alice", PASSWORD).run("echo in").await.expect(0).text(), "in\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn host_keys_are_taken_inline_in_every_form() {
+    for arguments in [
+        &["-t", "rsa", "-b", "2048", "-m", "PKCS8"][..],
+        &["-t", "rsa", "-b", "2048"],
+        &["-t", "ed25519"],
+        &["-t", "ecdsa", "-m", "PEM"],
+    ] {
+        let mut world = World::start().await;
+        let (key, public) = host_key(world.folder(), arguments).await;
+        let mut config = crate::support::world::usual_config((&world.connection, world.namespace()), &world.key, &world.hooks.url);
+        config["ssh"]["hostkeys"] = json!([format!("\n{}", key.trim_end().replace('\n', "\r\n"))]);
+        let file = world.folder().join("inline.json");
+        fs::write(&file, config.to_string()).expect("a file");
+        world.gateway = Gateway::start(&file).await;
+        fs::write(world.known_hosts(), format!("[127.0.0.1]:{} {public}", world.port())).expect("known_hosts");
+        assert_eq!(world.ssh().run("echo in").await.expect(0).text(), "in\n", "{arguments:?}");
+    }
+}
+
+/// A folder of programs with these names: the gateway's own binary, and an `ssh` that knows the world.
+fn programs(world: &World) -> String {
+    let folder = world.folder().join("bin");
+    fs::create_dir(&folder).expect("a folder");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_podgate"), folder.join("podgate")).expect("a link");
+    let ssh = format!(
+        "#!/bin/sh\nPATH=${{PATH#*:}} exec ssh -F none -o IdentitiesOnly=yes -o IdentityFile={} -o IdentityAgent=none -o \
+         UserKnownHostsFile={} -o StrictHostKeyChecking=yes -o LogLevel=ERROR \"$@\"\n",
+        world.key.file.display(),
+        world.known_hosts().display()
+    );
+    fs::write(folder.join("ssh"), ssh).expect("a program");
+    fs::set_permissions(folder.join("ssh"), fs::Permissions::from_mode(0o755)).expect("its mode");
+    format!("{}:{}", folder.display(), std::env::var("PATH").expect("PATH"))
+}
+
+/// A command line as it stands in the page.
+fn command(line: &str, world: &World, path: &str) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", &format!("exec {line}")]).current_dir(world.folder()).env("PATH", path);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+async fn ran(mut child: Child, input: &[u8]) -> String {
+    child.stdin.take().expect("a pipe").write_all(input).await.expect("it reads");
+    let output = timeout(SOON, child.wait_with_output()).await.expect("it ends by itself").expect("its output");
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{text}");
+    text
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_hour_ends_in_a_login_after_at_most_five_commands() {
+    let world = World::start().await;
+    // What an operator has: a file of 0.6, and the webhooks. Only the port is free to be picked here.
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+    let old = hand_written(&world).replace("listen: 127.0.0.1:0", &format!("listen: 127.0.0.1:{port}"));
+    fs::write(world.folder().join("config.yaml"), old).expect("a file");
+    let key = fs::read_to_string(world.known_hosts()).expect("known_hosts");
+    let key = key.split_once(' ').expect("a host and its key").1.to_owned();
+    fs::write(world.known_hosts(), format!("[127.0.0.1]:{port} {key}")).expect("known_hosts");
+    let path = programs(&world);
+
+    let hour = PAGE.split("## In an hour").nth(1).and_then(|rest| rest.split("```sh\n").nth(1)).expect("the commands");
+    let lines: Vec<_> = hour.split("```").next().expect("their end").lines().collect();
+    assert!(lines.len() <= 5, "{lines:?}");
+    let (mut server, mut seen) = (None, String::new());
+    for line in lines {
+        // The page's gateway is elsewhere and on the usual port.
+        let line = line.replace("-p 2222", &format!("-p {port}")).replace("gateway.example", "127.0.0.1");
+        let mut child = command(&line, &world, &path).spawn().expect("a shell");
+        if line == "podgate --config podgate.yaml" {
+            let mut log = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+            let listening = async {
+                while let Some(line) = log.next_line().await.expect("its log") {
+                    if line.contains("SSH_AVAILABLE") {
+                        return;
+                    }
+                }
+                panic!("the gateway ended");
+            };
+            timeout(SOON, listening).await.expect("it listens");
+            server = Some((child, log));
+        } else {
+            seen.push_str(&ran(child, b"echo in $((40 + 2))\n").await);
+        }
+    }
+    assert!(seen.contains("the configuration is valid") && seen.ends_with("in 42\n"), "{seen}");
+    let (mut server, _log) = server.expect("the page starts the gateway");
+    server.kill().await.expect("its end");
+}
