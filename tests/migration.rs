@@ -240,7 +240,8 @@ async fn host_keys_are_taken_inline_in_every_form() {
     ] {
         let mut world = World::start().await;
         let (key, public) = host_key(world.folder(), arguments).await;
-        let mut config = crate::support::world::usual_config((&world.connection, world.namespace()), &world.key, &world.hooks.url);
+        let mut config =
+            crate::support::world::usual_config((&world.connection, world.namespace()), &world.key, &world.hooks.url);
         config["ssh"]["hostkeys"] = json!([format!("\n{}", key.trim_end().replace('\n', "\r\n"))]);
         let file = world.folder().join("inline.json");
         fs::write(&file, config.to_string()).expect("a file");

@@ -57,7 +57,7 @@ fn effective(document: &Tree) -> Tree {
     tree
 }
 
-/// Whether a default holds: that of a client's key where it has somebody to ask.
+/// Whether a default holds: that of a client where it has somebody to ask, that of a server where it serves.
 fn holds(document: &Tree, key: &Key) -> bool {
     if key.today == Today::Rests {
         return false;
@@ -65,14 +65,15 @@ fn holds(document: &Tree, key: &Key) -> bool {
     let says = |path: &str| {
         get(document, path).is_some_and(|value| !value.is_null() && *value != Value::String(String::new()))
     };
-    let block = key.path.rsplit_once('.').map_or("", |(block, _)| block);
-    if block.ends_with("webhook") || block == "configserver" {
-        return says(&format!("{block}.url"));
+    let is = |path: &str, value: Value| get(document, path) == Some(&value);
+    let (block, _) = key.path.rsplit_once('.').unwrap_or_default();
+    match key.path.split('.').next() {
+        _ if block.ends_with("webhook") || block == "configserver" => says(&format!("{block}.url")),
+        _ if key.path == "log.file" => is("log.destination", "file".into()),
+        _ if block == "log.syslog" => is("log.destination", "syslog".into()),
+        Some(section @ ("health" | "metrics")) => is(&format!("{section}.enable"), true.into()),
+        _ => key.path != OF_KUBECONFIG || !says("kubernetes.connection.kubeconfig"),
     }
-    if key.path == "log.file" {
-        return get(document, "log.destination") == Some(&"file".into());
-    }
-    key.path != OF_KUBECONFIG || !says("kubernetes.connection.kubeconfig")
 }
 
 fn masked(value: &Value, kind: Kind) -> Value {

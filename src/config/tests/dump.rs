@@ -23,7 +23,10 @@ fn meaning(text: &str, format: Format) -> String {
             }
         }
     }
-    format!("{:?} {settings:?}", (&config.ssh, &config.auth, &config.configserver, &config.log))
+    format!(
+        "{:?} {settings:?}",
+        (&config.ssh, &config.auth, &config.configserver, &config.log, &config.health, &config.metrics)
+    )
 }
 
 #[test]
@@ -92,6 +95,8 @@ fn dump_names_the_defaults_and_means_what_the_file_means() {
             json!({"metadata": {"namespace": "n"}, "disableAgent": true, "consoleContainerNumber": 0}),
         ),
         set(minimal(), "auth", json!({"url": "https://a.example", "pubkey": false, "timeout": "3s"})),
+        set(minimal(), "log", json!({"destination": "syslog"})),
+        set(set(minimal(), "metrics.enable", json!(true)), "health", json!({"enable": true, "listen": ":7001"})),
         set(minimal(), "ssh.clientAliveInterval", json!(30_000_000_000_u64)),
     ] {
         let text = dumped(&tree);
