@@ -73,6 +73,8 @@ pub struct Settings {
     pub kubernetes: Kubernetes,
     /// `log.level` of this connection's lines.
     pub level: Level,
+    /// Which keys of ContainerSSH before 0.5 the config webhook's answer has, and what they are now.
+    pub old_keys: Option<String>,
 }
 
 /// `kubernetes`.
@@ -178,10 +180,11 @@ impl Settings {
     /// Every mistake of the two together, each with its path.
     pub fn resolve(base: &Base, answer: Option<Answer<'_>>) -> Result<Self, Errors> {
         let report = Report::default();
-        let (sections, from_webhook) = overlay::overlay(base, answer, &report);
-        let settings = read_all(&sections, &report);
+        let overlaid = overlay::overlay(base, answer, &report);
+        let settings = read_all(&overlaid.sections, &report);
         let (mut settings, _) = report.finish(settings)?;
-        settings.kubernetes.cluster.from_webhook = from_webhook;
+        settings.kubernetes.cluster.from_webhook = overlaid.changed_cluster;
+        settings.old_keys = overlaid.old_keys;
         Ok(settings)
     }
 }
@@ -190,7 +193,7 @@ fn read_all(sections: &Map<String, Value>, report: &Report) -> Option<Settings> 
     let root = Section::root(sections, report);
     let level = log::level(&root.section("log"));
     let (rules, kubernetes) = read(&root, Completeness::Whole, None);
-    Some(Settings { rules, kubernetes: kubernetes?, level })
+    Some(Settings { rules, kubernetes: kubernetes?, level, old_keys: None })
 }
 
 /// Reads what varies from connection to connection; with `files`, also checks those that it names.

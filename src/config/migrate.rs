@@ -132,28 +132,37 @@ impl Migration {
         yaml::write(&self.document)
     }
 
-    /// One warning for each old block, naming each of its keys and what became of it; and, for what had no effect
-    /// already, a word that it has none.
+    /// One warning for each old block, and for what had no effect already a word that it has none.
     pub(crate) fn notices(&self) -> Vec<Notice> {
-        let mut blocks: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        let mut notices = Vec::new();
+        let gone = self.changes.iter().filter_map(|change| match &change.became {
+            Became::Gone(why) if !change.path.contains('.') => {
+                Some(Notice { path: change.path.clone(), text: why.clone(), warn: false })
+            }
+            _ => None,
+        });
+        let warnings = self.old_blocks().into_iter().map(|(block, changes)| {
+            let text = format!("deprecated keys: {changes}; `podgate migrate FILE` rewrites the file");
+            Notice { path: block.to_owned(), text, warn: true }
+        });
+        gone.chain(warnings).collect()
+    }
+
+    /// Each old block that says something, with each of its keys and what became of it.
+    pub(crate) fn old_blocks(&self) -> BTreeMap<&str, String> {
+        let mut blocks: BTreeMap<&str, String> = BTreeMap::new();
         for change in &self.changes {
             let block = match change.path.split('.').next().unwrap_or_default() {
                 "backend" => "kuberun",
                 block => block,
             };
-            match &change.became {
-                Became::Gone(why) if change.path == block => {
-                    notices.push(Notice { path: change.path.clone(), text: why.clone(), warn: false });
-                }
-                _ => blocks.entry(block).or_default().push(change.to_string()),
+            if block == change.path && matches!(change.became, Became::Gone(_)) {
+                continue;
             }
+            let text = blocks.entry(block).or_default();
+            let gap = if text.is_empty() { "" } else { "; " };
+            text.push_str(&format!("{gap}{change}"));
         }
-        for (block, changes) in blocks {
-            let text = format!("deprecated keys: {}; `podgate migrate FILE` rewrites the file", changes.join("; "));
-            notices.push(Notice { path: block.to_owned(), text, warn: true });
-        }
-        notices
+        blocks
     }
 
     /// Whether its guests are kuberun's.

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 type Tree = Map<String, Value>;
 
-/// The answer, its zeros dropped, in today's words.
-pub(super) fn translate(base: &Base, over: Tree, report: &Report) -> Tree {
+/// The answer, its zeros dropped, in today's words; and what became of its old keys, where there are any.
+pub(super) fn translate(base: &Base, over: Tree, report: &Report) -> (Tree, Option<String>) {
     let says = |backend: &str| over.get("backend").and_then(Value::as_str) == Some(backend);
     let fits = base.kuberun || is_like_kuberun(base);
     if says("kuberun") && !fits {
@@ -31,7 +31,8 @@ pub(super) fn translate(base: &Base, over: Tree, report: &Report) -> Tree {
         let text = "does not go together with the file's security.forceCommand, which runs as a command itself";
         report.error("kuberun.pod.disableCommand", text);
     }
-    over
+    let old_keys = migration.old_blocks().remove("kuberun");
+    (over, old_keys)
 }
 
 /// A file without pods of its own, or one that `podgate migrate` made of kuberun's.

@@ -36,20 +36,31 @@ const CAN_BE_EMPTY: [&str; 5] = [
     "kubernetes.connection.bearerToken",
 ];
 
-/// The sections of one connection, and whether the answer changed which cluster is used and how.
-pub(super) fn overlay(base: &Base, answer: Option<Answer<'_>>, report: &Report) -> (Tree, bool) {
+/// The file's sections with an answer laid over them.
+#[derive(Default)]
+pub(super) struct Overlaid {
+    /// The sections of one connection.
+    pub(super) sections: Tree,
+    /// Whether the answer changed which cluster is used and how.
+    pub(super) changed_cluster: bool,
+    /// The answer's old keys, and what became of them.
+    pub(super) old_keys: Option<String>,
+}
+
+/// Lays an answer over the file.
+pub(super) fn overlay(base: &Base, answer: Option<Answer<'_>>, report: &Report) -> Overlaid {
     let mut merged = base.sections.clone();
     if let Some(pod) = at(&mut merged, &["kubernetes", "pod"]) {
         pod.entry("spec").or_insert_with(|| Value::Object(pod::default_spec()));
     }
-    let Some(answer) = answer else { return (merged, false) };
+    let Some(answer) = answer else { return Overlaid { sections: merged, ..Overlaid::default() } };
     let mut over = effective(answer.config);
     drop_nulls(&mut over);
     drop_unset(&mut over, "", answer.exact || base.exact_values);
-    let over = &mut super::migrated::translate(base, over, report);
-    let changed = super::connection::lay_over(&mut merged, over, base.allow_connection, report);
-    merge(&mut merged, std::mem::take(over));
-    (merged, changed)
+    let (mut over, old_keys) = super::migrated::translate(base, over, report);
+    let changed_cluster = super::connection::lay_over(&mut merged, &mut over, base.allow_connection, report);
+    merge(&mut merged, over);
+    Overlaid { sections: merged, changed_cluster, old_keys }
 }
 
 /// The part of an answer that means something for a connection, and what nobody knows, for the reader to report.

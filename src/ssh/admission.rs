@@ -5,7 +5,7 @@
 use super::Shared;
 use crate::audit::Event;
 use crate::auth::Identity;
-use crate::config::Errors;
+use crate::config::{Errors, Level};
 use crate::guest::{Arrival, Guest, Refusal, State, Unavailable};
 use crate::policy::Rules;
 use crate::settings::{Answer, Settings};
@@ -81,5 +81,9 @@ async fn settle(shared: &Shared, mut identity: Identity) -> Result<(Settings, Id
     let answer = config.fetch(&mut identity, &shared.facts(), &shared.log).await.map_err(AdmissionError::Webhook)?;
     let answer = Answer { config: &answer.config, exact: answer.exact };
     let settings = Settings::resolve(&shared.snapshot.base, Some(answer)).map_err(AdmissionError::Settings)?;
+    if let Some(old_keys) = &settings.old_keys {
+        let text = "the config webhook's answer has deprecated keys";
+        shared.log.write(Level::Warning, "CORE_CONFIG_NOTICE", text, &[("keys", old_keys)]);
+    }
     Ok((settings, identity))
 }

@@ -1,8 +1,9 @@
 //! Files that ContainerSSH runs with and writes, and what its Go library sends.
 
+use crate::config::dump::dump;
 use crate::config::fixture::Memory;
-use crate::config::{Config, Format, Kex, Mac};
-use crate::policy::Rules;
+use crate::config::{Config, Format, Kex, Mac, Migration};
+use crate::policy::{Forwarding, Rules};
 use crate::settings::{Answer, Settings, Source};
 use serde_json::Value;
 
@@ -26,12 +27,15 @@ fn hand_written() -> Config {
 }
 
 /// The sample leaves its generated host key out.
-fn written_back() -> Config {
-    let text = WRITTEN_BACK.replace(
+fn written_back_text() -> String {
+    WRITTEN_BACK.replace(
         "(here: a PKCS#1 PEM block, \"BEGIN RSA PRIVATE KEY\", 4096 bits)",
         "-----BEGIN RSA PRIVATE KEY-----\n          x\n          -----END RSA PRIVATE KEY-----",
-    );
-    Config::parse(&text, Format::Yaml, &files()).unwrap_or_else(|errors| panic!("{errors}"))
+    )
+}
+
+fn written_back() -> Config {
+    Config::parse(&written_back_text(), Format::Yaml, &files()).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 #[test]
@@ -81,5 +85,29 @@ fn all_zero_answer_changes_nothing() {
         let with = Settings::resolve(&config.base, Some(answer)).unwrap_or_else(|errors| panic!("{errors}"));
         assert_eq!(format!("{with:?}"), format!("{without:?}"));
         assert_eq!(with.kubernetes.cluster, without.kubernetes.cluster);
+    }
+}
+
+#[test]
+fn dump_of_a_sample_means_what_the_sample_means() {
+    let meaning = |text: &str| {
+        let config = Config::parse(text, Format::Yaml, &files()).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+        let settings = Settings::resolve(&config.base, None).unwrap_or_else(|errors| panic!("{errors}"));
+        // What a rule for forwarding leaves unset is `disable`, and is dumped as that.
+        let rules = Rules { forwarding: Forwarding::default(), ..settings.rules };
+        let shown = (&config.ssh, &config.auth, &config.configserver, &config.log, settings.level);
+        format!("{shown:?} {rules:?} {:?}", settings.kubernetes)
+    };
+    for text in [HAND_WRITTEN.to_owned(), written_back_text()] {
+        let dumped = dump(&text, Format::Yaml).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(meaning(&text), meaning(&dumped), "{dumped}");
+    }
+}
+
+#[test]
+fn samples_need_no_rewriting() {
+    for text in [HAND_WRITTEN.to_owned(), written_back_text()] {
+        let migration = Migration::of(&text, Format::Yaml).unwrap_or_else(|errors| panic!("{errors}"));
+        assert!(migration.changes.is_empty() && migration.decisions.is_empty() && migration.refusals.is_empty());
     }
 }

@@ -24,8 +24,8 @@ fn rewritten() -> Value {
 fn over(file: &Base, config: &Value) -> Result<Map<String, Value>, String> {
     let report = Report::default();
     let answer = Answer { config: config.as_object().expect("a mapping"), exact: false };
-    let (tree, _) = overlay::overlay(file, Some(answer), &report);
-    report.finish(Some(tree)).map(|(tree, _)| tree).map_err(|errors| errors.to_string())
+    let overlaid = overlay::overlay(file, Some(answer), &report);
+    report.finish(Some(overlaid.sections)).map(|(tree, _)| tree).map_err(|errors| errors.to_string())
 }
 
 #[test]
@@ -110,4 +110,23 @@ fn mistakes_of_an_old_answer_are_named_where_they_stand() {
     let answer = Answer { config: answer.as_object().expect("a mapping"), exact: false };
     let errors = Settings::resolve(&file, Some(answer)).expect_err("a name");
     assert!(has(&errors, "kuberun.pod.podSpec.containers[0].name", "DNS label"), "{errors}");
+}
+
+#[test]
+fn old_keys_of_an_answer_are_told_with_what_they_are_now() {
+    let keys = |answer: &Value| {
+        let answer = Answer { config: answer.as_object().expect("a mapping"), exact: false };
+        overlay::overlay(&file(&rewritten(), true), Some(answer), &Report::default()).old_keys
+    };
+    let told = keys(&json!({"backend": "kuberun", "kuberun": {"pod": {"namespace": "n"}}})).expect("told");
+    for part in ["backend is now backend: kubernetes", "kuberun.pod.namespace is now kubernetes.pod.metadata.namespace"]
+    {
+        assert!(told.contains(part), "{told}");
+    }
+    assert_eq!(
+        keys(
+            &json!({"security": {"maxSessions": 3}, "kuberun": {"pod": {"namespace": ""}}, "dockerrun": {"host": "h"}})
+        ),
+        None
+    );
 }
