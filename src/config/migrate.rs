@@ -25,10 +25,18 @@ pub(crate) enum Whose {
     /// A configuration file.
     File,
     /// A config webhook's answer, its zeros dropped.
-    Answer {
-        /// Whether the file's guests are kuberun's, so that the block means something without a `backend`.
-        kuberun: bool,
-    },
+    Answer(Over),
+}
+
+/// Whose guests a file has under an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// Nobody's: it says nothing of Kubernetes.
+    Nothing,
+    /// kuberun's: the block means something without a `backend`, and what it never said stands in the file.
+    Kuberun,
+    /// Another's.
+    Other,
 }
 
 /// What became of a key.

@@ -49,65 +49,17 @@ mod tests {
     use crate::config::document::parse;
     use serde_json::json;
 
+    /// Texts that YAML could take for something else.
+    const TEXTS: &str = concat!(
+        "yes|on|NO|~|null|true|0644|1.3|1e3|0x10|2024-01-01|| a|a |a: b|# a|- a|a\nb|a\nb\n|\na|",
+        "a\n\n\nb\n\n|  a\n b\n|\ta|*a|&a|!a|%a|@a|`a`|'a'|\"a\"|[a]|{a}|a\rb|a\r\nb\r\n|\u{7f}|\u{85}|",
+        "\u{2028}|ä|.nan|1_000|-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n|=|<<|?|:|",
+        ">|---|...|   \n  |a \nb \n|12:30:45|\u{feff}a",
+    );
+
     #[test]
     fn what_is_written_reads_back_as_it_was() {
-        let texts = [
-            "yes",
-            "on",
-            "NO",
-            "~",
-            "null",
-            "true",
-            "0644",
-            "1.3",
-            "1e3",
-            "0x10",
-            "2024-01-01",
-            "",
-            " a",
-            "a ",
-            "a: b",
-            "# a",
-            "- a",
-            "a\nb",
-            "a\nb\n",
-            "\na",
-            "a\n\n\nb\n\n",
-            "  a\n b\n",
-            "\ta",
-            "*a",
-            "&a",
-            "!a",
-            "%a",
-            "@a",
-            "`a`",
-            "'a'",
-            "\"a\"",
-            "[a]",
-            "{a}",
-            "a\rb",
-            "a\r\nb\r\n",
-            "\u{7f}",
-            "\u{85}",
-            "\u{2028}",
-            "ä",
-            ".nan",
-            "1_000",
-            "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
-            "=",
-            "<<",
-            "?",
-            ":",
-            "|",
-            ">",
-            "---",
-            "...",
-            "   \n  ",
-            "a \nb \n",
-            "12:30:45",
-            "\u{feff}a",
-        ];
-        for text in texts {
+        for text in TEXTS.split('|').chain(["|", "a\nb|\n"]) {
             let tree = json!({"ssh": {"banner": text, "list": [text, {"k": text}]}, "x": {text: 1}});
             let yaml = write(tree.as_object().expect("a mapping"));
             let read = parse(&yaml, Format::Yaml).unwrap_or_else(|errors| panic!("{text:?}: {errors}\n{yaml}"));

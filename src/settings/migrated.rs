@@ -2,7 +2,7 @@
 //! are kuberun's too: a mixture of the two never meant anything.
 
 use super::Base;
-use crate::config::migrate::{self, Whose};
+use crate::config::migrate::{self, Over, Whose};
 use crate::config::reader::Report;
 use serde_json::{Map, Value, json};
 
@@ -11,8 +11,8 @@ type Tree = Map<String, Value>;
 /// The answer, its zeros dropped, in today's words; and what became of its old keys, where there are any.
 pub(super) fn translate(base: &Base, over: Tree, report: &Report) -> (Tree, Option<String>) {
     let says = |backend: &str| over.get("backend").and_then(Value::as_str) == Some(backend);
-    let fits = base.kuberun || is_like_kuberun(base);
-    if says("kuberun") && !fits {
+    let over_what = over_what(base);
+    if says("kuberun") && over_what == Over::Other {
         let text = "kuberun does not fit the file, whose pods are not kuberun's; send backend: kubernetes and \
                     kubernetes.pod.mode: session";
         report.error("backend", text);
@@ -23,7 +23,7 @@ pub(super) fn translate(base: &Base, over: Tree, report: &Report) -> (Tree, Opti
             report.error(key, text);
         }
     }
-    let mut migration = migrate::translate(over, Whose::Answer { kuberun: fits });
+    let mut migration = migrate::translate(over, Whose::Answer(over_what));
     report.old(&migration);
     let over = std::mem::take(&mut migration.document);
     let forced = migrate::get(&base.sections, "security.forceCommand").is_some_and(|command| *command != json!(""));
@@ -35,8 +35,13 @@ pub(super) fn translate(base: &Base, over: Tree, report: &Report) -> (Tree, Opti
     (over, old_keys)
 }
 
-/// A file without pods of its own, or one that `podgate migrate` made of kuberun's.
-fn is_like_kuberun(base: &Base) -> bool {
-    !base.sections.contains_key("kubernetes")
-        || migrate::get(&base.sections, "kubernetes.pod.mode") == Some(&json!("session"))
+/// Whose guests the file has: kuberun's also where `podgate migrate` made them of kuberun's.
+fn over_what(base: &Base) -> Over {
+    if base.kuberun || migrate::get(&base.sections, "kubernetes.pod.mode") == Some(&json!("session")) {
+        Over::Kuberun
+    } else if base.sections.contains_key("kubernetes") {
+        Over::Other
+    } else {
+        Over::Nothing
+    }
 }

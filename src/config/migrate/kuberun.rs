@@ -1,7 +1,7 @@
 //! `backend: kuberun`, until 0.4: a pod for each program, which is Kubernetes in mode session today. Its block becomes
 //! the block `kubernetes`, with what kuberun never said because it knew no other way.
 
-use super::{Became, Migration, Tree, Whose, get, is_zero, podspec, put};
+use super::{Became, Migration, Over, Tree, Whose, get, is_zero, podspec, put};
 use crate::config::reader::{nearest, switches_verification_off, truth};
 use crate::types::printable;
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ pub(super) fn translate(migration: &mut Migration, whose: Whose) {
     let alone = backend.is_none() && block.as_ref().is_some_and(|block| !is_zero(block));
     let meant = match whose {
         Whose::File => is_backend || alone,
-        Whose::Answer { kuberun } => is_backend || (alone && kuberun),
+        Whose::Answer(over) => is_backend || (alone && over == Over::Kuberun),
     };
     if !meant {
         if block.is_some_and(|block| !is_zero(&block)) {
@@ -77,7 +77,7 @@ pub(super) fn translate(migration: &mut Migration, whose: Whose) {
     if is_backend {
         migration.document.insert("backend".into(), "kubernetes".into());
     }
-    if is_backend || whose == Whose::File {
+    if matches!(whose, Whose::File | Whose::Answer(Over::Nothing)) {
         imply(migration);
     }
     Block { migration: &mut *migration }.translate(block);

@@ -91,6 +91,20 @@ fn old_answer_means_what_it_meant_over_an_old_file_and_its_rewriting() {
 }
 
 #[test]
+fn what_an_old_answer_never_said_stays_as_the_file_has_it() {
+    let own = set(rewritten(), "kubernetes.pod.shellCommand", json!(["/bin/zsh"]));
+    let own = set(own, "kubernetes.pod.disableAgent", json!(false));
+    let answer = json!({"backend": "kuberun", "kuberun": {"pod": {"namespace": "other"}}});
+    let over_own = over(&file(&own, true), &answer).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(get(&over_own, "kubernetes.pod.shellCommand"), Some(&json!(["/bin/zsh"])));
+    assert_eq!(get(&over_own, "kubernetes.pod.disableAgent"), Some(&json!(false)));
+    let over_nothing = over(&file(&minimal(), false), &answer).unwrap_or_else(|errors| panic!("{errors}"));
+    for (path, value) in [("mode", json!("session")), ("disableAgent", json!(true)), ("shellCommand", json!([]))] {
+        assert_eq!(get(&over_nothing, &format!("kubernetes.pod.{path}")), Some(&value), "{path}");
+    }
+}
+
+#[test]
 fn old_block_without_a_backend_goes_by_the_file() {
     let answer = json!({"kuberun": {"pod": {"namespace": "other"}}});
     let namespace = |file: &Base| {
