@@ -16,10 +16,16 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-/// A connection's container. The backend starts to make it when the guest is made; every call waits for it.
+/// A connection's container, or what makes one for each of its programs. Where it is one, the backend starts to make it
+/// when the guest is made, and every call waits for it.
 pub trait Guest: Send + Sync {
-    /// Starts a program.
-    fn start(&self, launch: Permit<Launch>) -> BoxFuture<'_, Result<Program, Refusal>>;
+    /// Starts a program. What a person who waits for it may want to know goes to `news`, one line at a time. Dropping the
+    /// future gives the program up.
+    fn start(
+        &self,
+        launch: Permit<Launch>,
+        news: watch::Sender<Option<String>>,
+    ) -> BoxFuture<'_, Result<Program, Refusal>>;
 
     /// Opens a connection from inside the guest.
     fn dial(&self, dial: Permit<Dial>) -> BoxFuture<'_, Result<Box<dyn Stream>, Refusal>>;
@@ -75,7 +81,7 @@ impl Unavailable {
 }
 
 impl Guest for Unavailable {
-    fn start(&self, _: Permit<Launch>) -> BoxFuture<'_, Result<Program, Refusal>> {
+    fn start(&self, _: Permit<Launch>, _: watch::Sender<Option<String>>) -> BoxFuture<'_, Result<Program, Refusal>> {
         Box::pin(ready(Err(self.refusal.clone())))
     }
 

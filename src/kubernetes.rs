@@ -1,8 +1,9 @@
-//! The Kubernetes backend: a pod of its own for every connection.
+//! The Kubernetes backend: a pod of its own for every connection, or for every program, or one that stays.
 //!
 //! [`Backend::guest`] returns at once; a task of its own creates the pod, waits for it, writes the identity's files, and
 //! stays until the pod is removed again, whatever happens in between. The [`Guest`] that a connection holds only waits
-//! for that task and runs programs; when its last holder lets go of it, the pod goes.
+//! for that task and runs programs; when its last holder lets go of it, the pod goes. In mode session there is such a
+//! task for every program.
 
 pub mod client;
 pub mod exec;
@@ -12,14 +13,18 @@ pub mod inspect;
 
 mod api;
 mod argv;
+mod claim;
 mod events;
+mod gate;
 mod ground;
 mod lease;
 mod life;
 mod pod;
 mod reaper;
 mod retry;
+mod single;
 mod stage;
+mod timed;
 mod wait;
 mod watch;
 mod websocket;
@@ -37,16 +42,18 @@ use crate::auth::Identity;
 use crate::config::Level;
 use crate::guest::{self, Arrival, Guest, Listener, Program, Refusal, State, Stream};
 use crate::policy::{Dial, Launch, Listen, Permit};
-use crate::settings;
+use crate::settings::{self, Mode};
 use crate::shutdown::Tasks;
 use crate::telemetry::metrics::{Outcome, Step};
 use crate::telemetry::{ConnectionLog, Log};
-use crate::types::ConnectionId;
+use crate::types::{ConnectionId, EnvVar};
 use bytes::Bytes;
+use claim::Claimant;
 use client::Clients;
 use futures_util::future::BoxFuture;
 use ground::Images;
 use pod::Instance;
+use single::SingleGuests;
 use stage::Stage;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -87,7 +94,7 @@ impl Backend {
         Self { shared: Arc::new(Shared { tasks, clients, instance, watches, images: Images::default() }) }
     }
 
-    /// A guest for that identity, whose pod begins to be made. Call it within the runtime.
+    /// A guest for that identity; where its pod is the connection's, that begins to be made. Call it within the runtime.
     #[must_use]
     pub fn guest(
         &self,
@@ -95,25 +102,55 @@ impl Backend {
         settings: Arc<settings::Kubernetes>,
         connection: ConnectionFacts,
     ) -> Arc<dyn Guest> {
+        let ask = Ask { identity: identity.clone(), settings, connection };
+        if ask.settings.pod.mode == Mode::Session {
+            return Arc::new(SingleGuests::new(Arc::clone(&self.shared), ask));
+        }
         let stage = Arc::new(Stage::new());
-        let order = pod::Order {
-            identity,
-            settings: &settings,
-            connection: connection.id,
-            remote: connection.remote.ip(),
-            instance: &self.shared.instance,
+        let variables = match ask.settings.pod.mode {
+            Mode::Persistent { .. } => pod::variables(identity, &ask.settings.pod.expose),
+            // They are in its spec.
+            Mode::Connection | Mode::Session => Ok((Vec::new(), Vec::new())),
         };
-        let manifest = pod::manifest(&order);
-        let log = connection.log.clone();
-        let life = life::Life {
-            backend: Arc::clone(&self.shared),
-            settings: Arc::clone(&settings),
-            files: identity.known().files.clone(),
-            connection,
-            stage: Arc::clone(&stage),
+        let made = variables.and_then(|(variables, _)| Ok((variables, ask.manifest(&self.shared, pod::Runs::Idle)?)));
+        let (variables, manifest) = match made {
+            Ok((variables, manifest)) => (variables, Ok(manifest)),
+            Err(error) => (Vec::new(), Err(error)),
         };
+        let life = ask.life(&self.shared, &stage);
         self.shared.tasks.spawn(life.lead(manifest));
-        Arc::new(PodGuest { stage, settings, log })
+        Arc::new(PodGuest { stage, variables, settings: ask.settings, log: ask.connection.log })
+    }
+}
+
+/// Who wants a pod, and what it is to be like.
+struct Ask {
+    identity: Identity,
+    settings: Arc<settings::Kubernetes>,
+    connection: ConnectionFacts,
+}
+
+impl Ask {
+    fn manifest(&self, shared: &Shared, runs: pod::Runs<'_>) -> Result<pod::Manifest, pod::ManifestError> {
+        pod::manifest(&pod::Order {
+            identity: &self.identity,
+            settings: &self.settings,
+            connection: self.connection.id,
+            remote: self.connection.remote.ip(),
+            instance: &shared.instance,
+            runs,
+        })
+    }
+
+    fn life(&self, shared: &Arc<Shared>, stage: &Arc<Stage>) -> life::Life {
+        life::Life {
+            backend: Arc::clone(shared),
+            settings: Arc::clone(&self.settings),
+            files: self.identity.known().files.clone(),
+            claimant: Claimant::new(self.identity.authenticated()),
+            connection: self.connection.clone(),
+            stage: Arc::clone(stage),
+        }
     }
 }
 
@@ -128,6 +165,8 @@ impl guest::Backend for Backend {
 /// A connection's pod, as its connection sees it.
 struct PodGuest {
     stage: Arc<Stage>,
+    /// What every program gets of the user's own variables beside the pod's.
+    variables: Vec<EnvVar>,
     settings: Arc<settings::Kubernetes>,
     log: ConnectionLog,
 }
@@ -136,13 +175,13 @@ impl PodGuest {
     async fn start_program(&self, launch: Permit<Launch>) -> Result<Program, Refusal> {
         let ground = self.stage.ready().await?;
         let launch = launch.spend();
-        let line = argv::line(&launch, &self.settings.pod, ground.has_env())?;
+        let line = argv::line(&launch, &self.variables, &self.settings.pod, ground.has_env())?;
         if line.left_out > 0 {
             let details = [("podName", ground.pod().as_str()), ("variables", &*line.left_out.to_string())];
             self.log.write(
                 Level::Warning,
                 "KUBERNETES_ENV_LEFT_OUT",
-                "The image has no env program, a program runs without the client's environment",
+                "The image has no env program, a program runs without the environment that was sent for it",
                 &details,
             );
         }
@@ -151,12 +190,17 @@ impl PodGuest {
         let timer = self.log.metrics().step(Step::Exec);
         let started = ground.exec(&line.argv, size, self.settings.timeouts.command_start).await;
         timer.end(if started.is_ok() { Outcome::Success } else { Outcome::Failed });
-        started
+        started.map(|program| timed::program(program, &self.settings.timeouts, &self.log))
     }
 }
 
 impl Guest for PodGuest {
-    fn start(&self, launch: Permit<Launch>) -> BoxFuture<'_, Result<Program, Refusal>> {
+    /// What there is to know before the pod is ready is told by [`PodGuest::state`].
+    fn start(
+        &self,
+        launch: Permit<Launch>,
+        _news: tokio::sync::watch::Sender<Option<String>>,
+    ) -> BoxFuture<'_, Result<Program, Refusal>> {
         Box::pin(self.start_program(launch))
     }
 

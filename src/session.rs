@@ -114,7 +114,7 @@ impl Channel {
         let started = match self.wait_until_ready(terminal).await {
             Ok(()) => {
                 self.audit.record(Event::ProgramStarting { what: &what, terminal });
-                self.guest.start(launch).await.map_err(Stop::Refused)
+                self.start(launch, terminal).await
             }
             Err(stop) => Err(stop),
         };
@@ -158,6 +158,29 @@ impl Channel {
                     return Err(Stop::Refused(Refusal::new("the connection is being closed")));
                 },
                 () = self.inbox.interrupted(), if terminal => return Err(Stop::Interrupted),
+            }
+        }
+    }
+
+    /// Starts the program, for which a guest may have to be made first: what a person sees and can do meanwhile is the
+    /// same as before.
+    async fn start(&self, launch: Permit<Launch>, terminal: bool) -> Result<Program, Stop> {
+        let (news, mut told) = watch::channel(None);
+        let starting = self.guest.start(launch, news);
+        let gone = gone(self.state.clone());
+        tokio::pin!(starting, gone);
+        loop {
+            tokio::select! {
+                biased;
+                started = &mut starting => return started.map_err(Stop::Refused),
+                refusal = &mut gone => return Err(Stop::Refused(refusal)),
+                () = self.inbox.interrupted(), if terminal => return Err(Stop::Interrupted),
+                Ok(()) = told.changed() => {
+                    let text = told.borrow_and_update().clone();
+                    if let Some(text) = text.filter(|_| terminal) {
+                        self.tell(&text, terminal).await;
+                    }
+                }
             }
         }
     }

@@ -5,6 +5,7 @@ mod cluster;
 mod connection;
 mod kubeconfig;
 mod migrated;
+mod mode;
 mod overlay;
 mod pod;
 mod security;
@@ -13,7 +14,7 @@ use crate::config::pem::Files;
 use crate::config::reader::{Report, Section};
 use crate::config::{Errors, Level, log};
 use crate::policy::Rules;
-use crate::types::{ContainerName, Namespace, Secret};
+use crate::types::{ContainerName, EnvName, MetadataKey, Namespace, PodName, Secret};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -123,6 +124,8 @@ pub enum Source {
 /// `kubernetes.pod`.
 #[derive(Debug, Clone)]
 pub struct Pod {
+    /// `mode`
+    pub mode: Mode,
     /// `metadata.namespace`
     pub namespace: Namespace,
     /// `metadata` whole, as JSON, sent as it is beside what Podgate adds.
@@ -135,8 +138,8 @@ pub struct Pod {
     pub console_name: ContainerName,
     /// `idleCommand`; `None` is the default one.
     pub idle_command: Option<Vec<String>>,
-    /// `shellCommand`, not empty.
-    pub shell_command: Vec<String>,
+    /// `shellCommand`, not empty; `None` in mode session alone: the image's own program.
+    pub shell_command: Option<Vec<String>>,
     /// `execCommand`: the program and arguments that an exec request's string is appended to; `/bin/sh -c`.
     pub exec_command: Vec<String>,
     /// `subsystems`: name to program.
@@ -145,20 +148,52 @@ pub struct Pod {
     pub agent_path: String,
     /// `disableAgent`
     pub disable_agent: bool,
+    /// `exposeAuthMetadataAsEnv`, `…AsLabels` and `…AsAnnotations`
+    pub expose: Expose,
+}
+
+/// `kubernetes.pod.mode`: which pod a program runs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// One pod a connection.
+    Connection,
+    /// One pod a program, whose main process it is.
+    Session,
+    /// A pod that is there before the connection and stays after it.
+    Persistent {
+        /// `metadata.name`
+        name: PodName,
+        /// `createMissingPods`
+        create_missing: bool,
+        /// `shared`: nobody asks whose pod it is.
+        shared: bool,
+    },
+}
+
+/// What of the metadata that the webhooks know about a user goes into a pod that is created: its name there, and its
+/// name in the pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expose {
+    /// As a variable of every container.
+    pub env: BTreeMap<String, EnvName>,
+    /// As a label.
+    pub labels: BTreeMap<String, MetadataKey>,
+    /// As an annotation.
+    pub annotations: BTreeMap<String, MetadataKey>,
 }
 
 /// `kubernetes.timeouts`: each bounds its own step.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// `podStart`: from the request to create to Ready.
+    /// `podStart`: from the request for the pod until programs can start in it.
     pub pod_start: Duration,
-    /// `podStop`: all tries to remove the pod.
+    /// `podStop`: all tries to remove the pod, and in mode session the wait for the program's exit code.
     pub pod_stop: Duration,
-    /// `commandStart`: from the request to exec to the started stream.
+    /// `commandStart`: from the request for a program to its started stream.
     pub command_start: Duration,
-    /// `signal`
+    /// `signal`: until a signal is delivered.
     pub signal: Duration,
-    /// `window`
+    /// `window`: until a terminal's new size is delivered.
     pub window: Duration,
     /// `http`: one REST call.
     pub http: Duration,

@@ -10,7 +10,7 @@ mod text;
 
 pub use env::{EnvName, EnvVar};
 pub use id::ConnectionId;
-pub use name::{ContainerName, Invalid, Namespace, PodName, Username};
+pub use name::{ContainerName, Invalid, MetadataKey, Namespace, PodName, Username};
 pub use secret::Secret;
 pub use terminal::Size;
 pub use text::printable;

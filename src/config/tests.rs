@@ -85,17 +85,7 @@ fn what_is_not_built_is_refused_when_it_is_switched_on() {
         ("auth.keyboardInteractive.method", json!("oauth2"), "auth.keyboardInteractive.method", "not built yet"),
         ("backend", json!("docker"), "backend", "not built yet"),
         ("backend", json!("sshproxy"), "backend", "not built yet"),
-        ("kubernetes.pod.mode", json!("session"), "kubernetes.pod.mode", "not built yet"),
-        ("kubernetes.pod.mode", json!("persistent"), "kubernetes.pod.mode", "not built yet"),
-        ("kubernetes.pod.createMissingPods", json!(true), "kubernetes.pod.createMissingPods", "not built yet"),
-        ("kubernetes.pod.shared", json!(true), "kubernetes.pod.shared", "not built yet"),
         ("kubernetes.pod.agentImage", json!("a:1"), "kubernetes.pod.agentImage", "not built yet"),
-        (
-            "kubernetes.pod.exposeAuthMetadataAsEnv",
-            json!({"a": "B"}),
-            "kubernetes.pod.exposeAuthMetadataAsEnv",
-            "not built",
-        ),
         ("auth.password.webhook.allowRedirects", json!(true), "auth.password.webhook.allowRedirects", "never followed"),
     ]);
 }

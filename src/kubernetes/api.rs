@@ -1,18 +1,34 @@
-//! The four REST calls about one connection's pod. Each has its own deadline and is counted against the connection's
+//! The REST calls about one connection's pod. Each has its own deadline and is counted against the connection's
 //! `qps` and `burst`; none of them tries twice.
 //!
 //! Namespace and pod name were parsed, so that they can stand in a path as they are.
 
 use super::client::ConnectError;
 use super::retry::Throttle;
-use crate::types::{Namespace, PodName, printable};
+use crate::types::{ContainerName, Namespace, PodName, printable};
+use bytes::Bytes;
+use futures_util::{AsyncBufRead, AsyncBufReadExt};
 use k8s_openapi::List;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::error::Error;
+use std::io;
+use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::timeout;
+
+/// A container's log as it comes.
+pub(super) struct LogStream(Pin<Box<dyn AsyncBufRead + Send>>);
+
+impl LogStream {
+    /// The next piece; `None` at the end. Cancel-safe.
+    pub(super) async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        let piece = Bytes::copy_from_slice(self.0.fill_buf().await?);
+        self.0.consume_unpin(piece.len());
+        Ok((!piece.is_empty()).then_some(piece))
+    }
+}
 
 /// The pods of one namespace, asked for in one connection's name.
 #[derive(Debug)]
@@ -168,6 +184,24 @@ impl PodApi {
         }
     }
 
+    /// Changes the pod of that name (a JSON merge patch), if it is still the one with the uid and resourceVersion that the
+    /// patch names.
+    pub(super) async fn patch(&self, name: &PodName, patch: &Value) -> Result<Pod, ApiError> {
+        self.call(http::Method::PATCH, &self.path(name), Some(patch)).await
+    }
+
+    /// What a container has written and goes on to write; ends with the container. The deadline is the answer's head's.
+    pub(super) async fn log(&self, name: &PodName, container: &ContainerName) -> Result<LogStream, ApiError> {
+        let path = format!("{}/log?container={container}&follow=true", self.path(name));
+        let request = http::Request::get(path).body(Vec::new());
+        let request = request.map_err(|error| ApiError::Unsendable(causes(&error)))?;
+        self.throttle.take().await;
+        match timeout(self.call, self.client.0.request_stream(request)).await {
+            Ok(answer) => Ok(LogStream(Box::pin(answer?))),
+            Err(_) => Err(self.no_answer()),
+        }
+    }
+
     /// The events about that pod.
     pub(super) async fn events(&self, name: &PodName, uid: &str) -> Result<Vec<Event>, ApiError> {
         let about = format!("involvedObject.name={name},involvedObject.uid={uid}");
@@ -192,10 +226,11 @@ impl PodApi {
         let body = body.map(serde_json::to_vec).transpose().map_err(|error| ApiError::Unsendable(causes(&error)))?;
         // What is to go does not wait its turn: it may be the last that this process does.
         let waits = method != http::Method::DELETE;
+        let kind = if method == http::Method::PATCH { "application/merge-patch+json" } else { "application/json" };
         let request = http::Request::builder()
             .method(method)
             .uri(path)
-            .header(http::header::CONTENT_TYPE, "application/json")
+            .header(http::header::CONTENT_TYPE, kind)
             .body(body.unwrap_or_default())
             .map_err(|error| ApiError::Unsendable(causes(&error)))?;
         if waits {
@@ -203,8 +238,12 @@ impl PodApi {
         }
         match timeout(self.call, self.client.0.request::<T>(request)).await {
             Ok(answer) => answer.map_err(ApiError::from),
-            Err(_) => Err(ApiError::Unreachable(format!("no answer within {:?}", self.call))),
+            Err(_) => Err(self.no_answer()),
         }
+    }
+
+    fn no_answer(&self) -> ApiError {
+        ApiError::Unreachable(format!("no answer within {:?}", self.call))
     }
 }
 

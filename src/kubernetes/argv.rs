@@ -1,11 +1,13 @@
-//! The command line of an exec, made from what was allowed to run. Pure.
+//! The command line of an exec or of a container, made from what was allowed to run. Pure.
 //!
 //! The exec API has no environment of its own, so without the agent variables go through `env K=V … program`. Their
 //! names were parsed, so none of them can be read as an option of `env`.
 
+use super::gate;
 use crate::guest::Refusal;
 use crate::policy::{Launch, What};
 use crate::settings::Pod;
+use crate::types::EnvVar;
 
 /// The variable that tells a forced command what the client asked for: a program that decides by it must not run
 /// without it.
@@ -20,10 +22,31 @@ pub(super) struct Line {
     pub(super) left_out: usize,
 }
 
-/// The command line for `launch`; `env_here` says whether the image has an `env` program.
-pub(super) fn line(launch: &Launch, pod: &Pod, env_here: bool) -> Result<Line, Refusal> {
-    let program = program(&launch.what, pod)?;
-    if launch.env.is_empty() {
+/// A program that is a container's main process (mode session).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Main {
+    /// What the container is to start: the program behind the gate that holds it; `None` is the image's own program,
+    /// which nothing can hold.
+    pub(super) command: Option<Vec<String>>,
+    /// The variables that are set for it beside the user's own.
+    pub(super) env: Vec<EnvVar>,
+    /// Whether it has a terminal.
+    pub(super) terminal: bool,
+}
+
+/// The main process for `launch`.
+pub(super) fn main(launch: &Launch, pod: &Pod) -> Result<Main, Refusal> {
+    let command = program(&launch.what, pod)?.map(|program| gate::hold(&program));
+    Ok(Main { command, env: launch.env.clone(), terminal: launch.terminal.is_some() })
+}
+
+/// The command line for `launch`, with the user's own variables where the pod does not have them; `env_here` says
+/// whether the image has an `env` program.
+pub(super) fn line(launch: &Launch, own: &[EnvVar], pod: &Pod, env_here: bool) -> Result<Line, Refusal> {
+    let program = program(&launch.what, pod)?.ok_or_else(|| Refusal::new("there is no shell here"))?;
+    let own = own.iter().filter(|own| launch.env.iter().all(|var| var.name() != own.name()));
+    let env: Vec<&EnvVar> = own.chain(&launch.env).collect();
+    if env.is_empty() {
         return Ok(Line { argv: program, left_out: 0 });
     }
     if !env_here {
@@ -32,21 +55,22 @@ pub(super) fn line(launch: &Launch, pod: &Pod, env_here: bool) -> Result<Line, R
                 "the forced command cannot be told what was asked for: the image has no env program",
             ));
         }
-        return Ok(Line { argv: program, left_out: launch.env.len() });
+        return Ok(Line { argv: program, left_out: env.len() });
     }
-    let variables = launch.env.iter().map(|var| format!("{}={}", var.name(), var.value()));
+    let variables = env.iter().map(|var| format!("{}={}", var.name(), var.value()));
     let argv = std::iter::once("env".to_owned()).chain(variables).chain(program).collect();
     Ok(Line { argv, left_out: 0 })
 }
 
-fn program(what: &What, pod: &Pod) -> Result<Vec<String>, Refusal> {
+/// The program that was asked for; `None` is the image's own.
+fn program(what: &What, pod: &Pod) -> Result<Option<Vec<String>>, Refusal> {
     match what {
         What::Shell => Ok(pod.shell_command.clone()),
         What::Command(command) => {
-            Ok(pod.exec_command.iter().cloned().chain(std::iter::once(command.clone())).collect())
+            Ok(Some(pod.exec_command.iter().cloned().chain(std::iter::once(command.clone())).collect()))
         }
         What::Subsystem(name) => match pod.subsystems.get(name) {
-            Some(program) => Ok(vec![program.clone()]),
+            Some(program) => Ok(Some(vec![program.clone()])),
             None => {
                 Err(Refusal::new(format!("the subsystem {} is not available here", crate::types::printable(name, 64))))
             }
@@ -76,20 +100,23 @@ mod tests {
     }
 
     fn argv(what: What, env: &[(&str, &str)]) -> Vec<String> {
-        line(&launch(what, env), &samples::settings().pod, true).unwrap().argv
+        line(&launch(what, env), &[], &samples::settings().pod, true).unwrap().argv
     }
 
     #[test]
     fn unknown_subsystem_is_refused() {
-        let refused = line(&launch(What::Subsystem("netconf\x1b".into()), &[]), &samples::settings().pod, true);
+        let refused = line(&launch(What::Subsystem("netconf\x1b".into()), &[]), &[], &samples::settings().pod, true);
         assert_eq!(refused.unwrap_err().reason, "the subsystem netconf is not available here");
     }
 
     #[test]
     fn forced_command_never_runs_without_the_original_command() {
         let launch = launch(What::Command("guard".into()), &[("A", "1"), ("SSH_ORIGINAL_COMMAND", "rm -rf /")]);
-        assert!(line(&launch, &samples::settings().pod, false).is_err());
-        assert_eq!(line(&launch, &samples::settings().pod, true).unwrap().argv[2], "SSH_ORIGINAL_COMMAND=rm -rf /");
+        assert!(line(&launch, &[], &samples::settings().pod, false).is_err());
+        assert_eq!(
+            line(&launch, &[], &samples::settings().pod, true).unwrap().argv[2],
+            "SSH_ORIGINAL_COMMAND=rm -rf /"
+        );
     }
 
     #[test]
@@ -102,8 +129,31 @@ mod tests {
     }
 
     #[test]
+    fn users_own_variables_stand_behind_the_clients() {
+        let var = |name: &str, value: &str| EnvVar::new(EnvName::parse(name).unwrap(), value).unwrap();
+        let launch = launch(What::Shell, &[("A", "client"), ("B", "client")]);
+        let own = [var("A", "own"), var("C", "own")];
+        let argv = line(&launch, &own, &samples::settings().pod, true).unwrap().argv;
+        assert_eq!(argv, ["env", "C=own", "A=client", "B=client", "/bin/bash"]);
+    }
+
+    #[test]
+    fn main_process_is_held_unless_it_is_the_images_own() {
+        let mut pod = samples::settings().pod;
+        let held = main(&launch(What::Command("id".into()), &[("A", "1")]), &pod).unwrap();
+        let command = held.command.unwrap();
+        assert_eq!(command[..2], ["/bin/sh", "-c"]);
+        assert_eq!(command[4..], ["/bin/sh", "-c", "id"]);
+        assert_eq!((held.env.len(), held.terminal), (1, false));
+        pod.shell_command = None;
+        assert_eq!(main(&launch(What::Shell, &[]), &pod).unwrap().command, None);
+        assert!(main(&launch(What::Command("id".into()), &[]), &pod).unwrap().command.is_some());
+        assert!(main(&launch(What::Subsystem("netconf".into()), &[]), &pod).is_err());
+    }
+
+    #[test]
     fn image_without_env_runs_without_variables_and_tells_how_many() {
-        let line = line(&launch(What::Shell, &[("A", "1"), ("B", "2")]), &samples::settings().pod, false).unwrap();
+        let line = line(&launch(What::Shell, &[("A", "1"), ("B", "2")]), &[], &samples::settings().pod, false).unwrap();
         assert_eq!(line, Line { argv: vec!["/bin/bash".into()], left_out: 2 });
     }
 }

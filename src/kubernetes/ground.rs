@@ -1,11 +1,12 @@
 //! A container that is ready, and what runs in it by itself: the writing of a file, and the question whether there is an
 //! `env` program, asked once an image.
 
+use super::api::{ApiError, LogStream, PodApi};
 use super::argv;
 use super::client::ClusterClient;
-use super::exec::ExecRequest;
+use super::exec::{AttachRequest, ExecError, ExecRequest};
 use crate::guest::{Exit, Program, Refusal, Said};
-use crate::types::{ContainerName, Namespace, PodName, Size, printable};
+use crate::types::{ContainerName, PodName, Size, printable};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,7 @@ const KEPT_OUTPUT: usize = 512;
 /// The container.
 pub(super) struct Ground {
     client: Arc<ClusterClient>,
-    namespace: Namespace,
+    api: Arc<PodApi>,
     pod: PodName,
     container: ContainerName,
     has_env: AtomicBool,
@@ -30,7 +31,7 @@ pub(super) struct Ground {
 
 impl std::fmt::Debug for Ground {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Ground({}/{}/{})", self.namespace, self.pod, self.container)
+        write!(f, "Ground({}/{}/{})", self.api.namespace(), self.pod, self.container)
     }
 }
 
@@ -62,13 +63,8 @@ struct Helped {
 }
 
 impl Ground {
-    pub(super) fn new(
-        client: Arc<ClusterClient>,
-        namespace: Namespace,
-        pod: PodName,
-        container: ContainerName,
-    ) -> Self {
-        Self { client, namespace, pod, container, has_env: AtomicBool::new(true) }
+    pub(super) fn new(client: Arc<ClusterClient>, api: Arc<PodApi>, pod: PodName, container: ContainerName) -> Self {
+        Self { client, api, pod, container, has_env: AtomicBool::new(true) }
     }
 
     pub(super) fn pod(&self) -> &PodName {
@@ -83,7 +79,7 @@ impl Ground {
     /// Starts a program in the container; `size` makes it a terminal's.
     pub(super) async fn exec(&self, argv: &[String], size: Option<Size>, start: Duration) -> Result<Program, Refusal> {
         let request = ExecRequest {
-            namespace: &self.namespace,
+            namespace: self.api.namespace(),
             pod: &self.pod,
             container: &self.container,
             argv,
@@ -91,6 +87,23 @@ impl Ground {
             stdin: true,
         };
         self.client.exec(request, start).await.map_err(Refusal::from)
+    }
+
+    /// Attaches to the container's main process; `size` says that it has a terminal.
+    pub(super) async fn attach(&self, size: Option<Size>, start: Duration) -> Result<Program, ExecError> {
+        let request = AttachRequest {
+            namespace: self.api.namespace(),
+            pod: &self.pod,
+            container: &self.container,
+            tty: size,
+            stdin: true,
+        };
+        self.client.attach(request, start).await
+    }
+
+    /// What the container has written, to its end.
+    pub(super) async fn log(&self) -> Result<LogStream, ApiError> {
+        self.api.log(&self.pod, &self.container).await
     }
 
     /// Writes a file, readable by its owner alone; `within` bounds the start and then the writing.

@@ -2,7 +2,7 @@
 //! there is no pod, surely one, or perhaps one, because an answer was lost; releasing it removes whatever there is.
 //! Only this module makes one.
 
-mod refusal;
+pub(super) mod refusal;
 
 use super::api::{ApiError, PodApi};
 use super::pod::{CONNECTION, INSTANCE, Instance, Manifest};
@@ -75,14 +75,6 @@ impl Lease {
     /// A hold on nothing yet.
     pub(super) fn new(api: Arc<PodApi>, name: PodName, holder: Holder) -> Self {
         Self { api, name, holder, hold: Hold::Nothing }
-    }
-
-    /// The pod's uid, once there is a pod.
-    pub(super) fn uid(&self) -> Option<&str> {
-        match &self.hold {
-            Hold::Pod { uid } => Some(uid),
-            Hold::Nothing | Hold::Perhaps => None,
-        }
     }
 
     /// Creates the pod: what may heal is tried again until the deadline, everything else ends it at once. A try that is

@@ -1,20 +1,23 @@
-//! The life of one connection's pod, led by one task: create, wait, make ready, watch over, remove. However it goes, the
-//! last step is the removal of whatever was created, and only then is the guest's end told.
+//! The life of one pod, a connection's or a program's, led by one task: create, wait, make ready, watch over, remove.
+//! However it goes, the last step is the removal of whatever was created, and only then is the end told. A persistent pod
+//! is found, claimed or created instead, and stays.
 
+mod persistent;
 mod start;
 
 use super::Shared;
 use super::api::PodApi;
+use super::claim::Claimant;
 use super::lease::{Holder, Lease};
 use super::pod::{Manifest, ManifestError, Notice};
 use super::retry::Throttle;
 use super::stage::{Stage, connection_ended};
-use super::wait;
-use super::watch::{Follower, Place, Seen, Subscription};
+use super::wait::{self, Over};
+use super::watch::{Follower, Place, Seen, Subscription, Which};
 use super::{ConnectionFacts, client::ClusterClient};
 use crate::config::Level;
 use crate::guest::Refusal;
-use crate::settings;
+use crate::settings::{self, Mode};
 use k8s_openapi::api::core::v1::Pod;
 use podgate_webhooks::wire;
 use std::collections::BTreeMap;
@@ -30,6 +33,7 @@ pub(super) struct Life {
     pub(super) backend: Arc<Shared>,
     pub(super) settings: Arc<settings::Kubernetes>,
     pub(super) files: BTreeMap<String, wire::File>,
+    pub(super) claimant: Claimant,
     pub(super) connection: ConnectionFacts,
     pub(super) stage: Arc<Stage>,
 }
@@ -117,29 +121,44 @@ impl Life {
     }
 
     fn place(&self) -> Place {
-        Place { cluster: self.settings.cluster.clone(), namespace: self.settings.pod.namespace.clone() }
+        let which = match &self.settings.pod.mode {
+            Mode::Connection | Mode::Session => Which::Ours,
+            Mode::Persistent { shared: false, .. } => Which::Claimed,
+            Mode::Persistent { shared: true, name, .. } => Which::Named(name.clone()),
+        };
+        Place { cluster: self.settings.cluster.clone(), namespace: self.settings.pod.namespace.clone(), which }
     }
 
     /// Stays with a pod that is ready until it or its connection is over.
     async fn watch_over(&self, mut here: Here) -> Refusal {
         let restarts = wait::restarts(&here.pod, &here.manifest.console);
         loop {
-            let dead = match here.follower.seen() {
-                Seen::NotYet => None,
-                Seen::There(pod) => wait::death(&pod, &here.manifest.console, restarts),
-                Seen::Gone => Some("the pod was deleted".to_owned()),
+            let over = match here.follower.seen() {
+                Seen::NotYet => wait::over(&here.pod, &here.manifest.console, restarts),
+                Seen::There(pod) => wait::over(&pod, &here.manifest.console, restarts),
+                Seen::Gone => Some(Over::Died("the pod was deleted".to_owned())),
             };
-            if let Some(reason) = dead {
-                let refusal = Refusal::new(reason);
-                let name = here.manifest.name.as_str();
-                self.failed("KUBERNETES_POD_GONE", "The pod is over before its connection", &refusal, Some(name));
-                return refusal;
+            if let Some(over) = over {
+                return self.is_over(&here, over).await;
             }
             tokio::select! {
                 () = here.follower.changed() => {}
                 () = self.stage.ended().cancelled() => return connection_ended(),
             }
         }
+    }
+
+    /// A pod whose program is over is kept until the program's session has all that it wants of it.
+    async fn is_over(&self, here: &Here, over: Over) -> Refusal {
+        self.stage.tell_over(over.clone());
+        if let Over::Died(reason) = over {
+            let refusal = Refusal::new(reason);
+            let name = here.manifest.name.as_str();
+            self.failed("KUBERNETES_POD_GONE", "The pod is over before its connection", &refusal, Some(name));
+            return refusal;
+        }
+        self.stage.ended().cancelled().await;
+        connection_ended()
     }
 
     fn notices(&self, manifest: &Manifest) {
@@ -150,10 +169,10 @@ impl Life {
                     "The user's name is cut to fit a label, the annotation podgate/username has it whole",
                     None,
                 ),
-                Notice::SensitiveLeftOut(name) => (
+                Notice::SensitiveLeftOut { what, name } => (
                     "KUBERNETES_ENV_LEFT_OUT",
-                    "A sensitive variable is left out, it could only be put where everybody can read it",
-                    Some(("variable", name.as_str())),
+                    "Something sensitive is left out, it could only be put where everybody can read it",
+                    Some((*what, name.as_str())),
                 ),
             };
             self.connection.log.write(Level::Warning, code, message, details.as_slice());

@@ -3,25 +3,20 @@
 //!
 //! The spec stays JSON to the API server, so that fields which this program does not know survive.
 
+mod known;
 mod labels;
+mod spec;
 
-pub(super) use labels::{CONNECTION, INSTANCE, Instance};
+pub(super) use known::variables;
+pub(super) use labels::{CONNECTION, IDENTITY, INSTANCE, Instance, USERNAME, identity as identity_label};
 
+use super::argv::Main;
 use super::wait::Console;
 use crate::auth::Identity;
-use crate::settings::{Kubernetes, Pod};
-use crate::types::{ConnectionId, EnvName, EnvVar, PodName, printable};
+use crate::settings::{Kubernetes, Mode};
+use crate::types::{ConnectionId, PodName, printable};
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
-
-/// How long a pod may live at most in a cluster whose credentials a webhook sent, where its spec does not say: nobody
-/// can be counted on to still have those credentials later and sweep up what was left behind.
-const FOREIGN_CLUSTER_LIFETIME_SECONDS: u64 = 24 * 60 * 60;
-
-/// What runs in the guest while nobody does anything, where there is no agent: as PID 1 a shell gets no signal that it
-/// does not trap, and its `wait` also collects the orphans of programs that were run in the container.
-const IDLE_SCRIPT: &str =
-    "trap 'exit 0' TERM INT; while :; do sleep 2147483647 & wait $!; [ $? -ne 127 ] || exit 127; done";
 
 /// What a pod is made from.
 #[derive(Debug)]
@@ -36,6 +31,17 @@ pub(super) struct Order<'a> {
     pub(super) remote: IpAddr,
     /// The gateway's process.
     pub(super) instance: &'a Instance,
+    /// What the console container runs.
+    pub(super) runs: Runs<'a>,
+}
+
+/// What the console container runs.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Runs<'a> {
+    /// Something that waits; programs come by exec.
+    Idle,
+    /// A user's program, as the container's main process.
+    Program(&'a Main),
 }
 
 /// A pod to create.
@@ -56,8 +62,13 @@ pub(super) struct Manifest {
 pub(super) enum Notice {
     /// The user's name was cut to fit a label; an annotation has it whole.
     LabelCut,
-    /// A sensitive variable is left out: without the agent it could only be put into the spec for all to read.
-    SensitiveLeftOut(String),
+    /// Something sensitive is left out: without the agent it could only be put where all can read it.
+    SensitiveLeftOut {
+        /// `variable`, `label` or `annotation`.
+        what: &'static str,
+        /// Its name in the pod.
+        name: String,
+    },
 }
 
 /// Why there is no manifest.
@@ -92,15 +103,14 @@ pub(super) enum ManifestError {
 /// Makes the manifest.
 pub(super) fn manifest(order: &Order<'_>) -> Result<Manifest, ManifestError> {
     let pod = &order.settings.pod;
-    let mut notices = Vec::new();
     let name = name(&pod.metadata)?;
-    let (variables, left_out) = environment(order.identity)?;
-    notices.extend(left_out.into_iter().map(Notice::SensitiveLeftOut));
-    let (metadata, cut) = metadata(order, &name)?;
-    notices.extend(cut.then_some(Notice::LabelCut));
-    let idle = idle_command(pod);
-    let spec = spec(order.settings, &idle, &variables)?;
-    let console = Console::new(pod, &idle);
+    let (variables, mut notices) = known::variables(order.identity, &pod.expose)?;
+    let metadata = metadata(order, &name, &mut notices)?;
+    let spec = spec::spec(order.settings, order.runs, &variables)?;
+    let console = match order.runs {
+        Runs::Idle => Console::idle(pod, &spec::idle_command(pod)),
+        Runs::Program(main) => Console::program(pod, main),
+    };
     let json = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec});
     Ok(Manifest { name, json, notices, console })
 }
@@ -114,7 +124,7 @@ pub(super) fn trial(settings: &Kubernetes) -> Result<Value, ManifestError> {
     metadata.insert("namespace".into(), pod.namespace.as_str().into());
     object(&mut metadata, "labels", "metadata")?.insert("app.kubernetes.io/managed-by".into(), "podgate".into());
     object(&mut metadata, "annotations", "metadata")?;
-    let spec = spec(settings, &idle_command(pod), &[])?;
+    let spec = spec::spec(settings, Runs::Idle, &[])?;
     Ok(json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}))
 }
 
@@ -129,7 +139,7 @@ fn name(metadata: &Map<String, Value>) -> Result<PodName, ManifestError> {
         .map_err(|problem| ManifestError::Name { name: printable(&name, 80), problem: problem.to_string() })
 }
 
-fn metadata(order: &Order<'_>, name: &PodName) -> Result<(Map<String, Value>, bool), ManifestError> {
+fn metadata(order: &Order<'_>, name: &PodName, notices: &mut Vec<Notice>) -> Result<Map<String, Value>, ManifestError> {
     let pod = &order.settings.pod;
     let mut metadata = pod.metadata.clone();
     metadata.remove("generateName");
@@ -137,112 +147,22 @@ fn metadata(order: &Order<'_>, name: &PodName) -> Result<(Map<String, Value>, bo
     metadata.insert("namespace".into(), pod.namespace.as_str().into());
     let authenticated = order.identity.authenticated();
     let username = labels::username(authenticated);
+    notices.extend(username.cut.then_some(Notice::LabelCut));
+    known::labels(order.identity, &pod.expose, &mut metadata, notices)?;
     let labels = object(&mut metadata, "labels", "metadata")?;
-    for (key, value) in [
-        (CONNECTION, order.connection.to_string()),
-        ("containerssh_username", username.value),
-        ("app.kubernetes.io/managed-by", "podgate".to_owned()),
-        (INSTANCE, order.instance.to_string()),
-        ("podgate/identity", labels::identity(authenticated)),
-    ] {
-        labels.insert(key.to_owned(), value.into());
+    let mut set = |key: &str, value: String| drop(labels.insert(key.to_owned(), value.into()));
+    set("containerssh_username", username.value);
+    set("app.kubernetes.io/managed-by", "podgate".to_owned());
+    set(IDENTITY, labels::identity(authenticated));
+    // A persistent pod is no connection's and no gateway's: nobody sweeps it up.
+    if !matches!(pod.mode, Mode::Persistent { .. }) {
+        set(CONNECTION, order.connection.to_string());
+        set(INSTANCE, order.instance.to_string());
     }
     let annotations = object(&mut metadata, "annotations", "metadata")?;
     annotations.insert("containerssh_ip".into(), order.remote.to_canonical().to_string().replace(':', "-").into());
-    annotations.insert("podgate/username".into(), authenticated.into());
-    Ok((metadata, username.cut))
-}
-
-fn spec(settings: &Kubernetes, idle: &[String], variables: &[EnvVar]) -> Result<Map<String, Value>, ManifestError> {
-    let pod = &settings.pod;
-    let mut spec = pod.spec.clone();
-    let silent = |spec: &Map<String, Value>, key: &str| spec.get(key).is_none_or(Value::is_null);
-    if silent(&spec, "automountServiceAccountToken") {
-        spec.insert("automountServiceAccountToken".into(), false.into());
-    }
-    if settings.cluster.from_webhook && silent(&spec, "activeDeadlineSeconds") {
-        spec.insert("activeDeadlineSeconds".into(), FOREIGN_CLUSTER_LIFETIME_SECONDS.into());
-    }
-    for list in ["containers", "initContainers"] {
-        let path = format!("spec.{list}");
-        for container in containers(&mut spec, list, &path)? {
-            add_variables(container, variables, &path)?;
-        }
-    }
-    let console = containers(&mut spec, "containers", "spec.containers")?.nth(pod.console);
-    let Some(console) = console else {
-        return Err(ManifestError::Shape {
-            path: "consoleContainerNumber".into(),
-            expected: "the number of a container of the spec",
-        });
-    };
-    console.insert("command".into(), idle.into());
-    Ok(spec)
-}
-
-fn containers<'a>(
-    spec: &'a mut Map<String, Value>,
-    list: &str,
-    path: &str,
-) -> Result<impl Iterator<Item = &'a mut Map<String, Value>>, ManifestError> {
-    let containers = match spec.get_mut(list) {
-        None | Some(Value::Null) => &mut [],
-        Some(Value::Array(containers)) => containers.as_mut_slice(),
-        Some(_) => return Err(ManifestError::Shape { path: path.to_owned(), expected: "a list" }),
-    };
-    if let Some(number) = containers.iter().position(|container| !container.is_object()) {
-        return Err(ManifestError::Shape { path: format!("{path}[{number}]"), expected: "a container" });
-    }
-    Ok(containers.iter_mut().filter_map(Value::as_object_mut))
-}
-
-/// A variable that the container already has gets the identity's value; there are never two of one name.
-fn add_variables(container: &mut Map<String, Value>, variables: &[EnvVar], path: &str) -> Result<(), ManifestError> {
-    if variables.is_empty() {
-        return Ok(());
-    }
-    let env = container.entry("env").or_insert_with(|| json!([]));
-    if env.is_null() {
-        *env = json!([]);
-    }
-    let Value::Array(env) = env else {
-        return Err(ManifestError::Shape { path: format!("{path}[].env"), expected: "a list" });
-    };
-    env.retain(|entry| {
-        let name = entry.get("name").and_then(Value::as_str);
-        !variables.iter().any(|var| Some(var.name().as_str()) == name)
-    });
-    env.extend(variables.iter().map(|var| json!({"name": var.name().as_str(), "value": var.value()})));
-    Ok(())
-}
-
-/// What of the identity's environment can be set, and the names of what is left out.
-fn environment(identity: &Identity) -> Result<(Vec<EnvVar>, Vec<String>), ManifestError> {
-    let mut variables = Vec::new();
-    let mut left_out = Vec::new();
-    for (name, value) in &identity.known().environment {
-        let wrong = |problem: crate::types::Invalid| ManifestError::Environment {
-            name: printable(name, 64),
-            problem: problem.to_string(),
-        };
-        let name = EnvName::parse(name).map_err(wrong)?;
-        if value.sensitive {
-            left_out.push(name.to_string());
-        } else {
-            variables.push(EnvVar::new(name, value.value.clone()).map_err(wrong)?);
-        }
-    }
-    Ok((variables, left_out))
-}
-
-fn idle_command(pod: &Pod) -> Vec<String> {
-    if let Some(command) = &pod.idle_command {
-        return command.clone();
-    }
-    if pod.disable_agent {
-        return ["/bin/sh", "-c", IDLE_SCRIPT].map(str::to_owned).to_vec();
-    }
-    [&*pod.agent_path, "wait-signal", "--signal", "INT", "--signal", "TERM"].map(str::to_owned).to_vec()
+    annotations.insert(USERNAME.into(), authenticated.into());
+    Ok(metadata)
 }
 
 fn object<'a>(

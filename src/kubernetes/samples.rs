@@ -2,7 +2,7 @@
 
 use super::pod::Instance;
 use crate::auth::Identity;
-use crate::settings::{Cluster, Kubernetes, Pod, Timeouts};
+use crate::settings::{Cluster, Expose, Kubernetes, Mode, Pod, Timeouts};
 use crate::types::{ContainerName, Namespace, Username};
 use podgate_webhooks::wire;
 use serde_json::{Map, Value, json};
@@ -30,17 +30,19 @@ pub(super) fn settings() -> Kubernetes {
             from_webhook: false,
         },
         pod: Pod {
+            mode: Mode::Connection,
             namespace: Namespace::parse("default").unwrap(),
             metadata: object(json!({"namespace": "default", "generateName": "containerssh-"})),
             spec: object(json!({"containers": [{"name": "shell", "image": "guest:1"}]})),
             console: 0,
             console_name: ContainerName::parse("shell").unwrap(),
             idle_command: None,
-            shell_command: vec!["/bin/bash".into()],
+            shell_command: Some(vec!["/bin/bash".into()]),
             exec_command: vec!["/bin/sh".into(), "-c".into()],
             subsystems: BTreeMap::from([("sftp".into(), "/usr/lib/openssh/sftp-server".into())]),
             agent_path: "/usr/bin/containerssh-agent".into(),
             disable_agent: true,
+            expose: Expose::default(),
         },
         timeouts: Timeouts {
             pod_start: Duration::from_secs(20),

@@ -2,6 +2,7 @@
 //! States only go forward: starting, ready, gone.
 
 use super::ground::Ground;
+use super::wait::Over;
 use crate::guest::{Refusal, State};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct Stage {
     state: watch::Sender<State>,
     ground: OnceLock<Arc<Ground>>,
+    over: watch::Sender<Option<Over>>,
     ended: CancellationToken,
     removed: CancellationToken,
 }
@@ -23,10 +25,16 @@ pub(super) fn connection_ended() -> Refusal {
 
 impl Stage {
     pub(super) fn new() -> Self {
+        Self::below(&CancellationToken::new())
+    }
+
+    /// A stage whose pod is to go when `parent` is cancelled, too.
+    pub(super) fn below(parent: &CancellationToken) -> Self {
         Self {
             state: watch::Sender::new(State::Starting(None)),
             ground: OnceLock::new(),
-            ended: CancellationToken::new(),
+            over: watch::Sender::new(None),
+            ended: parent.child_token(),
             removed: CancellationToken::new(),
         }
     }
@@ -83,7 +91,23 @@ impl Stage {
         });
     }
 
-    /// The connection is over: the pod is to go.
+    /// The user's program that is the container's main process is over; the first word stays.
+    pub(super) fn tell_over(&self, over: Over) {
+        self.over.send_if_modified(|told| {
+            let first = told.is_none();
+            if first {
+                *told = Some(over);
+            }
+            first
+        });
+    }
+
+    /// How that program is over, once it is.
+    pub(super) fn over(&self) -> watch::Receiver<Option<Over>> {
+        self.over.subscribe()
+    }
+
+    /// Nobody wants it any more: the pod is to go.
     pub(super) fn let_go(&self) {
         self.ended.cancel();
     }

@@ -85,7 +85,12 @@ fn launch_under(rules: &Rules, asked: Asked) -> Permit<Launch> {
 }
 
 async fn start(guest: &Arc<dyn Guest>, command: &str) -> Result<Program, Refusal> {
-    timeout(SOON, guest.start(launch(Asked::Command(command.into())))).await.unwrap()
+    begin(guest, launch(Asked::Command(command.into()))).await
+}
+
+async fn begin(guest: &Arc<dyn Guest>, launch: Permit<Launch>) -> Result<Program, Refusal> {
+    let (news, _told) = tokio::sync::watch::channel(None);
+    timeout(SOON, guest.start(launch, news)).await.unwrap()
 }
 
 /// Runs a command to its end: what it said on both streams, and how it ended.

@@ -6,6 +6,7 @@
 
 mod image;
 
+use super::argv::Main;
 use super::events::{self, Note};
 use crate::guest::Refusal;
 use crate::settings;
@@ -15,27 +16,58 @@ use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod,
 /// How long a reason may get, in characters.
 const LONGEST: usize = 400;
 
-/// The container that the user lands in, as far as reasons speak of it.
+/// The container that the user lands in, as far as verdicts and reasons speak of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Console {
     name: String,
     image: String,
     program: String,
-    is_agent: bool,
+    purpose: Purpose,
+}
+
+/// What its first program is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// It is the agent, which waits.
+    Agent,
+    /// It is another program that waits.
+    Idle,
+    /// It holds the user's program until we are attached.
+    Gate,
+    /// It is the user's program itself.
+    Own,
 }
 
 impl Console {
     /// The console container of `pod` when `idle` is its command.
-    pub(super) fn new(pod: &settings::Pod, idle: &[String]) -> Self {
+    pub(super) fn idle(pod: &settings::Pod, idle: &[String]) -> Self {
+        let program = idle.first().map_or("", String::as_str);
+        let is_agent = program == pod.agent_path || program.ends_with("/containerssh-agent");
+        Self::new(pod, program, if is_agent { Purpose::Agent } else { Purpose::Idle })
+    }
+
+    /// The console container of `pod` when a user's program is its main process.
+    pub(super) fn program(pod: &settings::Pod, main: &Main) -> Self {
+        match &main.command {
+            Some(gate) => Self::new(pod, gate.first().map_or("", String::as_str), Purpose::Gate),
+            None => Self::new(pod, "program of its own", Purpose::Own),
+        }
+    }
+
+    fn new(pod: &settings::Pod, program: &str, purpose: Purpose) -> Self {
         let container = pod.spec.get("containers").and_then(|containers| containers.get(pod.console));
         let image = container.and_then(|container| container.get("image")).and_then(serde_json::Value::as_str);
-        let program = idle.first().cloned().unwrap_or_default();
         Self {
             name: pod.console_name.to_string(),
             image: printable(image.unwrap_or_default(), 200),
-            is_agent: program == pod.agent_path || program.ends_with("/containerssh-agent"),
-            program: printable(&program, 200),
+            program: printable(program, 200),
+            purpose,
         }
+    }
+
+    /// Whether the user's program is the container's main process: its start and end are the container's.
+    pub(super) fn is_program(&self) -> bool {
+        matches!(self.purpose, Purpose::Gate | Purpose::Own)
     }
 }
 
@@ -52,6 +84,13 @@ pub(super) enum Verdict {
 
 /// Judges a pod that is waited for.
 pub(super) fn judge(pod: &Pod, notes: &[Note], console: &Console) -> Verdict {
+    if console.is_program() && has_run(pod, console) {
+        return Verdict::Ready;
+    }
+    // A pod that is not to be started again has failed by it, and says less.
+    if let Some(refusal) = pod.status.as_ref().filter(|_| !is_disturbed(pod)).and_then(|s| unstartable(s, console)) {
+        return Verdict::Never(refusal);
+    }
     if let Some(reason) = ended(pod) {
         return Verdict::Never(Refusal::new(reason));
     }
@@ -84,12 +123,11 @@ pub(super) fn wants_events(pod: &Pod) -> bool {
 
 /// Why the guest is over that was ready when its console container had started `restarts` times again; `None` when it
 /// is not over.
-pub(super) fn death(pod: &Pod, console: &Console, restarts: i32) -> Option<String> {
+fn death(pod: &Pod, console: &Console, restarts: i32) -> Option<String> {
     if let Some(reason) = ended(pod) {
         return Some(reason);
     }
-    let status = pod.status.as_ref()?;
-    let container = containers(status).find(|container| container.name == console.name)?;
+    let container = console_status(pod, console)?;
     if let Some(end) = container.state.as_ref().and_then(|state| state.terminated.as_ref()) {
         return Some(container_end(&console.name, end));
     }
@@ -100,18 +138,54 @@ pub(super) fn death(pod: &Pod, console: &Console, restarts: i32) -> Option<Strin
     Some(last.map_or_else(|| "the container was started anew".to_owned(), |end| container_end(&console.name, end)))
 }
 
+/// How a guest is over that could be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Over {
+    /// With the status of the user's program that was its main process.
+    Exited(u8),
+    /// By something that happened to it.
+    Died(String),
+}
+
+/// How the guest is over whose console container had started `restarts` times again when it could first be used; `None`
+/// while it is not.
+pub(super) fn over(pod: &Pod, console: &Console, restarts: i32) -> Option<Over> {
+    if !console.is_program() {
+        return death(pod, console, restarts).map(Over::Died);
+    }
+    let end = console_status(pod, console).and_then(|container| container.state.as_ref()?.terminated.as_ref());
+    match end {
+        Some(end) if end.reason.as_deref() == Some("OOMKilled") => Some(Over::Died(container_end(&console.name, end))),
+        Some(end) if !is_disturbed(pod) => Some(Over::Exited(u8::try_from(end.exit_code).unwrap_or(255))),
+        _ => ended(pod).map(Over::Died),
+    }
+}
+
+/// Whether the pod's end is not its program's own.
+fn is_disturbed(pod: &Pod) -> bool {
+    let disturbed = |status: &PodStatus| status.reason.is_some() || disruption(status).is_some();
+    pod.metadata.deletion_timestamp.is_some() || pod.status.as_ref().is_some_and(disturbed)
+}
+
+/// Whether the console container's program runs, or has run and ended.
+fn has_run(pod: &Pod, console: &Console) -> bool {
+    let Some(container) = console_status(pod, console) else { return false };
+    let Some(state) = &container.state else { return false };
+    state.running.is_some() || (state.terminated.is_some() && start_failure(container).is_none())
+}
+
+fn console_status<'a>(pod: &'a Pod, console: &Console) -> Option<&'a ContainerStatus> {
+    containers(pod.status.as_ref()?).find(|container| container.name == console.name)
+}
+
 /// How many times the console container was started again so far.
 pub(super) fn restarts(pod: &Pod, console: &Console) -> i32 {
-    let status = pod.status.as_ref();
-    let container = status.and_then(|status| containers(status).find(|container| container.name == console.name));
-    container.map_or(0, |container| container.restart_count)
+    console_status(pod, console).map_or(0, |container| container.restart_count)
 }
 
 /// The id of the image that the console container runs; empty where nobody says.
 pub(super) fn image_id<'a>(pod: &'a Pod, console: &Console) -> &'a str {
-    let status = pod.status.as_ref();
-    let container = status.and_then(|status| containers(status).find(|container| container.name == console.name));
-    container.map_or("", |container| &container.image_id)
+    console_status(pod, console).map_or("", |container| &container.image_id)
 }
 
 /// Why the pod as a whole is over.
@@ -167,9 +241,6 @@ fn disruption(status: &PodStatus) -> Option<String> {
 
 fn judge_container(container: &ContainerStatus, notes: &[Note], console: &Console) -> Verdict {
     let name = printable(&container.name, 63);
-    if let Some(end) = start_failure(container) {
-        return Verdict::Never(not_started(&name, end.message.as_deref().unwrap_or_default(), console));
-    }
     let Some((reason, message)) = waiting(container) else { return Verdict::Waiting(None) };
     let image = if container.name == console.name { &console.image } else { &container.image };
     match reason {
@@ -204,6 +275,13 @@ fn start_failure(container: &ContainerStatus) -> Option<&ContainerStateTerminate
     ends.find(|end| matches!(end.reason.as_deref(), Some("StartError" | "ContainerCannotRun")))
 }
 
+/// Why one of the containers could not be started.
+fn unstartable(status: &PodStatus, console: &Console) -> Option<Refusal> {
+    let (container, end) =
+        containers(status).find_map(|container| start_failure(container).map(|end| (container, end)))?;
+    Some(not_started(&printable(&container.name, 63), end.message.as_deref().unwrap_or_default(), console))
+}
+
 /// The runtime's text names its layers before the cause; it is for the log.
 fn not_started(name: &str, message: &str, console: &Console) -> Refusal {
     let missing = ["no such file", "executable file not found", "not found in $PATH"];
@@ -212,12 +290,14 @@ fn not_started(name: &str, message: &str, console: &Console) -> Refusal {
         let cause = message.rsplit_once("unable to start container process: ").map_or(message, |(_, cause)| cause);
         let cause = cause.strip_suffix(": unknown").unwrap_or(cause);
         printable(&format!("the container {name} cannot be started: {cause}"), LONGEST)
-    } else if console.is_agent {
-        format!(
-            "the image {image} has no {program}: put the agent into the image, or set kubernetes.pod.disableAgent to true"
-        )
     } else {
-        format!("the image {image} has no {program}, which its idle command needs")
+        let why = match console.purpose {
+            Purpose::Agent => ": put the agent into the image, or set kubernetes.pod.disableAgent to true",
+            Purpose::Idle => ", which its idle command needs",
+            Purpose::Gate => ", which mode: session needs to hold a program until the session is attached to it",
+            Purpose::Own => "",
+        };
+        format!("the image {image} has no {program}{why}")
     };
     Refusal::new(reason).detail(printable(message, 1000))
 }

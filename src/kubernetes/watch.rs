@@ -1,5 +1,6 @@
-//! One watch of our own pods for every cluster and namespace in use, and whoever waits for one of those pods told by it.
-//! It only ever asks for pods with this process's label. It opens with its first user and ends some time after its
+//! One watch of our own pods for every cluster and namespace in use, one of the persistent pods that are claimed there, and
+//! whoever waits for one of those pods told by it. A persistent pod that everybody shares is claimed by nobody and has a
+//! watch of its own. A watch opens with its first user and ends some time after its
 //! last, when it holds no pod any more; it survives expired versions and API restarts.
 
 mod table;
@@ -8,14 +9,14 @@ pub(super) use table::Seen;
 
 use super::api::causes;
 use super::client::ClusterClient;
-use super::pod::{INSTANCE, Instance};
+use super::pod::{IDENTITY, INSTANCE, Instance};
 use super::reaper::{Live, Reaper};
 use super::retry::Backoff;
 use crate::config::Level;
 use crate::settings::Cluster;
 use crate::shutdown::Tasks;
 use crate::telemetry::Log;
-use crate::types::Namespace;
+use crate::types::{Namespace, PodName};
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::watcher;
@@ -43,6 +44,30 @@ pub(super) struct Place {
     pub(super) cluster: Cluster,
     /// The namespace.
     pub(super) namespace: Namespace,
+    /// Which pods there.
+    pub(super) which: Which,
+}
+
+/// Which pods of a namespace a watch asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Which {
+    /// Those that this process made for its connections.
+    Ours,
+    /// The persistent ones that are somebody's.
+    Claimed,
+    /// The persistent one of that name, which is everybody's.
+    Named(PodName),
+}
+
+impl Which {
+    fn config(&self, instance: &Instance) -> watcher::Config {
+        let config = watcher::Config::default().timeout(ONE_REQUEST);
+        match self {
+            Self::Ours => config.labels(&format!("{INSTANCE}={instance}")),
+            Self::Claimed => config.labels(&format!("{IDENTITY},!{INSTANCE}")),
+            Self::Named(name) => config.fields(&format!("metadata.name={name}")),
+        }
+    }
 }
 
 /// What every watch needs.
@@ -163,7 +188,9 @@ impl Task {
                     Some(event) => self.take(event),
                     None => return self.close_for_good(),
                 },
-                _ = sweep.tick() => self.sweep(&mut reaper),
+                _ = sweep.tick() => if self.place.which == Which::Ours {
+                    self.sweep(&mut reaper);
+                },
                 () = self.watched.left.notified() => {}
                 () = self.shared.tasks.stopping().cancelled(), if unused_since.is_some() => {}
             }
@@ -176,8 +203,7 @@ impl Task {
     /// The watcher's events; after an error it waits before it asks again.
     fn events(&self) -> impl Stream<Item = watcher::Result<watcher::Event<Pod>>> + use<> {
         let pods = kube::Api::<Pod>::namespaced(self.client.kube(), self.place.namespace.as_str());
-        let config =
-            watcher::Config::default().labels(&format!("{INSTANCE}={}", self.shared.instance)).timeout(ONE_REQUEST);
+        let config = self.place.which.config(&self.shared.instance);
         let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
         let state = (Box::pin(watcher::watcher(pods, config)), backoff, false);
         futures_util::stream::unfold(state, |(mut events, mut backoff, failed)| async move {
@@ -237,7 +263,8 @@ impl Task {
         let since = *unused_since.get_or_insert_with(Instant::now);
         let empty = lock(&self.watched.table).is_empty();
         // What cannot be removed in a cluster that a webhook named (its credentials may be over) goes by its own deadline.
-        let given_up = empty || self.place.cluster.from_webhook;
+        // A persistent pod stays whether or not anybody uses it.
+        let given_up = empty || self.place.cluster.from_webhook || self.place.which != Which::Ours;
         let over = self.shared.tasks.stopping().is_cancelled() || (since.elapsed() >= LINGER && given_up);
         if over {
             open.remove(&self.place);

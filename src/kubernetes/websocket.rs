@@ -94,7 +94,7 @@ where
         received: 0,
         quiet: Quiet::default(),
     };
-    (Sender { socket }, receiver)
+    (Sender { socket, midway: false }, receiver)
 }
 
 struct Socket<S: AsyncRead + AsyncWrite + Unpin> {
@@ -140,12 +140,17 @@ where
 /// The half that sends.
 pub(super) struct Sender<S: AsyncRead + AsyncWrite + Unpin> {
     socket: Arc<Socket<S>>,
+    /// A part of a message is sent whose rest is not.
+    midway: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
     /// Sends `data` on a channel, in messages of at most 32 KiB, and waits until the socket has taken them. A send that is
     /// given up in its middle ends what can be sent.
     pub(super) async fn send(&mut self, channel: u8, data: Bytes) -> io::Result<()> {
+        if self.midway {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         // What nobody else holds is masked where it is.
         let mut data = match data.try_into_mut() {
             Ok(data) => data,
@@ -154,7 +159,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
         loop {
             let chunk = data.split_to(data.len().min(CHUNK));
             self.frame(channel, chunk).await?;
-            if data.is_empty() {
+            self.midway = !data.is_empty();
+            if !self.midway {
                 return Ok(());
             }
         }
@@ -167,11 +173,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
         if outgoing.torn {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        outgoing.torn = true;
         let before = std::mem::take(&mut outgoing.unsent);
+        let begun = before.has_remaining();
         let mut whole = before.chain(head.bytes()).chain(data);
-        poll_fn(|cx| poll_write_all(&self.socket.io, cx, &mut whole)).await?;
-        outgoing.torn = false;
+        let length = whole.remaining();
+        let written = poll_fn(|cx| {
+            let written = poll_write_all(&self.socket.io, cx, &mut whole);
+            let left = whole.remaining();
+            // A frame that is given up before its first byte or behind its last leaves nothing torn.
+            outgoing.torn = match &written {
+                Poll::Ready(written) => written.is_err(),
+                Poll::Pending => left > 0 && (begun || left < length),
+            };
+            written
+        });
+        written.await?;
         self.socket.sent.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! `kubernetes.pod` and `kubernetes.timeouts`: what a connection's pod looks like. The objects of Kubernetes stay JSON
 //! (the API server judges their fields); only what Podgate itself needs of them is read here.
 
-use super::{Completeness, Pod, Timeouts};
+use super::{Completeness, Mode, Pod, Timeouts, mode};
 use crate::config::reader::Section;
 use crate::types::{ContainerName, Namespace, printable};
 use serde_json::{Map, Value, json};
@@ -21,7 +21,9 @@ pub(super) fn default_spec() -> Map<String, Value> {
 
 /// Reads `pod`; `None` was reported, or waits for a config server's answer.
 pub(super) fn read(section: &Section<'_>, completeness: Completeness) -> Option<Pod> {
-    refuse_unbuilt(section);
+    if section.text("agentImage").is_some() {
+        section.error("agentImage", "is not built yet; leave it out");
+    }
     let metadata = metadata(section);
     let spec = match section.value("spec") {
         Some(_) => section.object("spec").cloned(),
@@ -30,7 +32,9 @@ pub(super) fn read(section: &Section<'_>, completeness: Completeness) -> Option<
     let number = section.integer("consoleContainerNumber", 0..=i64::MAX).unwrap_or(0);
     let console = spec.as_ref().and_then(|spec| console(section, spec, number, completeness));
     let idle_command = command(section, "idleCommand").filter(|words| *words != IDLE_COMMAND);
-    let shell_command = command(section, "shellCommand").unwrap_or_else(|| vec!["/bin/bash".into()]);
+    let mode = mode::read(section, metadata.as_ref().map(|(_, metadata)| metadata), spec.as_ref(), completeness);
+    let expose = mode::expose(section);
+    let shell_command = shell_command(section, mode.as_ref());
     let exec_command = command(section, "execCommand").unwrap_or_else(|| vec!["/bin/sh".into(), "-c".into()]);
     let subsystems = subsystems(section);
     let agent_path = section.text("agentPath").unwrap_or(AGENT).to_owned();
@@ -38,6 +42,7 @@ pub(super) fn read(section: &Section<'_>, completeness: Completeness) -> Option<
     let (namespace, metadata) = metadata?;
     let (console, console_name) = console?;
     Some(Pod {
+        mode: mode?,
         namespace,
         metadata,
         spec: spec?,
@@ -49,25 +54,8 @@ pub(super) fn read(section: &Section<'_>, completeness: Completeness) -> Option<
         subsystems,
         agent_path,
         disable_agent,
+        expose,
     })
-}
-
-/// What is known and not built.
-fn refuse_unbuilt(section: &Section<'_>) {
-    let mode = section.choice("mode", &[("connection", ""), ("session", "session"), ("persistent", "persistent")]);
-    if let Some(mode) = mode.filter(|mode| !mode.is_empty()) {
-        section.error("mode", format!("{mode} is not built yet; use connection"));
-    }
-    section.off("createMissingPods", "is only for mode: persistent, which is not built yet");
-    section.off("shared", "is only for mode: persistent, which is not built yet");
-    if section.text("agentImage").is_some() {
-        section.error("agentImage", "is not built yet; leave it out");
-    }
-    for key in ["exposeAuthMetadataAsEnv", "exposeAuthMetadataAsLabels", "exposeAuthMetadataAsAnnotations"] {
-        if section.table(key).is_some_and(|table| !table.is_empty()) {
-            section.error(key, "is not built yet; leave it out");
-        }
-    }
 }
 
 fn metadata(section: &Section<'_>) -> Option<(Namespace, Map<String, Value>)> {
@@ -149,6 +137,16 @@ fn container(section: &Section<'_>, index: usize, value: &Value) -> Option<Conta
         Ok(name) => image.is_ok().then_some(name),
         Err(why) => report(section, &at(".name"), &why),
     }
+}
+
+/// The shell. In mode session an empty list is the image's own program; elsewhere there is none, and it is unset.
+fn shell_command(section: &Section<'_>, mode: Option<&Mode>) -> Option<Vec<String>> {
+    let images_own = matches!(mode, Some(Mode::Session))
+        && section.value("shellCommand").and_then(Value::as_array).is_some_and(Vec::is_empty);
+    if images_own {
+        return None;
+    }
+    Some(command(section, "shellCommand").unwrap_or_else(|| vec!["/bin/bash".into()]))
 }
 
 /// A program with its arguments; an empty list is unset.

@@ -4,6 +4,7 @@ mod answers;
 mod connections;
 mod kubeconfigs;
 mod migrated;
+mod modes;
 mod security;
 
 use super::*;
@@ -140,7 +141,9 @@ fn file_alone_has_the_documented_defaults() {
     assert_eq!(pod.metadata.get("generateName"), Some(&json!("containerssh-")));
     assert_eq!(pod.spec["containers"][0]["image"], json!("containerssh/containerssh-guest-image"));
     assert_eq!((pod.idle_command, pod.disable_agent), (None, false));
-    assert_eq!((pod.shell_command, pod.exec_command), (vec!["/bin/bash".into()], vec!["/bin/sh".into(), "-c".into()]));
+    let shell = vec!["/bin/bash".to_owned()];
+    assert_eq!((pod.shell_command, pod.exec_command), (Some(shell), vec!["/bin/sh".into(), "-c".into()]));
+    assert_eq!((pod.mode, pod.expose), (super::Mode::Connection, Expose::default()));
     assert_eq!(pod.subsystems.get("sftp").map(String::as_str), Some("/usr/lib/openssh/sftp-server"));
     assert_eq!(pod.agent_path, "/usr/bin/containerssh-agent");
     let timeouts = settings.kubernetes.timeouts;
@@ -234,7 +237,7 @@ fn pod_keeps_what_only_kubernetes_knows() {
     });
     assert_eq!(Value::Object(pod.spec), spec);
     assert_eq!((pod.idle_command, pod.disable_agent, pod.agent_path.as_str()), (None, true, "/agent"));
-    assert_eq!(pod.shell_command, ["/bin/sh", "-l"]);
+    assert_eq!(pod.shell_command, Some(vec!["/bin/sh".into(), "-l".into()]));
     assert_eq!(pod.exec_command, ["/bin/ash", "-c"]);
     assert_eq!(pod.subsystems.into_iter().collect::<Vec<_>>(), [("x".to_owned(), "/bin/x".to_owned())]);
 }

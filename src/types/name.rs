@@ -67,6 +67,13 @@ name!(
     login_name
 );
 
+name!(
+    /// The key of a label or an annotation: a name of at most 63 characters, with a DNS name and `/` before it where it
+    /// has an owner.
+    MetadataKey,
+    qualified_name
+);
+
 fn rfc1123_label(text: &str) -> Result<(), Invalid> {
     if text.len() > 63 {
         return Err(Invalid("is longer than 63 characters".into()));
@@ -88,6 +95,25 @@ fn label_characters(text: &str) -> Result<(), Invalid> {
         return Ok(());
     }
     Err(Invalid("is not a DNS label (lower-case letters, digits and '-', a letter or digit at both ends)".into()))
+}
+
+fn qualified_name(text: &str) -> Result<(), Invalid> {
+    let name = match text.split_once('/') {
+        Some((owner, name)) => {
+            rfc1123_subdomain(owner)?;
+            name
+        }
+        None => text,
+    };
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.len() <= 63 && edge(name.chars().next()) && edge(name.chars().last()) && name.chars().all(inner) {
+        return Ok(());
+    }
+    Err(Invalid(
+        "is not the key of a label (1 to 63 letters, digits, '-', '_' and '.', perhaps after a DNS name and '/')"
+            .into(),
+    ))
 }
 
 fn login_name(text: &str) -> Result<(), Invalid> {
@@ -127,6 +153,16 @@ mod tests {
             assert!(PodName::parse(text).is_err(), "{text:?}");
         }
         assert!(PodName::parse("a.b-c.0").is_ok());
+    }
+
+    #[test]
+    fn what_is_no_qualified_name_is_no_key_of_a_label() {
+        for text in ["", "/a", "a/", "a/b/c", "A_b/c", "-a", "a.", "a b", "é", &"a".repeat(64)] {
+            assert!(MetadataKey::parse(text).is_err(), "{text:?}");
+        }
+        for text in ["a", "Team_1", "example.com/team.x", &"a".repeat(63)] {
+            assert!(MetadataKey::parse(text).is_ok(), "{text:?}");
+        }
     }
 
     #[test]

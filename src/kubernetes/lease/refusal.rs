@@ -19,7 +19,7 @@ pub(super) fn name_taken(name: &PodName) -> Refusal {
 }
 
 /// What a waiting person may read about a failure that may heal.
-pub(super) fn news(error: &ApiError) -> String {
+pub(in crate::kubernetes) fn news(error: &ApiError) -> String {
     match error {
         ApiError::Refused { code: 429, .. } => "Kubernetes is busy".to_owned(),
         ApiError::Refused { code: 409, reason, .. } if reason == "AlreadyExists" => {
@@ -32,7 +32,7 @@ pub(super) fn news(error: &ApiError) -> String {
 }
 
 /// A final answer. What concerns the gateway's own rights and credentials is for the log alone.
-pub(super) fn refused(error: &ApiError, namespace: &Namespace) -> Refusal {
+pub(in crate::kubernetes) fn refused(error: &ApiError, namespace: &Namespace) -> Refusal {
     let (code, message) = match error {
         ApiError::Refused { code, message, .. } => (code, message),
         ApiError::Untrusted(_) => return Refusal::new(UNTRUSTED).detail(error.to_string()),
@@ -45,8 +45,8 @@ pub(super) fn refused(error: &ApiError, namespace: &Namespace) -> Refusal {
         format!("the quota of the namespace {namespace} has no room for the pod: {}", after(message, "quota:"))
     } else if *code == 401 {
         "the gateway's credentials for Kubernetes are not accepted".to_owned()
-    } else if *code == 403 && lower.contains("cannot create resource") {
-        format!("the gateway may not create pods in the namespace {namespace}")
+    } else if let Some(verb) = missing_right(*code, &lower) {
+        format!("the gateway may not {verb} pods in the namespace {namespace}")
     } else if *code == 403 && lower.contains("being terminated") {
         format!("the namespace {namespace} is being deleted")
     } else if lower.contains("denied the request") || *code == 403 {
@@ -59,6 +59,12 @@ pub(super) fn refused(error: &ApiError, namespace: &Namespace) -> Refusal {
         format!("Kubernetes refuses the pod ({code}): {message}")
     };
     Refusal::new(printable(&reason, 400)).detail(error.to_string())
+}
+
+/// The verb that the gateway lacks.
+fn missing_right(code: u16, message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once("cannot ").filter(|_| code == 403)?;
+    rest.split_once(" resource").map(|(verb, _)| verb).filter(|verb| !verb.contains(' '))
 }
 
 fn after<'a>(text: &'a str, mark: &str) -> &'a str {
@@ -82,6 +88,11 @@ mod tests {
                 403,
                 "pods is forbidden: User \"system:serviceaccount:a:b\" cannot create resource \"pods\"",
                 "the gateway may not create pods in the namespace lab",
+            ),
+            (
+                403,
+                "pods \"x\" is forbidden: User \"u\" cannot patch resource \"pods\" in API group \"\"",
+                "the gateway may not patch pods in the namespace lab",
             ),
             (
                 403,

@@ -11,8 +11,9 @@ use crate::kubernetes::ground::Ground;
 use crate::kubernetes::lease::{Lease, Patience};
 use crate::kubernetes::pod::Manifest;
 use crate::kubernetes::stage::connection_ended;
-use crate::kubernetes::wait::{self, Verdict};
+use crate::kubernetes::wait::{self, Over, Verdict};
 use crate::kubernetes::watch::Seen;
+use crate::settings::Mode;
 use crate::telemetry::metrics::{Outcome, Step};
 use bytes::Bytes;
 use k8s_openapi::api::core::v1::Pod;
@@ -45,8 +46,8 @@ impl Life {
         let deadline = Instant::now() + self.settings.timeouts.pod_start;
         let watch = self.backend.watches.subscribe(&self.place(), &client);
         self.notices(&manifest);
-        let pod = self.timed(Step::PodCreate, self.create(&manifest, lease, deadline)).await?;
-        let follower = watch.follow(lease.uid().unwrap_or_default());
+        let pod = self.timed(Step::PodCreate, self.obtain(&api, &manifest, lease, deadline)).await?;
+        let follower = watch.follow(pod.metadata.uid.as_deref().unwrap_or_default());
         let mut here = Here { client, api, manifest, watch, follower, pod: Arc::new(pod) };
         let name = here.manifest.name.clone();
         self.debug("KUBERNETES_POD_WAIT", "Waiting for the pod to become ready", name.as_str());
@@ -65,6 +66,20 @@ impl Life {
         // Nobody reads it again, and the connection may be a long one.
         here.manifest.json = Value::Null;
         Ok(here)
+    }
+
+    /// The pod, created or found, not ready yet.
+    async fn obtain(
+        &self,
+        api: &PodApi,
+        manifest: &Manifest,
+        lease: &mut Lease,
+        deadline: Instant,
+    ) -> Result<Pod, Refusal> {
+        match &self.settings.pod.mode {
+            Mode::Connection | Mode::Session => self.create(manifest, lease, deadline).await,
+            Mode::Persistent { .. } => self.find_or_create(api, manifest, deadline).await,
+        }
     }
 
     /// Measures a step; one that the connection's end cut short was abandoned.
@@ -180,13 +195,19 @@ impl Life {
     /// What comes before the first program. The pod's death or the connection's end stops it.
     async fn make_ready(&self, here: &mut Here) -> Result<(), Refusal> {
         let settings = &self.settings.pod;
-        let (namespace, container) = (settings.namespace.clone(), settings.console_name.clone());
-        let ground = Arc::new(Ground::new(Arc::clone(&here.client), namespace, here.manifest.name.clone(), container));
+        let (name, container) = (here.manifest.name.clone(), settings.console_name.clone());
+        let ground = Arc::new(Ground::new(Arc::clone(&here.client), Arc::clone(&here.api), name, container));
         let within = self.settings.timeouts.command_start;
         let key = image_key(here, self.settings.pod.console);
         let restarts = wait::restarts(&here.pod, &here.manifest.console);
+        // A program that is a container's main process has its variables from the container.
+        let wants_env = !here.manifest.console.is_program();
         let work = async {
-            let probe = ground.look_for_env(&self.backend.images, key, within);
+            let probe = async {
+                if wants_env {
+                    ground.look_for_env(&self.backend.images, key, within).await;
+                }
+            };
             let ((), written) = tokio::join!(probe, self.write_files(&ground));
             written
         };
@@ -199,7 +220,7 @@ impl Life {
                 }
                 () = here.follower.changed() => {
                     self.seen(here)?;
-                    if let Some(reason) = wait::death(&here.pod, &here.manifest.console, restarts) {
+                    if let Some(Over::Died(reason)) = wait::over(&here.pod, &here.manifest.console, restarts) {
                         return Err(Refusal::new(reason));
                     }
                 }
@@ -226,7 +247,7 @@ impl Life {
         Ok(())
     }
 
-    fn debug(&self, code: &'static str, message: &str, pod: &str) {
+    pub(super) fn debug(&self, code: &'static str, message: &str, pod: &str) {
         let details = [("podName", pod), ("namespace", self.settings.pod.namespace.as_str())];
         self.connection.log.write(Level::Debug, code, message, &details);
     }

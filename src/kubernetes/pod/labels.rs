@@ -11,6 +11,12 @@ pub(in crate::kubernetes) const CONNECTION: &str = "containerssh_connection_id";
 /// The label with the id of the gateway's process.
 pub(in crate::kubernetes) const INSTANCE: &str = "podgate/instance";
 
+/// The label that says whose pod it is: [`identity`] of the user's name.
+pub(in crate::kubernetes) const IDENTITY: &str = "podgate/identity";
+
+/// The annotation with the user's name whole.
+pub(in crate::kubernetes) const USERNAME: &str = "podgate/username";
+
 /// A label value is at most this long, and so is a pod's name as a host name.
 const LONGEST: usize = 63;
 
@@ -52,7 +58,16 @@ pub(super) struct LabelValue {
 /// Letters, digits and dots stay, everything else becomes `-` as ContainerSSH does; then what a label's ends cannot
 /// have is taken off.
 pub(super) fn username(name: &str) -> LabelValue {
-    let replaced: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    fitted(name, |c| c == '.')
+}
+
+/// Any text as a label's value: what no label can have becomes `-`.
+pub(super) fn value(text: &str) -> String {
+    fitted(text, |c| matches!(c, '.' | '-' | '_')).value
+}
+
+fn fitted(text: &str, stays: impl Fn(char) -> bool) -> LabelValue {
+    let replaced: String = text.chars().map(|c| if c.is_ascii_alphanumeric() || stays(c) { c } else { '-' }).collect();
     let ends = |text: &str| text.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned();
     let whole = ends(&replaced);
     let cut = whole.len() > LONGEST;
@@ -61,7 +76,7 @@ pub(super) fn username(name: &str) -> LabelValue {
 }
 
 /// Which identity, whatever its name's characters: base32 of the SHA-256 of the name.
-pub(super) fn identity(authenticated: &str) -> String {
+pub(in crate::kubernetes) fn identity(authenticated: &str) -> String {
     BASE32_NOPAD.encode(&Sha256::digest(authenticated.as_bytes())).to_ascii_lowercase()
 }
 
@@ -95,6 +110,20 @@ mod tests {
         ] {
             assert_eq!(username(name), LabelValue { value: expected.into(), cut }, "{name:?}");
         }
+    }
+
+    #[test]
+    fn text_that_is_a_label_stays_as_it_is() {
+        for (text, expected) in [
+            ("Blue_Team-1.x", "Blue_Team-1.x"),
+            ("", ""),
+            ("blue team!", "blue-team"),
+            ("_x_", "x"),
+            (&"é".repeat(9), ""),
+        ] {
+            assert_eq!(value(text), expected, "{text:?}");
+        }
+        assert_eq!(value(&"x".repeat(64)).len(), 63);
     }
 
     #[test]

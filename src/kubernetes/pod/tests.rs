@@ -1,5 +1,6 @@
 //! The manifest: what is added, what is kept, what is refused.
 
+use super::spec::IDLE_SCRIPT;
 use super::*;
 use crate::kubernetes::samples::{self, object};
 use podgate_webhooks::wire;
@@ -13,6 +14,7 @@ fn made(settings: &Kubernetes, identity: &Identity) -> Result<Manifest, Manifest
         connection: ConnectionId::random(),
         remote: "2001:db8::1".parse().unwrap(),
         instance: &samples::instance(),
+        runs: Runs::Idle,
     })
 }
 
@@ -38,8 +40,113 @@ fn sensitive_variable_is_never_in_the_spec() {
     let manifest =
         made(&samples::settings(), &with_environment(&[("TOKEN", "hidden", true), ("B", "2", false)])).unwrap();
     assert!(!manifest.json.to_string().contains("hidden"));
-    assert_eq!(manifest.notices, [Notice::SensitiveLeftOut("TOKEN".into())]);
+    assert_eq!(manifest.notices, [Notice::SensitiveLeftOut { what: "variable", name: "TOKEN".into() }]);
     assert_eq!(manifest.json["spec"]["containers"][0]["env"], json!([{"name": "B", "value": "2"}]));
+}
+
+/// Someone of whom the webhooks know this: name, value, whether it is sensitive.
+fn with_metadata(entries: &[(&str, &str, bool)]) -> Identity {
+    let metadata = entries
+        .iter()
+        .map(|&(name, value, sensitive)| (name.to_owned(), wire::Value { value: value.to_owned(), sensitive }))
+        .collect();
+    let environment = [("TEAM".to_owned(), wire::Value { value: "from environment".into(), sensitive: false })].into();
+    samples::identity_with("alice", wire::Known { metadata, environment, ..wire::Known::default() })
+}
+
+fn exposing() -> Kubernetes {
+    let mut settings = samples::settings();
+    let key = |text: &str| crate::types::MetadataKey::parse(text).unwrap();
+    settings.pod.expose = crate::settings::Expose {
+        env: [("team".to_owned(), crate::types::EnvName::parse("TEAM").unwrap())].into(),
+        labels: [("team".to_owned(), key("example.com/team")), ("absent".to_owned(), key("absent"))].into(),
+        annotations: [("note".to_owned(), key("note"))].into(),
+    };
+    settings
+}
+
+#[test]
+fn sensitive_metadata_is_exposed_nowhere() {
+    let identity = with_metadata(&[("team", "hidden-1", true), ("note", "hidden-2", true)]);
+    let manifest = made(&exposing(), &identity).unwrap();
+    let text = manifest.json.to_string();
+    assert!(!text.contains("hidden") && !text.contains("from environment"), "{text}");
+    let left = |what, name: &str| Notice::SensitiveLeftOut { what, name: name.into() };
+    let expected = [left("variable", "TEAM"), left("label", "example.com/team"), left("annotation", "note")];
+    assert_eq!(manifest.notices, expected);
+}
+
+#[test]
+fn metadata_is_exposed_where_it_is_asked_for_and_nothing_else() {
+    let identity = with_metadata(&[("team", "Blue Team!", false), ("note", "a\nb: é", false), ("other", "x", false)]);
+    let json = made(&exposing(), &identity).unwrap().json;
+    assert_eq!(json["spec"]["containers"][0]["env"], json!([{"name": "TEAM", "value": "Blue Team!"}]));
+    assert_eq!(json["metadata"]["labels"]["example.com/team"], "Blue-Team");
+    assert_eq!(json["metadata"]["annotations"]["example.com/team"], "Blue Team!", "whole, where the label is not");
+    assert_eq!(json["metadata"]["annotations"]["note"], "a\nb: é");
+    assert!(json["metadata"]["labels"].get("absent").is_none());
+    let fits = made(&exposing(), &with_metadata(&[("team", "blue", false)])).unwrap().json;
+    assert_eq!(fits["metadata"]["labels"]["example.com/team"], "blue");
+    assert!(fits["metadata"]["annotations"].get("example.com/team").is_none());
+}
+
+fn program(command: Option<&[&str]>, terminal: bool) -> Main {
+    let command = command.map(|words| words.iter().map(|word| (*word).to_owned()).collect());
+    let var = crate::types::EnvVar::new(crate::types::EnvName::parse("A").unwrap(), "client's $(B) $$").unwrap();
+    Main { command, env: vec![var], terminal }
+}
+
+fn spec_of(settings: &Kubernetes, main: &Main) -> Value {
+    let order = Order {
+        identity: &with_environment(&[("A", "1", false), ("B", "2", false)]),
+        settings,
+        connection: ConnectionId::random(),
+        remote: "::1".parse().unwrap(),
+        instance: &samples::instance(),
+        runs: Runs::Program(main),
+    };
+    manifest(&order).unwrap().json["spec"].clone()
+}
+
+#[test]
+fn main_process_reaches_kubernetes_with_nothing_left_for_it_to_expand() {
+    let mut settings = samples::settings();
+    settings.pod.spec = object(json!({"containers": [
+        {"name": "shell", "image": "i", "command": ["image"], "args": ["--image"]}, {"name": "side", "image": "i"}
+    ]}));
+    let spec = spec_of(&settings, &program(Some(&["sh", "-c", "echo $$ $(A) $HOME"]), true));
+    let console = &spec["containers"][0];
+    assert_eq!(console["command"], json!(["sh", "-c", "echo $$$$ $$(A) $$HOME"]));
+    assert!(console.get("args").is_none(), "they are the image's own program's");
+    assert_eq!((&console["stdin"], &console["stdinOnce"], &console["tty"]), (&json!(true), &json!(true), &json!(true)));
+    let own = json!({"name": "B", "value": "2"});
+    assert_eq!(console["env"], json!([own, {"name": "A", "value": "client's $$(B) $$$$"}]));
+    assert_eq!(spec["containers"][1]["env"], json!([{"name": "A", "value": "1"}, own]));
+    assert_eq!(spec["restartPolicy"], "Never");
+}
+
+#[test]
+fn images_own_program_keeps_its_command_line() {
+    let mut settings = samples::settings();
+    settings.pod.spec = object(json!({"containers": [{"name": "shell", "image": "i", "args": ["--image"]}]}));
+    let console = spec_of(&settings, &program(None, false))["containers"][0].clone();
+    assert_eq!((console.get("command"), &console["args"]), (None, &json!(["--image"])));
+    assert_eq!((&console["stdin"], &console["tty"]), (&json!(true), &json!(false)));
+}
+
+#[test]
+fn persistent_pod_is_its_identitys_and_no_gateways() {
+    let mut settings = samples::settings();
+    settings.cluster.from_webhook = true;
+    let name = PodName::parse("den").unwrap();
+    settings.pod.mode = Mode::Persistent { name, create_missing: true, shared: false };
+    settings.pod.metadata.insert("name".into(), "den".into());
+    let json = made(&settings, &samples::identity("a@x")).unwrap().json;
+    let labels = &json["metadata"]["labels"];
+    assert_eq!((labels.get(INSTANCE), labels.get(CONNECTION)), (None, None));
+    assert_eq!(labels[IDENTITY], identity_label("a@x"));
+    assert_eq!(json["metadata"]["annotations"][USERNAME], "a@x");
+    assert!(json["spec"].get("activeDeadlineSeconds").is_none());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 async fn unknown_subsystem_and_forwarding_are_refused_with_a_sentence() {
     let stand = Stand::new();
     let guest = stand.guest();
-    let told = guest.start(launch(Asked::Subsystem("netconf".into()))).await;
+    let told = begin(&guest, launch(Asked::Subsystem("netconf".into()))).await;
     assert!(told.is_err_and(|told| told.reason.contains("netconf")));
     let mut rules = Rules::default();
     rules.forwarding.direct = Mode::Enable;
@@ -54,7 +54,7 @@ async fn image_without_env_runs_without_variables_but_never_drops_the_original_c
 
     let rules = Rules { force_command: Some("/bin/true".into()), ..Rules::default() };
     let forced = launch_under(&rules, Asked::Command("rm -rf /".into()));
-    let told = guest.start(forced).await;
+    let told = begin(&guest, forced).await;
     assert!(told.is_err_and(|told| told.reason.contains("the forced command cannot be told")));
     stand.finish(vec![guest]).await;
 }

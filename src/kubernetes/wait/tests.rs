@@ -9,7 +9,7 @@ fn pod(status: Value) -> Pod {
 }
 
 fn console() -> Console {
-    Console::new(&samples::settings().pod, &["/usr/bin/containerssh-agent".into(), "wait-signal".into()])
+    Console::idle(&samples::settings().pod, &["/usr/bin/containerssh-agent".into(), "wait-signal".into()])
 }
 
 fn pending(state: Value) -> Pod {
@@ -118,7 +118,7 @@ fn image_without_the_agent_ends_with_the_ways_out() {
     containers[1].last_state = serde_json::from_value(json!({"terminated": end})).unwrap();
     assert_eq!(never(&looping).as_deref(), Some(hint));
 
-    let own = Console::new(&samples::settings().pod, &["/opt/idle".into()]);
+    let own = Console::idle(&samples::settings().pod, &["/opt/idle".into()]);
     let told = judge(&waits("RunContainerError", "/opt/idle: no such file or directory"), &[], &own);
     let expected = "the image guest:1 has no /opt/idle, which its idle command needs";
     assert!(matches!(told, Verdict::Never(refusal) if refusal.reason == expected));
@@ -200,4 +200,72 @@ fn events_are_wanted_only_where_the_status_is_silent() {
     assert!(wants_events(&waits("ImagePullBackOff", "")));
     assert!(!wants_events(&waits("ErrImagePull", "x")));
     assert!(!wants_events(&pending(json!({"running": {}}))));
+}
+
+fn program(command: Option<&str>) -> Console {
+    let command = command.map(|word| vec![word.to_owned()]);
+    let main = Main { command, env: Vec::new(), terminal: false };
+    Console::program(&samples::settings().pod, &main)
+}
+
+/// The console container in that state; the sidecar runs.
+fn console_in(phase: &str, state: Value) -> Pod {
+    let mut pod = pending(state);
+    pod.status.as_mut().unwrap().phase = Some(phase.into());
+    pod
+}
+
+#[test]
+fn program_is_waited_for_until_its_container_has_run() {
+    for (state, ready) in [
+        (json!({"waiting": {"reason": "ContainerCreating"}}), false),
+        (json!({}), false),
+        (json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": "x"}}), false),
+        (json!({"running": {}}), true),
+        (json!({"terminated": {"exitCode": 0, "reason": "Completed"}}), true),
+        (json!({"terminated": {"exitCode": 3, "reason": "Error"}}), true),
+    ] {
+        for console in [program(Some("/bin/sh")), program(None)] {
+            let verdict = judge(&console_in("Pending", state.clone()), &[], &console);
+            assert_eq!(verdict == Verdict::Ready, ready, "{state}: {verdict:?}");
+        }
+    }
+}
+
+#[test]
+fn image_without_a_shell_cannot_hold_a_program() {
+    let message = "exec: \"/bin/sh\": stat /bin/sh: no such file or directory: unknown";
+    let state = json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": message}});
+    let Verdict::Never(refusal) = judge(&console_in("Failed", state), &[], &program(Some("/bin/sh"))) else {
+        panic!("it waits")
+    };
+    // The phase is the containers' own end here, whose cause says more.
+    assert!(refusal.reason.contains("guest:1 has no /bin/sh, which mode: session needs"), "{}", refusal.reason);
+}
+
+#[test]
+fn programs_end_is_its_status_unless_something_happened_to_it() {
+    let ended = |code: i32, reason: &str| json!({"terminated": {"exitCode": code, "reason": reason}});
+    let died = |text: &str| Some(Over::Died(text.into()));
+    let leaving = |mut pod: Pod| {
+        pod.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+        pod
+    };
+    let evicted = |mut pod: Pod| {
+        pod.status.as_mut().unwrap().reason = Some("Evicted".into());
+        pod
+    };
+    for (pod, expected) in [
+        (console_in("Running", json!({"running": {}})), None),
+        (console_in("Running", ended(0, "Completed")), Some(Over::Exited(0))),
+        (console_in("Failed", ended(3, "Error")), Some(Over::Exited(3))),
+        (console_in("Failed", ended(137, "Error")), Some(Over::Exited(137))),
+        (console_in("Failed", ended(100_000, "Error")), Some(Over::Exited(255))),
+        (console_in("Failed", ended(137, "OOMKilled")), died("the container shell ran out of memory")),
+        (leaving(console_in("Running", json!({"running": {}}))), died("the pod was deleted")),
+        (leaving(console_in("Running", ended(0, "Completed"))), died("the pod was deleted")),
+        (evicted(console_in("Failed", ended(137, "Error"))), died("the pod was evicted from its node")),
+    ] {
+        assert_eq!(over(&pod, &program(None), 0), expected, "{pod:?}");
+    }
 }

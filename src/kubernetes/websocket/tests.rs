@@ -55,6 +55,21 @@ async fn stream_with_input_in_flight_is_not_pinged() {
     assert!(waiting.await.unwrap().unwrap().is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn message_that_is_given_up_before_its_first_byte_harms_nothing_and_in_its_middle_ends_it() {
+    let (near, mut far) = duplex(16);
+    let (mut sender, _receiver) = halves(near, b"");
+    sender.send(0, Bytes::from_static(b"123456789")).await.unwrap();
+    let late = Duration::from_secs(1);
+    tokio::time::timeout(late, sender.send(4, Bytes::from_static(b"size"))).await.expect_err("no room");
+    assert_eq!(sent(&mut far).await.1, b"\0123456789");
+    sender.send(0, Bytes::from_static(b"b")).await.unwrap();
+    assert_eq!(sent(&mut far).await.1, b"\0b");
+    tokio::time::timeout(late, sender.send(0, Bytes::from_static(&[7; 20]))).await.expect_err("no room for it all");
+    let torn = sender.send(0, Bytes::from_static(b"c")).await.unwrap_err();
+    assert_eq!(torn.kind(), io::ErrorKind::BrokenPipe);
+}
+
 #[tokio::test]
 async fn ping_is_answered_between_two_frames() {
     let (near, mut far) = duplex(1000);

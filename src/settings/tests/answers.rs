@@ -54,7 +54,7 @@ fn mistakes_of_an_answer_are_named_by_path() {
         (json!({"security": {"env": {"mode": "enabled"}}}), "security.env.mode", "is not one of"),
         (json!({"backend": "docker"}), "backend", "not built yet"),
         (json!({"log": {"level": "loud"}}), "log.level", "is not one of"),
-        (json!({"kubernetes": {"pod": {"mode": "session"}}}), "kubernetes.pod.mode", "not built yet"),
+        (json!({"kubernetes": {"pod": {"mode": "persistent"}}}), "kubernetes.pod.metadata.name", "is not set"),
         (
             json!({"kubernetes": {"pod": {"consoleContainerNumber": 2}}}),
             "kubernetes.pod.consoleContainerNumber",
@@ -139,7 +139,7 @@ fn zeros_of_an_exact_answer_are_values() {
     assert_eq!((settings.level, settings.rules.max_sessions), (Level::Emergency, Some(0)));
     assert_eq!((settings.rules.force_command, settings.rules.env.allow.len()), (None, 0));
     let pod = settings.kubernetes.pod;
-    assert_eq!((pod.console, pod.disable_agent, pod.shell_command), (0, false, vec!["/bin/bash".to_owned()]));
+    assert_eq!((pod.console, pod.disable_agent, pod.shell_command), (0, false, Some(vec!["/bin/bash".to_owned()])));
     let base = load(&set(file(), "configserver.exactValues", json!(true))).expect("loads").base;
     let answer = Answer { config: exact.as_object().expect("a mapping"), exact: false };
     assert_eq!(Settings::resolve(&base, Some(answer)).expect("resolves").rules.max_sessions, Some(0));

@@ -1,0 +1,168 @@
+//! What comes from a program that is a container's main process, and how it ended.
+//!
+//! The stream says what the program said, the pod's status how it ended; whichever ends first waits for the other, a
+//! while. A stream that was lost stays lost, whatever the status says: nobody knows what of the output is missing.
+
+use super::Hold;
+use crate::guest::{Exit, Output, Refusal, Said};
+use crate::kubernetes::api::{LogStream, causes};
+use crate::kubernetes::ground::Ground;
+use crate::kubernetes::wait::Over;
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// How long nothing may come from a stream whose program is over before it is over, too; and how long the news may take
+/// that the pod of a lost stream is gone.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// The program's pod.
+pub(super) struct Pod {
+    pub(super) ground: Arc<Ground>,
+    pub(super) over: watch::Receiver<Option<Over>>,
+    /// `podStop`: how long the exit code is waited for.
+    pub(super) stop: Duration,
+}
+
+impl Pod {
+    /// How the program is over, where that is known by then.
+    async fn over(&mut self, deadline: Instant) -> Option<Over> {
+        timeout_at(deadline, over(&mut self.over)).await.ok()
+    }
+}
+
+/// Waits until the program is over.
+async fn over(told: &mut watch::Receiver<Option<Over>>) -> Over {
+    match told.wait_for(Option::is_some).await.as_deref() {
+        Ok(Some(over)) => over.clone(),
+        // Whoever tells it is gone with the pod.
+        Ok(None) | Err(_) => Over::Died("the pod is gone".to_owned()),
+    }
+}
+
+/// The reason that a program never started: what happened to its pod says more than its stream does.
+pub(super) async fn why(mut pod: Pod, refusal: Refusal) -> Refusal {
+    match pod.over(Instant::now() + QUIET).await {
+        Some(Over::Died(reason)) => Refusal { reason, ..refusal },
+        Some(Over::Exited(_)) | None => refusal,
+    }
+}
+
+/// The output.
+pub(super) struct MainOutput {
+    pod: Pod,
+    phase: Phase,
+    /// Whether the log has what the stream does not: nothing held the program, and nothing came.
+    missed: bool,
+    _hold: Arc<Hold>,
+}
+
+enum Phase {
+    /// The stream goes on.
+    Attached(Box<dyn Output>),
+    /// The stream ended so; how the program did is waited for until then.
+    Ending(Exit, Instant),
+    /// The log is read of a program that ended so.
+    Log(Box<LogStream>, Exit),
+    Ended(Exit),
+}
+
+impl MainOutput {
+    /// Of a stream. `unheld` says that the program ran before it was attached to.
+    pub(super) fn new(stream: Box<dyn Output>, pod: Pod, hold: Arc<Hold>, unheld: bool) -> Self {
+        Self { pod, phase: Phase::Attached(stream), missed: unheld, _hold: hold }
+    }
+
+    /// Of a program that could not be attached to for that reason: its log, where it has ended by itself.
+    pub(super) async fn after(refusal: Refusal, mut pod: Pod, hold: Arc<Hold>) -> Result<Self, Refusal> {
+        match pod.over(Instant::now() + QUIET).await {
+            Some(Over::Exited(status)) => {
+                let phase = Phase::Ending(Exit::Status(status), Instant::now());
+                Ok(Self { pod, phase, missed: true, _hold: hold })
+            }
+            Some(Over::Died(reason)) => Err(Refusal { reason, ..refusal }),
+            None => Err(refusal),
+        }
+    }
+
+    async fn one(&mut self) -> Said {
+        loop {
+            match &mut self.phase {
+                Phase::Attached(stream) => match talk(stream, &mut self.pod.over).await {
+                    Said::Exit(exit) => self.phase = ending(exit, self.pod.stop),
+                    said => {
+                        self.missed = false;
+                        return said;
+                    }
+                },
+                Phase::Ending(exit, deadline) => {
+                    let over = self.pod.over(*deadline).await;
+                    let exit = verdict(exit.clone(), over);
+                    self.phase = self.end(exit).await;
+                }
+                Phase::Log(log, exit) => match log.next().await {
+                    Ok(Some(piece)) => return Said::Stdout(piece),
+                    Ok(None) => self.phase = Phase::Ended(exit.clone()),
+                    Err(error) => self.phase = Phase::Ended(lost_log(causes(&error))),
+                },
+                Phase::Ended(exit) => return Said::Exit(exit.clone()),
+            }
+        }
+    }
+
+    async fn end(&mut self, exit: Exit) -> Phase {
+        if !self.missed || !matches!(exit, Exit::Status(_)) {
+            return Phase::Ended(exit);
+        }
+        match self.pod.ground.log().await {
+            Ok(log) => Phase::Log(Box::new(log), exit),
+            Err(error) => Phase::Ended(lost_log(error.to_string())),
+        }
+    }
+}
+
+impl Output for MainOutput {
+    fn next(&mut self) -> BoxFuture<'_, Said> {
+        Box::pin(self.one())
+    }
+}
+
+/// The next thing on the stream; a stream that falls silent when its program is over has ended.
+async fn talk(stream: &mut Box<dyn Output>, told: &mut watch::Receiver<Option<Over>>) -> Said {
+    let silence = async {
+        let _over = over(told).await;
+        sleep(QUIET).await;
+    };
+    tokio::select! {
+        biased;
+        said = stream.next() => said,
+        () = silence => Said::Exit(Exit::Status(0)),
+    }
+}
+
+/// A stream's own end says success whatever happened, or that it was lost.
+fn ending(exit: Exit, stop: Duration) -> Phase {
+    let patience = if matches!(exit, Exit::Lost(_)) { QUIET } else { stop };
+    Phase::Ending(exit, Instant::now() + patience)
+}
+
+fn verdict(stream: Exit, over: Option<Over>) -> Exit {
+    match (stream, over) {
+        (Exit::Lost(refusal), Some(Over::Died(reason))) => Exit::Lost(Refusal { reason, ..refusal }),
+        (Exit::Lost(refusal), Some(Over::Exited(_)) | None) => Exit::Lost(refusal),
+        (_, Some(Over::Exited(status))) => Exit::Status(status),
+        (_, Some(Over::Died(reason))) => Exit::Lost(Refusal::new(reason)),
+        (_, None) => Exit::Lost(
+            Refusal::new("nobody knows how the program ended")
+                .detail("the container's exit code did not come within timeouts.podStop"),
+        ),
+    }
+}
+
+fn lost_log(detail: String) -> Exit {
+    Exit::Lost(
+        Refusal::new("the program ended before it could be attached to, and its log cannot be read").detail(detail),
+    )
+}
