@@ -18,6 +18,7 @@ mod inside;
 mod log;
 mod logins;
 mod migration;
+mod modes;
 mod operator;
 mod papers;
 mod pods;

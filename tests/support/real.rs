@@ -151,6 +151,11 @@ impl RealCluster {
         answer["status"]["allowed"] == true
     }
 
+    /// Creates a pod.
+    pub async fn create_pod(&self, namespace: &str, pod: Value) {
+        create(&self.within::<Pod>(namespace), pod).await;
+    }
+
     /// A text that only the administrator knows: a line of the key.
     pub fn secret(&self) -> &str {
         self.administrator.key.lines().nth(1).expect("a line of the key")

@@ -36,6 +36,12 @@ impl Rights {
         self.rules().into_iter().map(|rule| (rule.verb, rule.resource)).collect()
     }
 
+    /// The same and more: verbs on resources.
+    pub fn and(mut self, rights: &[(&str, &str)]) -> Self {
+        self.0.extend(Self::of(rights).0);
+        self
+    }
+
     /// The rules of a Role.
     pub fn role_rules(&self) -> Value {
         json!(self.0)
