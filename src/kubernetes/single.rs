@@ -12,6 +12,7 @@ use super::{Ask, Shared, argv, gate, pod, timed};
 use crate::config::Level;
 use crate::guest::{Exit, Guest, Input, InputClosed, Listener, Program, Refusal, State, Stream};
 use crate::policy::{Dial, Launch, Listen, Permit};
+use crate::telemetry::metrics::{Outcome, Step};
 use crate::types::Size;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -84,8 +85,10 @@ impl SingleGuests {
                 program => program.map_err(Stop::Attach),
             }
         };
+        let timer = log.metrics().step(Step::Exec);
         let started = timeout(timeouts.command_start, starting).await;
         let started = started.unwrap_or(Err(Stop::Attach(ExecError::Timeout(timeouts.command_start))));
+        timer.end(if started.is_ok() { Outcome::Success } else { Outcome::Failed });
         let pod = Pod { ground, over: hold.0.over(), stop: timeouts.pod_stop };
         let hold = Arc::new(hold);
         match started {

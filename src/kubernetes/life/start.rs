@@ -77,8 +77,8 @@ impl Life {
         deadline: Instant,
     ) -> Result<Pod, Refusal> {
         match &self.settings.pod.mode {
-            Mode::Connection | Mode::Session => self.create(manifest, lease, deadline).await,
-            Mode::Persistent { .. } => self.find_or_create(api, manifest, deadline).await,
+            Mode::Connection | Mode::Session => Box::pin(self.create(manifest, lease, deadline)).await,
+            Mode::Persistent { .. } => Box::pin(self.find_or_create(api, manifest, deadline)).await,
         }
     }
 
@@ -198,7 +198,9 @@ impl Life {
         let (name, container) = (here.manifest.name.clone(), settings.console_name.clone());
         let ground = Arc::new(Ground::new(Arc::clone(&here.client), Arc::clone(&here.api), name, container));
         let within = self.settings.timeouts.command_start;
-        let key = image_key(here, self.settings.pod.console);
+        // What decides it in a pod that somebody else made is not known.
+        let ours = !matches!(settings.mode, Mode::Persistent { .. });
+        let key = image_key(here, settings.console).filter(|_| ours);
         let restarts = wait::restarts(&here.pod, &here.manifest.console);
         // A program that is a container's main process has its variables from the container.
         let wants_env = !here.manifest.console.is_program();

@@ -166,3 +166,54 @@ fn lost_log(detail: String) -> Exit {
         Refusal::new("the program ended before it could be attached to, and its log cannot be read").detail(detail),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost(reason: &str) -> Exit {
+        Exit::Lost(Refusal::new(reason))
+    }
+
+    #[test]
+    fn end_of_a_stream_is_success_only_where_the_containers_code_says_so() {
+        let (exited, died) = (|code| Some(Over::Exited(code)), || Some(Over::Died("evicted".into())));
+        let unknown = verdict(Exit::Status(0), None);
+        assert!(matches!(&unknown, Exit::Lost(refusal) if refusal.status == 255), "{unknown:?}");
+        for (stream, over, expected) in [
+            (Exit::Status(0), exited(0), Exit::Status(0)),
+            (Exit::Status(0), exited(7), Exit::Status(7)),
+            (Exit::Status(0), died(), lost("evicted")),
+            (lost("cut"), exited(0), lost("cut")),
+            (lost("cut"), died(), lost("evicted")),
+            (lost("cut"), None, lost("cut")),
+        ] {
+            assert_eq!(verdict(stream.clone(), over.clone()), expected, "{stream:?} {over:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stream_that_falls_silent_when_its_program_is_over_is_not_waited_for() {
+        struct Silent(Option<Said>);
+
+        impl Output for Silent {
+            fn next(&mut self) -> BoxFuture<'_, Said> {
+                Box::pin(async move {
+                    match self.0.take() {
+                        Some(said) => said,
+                        None => std::future::pending().await,
+                    }
+                })
+            }
+        }
+
+        let (tell, mut told) = watch::channel(None);
+        let last = Said::Stdout("last".into());
+        let mut stream: Box<dyn Output> = Box::new(Silent(Some(last.clone())));
+        tell.send_replace(Some(Over::Exited(0)));
+        assert_eq!(talk(&mut stream, &mut told).await, last);
+        let start = Instant::now();
+        assert_eq!(talk(&mut stream, &mut told).await, Said::Exit(Exit::Status(0)));
+        assert_eq!(start.elapsed(), QUIET);
+    }
+}

@@ -62,7 +62,7 @@ async fn message_that_is_given_up_before_its_first_byte_harms_nothing_and_in_its
     sender.send(0, Bytes::from_static(b"123456789")).await.unwrap();
     let late = Duration::from_secs(1);
     tokio::time::timeout(late, sender.send(4, Bytes::from_static(b"size"))).await.expect_err("no room");
-    assert_eq!(sent(&mut far).await.1, b"\0123456789");
+    assert_eq!(sent(&mut far).await.1, b"\x00123456789");
     sender.send(0, Bytes::from_static(b"b")).await.unwrap();
     assert_eq!(sent(&mut far).await.1, b"\0b");
     tokio::time::timeout(late, sender.send(0, Bytes::from_static(&[7; 20]))).await.expect_err("no room for it all");
