@@ -118,7 +118,7 @@ async fn what_stands_in_the_way_of_a_start_is_said_with_what_to_do() {
             json!({"auth": {"password": {"webhook": {"url": "https://auth.example", "insecureSkipVerify": true}}}}),
             "insecureSkipVerify",
         ),
-        (json!({"kubernetes": {"pod": {"mode": "session"}}}), "kubernetes.pod.mode"),
+        (json!({"kubernetes": {"pod": {"mode": "persistent"}}}), "kubernetes.pod.metadata.name"),
         (json!({"audit": {"enable": true}}), "audit.enable"),
     ] {
         let mut config = minimal(folder.path());
