@@ -69,7 +69,7 @@ fn runs(argv: &[String], launch: &Launch, rules: &Rules, asked: &Asked, pod: &Po
         (Some(forced), _) => [pod.exec_command.clone(), vec![forced.clone()]].concat(),
         (None, Asked::Command(text)) => [pod.exec_command.clone(), vec![text.clone()]].concat(),
         (None, Asked::Subsystem(name)) => pod.subsystems.get(name).cloned().into_iter().collect(),
-        (None, Asked::Shell) => pod.shell_command.clone(),
+        (None, Asked::Shell) => pod.shell_command.clone().unwrap_or_default(),
     };
     assert!(argv.ends_with(&program), "{argv:?} does not run {program:?}");
     let before = &argv[..argv.len() - program.len()];

@@ -30,5 +30,5 @@ pub(crate) fn handshake(data: &[u8]) {
 
 /// The command line of an exec; none where it is refused.
 pub(crate) fn argv(launch: &Launch, pod: &Pod, env_here: bool) -> Option<Vec<String>> {
-    super::argv::line(launch, pod, env_here).ok().map(|line| line.argv)
+    super::argv::line(launch, &[], pod, env_here).ok().map(|line| line.argv)
 }

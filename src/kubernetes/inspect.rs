@@ -12,7 +12,7 @@ use super::Backend;
 use super::api::ApiError;
 use super::client::ClusterClient;
 use super::pod;
-use crate::settings;
+use crate::settings::{self, Mode};
 use futures_util::StreamExt;
 use rights::{Need, Right};
 use serde_json::{Value, json};
@@ -122,7 +122,9 @@ impl Inspection<'_> {
     }
 
     async fn missing(&self) -> Result<Vec<Missing>, ApiError> {
-        let mut answers = futures_util::stream::iter(rights::needed()).map(|right| self.asked(right)).buffered(AT_ONCE);
+        let mut answers = futures_util::stream::iter(rights::needed(&self.settings.pod.mode))
+            .map(|right| self.asked(right))
+            .buffered(AT_ONCE);
         let mut missing = Vec::new();
         while let Some(answer) = answers.next().await {
             missing.extend(answer?);
@@ -142,7 +144,7 @@ impl Inspection<'_> {
 
     /// A line for each resource that lacks something.
     fn tell(&self, missing: &[Missing], account: Option<&str>) -> Vec<Finding> {
-        let bare = missing.len() == rights::needed().count();
+        let bare = missing.len() == rights::needed(&self.settings.pod.mode).len();
         let mut found = Vec::new();
         for lacking in missing.chunk_by(|one, next| one.right.resource == next.right.resource) {
             let Some(first) = lacking.first() else { continue };
@@ -161,6 +163,10 @@ impl Inspection<'_> {
 
     /// The API's judgement on the pod of the file.
     async fn trial(&self) -> Option<Finding> {
+        if matches!(self.settings.pod.mode, Mode::Persistent { create_missing: false, .. }) {
+            // No pod is created.
+            return None;
+        }
         let manifest = match pod::trial(self.settings) {
             Ok(manifest) => manifest,
             Err(error) => return Some(finding(fatal_if(self.settled.spec), error.to_string())),

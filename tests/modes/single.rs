@@ -1,9 +1,10 @@
 //! Mode session: every program is the main process of a pod of its own.
 
 use super::{own_program, session, session_world};
-use crate::support::cluster::on_development;
+use crate::support::cluster::{Access, on_development};
 use crate::support::peer::{answered, to_the_end, until};
-use crate::support::{Setup, World, available};
+use crate::support::role::Rights;
+use crate::support::{Setup, available};
 use serde_json::json;
 use std::time::Duration;
 
@@ -252,13 +253,12 @@ async fn images_own_program_that_ended_before_is_told_by_its_log_and_its_status(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gateway_needs_the_rights_of_the_mode_and_says_which() {
-    let rights = crate::support::role::Rights::gateway();
-    let start =
-        |rights| Setup { access: crate::support::cluster::Access::Rights(rights), ..Setup::config(session(json!({}))) };
-    let world: World = start(rights.clone()).start().await;
+    let attach = [("get", "pods/attach"), ("create", "pods/attach")];
+    let access = Access::Rights(Rights::gateway().and(&attach));
+    let world = Setup { access, ..Setup::config(session(json!({}))) }.start().await;
+    world.ssh().run("exit 3").await.expect(3);
+    world.cluster.grant(&Rights::gateway()).await;
     let done = world.ssh().run("true").await.expect(255);
     assert_eq!(done.stderr, "podgate: the gateway may not use pods/attach (needs get and create)\n");
     world.wait_for_nothing().await;
-    let world = start(rights.and(&[("get", "pods/attach"), ("create", "pods/attach")])).start().await;
-    world.ssh().run("exit 3").await.expect(3);
 }

@@ -1,6 +1,7 @@
-//! What the gateway may have to ask of the API, and what is lost without it. One table; `deploy/kubernetes.yaml` grants
-//! exactly this.
+//! What the gateway may have to ask of the API, and what is lost without it. One place; `deploy/kubernetes.yaml` grants
+//! exactly what mode connection needs.
 
+use crate::settings::Mode;
 use serde_json::{Value, json};
 
 /// What a right is needed for.
@@ -31,25 +32,32 @@ pub(super) struct Resource {
 
 const PODS: Resource = core("pods", "");
 const EXEC: Resource = core("pods", "exec");
+const ATTACH: Resource = core("pods", "attach");
 const EVENTS: Resource = core("events", "");
-
-const NEEDED: &[(Resource, Need, &[&str])] = &[
-    (PODS, Need::Serve, &["create", "get", "list", "watch", "delete"]),
-    // A WebSocket is opened by a GET; Kubernetes asks for the right to create as well.
-    (EXEC, Need::Serve, &["get", "create"]),
-    (EVENTS, Need::Reasons, &["list"]),
-];
 
 const fn core(name: &'static str, subresource: &'static str) -> Resource {
     Resource { group: "", name, subresource }
 }
 
-/// Everything that is needed.
-pub(super) fn needed() -> impl Iterator<Item = Right> {
-    let each = |&(resource, need, verbs): &(Resource, Need, &'static [&'static str])| {
-        verbs.iter().map(move |&verb| Right { verb, resource, need })
+/// Everything that is needed where programs run in such pods. What only some logins need (files in mode session, the log
+/// of an image's own program) is found out by them.
+pub(super) fn needed(mode: &Mode) -> Vec<Right> {
+    // A WebSocket is opened by a GET; Kubernetes asks for the right to create as well.
+    const STREAM: &[&str] = &["get", "create"];
+    const POD: &[&str] = &["create", "get", "list", "watch", "delete"];
+    let (pods, stream) = match mode {
+        Mode::Connection => (POD.to_vec(), EXEC),
+        Mode::Session => (POD.to_vec(), ATTACH),
+        Mode::Persistent { create_missing, shared, .. } => {
+            let verbs =
+                [("create", *create_missing), ("get", true), ("list", true), ("watch", true), ("patch", !shared)];
+            (verbs.into_iter().filter_map(|(verb, needed)| needed.then_some(verb)).collect(), EXEC)
+        }
     };
-    NEEDED.iter().flat_map(each)
+    let each = |verbs: &[&'static str], resource, need| {
+        verbs.iter().map(|&verb| Right { verb, resource, need }).collect::<Vec<_>>()
+    };
+    [each(&pods, PODS, Need::Serve), each(STREAM, stream, Need::Serve), each(&["list"], EVENTS, Need::Reasons)].concat()
 }
 
 impl Right {

@@ -38,7 +38,8 @@ impl Stand {
     }
 
     fn role_without(&self, left_out: impl Fn(&str, &str) -> bool) {
-        let rules = rights::needed().map(|right| (right.verb, right.resource.to_string()));
+        let rules =
+            rights::needed(&self.settings.pod.mode).into_iter().map(|right| (right.verb, right.resource.to_string()));
         let rules = rules.filter(|(verb, resource)| !left_out(verb, resource));
         let rules = rules.map(|(verb, resource)| Rule::new(verb, &resource).within("default")).collect();
         self.cluster.faults().set_token(Token { token: "t-gate".into(), user: "gate".into(), rules });
@@ -52,8 +53,24 @@ impl Stand {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_missing_right_is_named_with_account_and_namespace() {
-    let stand = Stand::new();
-    for right in rights::needed() {
+    let mut stand = Stand::new();
+    let name = crate::types::PodName::parse("den").unwrap();
+    let modes = [
+        Mode::Connection,
+        Mode::Session,
+        Mode::Persistent { name: name.clone(), create_missing: true, shared: false },
+        Mode::Persistent { name, create_missing: false, shared: true },
+    ];
+    for mode in modes {
+        stand.settings.pod.mode = mode;
+        every_missing_right_is_named(&stand).await;
+    }
+}
+
+async fn every_missing_right_is_named(stand: &Stand) {
+    stand.role_without(|_, _| false);
+    assert_eq!(stand.found(SETTLED).await, []);
+    for right in rights::needed(&stand.settings.pod.mode) {
         stand.role_without(|verb, resource| (verb, resource) == (right.verb, &right.resource.to_string()));
         let (weight, lost) = match right.need {
             Need::Serve => (Weight::Fatal, "no login can be served"),
@@ -66,7 +83,7 @@ async fn every_missing_right_is_named_with_account_and_namespace() {
         );
         assert_eq!(stand.found(SETTLED).await, [(weight, text)]);
     }
-    assert_eq!(stand.cluster.state().requests("create", "pods"), 0);
+    assert!(stand.cluster.state().all_pods().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
