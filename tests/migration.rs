@@ -5,8 +5,9 @@ use crate::configuration::{hand_written, minimal, podgate};
 use crate::support::World;
 use crate::support::cluster::image;
 use crate::support::gateway::{Gateway, SOON};
+use crate::support::script::{Asked, Reply, Script, nothing, yes};
 use crate::support::world::{PASSWORD, merge};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -249,6 +250,55 @@ async fn host_keys_are_taken_inline_in_every_form() {
         fs::write(world.known_hosts(), format!("[127.0.0.1]:{} {public}", world.port())).expect("known_hosts");
         assert_eq!(world.ssh().run("echo in").await.expect(0).text(), "in\n", "{arguments:?}");
     }
+}
+
+/// A file of kuberun's for a world.
+fn kuberun(world: &World) -> Value {
+    let mut connection = world.connection.clone();
+    merge(&mut connection, json!({"insecure": false, "timeout": "0s", "qps": 5}));
+    json!({
+        "listen": "127.0.0.1:0", "log": {"level": "info"},
+        "ssh": {"hostkeys": [world.folder().join("host")]},
+        "auth": {"url": world.hooks.url, "timeout": "2s", "cacert": "", "password": true, "pubkey": true},
+        "backend": "kuberun",
+        "kuberun": {"connection": connection, "timeout": "1m0s", "pod": {
+            "namespace": world.namespace(), "consoleContainerNumber": 0, "disableCommand": false,
+            "podSpec": {"initcontainers": [], "containers": [{
+                "name": "shell", "image": image(), "imagepullpolicy": "IfNotPresent", "volumemounts": [], "env": [],
+            }], "restartpolicy": "Always"},
+        }},
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kuberuns_file_and_an_answer_in_its_words_serve_logins() {
+    let strict =
+        json!({"backend": "kuberun", "kuberun": {"connection": {"host": ""}, "pod": {"disableCommand": true}}});
+    let script = Script::start(move |asked: &Asked| match asked.path.as_str() {
+        "/config" if asked.body["username"] == "bob" => Reply::Json(json!({"config": strict})),
+        "/config" => nothing(),
+        _ => yes(),
+    })
+    .await;
+    let mut world = World::start().await;
+    let mut config = kuberun(&world);
+    config["configserver"] = script.config()["configserver"].clone();
+    world.keep(script);
+    let file = world.folder().join("kuberun.json");
+    fs::write(&file, config.to_string()).expect("a file");
+    world.gateway = Gateway::start(&file).await;
+    let warned = world.gateway.lines("CORE_CONFIG_NOTICE");
+    let keys: Vec<_> = warned.iter().map(|line| line["details"]["key"].as_str().expect("a key")).collect();
+    assert_eq!(keys, ["auth", "kuberun", "listen"]);
+    let key = fs::read_to_string(world.known_hosts()).expect("known_hosts");
+    let key = key.split_once(' ').expect("a host and its key").1.to_owned();
+    fs::write(world.known_hosts(), format!("[127.0.0.1]:{} {key}", world.port())).expect("known_hosts");
+    let refused = world.ssh_as("bob").run("echo in").await;
+    assert!(refused.status != 0 && refused.text().is_empty(), "{refused:?}");
+    let told = world.gateway.wait_for(|line| line["details"]["keys"].is_string()).await;
+    assert!(told["details"]["keys"].as_str().expect("a text").contains("kuberun.pod.disableCommand is now"), "{told}");
+    assert_eq!(world.ssh().run("echo in; exit 3").await.expect(3).text(), "in\n");
+    world.wait_for_nothing().await;
 }
 
 /// A folder of programs with these names: the gateway's own binary, and an `ssh` that knows the world.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::fixture::{Memory, has, load, minimal, set};
 use crate::config::{Config, Format};
+use crate::settings::{Mode, Settings};
 use serde_json::json;
 
 /// A file of kuberun's with one value changed.
@@ -292,23 +293,15 @@ fn mistakes_in_an_old_file_are_named_where_they_stand() {
 }
 
 #[test]
-fn kuberuns_whole_file_is_taken_as_soon_as_its_mode_is() {
+fn kuberuns_whole_file_loads_and_warns_once_a_block() {
     let tree =
         kuberun("kuberun.pod", json!({"namespace": "n", "podSpec": {"containers": [{"name": "a", "image": "i"}]}}));
     let tree = set(set(tree, "listen", json!("127.0.0.1:1")), "ssh.hostkeys", json!(["/etc/podgate/hostkey"]));
-    let built = !include_str!("../../../docs/migration.md").contains("| `kubernetes.pod.mode: session`");
-    match load(&tree) {
-        Ok(config) => {
-            assert!(built, "docs/migration.md says that session is refused");
-            let warned: Vec<_> =
-                config.notices.iter().filter(|notice| notice.warn).map(|notice| &*notice.path).collect();
-            assert_eq!(warned, ["auth", "kuberun", "listen"]);
-        }
-        Err(errors) => {
-            let paths: Vec<_> = errors.0.iter().map(|error| error.path.as_str()).collect();
-            assert!(!built && paths == ["kubernetes.pod.mode"], "{errors}");
-        }
-    }
+    let config = load(&tree).unwrap_or_else(|errors| panic!("{errors}"));
+    let warned: Vec<_> = config.notices.iter().filter(|notice| notice.warn).map(|notice| &*notice.path).collect();
+    assert_eq!(warned, ["auth", "kuberun", "listen"]);
+    let pod = Settings::resolve(&config.base, None).unwrap_or_else(|errors| panic!("{errors}")).kubernetes.pod;
+    assert_eq!((pod.mode, pod.shell_command, pod.disable_agent), (Mode::Session, None, true));
 }
 
 #[test]

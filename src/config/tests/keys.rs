@@ -73,6 +73,9 @@ fn ground(path: &str) -> Value {
             }
             set(set(tree, &at("cert"), json!(inline("client.crt"))), &at("key"), json!(inline("client.key")))
         }
+        ("kubernetes.pod", "createMissingPods" | "shared") => {
+            set(beside("mode", "persistent"), "kubernetes.pod.metadata", json!({"name": "den"}))
+        }
         ("log.syslog", _) => set(tree, "log.destination", json!("syslog")),
         ("log", "file") => beside("destination", "file"),
         _ => tree,
@@ -109,7 +112,7 @@ fn sample(key: &Key) -> Value {
         ("docker.execution", "mode") => "session",
         ("docker.execution", "imagePullPolicy") => "Always",
         ("docker.execution", "auth") => return json!({"a": "b"}),
-        ("kubernetes.pod", "mode") => "persistent",
+        ("kubernetes.pod", "mode") => "session",
         ("", "backend") => "sshproxy",
         ("kubernetes.connection", "kubeconfig") => "/etc/podgate/kubeconfig",
         ("kubernetes.connection", "cacertFile") => "/etc/podgate/ca.crt",
@@ -158,7 +161,7 @@ fn walk(today: Today, judge: impl Fn(&Key, &Value, &Value)) {
         judge(&key, &ground, &set(ground.clone(), &key.path, value));
         walked += 1;
     }
-    assert!(walked >= 10, "{walked}");
+    assert!(walked >= 5, "{walked}");
 }
 
 #[test]
