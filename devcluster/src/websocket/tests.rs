@@ -96,7 +96,7 @@ fn the_accept_value_is_the_one_of_the_rfc() {
     headers.insert(header::CONNECTION, "keep-alive, Upgrade".parse().unwrap());
     headers.insert(header::SEC_WEBSOCKET_VERSION, "13".parse().unwrap());
     headers.insert(header::SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ==".parse().unwrap());
-    assert_eq!(negotiate(&headers).unwrap_err().code(), 400);
+    assert_eq!(negotiate(&headers).unwrap_err().code(), 403);
     headers.insert(header::SEC_WEBSOCKET_PROTOCOL, "v4.channel.k8s.io, v5.channel.k8s.io".parse().unwrap());
     assert_eq!(negotiate(&headers).unwrap(), (Protocol::V5, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_owned()));
 }

@@ -15,8 +15,8 @@ pub struct Asked {
     pub resource: String,
 }
 
-/// The requests of the gateways of a test in these namespaces, without those that only try something (dry runs). The cluster's own parts and the test itself ask too:
-/// gateways are known by the name with which they introduce themselves.
+/// The requests of the gateways of a test in these namespaces, without those that only try something (dry runs). The
+/// cluster's own parts and the test itself ask too: gateways are known by the name with which they introduce themselves.
 pub fn read(folder: &Path, namespaces: &[String]) -> BTreeSet<Asked> {
     let mut found = BTreeSet::new();
     let files = std::fs::read_dir(folder).expect("the cluster's folder").map(|entry| entry.expect("a file").path());
