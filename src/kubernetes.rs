@@ -53,6 +53,7 @@ use client::Clients;
 use futures_util::future::BoxFuture;
 use ground::Images;
 use pod::Instance;
+use retry::Throttle;
 use single::SingleGuests;
 use stage::Stage;
 use std::net::SocketAddr;
@@ -102,7 +103,8 @@ impl Backend {
         settings: Arc<settings::Kubernetes>,
         connection: ConnectionFacts,
     ) -> Arc<dyn Guest> {
-        let ask = Ask { identity: identity.clone(), settings, connection };
+        let throttle = Arc::new(Throttle::new(settings.cluster.qps_milli, settings.cluster.burst));
+        let ask = Ask { identity: identity.clone(), settings, connection, throttle };
         if ask.settings.pod.mode == Mode::Session {
             return Arc::new(SingleGuests::new(Arc::clone(&self.shared), ask));
         }
@@ -128,6 +130,7 @@ struct Ask {
     identity: Identity,
     settings: Arc<settings::Kubernetes>,
     connection: ConnectionFacts,
+    throttle: Arc<Throttle>,
 }
 
 impl Ask {
@@ -148,6 +151,7 @@ impl Ask {
             settings: Arc::clone(&self.settings),
             files: self.identity.known().files.clone(),
             claimant: Claimant::new(self.identity.authenticated()),
+            throttle: Arc::clone(&self.throttle),
             connection: self.connection.clone(),
             stage: Arc::clone(stage),
         }

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use std::error::Error;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -35,7 +36,7 @@ impl LogStream {
 pub(super) struct PodApi {
     namespace: Namespace,
     call: Duration,
-    throttle: Throttle,
+    throttle: Arc<Throttle>,
     client: Hidden,
 }
 
@@ -155,7 +156,7 @@ pub(super) fn causes(error: &dyn Error) -> String {
 
 impl PodApi {
     /// The pods of `namespace`; `call` is how long one call may take.
-    pub(super) fn new(client: kube::Client, namespace: Namespace, call: Duration, throttle: Throttle) -> Self {
+    pub(super) fn new(client: kube::Client, namespace: Namespace, call: Duration, throttle: Arc<Throttle>) -> Self {
         Self { namespace, call, throttle, client: Hidden(client) }
     }
 

@@ -34,6 +34,8 @@ pub(super) struct Life {
     pub(super) settings: Arc<settings::Kubernetes>,
     pub(super) files: BTreeMap<String, wire::File>,
     pub(super) claimant: Claimant,
+    /// The connection's, whichever of its pods asks.
+    pub(super) throttle: Arc<Throttle>,
     pub(super) connection: ConnectionFacts,
     pub(super) stage: Arc<Stage>,
 }
@@ -86,10 +88,9 @@ impl Life {
                 return self.stage.gone(refusal);
             }
         };
-        let cluster = &self.settings.cluster;
-        let throttle = Throttle::new(cluster.qps_milli, cluster.burst);
         let namespace = self.settings.pod.namespace.clone();
-        let api = Arc::new(PodApi::new(client.kube(), namespace, self.settings.timeouts.http, throttle));
+        let api =
+            Arc::new(PodApi::new(client.kube(), namespace, self.settings.timeouts.http, Arc::clone(&self.throttle)));
         let mut lease = Lease::new(Arc::clone(&api), manifest.name.clone(), self.holder());
         // On the heap, so that what it took is free while the pod runs.
         let started = Box::pin(self.start(client, api, manifest, &mut lease)).await;
