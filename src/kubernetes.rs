@@ -17,6 +17,7 @@ mod claim;
 mod events;
 mod gate;
 mod ground;
+mod instance;
 mod lease;
 mod life;
 mod pod;

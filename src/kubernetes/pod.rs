@@ -8,7 +8,7 @@ mod labels;
 mod spec;
 
 pub(super) use known::variables;
-pub(super) use labels::{CONNECTION, IDENTITY, INSTANCE, Instance, USERNAME, identity as identity_label};
+pub(super) use labels::{CONNECTION, IDENTITY, INSTANCE, Instance, TERM, USERNAME, identity as identity_label};
 
 use super::argv::Main;
 use super::wait::Console;

@@ -23,14 +23,36 @@ const LONGEST: usize = 63;
 /// Characters of the random part of a name: no vowels, so that no words appear.
 const SUFFIX: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
+/// The label with the owner's [term](super::super::instance): how often it had lost its Lease when it last said that the
+/// pod is its own. A pod without it was made without a Lease, and nobody but its gateway removes it.
+pub(in crate::kubernetes) const TERM: &str = "podgate/term";
+
+/// The label with the mode of a pod that outlives its connections.
+pub(in crate::kubernetes) const MODE: &str = "podgate/mode";
+
+/// The value of [`MODE`] that exempts a pod from every sweep.
+pub(in crate::kubernetes) const PERSISTENT: &str = "persistent";
+
 /// This process among all gateways of a cluster: a random id.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(in crate::kubernetes) struct Instance(u128);
 
 impl Instance {
     /// A fresh one.
     pub(in crate::kubernetes) fn random() -> Self {
         Self(rand::random())
+    }
+
+    /// Reads one back from where it was written; `None` is none of ours.
+    pub(in crate::kubernetes) fn parse(text: &str) -> Option<Self> {
+        let plain = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        plain.then(|| u128::from_str_radix(text, 16).ok()).flatten().map(Self)
+    }
+
+    /// A known one.
+    #[cfg(test)]
+    pub(in crate::kubernetes) fn numbered(number: u128) -> Self {
+        Self(number)
     }
 }
 

@@ -1,0 +1,209 @@
+//! What is done about an instance that was silent for a whole duration. Pure: a request at a time out, its answer in.
+//!
+//! First its pods are listed; then its Lease is taken, on the condition that it is still the version that stayed unchanged
+//! (one that vanished is created, on the condition that there is none); and only then are the pods removed that were
+//! listed *before*. So of two who want to act one does, and an instance that was only frozen never loses a pod that it made
+//! after it woke. It learns of the loss when it renews, and writes a higher term on the pods that it still has: a removal
+//! that was decided before then finds another pod than it means. Without any pods the Lease is deleted.
+
+use super::ledger::Suspect;
+use super::protocol::{Answer, Draft, PodSeen, Request};
+use crate::kubernetes::pod::Instance;
+use crate::types::Namespace;
+use std::collections::BTreeSet;
+
+/// How often what changed in between (a kubelet wrote its status) is looked at again.
+const PASSES: u32 = 3;
+
+/// One inquest.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Inquest {
+    by: Instance,
+    suspect: Suspect,
+    /// Its pods as listed before the Lease was taken.
+    found: Vec<PodSeen>,
+    /// Namespaces into which we may not look.
+    closed: u32,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Stage {
+    Listing { left: BTreeSet<Namespace> },
+    Taking,
+    Forgetting,
+    Removing { left: Vec<PodSeen>, again: BTreeSet<Namespace>, pass: u32 },
+    Recounting { left: BTreeSet<Namespace>, pods: Vec<PodSeen>, pass: u32 },
+    Over(End),
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum End {
+    /// There is neither Lease nor pods.
+    Nothing,
+    /// Nothing could be done for now: it is to be tried again when the Lease is seen next.
+    Later,
+    /// Not all of its namespaces can be looked into, and the others have no pods.
+    Closed,
+    /// We acted: the Lease has changed by it.
+    Taken,
+}
+
+/// Something that the log should say.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Finding {
+    /// The instance is dead, and its pods go.
+    Dead(Instance, usize),
+    /// One is gone.
+    Removed(PodSeen),
+    /// One cannot be removed.
+    NotRemoved(PodSeen, String),
+    /// We may not list that namespace's pods.
+    NoLook(Namespace, String),
+}
+
+impl Inquest {
+    /// Begins one, led by `by`.
+    pub(super) fn new(by: Instance, suspect: Suspect) -> Self {
+        let left = suspect.namespaces.clone();
+        let mut inquest = Self { by, suspect, found: Vec::new(), closed: 0, stage: Stage::Listing { left } };
+        inquest.settle();
+        inquest
+    }
+
+    pub(super) fn about(&self) -> Instance {
+        self.suspect.instance
+    }
+
+    /// The version of the Lease that stayed unchanged.
+    #[cfg(test)]
+    pub(super) fn lease(&self) -> Option<&super::protocol::Version> {
+        self.suspect.lease.as_ref()
+    }
+
+    /// What is to be asked now; or that it is over.
+    pub(super) fn request(&self) -> Result<Request, End> {
+        let owner = self.suspect.instance;
+        let list = |namespace: Option<&Namespace>| match namespace {
+            Some(namespace) => Ok(Request::ListPods { namespace: namespace.clone(), owner }),
+            None => Err(End::Later),
+        };
+        match &self.stage {
+            Stage::Listing { left } | Stage::Recounting { left, .. } => list(left.first()),
+            Stage::Taking => {
+                let Suspect { instance, lasts, ref namespaces, .. } = self.suspect;
+                let draft = Draft { instance, holder: self.by, lasts, namespaces: namespaces.clone() };
+                Ok(match &self.suspect.lease {
+                    Some(version) => Request::Update(draft, version.clone()),
+                    None => Request::Create(draft),
+                })
+            }
+            Stage::Forgetting => match &self.suspect.lease {
+                Some(version) => Ok(Request::Forget(owner, version.clone())),
+                None => Err(End::Nothing),
+            },
+            Stage::Removing { left, .. } => left.last().cloned().map(Request::DeletePod).ok_or(End::Taken),
+            Stage::Over(end) => Err(*end),
+        }
+    }
+
+    /// Takes in what came of the request.
+    pub(super) fn answered(&mut self, answer: Answer) -> Option<Finding> {
+        let stage = std::mem::replace(&mut self.stage, Stage::Over(End::Later));
+        let (stage, finding) = match stage {
+            Stage::Listing { left } => self.listed(left, answer),
+            Stage::Taking => self.took(&answer),
+            Stage::Forgetting => match answer {
+                Answer::Done | Answer::Gone => (Stage::Over(End::Nothing), None),
+                _ => (Stage::Over(End::Later), None),
+            },
+            Stage::Removing { left, again, pass } => removed(left, again, pass, answer),
+            Stage::Recounting { left, pods, pass } => (self.recounted(left, pods, pass, answer), None),
+            over @ Stage::Over(_) => (over, None),
+        };
+        self.stage = stage;
+        self.settle();
+        finding
+    }
+
+    fn listed(&mut self, mut left: BTreeSet<Namespace>, answer: Answer) -> (Stage, Option<Finding>) {
+        let namespace = left.pop_first();
+        match (answer, namespace) {
+            (Answer::Pods(pods), _) => {
+                self.found.extend(pods.into_iter().filter(|pod| pod.owner == self.suspect.instance));
+                (Stage::Listing { left }, None)
+            }
+            (Answer::Refused(why), Some(namespace)) => {
+                self.closed += 1;
+                (Stage::Listing { left }, Some(Finding::NoLook(namespace, why)))
+            }
+            _ => (Stage::Over(End::Later), None),
+        }
+    }
+
+    fn took(&mut self, answer: &Answer) -> (Stage, Option<Finding>) {
+        if !matches!(answer, Answer::Lease(_)) {
+            return (Stage::Over(End::Later), None);
+        }
+        let finding = Finding::Dead(self.suspect.instance, self.found.len());
+        (Stage::Removing { left: self.found.clone(), again: BTreeSet::new(), pass: 1 }, Some(finding))
+    }
+
+    /// A pod that is still the one that was found, but for its status, is tried once more.
+    fn recounted(
+        &self,
+        mut left: BTreeSet<Namespace>,
+        mut pods: Vec<PodSeen>,
+        pass: u32,
+        answer: Answer,
+    ) -> Stage {
+        let Answer::Pods(now) = answer else { return Stage::Over(End::Taken) };
+        let same = |pod: &PodSeen| {
+            self.found.iter().any(|f| (&f.uid, f.term, f.owner) == (&pod.uid, pod.term, pod.owner))
+        };
+        pods.extend(now.into_iter().filter(same));
+        left.pop_first();
+        Stage::Recounting { left, pods, pass }
+    }
+
+    /// Goes on to the next stage where one is through.
+    fn settle(&mut self) {
+        let next = match &mut self.stage {
+            Stage::Listing { left } if left.is_empty() => match (self.found.is_empty(), self.closed) {
+                (false, _) => Stage::Taking,
+                (true, 0) => Stage::Forgetting,
+                (true, _) => Stage::Over(End::Closed),
+            },
+            Stage::Removing { left, again, pass } if left.is_empty() && !again.is_empty() && *pass < PASSES => {
+                Stage::Recounting { left: std::mem::take(again), pods: Vec::new(), pass: *pass }
+            }
+            Stage::Recounting { left, pods, pass } if left.is_empty() => {
+                Stage::Removing { left: std::mem::take(pods), again: BTreeSet::new(), pass: *pass + 1 }
+            }
+            _ => return,
+        };
+        self.stage = next;
+    }
+}
+
+fn removed(
+    mut left: Vec<PodSeen>,
+    mut again: BTreeSet<Namespace>,
+    pass: u32,
+    answer: Answer,
+) -> (Stage, Option<Finding>) {
+    let finding = left.pop().and_then(|pod| match answer {
+        Answer::Done => Some(Finding::Removed(pod)),
+        Answer::Conflict => {
+            again.insert(pod.namespace);
+            None
+        }
+        Answer::Failed(why) | Answer::Refused(why) => {
+            again.insert(pod.namespace.clone());
+            Some(Finding::NotRemoved(pod, why))
+        }
+        Answer::Gone | Answer::Lease(_) | Answer::Leases(_) | Answer::Pods(_) => None,
+    });
+    (Stage::Removing { left, again, pass }, finding)
+}

@@ -1,0 +1,80 @@
+//! Every interleaving of a few gateways and what can happen to them, explored state by state with the real [`Keeper`].
+//!
+//! A tick is a third of a Lease's duration. Within a tick every gateway that runs gets its calls through, in any order with
+//! everything else; what a frozen or killed one had sent may be carried out at any later time, or never. So what is
+//! assumed is: the API answers all who run, or nobody, and no call of a running process takes longer than a third of
+//! the duration.
+//!
+//! What is held in every state:
+//! - The Lease of a process that was never frozen is never taken, and that of a frozen one only after a whole duration
+//!   without renewal.
+//! - A pod is removed by another only if its owner is dead, or forfeited it: it was there when its frozen owner's Lease was
+//!   taken, and its owner has not written its new term on it since.
+//! - Once nothing has gone wrong for two durations, and a gateway runs, the dead and the frozen have no pods.
+
+mod explore;
+mod world;
+
+use explore::explore;
+use world::{Budget, Grain, NONE, World};
+
+/// Set, more can happen in each scenario, and it takes an hour.
+const DEEP: &str = "PODGATE_MODEL_DEEP";
+
+fn deep() -> bool {
+    std::env::var_os(DEEP).is_some()
+}
+
+fn told(name: &str, world: World) {
+    let begun = std::time::Instant::now();
+    let (states, steps) = explore(world);
+    eprintln!("model: {name}: {states} states, {steps} steps, {:?}", begun.elapsed());
+}
+
+/// Explores gateways that have run for a while; where it may take long also with logins, and from their start.
+fn explored(name: &str, budget: Budget) {
+    let named = |text: &str| format!("{name}, {text}");
+    told(&named("two gateways"), World::settled(2, Grain::Coarse, budget));
+    if deep() {
+        let busy = Budget { logins: 1, ..budget };
+        told(&named("two gateways, call by call"), World::settled(2, Grain::Fine, budget));
+        told(&named("two gateways that start, with a login"), World::new(2, Grain::Coarse, busy));
+        told(&named("two gateways that start, with a login, call by call"), World::new(2, Grain::Fine, busy));
+        told(&named("three gateways"), World::settled(3, Grain::Coarse, budget));
+    }
+}
+
+#[test]
+fn killed_gateway_leaves_nothing() {
+    explored("one killed", Budget { kills: 1, ..NONE });
+    told("one killed, three gateways", World::settled(3, Grain::Coarse, Budget { kills: 1, ..NONE }));
+}
+
+#[test]
+fn gateway_restarted_at_once_leaves_nothing() {
+    let budget = Budget { kills: 1, restarts: 1, ..NONE };
+    told("killed and restarted, one gateway", World::settled(1, Grain::Fine, budget));
+    if deep() {
+        explored("killed and restarted", budget);
+    }
+}
+
+#[test]
+fn frozen_gateway_loses_its_pods_and_wakes_without_harm() {
+    explored("frozen and thawed", Budget { freezes: 1, thaws: 1, ..NONE });
+}
+
+#[test]
+fn nobody_is_killed_after_an_outage() {
+    explored("API outage", Budget { outages: 1, ..NONE });
+}
+
+#[test]
+fn lost_answer_does_no_harm() {
+    explored("answer lost", Budget { losses: 1, kills: 1, ..NONE });
+}
+
+#[test]
+fn lease_deleted_by_hand_does_no_harm() {
+    explored("Lease deleted", Budget { vanishing: 1, ..NONE });
+}

@@ -1,0 +1,500 @@
+//! The modelled world: an API with Leases and pods, gateways that run, are frozen or dead, and what can happen next.
+
+use super::super::keeper::{Cover, Keeper, Step};
+use super::super::protocol::{Answer, Draft, LeaseSeen, PodSeen, Request, Version};
+use crate::kubernetes::pod::Instance;
+use crate::types::Namespace;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A third of a Lease's duration.
+const TICK: Duration = Duration::from_secs(1);
+/// A Lease's duration, in ticks.
+const LASTS: u8 = 3;
+/// After how many undisturbed ticks nothing may be left of the dead.
+const CALM: u8 = 2 * LASTS;
+
+/// The time at which everything happens: what passes makes states older instead.
+static NOW: LazyLock<Instant> = LazyLock::new(|| Instant::now() + TICK * 1000);
+static NAMESPACES: LazyLock<[Namespace; 2]> =
+    LazyLock::new(|| ["home", "away"].map(|name| Namespace::parse(name).unwrap()));
+
+/// How often what may still happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Budget {
+    pub(super) kills: u8,
+    pub(super) freezes: u8,
+    pub(super) thaws: u8,
+    pub(super) outages: u8,
+    pub(super) losses: u8,
+    pub(super) vanishing: u8,
+    pub(super) logins: u8,
+    pub(super) restarts: u8,
+}
+
+/// Nothing happens but calls, creates and time.
+pub(super) const NONE: Budget =
+    Budget { kills: 0, freezes: 0, thaws: 0, outages: 0, losses: 0, vanishing: 0, logins: 0, restarts: 0 };
+
+/// What can happen.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Event {
+    /// The API carries a gateway's call out, and the answer arrives.
+    Serve(usize),
+    /// The API carries it out, and the answer is lost.
+    Lose(usize),
+    /// The API is down, and the call fails.
+    Fail(usize),
+    /// The API carries out what a frozen or dead gateway had sent.
+    ServeLate(usize),
+    /// The same for the create of a pod.
+    Create(usize, usize),
+    Login(usize, usize),
+    Freeze(usize),
+    Thaw(usize),
+    Kill(usize),
+    Restart,
+    Down,
+    Up,
+    /// Somebody deletes a Lease by hand.
+    Vanish(usize),
+    Tick,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Process {
+    Runs,
+    Frozen,
+    Dead,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Gateway {
+    id: Instance,
+    process: Process,
+    keeper: Keeper,
+    asked: Option<(Request, Instant)>,
+    /// What has arrived and waits for the thaw.
+    arrived: Option<Answer>,
+    /// Ticks since its Lease was renewed, and whether it was frozen or its Lease deleted by hand since.
+    silent: u8,
+    halted: bool,
+    /// Logins that wait for the Lease to name their namespace.
+    waiting: Vec<usize>,
+    /// Creates that were sent.
+    creating: Vec<(usize, u32)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Pod {
+    number: u8,
+    namespace: usize,
+    owner: Instance,
+    term: u32,
+    forfeit: bool,
+}
+
+/// A state.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct World {
+    gateways: Vec<Gateway>,
+    leases: BTreeMap<Instance, (Draft, u32)>,
+    pods: Vec<Pod>,
+    up: bool,
+    calm: u8,
+    budget: Budget,
+    grain: Grain,
+}
+
+/// How closely gateways interleave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Grain {
+    /// Call by call.
+    Fine,
+    /// The three calls of an undisturbed cycle (renewal, Leases, strangers) are one step; all others are one each.
+    Coarse,
+}
+
+impl Gateway {
+    fn new(number: usize) -> Self {
+        let id = Instance::numbered(number as u128);
+        let mut gateway = Self {
+            id,
+            process: Process::Runs,
+            keeper: Keeper::new(id, NAMESPACES[0].clone(), TICK * LASTS.into(), *NOW),
+            asked: None,
+            arrived: None,
+            silent: 0,
+            halted: false,
+            waiting: Vec::new(),
+            creating: Vec::new(),
+        };
+        gateway.go_on(&BTreeSet::new());
+        gateway
+    }
+
+    /// Everything that the process does by itself now.
+    fn go_on(&mut self, with_pods: &BTreeSet<usize>) {
+        let covered = |namespace: &usize| match self.keeper.cover(&NAMESPACES[*namespace], *NOW) {
+            Cover::Leased(term) => {
+                self.creating.push((*namespace, term));
+                false
+            }
+            Cover::Soon => true,
+            Cover::Never => panic!("nothing is refused here"),
+        };
+        self.waiting.retain(covered);
+        if self.asked.is_some() {
+            return;
+        }
+        let used = self.waiting.iter().chain(self.creating.iter().map(|(namespace, _)| namespace)).chain(with_pods);
+        let in_use = used.map(|namespace| NAMESPACES[*namespace].clone()).collect();
+        match self.keeper.next(&in_use, *NOW) {
+            Step::Ask(request) => self.asked = Some((request, *NOW)),
+            Step::Wait(until) => assert!(until > *NOW, "busy without an end"),
+        }
+        // What the log would say is no part of the state.
+        drop(self.keeper.notices());
+    }
+
+    fn versions_of(&self, instance: Instance) -> Vec<&Version> {
+        let sent = self.asked.iter().filter_map(|(request, _)| match request {
+            Request::Update(draft, version) if draft.instance == instance => Some(version),
+            Request::Forget(about, version) if *about == instance => Some(version),
+            _ => None,
+        });
+        let arrived = self.arrived.iter().flat_map(|answer| match answer {
+            Answer::Lease(lease) => vec![lease],
+            Answer::Leases(leases) => leases.iter().collect(),
+            _ => Vec::new(),
+        });
+        let arrived = arrived.filter(|lease| lease.says.instance == instance).map(|lease| &lease.version);
+        self.keeper.versions_of(instance).chain(sent).chain(arrived).collect()
+    }
+}
+
+fn version(number: u32) -> Version {
+    Version(number.to_string().into())
+}
+
+impl World {
+    /// Gateways that have just begun.
+    pub(super) fn new(gateways: u8, grain: Grain, budget: Budget) -> Self {
+        let gateways = (0..gateways.into()).map(Gateway::new).collect();
+        Self { gateways, leases: BTreeMap::new(), pods: Vec::new(), up: true, calm: 0, budget, grain }
+    }
+
+    /// Gateways that have run for a while, the first one with a pod where nobody else has any.
+    pub(super) fn settled(gateways: u8, grain: Grain, budget: Budget) -> Self {
+        let mut world = Self::new(gateways, grain, Budget { logins: 1, ..NONE });
+        world.follow(Event::Login(0, 1));
+        for _ in 0..CALM {
+            while let Some(event) = world.events().into_iter().find(|event| !matches!(event, Event::Tick)) {
+                world.follow(event);
+            }
+            world.follow(Event::Tick);
+        }
+        Self { budget, ..world }
+    }
+
+    fn follow(&mut self, event: Event) {
+        self.happen(event).and_then(|()| self.check()).unwrap();
+    }
+
+    /// Everything that can happen next.
+    pub(super) fn events(&self) -> Vec<Event> {
+        let mut events = Vec::new();
+        let budget = &self.budget;
+        for (at, gateway) in self.gateways.iter().enumerate() {
+            let runs = gateway.process == Process::Runs;
+            match (runs, gateway.asked.is_some() && gateway.arrived.is_none(), self.up) {
+                (true, true, true) => {
+                    events.push(Event::Serve(at));
+                    events.extend((budget.losses > 0).then_some(Event::Lose(at)));
+                }
+                (true, true, false) => events.push(Event::Fail(at)),
+                (false, true, true) => events.push(Event::ServeLate(at)),
+                _ => {}
+            }
+            if self.up {
+                events.extend((0..gateway.creating.len()).map(|number| Event::Create(at, number)));
+            }
+            if runs {
+                // Gateways differ by nothing but what happens to them: it is enough that the first one has logins.
+                let logins = if budget.logins > 0 && at == 0 { NAMESPACES.len() } else { 0 };
+                events.extend((0..logins).map(|namespace| Event::Login(at, namespace)));
+                events.extend((budget.freezes > 0).then_some(Event::Freeze(at)));
+            }
+            if gateway.process != Process::Dead {
+                events.extend((budget.kills > 0).then_some(Event::Kill(at)));
+            }
+            if gateway.process == Process::Frozen && budget.thaws > 0 {
+                events.push(Event::Thaw(at));
+            }
+            let vanishes = budget.vanishing > 0 && self.leases.contains_key(&gateway.id);
+            events.extend(vanishes.then_some(Event::Vanish(at)));
+        }
+        events.extend((budget.restarts > 0).then_some(Event::Restart));
+        events.extend((self.up && budget.outages > 0).then_some(Event::Down));
+        events.extend((!self.up).then_some(Event::Up));
+        let idle = |gateway: &Gateway| gateway.process != Process::Runs || gateway.asked.is_none();
+        events.extend(self.gateways.iter().all(idle).then_some(Event::Tick));
+        events
+    }
+
+    /// Lets it happen; what it breaks.
+    pub(super) fn happen(&mut self, event: Event) -> Result<(), String> {
+        match event {
+            Event::Serve(at) => loop {
+                let answer = self.serve(at)?;
+                self.deliver(at, answer);
+                let goes_on = matches!(
+                    self.gateways[at].asked,
+                    Some((Request::ListLeases | Request::ListStrangers { .. }, _))
+                );
+                if self.grain == Grain::Fine || !goes_on {
+                    break;
+                }
+            },
+            Event::Lose(at) => {
+                self.disturb(|budget| &mut budget.losses);
+                self.serve(at)?;
+                self.deliver(at, Answer::Failed(String::new()));
+            }
+            Event::Fail(at) => self.deliver(at, Answer::Failed(String::new())),
+            Event::ServeLate(at) => {
+                self.calm = 0;
+                let answer = self.serve(at)?;
+                let gateway = &mut self.gateways[at];
+                match gateway.process {
+                    Process::Dead => gateway.asked = None,
+                    Process::Frozen | Process::Runs => gateway.arrived = Some(answer),
+                }
+            }
+            Event::Create(at, number) => self.create(at, number),
+            Event::Login(at, namespace) => {
+                self.budget.logins -= 1;
+                self.gateways[at].waiting.push(namespace);
+                self.go_on(at);
+            }
+            Event::Freeze(at) => {
+                self.disturb(|budget| &mut budget.freezes);
+                self.gateways[at].process = Process::Frozen;
+                self.gateways[at].halted = true;
+            }
+            Event::Thaw(at) => self.thaw(at),
+            Event::Kill(at) => self.kill(at),
+            Event::Restart => {
+                self.disturb(|budget| &mut budget.restarts);
+                self.gateways.push(Gateway::new(self.gateways.len()));
+            }
+            Event::Down => {
+                self.disturb(|budget| &mut budget.outages);
+                self.up = false;
+            }
+            Event::Up => {
+                self.up = true;
+                // Who was failing tries again after a quarter of a tick.
+                self.pass(TICK / 4);
+                self.calm = 0;
+            }
+            Event::Vanish(at) => {
+                self.disturb(|budget| &mut budget.vanishing);
+                let id = self.gateways[at].id;
+                self.leases.remove(&id);
+            }
+            Event::Tick => self.pass(TICK),
+        }
+        Ok(())
+    }
+
+    /// What must hold in every state.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let runs = |gateway: &Gateway| gateway.process == Process::Runs;
+        let cared_for = |pod: &Pod| self.gateways.iter().any(|gateway| gateway.id == pod.owner && runs(gateway));
+        if self.up && self.calm > CALM && self.gateways.iter().any(runs) && !self.pods.iter().all(cared_for) {
+            return Err("an orphan stays".to_owned());
+        }
+        Ok(())
+    }
+
+    fn disturb(&mut self, which: impl Fn(&mut Budget) -> &mut u8) {
+        *which(&mut self.budget) -= 1;
+        self.calm = 0;
+    }
+
+    fn thaw(&mut self, at: usize) {
+        self.disturb(|budget| &mut budget.thaws);
+        self.gateways[at].process = Process::Runs;
+        match self.gateways[at].arrived.take() {
+            Some(answer) => self.deliver(at, answer),
+            None => self.go_on(at),
+        }
+    }
+
+    fn kill(&mut self, at: usize) {
+        self.disturb(|budget| &mut budget.kills);
+        let gateway = &mut self.gateways[at];
+        gateway.process = Process::Dead;
+        // Nothing in it matters any more.
+        gateway.keeper = Keeper::new(gateway.id, NAMESPACES[0].clone(), TICK, *NOW);
+        (gateway.silent, gateway.halted) = (0, true);
+        gateway.waiting.clear();
+        if gateway.arrived.take().is_some() {
+            gateway.asked = None;
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let oldest = *NOW - TICK * (LASTS + 2).into();
+        let whole = u8::from(time == TICK);
+        self.calm = (self.calm + whole).min(CALM + 1);
+        for gateway in self.gateways.iter_mut().filter(|gateway| gateway.process != Process::Dead) {
+            gateway.silent = (gateway.silent + whole).min(LASTS);
+            gateway.keeper.grow_older(time, *NOW, oldest);
+            if let Some((_, begun)) = &mut gateway.asked {
+                *begun = (*begun - time).max(oldest);
+            }
+        }
+        for at in 0..self.gateways.len() {
+            self.go_on(at);
+        }
+    }
+
+    fn go_on(&mut self, at: usize) {
+        let gateway = &mut self.gateways[at];
+        if gateway.process == Process::Runs {
+            let own = self.pods.iter().filter(|pod| pod.owner == gateway.id).map(|pod| pod.namespace).collect();
+            gateway.go_on(&own);
+        }
+    }
+
+    fn deliver(&mut self, at: usize, answer: Answer) {
+        let gateway = &mut self.gateways[at];
+        if let Some((_, begun)) = gateway.asked.take() {
+            gateway.keeper.answered(answer, begun, *NOW);
+        }
+        self.go_on(at);
+    }
+
+    fn create(&mut self, at: usize, number: usize) {
+        let gateway = &mut self.gateways[at];
+        let (namespace, term) = gateway.creating.remove(number);
+        if gateway.process != Process::Runs {
+            self.calm = 0;
+        }
+        let owner = gateway.id;
+        let number = (0..).find(|number| self.pods.iter().all(|pod| pod.number != *number)).unwrap_or_default();
+        self.pods.push(Pod { number, namespace, owner, term, forfeit: false });
+        self.pods.sort_by_key(|pod| pod.number);
+    }
+
+    /// The API carries out what a gateway asked.
+    fn serve(&mut self, at: usize) -> Result<Answer, String> {
+        let Some((request, _)) = self.gateways[at].asked.clone() else { return Err("nothing asked".into()) };
+        let by = self.gateways[at].id;
+        Ok(match request {
+            Request::Create(draft) if self.leases.contains_key(&draft.instance) => Answer::Conflict,
+            Request::Create(draft) => self.write(by, draft)?,
+            Request::Update(draft, seen) => match self.current(draft.instance) {
+                None => Answer::Gone,
+                Some(current) if current != seen => Answer::Conflict,
+                Some(_) => self.write(by, draft)?,
+            },
+            Request::Read(instance) => {
+                self.leases.get(&instance).map_or(Answer::Gone, |lease| Answer::Lease(seen(lease)))
+            }
+            Request::Forget(instance, seen) => match self.current(instance) {
+                None => Answer::Gone,
+                Some(current) if current != seen => Answer::Conflict,
+                Some(_) => {
+                    self.may_take(instance)?;
+                    self.leases.remove(&instance);
+                    Answer::Done
+                }
+            },
+            Request::ListLeases => Answer::Leases(self.leases.values().map(seen).collect()),
+            Request::ListPods { namespace, owner } => self.list(&namespace, |pod| pod.owner == owner),
+            Request::ListStrangers { namespace, known } => self.list(&namespace, |pod| !known.contains(&pod.owner)),
+            Request::DeletePod(pod) => self.delete(&pod)?,
+            Request::TouchPod(pod, term) => {
+                let found = self.pods.iter_mut().find(|found| uid(found) == pod.uid);
+                found.map_or(Answer::Gone, |found| {
+                    (found.term, found.forfeit) = (term, false);
+                    Answer::Done
+                })
+            }
+        })
+    }
+
+    fn current(&self, instance: Instance) -> Option<Version> {
+        self.leases.get(&instance).map(|(_, number)| version(*number))
+    }
+
+    fn write(&mut self, by: Instance, draft: Draft) -> Result<Answer, String> {
+        let instance = draft.instance;
+        if by == instance {
+            let gateway = self.gateways.iter_mut().find(|gateway| gateway.id == instance);
+            gateway.into_iter().filter(|gateway| gateway.process == Process::Runs).for_each(|gateway| {
+                (gateway.silent, gateway.halted) = (0, false);
+            });
+        } else {
+            self.may_take(instance)?;
+            self.pods.iter_mut().filter(|pod| pod.owner == instance).for_each(|pod| pod.forfeit = true);
+        }
+        let used: Vec<_> = self.gateways.iter().flat_map(|gateway| gateway.versions_of(instance)).collect();
+        let current = self.current(instance);
+        let fresh = |number: &u32| current != Some(version(*number)) && !used.contains(&&version(*number));
+        let number = (0..).find(fresh).unwrap_or_default();
+        let lease = (draft, number);
+        let answer = Answer::Lease(seen(&lease));
+        self.leases.insert(instance, lease);
+        Ok(answer)
+    }
+
+    fn may_take(&self, instance: Instance) -> Result<(), String> {
+        let alive = |gateway: &&Gateway| gateway.id == instance && gateway.process != Process::Dead;
+        match self.gateways.iter().find(alive) {
+            Some(gateway) if !gateway.halted => Err(format!("{instance} was never frozen and loses its Lease")),
+            Some(gateway) if gateway.silent < LASTS => Err(format!("{instance} was not silent for long enough")),
+            _ => Ok(()),
+        }
+    }
+
+    fn list(&self, namespace: &Namespace, wanted: impl Fn(&Pod) -> bool) -> Answer {
+        let here = |pod: &&Pod| NAMESPACES[pod.namespace] == *namespace && wanted(pod);
+        let seen = |pod: &Pod| PodSeen {
+            namespace: namespace.clone(),
+            name: uid(pod),
+            uid: uid(pod),
+            version: version(pod.term),
+            owner: pod.owner,
+            term: pod.term,
+        };
+        Answer::Pods(self.pods.iter().filter(here).map(seen).collect())
+    }
+
+    fn delete(&mut self, seen: &PodSeen) -> Result<Answer, String> {
+        let Some(at) = self.pods.iter().position(|pod| uid(pod) == seen.uid) else { return Ok(Answer::Gone) };
+        let pod = &self.pods[at];
+        if version(pod.term) != seen.version {
+            return Ok(Answer::Conflict);
+        }
+        let dead = |gateway: &Gateway| gateway.id == pod.owner && gateway.process == Process::Dead;
+        if !pod.forfeit && !self.gateways.iter().any(dead) {
+            return Err(format!("a live pod of {} is removed", pod.owner));
+        }
+        self.pods.remove(at);
+        Ok(Answer::Done)
+    }
+}
+
+fn seen((draft, number): &(Draft, u32)) -> LeaseSeen {
+    LeaseSeen { says: draft.clone(), version: version(*number) }
+}
+
+fn uid(pod: &Pod) -> String {
+    pod.number.to_string()
+}
