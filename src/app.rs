@@ -11,6 +11,7 @@ use crate::config::{Config, Level};
 use crate::kubernetes;
 use crate::kubernetes::client::Clients;
 use crate::registry::{Command, Registry};
+use crate::settings::Home;
 use crate::shutdown::Tasks;
 use crate::ssh::{HostKeyError, Server, Snapshot};
 use crate::telemetry::Log;
@@ -76,6 +77,7 @@ pub struct App {
     server: Server,
     endpoints: Endpoints,
     registry: Registry,
+    backend: kubernetes::Backend,
     tasks: Tasks,
     log: Log,
 }
@@ -107,14 +109,17 @@ impl App {
         );
         let look = Look { config, backend: &backend, auth: &auth, config_client: config_client.as_ref(), log: &log };
         let found = look.around().await.into_iter().map(BuildError::Cluster);
-        let snapshot = Snapshot::new(config, auth, config_client, Arc::new(backend))?;
+        let snapshot = Snapshot::new(config, auth, config_client, Arc::new(backend.clone()))?;
         let listen = config.ssh.listen.clone();
         let server = Server::bind(&listen, snapshot, registry.clone(), log.clone()).await;
         let server = server.map_err(|source| BuildError::Listen { listen, source });
         let endpoints = Endpoints::bind(config, &log).await;
         match (server, endpoints, found.collect::<Vec<_>>()) {
             (Ok(server), Ok(endpoints), found) if found.is_empty() => {
-                Ok(Self { server, endpoints, registry, tasks, log })
+                if let Some(home) = Home::of(&config.base) {
+                    backend.join(home, log.clone());
+                }
+                Ok(Self { server, endpoints, registry, backend, tasks, log })
             }
             (server, endpoints, mut found) => {
                 found.extend(server.err());
@@ -151,6 +156,7 @@ impl App {
             Ok(()) => (Level::Info, "SERVICE_STOPPED", "every connection has ended"),
             Err(_elapsed) => (Level::Warning, "SERVICE_STOPPED", "gave up waiting for connections to end"),
         };
+        self.backend.leave().await;
         self.log.write(level, code, text, &[]);
         closing.cancel();
         for endpoint in endpoints {

@@ -53,12 +53,13 @@ use claim::Claimant;
 use client::Clients;
 use futures_util::future::BoxFuture;
 use ground::Images;
+use instance::Presence;
 use pod::Instance;
 use retry::Throttle;
 use single::SingleGuests;
 use stage::Stage;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use watch::Watches;
 
 /// What a guest needs to know about its connection.
@@ -84,6 +85,7 @@ struct Shared {
     instance: Instance,
     watches: Watches,
     images: Images,
+    presence: OnceLock<Presence>,
 }
 
 impl Backend {
@@ -92,8 +94,31 @@ impl Backend {
     #[must_use]
     pub fn new(log: Log, tasks: Tasks, clients: Clients, live: Live) -> Self {
         let instance = Instance::random();
-        let watches = Watches::new(log, tasks.clone(), instance.clone(), live);
-        Self { shared: Arc::new(Shared { tasks, clients, instance, watches, images: Images::default() }) }
+        let watches = Watches::new(log, tasks.clone(), instance, live);
+        let (images, presence) = (Images::default(), OnceLock::new());
+        Self { shared: Arc::new(Shared { tasks, clients, instance, watches, images, presence }) }
+    }
+
+    /// Joins the gateways that look after each other at `home`, before the first guest is made; nobody sweeps up after one
+    /// that has not. Call it within the runtime.
+    pub fn join(&self, home: settings::Home, log: Log) {
+        let Shared { clients, instance, watches, presence, .. } = &*self.shared;
+        match clients.get(&home.cluster, home.http.min(home.lease / 3)) {
+            Ok(client) => {
+                presence.get_or_init(|| Presence::start(*instance, home, &client, watches.clone(), log));
+            }
+            Err(error) => {
+                let text = "The gateway cannot keep a Lease: when it is killed, its pods stay";
+                log.write(Level::Warning, "KUBERNETES_LEASE_REFUSED", text, &[("reason", &error.to_string())]);
+            }
+        }
+    }
+
+    /// The last thing that a process does here, when every task has ended: the other gateways need not look after it.
+    pub async fn leave(&self) {
+        if let Some(presence) = self.shared.presence.get() {
+            presence.leave().await;
+        }
     }
 
     /// A guest for that identity; where its pod is the connection's, that begins to be made. Call it within the runtime.

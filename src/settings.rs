@@ -21,6 +21,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// `kubernetes.leaseDuration` where nothing is said.
+const LEASE: Duration = Duration::from_secs(30);
+
 /// What the file says, untyped where an answer may still fill it: JSON objects of the sections that vary.
 #[derive(Clone)]
 pub struct Base {
@@ -199,6 +202,19 @@ pub struct Timeouts {
     pub http: Duration,
 }
 
+/// Where the gateways of a cluster look after each other: the file's own cluster and namespace.
+#[derive(Debug, Clone)]
+pub struct Home {
+    /// `connection`
+    pub cluster: Cluster,
+    /// `pod.metadata.namespace`, where the Leases are.
+    pub namespace: Namespace,
+    /// `timeouts.http`: one REST call.
+    pub http: Duration,
+    /// `leaseDuration`: how long a gateway may be silent.
+    pub lease: Duration,
+}
+
 /// How much a tree must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Completeness {
@@ -243,11 +259,37 @@ fn read(root: &Section<'_>, completeness: Completeness, files: Option<&dyn Files
     }
     let pod = pod::read(&section.section("pod"), completeness);
     let timeouts = pod::timeouts(&section.section("timeouts"));
+    let _ = lease_duration(&section);
     let kubernetes = match (cluster, pod) {
         (Some(cluster), Some(pod)) => Some(Kubernetes { cluster, pod, timeouts }),
         _ => None,
     };
     (rules, kubernetes)
+}
+
+impl Home {
+    /// The file's; `None` where it leaves the cluster to the config webhook.
+    #[must_use]
+    pub fn of(base: &Base) -> Option<Self> {
+        let report = Report::default();
+        let root = Section::root(&base.sections, &report);
+        let section = root.section("kubernetes");
+        let connection = section.section("connection");
+        if base.allow_connection && !base.sections.get("kubernetes").is_some_and(|file| file.get("connection").is_some()) {
+            return None;
+        }
+        Some(Self {
+            cluster: cluster::read(&connection)?,
+            namespace: pod::namespace(&section.section("pod"))?,
+            http: pod::timeouts(&section.section("timeouts")).http,
+            lease: lease_duration(&section),
+        })
+    }
+}
+
+/// `leaseDuration`; Kubernetes counts it in whole seconds.
+fn lease_duration(section: &Section<'_>) -> Duration {
+    section.duration("leaseDuration", Duration::from_secs(1)).unwrap_or(LEASE)
 }
 
 fn backend(root: &Section<'_>, completeness: Completeness) {

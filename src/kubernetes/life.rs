@@ -2,6 +2,7 @@
 //! However it goes, the last step is the removal of whatever was created, and only then is the end told. A persistent pod
 //! is found, claimed or created instead, and stays.
 
+mod cover;
 mod persistent;
 mod start;
 
@@ -114,7 +115,7 @@ impl Life {
     fn holder(&self) -> Holder {
         Holder {
             connection: self.connection.id,
-            instance: self.backend.instance.clone(),
+            instance: self.backend.instance,
             log: self.connection.log.clone(),
             tasks: self.backend.tasks.clone(),
             stop: self.settings.timeouts.pod_stop,

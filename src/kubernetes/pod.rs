@@ -100,6 +100,15 @@ pub(super) enum ManifestError {
     },
 }
 
+impl Manifest {
+    /// Says that the pod is made under its owner's Lease: when that runs out, another gateway may remove the pod.
+    pub(super) fn set_term(&mut self, term: u32) {
+        if let Some(labels) = self.json.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
+            labels.insert(TERM.to_owned(), term.to_string().into());
+        }
+    }
+}
+
 /// Makes the manifest.
 pub(super) fn manifest(order: &Order<'_>) -> Result<Manifest, ManifestError> {
     let pod = &order.settings.pod;

@@ -20,7 +20,7 @@ use crate::types::{Namespace, PodName};
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::watcher;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -106,6 +106,12 @@ pub(super) struct Follower {
 impl Watches {
     pub(super) fn new(log: Log, tasks: Tasks, instance: Instance, live: Live) -> Self {
         Self { shared: Arc::new(Shared { log, tasks, instance, live, open: Mutex::default() }) }
+    }
+
+    /// The namespaces of that cluster where a watch is open: where we have, or are about to have, pods.
+    pub(super) fn namespaces(&self, cluster: &Cluster) -> BTreeSet<Namespace> {
+        let open = lock(&self.shared.open);
+        open.keys().filter(|place| place.cluster == *cluster).map(|place| place.namespace.clone()).collect()
     }
 
     /// Uses the watch of that place, opened if it is not open.

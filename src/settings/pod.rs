@@ -58,6 +58,11 @@ pub(super) fn read(section: &Section<'_>, completeness: Completeness) -> Option<
     })
 }
 
+/// `metadata.namespace` alone.
+pub(super) fn namespace(section: &Section<'_>) -> Option<Namespace> {
+    metadata(section).map(|(namespace, _)| namespace)
+}
+
 fn metadata(section: &Section<'_>) -> Option<(Namespace, Map<String, Value>)> {
     let mut metadata = match section.value("metadata") {
         Some(_) => section.object("metadata")?.clone(),

@@ -164,13 +164,13 @@ impl Keeper {
         }
     }
 
-    /// What is to be done now; `in_use` are the namespaces where we have, or are about to have, pods.
-    pub(super) fn next(&mut self, in_use: &BTreeSet<Namespace>, now: Instant) -> Step {
+    /// What is to be done now; `in_use` gives the namespaces where we have, or are about to have, pods.
+    pub(super) fn next(&mut self, in_use: impl FnOnce() -> BTreeSet<Namespace>, now: Instant) -> Step {
         if self.next == Next::Work && now >= self.wake {
             self.next = Next::Renew;
         }
         match self.next {
-            Next::Renew => self.renew(in_use),
+            Next::Renew => self.renew(&in_use()),
             Next::Look => self.ask(Asked::Leases, Request::ListLeases),
             Next::Round => self.round(),
             Next::Work => self.work(now),

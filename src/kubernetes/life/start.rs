@@ -99,7 +99,10 @@ impl Life {
         let news = |text: String| self.stage.news(Some(text));
         let patience =
             Patience { deadline, pod_start: self.settings.timeouts.pod_start, ended: self.stage.ended(), news: &news };
-        let created = lease.create(manifest, patience).await;
+        let created = match self.covered(manifest, deadline).await {
+            Ok(manifest) => lease.create(&manifest, patience).await,
+            Err(refusal) => Err(refusal),
+        };
         if let Err(refusal) = &created
             && !self.stage.ended().is_cancelled()
         {

@@ -27,12 +27,6 @@ const SUFFIX: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 /// pod is its own. A pod without it was made without a Lease, and nobody but its gateway removes it.
 pub(in crate::kubernetes) const TERM: &str = "podgate/term";
 
-/// The label with the mode of a pod that outlives its connections.
-pub(in crate::kubernetes) const MODE: &str = "podgate/mode";
-
-/// The value of [`MODE`] that exempts a pod from every sweep.
-pub(in crate::kubernetes) const PERSISTENT: &str = "persistent";
-
 /// This process among all gateways of a cluster: a random id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(in crate::kubernetes) struct Instance(u128);

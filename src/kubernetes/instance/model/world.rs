@@ -151,7 +151,7 @@ impl Gateway {
         }
         let used = self.waiting.iter().chain(self.creating.iter().map(|(namespace, _)| namespace)).chain(with_pods);
         let in_use = used.map(|namespace| NAMESPACES[*namespace].clone()).collect();
-        match self.keeper.next(&in_use, *NOW) {
+        match self.keeper.next(|| in_use, *NOW) {
             Step::Ask(request) => self.asked = Some((request, *NOW)),
             Step::Wait(until) => assert!(until > *NOW, "busy without an end"),
         }
