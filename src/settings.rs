@@ -275,7 +275,9 @@ impl Home {
         let root = Section::root(&base.sections, &report);
         let section = root.section("kubernetes");
         let connection = section.section("connection");
-        if base.allow_connection && !base.sections.get("kubernetes").is_some_and(|file| file.get("connection").is_some()) {
+        if base.allow_connection
+            && !base.sections.get("kubernetes").is_some_and(|file| file.get("connection").is_some())
+        {
             return None;
         }
         Some(Self {

@@ -14,6 +14,7 @@ mod architecture;
 mod configuration;
 mod dependencies;
 mod failures;
+mod gateways;
 mod inside;
 mod log;
 mod logins;

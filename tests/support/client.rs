@@ -1,6 +1,7 @@
 //! Real OpenSSH clients, set up for a world.
 
 use super::World;
+use super::gateway::Gateway;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -62,8 +63,17 @@ fn options(world: &World, key: &Path) -> Vec<String> {
 impl World {
     /// `program` (ssh, scp, sftp) with the world's options and port; nothing is said about whom to reach.
     pub fn client(&self, program: &str, port_flag: &str) -> Client {
+        self.client_of(&self.gateway, program, port_flag)
+    }
+
+    /// `ssh` as a user of another gateway of the world's.
+    pub fn ssh_to(&self, gateway: &Gateway, user: &str) -> Client {
+        self.client_of(gateway, "ssh", "-p").option(&format!("User={user}"))
+    }
+
+    fn client_of(&self, gateway: &Gateway, program: &str, port_flag: &str) -> Client {
         let mut command = Command::new(program);
-        command.arg("-F").arg("/dev/null").arg(port_flag).arg(self.port().to_string());
+        command.arg("-F").arg("/dev/null").arg(port_flag).arg(gateway.address.port().to_string());
         for option in options(self, &self.key.file) {
             command.arg("-o").arg(option);
         }

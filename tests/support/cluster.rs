@@ -159,6 +159,27 @@ impl Cluster {
         }
     }
 
+    /// The Leases of a namespace, as the API gives them.
+    pub fn leases(&self, namespace: &str) -> Vec<Value> {
+        match self {
+            Self::Development(cluster) => {
+                cluster.state().leases(namespace).iter().map(|lease| Value::clone(lease)).collect()
+            }
+            Self::Real(cluster) => cluster.leases(namespace),
+        }
+    }
+
+    /// Waits until the Leases of a namespace are as wanted; whether they came to be so in time.
+    pub async fn wait_for_leases(&self, namespace: &str, wanted: impl Fn(&[Value]) -> bool) -> bool {
+        match self {
+            Self::Development(cluster) => {
+                let reached = cluster.wait_until(|_| wanted(&self.leases(namespace)), soon()).await;
+                reached.is_ok()
+            }
+            Self::Real(cluster) => cluster.wait_for_leases(namespace, wanted, soon()).await,
+        }
+    }
+
     /// Waits until the pods of a namespace are as wanted; whether they came to be so in time.
     pub async fn wait_for(&self, namespace: &str, wanted: impl Fn(&[Value]) -> bool) -> bool {
         match self {

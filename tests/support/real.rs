@@ -10,6 +10,7 @@ use super::role::Rights;
 use super::turn::Turn;
 use audit::Asked;
 use futures_util::{StreamExt, pin_mut};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
@@ -169,6 +170,16 @@ impl RealCluster {
     /// The events of a namespace.
     pub fn events(&self, namespace: &str) -> Vec<Value> {
         list(&self.within::<Event>(namespace))
+    }
+
+    /// The Leases of a namespace.
+    pub fn leases(&self, namespace: &str) -> Vec<Value> {
+        list(&self.within::<Lease>(namespace))
+    }
+
+    /// Waits until the Leases of a namespace are as wanted; whether they came to be so within `limit`.
+    pub async fn wait_for_leases(&self, namespace: &str, wanted: impl Fn(&[Value]) -> bool, limit: Duration) -> bool {
+        wait_for(self.within::<Lease>(namespace), wanted, limit).await
     }
 
     /// Waits until the pods of a namespace are as wanted; whether they came to be so within `limit`.

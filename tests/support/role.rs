@@ -42,6 +42,12 @@ impl Rights {
         self
     }
 
+    /// The same without what concerns a resource.
+    pub fn without_all(mut self, resource: &str) -> Self {
+        self.0.retain(|rule| rule["resources"][0] != resource);
+        self
+    }
+
     /// The rules of a Role.
     pub fn role_rules(&self) -> Value {
         json!(self.0)

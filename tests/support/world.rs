@@ -10,6 +10,7 @@ use podgate_webhooks::server::{Listen, Server};
 use podgate_webhooks::toolkit::router;
 use serde_json::{Map, Value, json};
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -83,9 +84,10 @@ impl Setup {
         let file = folder.path().join("podgate.json");
         fs::write(&file, config.to_string()).expect("the configuration's file");
         let gateway = Gateway::start(&file).await;
-        let line = format!("[127.0.0.1]:{} {}\n", gateway.address.port(), host_key.public);
-        fs::write(folder.path().join("known_hosts"), line).expect("known_hosts");
-        World { gateway, cluster, connection, namespaces: self.namespaces, key, hooks, folder, script: None }
+        let namespaces = self.namespaces;
+        let world = World { gateway, cluster, connection, namespaces, key, host_key, hooks, folder, script: None };
+        world.know(&world.gateway);
+        world
     }
 }
 
@@ -102,6 +104,7 @@ pub struct World {
     /// The webhook server.
     pub hooks: Hooks,
     namespaces: Vec<String>,
+    host_key: Key,
     folder: TempDir,
     script: Option<Script>,
 }
@@ -110,6 +113,20 @@ impl World {
     /// The usual world.
     pub async fn start() -> Self {
         Setup::default().start().await
+    }
+
+    /// Starts another gateway with the same configuration.
+    pub async fn another_gateway(&self) -> Gateway {
+        let gateway = Gateway::start(&self.folder().join("podgate.json")).await;
+        self.know(&gateway);
+        gateway
+    }
+
+    /// Lets the clients know a gateway.
+    fn know(&self, gateway: &Gateway) {
+        let line = format!("[127.0.0.1]:{} {}\n", gateway.address.port(), self.host_key.public);
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(self.known_hosts()).expect("known_hosts");
+        file.write_all(line.as_bytes()).expect("known_hosts");
     }
 
     /// Holds a webhook server as long as the world lives.

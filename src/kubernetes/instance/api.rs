@@ -80,7 +80,7 @@ impl Api {
                 self.delete(self.lease(instance), body).await
             }
             Request::ListLeases => self
-                .list(format!("{}?labelSelector={}", self.leases(), Serializer::new(INSTANCE.to_owned()).finish()), JSON)
+                .list(format!("{}?labelSelector={INSTANCE}", self.leases()), JSON)
                 .await
                 .map(|leases: Vec<Lease>| Answer::Leases(leases.into_iter().filter_map(lease_seen).collect())),
             Request::ListPods { namespace, owner } => {
@@ -140,7 +140,8 @@ impl Api {
         let mut items = Vec::new();
         let mut next = String::new();
         loop {
-            let page = Serializer::new(String::new()).append_pair("limit", PAGE).append_pair("continue", &next).finish();
+            let page =
+                Serializer::new(String::new()).append_pair("limit", PAGE).append_pair("continue", &next).finish();
             let path = format!("{path}&{page}");
             let call = Call { method: Method::GET, path, accept, content: JSON, body: None };
             let listed: Listed<T> = self.call(call).await?;
@@ -211,7 +212,8 @@ fn lease_json(draft: &Draft, version: Option<&Version>) -> Value {
         },
         "spec": {
             "holderIdentity": draft.holder.to_string(),
-            "leaseDurationSeconds": draft.lasts.as_secs_f64().ceil(),
+            // In whole seconds: rather too many than too few.
+            "leaseDurationSeconds": draft.lasts.as_secs() + u64::from(draft.lasts.subsec_nanos() > 0),
             "renewTime": now,
         },
     })

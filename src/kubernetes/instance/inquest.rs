@@ -151,17 +151,10 @@ impl Inquest {
     }
 
     /// A pod that is still the one that was found, but for its status, is tried once more.
-    fn recounted(
-        &self,
-        mut left: BTreeSet<Namespace>,
-        mut pods: Vec<PodSeen>,
-        pass: u32,
-        answer: Answer,
-    ) -> Stage {
+    fn recounted(&self, mut left: BTreeSet<Namespace>, mut pods: Vec<PodSeen>, pass: u32, answer: Answer) -> Stage {
         let Answer::Pods(now) = answer else { return Stage::Over(End::Taken) };
-        let same = |pod: &PodSeen| {
-            self.found.iter().any(|f| (&f.uid, f.term, f.owner) == (&pod.uid, pod.term, pod.owner))
-        };
+        let same =
+            |pod: &PodSeen| self.found.iter().any(|f| (&f.uid, f.term, f.owner) == (&pod.uid, pod.term, pod.owner));
         pods.extend(now.into_iter().filter(same));
         left.pop_first();
         Stage::Recounting { left, pods, pass }

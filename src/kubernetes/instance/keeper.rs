@@ -202,8 +202,7 @@ impl Keeper {
         let namespaces: BTreeSet<_> = in_use.union(&self.wanted).cloned().collect();
         // From here on nobody begins a pod in a namespace that this renewal takes out.
         self.written.retain(|namespace| namespaces.contains(namespace));
-        let draft =
-            Draft { instance: self.own, holder: self.own, lasts: self.lasts, namespaces: namespaces.clone() };
+        let draft = Draft { instance: self.own, holder: self.own, lasts: self.lasts, namespaces: namespaces.clone() };
         let request = match &self.standing {
             Standing::Held(version) => Request::Update(draft, version.clone()),
             Standing::Absent | Standing::Doubtful => Request::Create(draft),
@@ -263,12 +262,9 @@ impl Keeper {
                 self.notices.push(Notice::Refused(why));
             }
             Answer::Failed(why) => self.notices.push(Notice::Failing(why)),
-            Answer::Done
-            | Answer::Gone
-            | Answer::Conflict
-            | Answer::Lease(_)
-            | Answer::Leases(_)
-            | Answer::Pods(_) => self.notices.push(Notice::Failing("the answer makes no sense".to_owned())),
+            Answer::Done | Answer::Gone | Answer::Conflict | Answer::Lease(_) | Answer::Leases(_) | Answer::Pods(_) => {
+                self.notices.push(Notice::Failing("the answer makes no sense".to_owned()))
+            }
         }
     }
 
@@ -344,11 +340,7 @@ impl Keeper {
             }
             // Whether it was touched or is gone: nobody removes it any more who decided so before.
             Answer::Done | Answer::Gone => drop(touching.pods.pop()),
-            Answer::Conflict
-            | Answer::Refused(_)
-            | Answer::Failed(_)
-            | Answer::Lease(_)
-            | Answer::Leases(_) => {
+            Answer::Conflict | Answer::Refused(_) | Answer::Failed(_) | Answer::Lease(_) | Answer::Leases(_) => {
                 // From the start again with the next renewal.
                 touching.pods.clear();
                 touching.left.clear();

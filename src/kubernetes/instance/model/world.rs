@@ -250,10 +250,8 @@ impl World {
             Event::Serve(at) => loop {
                 let answer = self.serve(at)?;
                 self.deliver(at, answer);
-                let goes_on = matches!(
-                    self.gateways[at].asked,
-                    Some((Request::ListLeases | Request::ListStrangers { .. }, _))
-                );
+                let goes_on =
+                    matches!(self.gateways[at].asked, Some((Request::ListLeases | Request::ListStrangers { .. }, _)));
                 if self.grain == Grain::Fine || !goes_on {
                     break;
                 }

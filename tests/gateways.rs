@@ -1,0 +1,216 @@
+//! Gateways that share a cluster: the pods of one that is gone go, those of one that lives stay.
+
+use crate::support::cluster::{self, Access};
+use crate::support::gateway::Gateway;
+use crate::support::role::Rights;
+use crate::support::{Setup, World};
+use podgate_devcluster::Failure;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+/// A Lease's duration here: long enough for a machine that is busy with other tests.
+const LEASE: Duration = Duration::from_secs(6);
+
+/// How long an orphan may stay: two durations, and what its container takes to end.
+const GONE: Duration = Duration::from_secs(2 * 6 + 5);
+
+fn setup() -> Setup {
+    let mut setup = Setup::config(json!({"kubernetes": {"leaseDuration": format!("{LEASE:?}")}}));
+    let away = cluster::namespace("away");
+    let chosen = json!({"kubernetes": {"pod": {"metadata": {"namespace": away}}}});
+    setup.users = vec![("alice", json!({})), ("bob", json!({})), ("carol", chosen)];
+    setup.namespaces.push(away);
+    setup
+}
+
+/// The second namespace of a world, which only carol uses.
+fn away(setup: &Setup) -> String {
+    setup.namespaces[1].clone()
+}
+
+/// The pod of a user, if there is one that is not going.
+fn pod_of(pods: &[Value], user: &str) -> Option<String> {
+    let of = |pod: &&Value| pod["metadata"]["labels"]["containerssh_username"] == user;
+    let stays = |pod: &&Value| pod["metadata"]["deletionTimestamp"].is_null();
+    pods.iter().filter(of).find(stays).and_then(|pod| pod["metadata"]["uid"].as_str()).map(str::to_owned)
+}
+
+async fn wait_until_gone(world: &World, namespace: &str, user: &str) {
+    let start = Instant::now();
+    assert!(world.cluster.wait_for(namespace, |pods| pod_of(pods, user).is_none()).await, "{}", world.gateway.log());
+    assert!(start.elapsed() < GONE, "{user}'s pod went after {:?}", start.elapsed());
+}
+
+async fn wait_until_held(gateway: &Gateway) {
+    gateway.wait_for_line("KUBERNETES_LEASE_HELD").await;
+}
+
+fn lease_names(leases: &[Value]) -> Vec<String> {
+    leases.iter().map(|lease| lease["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_of_a_killed_gateway_go_wherever_they_are_and_those_of_a_living_one_stay() {
+    let setup = setup();
+    let away = away(&setup);
+    let mut world = setup.start().await;
+    let another = world.another_gateway().await;
+    let _alice = world.ssh().start("echo up; sleep 1000");
+    _alice.until_stdout("up").await;
+    let carol = world.ssh_as("carol").start("echo up; sleep 1000");
+    carol.until_stdout("up").await;
+    let mut bob = world.ssh_to(&another, "bob").start("echo up; cat");
+    bob.until_stdout("up").await;
+    assert!(pod_of(&world.cluster.pods(&away), "carol").is_some());
+
+    world.gateway.signal("KILL");
+    let _status = world.gateway.ended().await;
+    let home = world.namespace().to_owned();
+    let start = Instant::now();
+    wait_until_gone(&world, &home, "alice").await;
+    wait_until_gone(&world, &away, "carol").await;
+    assert!(start.elapsed() < GONE, "{:?}", start.elapsed());
+    assert_eq!(another.wait_for_line("KUBERNETES_GATEWAY_GONE").await["details"]["pods"], "2");
+
+    assert!(world.cluster.wait_for_leases(&home, |leases| leases.len() == 1).await, "a Lease of a dead gateway stays");
+    bob.write("still here\n").await;
+    bob.until_stdout("still here").await;
+    assert!(pod_of(&world.cluster.pods(&home), "bob").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateway_that_is_restarted_at_once_sweeps_up_after_itself() {
+    let mut world = setup().start().await;
+    let client = world.ssh().start("echo up; sleep 1000");
+    client.until_stdout("up").await;
+    world.gateway.signal("KILL");
+    let _status = world.gateway.ended().await;
+    world.gateway = world.another_gateway().await;
+    let home = world.namespace().to_owned();
+    let next = world.ssh_as("bob").start("echo up; sleep 1000");
+    next.until_stdout("up").await;
+    wait_until_gone(&world, &home, "alice").await;
+    assert!(pod_of(&world.cluster.pods(&home), "bob").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateway_frozen_for_longer_than_its_lease_loses_its_pods_and_none_that_it_makes_later() {
+    let world = setup().start().await;
+    let home = world.namespace().to_owned();
+    let another = world.another_gateway().await;
+    wait_until_held(&another).await;
+    let alice = world.ssh().start("echo up; sleep 1000");
+    alice.until_stdout("up").await;
+    let bob = world.ssh_to(&another, "bob").start("echo up; sleep 1000");
+    bob.until_stdout("up").await;
+
+    world.gateway.signal("STOP");
+    wait_until_gone(&world, &home, "alice").await;
+    world.gateway.signal("CONT");
+    alice.ended().await.expect(255);
+    let later = world.ssh().start("echo up; sleep 1000");
+    later.until_stdout("up").await;
+    let pods = world.cluster.pods(&home);
+    let before = (pod_of(&pods, "alice"), pod_of(&pods, "bob"));
+    assert!(before.0.is_some() && before.1.is_some());
+    world.gateway.wait_for_line("KUBERNETES_LEASE_LOST").await;
+    sleep(2 * LEASE).await;
+    let pods = world.cluster.pods(&home);
+    assert_eq!((pod_of(&pods, "alice"), pod_of(&pods, "bob")), before);
+    drop(bob);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn short_freeze_and_long_outage_cost_no_pod() {
+    let world = setup().alone().start().await;
+    let home = world.namespace().to_owned();
+    let another = world.another_gateway().await;
+    // Nothing runs in them: connections without a stream outlive the API's absence.
+    let alice = world.ssh().arg("-N").arg("127.0.0.1").launch();
+    let bob = world.ssh_to(&another, "bob").arg("-N").arg("127.0.0.1").launch();
+    let both = |pods: &[Value]| pod_of(pods, "alice").is_some() && pod_of(pods, "bob").is_some();
+    assert!(world.cluster.wait_for(&home, both).await, "{}", world.gateway.log());
+    let of = |pods: &[Value]| (pod_of(pods, "alice"), pod_of(pods, "bob"));
+    let before = of(&world.cluster.pods(&home));
+
+    world.gateway.signal("STOP");
+    sleep(LEASE / 3).await;
+    world.gateway.signal("CONT");
+    world.cluster.api_down().await;
+    sleep(LEASE * 3 / 2).await;
+    world.cluster.api_up().await;
+    sleep(2 * LEASE).await;
+    assert_eq!(of(&world.cluster.pods(&home)), before, "{}\n{}", world.gateway.log(), another.log());
+    drop((alice, bob));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pod_of_a_create_whose_answer_was_lost_goes_with_its_gateway() {
+    if !cluster::on_development("it loses an answer") {
+        return;
+    }
+    let mut world = setup().start().await;
+    let another = world.another_gateway().await;
+    wait_until_held(&another).await;
+    world.cluster.faults().hold_pods();
+    world.cluster.faults().fail_requests("create", "pods", 1, Failure::LoseAnswer);
+    world.cluster.faults().fail_requests("create", "pods", 100, Failure::Unavailable);
+    let client = world.ssh().start("true");
+    world.pod().await;
+    world.gateway.signal("KILL");
+    let _status = world.gateway.ended().await;
+    let home = world.namespace().to_owned();
+    wait_until_gone(&world, &home, "alice").await;
+    drop(client);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lease_names_each_namespace_before_it_is_used_and_ends_with_the_gateway() {
+    let setup = setup();
+    let away = away(&setup);
+    let mut world = setup.start().await;
+    let home = world.namespace().to_owned();
+    let carol = world.ssh_as("carol").start("echo up; sleep 1000");
+    carol.until_stdout("up").await;
+    let leases = world.cluster.leases(&home);
+    assert_eq!(leases.len(), 1, "{:?}", lease_names(&leases));
+    assert_eq!(leases[0]["metadata"]["annotations"]["podgate/namespaces"], away.as_str());
+    assert_eq!(leases[0]["spec"]["leaseDurationSeconds"], 6);
+    let labels = world.cluster.pods(&away)[0]["metadata"]["labels"].clone();
+    assert_eq!(labels["podgate/term"], "0");
+    assert_eq!(leases[0]["spec"]["holderIdentity"], labels["podgate/instance"]);
+    world.gateway.signal("TERM");
+    let _status = world.gateway.ended().await;
+    assert_eq!(lease_names(&world.cluster.leases(&home)), Vec::<String>::new(), "{}", world.gateway.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateway_without_rights_on_leases_warns_and_nobody_sweeps_up_after_it() {
+    let mut setup = setup();
+    setup.access = Access::Rights(Rights::gateway().without_all("leases"));
+    let world = setup.start().await;
+    let warning = world.gateway.wait_for_line("KUBERNETES_LEASE_REFUSED").await;
+    assert_eq!(warning["level"], "warning");
+    assert!(warning["message"].as_str().is_some_and(|text| text.contains("leases.coordination.k8s.io")), "{warning}");
+    let client = world.ssh().start("echo up; sleep 1000");
+    client.until_stdout("up").await;
+    let pods = world.cluster.pods(world.namespace());
+    assert!(pods[0]["metadata"]["labels"]["podgate/term"].is_null(), "{}", pods[0]["metadata"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn login_costs_no_request_about_leases_once_its_namespace_is_named() {
+    let world = Setup::default().start().await;
+    world.ssh().run("true").await.expect(0);
+    let count = || ["get", "list", "create", "update"].map(|verb| world.cluster.requests(verb, "leases"));
+    let before = count();
+    let start = Instant::now();
+    for _ in 0..3 {
+        world.ssh().run("true").await.expect(0);
+    }
+    // The renewals of that time, one a third of 30 s, each with one look at the others.
+    let renewals = start.elapsed().as_secs() / 10 + 1;
+    let asked: u64 = count().iter().zip(before).map(|(now, before)| now - before).sum();
+    assert!(asked <= 2 * renewals, "{asked} requests in {:?}", start.elapsed());
+}
