@@ -73,7 +73,8 @@ async fn pods_of_a_killed_gateway_go_wherever_they_are_and_those_of_a_living_one
     assert!(start.elapsed() < GONE, "{:?}", start.elapsed());
     assert_eq!(another.wait_for_line("KUBERNETES_GATEWAY_GONE").await["details"]["pods"], "2");
 
-    assert!(world.cluster.wait_for_leases(&home, |leases| leases.len() == 1).await, "a Lease of a dead gateway stays");
+    let one = world.cluster.wait_for_leases(&home, |leases| leases.len() == 1).await;
+    assert!(one, "{:#?}\n{}", world.cluster.leases(&home), another.log());
     bob.write("still here\n").await;
     bob.until_stdout("still here").await;
     assert!(pod_of(&world.cluster.pods(&home), "bob").is_some());

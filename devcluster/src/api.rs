@@ -59,6 +59,12 @@ impl Call {
         accept.split(',').next().is_some_and(|first| first.contains("as=Table"))
     }
 
+    /// Whether the client asked for metadata alone (`PartialObjectMetadataList`).
+    pub(crate) fn wants_metadata(&self) -> bool {
+        let accept = self.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        accept.split(',').next().is_some_and(|first| first.contains("as=PartialObjectMetadataList"))
+    }
+
     /// The JSON body; null where there is none.
     pub(crate) fn json(&self) -> Result<Value, ApiError> {
         if self.body.is_empty() {

@@ -44,6 +44,8 @@ pub(super) fn list(context: &Context, kind: Kind, call: &Call) -> Result<Respons
     }
     let answer = if call.wants_table() {
         table::table(kind, &objects, &metadata, true)
+    } else if call.wants_metadata() {
+        metadata_list(&objects, &metadata)
     } else {
         let items: Vec<&Value> = objects.iter().map(Arc::as_ref).collect();
         json!({
@@ -51,6 +53,14 @@ pub(super) fn list(context: &Context, kind: Kind, call: &Call) -> Result<Respons
         })
     };
     Ok(answer::json(StatusCode::OK, &answer))
+}
+
+/// Metadata alone. As the API server does, an empty list has no items instead of an empty list of them.
+fn metadata_list(objects: &[Arc<Value>], metadata: &Value) -> Value {
+    let (kind, version) = ("PartialObjectMetadata", "meta.k8s.io/v1");
+    let item = |object: &Arc<Value>| json!({"kind": kind, "apiVersion": version, "metadata": object["metadata"]});
+    let items: Option<Vec<_>> = (!objects.is_empty()).then(|| objects.iter().map(item).collect());
+    json!({"kind": "PartialObjectMetadataList", "apiVersion": version, "metadata": metadata, "items": items})
 }
 
 fn page_start(token: &str) -> Result<(String, String), ApiError> {

@@ -43,7 +43,8 @@ pub(super) struct Api {
 #[derive(Deserialize)]
 struct Listed<T> {
     metadata: ListMeta,
-    items: Vec<T>,
+    /// Null where a list of metadata is empty.
+    items: Option<Vec<T>>,
 }
 
 /// An object, as far as it is looked at.
@@ -145,7 +146,7 @@ impl Api {
             let path = format!("{path}&{page}");
             let call = Call { method: Method::GET, path, accept, content: JSON, body: None };
             let listed: Listed<T> = self.call(call).await?;
-            items.extend(listed.items);
+            items.extend(listed.items.into_iter().flatten());
             match listed.metadata.continue_.filter(|next| !next.is_empty()) {
                 Some(more) => next = more,
                 None => return Ok(items),

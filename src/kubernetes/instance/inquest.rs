@@ -59,7 +59,7 @@ pub(super) enum Finding {
     Removed(PodSeen),
     /// One cannot be removed.
     NotRemoved(PodSeen, String),
-    /// We may not list that namespace's pods.
+    /// That namespace's pods cannot be listed.
     NoLook(Namespace, String),
 }
 
@@ -137,6 +137,9 @@ impl Inquest {
             (Answer::Refused(why), Some(namespace)) => {
                 self.closed += 1;
                 (Stage::Listing { left }, Some(Finding::NoLook(namespace, why)))
+            }
+            (Answer::Failed(why), Some(namespace)) => {
+                (Stage::Over(End::Later), Some(Finding::NoLook(namespace, why)))
             }
             _ => (Stage::Over(End::Later), None),
         }

@@ -101,7 +101,7 @@ impl<'a> Report<'a> {
                     self.log.write(
                         Level::Warning,
                         "KUBERNETES_NAMESPACE_CLOSED",
-                        "The gateway may not list the pods of a namespace: what others left there stays",
+                        "The pods of a namespace cannot be listed: what other gateways left there stays",
                         &[("namespace", namespace.as_str()), ("reason", &why)],
                     );
                 }
