@@ -30,13 +30,28 @@ pub(super) struct Budget {
     pub(super) outages: u8,
     pub(super) losses: u8,
     pub(super) vanishing: u8,
+    /// Of the first gateway.
     pub(super) logins: u8,
+    /// Of the first gateway, after it was frozen and before it has renewed its Lease.
+    pub(super) early_logins: u8,
     pub(super) restarts: u8,
+    /// Of how many gateways the Lease is deleted and the process killed or frozen.
+    pub(super) victims: usize,
 }
 
 /// Nothing happens but calls, creates and time.
-pub(super) const NONE: Budget =
-    Budget { kills: 0, freezes: 0, thaws: 0, outages: 0, losses: 0, vanishing: 0, logins: 0, restarts: 0 };
+pub(super) const NONE: Budget = Budget {
+    kills: 0,
+    freezes: 0,
+    thaws: 0,
+    outages: 0,
+    losses: 0,
+    vanishing: 0,
+    logins: 0,
+    early_logins: 0,
+    restarts: 0,
+    victims: usize::MAX,
+};
 
 /// What can happen.
 #[derive(Debug, Clone, Copy)]
@@ -221,26 +236,30 @@ impl World {
             if self.up {
                 events.extend((0..gateway.creating.len()).map(|number| Event::Create(at, number)));
             }
-            if runs {
-                // Gateways differ by nothing but what happens to them: it is enough that the first one has logins.
-                let logins = if budget.logins > 0 && at == 0 { NAMESPACES.len() } else { 0 };
-                events.extend((0..logins).map(|namespace| Event::Login(at, namespace)));
-                events.extend((budget.freezes > 0).then_some(Event::Freeze(at)));
-            }
-            if gateway.process != Process::Dead {
-                events.extend((budget.kills > 0).then_some(Event::Kill(at)));
-            }
-            if gateway.process == Process::Frozen && budget.thaws > 0 {
-                events.push(Event::Thaw(at));
-            }
-            let vanishes = budget.vanishing > 0 && self.leases.contains_key(&gateway.id);
-            events.extend(vanishes.then_some(Event::Vanish(at)));
+            events.extend(self.blows(at, gateway));
         }
         events.extend((budget.restarts > 0).then_some(Event::Restart));
         events.extend((self.up && budget.outages > 0).then_some(Event::Down));
         events.extend((!self.up).then_some(Event::Up));
         let idle = |gateway: &Gateway| gateway.process != Process::Runs || gateway.asked.is_none();
         events.extend(self.gateways.iter().all(idle).then_some(Event::Tick));
+        events
+    }
+
+    /// What can happen to one gateway from outside.
+    fn blows(&self, at: usize, gateway: &Gateway) -> Vec<Event> {
+        let mut events = Vec::new();
+        let Budget { kills, freezes, thaws, vanishing, logins, early_logins, victims, .. } = self.budget;
+        let (runs, victim) = (gateway.process == Process::Runs, at < victims);
+        // Gateways differ by nothing but what happens to them: it is enough that the first one has logins.
+        if runs && at == 0 && (logins > 0 || early_logins > 0 && gateway.halted) {
+            events.extend((0..NAMESPACES.len()).map(|namespace| Event::Login(at, namespace)));
+        }
+        events.extend((victim && runs && freezes > 0).then_some(Event::Freeze(at)));
+        events.extend((victim && gateway.process != Process::Dead && kills > 0).then_some(Event::Kill(at)));
+        events.extend((gateway.process == Process::Frozen && thaws > 0).then_some(Event::Thaw(at)));
+        let leased = self.leases.contains_key(&gateway.id);
+        events.extend((victim && leased && vanishing > 0).then_some(Event::Vanish(at)));
         events
     }
 
@@ -273,7 +292,8 @@ impl World {
             }
             Event::Create(at, number) => self.create(at, number),
             Event::Login(at, namespace) => {
-                self.budget.logins -= 1;
+                let early = self.budget.logins == 0;
+                *(if early { &mut self.budget.early_logins } else { &mut self.budget.logins }) -= 1;
                 self.gateways[at].waiting.push(namespace);
                 self.go_on(at);
             }
@@ -314,6 +334,9 @@ impl World {
         let cared_for = |pod: &Pod| self.gateways.iter().any(|gateway| gateway.id == pod.owner && runs(gateway));
         if self.up && self.calm > CALM && self.gateways.iter().any(runs) && !self.pods.iter().all(cared_for) {
             return Err("an orphan stays".to_owned());
+        }
+        if self.up && self.calm > CALM && self.pods.iter().any(|pod| pod.forfeit && cared_for(pod)) {
+            return Err("a pod is forfeit though its owner lives".to_owned());
         }
         Ok(())
     }
