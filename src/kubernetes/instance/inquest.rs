@@ -138,9 +138,7 @@ impl Inquest {
                 self.closed += 1;
                 (Stage::Listing { left }, Some(Finding::NoLook(namespace, why)))
             }
-            (Answer::Failed(why), Some(namespace)) => {
-                (Stage::Over(End::Later), Some(Finding::NoLook(namespace, why)))
-            }
+            (Answer::Failed(why), Some(namespace)) => (Stage::Over(End::Later), Some(Finding::NoLook(namespace, why))),
             _ => (Stage::Over(End::Later), None),
         }
     }

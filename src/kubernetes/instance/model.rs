@@ -49,6 +49,8 @@ fn explored(name: &str, budget: Budget) {
 fn killed_gateway_leaves_nothing() {
     explored("one killed", Budget { kills: 1, ..NONE });
     let first = Budget { kills: 1, victims: 1, ..NONE };
+    let busy = Budget { logins: 1, ..first };
+    told("the first killed, two gateways that start, with a login", World::new(2, Grain::Coarse, busy));
     told("the first killed, three gateways", World::settled(3, Grain::Coarse, first));
 }
 
@@ -82,4 +84,8 @@ fn lost_answer_does_no_harm() {
 #[test]
 fn lease_deleted_by_hand_does_no_harm() {
     explored("Lease deleted", Budget { vanishing: 1, ..NONE });
+    if deep() {
+        let budget = Budget { vanishing: 1, freezes: 1, restarts: 1, victims: 1, ..NONE };
+        told("Lease deleted, frozen, another started", World::settled(1, Grain::Fine, budget));
+    }
 }
