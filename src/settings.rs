@@ -274,14 +274,11 @@ impl Home {
         let report = Report::default();
         let root = Section::root(&base.sections, &report);
         let section = root.section("kubernetes");
-        let connection = section.section("connection");
-        if base.allow_connection
-            && !base.sections.get("kubernetes").is_some_and(|file| file.get("connection").is_some())
-        {
+        if base.allow_connection && section.value("connection").is_none() {
             return None;
         }
         Some(Self {
-            cluster: cluster::read(&connection)?,
+            cluster: cluster::read(&section.section("connection"))?,
             namespace: pod::namespace(&section.section("pod"))?,
             http: pod::timeouts(&section.section("timeouts")).http,
             lease: lease_duration(&section),
