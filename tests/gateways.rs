@@ -56,8 +56,8 @@ async fn pods_of_a_killed_gateway_go_wherever_they_are_and_those_of_a_living_one
     let away = away(&setup);
     let mut world = setup.start().await;
     let another = world.another_gateway().await;
-    let _alice = world.ssh().start("echo up; sleep 1000");
-    _alice.until_stdout("up").await;
+    let alice = world.ssh().start("echo up; sleep 1000");
+    alice.until_stdout("up").await;
     let carol = world.ssh_as("carol").start("echo up; sleep 1000");
     carol.until_stdout("up").await;
     let mut bob = world.ssh_to(&another, "bob").start("echo up; cat");
@@ -78,6 +78,7 @@ async fn pods_of_a_killed_gateway_go_wherever_they_are_and_those_of_a_living_one
     bob.write("still here\n").await;
     bob.until_stdout("still here").await;
     assert!(pod_of(&world.cluster.pods(&home), "bob").is_some());
+    drop((alice, carol));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -108,7 +108,8 @@ impl Watches {
         Self { shared: Arc::new(Shared { log, tasks, instance, live, open: Mutex::default() }) }
     }
 
-    /// The namespaces of that cluster where a watch is open: where we have, or are about to have, pods.
+    /// The namespaces of that cluster where we have, or are about to have, pods: where a watch is open, or was when the
+    /// process was told to end.
     pub(super) fn namespaces(&self, cluster: &Cluster) -> BTreeSet<Namespace> {
         let open = lock(&self.shared.open);
         open.keys().filter(|place| place.cluster == *cluster).map(|place| place.namespace.clone()).collect()
@@ -272,7 +273,8 @@ impl Task {
         // A persistent pod stays whether or not anybody uses it.
         let given_up = empty || self.place.cluster.from_webhook || self.place.which != Which::Ours;
         let over = self.shared.tasks.stopping().is_cancelled() || (since.elapsed() >= LINGER && given_up);
-        if over {
+        // A place with pods stays on the map when the process ends: our Lease names it to the last.
+        if over && given_up {
             open.remove(&self.place);
         }
         over

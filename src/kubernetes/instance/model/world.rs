@@ -1,10 +1,14 @@
 //! The modelled world: an API with Leases and pods, gateways that run, are frozen or dead, and what can happen next.
 
-use super::super::keeper::{Cover, Keeper, Step};
-use super::super::protocol::{Answer, Draft, LeaseSeen, PodSeen, Request, Version};
+mod api;
+mod gateway;
+
+use super::super::keeper::Keeper;
+use super::super::protocol::{Answer, Draft, Request};
 use crate::kubernetes::pod::Instance;
 use crate::types::Namespace;
-use std::collections::{BTreeMap, BTreeSet};
+use gateway::Gateway;
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -86,23 +90,6 @@ enum Process {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Gateway {
-    id: Instance,
-    process: Process,
-    keeper: Keeper,
-    asked: Option<(Request, Instant)>,
-    /// What has arrived and waits for the thaw.
-    arrived: Option<Answer>,
-    /// Ticks since its Lease was renewed, and whether it was frozen or its Lease deleted by hand since.
-    silent: u8,
-    halted: bool,
-    /// Logins that wait for the Lease to name their namespace.
-    waiting: Vec<usize>,
-    /// Creates that were sent.
-    creating: Vec<(usize, u32)>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Pod {
     number: u8,
     namespace: usize,
@@ -130,68 +117,6 @@ pub(super) enum Grain {
     Fine,
     /// The three calls of an undisturbed cycle (renewal, Leases, strangers) are one step; all others are one each.
     Coarse,
-}
-
-impl Gateway {
-    fn new(number: usize) -> Self {
-        let id = Instance::numbered(number as u128);
-        let mut gateway = Self {
-            id,
-            process: Process::Runs,
-            keeper: Keeper::new(id, NAMESPACES[0].clone(), TICK * LASTS.into(), *NOW),
-            asked: None,
-            arrived: None,
-            silent: 0,
-            halted: false,
-            waiting: Vec::new(),
-            creating: Vec::new(),
-        };
-        gateway.go_on(&BTreeSet::new());
-        gateway
-    }
-
-    /// Everything that the process does by itself now.
-    fn go_on(&mut self, with_pods: &BTreeSet<usize>) {
-        let covered = |namespace: &usize| match self.keeper.cover(&NAMESPACES[*namespace], *NOW) {
-            Cover::Leased(term) => {
-                self.creating.push((*namespace, term));
-                false
-            }
-            Cover::Soon => true,
-            Cover::Never => panic!("nothing is refused here"),
-        };
-        self.waiting.retain(covered);
-        if self.asked.is_some() {
-            return;
-        }
-        let used = self.waiting.iter().chain(self.creating.iter().map(|(namespace, _)| namespace)).chain(with_pods);
-        let in_use = used.map(|namespace| NAMESPACES[*namespace].clone()).collect();
-        match self.keeper.next(|| in_use, *NOW) {
-            Step::Ask(request) => self.asked = Some((request, *NOW)),
-            Step::Wait(until) => assert!(until > *NOW, "busy without an end"),
-        }
-        // What the log would say is no part of the state.
-        drop(self.keeper.notices());
-    }
-
-    fn versions_of(&self, instance: Instance) -> Vec<&Version> {
-        let sent = self.asked.iter().filter_map(|(request, _)| match request {
-            Request::Update(draft, version) if draft.instance == instance => Some(version),
-            Request::Forget(about, version) if *about == instance => Some(version),
-            _ => None,
-        });
-        let arrived = self.arrived.iter().flat_map(|answer| match answer {
-            Answer::Lease(lease) => vec![lease],
-            Answer::Leases(leases) => leases.iter().collect(),
-            _ => Vec::new(),
-        });
-        let arrived = arrived.filter(|lease| lease.says.instance == instance).map(|lease| &lease.version);
-        self.keeper.versions_of(instance).chain(sent).chain(arrived).collect()
-    }
-}
-
-fn version(number: u32) -> Version {
-    Version(number.to_string().into())
 }
 
 impl World {
@@ -411,111 +336,4 @@ impl World {
         self.pods.push(Pod { number, namespace, owner, term, forfeit: false });
         self.pods.sort_by_key(|pod| pod.number);
     }
-
-    /// The API carries out what a gateway asked.
-    fn serve(&mut self, at: usize) -> Result<Answer, String> {
-        let Some((request, _)) = self.gateways[at].asked.clone() else { return Err("nothing asked".into()) };
-        let by = self.gateways[at].id;
-        Ok(match request {
-            Request::Create(draft) if self.leases.contains_key(&draft.instance) => Answer::Conflict,
-            Request::Create(draft) => self.write(by, draft)?,
-            Request::Update(draft, seen) => match self.current(draft.instance) {
-                None => Answer::Gone,
-                Some(current) if current != seen => Answer::Conflict,
-                Some(_) => self.write(by, draft)?,
-            },
-            Request::Read(instance) => {
-                self.leases.get(&instance).map_or(Answer::Gone, |lease| Answer::Lease(seen(lease)))
-            }
-            Request::Forget(instance, seen) => match self.current(instance) {
-                None => Answer::Gone,
-                Some(current) if current != seen => Answer::Conflict,
-                Some(_) => {
-                    self.may_take(instance)?;
-                    self.leases.remove(&instance);
-                    Answer::Done
-                }
-            },
-            Request::ListLeases => Answer::Leases(self.leases.values().map(seen).collect()),
-            Request::ListPods { namespace, owner } => self.list(&namespace, |pod| pod.owner == owner),
-            Request::ListStrangers { namespace, known } => self.list(&namespace, |pod| !known.contains(&pod.owner)),
-            Request::DeletePod(pod) => self.delete(&pod)?,
-            Request::TouchPod(pod, term) => {
-                let found = self.pods.iter_mut().find(|found| uid(found) == pod.uid);
-                found.map_or(Answer::Gone, |found| {
-                    (found.term, found.forfeit) = (term, false);
-                    Answer::Done
-                })
-            }
-        })
-    }
-
-    fn current(&self, instance: Instance) -> Option<Version> {
-        self.leases.get(&instance).map(|(_, number)| version(*number))
-    }
-
-    fn write(&mut self, by: Instance, draft: Draft) -> Result<Answer, String> {
-        let instance = draft.instance;
-        if by == instance {
-            let gateway = self.gateways.iter_mut().find(|gateway| gateway.id == instance);
-            gateway.into_iter().filter(|gateway| gateway.process == Process::Runs).for_each(|gateway| {
-                (gateway.silent, gateway.halted) = (0, false);
-            });
-        } else {
-            self.may_take(instance)?;
-            self.pods.iter_mut().filter(|pod| pod.owner == instance).for_each(|pod| pod.forfeit = true);
-        }
-        let used: Vec<_> = self.gateways.iter().flat_map(|gateway| gateway.versions_of(instance)).collect();
-        let current = self.current(instance);
-        let fresh = |number: &u32| current != Some(version(*number)) && !used.contains(&&version(*number));
-        let number = (0..).find(fresh).unwrap_or_default();
-        let lease = (draft, number);
-        let answer = Answer::Lease(seen(&lease));
-        self.leases.insert(instance, lease);
-        Ok(answer)
-    }
-
-    fn may_take(&self, instance: Instance) -> Result<(), String> {
-        let alive = |gateway: &&Gateway| gateway.id == instance && gateway.process != Process::Dead;
-        match self.gateways.iter().find(alive) {
-            Some(gateway) if !gateway.halted => Err(format!("{instance} was never frozen and loses its Lease")),
-            Some(gateway) if gateway.silent < LASTS => Err(format!("{instance} was not silent for long enough")),
-            _ => Ok(()),
-        }
-    }
-
-    fn list(&self, namespace: &Namespace, wanted: impl Fn(&Pod) -> bool) -> Answer {
-        let here = |pod: &&Pod| NAMESPACES[pod.namespace] == *namespace && wanted(pod);
-        let seen = |pod: &Pod| PodSeen {
-            namespace: namespace.clone(),
-            name: uid(pod),
-            uid: uid(pod),
-            version: version(pod.term),
-            owner: pod.owner,
-            term: pod.term,
-        };
-        Answer::Pods(self.pods.iter().filter(here).map(seen).collect())
-    }
-
-    fn delete(&mut self, seen: &PodSeen) -> Result<Answer, String> {
-        let Some(at) = self.pods.iter().position(|pod| uid(pod) == seen.uid) else { return Ok(Answer::Gone) };
-        let pod = &self.pods[at];
-        if version(pod.term) != seen.version {
-            return Ok(Answer::Conflict);
-        }
-        let dead = |gateway: &Gateway| gateway.id == pod.owner && gateway.process == Process::Dead;
-        if !pod.forfeit && !self.gateways.iter().any(dead) {
-            return Err(format!("a live pod of {} is removed", pod.owner));
-        }
-        self.pods.remove(at);
-        Ok(Answer::Done)
-    }
-}
-
-fn seen((draft, number): &(Draft, u32)) -> LeaseSeen {
-    LeaseSeen { says: draft.clone(), version: version(*number) }
-}
-
-fn uid(pod: &Pod) -> String {
-    pod.number.to_string()
 }
