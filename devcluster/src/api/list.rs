@@ -69,3 +69,17 @@ fn page_start(token: &str) -> Result<(String, String), ApiError> {
     let (namespace, name) = pair.ok_or_else(|| ApiError::bad_request("continue key is not valid"))?;
     Ok((namespace.to_owned(), name.to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn list_of_metadata_has_nothing_else_and_no_items_where_it_is_empty() {
+        let pod = Arc::new(json!({"kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": []}}));
+        let list = metadata_list(&[pod], &json!({}));
+        let item = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": "p"}});
+        assert_eq!(list["items"], json!([item]));
+        assert_eq!(metadata_list(&[], &json!({}))["items"], Value::Null);
+    }
+}

@@ -201,3 +201,75 @@ fn removed(
     });
     (Stage::Removing { left, again, pass }, finding)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kubernetes::instance::protocol::{LeaseSeen, Version};
+    use std::time::Duration;
+
+    fn version(text: &str) -> Version {
+        Version(text.into())
+    }
+
+    fn pod(uid: &str, at: &str, term: u32) -> PodSeen {
+        let namespace = Namespace::parse("lab").unwrap();
+        let owner = Instance::numbered(2);
+        PodSeen { namespace, name: uid.into(), uid: uid.into(), version: version(at), owner, term }
+    }
+
+    /// An inquest about number 2, whose pods these are, up to the moment when its Lease is taken.
+    fn taken(pods: Vec<PodSeen>) -> Inquest {
+        let instance = Instance::numbered(2);
+        let namespaces = BTreeSet::from([Namespace::parse("lab").unwrap()]);
+        let lasts = Duration::from_secs(30);
+        let lease = Some(version("7"));
+        let mut inquest = Inquest::new(Instance::numbered(1), Suspect { instance, lease, lasts, namespaces });
+        assert!(matches!(inquest.request(), Ok(Request::ListPods { .. })));
+        assert_eq!(inquest.answered(Answer::Pods(pods)), None);
+        let Ok(Request::Update(says, seen)) = inquest.request() else { panic!("{inquest:?}") };
+        assert_eq!((says.holder, seen), (Instance::numbered(1), version("7")));
+        inquest.answered(Answer::Lease(LeaseSeen { says, version: version("8") }));
+        inquest
+    }
+
+    #[test]
+    fn pod_whose_status_changed_is_removed_and_one_that_its_owner_marked_is_not() {
+        let mut inquest = taken(vec![pod("marked", "1", 0), pod("busy", "1", 0)]);
+        assert_eq!(inquest.request(), Ok(Request::DeletePod(pod("busy", "1", 0))));
+        assert_eq!(inquest.answered(Answer::Conflict), None);
+        assert_eq!(inquest.request(), Ok(Request::DeletePod(pod("marked", "1", 0))));
+        assert_eq!(inquest.answered(Answer::Conflict), None);
+        assert!(matches!(inquest.request(), Ok(Request::ListPods { .. })));
+        let now = vec![pod("busy", "2", 0), pod("marked", "2", 1), pod("later", "1", 0)];
+        inquest.answered(Answer::Pods(now));
+        assert_eq!(inquest.request(), Ok(Request::DeletePod(pod("busy", "2", 0))));
+        assert_eq!(inquest.answered(Answer::Done), Some(Finding::Removed(pod("busy", "2", 0))));
+        assert_eq!(inquest.request(), Err(End::Taken));
+    }
+
+    #[test]
+    fn pod_that_cannot_be_removed_is_tried_a_few_times() {
+        let mut inquest = taken(vec![pod("p", "1", 0)]);
+        for _ in 1..PASSES {
+            assert!(matches!(inquest.answered(Answer::Failed("500".into())), Some(Finding::NotRemoved(..))));
+            inquest.answered(Answer::Pods(vec![pod("p", "1", 0)]));
+        }
+        inquest.answered(Answer::Failed("500".into()));
+        assert_eq!(inquest.request(), Err(End::Taken));
+    }
+
+    #[test]
+    fn nothing_is_removed_and_no_lease_deleted_where_one_cannot_look() {
+        let namespaces = ["a", "b"].map(|name| Namespace::parse(name).unwrap()).into();
+        let lasts = Duration::from_secs(30);
+        let suspect = Suspect { instance: Instance::numbered(2), lease: Some(version("7")), lasts, namespaces };
+        let mut inquest = Inquest::new(Instance::numbered(1), suspect.clone());
+        assert!(matches!(inquest.answered(Answer::Refused("403".into())), Some(Finding::NoLook(..))));
+        inquest.answered(Answer::Pods(Vec::new()));
+        assert_eq!(inquest.request(), Err(End::Closed));
+        let mut inquest = Inquest::new(Instance::numbered(1), suspect);
+        inquest.answered(Answer::Failed("500".into()));
+        assert_eq!(inquest.request(), Err(End::Later));
+    }
+}

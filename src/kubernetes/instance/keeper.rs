@@ -223,7 +223,8 @@ impl Keeper {
                 if let Some(touching) = &mut self.touching {
                     touching.left.extend(self.written.iter().cloned());
                 }
-                self.wake = now + self.lasts / 3;
+                // Who began to wait meanwhile does not wait for the next third.
+                self.wake = if self.wanted.is_empty() { now + self.lasts / 3 } else { now };
                 self.next = Next::Look;
             }
             Answer::Conflict => self.standing = Standing::Doubtful,
@@ -284,7 +285,7 @@ impl Keeper {
                 self.wake = self.wake.min(suspicion);
             }
             Answer::Refused(why) => self.notices.push(Notice::Blind(why)),
-            _ => self.wake = now + self.lasts / 12,
+            _ => self.wake = self.wake.min(now + self.lasts / 12),
         }
     }
 
@@ -395,3 +396,6 @@ impl Keeper {
         own.into_iter().chain(self.ledger.version_of(instance)).chain(inquests.filter_map(Inquest::lease))
     }
 }
+
+#[cfg(test)]
+mod tests;

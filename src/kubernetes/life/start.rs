@@ -95,12 +95,14 @@ impl Life {
     }
 
     async fn create(&self, manifest: &Manifest, lease: &mut Lease, deadline: Instant) -> Result<Pod, Refusal> {
-        self.debug("KUBERNETES_POD_CREATE", "Creating the pod", manifest.name.as_str());
         let news = |text: String| self.stage.news(Some(text));
         let patience =
             Patience { deadline, pod_start: self.settings.timeouts.pod_start, ended: self.stage.ended(), news: &news };
         let created = match self.covered(manifest, deadline).await {
-            Ok(manifest) => lease.create(&manifest, patience).await,
+            Ok(manifest) => {
+                self.debug("KUBERNETES_POD_CREATE", "Creating the pod", manifest.name.as_str());
+                lease.create(&manifest, patience).await
+            }
             Err(refusal) => Err(refusal),
         };
         if let Err(refusal) = &created
