@@ -178,6 +178,11 @@ impl Faults {
         crate::api::delete_pod(&self.context, (namespace, pod), Some(grace.as_secs()), |_| Ok(())).is_ok()
     }
 
+    /// Deletes a Lease, as somebody with `kubectl delete` would. Says whether there was such a Lease.
+    pub fn delete_lease(&self, namespace: &str, name: &str) -> bool {
+        self.context.store.remove((Kind::Lease, namespace, name), |_| Ok(())).is_ok()
+    }
+
     fn kill(&self, namespace: &str, pod: &str, container: &str, doom: Option<&'static str>) -> bool {
         let mut ran = false;
         self.on_pod(namespace, pod, |_, _, handle| {

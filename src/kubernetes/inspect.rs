@@ -142,15 +142,18 @@ impl Inspection<'_> {
         Ok(Some(Missing { right, why }))
     }
 
-    /// A line for each resource that lacks something.
+    /// A line for each resource that lacks something, and each thing that it is needed for.
     fn tell(&self, missing: &[Missing], account: Option<&str>) -> Vec<Finding> {
         let bare = missing.len() == rights::needed(&self.settings.pod.mode).len();
         let mut found = Vec::new();
-        for lacking in missing.chunk_by(|one, next| one.right.resource == next.right.resource) {
+        for lacking in
+            missing.chunk_by(|one, next| (one.right.resource, one.right.need) == (next.right.resource, next.right.need))
+        {
             let Some(first) = lacking.first() else { continue };
             let weight = match first.right.need {
                 Need::Serve => fatal_if(self.settled.namespace),
                 Need::Reasons => Weight::Notice,
+                Need::Sweep | Need::Wake => Weight::Warning,
             };
             let mut text = words::missing(lacking, account, &self.settings.pod.namespace);
             if bare && found.is_empty() {

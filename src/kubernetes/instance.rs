@@ -101,10 +101,10 @@ impl Presence {
     pub(super) async fn leave(&self) {
         let leaving = async {
             self.tasks.finish().await;
-            self.shared.leave().await;
+            self.shared.leave().await
         };
-        if timeout(LEAVING, leaving).await.is_err() {
-            Report::new(&self.shared.log, &self.shared.home).left();
+        if let Err(why) = timeout(LEAVING, leaving).await.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
+            Report::new(&self.shared.log, &self.shared.home).left(&why);
         }
     }
 }
@@ -150,22 +150,30 @@ impl Shared {
         }
     }
 
-    async fn leave(&self) {
+    /// Deletes the Lease; why it stays.
+    async fn leave(&self) -> Result<(), String> {
         let held = self.keeper().held().map(|(version, namespaces)| (version.clone(), namespaces.clone()));
-        let Some((version, namespaces)) = held else { return };
-        if self.is_empty(&namespaces).await {
-            // Whatever comes of it: a Lease that stays runs out.
-            let _deleted = self.api.carry_out(Request::Forget(self.instance, version)).await;
+        let Some((version, namespaces)) = held else { return Ok(()) };
+        self.look_for_pods(&namespaces).await?;
+        match self.api.carry_out(Request::Forget(self.instance, version)).await {
+            Answer::Refused(why) | Answer::Failed(why) => Err(why),
+            _ => Ok(()),
         }
     }
 
-    async fn is_empty(&self, namespaces: &BTreeSet<Namespace>) -> bool {
-        for namespace in namespaces.iter().take(LAST_LOOK) {
+    async fn look_for_pods(&self, namespaces: &BTreeSet<Namespace>) -> Result<(), String> {
+        if namespaces.len() > LAST_LOOK {
+            return Err("there are too many namespaces to look for pods in each".to_owned());
+        }
+        for namespace in namespaces {
             let request = Request::ListPods { namespace: namespace.clone(), owner: self.instance };
-            if self.api.carry_out(request).await != Answer::Pods(Vec::new()) {
-                return false;
+            match self.api.carry_out(request).await {
+                Answer::Pods(pods) if pods.is_empty() => {}
+                Answer::Pods(_) => return Err(format!("pods are left in the namespace {namespace}")),
+                Answer::Refused(why) | Answer::Failed(why) => return Err(why),
+                _ => return Err("the answer makes no sense".to_owned()),
             }
         }
-        namespaces.len() <= LAST_LOOK
+        Ok(())
     }
 }

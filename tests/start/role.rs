@@ -27,11 +27,13 @@ fn paper_has_a_row_for_each_right() {
 }
 
 /// What the start says about a missing right, and whether it starts all the same.
-fn lost(resource: &str) -> (&'static str, bool) {
-    match resource {
-        "pods" | "pods/exec" => ("no login can be served", false),
-        "events" => ("what a user reads about a pod that does not start is less exact", true),
-        other => panic!("nobody knows what {other} is needed for"),
+fn lost(verb: &str, resource: &str) -> (&'static str, bool) {
+    match (verb, resource) {
+        ("patch", "pods") => ("a gateway that was frozen for long can lose pods after it woke", true),
+        (_, "pods" | "pods/exec") => ("no login can be served", false),
+        (_, "events") => ("what a user reads about a pod that does not start is less exact", true),
+        (_, "leases") => ("the pods of a gateway that is killed stay", true),
+        other => panic!("nobody knows what {other:?} is needed for"),
     }
 }
 
@@ -40,7 +42,7 @@ async fn each_right_that_is_missing_is_named_at_the_start() {
     let desk = Desk::new().await;
     for (verb, resource) in Rights::gateway().each() {
         desk.cluster.grant(&Rights::gateway().without(&verb, &resource)).await;
-        let (lost, starts) = lost(&resource);
+        let (lost, starts) = lost(&verb, &resource);
         let line = desk.cannot(&verb, &resource, group(&resource)) + lost;
         if starts {
             assert_eq!(desk.start_tells(json!({}), "KUBERNETES_INSPECTED").await["message"], line);
@@ -52,10 +54,30 @@ async fn each_right_that_is_missing_is_named_at_the_start() {
 
 /// A world whose gateway has the role, and finds nothing missing.
 async fn world_with_the_role(pod_start: &str) -> World {
-    let config = json!({"kubernetes": {"timeouts": {"podStart": pod_start, "podStop": "2s"}}});
+    let config = json!({"kubernetes": {"leaseDuration": "3s", "timeouts": {"podStart": pod_start, "podStop": "2s"}}});
     let world = Setup { config, access: Access::Rights(Rights::gateway()), ..Setup::default() }.start().await;
     assert!(world.gateway.lines("KUBERNETES_INSPECTED").is_empty(), "{}", world.gateway.log());
     world
+}
+
+/// Deletes the gateway's Lease by hand.
+async fn delete_the_lease(world: &World) {
+    assert!(world.cluster.wait_for_leases(world.namespace(), |leases| !leases.is_empty()).await);
+    let leases = world.cluster.leases(world.namespace());
+    let name = leases[0]["metadata"]["name"].as_str().expect("a name");
+    assert!(world.cluster.faults().delete_lease(world.namespace(), name));
+}
+
+/// Brings about what the verb on Leases is for.
+async fn lease_fails_without(world: &World, verb: &str) {
+    match verb {
+        "create" => delete_the_lease(world).await,
+        // A renewal whose answer was lost is read again.
+        "get" => world.cluster.faults().fail_requests("update", "leases", 1, Failure::LoseAnswer),
+        "delete" => world.gateway.signal("TERM"),
+        // These it does all the time.
+        _ => assert!(["list", "update"].contains(&verb), "nobody knows what {verb} on leases is for"),
+    }
 }
 
 /// What a right is there for, seen by what fails without it.
@@ -101,6 +123,17 @@ async fn fails_without(right: &Right) {
             assert_eq!(done.stderr, "podgate: the pod was not ready within 4s\n");
             return;
         }
+        (_, "leases") => {
+            lease_fails_without(&world, verb).await;
+            if verb == "delete" { "KUBERNETES_LEASE_LEFT" } else { "KUBERNETES_LEASE_REFUSED" }
+        }
+        ("patch", "pods") => {
+            let client = world.ssh().start("echo up; sleep 1000");
+            client.until_stdout("up").await;
+            delete_the_lease(&world).await;
+            world.gateway.wait_for_line("KUBERNETES_POD_MARK_FAILED").await;
+            "KUBERNETES_POD_MARK_FAILED"
+        }
         _ => panic!("nobody knows what {verb} on {resource} is for"),
     };
     let says = |line: &Value| {
@@ -125,8 +158,14 @@ async fn everything_together_uses_every_right_and_no_other() {
     if !on_development(FAULTS) {
         return;
     }
-    let world = world_with_the_role("60s").await;
-    world.ssh().run("true").await.expect(0);
+    let mut world = world_with_the_role("60s").await;
+    let open = world.ssh().start("echo up; cat");
+    open.until_stdout("up").await;
+    delete_the_lease(&world).await;
+    let marked = |pods: &[Value]| pods.iter().all(|pod| pod["metadata"]["labels"]["podgate/term"] == "1");
+    assert!(world.cluster.wait_for(world.namespace(), marked).await, "{}", world.gateway.log());
+    open.ended().await.expect(0);
+    world.cluster.faults().fail_requests("update", "leases", 1, Failure::LoseAnswer);
     world.cluster.faults().fail_requests("create", "pods", 1, Failure::LoseAnswer);
     world.ssh().run("true").await.expect(0);
     world.cluster.faults().missing_volume(Some(VOLUME));
@@ -136,6 +175,8 @@ async fn everything_together_uses_every_right_and_no_other() {
     client.write("exit 0\n").await;
     client.ended().await.expect(0);
     world.wait_for_nothing().await;
+    world.gateway.signal("TERM");
+    let _status = world.gateway.ended().await;
 
     let mut used: BTreeSet<Right> = BTreeSet::new();
     for request in world.cluster.state().request_log() {

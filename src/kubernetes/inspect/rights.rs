@@ -11,6 +11,10 @@ pub(super) enum Need {
     Serve,
     /// Without it a user's reason is less exact.
     Reasons,
+    /// Without it nobody sweeps up after a gateway that was killed.
+    Sweep,
+    /// Without it a gateway that was frozen for long can lose pods after it woke.
+    Wake,
 }
 
 /// A verb on a resource, in the namespace of the pods.
@@ -34,6 +38,7 @@ const PODS: Resource = core("pods", "");
 const EXEC: Resource = core("pods", "exec");
 const ATTACH: Resource = core("pods", "attach");
 const EVENTS: Resource = core("events", "");
+const LEASES: Resource = Resource { group: "coordination.k8s.io", name: "leases", subresource: "" };
 
 const fn core(name: &'static str, subresource: &'static str) -> Resource {
     Resource { group: "", name, subresource }
@@ -57,7 +62,16 @@ pub(super) fn needed(mode: &Mode) -> Vec<Right> {
     let each = |verbs: &[&'static str], resource, need| {
         verbs.iter().map(|&verb| Right { verb, resource, need }).collect::<Vec<_>>()
     };
-    [each(&pods, PODS, Need::Serve), each(STREAM, stream, Need::Serve), each(&["list"], EVENTS, Need::Reasons)].concat()
+    // A persistent pod is no gateway's.
+    let wake: &[&str] = if matches!(mode, Mode::Persistent { .. }) { &[] } else { &["patch"] };
+    [
+        each(&pods, PODS, Need::Serve),
+        each(STREAM, stream, Need::Serve),
+        each(&["list"], EVENTS, Need::Reasons),
+        each(&["get", "list", "create", "update", "delete"], LEASES, Need::Sweep),
+        each(wake, PODS, Need::Wake),
+    ]
+    .concat()
 }
 
 impl Right {

@@ -75,6 +75,8 @@ async fn every_missing_right_is_named(stand: &Stand) {
         let (weight, lost) = match right.need {
             Need::Serve => (Weight::Fatal, "no login can be served"),
             Need::Reasons => (Weight::Notice, "what a user reads about a pod that does not start is less exact"),
+            Need::Sweep => (Weight::Warning, "the pods of a gateway that is killed stay"),
+            Need::Wake => (Weight::Warning, "a gateway that was frozen for long can lose pods after it woke"),
         };
         let Right { verb, resource, .. } = right;
         let text = format!(
@@ -100,7 +102,7 @@ async fn account_without_any_role_is_told_a_line_a_resource() {
     let stand = Stand::new();
     stand.role_without(|_, _| true);
     let lines: Vec<String> = stand.found(SETTLED).await.into_iter().map(|(_, text)| text).collect();
-    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert_eq!(lines.len(), 5, "{lines:?}");
     let first = "User \"gate\" cannot create, get, list, watch, delete resource \"pods\" in API group \"\" in the namespace \
                  \"default\": no login can be served; is it the right namespace, and is the role bound there?";
     assert_eq!(lines[0], first);

@@ -103,6 +103,8 @@ pub(super) fn missing(lacking: &[Missing], account: Option<&str>, namespace: &Na
     let lost = match right.need {
         Need::Serve => "no login can be served",
         Need::Reasons => "what a user reads about a pod that does not start is less exact",
+        Need::Sweep => "the pods of a gateway that is killed stay",
+        Need::Wake => "a gateway that was frozen for long can lose pods after it woke",
     };
     let why = if why.is_empty() { String::new() } else { format!(" ({})", printable(why, 200)) };
     format!(

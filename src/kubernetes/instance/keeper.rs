@@ -107,6 +107,8 @@ pub(super) enum Notice {
     Blind(String),
     /// Our Lease cannot be renewed at the moment.
     Failing(String),
+    /// The pods that we still have cannot be marked.
+    Unmarked(String),
     /// Our Lease is renewed.
     Held,
     /// Another has taken us for dead.
@@ -341,12 +343,11 @@ impl Keeper {
             }
             // Whether it was touched or is gone: nobody removes it any more who decided so before.
             Answer::Done | Answer::Gone => drop(touching.pods.pop()),
-            Answer::Conflict | Answer::Refused(_) | Answer::Failed(_) | Answer::Lease(_) | Answer::Leases(_) => {
-                // From the start again with the next renewal.
-                touching.pods.clear();
-                touching.left.clear();
-                return;
+            Answer::Refused(why) | Answer::Failed(why) => {
+                self.notices.push(Notice::Unmarked(why));
+                return touching.give_up();
             }
+            Answer::Conflict | Answer::Lease(_) | Answer::Leases(_) => return touching.give_up(),
         }
         if touching.left.is_empty() && touching.pods.is_empty() {
             self.touching = None;
@@ -373,6 +374,12 @@ impl Keeper {
 }
 
 impl Touching {
+    /// It begins again with the next renewal.
+    fn give_up(&mut self) {
+        self.pods.clear();
+        self.left.clear();
+    }
+
     fn request(&self, owner: Instance, term: u32) -> Option<Request> {
         if let Some(pod) = self.pods.last() {
             return Some(Request::TouchPod(pod.clone(), term));

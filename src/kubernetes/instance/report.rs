@@ -18,12 +18,13 @@ pub(super) struct Report<'a> {
     refused: bool,
     failing: bool,
     blind: bool,
+    unmarked: bool,
     told: BTreeSet<Namespace>,
 }
 
 impl<'a> Report<'a> {
     pub(super) fn new(log: &'a Log, home: &'a Home) -> Self {
-        Self { log, home, refused: false, failing: false, blind: false, told: BTreeSet::new() }
+        Self { log, home, refused: false, failing: false, blind: false, unmarked: false, told: BTreeSet::new() }
     }
 
     pub(super) fn write(&mut self, notices: Vec<Notice>) {
@@ -48,7 +49,13 @@ impl<'a> Report<'a> {
                     "The gateway's Lease cannot be renewed, trying again",
                     Some(&why),
                 ),
-                Notice::Refused(_) | Notice::Blind(_) | Notice::Failing(_) => {}
+                Notice::Unmarked(why) if !std::mem::replace(&mut self.unmarked, true) => self.own(
+                    Level::Warning,
+                    "KUBERNETES_POD_MARK_FAILED",
+                    "Pods that are left after the Lease was lost cannot be marked: another gateway may remove them",
+                    Some(&why),
+                ),
+                Notice::Refused(_) | Notice::Blind(_) | Notice::Failing(_) | Notice::Unmarked(_) => {}
                 Notice::Held => {
                     (self.refused, self.failing) = (false, false);
                     self.own(Level::Debug, "KUBERNETES_LEASE_HELD", "The gateway holds its Lease", None);
@@ -64,10 +71,10 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// The process ends and its Lease stays.
-    pub(super) fn left(&self) {
+    /// The process ends and its Lease stays, for that reason.
+    pub(super) fn left(&self, why: &str) {
         let text = "The gateway's Lease stays until another gateway finds it run out";
-        self.own(Level::Warning, "KUBERNETES_LEASE_LEFT", text, None);
+        self.own(Level::Warning, "KUBERNETES_LEASE_LEFT", text, Some(why));
     }
 
     fn own(&self, level: Level, code: &'static str, text: &str, why: Option<&str>) {
