@@ -57,6 +57,7 @@ async fn world_with_the_role(pod_start: &str) -> World {
     let config = json!({"kubernetes": {"leaseDuration": "3s", "timeouts": {"podStart": pod_start, "podStop": "2s"}}});
     let world = Setup { config, access: Access::Rights(Rights::gateway()), ..Setup::default() }.start().await;
     assert!(world.gateway.lines("KUBERNETES_INSPECTED").is_empty(), "{}", world.gateway.log());
+    world.gateway.wait_for_line("KUBERNETES_LEASE_HELD").await;
     world
 }
 
@@ -159,11 +160,12 @@ async fn everything_together_uses_every_right_and_no_other() {
         return;
     }
     let mut world = world_with_the_role("60s").await;
-    let open = world.ssh().start("echo up; cat");
+    let mut open = world.ssh().start("echo up; read line");
     open.until_stdout("up").await;
     delete_the_lease(&world).await;
     let marked = |pods: &[Value]| pods.iter().all(|pod| pod["metadata"]["labels"]["podgate/term"] == "1");
     assert!(world.cluster.wait_for(world.namespace(), marked).await, "{}", world.gateway.log());
+    open.write("enough\n").await;
     open.ended().await.expect(0);
     world.cluster.faults().fail_requests("update", "leases", 1, Failure::LoseAnswer);
     world.cluster.faults().fail_requests("create", "pods", 1, Failure::LoseAnswer);
