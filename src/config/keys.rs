@@ -224,6 +224,7 @@ const ROWS: &[Row] = &[
     ("kubernetes.timeouts.signal", Duration, r#""1m0s""#, Works),
     ("kubernetes.timeouts.window", Duration, r#""1m0s""#, Works),
     ("kubernetes.timeouts.http", Duration, r#""15s""#, Works),
+    ("kubernetes.leaseDuration", Duration, r#""30s""#, Works),
 ];
 
 /// Every key of what is not built yet. Those that would switch it on are refused.

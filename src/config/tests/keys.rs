@@ -150,7 +150,8 @@ fn meaning(config: &Config) -> String {
     let settings = Settings::resolve(&config.base, None);
     // What a connection starts from is judged by what comes out of it.
     let shown = (&config.ssh, &config.auth, &config.configserver, &config.log, &config.health, &config.metrics);
-    format!("{shown:?} {settings:?}")
+    let lease = crate::settings::Home::of(&config.base).map(|home| home.lease);
+    format!("{shown:?} {settings:?} {lease:?}")
 }
 
 fn walk(today: Today, judge: impl Fn(&Key, &Value, &Value)) {

@@ -114,7 +114,7 @@ async fn namespace_that_a_config_server_may_choose_is_no_reason_not_to_start() {
     let stand = Stand::new();
     stand.role_without(|_, resource| resource == "pods");
     let found = stand.found(Settled { namespace: false, ..SETTLED }).await;
-    assert_eq!(found.iter().map(|(weight, _)| *weight).collect::<Vec<_>>(), [Weight::Warning]);
+    assert!(!found.is_empty() && found.iter().all(|(weight, _)| *weight == Weight::Warning), "{found:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
