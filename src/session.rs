@@ -26,10 +26,9 @@ const INTERRUPTED: u8 = 130;
 
 /// The exit status of a program that got KILL.
 const KILLED: u8 = 137;
-/// How long the news may take that a lost stream's guest is gone.
-const LOST_GUEST: Duration = Duration::from_secs(2);
-/// The same where the exit is as likely the program's own.
-const KILLED_GUEST: Duration = Duration::from_millis(500);
+/// How long the news may take that the guest is gone of a stream that was lost, or of a program that was killed, which
+/// may have been with its guest: a kubelet looks at its containers once a second.
+const GUEST_GONE: Duration = Duration::from_secs(2);
 
 /// The client's side of a session channel. A write waits for the client's window.
 pub trait Client: Send + Sync {
@@ -205,13 +204,11 @@ impl Channel {
             refusal = &mut gone => return Ok(Exit::Lost(refusal)),
             never = to_program.run(input) => match never {},
         };
-        let patience = match exit {
-            Exit::Lost(_) => LOST_GUEST,
-            Exit::Status(KILLED) => KILLED_GUEST,
-            Exit::Status(_) | Exit::Signal { .. } => return Ok(exit),
-        };
-        // A program may have gone with its guest, whose end says more than a stream's.
-        Ok(timeout(patience, gone).await.map_or(exit, Exit::Lost))
+        if !matches!(exit, Exit::Lost(_) | Exit::Status(KILLED)) {
+            return Ok(exit);
+        }
+        // A guest's end says more than a stream's.
+        Ok(timeout(GUEST_GONE, gone).await.map_or(exit, Exit::Lost))
     }
 
     /// One line of ours to the client's standard error. A client that is gone is found out by the next step.

@@ -10,8 +10,11 @@
     reason = "a test's failed step is its end, and it may speak"
 )]
 
+mod admission;
 mod architecture;
+mod canaries;
 mod configuration;
+mod crowd;
 mod dependencies;
 mod failures;
 mod gateways;
@@ -21,6 +24,7 @@ mod logins;
 mod migration;
 mod modes;
 mod operator;
+mod outages;
 mod papers;
 mod pods;
 mod policies;

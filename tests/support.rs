@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod keys;
 pub mod master;
 pub mod peer;
+pub mod processes;
 pub mod real;
 pub mod role;
 pub mod rude;

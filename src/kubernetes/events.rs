@@ -13,6 +13,11 @@ pub(super) struct Note {
 
 impl Note {
     #[cfg(test)]
+    pub(super) fn normal(reason: &str, message: &str) -> Self {
+        Self { reason: reason.into(), message: message.into(), warning: false }
+    }
+
+    #[cfg(test)]
     pub(super) fn warning(reason: &str, message: &str) -> Self {
         Self { reason: reason.into(), message: message.into(), warning: true }
     }
@@ -40,9 +45,25 @@ pub(super) fn pull_failure(notes: &[Note]) -> Option<&str> {
     notes.iter().rev().find(|note| note.reason == "Failed" && note.message.contains("pull image")).map(|n| &*n.message)
 }
 
-/// What holds a container back that is still being created, one line.
+/// Why the pod was evicted, where it was. A kubelet whose pod then ended well by itself tells it here alone.
+pub(super) fn eviction(notes: &[Note]) -> Option<&str> {
+    notes.iter().rev().find(|note| note.reason == "Evicted").map(|note| &*note.message)
+}
+
+/// Whether the newest that is known of the pod is that a node is to have it.
+pub(super) fn only_scheduled(notes: &[Note]) -> bool {
+    notes.last().is_some_and(|note| note.reason == "Scheduled")
+}
+
+/// What holds a container back that is still being created, one line. What failed about a container itself is left to
+/// its status, which says it better and comes at the same time.
 pub(super) fn news(notes: &[Note]) -> Option<String> {
-    let last = notes.iter().rev().find(|note| note.warning || note.reason == "Pulling")?;
+    let tells = |note: &Note| match note.reason.as_str() {
+        "Pulling" => true,
+        "Failed" | "BackOff" => false,
+        _ => note.warning,
+    };
+    let last = notes.iter().rev().find(|note| tells(note))?;
     Some(match last.reason.as_str() {
         "Pulling" => printable(&last.message.replacen("Pulling", "pulling", 1), 200),
         "FailedMount" | "FailedAttachVolume" => printable(&format!("a volume is missing: {}", last.message), 200),
@@ -74,6 +95,17 @@ mod tests {
         assert_eq!(news(&notes).as_deref(), Some("pulling image \"b\""));
         assert_eq!(news(&notes[..1]).as_deref(), Some("a volume is missing: secret \"s\" not found"));
         assert_eq!(news(&[]), None);
+    }
+
+    #[test]
+    fn failure_of_a_container_is_left_to_its_status() {
+        let notes = [
+            Note::warning("FailedMount", "secret \"s\" not found"),
+            Note::warning("Failed", "Error: secret \"keys\" not found"),
+            Note::warning("BackOff", "Back-off pulling image \"x\""),
+        ];
+        assert_eq!(news(&notes).as_deref(), Some("a volume is missing: secret \"s\" not found"));
+        assert_eq!(news(&notes[1..]), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod start;
 use super::Shared;
 use super::api::PodApi;
 use super::claim::Claimant;
+use super::events;
 use super::lease::{Holder, Lease};
 use super::pod::{Manifest, ManifestError, Notice};
 use super::retry::Throttle;
@@ -141,6 +142,10 @@ impl Life {
                 Seen::Gone => Some(Over::Died("the pod was deleted".to_owned())),
             };
             if let Some(over) = over {
+                let over = match over {
+                    Over::Died(reason) => Over::Died(self.eviction(&mut here).await.unwrap_or(reason)),
+                    Over::Exited(code) => Over::Exited(code),
+                };
                 return self.is_over(&here, over).await;
             }
             tokio::select! {
@@ -161,6 +166,20 @@ impl Life {
         }
         self.stage.ended().cancelled().await;
         connection_ended()
+    }
+
+    /// Whether a pod that ended without a word was evicted, and why: its events may know.
+    async fn eviction(&self, here: &mut Here) -> Option<String> {
+        let Seen::There(pod) = here.follower.seen() else { return None };
+        if !wait::ended_silently(&pod) {
+            return None;
+        }
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        let events = tokio::select! {
+            events = here.api.events(&here.manifest.name, uid) => events.ok()?,
+            () = self.stage.ended().cancelled() => return None,
+        };
+        events::eviction(&events::notes(events)).map(wait::evicted)
     }
 
     fn notices(&self, manifest: &Manifest) {

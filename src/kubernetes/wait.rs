@@ -106,7 +106,13 @@ pub(super) fn judge(pod: &Pod, notes: &[Note], console: &Console) -> Verdict {
             Verdict::Ready => {}
         }
     }
-    Verdict::Waiting(news.or_else(|| unscheduled(status)).or_else(|| events::news(notes)))
+    let news = news.or_else(|| unscheduled(status)).or_else(|| events::news(notes));
+    Verdict::Waiting(news.or_else(|| not_begun(pod, status, notes)))
+}
+
+/// Whether a node is to have the pod.
+pub(super) fn has_node(pod: &Pod) -> bool {
+    pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
 }
 
 /// Whether the pod's events can say more than its status does.
@@ -178,6 +184,20 @@ fn console_status<'a>(pod: &'a Pod, console: &Console) -> Option<&'a ContainerSt
     containers(pod.status.as_ref()?).find(|container| container.name == console.name)
 }
 
+/// Whether the events of a pod that is over can say more than its status does: it ended as a whole, nobody deletes it,
+/// and no reason is given.
+pub(super) fn ended_silently(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else { return false };
+    let over = matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
+    over && pod.metadata.deletion_timestamp.is_none() && status.reason.as_deref().is_none_or(str::is_empty)
+}
+
+/// The reason of a pod that its node evicted.
+pub(super) fn evicted(message: &str) -> String {
+    let told = "the pod was evicted from its node";
+    printable(&if message.is_empty() { told.to_owned() } else { format!("{told}: {message}") }, LONGEST)
+}
+
 /// How many times the console container was started again so far.
 pub(super) fn restarts(pod: &Pod, console: &Console) -> i32 {
     console_status(pod, console).map_or(0, |container| container.restart_count)
@@ -199,7 +219,7 @@ fn ended(pod: &Pod) -> Option<String> {
     let message = status.message.as_deref().filter(|message| !message.is_empty());
     let told = |text: &str| printable(&message.map_or_else(|| text.to_owned(), |m| format!("{text}: {m}")), LONGEST);
     match status.reason.as_deref() {
-        Some("Evicted") => return Some(told("the pod was evicted from its node")),
+        Some("Evicted") => return Some(evicted(message.unwrap_or_default())),
         Some("NodeLost") => return Some("the pod's node was lost".to_owned()),
         Some("DeadlineExceeded") => return Some("the pod reached the time limit of its specification".to_owned()),
         Some("Preempting" | "Preempted") => {
@@ -315,6 +335,13 @@ fn unscheduled(status: &PodStatus) -> Option<String> {
     let condition = condition(status, "PodScheduled").filter(|condition| condition.status == "False")?;
     let message = condition.message.as_deref().unwrap_or("nobody says why");
     Some(printable(&format!("no node takes the pod yet: {message}"), LONGEST))
+}
+
+/// A node that has said nothing of a pod of its own when its events are looked at.
+fn not_begun(pod: &Pod, status: &PodStatus, notes: &[Note]) -> Option<String> {
+    let node = pod.spec.as_ref()?.node_name.as_deref()?;
+    let silent = containers(status).next().is_none() && events::only_scheduled(notes);
+    silent.then(|| printable(&format!("the node {node} has not begun to start the pod"), LONGEST))
 }
 
 fn condition<'a>(status: &'a PodStatus, kind: &str) -> Option<&'a PodCondition> {

@@ -3,7 +3,7 @@
 //! means the same on both.
 
 use super::gateway::SOON;
-use super::real::RealCluster;
+use super::real::{Asked, RealCluster};
 use super::role::Rights;
 use super::turn::Turn;
 use k8s_openapi::api::core::v1::Pod;
@@ -118,6 +118,15 @@ impl Cluster {
         match self {
             Self::Development(cluster) => cluster,
             Self::Real(_) => panic!("this test needs the development cluster: it must ask on_development first"),
+        }
+    }
+
+    /// The real cluster, for what only it can do.
+    #[track_caller]
+    pub fn real(&self) -> &RealCluster {
+        match self {
+            Self::Development(_) => panic!("this test needs a real cluster: it must ask on_real first"),
+            Self::Real(cluster) => cluster,
         }
     }
 
@@ -261,6 +270,14 @@ impl Cluster {
                 pods.create(&PostParams::default(), &pod).await.expect("the pod");
             }
             Self::Real(cluster) => cluster.create_pod(namespace, pod).await,
+        }
+    }
+
+    /// What gateways asked of the API about the world's namespaces, a verb, a resource and what stands after `?` each.
+    pub fn asked(&self) -> Vec<Asked> {
+        match self {
+            Self::Development(cluster) => cluster.state().request_log().into_iter().map(Asked::from).collect(),
+            Self::Real(cluster) => cluster.asked(),
         }
     }
 

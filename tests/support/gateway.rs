@@ -77,6 +77,11 @@ impl Gateway {
 
     /// Waits for the first line for which `wanted` holds.
     pub async fn wait_for(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.wait_within(super::cluster::soon(), wanted).await
+    }
+
+    /// The same for a line that may take its time.
+    pub async fn wait_within(&self, limit: Duration, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut count = self.count.clone();
         let found = async {
             loop {
@@ -90,7 +95,7 @@ impl Gateway {
                 assert!(count.changed().await.is_ok(), "the gateway ended:\n{}", self.log());
             }
         };
-        match timeout(super::cluster::soon(), found).await {
+        match timeout(limit, found).await {
             Ok(line) => line,
             Err(_) => panic!("the awaited line did not come:\n{}", self.log()),
         }

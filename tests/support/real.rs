@@ -2,13 +2,15 @@
 //! have a token; and what lies beside the kubeconfig: the audit log of the API servers, and the socket by which parts of
 //! the cluster are stopped and started.
 
+mod arrange;
 mod audit;
+
+pub use audit::Asked;
 
 use super::cluster::Access;
 use super::gateway::SOON;
 use super::role::Rights;
 use super::turn::Turn;
-use audit::Asked;
 use futures_util::{StreamExt, pin_mut};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod, ServiceAccount};
@@ -39,7 +41,7 @@ pub struct RealCluster {
     administrator: Administrator,
     folder: PathBuf,
     namespaces: Vec<String>,
-    /// What undoes the orders to the cluster's launcher that stopped something.
+    /// What undoes the orders to the cluster's launcher.
     undo: Mutex<BTreeSet<String>>,
     labelled: AtomicBool,
     _turn: Turn,
@@ -213,8 +215,17 @@ impl RealCluster {
 
     /// How many requests of gateways there were in the world's namespaces for which `wanted` holds.
     pub fn requests(&self, wanted: impl Fn(&Asked) -> bool) -> u64 {
-        let asked = audit::read(&self.folder, &self.namespaces);
-        asked.iter().filter(|asked| wanted(asked)).count() as u64
+        self.asked().iter().filter(|asked| wanted(asked)).count() as u64
+    }
+
+    /// The requests of gateways in the world's namespaces.
+    pub fn asked(&self) -> Vec<Asked> {
+        audit::read(&self.folder, &self.namespaces)
+    }
+
+    /// The whole text of the API servers' audit logs.
+    pub fn audit_log(&self) -> String {
+        audit::text(&self.folder)
     }
 
     /// Kills every API server that runs.
@@ -226,23 +237,27 @@ impl RealCluster {
 
     /// Starts every API server that was killed.
     pub async fn api_up(&self) {
-        let undo = self.undo.lock().expect("what is stopped").clone();
+        let undo = self.undo.lock().expect("what is to be undone").clone();
         for order in undo.iter().filter(|order| order.starts_with("start apiserver-")) {
             self.control(order).await;
         }
     }
 
     /// Tells the cluster's launcher something: `status` (the parts that run), or `kill`, `start`, `freeze` or `thaw` and
-    /// a part. It answers when that is done, `start` when the part is healthy again. What was stopped is started when
-    /// the world ends. The world must be alone.
+    /// a part. It answers when that is done, `start` when the part is healthy again. The opposite is done when the world
+    /// ends, unless it was done before. The world must be alone.
     pub async fn control(&self, order: &str) -> String {
         let answer = ask(&self.folder, order).await;
-        let mut undo = self.undo.lock().expect("what is stopped");
-        undo.remove(order);
-        if let Some((_, part)) = order.split_once("kill ") {
-            undo.insert(format!("start {part}"));
-        } else if let Some((_, part)) = order.split_once("freeze ") {
-            undo.insert(format!("thaw {part}"));
+        let opposite = match order.split_once(' ') {
+            Some(("kill", part)) => format!("start {part}"),
+            Some(("start", part)) => format!("kill {part}"),
+            Some(("freeze", part)) => format!("thaw {part}"),
+            Some(("thaw", part)) => format!("freeze {part}"),
+            _ => return answer,
+        };
+        let mut undo = self.undo.lock().expect("what is to be undone");
+        if !undo.remove(order) {
+            undo.insert(opposite);
         }
         answer
     }
@@ -261,7 +276,7 @@ impl Drop for RealCluster {
         let left = Left {
             config: self.config.clone(),
             folder: self.folder.clone(),
-            undo: std::mem::take(self.undo.get_mut().expect("what is stopped")),
+            undo: std::mem::take(self.undo.get_mut().expect("what is to be undone")),
             label: (*self.labelled.get_mut()).then(|| self.label()),
             namespaces: std::mem::take(&mut self.namespaces),
         };

@@ -43,13 +43,16 @@ pub(in crate::kubernetes) fn refused(error: &ApiError, namespace: &Namespace) ->
     let lower = message.to_lowercase();
     let reason = if lower.contains("exceeded quota") || lower.contains("failed quota") {
         format!("the quota of the namespace {namespace} has no room for the pod: {}", after(message, "quota:"))
+    } else if lower.contains("denied the request") || lower.contains("denied request") {
+        // Webhooks and policies choose the code.
+        format!("the cluster's rules do not admit the pod: {message}")
     } else if *code == 401 {
         "the gateway's credentials for Kubernetes are not accepted".to_owned()
     } else if let Some(verb) = missing_right(*code, &lower) {
         format!("the gateway may not {verb} pods in the namespace {namespace}")
     } else if *code == 403 && lower.contains("being terminated") {
         format!("the namespace {namespace} is being deleted")
-    } else if lower.contains("denied the request") || *code == 403 {
+    } else if *code == 403 {
         format!("the cluster's rules do not admit the pod: {message}")
     } else if *code == 404 {
         format!("the namespace {namespace} does not exist")
@@ -108,6 +111,16 @@ mod tests {
                 400,
                 "admission webhook \"gate\" denied the request: no \x1b[31mroot",
                 "the cluster's rules do not admit the pod: admission webhook \"gate\" denied the request: no [31mroot",
+            ),
+            (
+                422,
+                "pods \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: not today",
+                "the cluster's rules do not admit the pod: pods \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: not today",
+            ),
+            (
+                401,
+                "pods \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: who?",
+                "the cluster's rules do not admit the pod: pods \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: who?",
             ),
             (
                 400,

@@ -22,9 +22,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// When events are asked for the first time, and how often then.
+/// How long a pod is waited for, and again from when it has a node, until its events are asked for.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
-const NEXT_LOOK: Duration = Duration::from_secs(3);
+/// How many times as long until the next time, and how long at most: whom a busy node lets wait does not make the API
+/// busy too.
+const LATER: u32 = 3;
+const NEXT_LOOK: Duration = Duration::from_secs(18);
+/// How often a pod is asked for that the watch does not show.
+const BLIND_LOOK: Duration = Duration::from_secs(3);
 
 /// What a waiting task was woken by.
 enum Wake {
@@ -118,7 +123,8 @@ impl Life {
     /// silent, and the pod itself where the watch does not work.
     async fn wait(&self, here: &mut Here, deadline: Instant) -> Result<(), Refusal> {
         let mut notes: Vec<Note> = Vec::new();
-        let mut look_at = Instant::now() + FIRST_LOOK;
+        let mut wait_from = Instant::now();
+        let mut look_after = FIRST_LOOK;
         let mut last = None;
         loop {
             match wait::judge(&here.pod, &notes, &here.manifest.console) {
@@ -131,15 +137,22 @@ impl Life {
             }
             let wake = tokio::select! {
                 () = here.follower.changed() => Wake::Changed,
-                () = sleep_until(look_at) => Wake::Look,
+                () = sleep_until(wait_from + look_after) => Wake::Look,
                 () = sleep_until(deadline) => Wake::OutOfTime,
                 () = self.stage.ended().cancelled() => Wake::Ended,
             };
             match wake {
-                Wake::Changed => self.seen(here)?,
+                Wake::Changed => {
+                    let had_node = wait::has_node(&here.pod);
+                    self.seen(here)?;
+                    if wait::has_node(&here.pod) && !had_node {
+                        (wait_from, look_after) = (Instant::now(), FIRST_LOOK);
+                    }
+                }
                 Wake::Look => {
-                    self.look(here, &mut notes, deadline).await?;
-                    look_at = Instant::now() + NEXT_LOOK;
+                    let blind = self.look(here, &mut notes, deadline).await?;
+                    let most = if blind { BLIND_LOOK } else { NEXT_LOOK };
+                    look_after = (look_after * LATER).min(look_after + most);
                 }
                 Wake::OutOfTime => return Err(self.out_of_time(last, here.watch.trouble())),
                 Wake::Ended => return Err(connection_ended()),
@@ -156,10 +169,11 @@ impl Life {
         Ok(())
     }
 
-    async fn look(&self, here: &mut Here, notes: &mut Vec<Note>, deadline: Instant) -> Result<(), Refusal> {
+    /// Says whether the watch tells nothing of the pod.
+    async fn look(&self, here: &mut Here, notes: &mut Vec<Note>, deadline: Instant) -> Result<bool, Refusal> {
+        let blind = here.watch.trouble().is_some() || matches!(here.follower.seen(), Seen::NotYet);
         let name = &here.manifest.name;
         let uid = here.pod.metadata.uid.clone().unwrap_or_default();
-        let blind = here.watch.trouble().is_some() || matches!(here.follower.seen(), Seen::NotYet);
         let ask = async {
             let events = if wait::wants_events(&here.pod) { here.api.events(name, &uid).await.ok() } else { None };
             let pod = if blind { here.api.get(name).await.ok() } else { None };
@@ -168,7 +182,7 @@ impl Life {
         let (events, pod) = tokio::select! {
             answers = ask => answers,
             () = self.stage.ended().cancelled() => return Err(connection_ended()),
-            () = sleep_until(deadline) => return Ok(()),
+            () = sleep_until(deadline) => return Ok(blind),
         };
         if let Some(events) = events {
             *notes = events::notes(events);
@@ -178,7 +192,8 @@ impl Life {
             Some(_) => return Err(Refusal::new("the pod was deleted while it started")),
             None => {}
         }
-        self.seen(here)
+        self.seen(here)?;
+        Ok(blind)
     }
 
     fn out_of_time(&self, last: Option<String>, trouble: Option<String>) -> Refusal {

@@ -43,6 +43,34 @@ fn news(pod: &Pod) -> Option<String> {
 }
 
 #[test]
+fn only_a_pod_that_ended_without_a_reason_is_asked_about() {
+    for (status, silent) in [
+        (json!({"phase": "Running"}), false),
+        (json!({"phase": "Succeeded"}), true),
+        (json!({"phase": "Failed", "reason": ""}), true),
+        (json!({"phase": "Failed", "reason": "Evicted"}), false),
+    ] {
+        assert_eq!(ended_silently(&pod(status.clone())), silent, "{status}");
+    }
+    let mut deleted = pod(json!({"phase": "Succeeded"}));
+    deleted.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+    assert!(!ended_silently(&deleted));
+}
+
+#[test]
+fn node_that_says_nothing_is_named_when_the_events_were_looked_at() {
+    let assigned = Note::normal("Scheduled", "Successfully assigned shells/p to n1");
+    let mut pod = pod(json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "True"}]}));
+    pod.spec = serde_json::from_value(json!({"containers": [], "nodeName": "n1"})).unwrap();
+    let news = |pod: &Pod, notes: &[Note]| judge(pod, notes, &console());
+    let silent = Verdict::Waiting(Some("the node n1 has not begun to start the pod".to_owned()));
+    assert_eq!(news(&pod, std::slice::from_ref(&assigned)), silent);
+    assert_eq!(news(&pod, &[]), Verdict::Waiting(None), "nobody has looked yet");
+    assert_eq!(news(&pod, &[assigned.clone(), Note::normal("Pulled", "there")]), Verdict::Waiting(None));
+    assert_eq!(news(&waits("ContainerCreating", ""), &[assigned]), Verdict::Waiting(None), "it has begun");
+}
+
+#[test]
 fn what_cannot_heal_ends_the_wait() {
     for (reason, message, expected) in [
         ("InvalidImageName", "bad", "guest:1 is not the name of an image"),

@@ -55,7 +55,8 @@ failCgroupV1: false
 resolvConf: ""
 maxPods: 250
 registryPullQPS: 0
-eventRecordQPS: 0
+eventRecordQPS: 500
+eventBurst: 1000
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
 nodeStatusUpdateFrequency: 4s

@@ -71,6 +71,8 @@ func apiServer(options Options, self, number string) part {
 	command := []string{self, "kube-apiserver", "--etcd-servers=" + etcdURL, "--bind-address=127.0.0.1", "--secure-port=" + apiPort(number),
 		"--advertise-address=" + node, "--endpoint-reconciler-type=none", "--service-cluster-ip-range=" + services,
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--anonymous-auth=true",
+		// As clusters usually have it: Pod Security refuses such a pod, not the API itself.
+		"--allow-privileged=true",
 		"--client-ca-file=" + state.path("pki", "ca.crt"),
 		"--tls-cert-file=" + state.path("pki", "apiserver.crt"), "--tls-private-key-file=" + state.path("pki", "apiserver.key"),
 		"--kubelet-certificate-authority=" + state.path("pki", "ca.crt"), "--kubelet-preferred-address-types=InternalIP",

@@ -1,33 +1,43 @@
 //! The audit logs of a real cluster's API servers (`audit-1.log`, …): JSON lines, one for each stage of a request.
 
+use podgate_devcluster::RequestRecord;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A request.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone)]
 pub struct Asked {
-    /// What all stages of the request have in common.
-    id: String,
     /// `get`, `create`, …
     pub verb: String,
     /// `pods`, `pods/exec`, …
     pub resource: String,
+    /// What stands after `?` in its URL, as it was sent.
+    pub query: String,
 }
 
-/// The requests of the gateways of a test in these namespaces, without those that only try something (dry runs). The
-/// cluster's own parts and the test itself ask too: gateways are known by the name with which they introduce themselves.
-pub fn read(folder: &Path, namespaces: &[String]) -> BTreeSet<Asked> {
-    let mut found = BTreeSet::new();
+impl From<RequestRecord> for Asked {
+    fn from(record: RequestRecord) -> Self {
+        Self { verb: record.verb, resource: record.resource, query: record.query }
+    }
+}
+
+/// The requests of the gateways of a test in these namespaces, without those that only try something (dry runs). The cluster's own parts and the test itself ask too:
+/// gateways are known by the name with which they introduce themselves.
+pub fn read(folder: &Path, namespaces: &[String]) -> Vec<Asked> {
+    let text = text(folder);
+    let ours = text.lines().filter(|line| namespaces.iter().any(|namespace| line.contains(namespace.as_str())));
+    // All stages of a request have one id.
+    let by_id: BTreeMap<String, Asked> = ours.filter_map(asked).collect();
+    by_id.into_values().collect()
+}
+
+/// All of them as they are.
+pub fn text(folder: &Path) -> String {
     let files = std::fs::read_dir(folder).expect("the cluster's folder").map(|entry| entry.expect("a file").path());
     let logs = files.filter(|path| is_log(path)).collect::<Vec<_>>();
     assert!(!logs.is_empty(), "the cluster in {} keeps no audit log", folder.display());
-    for log in logs {
-        let text = std::fs::read_to_string(log).expect("an audit log");
-        let ours = text.lines().filter(|line| namespaces.iter().any(|namespace| line.contains(namespace.as_str())));
-        found.extend(ours.filter_map(asked));
-    }
-    found
+    logs.iter().map(|log| std::fs::read_to_string(log).expect("an audit log")).collect()
 }
 
 fn is_log(path: &Path) -> bool {
@@ -35,7 +45,7 @@ fn is_log(path: &Path) -> bool {
     name.starts_with("audit-") && name.ends_with(".log")
 }
 
-fn asked(line: &str) -> Option<Asked> {
+fn asked(line: &str) -> Option<(String, Asked)> {
     // The last line may not be whole yet.
     let line: Value = serde_json::from_str(line).ok()?;
     let text = |path: &str| line.pointer(path).and_then(Value::as_str);
@@ -46,5 +56,6 @@ fn asked(line: &str) -> Option<Asked> {
         Some(sub) => format!("{resource}/{sub}"),
         None => resource.to_owned(),
     };
-    Some(Asked { id: text("/auditID")?.to_owned(), verb: text("/verb")?.to_owned(), resource })
+    let query = text("/requestURI")?.split_once('?').map_or("", |(_, query)| query).to_owned();
+    Some((text("/auditID")?.to_owned(), Asked { verb: text("/verb")?.to_owned(), resource, query }))
 }

@@ -1,0 +1,47 @@
+//! Many logins at once: all of them are served and leave nothing, and the API is asked little.
+
+use crate::support::cluster::kubeconfig;
+use crate::support::{Setup, World};
+use futures_util::{StreamExt, stream};
+use std::time::Instant;
+
+/// How many log in at the same time.
+const AT_ONCE: usize = 20;
+/// How many log in altogether: on a development cluster, whose requests are remembered up to a number, and on a real one.
+const LOGINS: [usize; 2] = [60, 200];
+/// How many requests a login may cost.
+const REQUESTS: usize = 6;
+
+/// Logs in, says something that nobody else does, and leaves.
+async fn login(world: &World, number: usize) {
+    let done = world.ssh().run(&format!("echo {number}; exit 3")).await.expect(3);
+    assert_eq!((done.text(), done.stderr.as_str()), (format!("{number}\n"), ""));
+}
+
+/// A real cluster's node has other things to do then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crowd_is_served_and_costs_the_api_little() {
+    let world = Setup::default().alone().start().await;
+    let (start, logins) = (Instant::now(), LOGINS[usize::from(kubeconfig().is_some())]);
+    stream::iter(0..logins).for_each_concurrent(AT_ONCE, |number| login(&world, number)).await;
+    let served = start.elapsed();
+    world.wait_for_nothing().await;
+    let gone = start.elapsed();
+
+    let asked = world.cluster.asked();
+    let of = |verb: &str| asked.iter().filter(|asked| asked.verb == verb).collect::<Vec<_>>();
+    eprintln!(
+        "{logins} logins in {served:.1?}, all pods gone after {gone:.1?}, {} requests: {}",
+        asked.len(),
+        ["create", "get", "list", "watch", "delete"].map(|verb| format!("{} {verb}", of(verb).len())).join(", "),
+    );
+    assert!(of("create").len() >= logins && of("delete").len() >= logins, "not all requests were seen");
+    assert!(asked.len() <= REQUESTS * logins, "{} requests", asked.len());
+    for list in of("list").into_iter().chain(of("watch")) {
+        assert!(list.query.contains("labelSelector=") || list.query.contains("fieldSelector="), "{list:?}");
+    }
+    // One watch for all, asked for anew once a minute.
+    let minutes = usize::try_from(gone.as_secs() / 60).expect("a short test");
+    assert!(of("watch").len() <= 2 + minutes, "{} watches", of("watch").len());
+    assert!(world.gateway.lines("KUBERNETES_POD_REAPED").is_empty());
+}

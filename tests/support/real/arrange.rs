@@ -1,0 +1,66 @@
+//! What a test arranges in a real cluster as its administrator: objects of any kind, and what kubectl does.
+
+use super::RealCluster;
+use k8s_openapi::api::core::v1::{Namespace, Node};
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+use std::process::Output;
+
+impl RealCluster {
+    /// Makes an object of any kind in the namespace that it names. One that names none is the whole cluster's, and goes
+    /// with the world's first namespace.
+    pub async fn make(&self, mut object: Value) {
+        if object["metadata"]["namespace"].is_null() {
+            let home = self.everywhere::<Namespace>().get(&self.namespaces[0]).await.expect("the namespace");
+            object["metadata"]["ownerReferences"] = json!([{
+                "apiVersion": "v1", "kind": "Namespace", "name": self.namespaces[0], "uid": home.uid().expect("a uid"),
+            }]);
+        }
+        if let Err(error) = self.create_any(&object, &PostParams::default()).await {
+            panic!("{object:#}: {error}");
+        }
+    }
+
+    /// Whether the API would take an object, of which nothing stays.
+    pub async fn admits(&self, object: &Value) -> bool {
+        self.create_any(object, &PostParams { dry_run: true, ..PostParams::default() }).await.is_ok()
+    }
+
+    async fn create_any(&self, object: &Value, how: &PostParams) -> kube::Result<DynamicObject> {
+        let object: DynamicObject = serde_json::from_value(object.clone()).expect("an object");
+        let types = object.types.as_ref().expect("apiVersion and kind");
+        let kind = ApiResource::from_gvk(&GroupVersionKind::try_from(types).expect("apiVersion and kind"));
+        let api = match object.namespace() {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), &namespace, &kind),
+            None => Api::all_with(self.client.clone(), &kind),
+        };
+        api.create(how, &object).await
+    }
+
+    /// Labels one of the world's namespaces.
+    pub async fn label_namespace(&self, name: &str, labels: Value) {
+        let patch = Patch::Merge(json!({"metadata": {"labels": labels}}));
+        let namespaces = self.everywhere::<Namespace>();
+        namespaces.patch(name, &PatchParams::default(), &patch).await.expect("labels");
+    }
+
+    /// Waits until every node takes pods, or until none is heard of.
+    pub async fn nodes_ready(&self, ready: bool) -> bool {
+        let wanted = if ready { "True" } else { "Unknown" };
+        let is = |node: &Value| {
+            let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+            let is = conditions.filter(|one| one["type"] == "Ready").any(|one| one["status"] == wanted);
+            is && (!ready || node["spec"]["taints"].is_null())
+        };
+        super::wait_for(self.everywhere::<Node>(), |nodes| nodes.iter().all(is), super::CONTROL).await
+    }
+
+    /// Runs the cluster's own kubectl to its end as the administrator.
+    pub async fn kubectl(&self, words: &[&str]) -> Output {
+        let mut command = tokio::process::Command::new(self.folder.join("bin/kubectl"));
+        let command = command.args(words).env("KUBECONFIG", self.folder.join("kubeconfig"));
+        command.output().await.expect("the cluster's kubectl")
+    }
+}
