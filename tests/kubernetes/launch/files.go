@@ -35,7 +35,8 @@ const cniConfig = `{
 }
 `
 
-// kubeletConfig keeps the kubelet from judging this machine's swap, cgroups and disk, and tells a dead node within 20 s.
+// kubeletConfig keeps the kubelet from judging this machine's swap, cgroups and disk (where space is short it would remove the images,
+// which nobody can bring back), and tells a dead node within 20 s.
 const kubeletConfig = `apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 authentication:
@@ -61,7 +62,7 @@ imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
 nodeStatusUpdateFrequency: 4s
 nodeLeaseDurationSeconds: 16
-evictionHard: {memory.available: 50Mi, nodefs.available: "1%%", imagefs.available: "1%%", nodefs.inodesFree: "1%%", imagefs.inodesFree: "1%%"}
+evictionHard: {memory.available: 50Mi, nodefs.available: "0%%", imagefs.available: "0%%", nodefs.inodesFree: "0%%", imagefs.inodesFree: "0%%"}
 `
 
 // auditPolicy records whole what a gateway sends, and leaves the cluster's own parts out.
