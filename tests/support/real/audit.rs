@@ -22,8 +22,8 @@ impl From<RequestRecord> for Asked {
     }
 }
 
-/// The requests of the gateways of a test in these namespaces, without those that only try something (dry runs). The cluster's own parts and the test itself ask too:
-/// gateways are known by the name with which they introduce themselves.
+/// The requests of the gateways of a test in these namespaces, without those that only try something (dry runs). The
+/// cluster's own parts and the test itself ask too: gateways are known by the name with which they introduce themselves.
 pub fn read(folder: &Path, namespaces: &[String]) -> Vec<Asked> {
     let text = text(folder);
     let ours = text.lines().filter(|line| namespaces.iter().any(|namespace| line.contains(namespace.as_str())));
