@@ -14,6 +14,7 @@ mod tests;
 mod upgrade;
 
 pub use refused::ExecError;
+pub(super) use status::found_stopped;
 
 use super::client::ClusterClient;
 use super::websocket::{self, Receiver, Sender};

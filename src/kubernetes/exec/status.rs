@@ -10,6 +10,14 @@ use serde::Deserialize;
 /// What the user reads when nobody knows how the program ended.
 pub(super) const LOST: &str = "the connection to the container was lost";
 
+/// What the user reads of a container that does not run.
+const STOPPED: &str = "the container is not running";
+
+/// Whether the stream never began, because its container did not run.
+pub(in crate::kubernetes) fn found_stopped(refusal: &Refusal) -> bool {
+    refusal.reason == STOPPED
+}
+
 /// A Status (meta/v1) as far as it matters here.
 #[derive(Debug, Deserialize)]
 struct Status {
@@ -112,7 +120,7 @@ pub(super) fn start_failure(text: &str, program: &str) -> Option<Refusal> {
     let about_program = ABOUT_PROGRAM.iter().any(|part| says(part)) && !says("dial unix");
     let program = if program.is_empty() { "the program" } else { program };
     let (status, reason) = if NOT_RUNNING.iter().any(|part| says(part)) {
-        (255, "the container is not running".to_owned())
+        (255, STOPPED.to_owned())
     } else if says("is not valid for pod") {
         (255, "the pod has no such container".to_owned())
     } else if !about_program {

@@ -6,6 +6,7 @@
 use super::Hold;
 use crate::guest::{Exit, Output, Refusal, Said};
 use crate::kubernetes::api::{LogStream, causes};
+use crate::kubernetes::exec::found_stopped;
 use crate::kubernetes::ground::Ground;
 use crate::kubernetes::wait::Over;
 use futures_util::future::BoxFuture;
@@ -99,7 +100,7 @@ impl MainOutput {
                 },
                 Phase::Ending(exit, deadline) => {
                     let over = self.pod.over(*deadline).await;
-                    let exit = verdict(exit.clone(), over);
+                    let exit = verdict(exit.clone(), over, self.missed);
                     self.phase = self.end(exit).await;
                 }
                 Phase::Log(log, exit) => match log.next().await {
@@ -144,12 +145,18 @@ async fn talk(stream: &mut Box<dyn Output>, told: &mut watch::Receiver<Option<Ov
 
 /// A stream's own end says success whatever happened, or that it was lost.
 fn ending(exit: Exit, stop: Duration) -> Phase {
-    let patience = if matches!(exit, Exit::Lost(_)) { QUIET } else { stop };
+    let patience = match &exit {
+        Exit::Lost(refusal) if !found_stopped(refusal) => QUIET,
+        _status_will_come => stop,
+    };
     Phase::Ending(exit, Instant::now() + patience)
 }
 
-fn verdict(stream: Exit, over: Option<Over>) -> Exit {
+/// How the program ended whose stream ended so. `missed` says that nothing held it and nothing came.
+fn verdict(stream: Exit, over: Option<Over>, missed: bool) -> Exit {
     match (stream, over) {
+        // The attach was begun, then found that it came too late.
+        (Exit::Lost(refusal), Some(Over::Exited(status))) if missed && found_stopped(&refusal) => Exit::Status(status),
         (Exit::Lost(refusal), Some(Over::Died(reason))) => Exit::Lost(Refusal { reason, ..refusal }),
         (Exit::Lost(refusal), Some(Over::Exited(_)) | None) => Exit::Lost(refusal),
         (_, Some(Over::Exited(status))) => Exit::Status(status),
@@ -178,7 +185,7 @@ mod tests {
     #[test]
     fn end_of_a_stream_is_success_only_where_the_containers_code_says_so() {
         let (exited, died) = (|code| Some(Over::Exited(code)), || Some(Over::Died("evicted".into())));
-        let unknown = verdict(Exit::Status(0), None);
+        let unknown = verdict(Exit::Status(0), None, false);
         assert!(matches!(&unknown, Exit::Lost(refusal) if refusal.status == 255), "{unknown:?}");
         for (stream, over, expected) in [
             (Exit::Status(0), exited(0), Exit::Status(0)),
@@ -188,7 +195,22 @@ mod tests {
             (lost("cut"), died(), lost("evicted")),
             (lost("cut"), None, lost("cut")),
         ] {
-            assert_eq!(verdict(stream.clone(), over.clone()), expected, "{stream:?} {over:?}");
+            assert_eq!(verdict(stream.clone(), over.clone(), false), expected, "{stream:?} {over:?}");
+        }
+    }
+
+    #[test]
+    fn attach_that_found_the_program_ended_is_not_a_lost_stream() {
+        let exited = || Some(Over::Exited(7));
+        let stopped = || lost("the container is not running");
+        for (stream, over, missed, expected) in [
+            (stopped(), exited(), false, stopped()),
+            (stopped(), Some(Over::Died("evicted".into())), true, lost("evicted")),
+            (stopped(), None, true, stopped()),
+            (lost("cut"), exited(), true, lost("cut")),
+            (stopped(), exited(), true, Exit::Status(7)),
+        ] {
+            assert_eq!(verdict(stream.clone(), over.clone(), missed), expected, "{stream:?} {over:?} {missed}");
         }
     }
 
