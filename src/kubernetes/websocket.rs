@@ -16,6 +16,7 @@ mod tests;
 
 pub(super) use frame::FrameError;
 
+use crate::guest::PIECE;
 use bytes::{Buf, Bytes, BytesMut};
 use frame::{Decoder, Head, Opcode, Piece, mask};
 use futures_util::future::poll_fn;
@@ -28,8 +29,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
-/// The longest payload that we send in one frame; the server's own copies have this size too.
-const CHUNK: usize = 32 * 1024;
+/// The longest payload that we send in one frame.
+const CHUNK: usize = PIECE;
 /// The read buffer of a quiet stream.
 const SMALL: usize = 4 * 1024;
 /// The read buffer of a busy one: two of the server's frames.
@@ -145,7 +146,7 @@ pub(super) struct Sender<S: AsyncRead + AsyncWrite + Unpin> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
-    /// Sends `data` on a channel, in messages of at most 32 KiB, and waits until the socket has taken them. A send that is
+    /// Sends `data` on a channel, in messages of at most 64 KiB, and waits until the socket has taken them. A send that is
     /// given up in its middle ends what can be sent.
     pub(super) async fn send(&mut self, channel: u8, data: Bytes) -> io::Result<()> {
         if self.midway {

@@ -2,14 +2,13 @@
 //! on, and what all inboxes of a connection hold together is counted in a [`Budget`], from which the SSH side decides how
 //! much more it asks for.
 
+use crate::guest::PIECE;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// A piece handed to a program: small packets are gathered up to this many bytes.
-const PIECE: usize = 64 * 1024;
 /// Ctrl-C as a terminal sends it.
 const CTRL_C: u8 = 3;
 

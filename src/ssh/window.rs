@@ -4,10 +4,12 @@
 //! only after it has re-opened one. So a client that keeps to its window may still send a good deal after the mark was
 //! crossed; what is more than that is a client that does not.
 
+use crate::guest::PIECE;
+
 /// A channel's receive window.
 pub(super) const WINDOW: u32 = 2 * 1024 * 1024;
-/// The largest packet that we ask for.
-pub(super) const PACKET: u32 = 32 * 1024;
+/// The largest packet that we ask for: one piece of a program's input.
+pub(super) const PACKET: u32 = PIECE as u32;
 /// Inboxes of a connection that hold more than this together bring the client down to a trickle.
 pub(super) const HIGH_MARK: usize = 4 * 1024 * 1024;
 /// The receive window that makes a trickle: 2-byte packets that keep the loop alive and re-open the window later.

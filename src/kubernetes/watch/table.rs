@@ -2,7 +2,7 @@
 //!
 //! A pod is gone when the watch says so, or when a list that began after it was followed does not have it.
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use kube::runtime::watcher::Event;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -120,7 +120,7 @@ impl Table {
 
     fn there(&mut self, pod: Pod) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
-        let pod = Arc::new(pod);
+        let pod = Arc::new(kept(pod));
         self.tell(&uid, &Seen::There(Arc::clone(&pod)));
         self.pods.insert(uid, pod);
     }
@@ -135,6 +135,16 @@ impl Table {
             entry.seen.send_replace(seen.clone());
         }
     }
+}
+
+/// A pod without what nobody asks for here, which is most of it: one is held for each connection.
+fn kept(mut pod: Pod) -> Pod {
+    pod.metadata.managed_fields = None;
+    if let Some(spec) = &mut pod.spec {
+        let node_name = spec.node_name.take();
+        *spec = PodSpec { node_name, ..PodSpec::default() };
+    }
+    pod
 }
 
 #[cfg(test)]
