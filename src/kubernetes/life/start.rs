@@ -160,18 +160,20 @@ impl Life {
         }
     }
 
-    fn seen(&self, here: &mut Here) -> Result<(), Refusal> {
+    /// Takes what the watch shows of the pod; says whether it has shown it.
+    fn seen(&self, here: &mut Here) -> Result<bool, Refusal> {
         match here.follower.seen() {
-            Seen::NotYet => {}
+            Seen::NotYet => return Ok(false),
             Seen::There(pod) => here.pod = pod,
             Seen::Gone => return Err(Refusal::new("the pod was deleted while it started")),
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Says whether the watch tells nothing of the pod.
+    /// Says whether the watch tells nothing of the pod. What it shows while the API is asked stays unseen, and so wakes who
+    /// waits; what it showed before is older than the API's answer.
     async fn look(&self, here: &mut Here, notes: &mut Vec<Note>, deadline: Instant) -> Result<bool, Refusal> {
-        let blind = here.watch.trouble().is_some() || matches!(here.follower.seen(), Seen::NotYet);
+        let blind = !self.seen(here)? || here.watch.trouble().is_some();
         let name = &here.manifest.name;
         let uid = here.pod.metadata.uid.clone().unwrap_or_default();
         let ask = async {
@@ -192,7 +194,6 @@ impl Life {
             Some(_) => return Err(Refusal::new("the pod was deleted while it started")),
             None => {}
         }
-        self.seen(here)?;
         Ok(blind)
     }
 

@@ -121,6 +121,24 @@ async fn pod_starts_where_the_watch_never_works() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pod_starts_whose_watch_stopped_working_after_it_had_shown_the_pod() {
+    let stand = Stand::new();
+    let faults = stand.cluster.faults();
+    faults.unschedulable(true);
+    let guest = stand.guest();
+    news(&guest, "no node takes the pod yet").await;
+    faults.fail_requests("watch", "pods", 1000, Failure::Drop);
+    faults.fail_requests("list", "pods", 1000, Failure::InternalError);
+    faults.cut_watches();
+    let failed = |state: &podgate_devcluster::State| state.requests("watch", "pods") > 1;
+    stand.cluster.wait_until(failed, SOON).await.unwrap();
+    faults.unschedulable(false);
+    ready(&guest).await;
+    faults.heal_requests();
+    stand.finish(vec![guest]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_guests_share_one_watch_of_our_own_pods() {
     let stand = Stand::new();
     let guests: Vec<_> = (0..6).map(|_| stand.guest()).collect();

@@ -49,10 +49,12 @@ struct List {
 }
 
 impl Table {
-    /// Follows a pod that was created before.
+    /// Follows a pod that was created before. What was seen of it already may be newer than what the follower knows.
     pub(super) fn follow(&mut self, uid: &str) -> (u64, watch::Receiver<Seen>) {
-        let first = self.pods.get(uid).map_or(Seen::NotYet, |pod| Seen::There(Arc::clone(pod)));
-        let (sender, receiver) = watch::channel(first);
+        let (sender, receiver) = watch::channel(Seen::NotYet);
+        if let Some(pod) = self.pods.get(uid) {
+            sender.send_replace(Seen::There(Arc::clone(pod)));
+        }
         let number = self.next;
         self.next += 1;
         self.followers.insert(number, Entry { uid: uid.to_owned(), seen: sender });
@@ -188,6 +190,15 @@ mod tests {
         assert_eq!(word(&a), "there", "a list is not over before its end");
         table.take(Event::InitDone);
         assert_eq!((word(&a), word(&b)), ("gone", "there"));
+    }
+
+    #[test]
+    fn pod_that_was_seen_before_it_was_followed_is_news() {
+        let mut table = Table::default();
+        table.take(Event::Apply(pod("a")));
+        let ((_, seen), (_, unseen)) = (table.follow("a"), table.follow("b"));
+        assert_eq!((word(&seen), seen.has_changed().unwrap()), ("there", true));
+        assert_eq!((word(&unseen), unseen.has_changed().unwrap()), ("not yet", false));
     }
 
     #[test]
