@@ -78,7 +78,7 @@ impl MainOutput {
 
     /// Of a program that could not be attached to for that reason: its log, where it has ended by itself.
     pub(super) async fn after(refusal: Refusal, mut pod: Pod, hold: Arc<Hold>) -> Result<Self, Refusal> {
-        match pod.over(Instant::now() + QUIET).await {
+        match pod.over(Instant::now() + patience(&refusal, pod.stop)).await {
             Some(Over::Exited(status)) => {
                 let phase = Phase::Ending(Exit::Status(status), Instant::now());
                 Ok(Self { pod, phase, missed: true, _hold: hold })
@@ -146,10 +146,16 @@ async fn talk(stream: &mut Box<dyn Output>, told: &mut watch::Receiver<Option<Ov
 /// A stream's own end says success whatever happened, or that it was lost.
 fn ending(exit: Exit, stop: Duration) -> Phase {
     let patience = match &exit {
-        Exit::Lost(refusal) if !found_stopped(refusal) => QUIET,
-        _status_will_come => stop,
+        Exit::Lost(refusal) => patience(refusal, stop),
+        Exit::Status(_) | Exit::Signal { .. } => stop,
     };
     Phase::Ending(exit, Instant::now() + patience)
+}
+
+/// How long a lost stream waits for what happened to its program: a container that was found not to run has ended, and
+/// its code will come.
+fn patience(refusal: &Refusal, stop: Duration) -> Duration {
+    if found_stopped(refusal) { stop } else { QUIET }
 }
 
 /// How the program ended whose stream ended so. `missed` says that nothing held it and nothing came.
@@ -177,6 +183,12 @@ fn lost_log(detail: String) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kubernetes::api::PodApi;
+    use crate::kubernetes::client::Clients;
+    use crate::kubernetes::retry::Throttle;
+    use crate::kubernetes::samples;
+    use crate::kubernetes::stage::Stage;
+    use crate::types::PodName;
 
     fn lost(reason: &str) -> Exit {
         Exit::Lost(Refusal::new(reason))
@@ -211,6 +223,28 @@ mod tests {
             (stopped(), exited(), true, Exit::Status(7)),
         ] {
             assert_eq!(verdict(stream.clone(), over.clone(), missed), expected, "{stream:?} {over:?} {missed}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn code_of_a_program_that_an_attach_found_ended_may_take_its_time() {
+        crate::tls::install();
+        let settings = samples::settings();
+        for (reason, known) in [("the container is not running", true), ("cut", false)] {
+            let client = Clients::new().get(&settings.cluster, settings.timeouts.http).unwrap();
+            let (namespace, throttle) = (settings.pod.namespace.clone(), Arc::new(Throttle::new(0, 0)));
+            let api = Arc::new(PodApi::new(client.kube(), namespace, settings.timeouts.http, throttle));
+            let name = PodName::parse("p").unwrap();
+            let ground = Arc::new(Ground::new(client, api, name, settings.pod.console_name.clone()));
+            let stage = Arc::new(Stage::new());
+            let pod = Pod { ground, over: stage.over(), stop: settings.timeouts.pod_stop };
+            let hold = Arc::new(Hold(Arc::clone(&stage)));
+            let told = async {
+                sleep(settings.timeouts.pod_stop - Duration::from_secs(1)).await;
+                stage.tell_over(Over::Exited(3));
+            };
+            let (output, ()) = tokio::join!(MainOutput::after(Refusal::new(reason), pod, hold), told);
+            assert_eq!(output.is_ok(), known, "{reason}");
         }
     }
 
