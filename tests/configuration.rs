@@ -4,7 +4,7 @@
 mod connections;
 
 use crate::support::cluster::image;
-use crate::support::gateway::{Gateway, SOON};
+use crate::support::gateway::SOON;
 use crate::support::keys::Key;
 use crate::support::world::{PASSWORD, merge};
 use crate::support::{Setup, World};
@@ -186,10 +186,7 @@ async fn hand_written_sample_serves_a_login() {
     let mut world = World::start().await;
     let file = world.folder().join("hand-written.yaml");
     fs::write(&file, hand_written(&world)).expect("a file");
-    world.gateway = Gateway::start(&file).await;
-    let key = fs::read_to_string(world.known_hosts()).expect("known_hosts");
-    let key = key.split_once(' ').expect("a host and its key").1.to_owned();
-    fs::write(world.known_hosts(), format!("[127.0.0.1]:{} {key}", world.port())).expect("known_hosts");
+    world.serve_from(&file).await;
     assert_eq!(world.ssh_with_password("alice", PASSWORD).run("echo in").await.expect(0).text(), "in\n");
 }
 

@@ -1,6 +1,6 @@
 //! The operator's log: every line whole and attributable, none with a secret in it, in a file that can be moved away.
 
-use crate::support::gateway::SOON;
+use crate::support::gateway::{Gateway, SOON};
 use crate::support::script::{Asked, Reply, Script};
 use crate::support::world::PASSWORD;
 use crate::support::{Setup, World};
@@ -90,21 +90,19 @@ async fn holds(path: &std::path::Path, text: &str) -> String {
 async fn log_file_that_was_moved_away_is_opened_again_at_hangup() {
     let mut world = World::start().await;
     let (file, moved) = (world.folder().join("log"), world.folder().join("log.1"));
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|at| at.local_addr()).expect("a port").port();
     let path = world.folder().join("podgate.json");
     let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).expect("a file")).expect("JSON");
     config["log"] = json!({"level": "info", "format": "text", "destination": "file", "file": file});
-    config["ssh"]["listen"] = format!("127.0.0.1:{port}").into();
     fs::write(&path, config.to_string()).expect("a file");
-    let key = fs::read_to_string(world.known_hosts()).expect("known_hosts");
-    let key = key.split_once(' ').expect("a host and its key").1.to_owned();
-    fs::write(world.known_hosts(), format!("[127.0.0.1]:{port} {key}")).expect("known_hosts");
-    world.gateway = crate::support::gateway::Gateway::start_at(&path, ([127, 0, 0, 1], port).into());
+    world.gateway = Gateway::start_at(&path, world.gateway.address);
     let first = holds(&file, "code=SSH_AVAILABLE").await;
     let line = first.lines().find(|line| line.contains("SSH_AVAILABLE")).expect("the line");
     let fields: Vec<_> = line.split('\t').collect();
     assert_eq!(fields[1], "info", "{line}");
-    assert_eq!(fields[2], format!("the SSH server is listening (code=SSH_AVAILABLE address=127.0.0.1:{port})"));
+    let address = fields[2].strip_prefix("the SSH server is listening (code=SSH_AVAILABLE address=");
+    let address = address.and_then(|rest| rest.strip_suffix(")")).expect("the line");
+    world.gateway.address = address.parse().expect("an address");
+    world.know(world.port());
 
     fs::rename(&file, &moved).expect("moved");
     world.gateway.signal("HUP");

@@ -3,18 +3,17 @@
 
 use crate::configuration::{hand_written, minimal, podgate};
 use crate::support::World;
+use crate::support::client::Client;
 use crate::support::cluster::image;
 use crate::support::gateway::{Gateway, SOON};
 use crate::support::script::{Asked, Reply, Script, nothing, yes};
 use crate::support::world::{PASSWORD, merge};
 use serde_json::{Value, json};
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Stdio;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
 use tokio::time::timeout;
 
 const PAGE: &str = include_str!("../docs/migration.md");
@@ -290,9 +289,7 @@ async fn kuberuns_file_and_an_answer_in_its_words_serve_logins() {
     let warned = world.gateway.lines("CORE_CONFIG_NOTICE");
     let keys: Vec<_> = warned.iter().map(|line| line["details"]["key"].as_str().expect("a key")).collect();
     assert_eq!(keys, ["auth", "kuberun", "listen"]);
-    let key = fs::read_to_string(world.known_hosts()).expect("known_hosts");
-    let key = key.split_once(' ').expect("a host and its key").1.to_owned();
-    fs::write(world.known_hosts(), format!("[127.0.0.1]:{} {key}", world.port())).expect("known_hosts");
+    world.know(world.port());
     let refused = world.ssh_as("bob").run("echo in").await;
     assert!(refused.status != 0 && refused.text().is_empty(), "{refused:?}");
     let told = world.gateway.wait_for(|line| line["details"]["keys"].is_string()).await;
@@ -321,52 +318,43 @@ fn programs(world: &World) -> String {
 fn command(line: &str, world: &World, path: &str) -> Command {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", &format!("exec {line}")]).current_dir(world.folder()).env("PATH", path);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
-}
-
-async fn ran(mut child: Child, input: &[u8]) -> String {
-    child.stdin.take().expect("a pipe").write_all(input).await.expect("it reads");
-    let output = timeout(SOON, child.wait_with_output()).await.expect("it ends by itself").expect("its output");
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{text}");
-    text
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operators_hour_ends_in_a_login_after_at_most_five_commands() {
     let world = World::start().await;
-    // What an operator has: a file of 0.6, and the webhooks. Only the port is free to be picked here.
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
-    let old = hand_written(&world).replace("listen: 127.0.0.1:0", &format!("listen: 127.0.0.1:{port}"));
-    fs::write(world.folder().join("config.yaml"), old).expect("a file");
-    let key = fs::read_to_string(world.known_hosts()).expect("known_hosts");
-    let key = key.split_once(' ').expect("a host and its key").1.to_owned();
-    fs::write(world.known_hosts(), format!("[127.0.0.1]:{port} {key}")).expect("known_hosts");
+    // What an operator has: a file of 0.6, and the webhooks. Only the port is picked by the system here.
+    fs::write(world.folder().join("config.yaml"), hand_written(&world)).expect("a file");
     let path = programs(&world);
 
     let hour = PAGE.split("## In an hour").nth(1).and_then(|rest| rest.split("```sh\n").nth(1)).expect("the commands");
     let lines: Vec<_> = hour.split("```").next().expect("their end").lines().collect();
     assert!(lines.len() <= 5, "{lines:?}");
-    let (mut server, mut seen) = (None, String::new());
+    let (mut server, mut seen, mut port) = (None, String::new(), String::new());
     for line in lines {
         // The page's gateway is elsewhere and on the usual port.
         let line = line.replace("-p 2222", &format!("-p {port}")).replace("gateway.example", "127.0.0.1");
-        let mut child = command(&line, &world, &path).spawn().expect("a shell");
+        let client = Client::of(command(&line, &world, &path));
         if line == "podgate --config podgate.yaml" {
+            let mut child = client.spawn();
             let mut log = BufReader::new(child.stdout.take().expect("a pipe")).lines();
             let listening = async {
                 while let Some(line) = log.next_line().await.expect("its log") {
-                    if line.contains("SSH_AVAILABLE") {
-                        return;
+                    if let Some((_, port)) =
+                        line.split_once("the SSH server is listening (code=SSH_AVAILABLE address=127.0.0.1:")
+                    {
+                        return port.trim_end_matches(')').to_owned();
                     }
                 }
                 panic!("the gateway ended");
             };
-            timeout(SOON, listening).await.expect("it listens");
+            port = timeout(SOON, listening).await.expect("it listens");
+            world.know(port.parse().expect("a port"));
             server = Some((child, log));
         } else {
-            seen.push_str(&ran(child, b"echo in $((40 + 2))\n").await);
+            let done = client.stdin("echo in $((40 + 2))\n").finish().await.expect(0);
+            seen.extend([done.text(), done.stderr]);
         }
     }
     assert!(seen.contains("the configuration is valid") && seen.ends_with("in 42\n"), "{seen}");

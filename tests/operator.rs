@@ -7,7 +7,7 @@ use crate::support::gateway::{Gateway, SOON};
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,9 +15,14 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// A port that is free.
+/// A port that is free and stays so: every address of 127.0.0.0/8 is loopback's, and nobody else has this one.
 fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|at| at.local_addr()).expect("a port")
+    let [a, b, c] = rand::random();
+    free_at(Ipv4Addr::new(127, a, b, c | 2))
+}
+
+fn free_at(address: Ipv4Addr) -> SocketAddr {
+    TcpListener::bind((address, 0)).and_then(|at| at.local_addr()).expect("a port")
 }
 
 /// The whole answer to a GET; `None` where nobody answers.
@@ -173,14 +178,12 @@ async fn until(mut holds: impl FnMut() -> bool) {
 
 /// Starts the world's gateway again, with another log.
 async fn restart(world: &mut World, log: Value) {
-    let address = free();
+    let address = free_at(Ipv4Addr::LOCALHOST);
     let config = changed(world, "restarted.json", |config| {
         config["log"] = log;
         config["ssh"]["listen"] = address.to_string().into();
     });
-    let key = fs::read_to_string(world.known_hosts()).expect("known_hosts");
-    let key = key.split_once(' ').expect("a host and its key").1.to_owned();
-    fs::write(world.known_hosts(), format!("[127.0.0.1]:{} {key}", address.port())).expect("known_hosts");
     world.gateway = Gateway::start_at(&config, address);
+    world.know(world.port());
     until(|| std::net::TcpStream::connect(address).is_ok()).await;
 }

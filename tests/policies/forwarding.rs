@@ -32,13 +32,14 @@ async fn forwarded_connection_is_refused_and_the_session_goes_on() {
         (json!({"forwarding": {"forwardingMode": "enable"}}), "forwarding needs the guest agent"),
     ] {
         let world = ruled(rule).await;
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|at| at.local_addr()).expect("a port").port();
-        let client = world.ssh().arg("-v").arg("-L").arg(format!("127.0.0.1:{port}:127.0.0.1:1"));
+        // Nobody else uses this address, so that the port is free until the client has it.
+        let at = std::net::TcpListener::bind("127.9.8.7:0").and_then(|at| at.local_addr()).expect("a port");
+        let client = world.ssh().arg("-v").arg("-L").arg(format!("{at}:127.0.0.1:1"));
         let mut client = client.arg("127.0.0.1").arg("echo up; cat").spawn();
         let (mut input, mut output) = (client.stdin.take().expect("a pipe"), client.stdout.take().expect("a pipe"));
         let mut line = [0; 3];
         timeout(SOON, output.read_exact(&mut line)).await.expect("in time").expect("a line");
-        let mut forwarded = TcpStream::connect(("127.0.0.1", port)).await.expect("the client listens");
+        let mut forwarded = TcpStream::connect(at).await.expect("the client listens");
         let closed = timeout(SOON, forwarded.read_to_end(&mut Vec::new())).await.expect("in time");
         // Closed or reset: nothing came.
         assert_eq!(closed.unwrap_or(0), 0);

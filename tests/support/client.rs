@@ -4,7 +4,7 @@ use super::World;
 use super::gateway::Gateway;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
@@ -27,6 +27,15 @@ pub struct Done {
 }
 
 impl Done {
+    /// What a client that has ended did.
+    pub fn of(output: Output) -> Self {
+        Self {
+            status: output.status.code().unwrap_or(-1),
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// The standard output as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
@@ -180,12 +189,7 @@ impl Client {
         let (output, ()) = timeout(PATIENCE, async { tokio::join!(child.wait_with_output(), write) })
             .await
             .expect("the client ends in time");
-        let output = output.expect("the client's output");
-        Done {
-            status: output.status.code().unwrap_or(-1),
-            stdout: output.stdout,
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Done::of(output.expect("the client's output"))
     }
 
     /// Starts a command on the host, to be talked to while it runs.

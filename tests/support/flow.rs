@@ -1,8 +1,7 @@
 //! Streams of many bytes to and from clients, hashed on the way so that a test holds none of them.
 
-use super::client::PATIENCE;
+use super::client::{Done, PATIENCE};
 use sha2::{Digest, Sha256};
-use std::process::ExitStatus;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::process::Child;
@@ -58,9 +57,10 @@ pub fn sum(printed: &str) -> String {
     printed.split_whitespace().next().unwrap_or_default().to_owned()
 }
 
-/// Waits for a client's end.
-pub async fn ended(mut child: Child) -> ExitStatus {
-    timeout(PATIENCE, child.wait()).await.expect("the client ends in time").expect("its status")
+/// Waits for a client's end, and reads what was left unread of it.
+pub async fn ended(child: Child) -> Done {
+    let output = timeout(PATIENCE, child.wait_with_output()).await.expect("the client ends in time");
+    Done::of(output.expect("the client's output"))
 }
 
 /// Waits until a stream that had begun stands still.

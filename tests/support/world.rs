@@ -86,7 +86,7 @@ impl Setup {
         let gateway = Gateway::start(&file).await;
         let namespaces = self.namespaces;
         let world = World { gateway, cluster, connection, namespaces, key, host_key, hooks, folder, script: None };
-        world.know(&world.gateway);
+        world.know(world.port());
         world
     }
 }
@@ -118,13 +118,19 @@ impl World {
     /// Starts another gateway with the same configuration.
     pub async fn another_gateway(&self) -> Gateway {
         let gateway = Gateway::start(&self.folder().join("podgate.json")).await;
-        self.know(&gateway);
+        self.know(gateway.address.port());
         gateway
     }
 
-    /// Lets the clients know a gateway.
-    fn know(&self, gateway: &Gateway) {
-        let line = format!("[127.0.0.1]:{} {}\n", gateway.address.port(), self.host_key.public);
+    /// Puts a gateway with another configuration in the place of the world's.
+    pub async fn serve_from(&mut self, config: &Path) {
+        self.gateway = Gateway::start(config).await;
+        self.know(self.port());
+    }
+
+    /// Lets the clients know the gateway at a port.
+    pub fn know(&self, port: u16) {
+        let line = format!("[127.0.0.1]:{port} {}\n", self.host_key.public);
         let mut file = fs::OpenOptions::new().create(true).append(true).open(self.known_hosts()).expect("known_hosts");
         file.write_all(line.as_bytes()).expect("known_hosts");
     }
