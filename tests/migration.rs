@@ -341,15 +341,15 @@ async fn operators_hour_ends_in_a_login_after_at_most_five_commands() {
             let mut log = BufReader::new(child.stdout.take().expect("a pipe")).lines();
             let listening = async {
                 while let Some(line) = log.next_line().await.expect("its log") {
-                    if let Some((_, port)) =
-                        line.split_once("the SSH server is listening (code=SSH_AVAILABLE address=127.0.0.1:")
-                    {
-                        return port.trim_end_matches(')').to_owned();
+                    let line: Value = serde_json::from_str(&line).expect("JSON");
+                    if line["code"] == "SSH_AVAILABLE" {
+                        return line["details"]["address"].as_str().expect("an address").to_owned();
                     }
                 }
                 panic!("the gateway ended");
             };
-            port = timeout(SOON, listening).await.expect("it listens");
+            let address = timeout(SOON, listening).await.expect("it listens");
+            port = address.rsplit(':').next().expect("a port").to_owned();
             world.know(port.parse().expect("a port"));
             server = Some((child, log));
         } else {
