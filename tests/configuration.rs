@@ -155,25 +155,31 @@ async fn start_that_fails_is_told_in_a_sentence_and_ends_with_1() {
     }
 }
 
+/// A sample with a world's addresses and names. The files of the world's cluster are in its folder then: `ca.crt`, and
+/// `admin.crt` with `admin.key` or `token`.
+pub fn of_the_world(world: &World, sample: &str) -> String {
+    let connection = |key: &str| world.connection[key].as_str().expect("a text");
+    let keys = [("cacert", "ca.crt"), ("cert", "admin.crt"), ("key", "admin.key"), ("bearerToken", "token")];
+    for (key, name) in keys.into_iter().filter(|(key, _)| world.connection[key].is_string()) {
+        fs::write(world.folder().join(name), connection(key)).expect("a file");
+    }
+    sample
+        .replace("127.0.0.1:2222", "127.0.0.1:0")
+        .replace("http://127.0.0.1:8080", &world.hooks.url)
+        .replace("10.99.0.2:6443", connection("host"))
+        .replace("namespace: default", &format!("namespace: {}", world.namespace()))
+        .replace("local/guest:1", image())
+}
+
 /// The hand-written sample, its addresses, names and files those of a world.
 pub fn hand_written(world: &World) -> String {
     let folder = world.folder();
-    let connection = |key: &str| world.connection[key].as_str().expect("a text");
-    fs::write(folder.join("ca.crt"), connection("cacert")).expect("a file");
-    let sample = include_str!("data/config-hand-written.yaml")
-        .replace("127.0.0.1:2222", "127.0.0.1:0")
+    let sample = of_the_world(world, include_str!("data/config-hand-written.yaml"))
         .replace("/etc/containerssh/hostkey", &folder.join("host").to_string_lossy())
-        .replace("http://127.0.0.1:8080", &world.hooks.url)
-        .replace("10.99.0.2:6443", connection("host"))
-        .replace("mode: connection", "mode: connection\n    disableAgent: true")
-        .replace("namespace: default", &format!("namespace: {}", world.namespace()))
-        .replace("local/guest:1", image());
+        .replace("mode: connection", "mode: connection\n    disableAgent: true");
     let sample = if world.connection["cert"].is_string() {
-        fs::write(folder.join("admin.crt"), connection("cert")).expect("a file");
-        fs::write(folder.join("admin.key"), connection("key")).expect("a file");
         sample
     } else {
-        fs::write(folder.join("token"), connection("bearerToken")).expect("a file");
         sample
             .replace("    certFile: /etc/containerssh/admin.crt\n", "")
             .replace("keyFile: /etc/containerssh/admin.key", "bearerTokenFile: /etc/containerssh/token")

@@ -1,7 +1,7 @@
 //! From ContainerSSH: its flags, its files of every age, what they are rewritten to, and the hour in which an operator
 //! moves over, as `docs/migration.md` has it.
 
-use crate::configuration::{hand_written, minimal, podgate};
+use crate::configuration::{hand_written, minimal, of_the_world, podgate};
 use crate::support::World;
 use crate::support::client::Client;
 use crate::support::cluster::image;
@@ -187,25 +187,15 @@ async fn host_key(folder: &Path, arguments: &[&str]) -> (String, String) {
 /// The file that ContainerSSH wrote back, its addresses, names and files those of a world, its host key one like its own.
 fn written_back(world: &World, key: &str) -> String {
     let folder = world.folder();
-    let connection = |key: &str| world.connection[key].as_str().expect("a text");
-    fs::write(folder.join("ca.crt"), connection("cacert")).expect("a file");
-    let sample = include_str!("data/config-written-back.yaml")
-        .replace("127.0.0.1:2222", "127.0.0.1:0")
+    let sample = of_the_world(world, include_str!("data/config-written-back.yaml"))
         .replace(
             "(here: a PKCS#1 PEM block, \"BEGIN RSA PRIVATE KEY\", 4096 bits)",
             &key.trim_end().replace('\n', "\n          "),
         )
-        .replace("http://127.0.0.1:8080", &world.hooks.url)
-        .replace("10.99.0.2:6443", connection("host"))
-        .replace("namespace: default", &format!("namespace: {}", world.namespace()))
-        .replace("exposeAuthMetadataAsEnv: null", "exposeAuthMetadataAsEnv: null\n        disableAgent: true")
-        .replace("local/guest:1", image());
+        .replace("exposeAuthMetadataAsEnv: null", "exposeAuthMetadataAsEnv: null\n        disableAgent: true");
     let sample = if world.connection["cert"].is_string() {
-        fs::write(folder.join("admin.crt"), connection("cert")).expect("a file");
-        fs::write(folder.join("admin.key"), connection("key")).expect("a file");
         sample
     } else {
-        fs::write(folder.join("token"), connection("bearerToken")).expect("a file");
         sample
             .replace("certFile: /etc/containerssh/admin.crt", "certFile: \"\"")
             .replace("keyFile: /etc/containerssh/admin.key", "keyFile: \"\"")
