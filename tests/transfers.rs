@@ -4,7 +4,7 @@ mod shared;
 
 use crate::support::World;
 use crate::support::client::PATIENCE;
-use crate::support::flow::{MIB, drain, ended, feed, late, sum};
+use crate::support::flow::{MIB, drain, ended, feed, stalled, sum};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
@@ -44,8 +44,9 @@ async fn large_download_is_exact_in_little_memory() {
 async fn large_transfer_both_ways_to_a_late_reader_is_exact_in_little_memory() {
     let world = World::start().await;
     let mut child = world.ssh().arg("127.0.0.1").arg("cat").spawn();
-    let feeding = tokio::spawn(feed(child.stdin.take().expect("a pipe"), LARGE, watch::Sender::new(0)));
-    late().await;
+    let (sender, mut progress) = watch::channel(0);
+    let feeding = tokio::spawn(feed(child.stdin.take().expect("a pipe"), LARGE, sender));
+    stalled(&mut progress).await;
     let (total, received) = drain(child.stdout.take().expect("a pipe")).await;
     ended(child).await.expect(0);
     assert_eq!((total, received), (LARGE, feeding.await.expect("the hash")));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::process::Child;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// A mebibyte.
 pub const MIB: usize = 1 << 20;
@@ -67,9 +67,4 @@ pub async fn ended(child: Child) -> Done {
 pub async fn stalled(progress: &mut watch::Receiver<usize>) {
     timeout(PATIENCE, progress.wait_for(|count| *count > 0)).await.expect("a beginning").expect("the stream lives");
     while timeout(Duration::from_millis(700), progress.changed()).await.is_ok_and(|changed| changed.is_ok()) {}
-}
-
-/// The reader that is late.
-pub async fn late() {
-    sleep(Duration::from_secs(5)).await;
 }
