@@ -29,6 +29,7 @@ mod timed;
 mod wait;
 mod watch;
 mod websocket;
+mod witness;
 
 #[cfg(test)]
 mod endpoint;
@@ -205,7 +206,7 @@ impl PodGuest {
     async fn start_program(&self, launch: Permit<Launch>) -> Result<Program, Refusal> {
         let ground = self.stage.ready().await?;
         let launch = launch.spend();
-        let line = argv::line(&launch, &self.variables, &self.settings.pod, ground.has_env())?;
+        let line = argv::line(&launch, &self.variables, &self.settings.pod, ground.tools().env)?;
         if line.left_out > 0 {
             let details = [("podName", ground.pod().as_str()), ("variables", &*line.left_out.to_string())];
             self.log.write(
@@ -218,7 +219,7 @@ impl PodGuest {
         self.log.write(Level::Debug, "KUBERNETES_EXEC", "Starting a program", &[("podName", ground.pod().as_str())]);
         let size = launch.terminal.map(|terminal| terminal.size);
         let timer = self.log.metrics().step(Step::Exec);
-        let started = ground.exec(&line.argv, size, self.settings.timeouts.command_start).await;
+        let started = ground.run(&line.argv, size, self.settings.timeouts.command_start).await;
         timer.end(if started.is_ok() { Outcome::Success } else { Outcome::Failed });
         started.map(|program| timed::program(program, &self.settings.timeouts, &self.log))
     }

@@ -78,9 +78,22 @@ fn program(what: &What, pod: &Pod) -> Result<Option<Vec<String>>, Refusal> {
     }
 }
 
+/// What [`write_file`] ends with when all is written. No program of ours ends with 0 when all is well: a stream that was
+/// cut may say 0 too.
+pub(super) const WRITTEN: u8 = 3;
+
 /// Writes standard input to `path`, readable by its owner alone; the path is an argument, never part of the script.
 pub(super) fn write_file(path: &str) -> Vec<String> {
-    ["sh", "-c", "umask 077; cat >\"$1\"", "sh", path].map(str::to_owned).to_vec()
+    ["sh", "-c", "umask 077; cat >\"$1\" && exit 3", "sh", path].map(str::to_owned).to_vec()
+}
+
+/// What [`tools_probe`] ends with where there is `/bin/sh` and an `env`, and where there is no `env`.
+pub(super) const SH_AND_ENV: u8 = 3;
+pub(super) const SH_ALONE: u8 = 4;
+
+/// Tells by its status whether the image has an `env`; fails with 127 where it has no `/bin/sh`.
+pub(super) fn tools_probe() -> Vec<String> {
+    ["/bin/sh", "-c", "env -i && exit 3; exit 4"].map(str::to_owned).to_vec()
 }
 
 /// Fails with 127 where there is no `env`, and prints nothing where there is one.

@@ -14,7 +14,7 @@ mod tests;
 mod upgrade;
 
 pub use refused::ExecError;
-pub(super) use status::found_stopped;
+pub(super) use status::{found_stopped, lost};
 
 use super::client::ClusterClient;
 use super::websocket::{self, Receiver, Sender};

@@ -27,19 +27,22 @@ const AGAIN: Duration = Duration::from_millis(500);
 const MOST: usize = 64 * 1024;
 
 /// As PID 1 a shell gets no signal that it does not trap. A standard input that ends is a session that is over.
-const SCRIPT: &str = "trap 'exit 143' TERM HUP INT; \
+const HOLD: &str = "trap 'exit 143' TERM HUP INT; \
      while :; do IFS= read -r word || exit 255; case $word in go) break;; esac; echo 'podgate: attached'; done; \
-     trap - TERM HUP INT; echo 'podgate: started'; \
-     end() { echo \"podgate: $1\" >&2; exit $2; }; \
+     trap - TERM HUP INT; echo 'podgate: started'; ";
+
+/// Ends with a line of ours where `$1` is not there or no program.
+pub(super) const LOOK: &str = "end() { echo \"podgate: $1\" >&2; exit $2; }; \
      case $1 in \
      */*) [ -e \"$1\" ] || end \"$1: not found in the container\" 127; \
      [ -x \"$1\" ] || end \"$1: may not be executed in the container\" 126;; \
      *) command -v \"$1\" >/dev/null 2>&1 || end \"$1: not found in the container\" 127;; \
-     esac; exec \"$@\"";
+     esac; ";
 
 /// The command line that holds `program`.
 pub(super) fn hold(program: &[String]) -> Vec<String> {
-    let gate = ["/bin/sh", "-c", SCRIPT, "podgate"].map(str::to_owned);
+    let script = format!("{HOLD}{LOOK}exec \"$@\"");
+    let gate = ["/bin/sh", "-c", &script, "podgate"].map(str::to_owned);
     gate.into_iter().chain(program.iter().cloned()).collect()
 }
 

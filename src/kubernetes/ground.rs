@@ -1,16 +1,16 @@
-//! A container that is ready, and what runs in it by itself: the writing of a file, and the question whether there is an
-//! `env` program, asked once an image.
+//! A container that is ready, and what runs in it by itself: the writing of a file, and the question which programs of
+//! the image can help us, asked once an image.
 
 use super::api::{ApiError, LogStream, PodApi};
 use super::argv;
 use super::client::ClusterClient;
 use super::exec::{AttachRequest, ExecError, ExecRequest};
+use super::witness;
 use crate::guest::{Exit, Program, Refusal, Said};
 use crate::types::{ContainerName, PodName, Size, printable};
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -26,7 +26,7 @@ pub(super) struct Ground {
     api: Arc<PodApi>,
     pod: PodName,
     container: ContainerName,
-    has_env: AtomicBool,
+    tools: OnceLock<Tools>,
 }
 
 impl std::fmt::Debug for Ground {
@@ -35,24 +35,33 @@ impl std::fmt::Debug for Ground {
     }
 }
 
-/// Which images have an `env` program. An image's id names its content, and what else decides whether `env` is found
-/// is part of the key.
+/// What an image has that we make use of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tools {
+    /// `env`, which sets a program's variables.
+    pub(super) env: bool,
+    /// `/bin/sh`, which can be a program's [witness].
+    sh: bool,
+}
+
+/// The tools of images. An image's id names its content, and what else decides whether a program is found is part of the
+/// key.
 #[derive(Debug, Default)]
 pub(super) struct Images {
-    has_env: Mutex<HashMap<String, bool>>,
+    known: Mutex<HashMap<String, Tools>>,
 }
 
 impl Images {
-    fn get(&self, key: &str) -> Option<bool> {
-        self.has_env.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied()
+    fn get(&self, key: &str) -> Option<Tools> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied()
     }
 
-    fn remember(&self, key: String, has_env: bool) {
-        let mut known = self.has_env.lock().unwrap_or_else(PoisonError::into_inner);
+    fn remember(&self, key: String, tools: Tools) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED {
             known.clear();
         }
-        known.insert(key, has_env);
+        known.insert(key, tools);
     }
 }
 
@@ -64,20 +73,30 @@ struct Helped {
 
 impl Ground {
     pub(super) fn new(client: Arc<ClusterClient>, api: Arc<PodApi>, pod: PodName, container: ContainerName) -> Self {
-        Self { client, api, pod, container, has_env: AtomicBool::new(true) }
+        Self { client, api, pod, container, tools: OnceLock::new() }
     }
 
     pub(super) fn pod(&self) -> &PodName {
         &self.pod
     }
 
-    /// Whether variables can be set by an `env` program.
-    pub(super) fn has_env(&self) -> bool {
-        self.has_env.load(Ordering::Relaxed)
+    /// What the image has; where that could not be found out, everything.
+    pub(super) fn tools(&self) -> Tools {
+        self.tools.get().copied().unwrap_or(Tools { env: true, sh: true })
     }
 
-    /// Starts a program in the container; `size` makes it a terminal's.
-    pub(super) async fn exec(&self, argv: &[String], size: Option<Size>, start: Duration) -> Result<Program, Refusal> {
+    /// Starts a user's program in the container, under a [witness] where the image has a shell; `size` makes it a
+    /// terminal's.
+    pub(super) async fn run(&self, argv: &[String], size: Option<Size>, start: Duration) -> Result<Program, Refusal> {
+        if self.tools().sh {
+            self.exec(&witness::over(argv), size, start).await.map(witness::heard)
+        } else {
+            self.exec(argv, size, start).await
+        }
+    }
+
+    /// Starts a program. Its end is the API server's word, which is a success too where the stream was cut.
+    async fn exec(&self, argv: &[String], size: Option<Size>, start: Duration) -> Result<Program, Refusal> {
         let request = ExecRequest {
             namespace: self.api.namespace(),
             pod: &self.pod,
@@ -118,7 +137,7 @@ impl Ground {
             failed(format!("{} {detail}", refusal.reason))
         })?;
         match helped.exit {
-            Exit::Status(0) => Ok(()),
+            Exit::Status(argv::WRITTEN) => Ok(()),
             Exit::Status(126 | 127) => Err(failed("the image has no sh or no cat".to_owned())),
             Exit::Status(status) => Err(failed(format!("sh ended with status {status}: {}", helped.output))),
             Exit::Signal { name, .. } => Err(failed(format!("sh was ended by SIG{name}: {}", helped.output))),
@@ -126,26 +145,40 @@ impl Ground {
         }
     }
 
-    /// Finds out whether there is an `env` program; where that cannot be found out, it is assumed.
-    pub(super) async fn look_for_env(&self, images: &Images, key: Option<String>, within: Duration) {
-        if let Some(known) = key.as_deref().and_then(|key| images.get(key)) {
-            self.has_env.store(known, Ordering::Relaxed);
+    /// Finds out what the image has.
+    pub(super) async fn look_for_tools(&self, images: &Images, key: Option<String>, within: Duration) {
+        let known = key.as_deref().and_then(|key| images.get(key));
+        let Some(tools) = (match known {
+            Some(tools) => Some(tools),
+            None => self.find_tools(within).await,
+        }) else {
             return;
-        }
-        let missing = match self.help(&argv::env_probe(), Bytes::new(), within).await {
-            Ok(helped) => match helped.exit {
-                Exit::Status(0) => Some(false),
-                Exit::Status(126 | 127) => Some(true),
-                Exit::Lost(refusal) if matches!(refusal.status, 126 | 127) => Some(true),
-                Exit::Status(_) | Exit::Signal { .. } | Exit::Lost(_) => None,
-            },
-            Err(refusal) if matches!(refusal.status, 126 | 127) => Some(true),
-            Err(_) => None,
         };
-        let Some(missing) = missing else { return };
-        self.has_env.store(!missing, Ordering::Relaxed);
-        if let Some(key) = key {
-            images.remember(key, !missing);
+        let _already_known = self.tools.set(tools);
+        if let (Some(key), None) = (key, known) {
+            images.remember(key, tools);
+        }
+    }
+
+    async fn find_tools(&self, within: Duration) -> Option<Tools> {
+        match self.ask(&argv::tools_probe(), within).await? {
+            argv::SH_AND_ENV => Some(Tools { env: true, sh: true }),
+            argv::SH_ALONE => Some(Tools { env: false, sh: true }),
+            126 | 127 => match self.ask(&argv::env_probe(), within).await? {
+                0 => Some(Tools { env: true, sh: false }),
+                126 | 127 => Some(Tools { env: false, sh: false }),
+                _strange => None,
+            },
+            _strange => None,
+        }
+    }
+
+    /// The status that a program of ours ends with, or that says why it does not start.
+    async fn ask(&self, argv: &[String], within: Duration) -> Option<u8> {
+        match self.help(argv, Bytes::new(), within).await {
+            Ok(Helped { exit: Exit::Status(status), .. }) => Some(status),
+            Ok(Helped { exit: Exit::Signal { .. }, .. }) => None,
+            Ok(Helped { exit: Exit::Lost(refusal), .. }) | Err(refusal) => Some(refusal.status),
         }
     }
 

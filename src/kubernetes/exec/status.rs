@@ -77,14 +77,14 @@ pub(super) fn exit(payload: &[u8], program: &str) -> Exit {
 }
 
 /// A stream that ended without saying how the program did.
-pub(super) fn lost(detail: String) -> Exit {
+pub(in crate::kubernetes) fn lost(detail: String) -> Exit {
     Exit::Lost(Refusal::new(LOST).detail(detail))
 }
 
 fn failed(failure: &Failure, program: &str) -> Exit {
-    if let Some(code) = failure.exit_code() {
-        // A code that no byte holds is a failure still, never a 0 by its low bits.
-        return Exit::Status(u8::try_from(code).unwrap_or(255));
+    // A code that no byte holds is no program's: never a 0 by its low bits, nor a 255.
+    if let Some(Ok(code)) = failure.exit_code().map(u8::try_from) {
+        return Exit::Status(code);
     }
     if let Some(refusal) = start_failure(failure.message(), program) {
         return Exit::Lost(refusal);

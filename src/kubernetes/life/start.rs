@@ -1,4 +1,4 @@
-//! From nothing to a pod in which programs can start: create, wait for Ready, find out about `env`, write the files. The
+//! From nothing to a pod in which programs can start: create, wait for Ready, find out what the image has, write the files. The
 //! first two share `podStart`; the end of the connection ends each of them.
 
 use super::{Here, Life};
@@ -224,11 +224,11 @@ impl Life {
         let key = image_key(here, settings.console).filter(|_| ours);
         let restarts = wait::restarts(&here.pod, &here.manifest.console);
         // A program that is a container's main process has its variables from the container.
-        let wants_env = !here.manifest.console.is_program();
+        let wants_tools = !here.manifest.console.is_program();
         let work = async {
             let probe = async {
-                if wants_env {
-                    ground.look_for_env(&self.backend.images, key, within).await;
+                if wants_tools {
+                    ground.look_for_tools(&self.backend.images, key, within).await;
                 }
             };
             let ((), written) = tokio::join!(probe, self.write_files(&ground));
@@ -276,7 +276,7 @@ impl Life {
     }
 }
 
-/// What decides whether a container finds an `env` program: the image's content, and what the spec says about its
+/// What decides whether a container finds a program like `env`: the image's content, and what the spec says about its
 /// environment's origins and its file system. `None` where the image's content has no name.
 fn image_key(here: &Here, console: usize) -> Option<String> {
     let id = wait::image_id(&here.pod, &here.manifest.console);

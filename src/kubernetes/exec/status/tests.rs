@@ -49,11 +49,12 @@ fn only_success_is_success() {
 }
 
 #[test]
-fn exit_code_that_no_byte_holds_is_255() {
-    for (message, expected) in
-        [("1", 1), ("7", 7), ("126", 126), ("137", 137), ("255", 255), ("256", 255), ("512", 255), ("-1", 255)]
-    {
+fn exit_code_that_no_byte_holds_is_no_status() {
+    for (message, expected) in [("1", 1), ("7", 7), ("126", 126), ("137", 137), ("255", 255)] {
         assert_eq!(code(message), Exit::Status(expected), "{message}");
+    }
+    for message in ["256", "512", "-1"] {
+        assert!(matches!(code(message), Exit::Lost(refusal) if refusal.status == 255), "{message}");
     }
 }
 
