@@ -1,6 +1,7 @@
 //! Pods that a real cluster does not admit, or admits and cannot start: a person at a terminal reads the reason at once,
 //! and the wait goes on only where it may help.
 
+mod registries;
 mod restricted;
 
 use crate::support::client::Running;

@@ -4,13 +4,14 @@
 use crate::support::client::{Client, PATIENCE};
 use crate::support::cluster;
 use crate::support::keys::Key;
+use crate::support::real::RealCluster;
 use crate::support::turn::Turn;
 use crate::support::world::{Hooks, directory};
 use podgate_webhooks::server::{Listen, Tls};
 use podgate_webhooks::toolkit::router;
 use serde_json::{Value, json};
 use std::fs;
-use std::net::{IpAddr, UdpSocket};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use tempfile::TempDir;
@@ -55,7 +56,7 @@ impl Deployed {
         let key = Key::make(folder.path(), "id");
         let host_key = Key::make(folder.path(), "ssh_host_ed25519_key");
         let kubeconfig = cluster::kubeconfig().expect("a real cluster");
-        let (hooks, ca) = webhooks(outside(&kubeconfig), &key).await;
+        let (hooks, ca) = webhooks(RealCluster::outside(&kubeconfig), &key).await;
         let (home, guests) = (cluster::namespace(HOME), cluster::namespace(GUESTS));
         let mut it = Self {
             kubeconfig,
@@ -231,18 +232,6 @@ fn place(pod: &mut Value, token: Token) {
         pod["volumes"].as_array_mut().expect("volumes").push(volume);
     }
     pod["hostAliases"] = json!([{"ip": API.0, "hostnames": [API.1]}]);
-}
-
-/// Our own address as the cluster's pods see it.
-fn outside(kubeconfig: &PathBuf) -> IpAddr {
-    let text = fs::read_to_string(kubeconfig).expect("the kubeconfig");
-    let parsed: Value = serde_saphyr::from_str(&text).expect("a kubeconfig");
-    let server = parsed["clusters"][0]["cluster"]["server"].as_str().expect("a server");
-    let server = server.strip_prefix("https://").expect("https").trim_end_matches('/');
-    let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
-    // Nothing is sent: the system only looks for the way.
-    socket.connect(server).expect("a way to the API");
-    socket.local_addr().expect("an address").ip()
 }
 
 /// A webhook server that pods reach, and the certificate that they trust.

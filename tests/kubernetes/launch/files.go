@@ -8,6 +8,7 @@ import (
 )
 
 // containerdConfig leaves the score that the kernel kills by alone: without CAP_SYS_RESOURCE a pod's sandbox would fail to start.
+// What lies in the folder for registries is read at each pull: a test puts its own there.
 const containerdConfig = `version = 2
 root = %q
 state = "/run/containerd"
@@ -19,6 +20,8 @@ state = "/run/containerd"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "` + plugins + `"
     conf_dir = %q
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = %q
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "overlayfs"
     default_runtime_name = "runc"
@@ -82,13 +85,14 @@ rules:
 `
 
 func writeFiles(state State) error {
-	for _, folder := range []string{"cni", "cni-data", "logs", "pod-logs", "etcd", "containerd", "kubelet", "bin", "volumeplugins"} {
+	for _, folder := range []string{"cni", "cni-data", "logs", "pod-logs", "etcd", "containerd", "kubelet", "bin", "registries", "volumeplugins"} {
 		if err := os.MkdirAll(state.path(folder), 0o755); err != nil {
 			return err
 		}
 	}
 	for _, it := range []struct{ path, text string }{
-		{state.path("containerd.toml"), fmt.Sprintf(containerdConfig, state.path("containerd"), state.path("cni"))},
+		{state.path("containerd.toml"), fmt.Sprintf(containerdConfig, state.path("containerd"), state.path("cni"),
+			state.path("registries"))},
 		{state.path("cni", "10-pods.conflist"), fmt.Sprintf(cniConfig, state.path("cni-data"))},
 		{state.path("kubelet.yaml"), fmt.Sprintf(kubeletConfig, state.path("pki", "ca.crt"), state.path("pki", "kubelet.crt"),
 			state.path("pki", "kubelet.key"), state.path("pod-logs"))},

@@ -6,6 +6,8 @@ use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
+use std::net::{IpAddr, UdpSocket};
+use std::path::Path;
 use std::process::Output;
 
 impl RealCluster {
@@ -62,5 +64,17 @@ impl RealCluster {
         let mut command = tokio::process::Command::new(self.folder.join("bin/kubectl"));
         let command = command.args(words).env("KUBECONFIG", self.folder.join("kubeconfig"));
         command.output().await.expect("the cluster's kubectl")
+    }
+
+    /// Our own address as the cluster's node and pods see it.
+    pub fn outside(kubeconfig: &Path) -> IpAddr {
+        let text = std::fs::read_to_string(kubeconfig).expect("the kubeconfig");
+        let parsed: Value = serde_saphyr::from_str(&text).expect("a kubeconfig");
+        let server = parsed["clusters"][0]["cluster"]["server"].as_str().expect("a server");
+        let server = server.strip_prefix("https://").expect("https").trim_end_matches('/');
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        // Nothing is sent: the system only looks for the way.
+        socket.connect(server).expect("a way to the API");
+        socket.local_addr().expect("an address").ip()
     }
 }
