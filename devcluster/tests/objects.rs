@@ -213,6 +213,17 @@ async fn leases_are_written_only_from_the_newest_version() {
 }
 
 #[tokio::test]
+async fn update_makes_a_lease_that_is_not_there_unless_it_names_one() {
+    let (cluster, client) = cluster();
+    let path = format!("{LEASES}/l");
+    let update = |uid: &str| json!({"metadata": {"name": "l", "resourceVersion": "7", "uid": uid}, "spec": {"holderIdentity": "a"}});
+    assert_eq!(client.call("PUT", &path, &update("another")).await.0, 409);
+    assert!(cluster.state().leases("default").is_empty());
+    assert_eq!(client.call("PUT", &path, &update("")).await.0, 201);
+    assert_eq!(cluster.state().leases("default").len(), 1);
+}
+
+#[tokio::test]
 async fn namespaces_come_and_go_with_what_is_in_them() {
     let cluster = DevCluster::start(Options { namespaces: vec!["team".into()], ..Options::default() }).unwrap();
     let client = crate::client::Client::new(&cluster, cluster.token());

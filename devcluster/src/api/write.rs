@@ -18,6 +18,9 @@ use std::sync::Arc;
 /// The letters of generated names: no vowels, nothing that looks like another.
 const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
+/// Why a change of another object of that name is refused.
+const OTHER_UID: &str = "Precondition failed: UID in precondition and UID in object meta differ";
+
 /// `POST` to a collection.
 pub(super) fn create(context: &Arc<Context>, kind: Kind, call: &Call) -> Result<Response<Body>, ApiError> {
     if call.path.name.is_some() || (kind.namespaced() && call.path.namespace.is_none()) {
@@ -118,12 +121,27 @@ pub(super) fn replace(context: &Context, kind: Kind, call: &Call) -> Result<Resp
     if identity(&object).1 != call.name() {
         return Err(ApiError::bad_request("the name of the object does not match the name on the URL"));
     }
+    if kind == Kind::Lease && context.store.get(kind, call.namespace(), call.name()).is_none() {
+        return replace_nothing(context, kind, object);
+    }
     if kind == Kind::Lease && object["metadata"]["resourceVersion"].as_str().unwrap_or_default().is_empty() {
         let detail = "must be specified for an update";
         let cause = crate::status::Cause::invalid("metadata.resourceVersion", &json!(0), detail);
         return Err(ApiError::invalid(kind, call.name(), &[cause]));
     }
     change(context, kind, call, |_| Ok(object))
+}
+
+/// An update of a Lease that is not there makes it, whatever version it names; only one that names an object is refused.
+fn replace_nothing(context: &Context, kind: Kind, mut object: Value) -> Result<Response<Body>, ApiError> {
+    let name = identity(&object).1;
+    if object["metadata"]["uid"].as_str().is_some_and(|uid| !uid.is_empty()) {
+        return Err(ApiError::conflict(kind, &name, OTHER_UID));
+    }
+    defaults::apply(kind, &mut object);
+    validate::new_object(kind, &object)?;
+    let stored = context.store.create(kind, object)?;
+    Ok(answer::json(StatusCode::CREATED, &stored))
 }
 
 /// `PATCH` of one object.
@@ -162,8 +180,7 @@ fn change(
             return Err(ApiError::stale(kind, name));
         }
         if !same("uid") {
-            let why = "Precondition failed: UID in precondition and UID in object meta differ";
-            return Err(ApiError::conflict(kind, name, why));
+            return Err(ApiError::conflict(kind, name, OTHER_UID));
         }
         // Status, and the state of a deletion, are not the writer's.
         for (parent, field) in

@@ -77,7 +77,8 @@ impl Api {
             }
             Request::Read(instance) => self.send(Method::GET, self.lease(instance), None).await.map(one_lease),
             Request::Forget(instance, version) => {
-                let body = json!({"preconditions": {"resourceVersion": &*version.0}});
+                let (uid, version) = object(&version);
+                let body = json!({"preconditions": {"uid": uid, "resourceVersion": version}});
                 self.delete(self.lease(instance), body).await
             }
             Request::ListLeases => self
@@ -199,7 +200,19 @@ fn strangers(known: &BTreeSet<Instance>) -> String {
     format!("{TERM},{INSTANCE} notin ({})", known.join(","))
 }
 
+/// The version of a Lease, with what tells it from another of its name: of an update that names no uid, Kubernetes makes
+/// a Lease that is not there.
+fn lease_version(uid: &str, version: &str) -> Version {
+    Version(format!("{uid} {version}").into())
+}
+
+/// The uid and the resourceVersion.
+fn object(version: &Version) -> (&str, &str) {
+    version.0.split_once(' ').unwrap_or_default()
+}
+
 fn lease_json(draft: &Draft, version: Option<&Version>) -> Value {
+    let object = version.map(object);
     let namespaces: Vec<_> = draft.namespaces.iter().map(Namespace::as_str).collect();
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
     json!({
@@ -207,7 +220,8 @@ fn lease_json(draft: &Draft, version: Option<&Version>) -> Value {
         "kind": "Lease",
         "metadata": {
             "name": format!("{PREFIX}{}", draft.instance),
-            "resourceVersion": version.map(|version| &*version.0),
+            "uid": object.map(|(uid, _)| uid),
+            "resourceVersion": object.map(|(_, version)| version),
             "labels": {"app.kubernetes.io/managed-by": "podgate", INSTANCE: draft.instance.to_string()},
             "annotations": {NAMESPACES: namespaces.join(",")},
         },
@@ -233,7 +247,7 @@ fn lease_seen(lease: Lease) -> Option<LeaseSeen> {
     let namespaces = metadata.annotations.unwrap_or_default().remove(NAMESPACES).unwrap_or_default();
     let namespaces = namespaces.split(',').filter_map(|name| Namespace::parse(name).ok()).collect();
     let says = Draft { instance, holder, lasts, namespaces };
-    Some(LeaseSeen { says, version: Version(metadata.resource_version?.into()) })
+    Some(LeaseSeen { says, version: lease_version(&metadata.uid?, &metadata.resource_version?) })
 }
 
 /// A pod that is going already is none.
@@ -261,12 +275,12 @@ mod tests {
         let namespaces = ["a", "b"].map(|name| Namespace::parse(name).unwrap()).into();
         let (instance, holder) = (Instance::random(), Instance::random());
         let draft = Draft { instance, holder, lasts: Duration::from_millis(2500), namespaces };
-        let mut value = lease_json(&draft, Some(&Version("7".into())));
+        let mut value = lease_json(&draft, Some(&lease_version("u", "7")));
         assert!(value["spec"]["renewTime"].as_str().is_some_and(|time| time.len() == 27), "{value}");
         let read = |value: &Value| lease_seen(serde_json::from_value(value.clone()).unwrap());
         let lasts = Duration::from_secs(3);
         let says = Draft { lasts, ..draft };
-        assert_eq!(read(&value), Some(LeaseSeen { says, version: Version("7".into()) }));
+        assert_eq!(read(&value), Some(LeaseSeen { says, version: lease_version("u", "7") }));
         for (pointer, other) in [
             ("/metadata/name", json!("podgate")),
             ("/metadata/name", json!("podgate-0")),
