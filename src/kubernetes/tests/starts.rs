@@ -139,6 +139,24 @@ async fn pod_starts_whose_watch_stopped_working_after_it_had_shown_the_pod() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pod_that_was_listed_before_it_was_ready_starts_where_the_watch_never_works() {
+    let stand = Stand::new();
+    let faults = stand.cluster.faults();
+    faults.hold_pods();
+    faults.fail_requests("list", "pods", 1000, Failure::InternalError);
+    let guest = stand.guest();
+    stand.pods(1).await;
+    faults.heal_requests();
+    faults.fail_requests("watch", "pods", 1000, Failure::Drop);
+    let before = stand.cluster.state().requests("list", "pods");
+    let listed = stand.cluster.wait_until(|state| state.requests("list", "pods") > before, SOON);
+    assert!(listed.await.is_ok(), "{}", stand.logged());
+    faults.release_pods();
+    ready(&guest).await;
+    stand.finish(vec![guest]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_guests_share_one_watch_of_our_own_pods() {
     let stand = Stand::new();
     let guests: Vec<_> = (0..6).map(|_| stand.guest()).collect();
