@@ -183,6 +183,16 @@ impl Faults {
         self.context.store.remove((Kind::Lease, namespace, name), |_| Ok(())).is_ok()
     }
 
+    /// Changes a Lease as an administrator would; whether it was there.
+    pub fn touch_lease(&self, namespace: &str, name: &str) -> bool {
+        let touch = |lease: &serde_json::Value| {
+            let mut lease = lease.clone();
+            lease["metadata"]["annotations"]["podgate.test/touched"] = "yes".into();
+            Ok(lease)
+        };
+        self.context.store.update((Kind::Lease, namespace, name), touch).is_ok()
+    }
+
     fn kill(&self, namespace: &str, pod: &str, container: &str, doom: Option<&'static str>) -> bool {
         let mut ran = false;
         self.on_pod(namespace, pod, |_, _, handle| {

@@ -1,18 +1,14 @@
 //! The role of `deploy/kubernetes.yaml`: the gateway needs each verb of it, and nothing else.
 
 use super::Desk;
-use crate::support::cluster::{Access, on_development};
+use crate::support::cluster::{Access, Cluster, container};
 use crate::support::role::{Rights, group};
 use crate::support::{Setup, World};
-use podgate_devcluster::Failure;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// What a kubelet says about a volume that is not there.
 const VOLUME: &str = "MountVolume.SetUp failed for volume \"home\" : secret \"home\" not found";
-
-/// Why some of this is for the development cluster.
-const FAULTS: &str = "an answer is lost and a volume is missing where they are told to";
 
 /// A verb on a resource.
 type Right = (String, String);
@@ -52,29 +48,46 @@ async fn each_right_that_is_missing_is_named_at_the_start() {
     }
 }
 
-/// A world whose gateway has the role, and finds nothing missing.
+/// A world whose gateway has the role, and finds nothing missing. The pods of bob miss a volume, on the development cluster
+/// once that [is so](miss_the_volume).
 async fn world_with_the_role(pod_start: &str) -> World {
     let config = json!({"kubernetes": {"leaseDuration": "3s", "timeouts": {"podStart": pod_start, "podStop": "2s"}}});
-    let world = Setup { config, access: Access::Rights(Rights::gateway()), ..Setup::default() }.start().await;
+    let volumes = json!([{"name": "home", "secret": {"secretName": "home"}}]);
+    let mut guest = container("shell");
+    guest["volumeMounts"] = json!([{"name": "home", "mountPath": "/home"}]);
+    let spec = json!({"containers": [guest], "volumes": volumes});
+    let users = vec![("alice", json!({})), ("bob", json!({"kubernetes": {"pod": {"spec": spec}}}))];
+    let setup = Setup { config, users, access: Access::Rights(Rights::gateway()), ..Setup::default() };
+    let world = setup.start().await;
     assert!(world.gateway.lines("KUBERNETES_INSPECTED").is_empty(), "{}", world.gateway.log());
     world.gateway.wait_for_line("KUBERNETES_LEASE_HELD").await;
     world
 }
 
-/// Deletes the gateway's Lease by hand.
-async fn delete_the_lease(world: &World) {
-    assert!(world.cluster.wait_for_leases(world.namespace(), |leases| !leases.is_empty()).await);
-    let leases = world.cluster.leases(world.namespace());
-    let name = leases[0]["metadata"]["name"].as_str().expect("a name");
-    assert!(world.cluster.faults().delete_lease(world.namespace(), name));
+/// Has bob's volume miss.
+fn miss_the_volume(world: &World) {
+    if let Cluster::Development(cluster) = &world.cluster {
+        cluster.faults().missing_volume(Some(VOLUME));
+    }
+}
+
+/// Gives bob what the volume is made of.
+async fn bring_the_volume(world: &World) {
+    match &world.cluster {
+        Cluster::Development(cluster) => cluster.faults().missing_volume(None),
+        Cluster::Real(cluster) => {
+            let metadata = json!({"name": "home", "namespace": world.namespace()});
+            cluster.make(json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})).await;
+        }
+    }
 }
 
 /// Brings about what the verb on Leases is for.
 async fn lease_fails_without(world: &World, verb: &str) {
     match verb {
-        "create" => delete_the_lease(world).await,
-        // A renewal whose answer was lost is read again.
-        "get" => world.cluster.faults().fail_requests("update", "leases", 1, Failure::LoseAnswer),
+        "create" => world.cluster.delete_lease(world.namespace()).await,
+        // What somebody else has written is read.
+        "get" => world.cluster.touch_lease(world.namespace()).await,
         "delete" => world.gateway.signal("TERM"),
         // These it does all the time.
         _ => assert!(["list", "update"].contains(&verb), "nobody knows what {verb} on leases is for"),
@@ -84,25 +97,26 @@ async fn lease_fails_without(world: &World, verb: &str) {
 /// What a right is there for, seen by what fails without it.
 async fn fails_without(right: &Right) {
     let (verb, resource) = (right.0.as_str(), right.1.as_str());
-    let world = world_with_the_role(if resource == "events" { "4s" } else { "60s" }).await;
+    let slow = (verb, resource) == ("get", "pods") || resource == "events";
+    let world = world_with_the_role(if slow { "6s" } else { "60s" }).await;
     world.cluster.grant(&Rights::gateway().without(verb, resource)).await;
-    let faults = world.cluster.faults();
-    // That a stream's `create` is missing, the API says without a reason.
-    let refused = match (verb, resource) {
-        ("create", "pods/exec") => "needs the verbs get and create".to_owned(),
-        _ => format!("User \"gateway\" cannot {verb} resource {resource:?}"),
+    let refused = match resource {
+        "pods/exec" => "needs the verbs get and create".to_owned(),
+        _ => format!("User \"{}\" cannot {verb} resource {resource:?}", world.cluster.account()),
     };
     let code = match (verb, resource) {
         ("create", "pods") => {
             let done = world.ssh().run("true").await.expect(255);
-            assert_eq!(done.stderr, "podgate: the gateway may not create pods in the namespace shells\n");
+            let told = format!("podgate: the gateway may not create pods in the namespace {}\n", world.namespace());
+            assert_eq!(done.stderr, told);
             "KUBERNETES_POD_CREATE_FAILED"
         }
-        // An answer that was lost is looked up.
+        // A pod that no watch shows is asked for.
         ("get", "pods") => {
-            faults.fail_requests("create", "pods", 1, Failure::LoseAnswer);
-            world.ssh().run("true").await.expect(255);
-            "KUBERNETES_POD_CREATE_FAILED"
+            world.cluster.grant(&Rights::gateway().without("watch", "pods").without(verb, resource)).await;
+            let done = world.ssh().run("true").await.expect(255);
+            assert!(done.stderr.starts_with("podgate: the pod was not ready within 6s"), "{}", done.stderr);
+            return;
         }
         ("list" | "watch", "pods") => {
             world.ssh().run("true").await.expect(0);
@@ -119,9 +133,9 @@ async fn fails_without(right: &Right) {
         }
         // The status of a pod whose volume is missing says that it waits, not what for.
         ("list", "events") => {
-            faults.missing_volume(Some(VOLUME));
-            let done = world.ssh().run("true").await.expect(255);
-            assert_eq!(done.stderr, "podgate: the pod was not ready within 4s\n");
+            miss_the_volume(&world);
+            let done = world.ssh_as("bob").run("true").await.expect(255);
+            assert_eq!(done.stderr, "podgate: the pod was not ready within 6s\n");
             return;
         }
         (_, "leases") => {
@@ -131,7 +145,7 @@ async fn fails_without(right: &Right) {
         ("patch", "pods") => {
             let client = world.ssh().start("echo up; sleep 1000");
             client.until_stdout("up").await;
-            delete_the_lease(&world).await;
+            world.cluster.delete_lease(world.namespace()).await;
             world.gateway.wait_for_line("KUBERNETES_POD_MARK_FAILED").await;
             "KUBERNETES_POD_MARK_FAILED"
         }
@@ -146,9 +160,6 @@ async fn fails_without(right: &Right) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_right_is_needed_for_something_that_fails_without_it() {
-    if !on_development(FAULTS) {
-        return;
-    }
     for right in Rights::gateway().each() {
         fails_without(&right).await;
     }
@@ -156,24 +167,22 @@ async fn each_right_is_needed_for_something_that_fails_without_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_together_uses_every_right_and_no_other() {
-    if !on_development(FAULTS) {
-        return;
-    }
     let mut world = world_with_the_role("60s").await;
+    // Before its first watch can begin, the gateway asks for the pod.
+    world.cluster.grant(&Rights::gateway().without("watch", "pods")).await;
     let mut open = world.ssh().start("echo up; read line");
     open.until_stdout("up").await;
-    delete_the_lease(&world).await;
+    world.cluster.grant(&Rights::gateway()).await;
+    world.cluster.delete_lease(world.namespace()).await;
     let marked = |pods: &[Value]| pods.iter().all(|pod| pod["metadata"]["labels"]["podgate/term"] == "1");
     assert!(world.cluster.wait_for(world.namespace(), marked).await, "{}", world.gateway.log());
+    world.cluster.touch_lease(world.namespace()).await;
     open.write("enough\n").await;
     open.ended().await.expect(0);
-    world.cluster.faults().fail_requests("update", "leases", 1, Failure::LoseAnswer);
-    world.cluster.faults().fail_requests("create", "pods", 1, Failure::LoseAnswer);
-    world.ssh().run("true").await.expect(0);
-    world.cluster.faults().missing_volume(Some(VOLUME));
-    let mut client = world.ssh().arg("-tt").arg("127.0.0.1").launch();
+    miss_the_volume(&world);
+    let mut client = world.ssh_as("bob").arg("-tt").arg("127.0.0.1").launch();
     client.until_stderr(&format!("podgate: a volume is missing: {VOLUME}")).await;
-    world.cluster.faults().missing_volume(None);
+    bring_the_volume(&world).await;
     client.write("exit 0\n").await;
     client.ended().await.expect(0);
     world.wait_for_nothing().await;
@@ -181,7 +190,7 @@ async fn everything_together_uses_every_right_and_no_other() {
     let _status = world.gateway.ended().await;
 
     let mut used: BTreeSet<Right> = BTreeSet::new();
-    for request in world.cluster.state().request_log() {
+    for request in world.cluster.asked() {
         if request.resource.starts_with("selfsubject") {
             continue;
         }

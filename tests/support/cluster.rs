@@ -273,6 +273,29 @@ impl Cluster {
         }
     }
 
+    /// Deletes the one Lease of a namespace, as an administrator would.
+    pub async fn delete_lease(&self, namespace: &str) {
+        let name = self.one_lease(namespace).await;
+        match self {
+            Self::Development(cluster) => assert!(cluster.faults().delete_lease(namespace, &name)),
+            Self::Real(cluster) => cluster.delete_lease(namespace, &name).await,
+        }
+    }
+
+    /// Changes the one Lease of a namespace behind its holder's back: its next renewal is a conflict.
+    pub async fn touch_lease(&self, namespace: &str) {
+        let name = self.one_lease(namespace).await;
+        match self {
+            Self::Development(cluster) => assert!(cluster.faults().touch_lease(namespace, &name)),
+            Self::Real(cluster) => cluster.touch_lease(namespace, &name).await,
+        }
+    }
+
+    async fn one_lease(&self, namespace: &str) -> String {
+        assert!(self.wait_for_leases(namespace, |leases| leases.len() == 1).await, "there is no one Lease");
+        self.leases(namespace)[0]["metadata"]["name"].as_str().expect("a name").to_owned()
+    }
+
     /// What gateways asked of the API about the world's namespaces, a verb, a resource and what stands after `?` each.
     pub fn asked(&self) -> Vec<Asked> {
         match self {

@@ -1,8 +1,9 @@
 //! What a test arranges in a real cluster as its administrator: objects of any kind, and what kubectl does.
 
 use super::RealCluster;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node};
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -39,6 +40,18 @@ impl RealCluster {
             None => Api::all_with(self.client.clone(), &kind),
         };
         api.create(how, &object).await
+    }
+
+    /// Deletes a Lease.
+    pub async fn delete_lease(&self, namespace: &str, name: &str) {
+        self.within::<Lease>(namespace).delete(name, &DeleteParams::default()).await.expect("the Lease");
+    }
+
+    /// Changes a Lease.
+    pub async fn touch_lease(&self, namespace: &str, name: &str) {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {"podgate.test/touched": "yes"}}}));
+        let leases = self.within::<Lease>(namespace);
+        leases.patch(name, &PatchParams::default(), &patch).await.expect("the Lease");
     }
 
     /// Labels one of the world's namespaces.

@@ -12,13 +12,15 @@ pub struct Asked {
     pub verb: String,
     /// `pods`, `pods/exec`, …
     pub resource: String,
+    /// Empty where it is the whole cluster's.
+    pub namespace: String,
     /// What stands after `?` in its URL, as it was sent.
     pub query: String,
 }
 
 impl From<RequestRecord> for Asked {
     fn from(record: RequestRecord) -> Self {
-        Self { verb: record.verb, resource: record.resource, query: record.query }
+        Self { verb: record.verb, resource: record.resource, namespace: record.namespace, query: record.query }
     }
 }
 
@@ -57,5 +59,7 @@ fn asked(line: &str) -> Option<(String, Asked)> {
         None => resource.to_owned(),
     };
     let query = text("/requestURI")?.split_once('?').map_or("", |(_, query)| query).to_owned();
-    Some((text("/auditID")?.to_owned(), Asked { verb: text("/verb")?.to_owned(), resource, query }))
+    let namespace = text("/objectRef/namespace").unwrap_or_default().to_owned();
+    let verb = text("/verb")?.to_owned();
+    Some((text("/auditID")?.to_owned(), Asked { verb, resource, namespace, query }))
 }
