@@ -2,6 +2,7 @@
 //! says about settings that are wrong for one connection.
 
 mod connections;
+mod credentials;
 
 use crate::support::cluster::image;
 use crate::support::gateway::SOON;

@@ -241,6 +241,27 @@ impl Cluster {
         }
     }
 
+    /// Another token with these rights, in the place of [`Access::Rights`]' first one: that is worth something until
+    /// [`end_first_token`](Self::end_first_token).
+    pub async fn another_token(&self, rights: &Rights) -> String {
+        match self {
+            Self::Development(cluster) => {
+                let token = Token { token: "gateway-second".into(), user: GATEWAY.into(), rules: rights.rules() };
+                cluster.faults().set_token(token.clone());
+                token.token
+            }
+            Self::Real(cluster) => cluster.mint("second").await,
+        }
+    }
+
+    /// Makes the first token worthless.
+    pub async fn end_first_token(&self, token: &str) {
+        match self {
+            Self::Development(cluster) => cluster.faults().revoke_token(token),
+            Self::Real(cluster) => cluster.end_first_token(token).await,
+        }
+    }
+
     /// The name of the account of [`Access::Rights`].
     pub fn account(&self) -> String {
         match self {

@@ -31,6 +31,8 @@ use tokio::time::{sleep, timeout};
 
 /// The name of the gateway's service account, role and binding.
 const GATEWAY: &str = "gateway";
+/// The Secret that the service account's first token ends with.
+const FIRST_TOKEN: &str = "first";
 /// How long a part of the cluster may take to be stopped or started.
 const CONTROL: Duration = Duration::from_secs(120);
 
@@ -109,14 +111,7 @@ impl RealCluster {
             });
             create(&self.within::<RoleBinding>(namespace), binding).await;
         }
-        let request = json!({
-            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600},
-        });
-        let answer: Value = accounts
-            .create_subresource("token", GATEWAY, &PostParams::default(), &request)
-            .await
-            .expect("a token for the gateway");
-        answer["status"]["token"].as_str().expect("a token").to_owned()
+        self.mint(FIRST_TOKEN).await
     }
 
     /// The service account's name.

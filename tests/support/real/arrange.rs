@@ -1,8 +1,8 @@
 //! What a test arranges in a real cluster as its administrator: objects of any kind, and what kubectl does.
 
-use super::RealCluster;
+use super::{FIRST_TOKEN, GATEWAY, RealCluster};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Namespace, Node};
+use k8s_openapi::api::core::v1::{Namespace, Node, Secret, ServiceAccount};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, ResourceExt};
@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
+use tokio::time::sleep;
 
 impl RealCluster {
     /// Makes an object of any kind in the namespace that it names. One that names none is the whole cluster's, and goes
@@ -40,6 +42,42 @@ impl RealCluster {
             None => Api::all_with(self.client.clone(), &kind),
         };
         api.create(how, &object).await
+    }
+
+    /// A token of the gateway's service account that is worth something as long as the Secret of this name is there.
+    pub async fn mint(&self, name: &str) -> String {
+        let secret =
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": self.namespaces[0]}});
+        self.make(secret).await;
+        let bound = json!({"apiVersion": "v1", "kind": "Secret", "name": name});
+        let request = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+            "spec": {"expirationSeconds": 3600, "boundObjectRef": bound},
+        });
+        let accounts = self.within::<ServiceAccount>(&self.namespaces[0]);
+        let answer = accounts.create_subresource("token", GATEWAY, &PostParams::default(), &request).await;
+        let answer: Value = answer.expect("a token for the gateway");
+        answer["status"]["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Makes the gateway's first token worthless, and waits until the API goes by that.
+    pub async fn end_first_token(&self, token: &str) {
+        let secrets = self.within::<Secret>(&self.namespaces[0]);
+        secrets.delete(FIRST_TOKEN, &DeleteParams::default()).await.expect("the first token's Secret");
+        let review = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token},
+        });
+        let good = async || {
+            let request = http::Request::post("/apis/authentication.k8s.io/v1/tokenreviews");
+            let request = request.header("content-type", "application/json");
+            let request = request.body(review.to_string().into_bytes()).expect("a request");
+            let answer: Value = self.client.request(request).await.expect("a review");
+            answer["status"]["authenticated"] == true
+        };
+        // An API server believes a token for some seconds more.
+        while good().await {
+            sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Deletes a Lease.
