@@ -13,6 +13,8 @@ type Tree = Map<String, Value>;
 
 /// What stands for a secret. A token of it can be sent nowhere, and a key of it signs nothing.
 const MASKED: &str = "masked";
+/// Where variables' values stand among Kubernetes' own objects.
+const POD_SPEC: &str = "kubernetes.pod.spec";
 /// What does not stand beside a kubeconfig, which brings it.
 const OF_KUBECONFIG: &str = "kubernetes.connection.host";
 
@@ -49,6 +51,7 @@ fn effective(document: &Tree) -> Tree {
                 whole.extend(written.clone());
                 put(&mut tree, &key.path, Value::Object(whole));
             }
+            (Some(value), _) if key.path == POD_SPEC => put(&mut tree, &key.path, masked_spec(value.clone())),
             (Some(value), _) => put(&mut tree, &key.path, masked(value, key.kind)),
             (None, Some(default)) => put(&mut tree, &key.path, default.clone()),
             (None, None) => {}
@@ -85,6 +88,23 @@ fn masked(value: &Value, kind: Kind) -> Value {
         (Value::String(text), Kind::Url) => mask_url(text).into(),
         (value, _) => value.clone(),
     }
+}
+
+/// A pod's specification without the values of variables and of HTTP headers, which can be secrets: wherever it has a list of
+/// names with values, their names are left.
+fn masked_spec(mut value: Value) -> Value {
+    match &mut value {
+        Value::Object(map) => map.iter_mut().for_each(|(key, value)| match (key.as_str(), &mut *value) {
+            ("env" | "httpHeaders", Value::Array(entries)) => {
+                let texts = entries.iter_mut().filter_map(|entry| entry.get_mut("value"));
+                texts.filter(|text| text.as_str() != Some("")).for_each(|text| *text = MASKED.into());
+            }
+            _ => *value = masked_spec(value.take()),
+        }),
+        Value::Array(items) => items.iter_mut().for_each(|item| *item = masked_spec(item.take())),
+        _ => {}
+    }
+    value
 }
 
 /// A key without what makes it one, in the frame that it had.

@@ -67,6 +67,21 @@ fn no_secret_is_dumped_and_the_masked_file_loads() {
 }
 
 #[test]
+fn values_in_a_pods_variables_and_headers_are_masked_and_their_names_stay() {
+    let probe = json!({"httpGet": {"port": 80, "httpHeaders": [{"name": "Authorization", "value": "s3cret"}]}});
+    let env = json!([{"name": "A", "value": "s3cret"}, {"name": "B", "value": ""}, {"name": "C", "valueFrom":
+        {"secretKeyRef": {"name": "of", "key": "k"}}}]);
+    let container = json!({"name": "a", "image": "i", "env": env, "livenessProbe": probe, "args": ["shown"]});
+    let spec = json!({"containers": [container], "initContainers": [container], "nodeSelector": {"env": "shown"}});
+    let tree = set(minimal(), "kubernetes.pod.spec", spec);
+    let text = dumped(&tree);
+    assert!(!text.contains("s3cret"), "{text}");
+    assert_eq!((text.matches("value: masked").count(), text.matches("name: Authorization").count()), (4, 2), "{text}");
+    assert!(text.contains("env: shown") && text.contains("key: k") && text.contains("- shown"), "{text}");
+    assert!(Config::parse(&text, Format::Yaml, &Memory::new()).is_ok(), "{text}");
+}
+
+#[test]
 fn dump_names_the_defaults_and_means_what_the_file_means() {
     let text = dumped(&minimal());
     for line in [
