@@ -37,8 +37,8 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Prints a file of ContainerSSH 0.3 to 0.6 rewritten for today; says on standard error what it changed and what you
-    /// must decide.
+    /// Prints a file of ContainerSSH 0.3 to 0.6 rewritten for today; says on standard error what it changed, what you
+    /// must decide, and what is left to mend.
     Migrate {
         /// The old configuration file.
         file: PathBuf,
@@ -107,6 +107,7 @@ fn migrate(file: &Path) -> ExitCode {
     }
     migration.changes.iter().for_each(|change| say(&mut err, &format!("changed: {change}")));
     migration.decisions.iter().for_each(|decision| say(&mut err, &format!("to decide: {decision}")));
+    migration.mistakes().iter().for_each(|mistake| say(&mut err, &format!("to mend: {mistake}")));
     say(&mut err, "comments are not carried over; see what is left with podgate --config NEW --check-config");
     print(&migration.to_yaml())
 }

@@ -10,6 +10,8 @@ mod overlay;
 mod pod;
 mod security;
 
+pub(crate) use cluster::ACCOUNT_CA;
+
 use crate::config::pem::Files;
 use crate::config::reader::{Report, Section};
 use crate::config::{Errors, Level, log};
@@ -291,15 +293,11 @@ fn lease_duration(section: &Section<'_>) -> Duration {
     section.duration("leaseDuration", Duration::from_secs(1)).unwrap_or(LEASE)
 }
 
+/// The others are known, and refused, where old words are translated.
 fn backend(root: &Section<'_>, completeness: Completeness) {
-    let words = [("kubernetes", ""), ("sshproxy", "sshproxy")];
-    match root.choice("backend", &words) {
-        Some("") => {}
-        Some(name) => root.error("backend", format!("{name} is not built yet; use kubernetes")),
-        None if completeness == Completeness::Whole && !root.has_text("backend") => {
-            root.error("backend", "is not set; write backend: kubernetes");
-        }
-        None => {}
+    let chosen = root.choice("backend", &[("kubernetes", ())]);
+    if chosen.is_none() && completeness == Completeness::Whole && !root.has_text("backend") {
+        root.error("backend", "is not set; write backend: kubernetes");
     }
 }
 

@@ -25,6 +25,8 @@ async fn file_whose_meaning_cannot_be_kept_is_refused_and_nothing_is_printed() {
     for (text, told) in [
         ("backend: docker\ndocker: {execution: {mode: session}}\n", "backend: docker is not built yet"),
         ("backend: dockerrun\ndockerrun: {config: {}}\n", "write backend: kubernetes"),
+        ("dockerrun: {config: {container: {image: a}}}\n", "backend: is not set, which was Docker"),
+        ("backend: sshproxy\nsshproxy: {server: a}\n", "backend: sshproxy is not built yet"),
         (
             "backend: kuberun\nkuberun: {connection: {insecure: true}}\n",
             "kuberun.connection.insecure: certificates are",
@@ -133,6 +135,7 @@ async fn old_file_is_rewritten_and_what_changed_is_told() {
         "changed: dockerrun is left out",
         "to decide: kubernetes.pod.mode: ",
         "to decide: auth: since 0.4 webhooks are asked with POST",
+        "to mend: ssh.hostkeys[0]: cannot read the file \"/etc/containerssh/hostkey\"",
         "comments are not carried over",
     ] {
         assert!(ran.stderr.contains(told), "{told:?} is not in\n{}", ran.stderr);

@@ -111,7 +111,7 @@ pub(crate) fn translate(document: Tree, whose: Whose) -> Migration {
         auth::translate(&mut migration);
     }
     kuberun::translate(&mut migration, whose);
-    docker(&mut migration);
+    elsewhere(&mut migration, whose);
     migration
 }
 
@@ -132,6 +132,13 @@ impl Migration {
         let mut migration = migrate(document::parse(text, format)?);
         meaning::look(&mut migration);
         Ok(migration)
+    }
+
+    /// Every mistake of the new document that is left to a person: what is refused today, misspelt, or a file that can't be
+    /// read here.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<ConfigError> {
+        super::Config::parse(&self.to_yaml(), Format::Yaml, &super::Disk).err().map_or_else(Vec::new, |errors| errors.0)
     }
 
     /// The new document, as a file.
@@ -250,6 +257,17 @@ pub(crate) fn get<'t>(tree: &'t Tree, path: &str) -> Option<&'t Value> {
     at.get(last)
 }
 
+/// Takes the value at a path out.
+fn take_out(tree: &mut Tree, path: &str) {
+    let (parents, last) = path.rsplit_once('.').unwrap_or(("", path));
+    let mut at = tree;
+    for key in parents.split('.').filter(|key| !key.is_empty()) {
+        let Some(Value::Object(inner)) = at.get_mut(key) else { return };
+        at = inner;
+    }
+    at.remove(last);
+}
+
 /// Puts a value at a path, mappings made on the way; whatever else stood there gives way.
 pub(crate) fn put(tree: &mut Tree, path: &str, value: Value) {
     let (parents, last) = path.rsplit_once('.').unwrap_or(("", path));
@@ -290,12 +308,21 @@ fn listen(migration: &mut Migration) {
 
 const NO_DOCKER: &str = "is not built yet: guests run on Kubernetes alone; write backend: kubernetes with the container's image \
                          in kubernetes.pod.spec.containers (docs/migration.md says which key became which)";
+const NO_PROXY: &str = "sshproxy is not built yet: guests run on Kubernetes alone; write backend: kubernetes, or keep \
+                        ContainerSSH for this";
 
-/// `backend: docker` and `dockerrun`, for which there is nothing; the document goes on as one for Kubernetes, so that the
-/// rest of it is judged too.
-fn docker(migration: &mut Migration) {
-    if let Some(backend @ ("docker" | "dockerrun")) = migration.root_text("backend") {
-        let text = format!("{backend} {NO_DOCKER}");
+/// `backend: docker`, `dockerrun` and `sshproxy`, for which there is nothing; the document goes on as one for Kubernetes, so
+/// that the rest of it is judged too.
+fn elsewhere(migration: &mut Migration, whose: Whose) {
+    let text = match migration.root_text("backend") {
+        Some(backend @ ("docker" | "dockerrun")) => Some(format!("{backend} {NO_DOCKER}")),
+        Some("sshproxy") => Some(NO_PROXY.to_owned()),
+        None if whose == Whose::File && means_docker(migration) => {
+            Some(format!("is not set, which was Docker until now, and Docker {NO_DOCKER}"))
+        }
+        _ => None,
+    };
+    if let Some(text) = text {
         migration.refuse("backend", text);
         migration.document.insert("backend".into(), "kubernetes".into());
         migration.document.remove("dockerrun");
@@ -304,6 +331,13 @@ fn docker(migration: &mut Migration) {
     if migration.document.remove("dockerrun").is_some_and(|block| !is_zero(&block)) {
         migration.gone("dockerrun", "has no effect beside another backend");
     }
+}
+
+/// Whether a file without a backend meant Docker, ContainerSSH's default: it has a block for it and none for Kubernetes, and
+/// no config server names another.
+fn means_docker(migration: &Migration) -> bool {
+    let has = |path: &str| get(&migration.document, path).is_some_and(|block| !is_zero(block));
+    (has("docker") || has("dockerrun")) && !has("kubernetes") && !has("configserver.url")
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use url::Url;
 
+/// Where a service account's CA is. Older files name it as the *client's* certificate, too, where nothing comes of it.
+pub(crate) const ACCOUNT_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
 const HOST: &str = "kubernetes.default.svc";
 const QPS: f64 = 5.0;
 const BURST: i64 = 10;
@@ -124,6 +126,10 @@ fn pair(
     match (certificate?, key?) {
         (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
         (None, None) => Ok(None),
+        (Some(Source::File(path)), None) if path == Path::new(ACCOUNT_CA) => {
+            section.notice("certFile", "is the service account's CA, and without a key no client certificate");
+            Ok(None)
+        }
         (Some(_), None) => {
             section.error("key", "is missing (or keyFile); a client certificate takes both");
             Err(Reported)

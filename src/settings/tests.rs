@@ -152,6 +152,26 @@ fn file_alone_has_the_documented_defaults() {
 }
 
 #[test]
+fn accounts_ca_in_the_certificates_place_is_nothing_without_a_key() {
+    let connection = json!({"certFile": ACCOUNT_CA, "bearerToken": "t"});
+    assert_eq!(settings("kubernetes.connection", connection).kubernetes.cluster.client_certificate, None);
+    denied(&[
+        (
+            "kubernetes.connection",
+            json!({"certFile": "/etc/podgate/ca.crt"}),
+            "kubernetes.connection.key",
+            "is missing",
+        ),
+        (
+            "kubernetes.connection",
+            json!({"certFile": ACCOUNT_CA, "keyFile": "/etc/podgate/client.key"}),
+            "kubernetes.connection.certFile",
+            "",
+        ),
+    ]);
+}
+
+#[test]
 fn hosts_in_every_form_are_https() {
     for (host, url) in [
         ("10.0.0.1", "https://10.0.0.1/"),

@@ -3,11 +3,9 @@
 
 use super::{Became, Migration, Over, Tree, Whose, get, is_zero, podspec, put};
 use crate::config::reader::{nearest, switches_verification_off, truth};
+use crate::settings::ACCOUNT_CA;
 use crate::types::printable;
 use serde_json::{Value, json};
-
-/// Where a service account's CA is. kuberun's default named it as the *client's* certificate.
-const ACCOUNT_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
 
 const CONNECTION: [&str; 15] = [
     "host",
@@ -77,7 +75,8 @@ pub(super) fn translate(migration: &mut Migration, whose: Whose) {
     if is_backend {
         migration.document.insert("backend".into(), "kubernetes".into());
     }
-    if matches!(whose, Whose::File | Whose::Answer(Over::Nothing)) {
+    let implies = matches!(whose, Whose::File | Whose::Answer(Over::Nothing));
+    if implies {
         imply(migration);
     }
     Block { migration: &mut *migration }.translate(block);
@@ -86,8 +85,8 @@ pub(super) fn translate(migration: &mut Migration, whose: Whose) {
     }
     // The backend is named first.
     if is_backend {
-        let said = "backend: kubernetes with kubernetes.pod.mode: session";
-        let change = super::Change { path: "backend".into(), became: Became::Says(said.into()) };
+        let said = format!("backend: kubernetes with {}", implied(migration, implies));
+        let change = super::Change { path: "backend".into(), became: Became::Says(said) };
         migration.changes.insert(before, change);
     }
 }
@@ -97,6 +96,19 @@ fn imply(migration: &mut Migration) {
     put(&mut migration.document, "kubernetes.pod.mode", "session".into());
     put(&mut migration.document, "kubernetes.pod.disableAgent", true.into());
     put(&mut migration.document, "kubernetes.pod.shellCommand", json!([]));
+}
+
+/// What stands in the new document without an old key, in one line.
+fn implied(migration: &Migration, implies: bool) -> String {
+    let at = |key: &str| get(&migration.document, &format!("kubernetes.pod.{key}"));
+    let mut said = vec!["kubernetes.pod.mode: session"];
+    if implies && at("disableAgent") == Some(&Value::Bool(true)) {
+        said.push("kubernetes.pod.disableAgent: true");
+    }
+    if implies && at("shellCommand") == Some(&json!([])) {
+        said.push("kubernetes.pod.shellCommand: [] (a shell is the image's own command)");
+    }
+    said.join(", ")
 }
 
 fn ask_about_it(migration: &mut Migration) {
@@ -148,7 +160,7 @@ impl Block<'_> {
         self.account_ca();
     }
 
-    /// The CA of the service account stood, by default, where the client's certificate belongs.
+    /// kuberun's default named the CA of the service account where the client's certificate belongs.
     fn account_ca(&mut self) {
         let at = |key: &str| get(&self.migration.document, &format!("kubernetes.connection.{key}"));
         let misplaced = at("certFile").and_then(Value::as_str) == Some(ACCOUNT_CA)

@@ -1,6 +1,7 @@
 //! What stands in a file as before and means something else today, because ContainerSSH did not do what it said.
 
-use super::{Migration, get};
+use super::{Migration, get, is_zero, take_out};
+use crate::config::keys::{self, Kind};
 use serde_json::{Value, json};
 
 /// Notes what a person should look at, and takes out what ContainerSSH read as unset.
@@ -29,9 +30,22 @@ pub(super) fn look(migration: &mut Migration) {
     for (path, text) in decisions {
         migration.decide(path, text);
     }
-    let zero = get(&migration.document, "ssh.clientAliveCountMax").is_some_and(|count| *count == json!(0));
-    if let (true, Some(Value::Object(ssh))) = (zero, migration.document.get_mut("ssh")) {
-        ssh.remove("clientAliveCountMax");
+    zero_durations(migration);
+    if get(&migration.document, "ssh.clientAliveCountMax") == Some(&json!(0)) {
+        take_out(&mut migration.document, "ssh.clientAliveCountMax");
         migration.gone("ssh.clientAliveCountMax", "ContainerSSH read 0 as 3, which is the default");
+    }
+}
+
+/// Takes out the durations of 0 that ContainerSSH read as its default, which is ours.
+fn zero_durations(migration: &mut Migration) {
+    for key in keys::all().into_iter().filter(|key| key.kind == Kind::Duration) {
+        let Some(default) = key.default.as_ref().filter(|default| !is_zero(default)) else { continue };
+        let zero = get(&migration.document, &key.path).is_some_and(|value| !value.is_null() && is_zero(value));
+        if zero {
+            take_out(&mut migration.document, &key.path);
+            let shown = default.as_str().unwrap_or_default();
+            migration.gone(key.path.clone(), format!("ContainerSSH read 0 as {shown}, which is the default"));
+        }
     }
 }

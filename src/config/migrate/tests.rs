@@ -59,6 +59,11 @@ fn what_cannot_be_said_exactly_is_refused_with_what_to_do() {
         refused(&tree, "backend", "write backend: kubernetes");
         assert!(load(&set(set(minimal(), "backend", json!(backend)), "dockerrun.host", json!("x"))).is_err());
     }
+    for block in ["docker", "dockerrun"] {
+        // ContainerSSH's backend was Docker where nothing was said.
+        refused(&json!({block: {"connection": {"host": "x"}}}), "backend", "is not set, which was Docker");
+    }
+    refused(&json!({"backend": "sshproxy", "sshproxy": {"server": "x"}}), "backend", "sshproxy is not built yet");
     refused(&json!({"auth": {"url": "https://a", "password": false, "pubkey": false}}), "auth.url", "both false");
     let beside =
         json!({"auth": {"url": "https://a", "publicKey": {"method": "webhook", "webhook": {"url": "https://b"}}}});
@@ -248,6 +253,43 @@ fn blocks_of_another_backend_are_left_out_by_name() {
 }
 
 #[test]
+fn silence_about_the_backend_is_docker_only_where_nobody_else_can_name_one() {
+    for tree in [
+        json!({"docker": {"connection": {"host": "x"}}, "configserver": {"url": "https://c.example"}}),
+        json!({"docker": {"connection": {"host": "x"}}, "kubernetes": {"connection": {"host": "x"}}}),
+        json!({"docker": {"connection": {"host": "", "cacert": ""}}}),
+        json!({}),
+    ] {
+        assert!(migrated(&tree).refusals.is_empty(), "{tree}");
+    }
+}
+
+#[test]
+fn what_kuberun_never_said_is_told_with_its_backend() {
+    let told = |tree: &Value| {
+        let migration = migrated(tree);
+        migration.changes.iter().find(|change| change.path == "backend").expect("backend").to_string()
+    };
+    let silent = told(&kuberun("kuberun.timeout", json!("60s")));
+    assert!(
+        silent.contains("mode: session, kubernetes.pod.disableAgent: true, kubernetes.pod.shellCommand: []"),
+        "{silent}"
+    );
+    let agent = told(&kuberun("kuberun.pod.enableAgent", json!(true)));
+    assert_eq!(agent, "backend is now backend: kubernetes with kubernetes.pod.mode: session");
+}
+
+#[test]
+fn mistakes_that_are_left_are_told_in_todays_words() {
+    let tree = set(kuberun("kuberun.timeout", json!("soon")), "audit.enable", json!(true));
+    let left: Vec<String> = rewritten(&tree).mistakes().iter().map(ToString::to_string).collect();
+    for told in ["ssh.hostkeys: is empty", "kubernetes.timeouts.podStart: ", "audit.enable: the audit log is not built"]
+    {
+        assert!(left.iter().any(|line| line.starts_with(told)), "{told}: {left:?}");
+    }
+}
+
+#[test]
 fn words_that_mean_something_else_today_are_for_a_person() {
     for (path, value, part) in [
         ("security.maxSessions", json!(0), "no limit"),
@@ -261,6 +303,11 @@ fn words_that_mean_something_else_today_are_for_a_person() {
     }
     let migration = rewritten(&set(minimal(), "ssh.clientAliveCountMax", json!(0)));
     assert_eq!(get(&migration.document, "ssh.clientAliveCountMax"), None);
+    let zero = set(minimal(), "kubernetes.timeouts", json!({"podStart": "0s", "http": 0, "window": "5s"}));
+    let migration = rewritten(&set(zero, "auth.password.webhook.timeout", json!("0s")));
+    assert_eq!(get(&migration.document, "kubernetes.timeouts"), Some(&json!({"window": "5s"})));
+    assert!(migration.changes.iter().any(|change| change.to_string().contains("read 0 as 15s")), "{migration:?}");
+    assert!(load(&Value::Object(migration.document)).is_ok());
     let silent = json!({"auth": {"url": "https://a"}});
     assert!(rewritten(&silent).decisions.iter().any(|decision| decision.path == "auth.publicKey"));
     assert!(rewritten(&minimal()).decisions.is_empty());

@@ -10,6 +10,8 @@ use crate::settings::Settings;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
+mod refused;
+
 const PAGE: &str = include_str!("../../../docs/migration.md");
 const WRITTEN_BACK: &str = include_str!("../../../tests/data/config-written-back.yaml");
 
@@ -167,7 +169,7 @@ fn walk(today: Today, judge: impl Fn(&Key, &Value, &Value)) {
 
 #[test]
 fn refused_key_is_an_error_that_the_page_lists_with_what_to_do() {
-    let listed: Vec<String> = refusals().into_iter().map(|(path, _)| path).collect();
+    let listed: Vec<String> = refused::refusals().into_iter().map(|(path, _)| path).collect();
     walk(Today::Refused, |key, ground, changed| {
         assert!(load(ground).is_ok(), "{}", key.path);
         let errors = load(changed).err().unwrap_or_else(|| panic!("{} was taken", key.path));
@@ -316,39 +318,5 @@ fn keys_and_certificates_are_taken_inline_in_every_form() {
                 read.unwrap_or_else(|errors| panic!("{}: {form:?}: {errors}", key.path));
             }
         }
-    }
-}
-
-/// The rows of the page's list of refusals: path and value.
-fn refusals() -> Vec<(String, Value)> {
-    let list = PAGE.split("## What is refused").nth(1).expect("the list").split("\n## ").next().expect("its end");
-    let rows = list.lines().filter_map(|line| line.strip_prefix("| `"));
-    rows.map(|row| {
-        let (key, rest) = row.split_once('`').expect("a key in backticks");
-        assert!(rest.split('|').count() >= 3, "{row}: what to do instead");
-        let (path, value) = key.split_once(": ").unwrap_or((key, "x"));
-        let value = document::parse(&format!("v: {value}"), Format::Yaml).expect(row);
-        (path.to_owned(), get(&value, "v").cloned().unwrap_or_default())
-    })
-    .collect()
-}
-
-#[test]
-fn every_row_of_the_list_is_refused_as_it_says() {
-    let rows = refusals();
-    assert!(rows.len() >= 20, "{}", rows.len());
-    for (path, value) in rows {
-        // `*.key` is the key of every client.
-        let path = path.replace("*.", "auth.password.webhook.");
-        let mut ground = ground(&path);
-        if path.starts_with("kuberun") {
-            ground = set(ground, "backend", json!("kuberun"));
-        }
-        if path == "auth.url" {
-            ground = self::ground("auth");
-        }
-        let errors = load(&set(ground, &path, value.clone()));
-        let errors = errors.err().unwrap_or_else(|| panic!("{path}: {value} was taken"));
-        assert!(errors.0.iter().any(|error| error.path.starts_with(&path)), "{path}: {value}: {errors}");
     }
 }
