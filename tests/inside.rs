@@ -4,7 +4,7 @@
 mod deployed;
 
 use crate::support::cluster::on_real;
-use deployed::Deployed;
+use deployed::{Deployed, Edit, Token};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ async fn gateway_in_a_pod_serves_whom_the_webhook_knows_and_leaves_nothing() {
     if !on_real(WHY) {
         return;
     }
-    let gateway = Deployed::start(deployed::Token::Mounted).await;
+    let gateway = Deployed::start(Token::Mounted, Edit::None).await;
     let refused = gateway.ssh("mallory").run("true").await;
     assert!(refused.status == 255 && refused.stderr.contains("Permission denied"), "{refused:?}");
 
@@ -37,7 +37,7 @@ async fn gateway_in_a_pod_goes_on_with_a_swapped_token() {
     if !on_real(WHY) {
         return;
     }
-    let gateway = Deployed::start(deployed::Token::File).await;
+    let gateway = Deployed::start(Token::File, Edit::None).await;
     let mut held = gateway.ssh("alice").start("echo here; cat");
     held.until_stdout("here").await;
     gateway.swap_token().await;
@@ -56,4 +56,19 @@ async fn gateway_in_a_pod_goes_on_with_a_swapped_token() {
     held.write("still\n").await;
     held.until_stdout("still").await;
     held.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateway_in_a_pod_edited_for_mode_session_lacks_no_right_of_it() {
+    if !on_real(WHY) {
+        return;
+    }
+    let gateway = Deployed::start(Token::Mounted, Edit::Session).await;
+    for status in [0, 3] {
+        let done = gateway.ssh("alice").run(&format!("echo in $((40 + 2)); exit {status}")).await.expect(status);
+        assert_eq!((done.text().as_str(), done.stderr.as_str()), ("in 42\n", ""));
+    }
+    gateway.guests(&["wait", "--for=delete", "pods", "--all", "--timeout=60s"]).await;
+    let log = gateway.log().await;
+    assert!(!log.contains("KUBERNETES_INSPECTED"), "{log}");
 }

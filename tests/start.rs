@@ -4,6 +4,7 @@
 
 mod deploy;
 mod role;
+mod session;
 
 use crate::support::Setup;
 use crate::support::cluster::{Access, Cluster, container, namespace, on_development};

@@ -152,8 +152,8 @@ impl Inspection<'_> {
             let Some(first) = lacking.first() else { continue };
             let weight = match first.right.need {
                 Need::Serve => fatal_if(self.settled.namespace),
-                Need::Reasons => Weight::Notice,
-                Need::Sweep | Need::Wake => Weight::Warning,
+                Need::Reasons | Need::Log => Weight::Notice,
+                Need::Files | Need::Sweep | Need::Wake => Weight::Warning,
             };
             let mut text = words::missing(lacking, account, &self.settings.pod.namespace);
             if bare && found.is_empty() {

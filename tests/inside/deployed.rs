@@ -5,6 +5,7 @@ use crate::support::client::{Client, PATIENCE};
 use crate::support::cluster;
 use crate::support::keys::Key;
 use crate::support::real::RealCluster;
+use crate::support::role::for_session;
 use crate::support::turn::Turn;
 use crate::support::world::{Hooks, directory};
 use podgate_webhooks::server::{Listen, Tls};
@@ -35,6 +36,15 @@ pub enum Token {
     File,
 }
 
+/// What an operator made of the file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Edit {
+    /// Nothing but what it asks for.
+    None,
+    /// Mode session.
+    Session,
+}
+
 /// A deployed gateway. Dropping it deletes its namespaces.
 pub struct Deployed {
     kubeconfig: PathBuf,
@@ -50,7 +60,7 @@ pub struct Deployed {
 
 impl Deployed {
     /// Applies everything, and waits until the gateway serves.
-    pub async fn start(token: Token) -> Self {
+    pub async fn start(token: Token, edit: Edit) -> Self {
         let turn = Turn::wait(false).await;
         let folder = tempfile::Builder::new().prefix("podgate-test-").tempdir().expect("a folder");
         let key = Key::make(folder.path(), "id");
@@ -69,7 +79,7 @@ impl Deployed {
             hooks,
             _turn: turn,
         };
-        let mut objects = it.objects(&ca, token);
+        let mut objects = it.objects(&ca, token, edit);
         let deployment = objects.iter().position(|object| object["kind"] == "Deployment").expect("a deployment");
         let deployment = objects.remove(deployment);
         it.apply(&objects).await;
@@ -87,8 +97,9 @@ impl Deployed {
     }
 
     /// The file's objects with the operator's own words in them.
-    fn objects(&self, ca: &str, token: Token) -> Vec<Value> {
-        let documents = OBJECTS.split("\n---\n").map(|text| serde_saphyr::from_str::<Value>(text).expect("YAML"));
+    fn objects(&self, ca: &str, token: Token, edit: Edit) -> Vec<Value> {
+        let file = if edit == Edit::Session { for_session(OBJECTS) } else { OBJECTS.to_owned() };
+        let documents = file.split("\n---\n").map(|text| serde_saphyr::from_str::<Value>(text).expect("YAML"));
         let mut objects: Vec<Value> = documents.collect();
         for object in &mut objects {
             if object["kind"] == "Namespace" {

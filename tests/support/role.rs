@@ -19,7 +19,16 @@ impl Rights {
 
     /// What `deploy/kubernetes.yaml` grants the gateway in a namespace where it makes pods.
     pub fn gateway() -> Self {
-        let documents = DEPLOY.split("\n---\n").map(|text| serde_saphyr::from_str::<Value>(text).expect("YAML"));
+        Self::granted_by(DEPLOY)
+    }
+
+    /// What it grants where it is edited for mode session.
+    pub fn session() -> Self {
+        Self::granted_by(&for_session(DEPLOY))
+    }
+
+    fn granted_by(file: &str) -> Self {
+        let documents = file.split("\n---\n").map(|text| serde_saphyr::from_str::<Value>(text).expect("YAML"));
         let role = documents.into_iter().find(|object| object["kind"] == "Role").expect("a role");
         Self(role["rules"].as_array().expect("rules").clone())
     }
@@ -34,12 +43,6 @@ impl Rights {
     /// Each verb on each resource.
     pub fn each(&self) -> BTreeSet<(String, String)> {
         self.rules().into_iter().map(|rule| (rule.verb, rule.resource)).collect()
-    }
-
-    /// The same and more: verbs on resources.
-    pub fn and(mut self, rights: &[(&str, &str)]) -> Self {
-        self.0.extend(Self::of(rights).0);
-        self
     }
 
     /// The same without what concerns a resource.
@@ -66,6 +69,18 @@ impl Rights {
         };
         self.0.iter().flat_map(each).collect()
     }
+}
+
+/// `deploy/kubernetes.yaml` as an operator edits it for mode session: what it says of it is no comment any more.
+pub fn for_session(file: &str) -> String {
+    let ours = ["- apiGroups: ", "  resources: ", "  verbs: ", "mode: session "];
+    let edited = file.lines().map(|line| match line.split_once("# ") {
+        Some((indent, rest)) if indent.trim().is_empty() && ours.iter().any(|ours| rest.starts_with(ours)) => {
+            format!("{indent}{rest}\n")
+        }
+        _ => format!("{line}\n"),
+    });
+    edited.collect()
 }
 
 /// The API group of a resource.

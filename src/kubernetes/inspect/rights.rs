@@ -1,5 +1,5 @@
 //! What the gateway may have to ask of the API, and what is lost without it. One place; `deploy/kubernetes.yaml` grants
-//! exactly what mode connection needs.
+//! exactly what mode connection needs, and in lines that are commented out what mode session needs beside.
 
 use crate::settings::Mode;
 use serde_json::{Value, json};
@@ -9,6 +9,10 @@ use serde_json::{Value, json};
 pub(super) enum Need {
     /// No login can be served without it.
     Serve,
+    /// Without it the files that a webhook sends cannot be written.
+    Files,
+    /// Without it a program that ended at once is not told by its log.
+    Log,
     /// Without it a user's reason is less exact.
     Reasons,
     /// Without it nobody sweeps up after a gateway that was killed.
@@ -37,6 +41,7 @@ pub(super) struct Resource {
 const PODS: Resource = core("pods", "");
 const EXEC: Resource = core("pods", "exec");
 const ATTACH: Resource = core("pods", "attach");
+const LOG: Resource = core("pods", "log");
 const EVENTS: Resource = core("events", "");
 const LEASES: Resource = Resource { group: "coordination.k8s.io", name: "leases", subresource: "" };
 
@@ -44,8 +49,7 @@ const fn core(name: &'static str, subresource: &'static str) -> Resource {
     Resource { group: "", name, subresource }
 }
 
-/// Everything that is needed where programs run in such pods. What only some logins need (files in mode session, the log
-/// of an image's own program) is found out by them.
+/// Everything that is needed where programs run in such pods.
 pub(super) fn needed(mode: &Mode) -> Vec<Right> {
     // A WebSocket is opened by a GET; Kubernetes asks for the right to create as well.
     const STREAM: &[&str] = &["get", "create"];
@@ -62,11 +66,17 @@ pub(super) fn needed(mode: &Mode) -> Vec<Right> {
     let each = |verbs: &[&'static str], resource, need| {
         verbs.iter().map(|&verb| Right { verb, resource, need }).collect::<Vec<_>>()
     };
+    let session = if matches!(mode, Mode::Session) {
+        [each(STREAM, EXEC, Need::Files), each(&["get"], LOG, Need::Log)].concat()
+    } else {
+        Vec::new()
+    };
     // A persistent pod is no gateway's.
     let wake: &[&str] = if matches!(mode, Mode::Persistent { .. }) { &[] } else { &["patch"] };
     [
         each(&pods, PODS, Need::Serve),
         each(STREAM, stream, Need::Serve),
+        session,
         each(&["list"], EVENTS, Need::Reasons),
         each(&["get", "list", "create", "update", "delete"], LEASES, Need::Sweep),
         each(wake, PODS, Need::Wake),

@@ -74,6 +74,10 @@ async fn every_missing_right_is_named(stand: &Stand) {
         stand.role_without(|verb, resource| (verb, resource) == (right.verb, &right.resource.to_string()));
         let (weight, lost) = match right.need {
             Need::Serve => (Weight::Fatal, "no login can be served"),
+            Need::Files => {
+                (Weight::Warning, "files that a webhook sends cannot be written, and such a login is refused")
+            }
+            Need::Log => (Weight::Notice, "the output of a program that ends at once can be lost"),
             Need::Reasons => (Weight::Notice, "what a user reads about a pod that does not start is less exact"),
             Need::Sweep => (Weight::Warning, "the pods of a gateway that is killed stay"),
             Need::Wake => (Weight::Warning, "a gateway that was frozen for long can lose pods after it woke"),

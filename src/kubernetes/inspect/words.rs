@@ -102,6 +102,8 @@ pub(super) fn missing(lacking: &[Missing], account: Option<&str>, namespace: &Na
     let verbs: Vec<&str> = lacking.iter().map(|missing| missing.right.verb).collect();
     let lost = match right.need {
         Need::Serve => "no login can be served",
+        Need::Files => "files that a webhook sends cannot be written, and such a login is refused",
+        Need::Log => "the output of a program that ends at once can be lost",
         Need::Reasons => "what a user reads about a pod that does not start is less exact",
         Need::Sweep => "the pods of a gateway that is killed stay",
         Need::Wake => "a gateway that was frozen for long can lose pods after it woke",
