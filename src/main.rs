@@ -30,7 +30,7 @@ struct Args {
     /// Prints every value that holds as YAML, secrets masked, and exits.
     #[arg(long, conflicts_with_all = ["check_config", "healthcheck"])]
     dump_config: bool,
-    /// Prints the licence and exits.
+    /// Prints the licence, those of the packages in it, and exits.
     #[arg(long)]
     licenses: bool,
 }
@@ -61,7 +61,7 @@ async fn main() -> ExitCode {
         return migrate(file);
     }
     if args.licenses {
-        return print(include_str!("../LICENSE"));
+        return print(concat!(include_str!("../LICENSE"), include_str!("../THIRD-PARTY.txt")));
     }
     if args.dump_config {
         return dump_file(&args.config).map_or_else(|errors| invalid(&args.config, &errors), |text| print(&text));

@@ -2,6 +2,7 @@
 //! that a licence forbids to ship.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 
 /// Licences that may be shipped under Apache-2.0's terms.
@@ -83,6 +84,42 @@ fn every_licence_may_be_shipped() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What `podgate --licenses` prints of others, made from the packages that the gateway links on Linux.
+fn third_party() -> String {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--package", "podgate", "--locked", "--offline", "--edges", "normal", "--prefix", "none"])
+        .args(["--target", "x86_64-unknown-linux-gnu", "--format", "{p}|{l}|{r}"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo tree");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("text");
+    // Macros are not linked, and packages of our own have a path.
+    let linked = text.lines().filter(|line| !line.contains("(proc-macro)") && !line.contains("(/"));
+    let lines: BTreeSet<String> = linked
+        .map(|line| {
+            let [package, licence, home] = line.splitn(3, '|').collect::<Vec<_>>()[..] else { panic!("{line}") };
+            let home = home.trim_end_matches("(*)").trim_end();
+            format!("{package}: {licence}{}{home}\n", if home.is_empty() { "" } else { ", " })
+        })
+        .collect();
+    assert!(lines.len() > 150, "{}", lines.len());
+    let head =
+        "\nPodgate contains the packages below, each under its own licence. The texts are with their sources.\n\n";
+    [head.to_owned()].into_iter().chain(lines).collect()
+}
+
+#[test]
+fn licences_that_are_printed_are_those_of_what_is_linked() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("THIRD-PARTY.txt");
+    let now = third_party();
+    if std::env::var_os("PODGATE_WRITE_LICENSES").is_some() {
+        std::fs::write(&file, &now).expect("a file");
+    }
+    let printed = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(printed == now, "THIRD-PARTY.txt differs: PODGATE_WRITE_LICENSES=1 cargo test --test integration licences");
 }
 
 #[test]

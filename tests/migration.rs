@@ -172,7 +172,8 @@ async fn containersshs_flags_are_taken_with_one_dash() {
         checked.stderr
     );
     let licences = podgate(&["-licenses"]).await;
-    assert_eq!((licences.status, licences.stdout.as_str()), (Some(0), include_str!("../LICENSE")));
+    let text = concat!(include_str!("../LICENSE"), include_str!("../THIRD-PARTY.txt"));
+    assert_eq!((licences.status, licences.stdout.as_str()), (Some(0), text));
     let missing = podgate(&["-dump-config", "-config", "/nowhere/config.yaml"]).await;
     assert_eq!((missing.status, missing.stdout.as_str()), (Some(64), ""));
 }

@@ -68,7 +68,7 @@ fn refuse(section: &Section<'_>, method: Method) {
         Method::OAuth2 => "OAuth2",
         Method::Webhook => return,
     };
-    section.error("method", format!("{name} is not built yet; use a webhook"));
+    section.error("method", format!("{name} is not built yet; use method: webhook in auth.password or auth.publicKey"));
 }
 
 /// One step's `method` and `webhook`.

@@ -22,7 +22,10 @@ pub(super) fn default_spec() -> Map<String, Value> {
 /// Reads `pod`; `None` was reported, or waits for a config server's answer.
 pub(super) fn read(section: &Section<'_>, completeness: Completeness) -> Option<Pod> {
     if section.text("agentImage").is_some() {
-        section.error("agentImage", "is not built yet; leave it out");
+        section.error(
+            "agentImage",
+            "is not built yet; leave it out: take an image that has the agent, or set disableAgent: true",
+        );
     }
     let metadata = metadata(section);
     let spec = match section.value("spec") {
