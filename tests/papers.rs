@@ -15,8 +15,16 @@ use std::path::Path;
 
 const README: &str = include_str!("../README.md");
 const WEBHOOKS: &str = include_str!("../docs/webhooks.md");
-const SECURITY: &str = include_str!("../docs/security.md");
-const METRICS: &str = include_str!("../docs/metrics.md");
+/// Every page of `docs`, those above included.
+const DOCS: [&str; 7] = [
+    WEBHOOKS,
+    include_str!("../docs/security.md"),
+    include_str!("../docs/metrics.md"),
+    include_str!("../docs/benchmarks.md"),
+    include_str!("../docs/configuration.md"),
+    include_str!("../docs/kubernetes.md"),
+    include_str!("../docs/migration.md"),
+];
 
 /// The text of every code block of a language, unindented.
 fn blocks(paper: &str, language: &str) -> Vec<String> {
@@ -167,7 +175,8 @@ fn commands_of_the_papers_name_what_is_there() {
 fn links_of_the_papers_lead_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let docs = root.join("docs");
-    for (paper, folder) in [(README, root), (WEBHOOKS, &docs), (SECURITY, &docs), (METRICS, &docs)] {
+    let pages = DOCS.iter().map(|page| (*page, docs.as_path()));
+    for (paper, folder) in pages.chain([(README, root)]) {
         for target in paper.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target) {
             if target.starts_with("https://") {
                 continue;

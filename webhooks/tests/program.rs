@@ -33,7 +33,12 @@ fn wrong_arguments_and_wrong_files_end_with_64() {
     let folder = tempfile::tempdir().expect("a folder");
     let good = write(folder.path(), "good.yaml", "users: {}");
     let bad = write(folder.path(), "bad.yaml", "users: {foo: {pasword: s3cret}}\nmore: 1");
+    let old = write(folder.path(), "old.yaml", "users: {foo: {settings: {kuberun: {pod: {}}}}}");
     for (arguments, expected) in [
+        (
+            &["--config", &old][..],
+            "users.foo.settings.kuberun: is a section of ContainerSSH 0.3; write backend: kubernetes",
+        ),
         (&[][..], "--config"),
         (&["--nonsense"], "--nonsense"),
         (&["--config", "/nonexistent"], "cannot read /nonexistent"),

@@ -61,6 +61,9 @@ struct Reader {
     problems: Vec<Problem>,
 }
 
+/// Sections that have other names since ContainerSSH 0.4.
+const OLD: [&str; 2] = ["dockerrun", "kuberun"];
+
 const PROFILE: [&str; 4] = ["environment", "files", "metadata", "settings"];
 
 impl Reader {
@@ -156,6 +159,12 @@ impl Reader {
         Settings::new(json).unwrap_or_else(|error| {
             match error {
                 SettingsError::NotAnObject => self.wrong(&path, "is not an object"),
+                SettingsError::Section { key } if OLD.contains(&key.as_str()) => {
+                    self.wrong(
+                        &below(&path, &key),
+                        "is a section of ContainerSSH 0.3; write backend: kubernetes and kubernetes",
+                    );
+                }
                 SettingsError::Section { key } => self.unknown(&below(&path, &key), &SECTIONS),
             }
             Settings::default()
