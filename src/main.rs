@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use podgate::app::App;
 use podgate::app::flags::with_two_dashes;
 use podgate::config::{Config, Errors, Migration, dump_file};
+use podgate::ssh::unusable_host_keys;
 use podgate::telemetry::Log;
 use podgate::webhook::probe;
 use std::io::{self, Write};
@@ -71,7 +72,7 @@ async fn main() -> ExitCode {
         Err(errors) => return invalid(&args.config, &errors),
     };
     if args.check_config {
-        return check(&config);
+        return check(&args.config, &config);
     }
     if args.healthcheck {
         return match healthcheck(&config).await {
@@ -90,6 +91,10 @@ async fn main() -> ExitCode {
 }
 
 fn invalid(file: &Path, errors: &Errors) -> ExitCode {
+    wrong(file, &errors.to_string())
+}
+
+fn wrong(file: &Path, errors: &str) -> ExitCode {
     say(&mut io::stderr(), &format!("{}: the configuration is not valid\n{errors}", file.display()));
     ExitCode::from(64)
 }
@@ -128,7 +133,12 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn check(config: &Config) -> ExitCode {
+fn check(file: &Path, config: &Config) -> ExitCode {
+    let unusable = unusable_host_keys(&config.ssh);
+    if !unusable.is_empty() {
+        let lines: Vec<String> = unusable.iter().map(ToString::to_string).collect();
+        return wrong(file, &lines.join("\n"));
+    }
     for notice in &config.notices {
         let kind = if notice.warn { "warning" } else { "no effect" };
         say(&mut io::stdout(), &format!("{kind}: {}: {}", notice.path, notice.text));

@@ -11,7 +11,7 @@ mod transport;
 mod window;
 mod wire;
 
-pub use transport::HostKeyError;
+pub use transport::{HostKeyError, unusable_host_keys};
 
 use crate::audit::Recorder;
 use crate::auth::{Authenticator, ClientFacts, LoginDeadline};

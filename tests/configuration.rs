@@ -94,6 +94,18 @@ async fn check_names_every_error_of_a_file_in_one_run() {
 }
 
 #[tokio::test]
+async fn check_names_a_host_key_that_nobody_can_use() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = minimal(folder.path());
+    let none = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
+    config["ssh"]["hostkeys"].as_array_mut().expect("a list").push(json!(none));
+    let ran = check(folder.path(), &config.to_string()).await;
+    assert_eq!((ran.status, ran.stdout.as_str()), (Some(64), ""));
+    assert!(ran.stderr.contains("ssh.hostkeys[1]: not a usable private key"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("hostkeys[0]"), "{}", ran.stderr);
+}
+
+#[tokio::test]
 async fn check_of_a_good_file_lists_what_has_no_effect() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut config = minimal(folder.path());

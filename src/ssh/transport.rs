@@ -2,7 +2,7 @@
 
 use super::window::{PACKET, WINDOW};
 use crate::auth::Method;
-use crate::config::{Cipher, Kex, Mac, Ssh};
+use crate::config::{Cipher, HostKey, Kex, Mac, Ssh};
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey, decode_secret_key};
 use russh::server::Config;
 use russh::{Limits, MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
@@ -31,9 +31,7 @@ pub struct HostKeyError {
 
 /// Builds russh's configuration.
 pub(super) fn config(ssh: &Ssh, methods: MethodSet) -> Result<Config, HostKeyError> {
-    let keys = ssh.host_keys.iter().map(|key| {
-        decode_secret_key(key.pem.expose(), None).map_err(|source| HostKeyError { origin: key.origin.clone(), source })
-    });
+    let keys = ssh.host_keys.iter().map(host_key);
     Ok(Config {
         server_id: SshId::Standard(Cow::Owned(ssh.server_version.clone())),
         methods,
@@ -52,6 +50,16 @@ pub(super) fn config(ssh: &Ssh, methods: MethodSet) -> Result<Config, HostKeyErr
         keepalive_max: usize::try_from(ssh.client_alive_count_max).unwrap_or(usize::MAX),
         ..Config::default()
     })
+}
+
+/// Every host key of a file that cannot be used, which only reading it tells.
+#[must_use]
+pub fn unusable_host_keys(ssh: &Ssh) -> Vec<HostKeyError> {
+    ssh.host_keys.iter().filter_map(|key| host_key(key).err()).collect()
+}
+
+fn host_key(key: &HostKey) -> Result<PrivateKey, HostKeyError> {
+    decode_secret_key(key.pem.expose(), None).map_err(|source| HostKeyError { origin: key.origin.clone(), source })
 }
 
 /// The methods that are offered: these alone.
