@@ -30,6 +30,7 @@ pub(super) fn read(section: &Section<'_>) -> Rules {
     };
     tell_lists(section, &rules);
     tell_filters(section, &rules);
+    tell_what_waits(section, &rules);
     rules
 }
 
@@ -59,21 +60,37 @@ fn tell_lists(section: &Section<'_>, rules: &Rules) {
     }
 }
 
-/// Modes that have no list to filter by.
-fn tell_filters(section: &Section<'_>, rules: &Rules) {
+/// Each mode of forwarding by its key.
+fn forwarding_modes(rules: &Rules) -> [(&'static str, Mode); 5] {
     let forwarding = &rules.forwarding;
-    for (key, mode) in [
-        ("shell.mode", rules.shell),
-        ("tty.mode", rules.tty),
+    [
         ("forwarding.reverseForwardingMode", forwarding.reverse),
         ("forwarding.forwardingMode", forwarding.direct),
         ("forwarding.socketForwardingMode", forwarding.socket),
         ("forwarding.socketListenMode", forwarding.socket_listen),
         ("forwarding.x11ForwardingMode", forwarding.x11),
-    ] {
+    ]
+}
+
+/// Modes that have no list to filter by.
+fn tell_filters(section: &Section<'_>, rules: &Rules) {
+    let others = [("shell.mode", rules.shell), ("tty.mode", rules.tty)];
+    for (key, mode) in others.into_iter().chain(forwarding_modes(rules)) {
         if mode == Mode::Filter {
             section.notice(key, "is the same as disable: there is no list to filter by");
         }
+    }
+}
+
+/// What may be done, and is not done yet. Users of a file that opened it miss it: a warning.
+fn tell_what_waits(section: &Section<'_>, rules: &Rules) {
+    for (key, mode) in forwarding_modes(rules) {
+        if mode == Mode::Enable {
+            section.warning(key, "opens nothing yet: what it allows is refused, with that reason");
+        }
+    }
+    if matches!(rules.signal.mode, Mode::Enable | Mode::Filter) {
+        section.notice("signal.mode", "decides, but a signal that it allows is not delivered yet");
     }
 }
 

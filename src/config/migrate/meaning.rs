@@ -4,6 +4,10 @@ use super::{Migration, get, is_zero, take_out};
 use crate::config::keys::{self, Kind};
 use serde_json::{Value, json};
 
+/// What may be allowed, and is not carried out yet.
+const FORWARDING: [&str; 5] =
+    ["reverseForwardingMode", "forwardingMode", "socketForwardingMode", "socketListenMode", "x11ForwardingMode"];
+
 /// Notes what a person should look at, and takes out what ContainerSSH read as unset.
 pub(super) fn look(migration: &mut Migration) {
     let at = |path: &str| get(&migration.document, path);
@@ -29,6 +33,12 @@ pub(super) fn look(migration: &mut Migration) {
     }
     for (path, text) in decisions {
         migration.decide(path, text);
+    }
+    for path in FORWARDING.map(|key| format!("security.forwarding.{key}")) {
+        if get(&migration.document, &path) == Some(&json!("enable")) {
+            migration
+                .decide(path, "opens nothing yet: what it allows is refused; keep ContainerSSH for users who need it");
+        }
     }
     zero_durations(migration);
     if get(&migration.document, "ssh.clientAliveCountMax") == Some(&json!(0)) {

@@ -296,6 +296,7 @@ fn words_that_mean_something_else_today_are_for_a_person() {
         ("security.maxSessions", json!(5), "open at once"),
         ("security.signal.mode", json!("filter"), "security.shell.mode"),
         ("log.level", json!("emerg"), "notice"),
+        ("security.forwarding.x11ForwardingMode", json!("enable"), "opens nothing yet"),
     ] {
         let migration = rewritten(&set(minimal(), path, value));
         let told = migration.decisions.iter().any(|decision| decision.path == path && decision.text.contains(part));

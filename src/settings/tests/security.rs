@@ -239,6 +239,7 @@ fn list_that_lets_everything_pass_is_a_warning() {
         (json!({"defaultMode": "enable", "signal": {"allow": ["TERM"]}}), "security.signal.allow"),
         (json!({"env": {"allow": ["A"]}}), "security.env.allow"),
         (json!({"signal": {"deny": ["TREM"]}}), "security.signal.deny"),
+        (json!({"forwarding": {"forwardingMode": "enable"}}), "security.forwarding.forwardingMode"),
     ] {
         assert_eq!(told(rules.clone()), [(path.to_owned(), true)], "{rules}");
     }
@@ -260,6 +261,7 @@ fn mode_and_list_without_an_effect_are_noticed() {
         (json!({"shell": {"mode": "filter"}}), "security.shell.mode"),
         (json!({"tty": {"mode": "filter"}}), "security.tty.mode"),
         (json!({"forwarding": {"x11ForwardingMode": "filter"}}), "security.forwarding.x11ForwardingMode"),
+        (json!({"signal": {"mode": "enable"}}), "security.signal.mode"),
         (json!({"env": {"mode": "filter", "allow": ["A"], "deny": ["B"]}}), "security.env.deny"),
     ] {
         assert_eq!(told(rules.clone()), [(path.to_owned(), false)], "{rules}");
