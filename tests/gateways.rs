@@ -188,6 +188,25 @@ async fn lease_names_each_namespace_before_it_is_used_and_ends_with_the_gateway(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateways_with_another_home_keep_their_pods_in_a_namespace_that_is_used_by_both() {
+    let mut setup = setup();
+    let (home, elsewhere) = (setup.namespaces[0].clone(), cluster::namespace("elsewhere"));
+    setup.users.push(("dora", json!({"kubernetes": {"pod": {"metadata": {"namespace": home}}}})));
+    setup.namespaces.push(elsewhere.clone());
+    let world = setup.start().await;
+    let stranger = world.gateway_with(json!({"kubernetes": {"pod": {"metadata": {"namespace": elsewhere}}}})).await;
+    let mut dora = world.ssh_to(&stranger, "dora").start("echo up; cat");
+    dora.until_stdout("up").await;
+    let labels = world.cluster.pods(&home)[0]["metadata"]["labels"].clone();
+    assert_eq!(labels["podgate/home"], elsewhere.as_str());
+    // Longer than it takes to remove what nobody of the group knows.
+    sleep(2 * LEASE).await;
+    assert!(pod_of(&world.cluster.pods(&home), "dora").is_some(), "{}", world.gateway.log());
+    dora.write("still here\n").await;
+    dora.until_stdout("still here").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gateway_without_rights_on_leases_warns_and_nobody_sweeps_up_after_it() {
     let mut setup = setup();
     setup.access = Access::Rights(Rights::gateway().without_all("leases"));

@@ -80,16 +80,16 @@ impl Presence {
         Self { shared, tasks }
     }
 
-    /// Waits until the Lease names that place, whose watch the caller holds open, and gives the term for a pod's label;
-    /// `None` where no other gateway will sweep up after this one.
-    pub(super) async fn cover(&self, place: &Place) -> Option<u32> {
+    /// Waits until the Lease names that place, whose watch the caller holds open, and gives what a pod's labels say of the
+    /// Lease: where it is, and the term. `None` where no other gateway will sweep up after this one.
+    pub(super) async fn cover(&self, place: &Place) -> Option<(&Namespace, u32)> {
         if place.cluster != self.shared.home.cluster {
             return None;
         }
         loop {
             let answered = self.shared.answered.notified();
             match self.shared.keeper().cover(&place.namespace, Instant::now()) {
-                Cover::Leased(term) => return Some(term),
+                Cover::Leased(term) => return Some((&self.shared.home.namespace, term)),
                 Cover::Never => return None,
                 Cover::Soon => self.shared.wanted.notify_one(),
             }

@@ -8,13 +8,13 @@ mod labels;
 mod spec;
 
 pub(super) use known::variables;
-pub(super) use labels::{CONNECTION, IDENTITY, INSTANCE, Instance, TERM, USERNAME, identity as identity_label};
+pub(super) use labels::{CONNECTION, HOME, IDENTITY, INSTANCE, Instance, TERM, USERNAME, identity as identity_label};
 
 use super::argv::Main;
 use super::wait::Console;
 use crate::auth::Identity;
 use crate::settings::{Kubernetes, Mode};
-use crate::types::{ConnectionId, PodName, printable};
+use crate::types::{ConnectionId, Namespace, PodName, printable};
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
 
@@ -102,8 +102,9 @@ pub(super) enum ManifestError {
 
 impl Manifest {
     /// Says that the pod is made under its owner's Lease: when that runs out, another gateway may remove the pod.
-    pub(super) fn set_term(&mut self, term: u32) {
+    pub(super) fn set_lease(&mut self, home: &Namespace, term: u32) {
         if let Some(labels) = self.json.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
+            labels.insert(HOME.to_owned(), home.as_str().into());
             labels.insert(TERM.to_owned(), term.to_string().into());
         }
     }

@@ -117,7 +117,18 @@ impl World {
 
     /// Starts another gateway with the same configuration.
     pub async fn another_gateway(&self) -> Gateway {
-        let gateway = Gateway::start(&self.folder().join("podgate.json")).await;
+        self.gateway_with(json!({})).await
+    }
+
+    /// Starts another gateway with something merged into the configuration.
+    pub async fn gateway_with(&self, changes: Value) -> Gateway {
+        let file = fs::read(self.folder().join("podgate.json")).expect("the configuration's file");
+        let mut config = serde_json::from_slice(&file).expect("the configuration");
+        merge(&mut config, changes);
+        let mut file = tempfile::NamedTempFile::new_in(self.folder()).expect("a file");
+        write!(file, "{config}").expect("the configuration's file");
+        let (_, file) = file.keep().expect("a file that goes with the folder");
+        let gateway = Gateway::start(&file).await;
         self.know(gateway.address.port());
         gateway
     }

@@ -6,7 +6,7 @@
 
 use super::protocol::{Answer, Draft, LeaseSeen, PodSeen, Request, Version};
 use crate::kubernetes::api::{ApiError, causes};
-use crate::kubernetes::pod::{INSTANCE, Instance, TERM};
+use crate::kubernetes::pod::{HOME, INSTANCE, Instance, TERM};
 use crate::types::Namespace;
 use http::Method;
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -85,9 +85,7 @@ impl Api {
                 .list(format!("{}?labelSelector={INSTANCE}", self.leases()), JSON)
                 .await
                 .map(|leases: Vec<Lease>| Answer::Leases(leases.into_iter().filter_map(lease_seen).collect())),
-            Request::ListPods { namespace, owner } => {
-                self.pods(&namespace, &format!("{TERM},{INSTANCE}={owner}")).await
-            }
+            Request::ListPods { namespace, owner } => self.pods(&namespace, &format!("{INSTANCE}={owner}")).await,
             Request::ListStrangers { namespace, known } => self.pods(&namespace, &strangers(&known)).await,
             Request::DeletePod(pod) => {
                 let body = json!({"preconditions": {"uid": pod.uid, "resourceVersion": &*pod.version.0}});
@@ -131,8 +129,10 @@ impl Api {
         self.call::<Object>(call).await.map(|_| Answer::Done)
     }
 
+    /// The pods that were made under a Lease that is where ours is, as far as they are selected.
     async fn pods(&self, namespace: &Namespace, selector: &str) -> Result<Answer, ApiError> {
-        let query = Serializer::new(String::new()).append_pair("labelSelector", selector).finish();
+        let selector = format!("{TERM},{HOME}={},{selector}", self.home);
+        let query = Serializer::new(String::new()).append_pair("labelSelector", &selector).finish();
         let pods = self.list(format!("/api/v1/namespaces/{namespace}/pods?{query}"), METADATA).await?;
         let pods = pods.into_iter().filter_map(|pod: Object| pod_seen(namespace, pod.metadata)).collect();
         Ok(Answer::Pods(pods))
@@ -194,10 +194,10 @@ fn pod_path(pod: &PodSeen) -> String {
     format!("/api/v1/namespaces/{}/pods/{}", pod.namespace, pod.name)
 }
 
-/// Pods that were made under a Lease of nobody who is known.
+/// Pods of nobody who is known.
 fn strangers(known: &BTreeSet<Instance>) -> String {
     let known: Vec<_> = known.iter().map(Instance::to_string).collect();
-    format!("{TERM},{INSTANCE} notin ({})", known.join(","))
+    format!("{INSTANCE} notin ({})", known.join(","))
 }
 
 /// The version of a Lease, with what tells it from another of its name: of an update that names no uid, Kubernetes makes

@@ -12,8 +12,8 @@ impl Life {
         let mut manifest = manifest.clone();
         let Some(presence) = self.backend.presence.get() else { return Ok(manifest) };
         let place = self.place();
-        let term = tokio::select! {
-            term = presence.cover(&place) => term,
+        let lease = tokio::select! {
+            lease = presence.cover(&place) => lease,
             () = self.stage.ended().cancelled() => return Err(connection_ended()),
             () = sleep_until(deadline) => {
                 let limit = self.settings.timeouts.pod_start;
@@ -21,8 +21,8 @@ impl Life {
                 return Err(Refusal::new(reason).detail("the gateway's Lease was not written"));
             }
         };
-        if let Some(term) = term {
-            manifest.set_term(term);
+        if let Some((home, term)) = lease {
+            manifest.set_lease(home, term);
         }
         Ok(manifest)
     }

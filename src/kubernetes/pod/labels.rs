@@ -27,6 +27,10 @@ const SUFFIX: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 /// pod is its own. A pod without it was made without a Lease, and nobody but its gateway removes it.
 pub(in crate::kubernetes) const TERM: &str = "podgate/term";
 
+/// The label with the namespace where that Lease is. Gateways whose Leases are elsewhere cannot know whether the owner
+/// lives: the pod is none of theirs.
+pub(in crate::kubernetes) const HOME: &str = "podgate/home";
+
 /// This process among all gateways of a cluster: a random id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(in crate::kubernetes) struct Instance(u128);
