@@ -1,10 +1,15 @@
-//! What is done about an instance that was silent for a whole duration. Pure: a request at a time out, its answer in.
+//! What is done about an instance that was silent for a whole duration, or that has no Lease. Pure: a request at a time
+//! out, its answer in.
 //!
-//! First its pods are listed; then its Lease is taken, on the condition that it is still the version that stayed unchanged
-//! (one that vanished is created, on the condition that there is none); and only then are the pods removed that were
-//! listed *before*. So of two who want to act one does, and an instance that was only frozen never loses a pod that it made
-//! after it woke. It learns of the loss when it renews, and writes a higher term on the pods that it still has: a removal
-//! that was decided before then finds another pod than it means. Without any pods the Lease is deleted.
+//! First its pods are listed; then its Lease is taken, on the condition that it is still the version that stayed
+//! unchanged; and only then are the pods removed that were listed *before*. So of two who want to act one does, and an
+//! instance that was only frozen never loses a pod that it made after it woke. It learns of the loss when it renews, and
+//! writes a higher term on the pods that it still has: a removal that was decided before then finds another pod than it
+//! means. Without any pods the Lease is deleted.
+//!
+//! One that has pods and no Lease (somebody deleted it) gets one in our name, and nothing else happens: if it lives, it takes
+//! that Lease back as one that was lost, and if not, the Lease grows old before everybody's eyes, also before those who
+//! begin later. So where it had pods is forgotten by nobody.
 
 use super::ledger::Suspect;
 use super::protocol::{Answer, Draft, PodSeen, Request};
@@ -31,6 +36,7 @@ pub(super) struct Inquest {
 enum Stage {
     Listing { left: BTreeSet<Namespace> },
     Taking,
+    Restoring,
     Forgetting,
     Removing { left: Vec<PodSeen>, again: BTreeSet<Namespace>, pass: u32 },
     Recounting { left: BTreeSet<Namespace>, pods: Vec<PodSeen>, pass: u32 },
@@ -42,7 +48,7 @@ enum Stage {
 pub(super) enum End {
     /// There is neither Lease nor pods.
     Nothing,
-    /// Nothing could be done for now: it is to be tried again when the Lease is seen next.
+    /// Nothing more is to be done for now: what is next shows when Leases are seen next.
     Later,
     /// Not all of its namespaces can be looked into, and the others have no pods.
     Closed,
@@ -55,6 +61,8 @@ pub(super) enum End {
 pub(super) enum Finding {
     /// The instance is dead, and its pods go.
     Dead(Instance, usize),
+    /// The instance has so many pods and had no Lease; now it has one.
+    Restored(Instance, usize),
     /// One is gone.
     Removed(PodSeen),
     /// One cannot be removed.
@@ -91,14 +99,11 @@ impl Inquest {
         };
         match &self.stage {
             Stage::Listing { left } | Stage::Recounting { left, .. } => list(left.first()),
-            Stage::Taking => {
-                let Suspect { instance, lasts, ref namespaces, .. } = self.suspect;
-                let draft = Draft { instance, holder: self.by, lasts, namespaces: namespaces.clone() };
-                Ok(match &self.suspect.lease {
-                    Some(version) => Request::Update(draft, version.clone()),
-                    None => Request::Create(draft),
-                })
-            }
+            Stage::Taking => match &self.suspect.lease {
+                Some(version) => Ok(Request::Update(self.draft(), version.clone())),
+                None => Err(End::Later),
+            },
+            Stage::Restoring => Ok(Request::Create(self.draft())),
             Stage::Forgetting => match &self.suspect.lease {
                 Some(version) => Ok(Request::Forget(owner, version.clone())),
                 None => Err(End::Nothing),
@@ -114,6 +119,7 @@ impl Inquest {
         let (stage, finding) = match stage {
             Stage::Listing { left } => self.listed(left, answer),
             Stage::Taking => self.took(&answer),
+            Stage::Restoring => (Stage::Over(End::Later), self.restored(&answer)),
             Stage::Forgetting => match answer {
                 Answer::Done | Answer::Gone => (Stage::Over(End::Nothing), None),
                 _ => (Stage::Over(End::Later), None),
@@ -125,6 +131,12 @@ impl Inquest {
         self.stage = stage;
         self.settle();
         finding
+    }
+
+    /// The Lease in our name.
+    fn draft(&self) -> Draft {
+        let Suspect { instance, lasts, ref namespaces, .. } = self.suspect;
+        Draft { instance, holder: self.by, lasts, namespaces: namespaces.clone() }
     }
 
     fn listed(&mut self, mut left: BTreeSet<Namespace>, answer: Answer) -> (Stage, Option<Finding>) {
@@ -151,6 +163,11 @@ impl Inquest {
         (Stage::Removing { left: self.found.clone(), again: BTreeSet::new(), pass: 1 }, Some(finding))
     }
 
+    fn restored(&self, answer: &Answer) -> Option<Finding> {
+        let written = matches!(answer, Answer::Lease(_));
+        written.then_some(Finding::Restored(self.suspect.instance, self.found.len()))
+    }
+
     /// A pod that is still the one that was found, but for its status, is tried once more.
     fn recounted(&self, mut left: BTreeSet<Namespace>, mut pods: Vec<PodSeen>, pass: u32, answer: Answer) -> Stage {
         let Answer::Pods(now) = answer else { return Stage::Over(End::Taken) };
@@ -164,11 +181,16 @@ impl Inquest {
     /// Goes on to the next stage where one is through.
     fn settle(&mut self) {
         let next = match &mut self.stage {
-            Stage::Listing { left } if left.is_empty() => match (self.found.is_empty(), self.closed) {
-                (false, _) => Stage::Taking,
-                (true, 0) => Stage::Forgetting,
-                (true, _) => Stage::Over(End::Closed),
-            },
+            Stage::Listing { left } if left.is_empty() => {
+                match (self.suspect.lease.is_some(), self.found.is_empty(), self.closed) {
+                    (true, false, _) => Stage::Taking,
+                    (true, true, 0) => Stage::Forgetting,
+                    (true, true, _) => Stage::Over(End::Closed),
+                    (false, false, _) => Stage::Restoring,
+                    // A Lease for each that ever left a namespace into which we cannot look would stay for ever.
+                    (false, true, _) => Stage::Over(End::Nothing),
+                }
+            }
             Stage::Removing { left, again, pass } if left.is_empty() && !again.is_empty() && *pass < PASSES => {
                 Stage::Recounting { left: std::mem::take(again), pods: Vec::new(), pass: *pass }
             }
@@ -257,6 +279,29 @@ mod tests {
         }
         inquest.answered(Answer::Failed("500".into()));
         assert_eq!(inquest.request(), Err(End::Taken));
+    }
+
+    #[test]
+    fn instance_without_a_lease_gets_one_if_it_has_pods_and_loses_none() {
+        let suspect = |names: &[&str]| Suspect {
+            instance: Instance::numbered(2),
+            lease: None,
+            lasts: Duration::from_secs(30),
+            namespaces: names.iter().map(|name| Namespace::parse(name).unwrap()).collect(),
+        };
+        let mut inquest = Inquest::new(Instance::numbered(1), suspect(&["lab"]));
+        inquest.answered(Answer::Pods(vec![pod("p", "1", 0)]));
+        let Ok(Request::Create(says)) = inquest.request() else { panic!("{inquest:?}") };
+        assert_eq!((says.instance, says.holder), (Instance::numbered(2), Instance::numbered(1)));
+        let mut another = inquest.clone();
+        let finding = inquest.answered(Answer::Lease(LeaseSeen { says, version: version("1") }));
+        assert_eq!((finding, inquest.request()), (Some(Finding::Restored(Instance::numbered(2), 1)), Err(End::Later)));
+        assert_eq!((another.answered(Answer::Conflict), another.request()), (None, Err(End::Later)));
+
+        let mut gone = Inquest::new(Instance::numbered(1), suspect(&["lab", "closed"]));
+        gone.answered(Answer::Refused("403".into()));
+        gone.answered(Answer::Pods(Vec::new()));
+        assert_eq!(gone.request(), Err(End::Nothing));
     }
 
     #[test]

@@ -2,11 +2,11 @@
 //!
 //! It keeps its own Lease: renewed every third of its duration, naming every namespace before the first pod is made there.
 //! Each renewal that worked is followed by a look at all Leases (see [`Ledger`]) and at the pods of one namespace, in turn,
-//! for owners without a Lease. Who was silent for a whole duration gets an [`Inquest`]. Renewal comes before all other
-//! work, so that no amount of it lets our own Lease grow old.
+//! for owners without a Lease. Who was silent for a whole duration, or has no Lease, gets an [`Inquest`]. Renewal comes
+//! before all other work, so that no amount of it lets our own Lease grow old.
 
 use super::inquest::{End, Finding, Inquest};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Suspect};
 use super::protocol::{Answer, Draft, LeaseSeen, PodSeen, Request, Version};
 use crate::kubernetes::pod::Instance;
 use crate::types::Namespace;
@@ -275,11 +275,8 @@ impl Keeper {
         self.next = Next::Round;
         match answer {
             Answer::Leases(leases) => {
-                for suspect in self.ledger.observe(leases, begun, now) {
-                    if self.inquests.iter().all(|inquest| inquest.about() != suspect.instance) {
-                        self.inquests.push_back(Inquest::new(self.own, suspect));
-                    }
-                }
+                let suspects = self.ledger.observe(leases, begun, now);
+                self.inquire(suspects);
                 self.remember_namespaces();
                 // Nobody is suspected later than need be.
                 let soonest = now + self.lasts / 12;
@@ -288,6 +285,14 @@ impl Keeper {
             }
             Answer::Refused(why) => self.notices.push(Notice::Blind(why)),
             _ => self.wake = self.wake.min(now + self.lasts / 12),
+        }
+    }
+
+    fn inquire(&mut self, suspects: Vec<Suspect>) {
+        for suspect in suspects {
+            if self.inquests.iter().all(|inquest| inquest.about() != suspect.instance) {
+                self.inquests.push_back(Inquest::new(self.own, suspect));
+            }
         }
     }
 
@@ -315,6 +320,7 @@ impl Keeper {
                 for pod in pods {
                     self.ledger.stranger(pod.owner, &namespace, self.rounds.iter().cloned(), now);
                 }
+                self.inquire(self.ledger.unleased());
             }
             Answer::Refused(why) => self.notices.push(Notice::Found(Finding::NoLook(namespace, why))),
             _ => {}

@@ -1,9 +1,10 @@
 //! Who of the other gateways lives. Pure: what was seen, with the times of this process's own forward-only clock, in; who
 //! has been silent for a whole duration, out.
 //!
-//! No clocks are compared: an instance is silent while *we* see its Lease unchanged, or see that it has none. An
-//! observation counts only if we could write our own Lease just before it, and silence only as long as observations
-//! follow each other closely: when the API was away (or we were), everybody gets a whole duration anew to be heard.
+//! No clocks are compared: an instance is silent while *we* see its Lease unchanged. One that may have pods and has no Lease
+//! is told at once: a Lease is written for it before anybody judges it. An observation counts only if we could write our
+//! own Lease just before it, and silence only as long as observations follow each other closely: when the API was away (or
+//! we were), everybody gets a whole duration anew to be heard.
 
 use super::protocol::{LeaseSeen, Version};
 use crate::kubernetes::pod::Instance;
@@ -31,11 +32,11 @@ struct Other {
     namespaces: BTreeSet<Namespace>,
 }
 
-/// One that was silent for a whole duration.
+/// One that was silent for a whole duration, or that has no Lease.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Suspect {
     pub(super) instance: Instance,
-    /// Its Lease, where it has one.
+    /// Its Lease, which stayed unchanged; `None` where it has none.
     pub(super) lease: Option<Version>,
     pub(super) lasts: Duration,
     /// Where it may have pods.
@@ -47,7 +48,7 @@ impl Ledger {
         Self { own, lasts, others: BTreeMap::new(), last: None }
     }
 
-    /// Takes in every Lease there is, as read between `begun` and `ended`; who is silent for long enough.
+    /// Takes in every Lease there is, as read between `begun` and `ended`; who is silent for long enough, or has none.
     pub(super) fn observe(&mut self, leases: Vec<LeaseSeen>, begun: Instant, ended: Instant) -> Vec<Suspect> {
         let close = self.last.is_some_and(|last| ended.duration_since(last) <= self.lasts / 2);
         self.last = Some(begun);
@@ -71,7 +72,13 @@ impl Ledger {
         if !close {
             self.others.values_mut().for_each(|other| other.since = ended);
         }
-        self.suspects(begun)
+        let silent = |other: &Other| other.lease.is_none() || begun >= other.since + other.lasts;
+        self.suspects(silent)
+    }
+
+    /// Who may have pods and has no Lease.
+    pub(super) fn unleased(&self) -> Vec<Suspect> {
+        self.suspects(|other| other.lease.is_none())
     }
 
     /// A pod was seen in that namespace whose owner is not in [`known`](Self::known). Where else one may have pods that was
@@ -119,18 +126,18 @@ impl Ledger {
 
     /// When somebody will have been silent for long enough, if nothing is heard until then.
     pub(super) fn next_suspicion(&self) -> Option<Instant> {
-        self.others.values().map(|other| other.since + other.lasts).min()
+        self.others.values().filter(|other| other.lease.is_some()).map(|other| other.since + other.lasts).min()
     }
 
-    fn suspects(&self, begun: Instant) -> Vec<Suspect> {
-        let silent = self.others.iter().filter(|(_, other)| begun >= other.since + other.lasts);
+    fn suspects(&self, which: impl Fn(&Other) -> bool) -> Vec<Suspect> {
+        let which = self.others.iter().filter(|(_, other)| which(other));
         let suspect = |(instance, other): (&Instance, &Other)| Suspect {
             instance: *instance,
             lease: other.lease.clone(),
             lasts: other.lasts,
             namespaces: other.namespaces.clone(),
         };
-        silent.map(suspect).collect()
+        which.map(suspect).collect()
     }
 }
 

@@ -91,6 +91,12 @@ impl<'a> Report<'a> {
                 "A gateway is gone, the pods that it left are removed",
                 &[("instance", &instance.to_string()), ("pods", &pods.to_string())],
             ),
+            Finding::Restored(instance, pods) => self.log.write(
+                Level::Notice,
+                "KUBERNETES_LEASE_RESTORED",
+                "A gateway has pods and no Lease: one is written for it, so that the pods go if it does not renew it",
+                &[("instance", &instance.to_string()), ("pods", &pods.to_string())],
+            ),
             Finding::Removed(pod) => self.log.write(
                 Level::Notice,
                 "KUBERNETES_POD_REAPED",

@@ -16,9 +16,11 @@ use tokio::time::Instant;
 /// A third of a Lease's duration.
 const TICK: Duration = Duration::from_secs(1);
 /// A Lease's duration, in ticks.
-const LASTS: u8 = 3;
+pub(super) const LASTS: u8 = 3;
 /// After how many undisturbed ticks nothing may be left of the dead.
 const CALM: u8 = 2 * LASTS;
+/// After how many undisturbed ticks everybody who runs has looked around.
+const LOOKED: u8 = 2;
 
 /// The time at which everything happens: what passes makes states older instead.
 static NOW: LazyLock<Instant> = LazyLock::new(|| Instant::now() + TICK * 1000);
@@ -96,6 +98,8 @@ struct Pod {
     owner: Instance,
     term: u32,
     forfeit: bool,
+    /// The Lease that named its namespace was deleted by hand, and nobody who had heard of the namespace looked since.
+    hidden: bool,
 }
 
 /// A state.
@@ -130,13 +134,29 @@ impl World {
     pub(super) fn settled(gateways: u8, grain: Grain, budget: Budget) -> Self {
         let mut world = Self::new(gateways, grain, Budget { logins: 1, ..NONE });
         world.follow(Event::Login(0, 1));
-        for _ in 0..CALM {
-            while let Some(event) = world.events().into_iter().find(|event| !matches!(event, Event::Tick)) {
-                world.follow(event);
-            }
-            world.follow(Event::Tick);
-        }
+        world.rest(CALM);
         Self { budget, ..world }
+    }
+
+    /// The same after something has happened and so many ticks have passed.
+    pub(super) fn after(mut self, events: &[Event], ticks: u8) -> Self {
+        let ample = Budget { kills: 9, freezes: 9, outages: 9, vanishing: 9, ..NONE };
+        let budget = std::mem::replace(&mut self.budget, ample);
+        events.iter().for_each(|event| self.follow(*event));
+        self.budget = NONE;
+        self.rest(ticks);
+        Self { budget, ..self }
+    }
+
+    /// Lets time pass in which every call is answered at once.
+    fn rest(&mut self, ticks: u8) {
+        let call = |event: &Event| !matches!(event, Event::Tick | Event::Up);
+        for _ in 0..ticks {
+            while let Some(event) = self.events().into_iter().find(call) {
+                self.follow(event);
+            }
+            self.follow(Event::Tick);
+        }
     }
 
     fn follow(&mut self, event: Event) {
@@ -220,6 +240,7 @@ impl World {
                 let early = self.budget.logins == 0;
                 *(if early { &mut self.budget.early_logins } else { &mut self.budget.logins }) -= 1;
                 self.gateways[at].waiting.push(namespace);
+                self.gateways[at].heard.insert(namespace);
                 self.go_on(at);
             }
             Event::Freeze(at) => {
@@ -243,11 +264,7 @@ impl World {
                 self.pass(TICK / 4);
                 self.calm = 0;
             }
-            Event::Vanish(at) => {
-                self.disturb(|budget| &mut budget.vanishing);
-                let id = self.gateways[at].id;
-                self.leases.remove(&id);
-            }
+            Event::Vanish(at) => self.vanish(at),
             Event::Tick => self.pass(TICK),
         }
         Ok(())
@@ -257,7 +274,8 @@ impl World {
     pub(super) fn check(&self) -> Result<(), String> {
         let runs = |gateway: &Gateway| gateway.process == Process::Runs;
         let cared_for = |pod: &Pod| self.gateways.iter().any(|gateway| gateway.id == pod.owner && runs(gateway));
-        if self.up && self.calm > CALM && self.gateways.iter().any(runs) && !self.pods.iter().all(cared_for) {
+        let spared = |pod: &Pod| cared_for(pod) || pod.hidden && !self.heard_of(pod.namespace);
+        if self.up && self.calm > CALM && self.gateways.iter().any(runs) && !self.pods.iter().all(spared) {
             return Err("an orphan stays".to_owned());
         }
         if self.up && self.calm > CALM && self.pods.iter().any(|pod| pod.forfeit && cared_for(pod)) {
@@ -266,9 +284,22 @@ impl World {
         Ok(())
     }
 
+    /// Whether somebody runs who has heard of a namespace.
+    fn heard_of(&self, namespace: usize) -> bool {
+        self.gateways.iter().any(|gateway| gateway.process == Process::Runs && gateway.heard.contains(&namespace))
+    }
+
     fn disturb(&mut self, which: impl Fn(&mut Budget) -> &mut u8) {
         *which(&mut self.budget) -= 1;
         self.calm = 0;
+    }
+
+    fn vanish(&mut self, at: usize) {
+        self.disturb(|budget| &mut budget.vanishing);
+        self.gateways[at].vanished = true;
+        let id = self.gateways[at].id;
+        self.leases.remove(&id);
+        self.pods.iter_mut().filter(|pod| pod.owner == id).for_each(|pod| pod.hidden = true);
     }
 
     fn thaw(&mut self, at: usize) {
@@ -287,6 +318,7 @@ impl World {
         // Nothing in it matters any more.
         gateway.keeper = Keeper::new(gateway.id, NAMESPACES[0].clone(), TICK, *NOW);
         (gateway.silent, gateway.halted) = (0, true);
+        gateway.heard.clear();
         gateway.waiting.clear();
         if gateway.arrived.take().is_some() {
             gateway.asked = None;
@@ -304,6 +336,10 @@ impl World {
                 *begun = (*begun - time).max(oldest);
             }
         }
+        if self.calm >= LOOKED {
+            let heard = [0, 1].map(|namespace| self.heard_of(namespace));
+            self.pods.iter_mut().filter(|pod| heard[pod.namespace]).for_each(|pod| pod.hidden = false);
+        }
         for at in 0..self.gateways.len() {
             self.go_on(at);
         }
@@ -319,6 +355,7 @@ impl World {
 
     fn deliver(&mut self, at: usize, answer: Answer) {
         let gateway = &mut self.gateways[at];
+        gateway.hear(&answer);
         if let Some((_, begun)) = gateway.asked.take() {
             gateway.keeper.answered(answer, begun, *NOW);
         }
@@ -331,9 +368,11 @@ impl World {
         if gateway.process != Process::Runs {
             self.calm = 0;
         }
-        let owner = gateway.id;
+        let (owner, vanished) = (gateway.id, gateway.vanished);
+        let named = |(draft, _): &(Draft, u32)| draft.namespaces.contains(&NAMESPACES[namespace]);
+        let hidden = vanished && !self.leases.get(&owner).is_some_and(named);
         let number = (0..).find(|number| self.pods.iter().all(|pod| pod.number != *number)).unwrap_or_default();
-        self.pods.push(Pod { number, namespace, owner, term, forfeit: false });
+        self.pods.push(Pod { number, namespace, owner, term, forfeit: false, hidden });
         self.pods.sort_by_key(|pod| pod.number);
     }
 }

@@ -12,11 +12,16 @@ impl World {
         let by = self.gateways[at].id;
         Ok(match request {
             Request::Create(draft) if self.leases.contains_key(&draft.instance) => Answer::Conflict,
-            Request::Create(draft) => self.write(by, draft)?,
+            Request::Create(draft) => self.write(by, draft),
             Request::Update(draft, seen) => match self.current(draft.instance) {
                 None => Answer::Gone,
                 Some(current) if current != seen => Answer::Conflict,
-                Some(_) => self.write(by, draft)?,
+                Some(_) if by == draft.instance => self.write(by, draft),
+                Some(_) => {
+                    self.may_take(draft.instance)?;
+                    self.pods.iter_mut().filter(|pod| pod.owner == draft.instance).for_each(|pod| pod.forfeit = true);
+                    self.write(by, draft)
+                }
             },
             Request::Read(instance) => {
                 self.leases.get(&instance).map_or(Answer::Gone, |lease| Answer::Lease(seen(lease)))
@@ -48,16 +53,15 @@ impl World {
         self.leases.get(&instance).map(|(_, number)| version(*number))
     }
 
-    fn write(&mut self, by: Instance, draft: Draft) -> Result<Answer, String> {
+    fn write(&mut self, by: Instance, draft: Draft) -> Answer {
         let instance = draft.instance;
+        let named = |pod: &&mut Pod| pod.owner == instance && draft.namespaces.contains(&NAMESPACES[pod.namespace]);
+        self.pods.iter_mut().filter(named).for_each(|pod| pod.hidden = false);
         if by == instance {
             let gateway = self.gateways.iter_mut().find(|gateway| gateway.id == instance);
             gateway.into_iter().filter(|gateway| gateway.process == Process::Runs).for_each(|gateway| {
-                (gateway.silent, gateway.halted) = (0, false);
+                (gateway.silent, gateway.halted, gateway.vanished) = (0, false, false);
             });
-        } else {
-            self.may_take(instance)?;
-            self.pods.iter_mut().filter(|pod| pod.owner == instance).for_each(|pod| pod.forfeit = true);
         }
         let used: Vec<_> = self.gateways.iter().flat_map(|gateway| gateway.versions_of(instance)).collect();
         let current = self.current(instance);
@@ -66,7 +70,7 @@ impl World {
         let lease = (draft, number);
         let answer = Answer::Lease(seen(&lease));
         self.leases.insert(instance, lease);
-        Ok(answer)
+        answer
     }
 
     fn may_take(&self, instance: Instance) -> Result<(), String> {

@@ -15,9 +15,13 @@ pub(super) struct Gateway {
     pub(super) asked: Option<(Request, Instant)>,
     /// What has arrived and waits for the thaw.
     pub(super) arrived: Option<Answer>,
-    /// Ticks since its Lease was renewed, and whether it was frozen or its Lease deleted by hand since.
+    /// Ticks since its Lease was renewed, and whether it was frozen since.
     pub(super) silent: u8,
     pub(super) halted: bool,
+    /// Somebody deleted its Lease since it wrote it.
+    pub(super) vanished: bool,
+    /// The namespaces that it uses, or that a Lease named which it read.
+    pub(super) heard: BTreeSet<usize>,
     /// Logins that wait for the Lease to name their namespace.
     pub(super) waiting: Vec<usize>,
     /// Creates that were sent.
@@ -35,6 +39,8 @@ impl Gateway {
             arrived: None,
             silent: 0,
             halted: false,
+            vanished: false,
+            heard: BTreeSet::from([0]),
             waiting: Vec::new(),
             creating: Vec::new(),
         };
@@ -64,6 +70,14 @@ impl Gateway {
         }
         // What the log would say is no part of the state.
         drop(self.keeper.notices());
+    }
+
+    /// Remembers what an answer names.
+    pub(super) fn hear(&mut self, answer: &Answer) {
+        if let Answer::Leases(leases) = answer {
+            let named = |namespace: &usize| leases.iter().any(|l| l.says.namespaces.contains(&NAMESPACES[*namespace]));
+            self.heard.extend((0..NAMESPACES.len()).filter(named));
+        }
     }
 
     pub(super) fn versions_of(&self, instance: Instance) -> Vec<&Version> {
