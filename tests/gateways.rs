@@ -3,8 +3,8 @@
 use crate::support::cluster::{self, Access};
 use crate::support::gateway::Gateway;
 use crate::support::role::Rights;
+use crate::support::wire::Wire;
 use crate::support::{Setup, World};
-use podgate_devcluster::Failure;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -46,6 +46,19 @@ async fn wait_until_held(gateway: &Gateway) {
     gateway.wait_for_line("KUBERNETES_LEASE_HELD").await;
 }
 
+/// Waits until every other gateway has renewed its Lease twice, and thus read this one's between.
+async fn wait_until_read(world: &World, instance: &str) {
+    let renewals = |leases: &[Value]| -> Vec<String> {
+        let others = leases.iter().filter(|lease| lease["spec"]["holderIdentity"] != instance);
+        others.map(|lease| lease["spec"]["renewTime"].to_string()).collect()
+    };
+    for _ in 0..2 {
+        let before = renewals(&world.cluster.leases(world.namespace()));
+        let after = |leases: &[Value]| renewals(leases).iter().all(|time| !before.contains(time));
+        assert!(world.cluster.wait_for_leases(world.namespace(), after).await, "{}", world.gateway.log());
+    }
+}
+
 fn lease_names(leases: &[Value]) -> Vec<String> {
     leases.iter().map(|lease| lease["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect()
 }
@@ -83,9 +96,13 @@ async fn pods_of_a_killed_gateway_go_wherever_they_are_and_those_of_a_living_one
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gateway_that_is_restarted_at_once_sweeps_up_after_itself() {
-    let mut world = setup().start().await;
+    let setup = setup();
+    let away = away(&setup);
+    let mut world = setup.start().await;
     let client = world.ssh().start("echo up; sleep 1000");
     client.until_stdout("up").await;
+    let carol = world.ssh_as("carol").start("echo up; sleep 1000");
+    carol.until_stdout("up").await;
     world.gateway.signal("KILL");
     let _status = world.gateway.ended().await;
     world.gateway = world.another_gateway().await;
@@ -93,6 +110,7 @@ async fn gateway_that_is_restarted_at_once_sweeps_up_after_itself() {
     let next = world.ssh_as("bob").start("echo up; sleep 1000");
     next.until_stdout("up").await;
     wait_until_gone(&world, &home, "alice").await;
+    wait_until_gone(&world, &away, "carol").await;
     assert!(pod_of(&world.cluster.pods(&home), "bob").is_some());
 }
 
@@ -110,7 +128,8 @@ async fn gateway_frozen_for_longer_than_its_lease_loses_its_pods_and_none_that_i
     world.gateway.signal("STOP");
     wait_until_gone(&world, &home, "alice").await;
     world.gateway.signal("CONT");
-    alice.ended().await.expect(255);
+    let told = alice.ended().await.expect(255).stderr;
+    assert_eq!(told.trim_end(), "podgate: the pod was deleted");
     let later = world.ssh().start("echo up; sleep 1000");
     later.until_stdout("up").await;
     let pods = world.cluster.pods(&home);
@@ -124,47 +143,84 @@ async fn gateway_frozen_for_longer_than_its_lease_loses_its_pods_and_none_that_i
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn short_freeze_and_long_outage_cost_no_pod() {
-    let world = setup().alone().start().await;
+async fn outage_longer_than_a_lease_costs_only_the_pods_of_who_was_killed_in_it() {
+    let setup = setup();
+    let away = away(&setup);
+    let world = setup.alone().start().await;
     let home = world.namespace().to_owned();
-    let another = world.another_gateway().await;
-    // Nothing runs in them: connections without a stream outlive the API's absence.
-    let alice = world.ssh().arg("-N").arg("127.0.0.1").launch();
+    let (another, mut doomed) = (world.another_gateway().await, world.another_gateway().await);
+    let alice = world.master(&[]).await;
+    // Nothing runs in it: a connection without a stream outlives the API's absence.
     let bob = world.ssh_to(&another, "bob").arg("-N").arg("127.0.0.1").launch();
+    let carol = world.ssh_to(&doomed, "carol").start("echo up; sleep 1000");
+    carol.until_stdout("up").await;
     let both = |pods: &[Value]| pod_of(pods, "alice").is_some() && pod_of(pods, "bob").is_some();
     assert!(world.cluster.wait_for(&home, both).await, "{}", world.gateway.log());
     let of = |pods: &[Value]| (pod_of(pods, "alice"), pod_of(pods, "bob"));
     let before = of(&world.cluster.pods(&home));
+    let session = alice.ssh().start("echo up; sleep 1000");
+    session.until_stdout("up").await;
 
+    // A short freeze costs nothing either.
     world.gateway.signal("STOP");
     sleep(LEASE / 3).await;
     world.gateway.signal("CONT");
     world.cluster.api_down().await;
+    let lost = session.ended().await.expect(255);
+    assert_eq!(lost.stderr.trim_end(), "podgate: the connection to the container was lost");
+    doomed.signal("KILL");
+    let _status = doomed.ended().await;
     sleep(LEASE * 3 / 2).await;
     world.cluster.api_up().await;
-    sleep(2 * LEASE).await;
+    // Who judges the dead again judges everybody.
+    wait_until_gone(&world, &away, "carol").await;
     assert_eq!(of(&world.cluster.pods(&home)), before, "{}\n{}", world.gateway.log(), another.log());
-    drop((alice, bob));
+    assert_eq!(alice.ssh().run("echo again").await.expect(0).text(), "again\n");
+    drop((bob, carol));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pod_of_a_create_whose_answer_was_lost_goes_with_its_gateway() {
-    if !cluster::on_development("it loses an answer") {
-        return;
-    }
-    let mut world = setup().start().await;
-    let another = world.another_gateway().await;
-    wait_until_held(&another).await;
-    world.cluster.faults().hold_pods();
-    world.cluster.faults().fail_requests("create", "pods", 1, Failure::LoseAnswer);
-    world.cluster.faults().fail_requests("create", "pods", 100, Failure::Unavailable);
-    let client = world.ssh().start("true");
+    let world = setup().start().await;
+    wait_until_held(&world.gateway).await;
+    let wire = Wire::lay(&world).await;
+    let mut doomed = world.gateway_with(json!({"kubernetes": {"connection": wire.connection()}})).await;
+    // Its connections to the API stay open for the next login.
+    world.ssh_to(&doomed, "bob").run("true").await.expect(0);
+    world.wait_for_nothing().await;
+    wire.mute();
+    let client = world.ssh_to(&doomed, "alice").start("true");
     world.pod().await;
-    world.gateway.signal("KILL");
-    let _status = world.gateway.ended().await;
-    let home = world.namespace().to_owned();
-    wait_until_gone(&world, &home, "alice").await;
+    doomed.signal("KILL");
+    let _status = doomed.ended().await;
+    assert!(doomed.lines("KUBERNETES_POD_READY").len() == 1, "{}", doomed.log());
+    wait_until_gone(&world, world.namespace(), "alice").await;
     drop(client);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn namespace_is_not_forgotten_when_its_lease_is_deleted_and_all_gateways_are_killed() {
+    let setup = setup();
+    let away = away(&setup);
+    let mut world = setup.start().await;
+    let home = world.namespace().to_owned();
+    let mut another = world.another_gateway().await;
+    let carol = world.ssh_as("carol").start("echo up; sleep 1000");
+    carol.until_stdout("up").await;
+    let owner =
+        world.cluster.pods(&away)[0]["metadata"]["labels"]["podgate/instance"].as_str().expect("one").to_owned();
+    // The other one has read the Lease that names the namespace when it has renewed its own again.
+    wait_until_read(&world, &owner).await;
+    world.gateway.signal("STOP");
+    world.cluster.delete_lease_named(&home, &format!("podgate-{owner}")).await;
+    let restored = another.wait_for_line("KUBERNETES_LEASE_RESTORED").await;
+    assert_eq!((&restored["details"]["instance"], &restored["details"]["pods"]), (&json!(owner), &json!("1")));
+    for gateway in [&mut world.gateway, &mut another] {
+        gateway.signal("KILL");
+        let _status = gateway.ended().await;
+    }
+    world.gateway = world.another_gateway().await;
+    wait_until_gone(&world, &away, "carol").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

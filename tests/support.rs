@@ -17,6 +17,7 @@ pub mod role;
 pub mod rude;
 pub mod script;
 pub mod turn;
+pub mod wire;
 pub mod world;
 
 pub use world::{Setup, World};

@@ -297,9 +297,14 @@ impl Cluster {
     /// Deletes the one Lease of a namespace, as an administrator would.
     pub async fn delete_lease(&self, namespace: &str) {
         let name = self.one_lease(namespace).await;
+        self.delete_lease_named(namespace, &name).await;
+    }
+
+    /// Deletes a Lease, as an administrator would.
+    pub async fn delete_lease_named(&self, namespace: &str, name: &str) {
         match self {
-            Self::Development(cluster) => assert!(cluster.faults().delete_lease(namespace, &name)),
-            Self::Real(cluster) => cluster.delete_lease(namespace, &name).await,
+            Self::Development(cluster) => assert!(cluster.faults().delete_lease(namespace, name)),
+            Self::Real(cluster) => cluster.delete_lease(namespace, name).await,
         }
     }
 
