@@ -189,6 +189,23 @@ async fn pod_on_its_way_out_is_waited_for_and_made_anew_where_that_is_allowed() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pod_that_cannot_start_stays_and_serves_once_it_can() {
+    let mut config = persistent(json!({"createMissingPods": true}));
+    config["kubernetes"]["timeouts"] = json!({"podStart": "2s"});
+    let world = Setup::unschedulable(config).start().await;
+    let told = refused(&world, "alice").await;
+    assert!(told.contains("podgate: the pod was not ready within 2s: "), "{told}");
+    let created = pod(&world);
+    refused(&world, "alice").await;
+    assert_eq!(pod(&world)["metadata"]["uid"], created["metadata"]["uid"]);
+    world.schedule().await;
+    let ready = |pods: &[Value]| pods[0]["status"]["containerStatuses"][0]["ready"] == true;
+    assert!(world.cluster.wait_for(world.namespace(), ready).await, "{}", pod(&world));
+    assert_eq!(world.ssh().run("echo in").await.expect(0).text(), "in\n");
+    assert_eq!(pod(&world)["metadata"]["uid"], created["metadata"]["uid"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pod_that_ends_under_its_connections_is_told() {
     let world = creating().await;
     let client = world.ssh().start("echo up; sleep 1000");
