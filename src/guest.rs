@@ -163,8 +163,8 @@ pub struct Program {
 }
 
 /// How many bytes of input are best handed over at a time: with a frame's head before them they fill four TLS records
-/// (RFC 8446 section 5.1) and begin no fifth, which a server would read for its own.
-pub const PIECE: usize = 64 * 1024 - 16;
+/// (RFC 8446 section 5.1), half of them two, and begin no other, which a server would read by itself.
+pub const PIECE: usize = 64 * 1024 - 32;
 
 /// The way to a running program. A write waits until the backend has taken the bytes.
 pub trait Input: Send {
