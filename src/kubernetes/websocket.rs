@@ -31,8 +31,8 @@ use tokio::time::{Instant, Sleep};
 
 /// The longest payload that we send in one frame.
 const CHUNK: usize = PIECE;
-/// The read buffer of a quiet stream.
-const SMALL: usize = 4 * 1024;
+/// The read buffer of a quiet stream, which it always has.
+const SMALL: usize = 1024;
 /// The read buffer of a busy one: two of the server's frames.
 const LARGE: usize = 72 * 1024;
 /// A TLS record's payload: with less room a read may take more than one turn.

@@ -22,7 +22,7 @@ pub(super) const BODY_LIMIT: usize = 1024 * 1024;
 /// The longest wait for a connection, within the time of a try.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// How long an unused connection is kept.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_secs(20);
 /// Longer than any login waits; keeps the sum with the present instant in range.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 const JSON: &str = "application/json";

@@ -5,10 +5,11 @@ use crate::support::World;
 use crate::support::cluster;
 use futures_util::{StreamExt, pin_mut};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, PostParams, WatchEvent, WatchParams};
+use kube::api::{DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -81,6 +82,23 @@ impl Kubectl {
         let took = self.create_to_running(name).await;
         self.pods.delete(name, &DeleteParams::default().grace_period(0)).await.expect("the pod was there");
         took
+    }
+
+    /// Waits until no pod is there but ours and the one of the connection that is measured.
+    pub(crate) async fn settled(&self) {
+        let listed = self.pods.list(&ListParams::default()).await.expect("a list");
+        let version = listed.metadata.resource_version.unwrap_or_default();
+        let mut left: BTreeSet<_> = listed.items.into_iter().filter_map(|pod| pod.metadata.name).collect();
+        let events = self.pods.watch(&WatchParams::default(), &version).await.expect("a watch");
+        pin_mut!(events);
+        let ended = async {
+            while left.len() > 2 {
+                if let Some(Ok(WatchEvent::Deleted(pod))) = events.next().await {
+                    left.remove(&pod.metadata.name.unwrap_or_default());
+                }
+            }
+        };
+        timeout(PATIENCE, ended).await.expect("the ended pods go in time");
     }
 
     fn command(&self, words: &[&str]) -> Command {

@@ -56,8 +56,10 @@ pub(crate) async fn all(kubeconfig: PathBuf, runs: u32, mib: u32, table: &mut Ta
     let mut seen = Seen::default();
     for run in 0..runs {
         logins(&kubectl, &gateway, run, &mut seen).await;
+        // What the node does about the ended pods falls on nobody.
+        kubectl.settled().await;
         sessions(&connection, &kubectl, &mut seen).await;
-        let rivals = Rivals { kubectl: &kubectl, forward: &forward, pid: world.gateway.pid() };
+        let rivals = Rivals { kubectl: &kubectl, forward: &forward, pid: world.gateway.pid(), first: run % 2 == 1 };
         rivals.transfers(&connection, &file, bytes, &mut seen).await;
         keys(&connection, &kubectl, &mut seen).await;
     }
@@ -93,6 +95,8 @@ struct Rivals<'a> {
     kubectl: &'a Kubectl,
     forward: &'a Forward,
     pid: u32,
+    /// Whether they come first this time.
+    first: bool,
 }
 
 impl Rivals<'_> {
@@ -104,17 +108,32 @@ impl Rivals<'_> {
             (1 << 16, &mut seen.podgate.large, &mut seen.exec.large, &mut seen.cpu.large),
         ] {
             let program = format!("dd if=/dev/zero bs={size} count={} 2>/dev/null", bytes / size);
-            let before = cpu(self.pid);
-            ours.push(rate(connection.out(&program).await));
-            used.push(each(cpu(self.pid) - before));
-            its.push(rate(self.kubectl.out(&program).await));
+            for rival in self.turns() {
+                if rival {
+                    its.push(rate(self.kubectl.out(&program).await));
+                } else {
+                    let before = cpu(self.pid);
+                    ours.push(rate(connection.out(&program).await));
+                    used.push(each(cpu(self.pid) - before));
+                }
+            }
         }
-        let before = cpu(self.pid);
-        seen.podgate.upload.push(rate(connection.upload(file).await));
-        seen.cpu.upload.push(each(cpu(self.pid) - before));
-        seen.exec.upload.push(rate(self.kubectl.upload(file).await));
+        for rival in self.turns() {
+            if rival {
+                seen.exec.upload.push(rate(self.kubectl.upload(file).await));
+            } else {
+                let before = cpu(self.pid);
+                seen.podgate.upload.push(rate(connection.upload(file).await));
+                seen.cpu.upload.push(each(cpu(self.pid) - before));
+            }
+        }
         seen.forward.large.push(rate(self.forward.out().await));
         seen.forward.upload.push(rate(self.forward.upload().await));
+    }
+
+    /// Whose turn is first and second: whether it is the rival's.
+    fn turns(&self) -> [bool; 2] {
+        [self.first, !self.first]
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout_at};
 /// `User-Agent` of everything we send to a cluster.
 pub(in crate::kubernetes) const AGENT: &str = concat!("podgate/", env!("CARGO_PKG_VERSION"));
 
-const POOL_IDLE: Duration = Duration::from_secs(60);
+const POOL_IDLE: Duration = Duration::from_secs(20);
 
 /// Why a call has no answer.
 #[derive(Debug, thiserror::Error)]
