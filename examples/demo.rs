@@ -65,14 +65,14 @@ async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let hooks = Server::bind(Listen::parse("http://127.0.0.1:0", None)?, router(directory)).await?;
     let config = configuration(args, &cluster, hooks.url(), &host_key.to_openssh(LineEnding::LF)?);
     let config = Config::parse(&config.to_string(), Format::Json, &Disk)?;
-    let log = Log::open(&config.log)?;
-    let app = App::build(&config, log.clone()).await?;
-
+    // The gateway looks at its webhooks when it is built.
     let (stop_hooks, hooks_stopped) = oneshot::channel::<()>();
     let hooks = tokio::spawn(hooks.run(async {
         // An error is the sender being dropped, which means the same.
         let _ = hooks_stopped.await;
     }));
+    let log = Log::open(&config.log)?;
+    let app = App::build(&config, log.clone()).await?;
     explain(app.local_addr(), &host_key.public_key().to_openssh()?, &password)?;
     app.run(async {
         tokio::select! {
