@@ -97,6 +97,11 @@ func up(options launch.Options, made images.Options, use launch.Use) error {
 	if err := launch.Check(); err != nil {
 		return err
 	}
+	folder, err := launch.Take(options.State)
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return err

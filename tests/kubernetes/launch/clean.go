@@ -5,15 +5,11 @@ package launch
 import (
 	"errors"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 )
-
-// kept are the files that outlive a run, for whoever wants to know what happened.
-var kept = []string{"logs", "lock", "audit-1.log", "audit-2.log"}
 
 // clean removes everything of an ended cluster but its logs. A cluster whose outermost process was killed ended with it.
 func clean(state State) error {
@@ -23,16 +19,7 @@ func clean(state State) error {
 	if err := removeCgroups(state.cgroup()); err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(string(state))
-	if err != nil {
-		return err
-	}
-	for _, entry := range entries {
-		if !slices.Contains(kept, entry.Name()) {
-			err = errors.Join(err, os.RemoveAll(state.path(entry.Name())))
-		}
-	}
-	return err
+	return state.empty()
 }
 
 // endFirst ends a first process that outlived us: there is none but in the moment after we were killed.

@@ -5,7 +5,6 @@ package launch
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"os"
 	"path/filepath"
 )
 
@@ -29,13 +28,10 @@ func apiPort(number string) string { return "1644" + number }
 // State is the folder of one cluster.
 type State string
 
-// Resolve makes the folder and says its absolute path.
+// Resolve says the folder's absolute path.
 func Resolve(folder string) (State, error) {
 	absolute, err := filepath.Abs(folder)
-	if err != nil {
-		return "", err
-	}
-	return State(absolute), os.MkdirAll(absolute, 0o700)
+	return State(absolute), err
 }
 
 func (s State) path(parts ...string) string {

@@ -21,13 +21,8 @@ import (
 // Use is what is done with a cluster that is up. The channel is closed at a signal, at the end of our parent, and when the cluster fails.
 type Use func(stop <-chan struct{}) error
 
-// Up brings a cluster up, and takes it down when use returns.
+// Up brings a cluster up in a folder that was taken, and takes it down when use returns.
 func Up(options Options, use Use) error {
-	lock, err := lockState(options.State)
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
 	if err := clean(options.State); err != nil {
 		return fmt.Errorf("clear what the last run left: %w", err)
 	}
@@ -38,19 +33,6 @@ func Up(options Options, use Use) error {
 	}
 	err = cluster.serve(stop, use)
 	return errors.Join(err, cluster.stop(), clean(options.State))
-}
-
-// lockState keeps a second cluster out of the folder.
-func lockState(state State) (*os.File, error) {
-	file, err := os.OpenFile(state.path("lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		file.Close()
-		return nil, fmt.Errorf("another cluster uses %s", state)
-	}
-	return file, nil
 }
 
 // asked is closed at a signal or when the parent has ended.

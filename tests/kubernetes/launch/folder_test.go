@@ -1,0 +1,87 @@
+package launch
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func newState(t *testing.T) State {
+	t.Helper()
+	state, err := Resolve(filepath.Join(t.TempDir(), "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state
+}
+
+func write(t *testing.T, path string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("text"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFolderOfAnotherIsRefusedUntouched(t *testing.T) {
+	state := newState(t)
+	write(t, state.path("thesis.txt"))
+	_, err := Take(state)
+	if err == nil || !strings.Contains(err.Error(), string(state)) || !strings.Contains(err.Error(), "thesis.txt") {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(string(state))
+	if err != nil || len(entries) != 1 {
+		t.Fatal(entries, err)
+	}
+}
+
+func TestEmptyFolderIsTakenAndNotWhileAnotherHasIt(t *testing.T) {
+	state := newState(t)
+	if err := os.Mkdir(string(state), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	held, err := Take(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Take(state); err == nil || !strings.Contains(err.Error(), "another cluster") {
+		t.Fatal(err)
+	}
+	held.Close()
+	again, err := Take(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close()
+}
+
+func TestFolderOfAnEarlierClusterIsTakenAndKeepsOnlyLogs(t *testing.T) {
+	state := newState(t)
+	first, err := Take(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	write(t, state.path("etcd", "member"))
+	write(t, state.path("logs", "etcd.log"))
+	second, err := Take(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if err := state.empty(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(state.path("etcd")); !os.IsNotExist(err) {
+		t.Error("the last run's etcd is still there", err)
+	}
+	for _, stays := range []string{state.log("etcd"), state.path(marker)} {
+		if _, err := os.Stat(stays); err != nil {
+			t.Error(err)
+		}
+	}
+}
