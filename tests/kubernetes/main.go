@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	"podgate.test/kubernetes/images"
@@ -32,15 +31,11 @@ func main() {
 		os.Exit(code)
 	}
 	err := run(os.Args[1:])
-	var ended *exec.ExitError
-	switch {
-	case err == nil:
-	case errors.As(err, &ended) && ended.Exited():
-		os.Exit(ended.ExitCode())
-	default:
+	// What a command had to say of its end, it has said.
+	if ended, alone := err.(launch.Ended); err != nil && !(alone && ended.Status.Exited()) {
 		fmt.Fprintln(os.Stderr, "cluster:", err)
-		os.Exit(1)
 	}
+	os.Exit(launch.ExitCode(err))
 }
 
 func run(words []string) error {
@@ -55,6 +50,7 @@ func run(words []string) error {
 	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
 	state := flags.String("state", "", "the cluster's folder")
 	whole := flags.Bool("whole", false, "the cluster's mounts and processes as well")
+	parent := flags.Int("parent", os.Getppid(), "the process whose end is the cluster's, which must be our parent")
 	made := images.Options{}
 	flags.StringVar(&made.Module, "module", ".", "the folder of this program's source")
 	flags.StringVar(&made.Gateway, "gateway", "", "the gateway's program")
@@ -77,9 +73,9 @@ func run(words []string) error {
 	options.State = resolved
 	switch rest := flags.Args(); {
 	case words[0] == "up" && len(rest) == 0:
-		return up(options, made, launch.Wait(options.State))
+		return up(*parent, options, made, launch.Wait(options.State))
 	case words[0] == "run" && len(rest) > 0:
-		return up(options, made, launch.Run(options.State, rest))
+		return up(*parent, options, made, launch.Run(options.State, rest))
 	case words[0] == "exec" && len(rest) > 0:
 		return launch.Enter(options.State, *whole, rest)
 	case words[0] == "order":
@@ -93,7 +89,11 @@ func run(words []string) error {
 }
 
 // up brings a cluster up with all our images, and down when use returns.
-func up(options launch.Options, made images.Options, use launch.Use) error {
+func up(parent int, options launch.Options, made images.Options, use launch.Use) error {
+	ctx, err := launch.Ending(parent)
+	if err != nil {
+		return err
+	}
 	if err := launch.Check(); err != nil {
 		return err
 	}
@@ -107,12 +107,15 @@ func up(options launch.Options, made images.Options, use launch.Use) error {
 		return err
 	}
 	made.Cache = filepath.Join(cache, "podgate", "images")
-	built, err := images.Build(context.Background(), made)
+	built, err := images.Build(ctx, made)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err != nil {
 		return err
 	}
 	for _, image := range built {
 		options.Images = append(options.Images, image.Path)
 	}
-	return launch.Up(options, use)
+	return launch.Up(ctx, options, use)
 }

@@ -5,12 +5,12 @@ package launch
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,48 +18,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Use is what is done with a cluster that is up. The channel is closed at a signal, at the end of our parent, and when the cluster fails.
-type Use func(stop <-chan struct{}) error
+// Use is what is done with a cluster that is up. The context ends when the cluster is to end, and when it failed.
+type Use func(over context.Context) error
 
 // Up brings a cluster up in a folder that was taken, and takes it down when use returns.
-func Up(options Options, use Use) error {
+func Up(ctx context.Context, options Options, use Use) error {
 	if err := clean(options.State); err != nil {
 		return fmt.Errorf("clear what the last run left: %w", err)
 	}
-	stop := asked()
 	cluster, err := start(options)
 	if err != nil {
 		return err
 	}
-	err = cluster.serve(stop, use)
-	return errors.Join(err, cluster.stop(), clean(options.State))
-}
-
-// asked is closed at a signal or when the parent has ended.
-func asked() <-chan struct{} {
-	stop := make(chan struct{})
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	gone := make(chan struct{})
-	if parent, err := unix.PidfdOpen(os.Getppid(), 0); err == nil {
-		go func() {
-			for {
-				_, err := unix.Poll([]unix.PollFd{{Fd: int32(parent), Events: unix.POLLIN}}, -1)
-				if err != unix.EINTR {
-					close(gone)
-					return
-				}
-			}
-		}()
+	err = cluster.serve(ctx, use)
+	if left := errors.Join(cluster.stop(), clean(options.State)); left != nil {
+		return errors.Join(err, left)
 	}
-	go func() {
-		select {
-		case <-signals:
-		case <-gone:
-		}
-		close(stop)
-	}()
-	return stop
+	return err
 }
 
 // cluster is a started one, seen from outside.
@@ -112,26 +87,27 @@ func start(options Options) (*cluster, error) {
 }
 
 // serve waits for the node, then for use or for what ends it.
-func (c *cluster) serve(stop <-chan struct{}, use Use) error {
+func (c *cluster) serve(ctx context.Context, use Use) error {
 	select {
 	case <-c.ready:
 	case <-c.ended:
-		return fmt.Errorf("the cluster did not come up: %w", c.err)
-	case <-stop:
-		return nil
+		return fmt.Errorf("the cluster did not come up: %v", c.err)
+	case <-ctx.Done():
+		return fmt.Errorf("before the node was Ready: %w", context.Cause(ctx))
 	}
-	over := make(chan struct{})
+	over, end := context.WithCancel(ctx)
+	defer end()
 	go func() {
 		select {
-		case <-stop:
 		case <-c.ended:
+			end()
+		case <-over.Done():
 		}
-		close(over)
 	}()
 	err := use(over)
 	select {
 	case <-c.ended:
-		return errors.Join(err, fmt.Errorf("the cluster ended by itself: %v", c.err))
+		return fmt.Errorf("the cluster ended by itself: %v", c.err)
 	default:
 		return err
 	}
@@ -157,16 +133,16 @@ func (o Options) words() []string {
 
 // Wait is the use that says where the kubeconfig is and waits for the end.
 func Wait(state State) Use {
-	return func(stop <-chan struct{}) error {
+	return func(over context.Context) error {
 		fmt.Printf("the node is Ready\nkubeconfig: %s\n", state.Kubeconfig())
-		<-stop
+		<-over.Done()
 		return nil
 	}
 }
 
-// Run is the use that runs a command beside the cluster and hands on its exit code as an ExitError.
+// Run is the use that runs a command beside the cluster. A command that does not succeed is an Ended.
 func Run(state State, command []string) Use {
-	return func(stop <-chan struct{}) error {
+	return func(over context.Context) error {
 		self, err := os.Executable()
 		if err != nil {
 			return err
@@ -181,10 +157,15 @@ func Run(state State, command []string) Use {
 		go func() { done <- child.Wait() }()
 		select {
 		case err := <-done:
+			var ended *exec.ExitError
+			if errors.As(err, &ended) {
+				return Ended{ended.Sys().(syscall.WaitStatus)}
+			}
 			return err
-		case <-stop:
+		case <-over.Done():
 			_ = child.Process.Signal(syscall.SIGTERM)
-			return <-done
+			<-done
+			return context.Cause(over)
 		}
 	}
 }
