@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -52,7 +50,7 @@ func ownCgroups(parent string) error {
 		return err
 	}
 	for _, it := range all {
-		if err := it.enter(parent); err != nil {
+		if err := it.join(parent); err != nil {
 			return fmt.Errorf("%s: %w", it.folder, err)
 		}
 	}
@@ -73,7 +71,7 @@ func ownCgroups(parent string) error {
 		}
 		// A cgroup of version 2 has either processes or controllers for its children, and the pods want controllers.
 		if it.kind == "cgroup2" {
-			if err := it.enter("/parts"); err != nil {
+			if err := errors.Join(it.make("/parts"), it.join("/parts")); err != nil {
 				return err
 			}
 		}
@@ -81,8 +79,8 @@ func ownCgroups(parent string) error {
 	return nil
 }
 
-// enter makes a cgroup and moves this process into it.
-func (h hierarchy) enter(cgroup string) error {
+// make makes a cgroup that can take processes.
+func (h hierarchy) make(cgroup string) error {
 	folder := h.folder + cgroup
 	if err := os.Mkdir(folder, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
@@ -100,39 +98,10 @@ func (h hierarchy) enter(cgroup string) error {
 			return err
 		}
 	}
-	return os.WriteFile(filepath.Join(folder, "cgroup.procs"), []byte("0"), 0o644)
+	return nil
 }
 
-// removeCgroups removes the parent of every hierarchy with all below it. A cgroup stays busy for a moment after its last process ended,
-// and the kernel tells nobody when that is over.
-func removeCgroups(parent string) error {
-	all, err := hierarchies()
-	if err != nil {
-		return err
-	}
-	var folders []string
-	for _, it := range all {
-		err := filepath.WalkDir(it.folder+parent, func(path string, entry fs.DirEntry, err error) error {
-			if err == nil && entry.IsDir() {
-				folders = append(folders, path)
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	slices.Reverse(folders)
-	for _, folder := range folders {
-		err := until(5*time.Second, func() error {
-			if err := syscall.Rmdir(folder); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+// join moves this process into a cgroup that is there.
+func (h hierarchy) join(cgroup string) error {
+	return os.WriteFile(filepath.Join(h.folder+cgroup, "cgroup.procs"), []byte("0"), 0)
 }

@@ -49,8 +49,14 @@ func (s State) anchor() string { return s.path("anchor.pid") }
 
 func (s State) log(part string) string { return s.path("logs", part+".log") }
 
-// cgroup is the parent of every cgroup of this cluster, the same after a crash.
+// cgroupPrefix begins the name of every cgroup that a cluster makes outside of its own.
+const cgroupPrefix = "/podgate-cluster-"
+
+// cgroup is the parent of every cgroup of this cluster.
 func (s State) cgroup() string {
 	sum := sha256.Sum256([]byte(s))
-	return "/podgate-test-" + hex.EncodeToString(sum[:6])
+	return cgroupPrefix + hex.EncodeToString(sum[:6])
 }
+
+// commands is the cgroup of the commands in this cluster's network, which are none of the cluster.
+func (s State) commands() string { return s.cgroup() + "-commands" }

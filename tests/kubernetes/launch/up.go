@@ -1,6 +1,6 @@
 package launch
 
-// The outermost process: it checks the machine, clears what a crash left, starts the namespaces' first process, and when that
+// The outermost process: it clears what a crash left, starts the namespaces' first process, and when that
 // ends or is to end, leaves nothing but logs. The kernel ends every process, mount and link of the cluster with its first process.
 
 import (
@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -23,18 +22,50 @@ type Use func(over context.Context) error
 
 // Up brings a cluster up in a folder that was taken, and takes it down when use returns.
 func Up(ctx context.Context, options Options, use Use) error {
-	if err := clean(options.State); err != nil {
-		return fmt.Errorf("clear what the last run left: %w", err)
-	}
-	cluster, err := start(options)
+	all, err := hierarchies()
 	if err != nil {
 		return err
 	}
-	err = cluster.serve(ctx, use)
-	if left := errors.Join(cluster.stop(), clean(options.State)); left != nil {
+	for _, it := range all {
+		err = errors.Join(err, it.sweep(cgroupPrefix))
+	}
+	if err := errors.Join(err, options.State.empty()); err != nil {
+		return fmt.Errorf("clear what a run left: %w", err)
+	}
+	held, err := claimCgroups(options.State, all)
+	var cluster *cluster
+	if err == nil {
+		cluster, err = start(options)
+	}
+	var left error
+	if err == nil {
+		err = cluster.serve(ctx, use)
+		left = errors.Join(endCommands(options.State, grace), cluster.stop())
+	}
+	for _, cgroup := range held {
+		left = errors.Join(left, removeCgroup(cgroup.Name()), cgroup.Close())
+	}
+	if left = errors.Join(left, options.State.empty()); left != nil {
 		return errors.Join(err, left)
 	}
 	return err
+}
+
+// claimCgroups makes and holds the cluster's cgroups, as many as could be made.
+func claimCgroups(state State, all []hierarchy) ([]*os.File, error) {
+	commands, err := commandHierarchy(all).claim(state.commands())
+	if err != nil {
+		return nil, err
+	}
+	held := []*os.File{commands}
+	for _, it := range all {
+		cgroup, err := it.claim(state.cgroup())
+		if err != nil {
+			return held, err
+		}
+		held = append(held, cgroup)
+	}
+	return held, nil
 }
 
 // cluster is a started one, seen from outside.
@@ -83,7 +114,10 @@ func start(options Options) (*cluster, error) {
 		close(c.ended)
 	}()
 	anchor := strconv.Itoa(first.Process.Pid) + "\n"
-	return c, os.WriteFile(options.State.anchor(), []byte(anchor), 0o600)
+	if err := os.WriteFile(options.State.anchor(), []byte(anchor), 0o600); err != nil {
+		return nil, errors.Join(err, c.stop())
+	}
+	return c, nil
 }
 
 // serve waits for the node, then for use or for what ends it.
@@ -129,64 +163,4 @@ func (o Options) words() []string {
 		words = append(words, "--image", image)
 	}
 	return words
-}
-
-// Wait is the use that says where the kubeconfig is and waits for the end.
-func Wait(state State) Use {
-	return func(over context.Context) error {
-		fmt.Printf("the node is Ready\nkubeconfig: %s\n", state.Kubeconfig())
-		<-over.Done()
-		return nil
-	}
-}
-
-// Run is the use that runs a command beside the cluster. A command that does not succeed is an Ended.
-func Run(state State, command []string) Use {
-	return func(over context.Context) error {
-		self, err := os.Executable()
-		if err != nil {
-			return err
-		}
-		child := exec.Command(self, append([]string{"exec", "--state", string(state), "--"}, command...)...)
-		child.Stdin, child.Stdout, child.Stderr = os.Stdin, os.Stdout, os.Stderr
-		child.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		if err := child.Start(); err != nil {
-			return err
-		}
-		done := make(chan error, 1)
-		go func() { done <- child.Wait() }()
-		select {
-		case err := <-done:
-			var ended *exec.ExitError
-			if errors.As(err, &ended) {
-				return Ended{ended.Sys().(syscall.WaitStatus)}
-			}
-			return err
-		case <-over.Done():
-			_ = child.Process.Signal(syscall.SIGTERM)
-			<-done
-			return context.Cause(over)
-		}
-	}
-}
-
-// Enter becomes a command in the cluster's outer network, where the gateway and the clients live; whole also takes its mounts and
-// its view of processes, for a look at containerd.
-func Enter(state State, whole bool, command []string) error {
-	text, err := os.ReadFile(state.anchor())
-	if err != nil {
-		return fmt.Errorf("no cluster runs in %s: %w", state, err)
-	}
-	words := []string{"nsenter", "--target", strings.TrimSpace(string(text)), "--net"}
-	if whole {
-		words = append(words, "--mount", "--pid")
-	}
-	nsenter, err := exec.LookPath("nsenter")
-	if err != nil {
-		return err
-	}
-	environment := append(os.Environ(),
-		"PODGATE_TEST_KUBECONFIG="+state.Kubeconfig(), "KUBECONFIG="+state.Kubeconfig(),
-		"PATH="+state.path("bin")+":"+os.Getenv("PATH"))
-	return syscall.Exec(nsenter, append(append(words, "--"), command...), environment)
 }
