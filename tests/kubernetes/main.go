@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"flag"
 	"fmt"
@@ -12,19 +13,11 @@ import (
 
 	"podgate.test/kubernetes/images"
 	"podgate.test/kubernetes/launch"
+	"podgate.test/kubernetes/machine"
 )
 
-const usage = `usage:
-  cluster up   --state DIR [OPTION]...              one node, in the foreground until Ctrl-C
-  cluster run  --state DIR [OPTION]... -- COMMAND   up, COMMAND in its network, down; exits as COMMAND did
-  cluster exec --state DIR [--whole] -- COMMAND     COMMAND in the network of a cluster that is up
-  cluster order --state DIR status|kill PART|start PART|freeze PART|thaw PART
-  cluster kubectl|kube-apiserver|kube-controller-manager|kube-scheduler|kubelet ...
-options of up and run:
-  --audit             turn the API servers' audit log on: audit-1.log and audit-2.log in DIR
-  --gateway PROGRAM   make the image podgate.test/podgate:1 of this podgate
-  --webhooks PROGRAM  make the image podgate.test/webhooks:1 of this podgate-webhooks
-`
+//go:embed usage.txt
+var usage string
 
 func main() {
 	if code, is := runPart(os.Args); is {
@@ -94,7 +87,7 @@ func up(parent int, options launch.Options, made images.Options, use launch.Use)
 	if err != nil {
 		return err
 	}
-	if err := launch.Check(); err != nil {
+	if err := machine.Check(); err != nil {
 		return err
 	}
 	folder, err := launch.Take(options.State)

@@ -5,6 +5,8 @@ package launch
 import (
 	"fmt"
 	"os"
+
+	"podgate.test/kubernetes/machine"
 )
 
 // containerdConfig leaves the score that the kernel kills by alone: without CAP_SYS_RESOURCE a pod's sandbox would fail to start.
@@ -18,7 +20,7 @@ state = "/run/containerd"
   restrict_oom_score_adj = true
   sandbox_image = "podgate.test/pause:1"
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "` + plugins + `"
+    bin_dir = "` + machine.Plugins + `"
     conf_dir = %q
   [plugins."io.containerd.grpc.v1.cri".registry]
     config_path = %q
