@@ -16,6 +16,10 @@ func Balance(address string, servers []string) error {
 	if err != nil {
 		return err
 	}
+	return balance(listener, servers)
+}
+
+func balance(listener net.Listener, servers []string) error {
 	var turn atomic.Uint64
 	for {
 		client, err := listener.Accept()

@@ -1,6 +1,7 @@
 package launch
 
-// Orders to a running cluster: one line a connection to a Unix socket, answered by one line, `ok` or `error: …`.
+// Orders to a running cluster: one line a connection to a Unix socket, answered by one line, `ok` or `error: …`. Orders that come at the
+// same time are carried out at the same time: one may wait long for a part to serve.
 
 import (
 	"bufio"
@@ -77,8 +78,10 @@ func (s *supervisor) status() string {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	names := []string{"ok"}
-	for name := range s.running {
-		names = append(names, name)
+	for name, it := range s.running {
+		if it.lives() {
+			names = append(names, name)
+		}
 	}
 	slices.Sort(names[1:])
 	return strings.Join(names, " ")

@@ -37,7 +37,8 @@ func Supervise(options Options) error {
 	if err := os.Symlink(self, state.path("bin", "kubectl")); err != nil {
 		return err
 	}
-	s := &supervisor{state: state, parts: table(options, self), running: map[string]*running{}, failed: make(chan error, 1)}
+	s := &supervisor{state: state, parts: table(options, self), running: map[string]*running{}, failed: make(chan error, 1),
+		pause: time.Second}
 	for _, part := range s.parts {
 		if part.name == "apiserver-2" {
 			continue // it costs memory, and few want it: an order starts it
@@ -70,12 +71,25 @@ type running struct {
 	ended   chan struct{}
 }
 
+func (r *running) lives() bool {
+	select {
+	case <-r.ended:
+		return false
+	default:
+		return true
+	}
+}
+
 type supervisor struct {
 	state  State
 	parts  []part
 	failed chan error
+	// pause is the least time from one start of a part that restarts to the next.
+	pause time.Duration
 
-	mutex   sync.Mutex // guards what follows; one order at a time
+	// Orders may come at the same time, and at any moment in a part's life.
+	mutex sync.Mutex // guards what follows
+	// running are the parts that no order has ended. One whose process is gone is about to be started again, or is the cluster's failure.
 	running map[string]*running
 }
 
@@ -85,20 +99,22 @@ func (s *supervisor) start(name string) error {
 	if err != nil {
 		return err
 	}
+	s.mutex.Lock()
+	old := s.running[name]
+	if old != nil && (old.lives() || !part.restarts) {
+		s.mutex.Unlock()
+		return fmt.Errorf("%s runs already", name)
+	}
 	it, err := s.spawn(part)
+	s.mutex.Unlock()
 	if err != nil {
 		return err
 	}
 	return s.serves(part, it)
 }
 
-// spawn starts a part's process, and looks after its end.
+// spawn starts a part's process, and looks after its end. The mutex is held.
 func (s *supervisor) spawn(part part) (*running, error) {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	if s.running[part.name] != nil {
-		return nil, fmt.Errorf("%s runs already", part.name)
-	}
 	log, err := os.OpenFile(s.state.log(part.name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
@@ -114,25 +130,23 @@ func (s *supervisor) spawn(part part) (*running, error) {
 	go func() {
 		err := command.Wait()
 		close(it.ended)
-		s.ended(part, it, err)
+		if part.restarts {
+			time.Sleep(time.Until(it.started.Add(s.pause)))
+		}
+		s.follow(part, it, err)
 	}()
 	return it, nil
 }
 
-// ended decides what follows when a process is gone: nothing after an order, a new start of what restarts, else the cluster's failure.
-func (s *supervisor) ended(part part, it *running, err error) {
+// follow decides what follows when a process is gone: nothing after an order, a new start of what restarts, else the cluster's failure.
+func (s *supervisor) follow(part part, it *running, err error) {
 	s.mutex.Lock()
-	unasked := s.running[part.name] == it
-	if unasked {
-		delete(s.running, part.name)
-	}
-	s.mutex.Unlock()
-	if !unasked {
+	defer s.mutex.Unlock()
+	if s.running[part.name] != it {
 		return
 	}
+	delete(s.running, part.name)
 	if part.restarts {
-		// What fails at once is not started more often than this.
-		time.Sleep(time.Until(it.started.Add(time.Second)))
 		if _, err = s.spawn(part); err == nil {
 			return
 		}
@@ -175,7 +189,7 @@ func (s *supervisor) part(name string) (part, error) {
 	return part{}, fmt.Errorf("no part is named %q", name)
 }
 
-// kill ends a part with KILL, as a crash would, and waits until it is gone.
+// kill ends a part with KILL, as a crash would, and waits until it is gone. It is not started again.
 func (s *supervisor) kill(name string) error {
 	s.mutex.Lock()
 	it := s.running[name]
@@ -184,7 +198,7 @@ func (s *supervisor) kill(name string) error {
 	if it == nil {
 		return fmt.Errorf("%s does not run", name)
 	}
-	if err := it.process.Kill(); err != nil {
+	if err := it.process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	<-it.ended
@@ -195,7 +209,7 @@ func (s *supervisor) kill(name string) error {
 func (s *supervisor) signal(name string, signal syscall.Signal) error {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	if it := s.running[name]; it != nil {
+	if it := s.running[name]; it != nil && it.lives() {
 		return it.process.Signal(signal)
 	}
 	return fmt.Errorf("%s does not run", name)
