@@ -50,19 +50,22 @@ func Run(state State, command []string) Use {
 		done := make(chan error, 1)
 		go func() { done <- child.Wait() }()
 		select {
-		case err := <-done:
-			var ended *exec.ExitError
-			if errors.As(err, &ended) {
-				return Ended{ended.Sys().(syscall.WaitStatus)}
-			}
-			return err
+		case err = <-done:
 		case <-over.Done():
-			err := endCommands(state, grace)
+			err = endCommands(state, grace)
 			// It may be on its way into the cgroup still.
 			_ = child.Process.Kill()
 			<-done
+		}
+		var ended *exec.ExitError
+		if errors.As(err, &ended) {
+			err = Ended{ended.Sys().(syscall.WaitStatus)}
+		}
+		// A signal may have reached the command as well, which then ended before us, well or not.
+		if over.Err() != nil {
 			return errors.Join(context.Cause(over), err)
 		}
+		return err
 	}
 }
 

@@ -16,6 +16,8 @@ const (
 	marker     = "podgate-test-cluster"
 	markerText = "A Podgate test cluster keeps its state in this folder: a start removes all but the logs.\n"
 	lockName   = "lock"
+	// longestPath is what the kernel's 107 bytes for a socket's path leave, when the kubelet has added its own.
+	longestPath = 107 - len("/kubelet/device-plugins/kubelet.sock")
 )
 
 // kept are the files that outlive a run: ours, and those for whoever wants to know what happened.
@@ -24,6 +26,9 @@ var kept = []string{marker, lockName, "logs", "audit-1.log", "audit-2.log"}
 // Take makes the folder this process's, until the file is closed or the process ends. It refuses one with foreign files, and one that
 // another cluster uses.
 func Take(state State) (*os.File, error) {
+	if len(state) > longestPath {
+		return nil, fmt.Errorf("%s is too long a path for the sockets in it: name a folder of at most %d letters with --state", state, longestPath)
+	}
 	if err := os.MkdirAll(string(state), 0o700); err != nil {
 		return nil, err
 	}

@@ -7,9 +7,15 @@ import (
 	"testing"
 )
 
+// newState is a folder that is not there yet, with a short path.
 func newState(t *testing.T) State {
 	t.Helper()
-	state, err := Resolve(filepath.Join(t.TempDir(), "state"))
+	folder, err := os.MkdirTemp("", "podgate-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(folder) })
+	state, err := Resolve(filepath.Join(folder, "state"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,6 +42,19 @@ func TestFolderOfAnotherIsRefusedUntouched(t *testing.T) {
 	entries, err := os.ReadDir(string(state))
 	if err != nil || len(entries) != 1 {
 		t.Fatal(entries, err)
+	}
+}
+
+func TestFolderWithAPathThatIsTooLongForSocketsIsRefused(t *testing.T) {
+	state := newState(t)
+	state += State("/" + strings.Repeat("a", longestPath-len(state)-1))
+	held, err := Take(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held.Close()
+	if _, err := Take(state + "a"); err == nil || !strings.Contains(err.Error(), "too long") {
+		t.Fatal(err)
 	}
 }
 

@@ -88,8 +88,8 @@ type supervisor struct {
 	pause time.Duration
 
 	// Orders may come at the same time, and at any moment in a part's life.
-	mutex sync.Mutex // guards what follows
-	// running are the parts that no order has ended. One whose process is gone is about to be started again, or is the cluster's failure.
+	mutex sync.Mutex
+	// running, which the mutex guards, are the parts that no order has ended. One whose process is gone is about to be started again, or is the cluster's failure.
 	running map[string]*running
 }
 

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,13 +20,7 @@ type supervised struct {
 
 func supervise(t *testing.T, restarts bool, pause time.Duration) supervised {
 	t.Helper()
-	// A socket's path is short.
-	folder, err := os.MkdirTemp("", "podgate-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(folder) })
-	state := State(folder)
+	state := newState(t)
 	write(t, state.log("it"))
 	if err := syscall.Mkfifo(state.path("starts"), 0o600); err != nil {
 		t.Fatal(err)
@@ -40,7 +33,7 @@ func supervise(t *testing.T, restarts bool, pause time.Duration) supervised {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { starts.Close() })
-	script := "echo $$ >" + filepath.Join(folder, "starts") + "; exec tail -f /dev/null"
+	script := "echo $$ >" + state.path("starts") + "; exec tail -f /dev/null"
 	it := part{"it", []string{"sh", "-c", script}, func(context.Context) error { return nil }, restarts}
 	s := &supervisor{state: state, parts: []part{it}, failed: make(chan error, 1), pause: pause, running: map[string]*running{}}
 	t.Cleanup(func() { _ = s.kill("it") })

@@ -1,7 +1,7 @@
 package launch
 
-// The outermost process: it clears what a crash left, starts the namespaces' first process, and when that
-// ends or is to end, leaves nothing but logs. The kernel ends every process, mount and link of the cluster with its first process.
+// The outermost process: it clears what a crash left, starts the namespaces' first process, and when that ends or is to end, leaves
+// nothing but logs. The kernel ends every process, mount and link of the cluster with its first process.
 
 import (
 	"bufio"
