@@ -4,6 +4,7 @@
 
 mod arrange;
 mod audit;
+pub mod sight;
 
 pub use audit::Asked;
 
