@@ -142,6 +142,17 @@ impl Cluster {
         self.development().state()
     }
 
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> String {
+        match self {
+            Self::Development(cluster) => cluster.kubeconfig(),
+            Self::Real(_) => {
+                let file = kubeconfig().expect("a real cluster");
+                std::fs::read_to_string(file).expect("the kubeconfig")
+            }
+        }
+    }
+
     /// A text that only those know who may do everything here.
     pub fn secret(&self) -> &str {
         match self {
