@@ -18,7 +18,7 @@ const ORIGINAL_COMMAND: &str = "SSH_ORIGINAL_COMMAND";
 pub(super) struct Line {
     /// The program and its arguments.
     pub(super) argv: Vec<String>,
-    /// What must be in the image: the user's program, or `env` where that finds it along another `PATH` than ours.
+    /// What must be in the image: the user's program, or `env` where that looks for it along a `PATH` of its own.
     pub(super) needs: String,
     /// How many variables the program runs without, because the image has no `env`.
     pub(super) left_out: usize,
