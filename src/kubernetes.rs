@@ -219,7 +219,7 @@ impl PodGuest {
         self.log.write(Level::Debug, "KUBERNETES_EXEC", "Starting a program", &[("podName", ground.pod().as_str())]);
         let size = launch.terminal.map(|terminal| terminal.size);
         let timer = self.log.metrics().step(Step::Exec);
-        let started = ground.run(&line.argv, size, self.settings.timeouts.command_start).await;
+        let started = ground.run(&line, size, self.settings.timeouts.command_start).await;
         timer.end(if started.is_ok() { Outcome::Success } else { Outcome::Failed });
         started.map(|program| timed::program(program, &self.settings.timeouts, &self.log))
     }

@@ -1,48 +1,47 @@
 //! Secrets are where they belong and nowhere else: not in the API's audit log, not in any command line of the machine or
 //! of the pods (which all run on it), not in the gateway's log at its most talkative.
 
+use crate::modes::{persistent, session};
+use crate::support::client::PATIENCE;
 use crate::support::cluster::{Access, Cluster, kubeconfig};
 use crate::support::role::Rights;
 use crate::support::script::{Asked, Reply, Script, nothing};
+use crate::support::world::merge;
 use crate::support::{Setup, World, processes};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::HashSet;
-use std::fs;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::task::JoinHandle;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+use tokio::sync::watch;
+
+/// How long nobody looks between two looks at what runs: nothing tells of a program that begins. The test proves that
+/// this is short enough to see what is there for a moment only.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Everything that ran while this was watched, as `ps` shows it.
 struct Watched {
-    over: Arc<AtomicBool>,
-    task: JoinHandle<HashSet<String>>,
+    seen: watch::Receiver<HashSet<String>>,
 }
 
 impl Watched {
-    /// Looks again and again: what is written into a pod is there for a moment only.
     fn start() -> Self {
-        let over = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&over);
-        let task = tokio::task::spawn_blocking(move || {
-            let mut seen = HashSet::new();
-            while !told.load(Ordering::Relaxed) {
-                seen.extend(processes::command_lines());
+        let (sender, seen) = watch::channel(HashSet::new());
+        tokio::task::spawn_blocking(move || {
+            while !sender.is_closed() {
+                sender.send_modify(|seen| seen.extend(processes::command_lines()));
+                thread::sleep(PAUSE);
             }
-            seen
         });
-        Self { over, task }
+        Self { seen }
     }
 
-    async fn seen(mut self) -> String {
-        self.over.store(true, Ordering::Relaxed);
-        (&mut self.task).await.expect("the watcher").into_iter().collect::<Vec<_>>().join("\n")
+    /// Whether a program was seen that writes a file.
+    fn writer_of(&self, path: &str) -> bool {
+        self.seen.borrow().iter().any(|line| line.contains("umask 077") && line.contains(path))
     }
-}
 
-/// A test that fails must not wait for its watcher.
-impl Drop for Watched {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
+    fn text(&self) -> String {
+        self.seen.borrow().iter().map(|line| format!("{line}\n")).collect()
     }
 }
 
@@ -60,60 +59,145 @@ fn assert_without(text: &str, canaries: &[&str], place: &str) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn secrets_are_in_no_audit_log_no_command_line_and_no_log() {
-    let [metadata, variable, file, plain_file, password, wrong, typed] =
-        ["metadata", "variable", "file", "plain-file", "password", "wrong", "typed"].map(canary);
-    let [plain, command, client] = ["plain", "command", "client"].map(canary);
-    let encoded = |text: &str| data_encoding::BASE64.encode(text.as_bytes());
-    let grant = json!({"success": true,
-        "metadata": {"token": {"value": metadata, "sensitive": true}},
-        "environment": {"TOKEN": {"value": variable, "sensitive": true}, "PLAIN": {"value": plain}},
-        "files": {"secret": {"value": encoded(&file), "sensitive": true}, "plain": {"value": encoded(&plain_file)}}});
-    let refused = json!(encoded(&wrong));
-    let script = Script::start(move |asked: &Asked| match asked.path.as_str() {
-        "/config" => nothing(),
-        _ if asked.body["passwordBase64"] == refused => Reply::Json(json!({"success": false})),
-        _ => Reply::Json(grant.clone()),
-    })
-    .await;
-    // In either case a token that nobody could guess.
-    let access = if kubeconfig().is_some() { Access::Rights(Rights::gateway()) } else { Access::Administrator };
-    let world = Setup { access, ..Setup::config(script.config()) }.start().await;
+/// The texts of one test: those that nobody but the guest is to have, and those that are to be seen.
+struct Texts {
+    metadata: String,
+    variable: String,
+    file: String,
+    plain_file: String,
+    password: String,
+    wrong: String,
+    typed: String,
+    /// A webhook's plain variable.
+    plain: String,
+    command: String,
+    /// A variable of the client's.
+    client: String,
+    /// The name of a file.
+    path: String,
+}
 
-    let watched = Watched::start();
-    world.ssh_with_password("alice", &wrong).run("true").await.expect(255);
-    let program = format!("cat secret plain; read word; echo got $word; : {command}");
-    let ssh = world.ssh_with_password("alice", &password).option(&format!("SetEnv=MINE={client}"));
+impl Texts {
+    fn new() -> Self {
+        Self {
+            metadata: canary("metadata"),
+            variable: canary("variable"),
+            file: canary("file"),
+            plain_file: canary("plain-file"),
+            password: canary("password"),
+            wrong: canary("wrong"),
+            typed: canary("typed"),
+            plain: canary("plain"),
+            command: canary("command"),
+            client: canary("client"),
+            path: canary("path"),
+        }
+    }
+
+    /// A webhook server that knows all this of everybody who does not have the wrong password.
+    async fn script(&self) -> Script {
+        let encoded = |text: &str| data_encoding::BASE64.encode(text.as_bytes());
+        let grant = json!({"success": true,
+        "metadata": {"token": {"value": self.metadata, "sensitive": true}},
+        "environment": {"TOKEN": {"value": self.variable, "sensitive": true}, "PLAIN": {"value": self.plain}},
+        "files": {
+            "secret": {"value": encoded(&self.file), "sensitive": true},
+            &self.path: {"value": encoded(&self.plain_file)},
+        }});
+        let refused = json!(encoded(&self.wrong));
+        Script::start(move |asked: &Asked| match asked.path.as_str() {
+            "/config" => nothing(),
+            _ if asked.body["passwordBase64"] == refused => Reply::Json(json!({"success": false})),
+            _ => Reply::Json(grant.clone()),
+        })
+        .await
+    }
+
+    fn secrets(&self) -> [&str; 7] {
+        [&self.metadata, &self.variable, &self.file, &self.plain_file, &self.password, &self.wrong, &self.typed]
+            .map(String::as_str)
+    }
+}
+
+/// A login that fails, a program that reads a secret, and a person who types one.
+async fn sessions(world: &World, texts: &Texts) {
+    let Texts { file, plain_file, typed, .. } = texts;
+    world.ssh_with_password("alice", &texts.wrong).run("true").await.expect(255);
+    let program = format!("cat secret {}; read word; echo got $word; : {}", texts.path, texts.command);
+    let ssh = world.ssh_with_password("alice", &texts.password).option(&format!("SetEnv=MINE={}", texts.client));
     let mut running = ssh.start(&program);
-    running.until_stdout(&plain_file).await;
+    running.until_stdout(plain_file).await;
     // The search finds what is there to be found: in the guest the program is seen, as its client is outside.
-    assert!(processes::with(&command).iter().any(|line| line.starts_with("/bin/sh -c ")), "the program is not seen");
+    let seen = processes::with(&texts.command);
+    assert!(seen.iter().any(|line| line.starts_with("/bin/sh -c ")), "the program is not seen: {seen:?}");
     running.write(&format!("{typed}\n")).await;
     let done = running.ended().await.expect(0);
-    assert!(done.text().contains(&file) && done.text().contains(&typed), "{done:?}");
-    let mut person = world.ssh_with_password("alice", &password).arg("-tt").arg("127.0.0.1").launch();
+    assert!(done.text().contains(file) && done.text().contains(typed), "{done:?}");
+    let mut person = world.ssh_with_password("alice", &texts.password).arg("-tt").arg("127.0.0.1").launch();
     person.write(&format!("word={typed}; echo $word-$((40 + 2))\n")).await;
     person.until_stdout(&format!("{typed}-42")).await;
     person.write("exit\n").await;
     person.ended().await;
-    world.wait_for_nothing().await;
-    let seen = watched.seen().await;
+}
+
+/// Asserts all that for a mode, of which the gateway has the rights. Without the agent some texts must be where others can
+/// read them: `told` says which of the command, the client's variable and the webhook's plain one are in an exec's arguments;
+/// the others are in the pod's spec.
+async fn assert_kept(mode: Value, rights: Rights, told: [bool; 3]) {
+    let stays = mode["kubernetes"]["pod"]["mode"] == "persistent";
+    let texts = Texts::new();
+    let script = texts.script().await;
+    let mut config = script.config();
+    merge(&mut config, mode);
+    // In either case a token that nobody could guess.
+    let access = if kubeconfig().is_some() { Access::Rights(rights) } else { Access::Administrator };
+    let world = Setup { access, ..Setup::config(config) }.start().await;
+
+    let watched = Watched::start();
+    sessions(&world, &texts).await;
+    // What writes a file is there for a moment: until it was seen, not enough was looked at.
+    let limit = Instant::now() + PATIENCE;
+    while !watched.writer_of(&texts.path) {
+        assert!(Instant::now() < limit, "what writes a file is never seen");
+        world.ssh_with_password("alice", &texts.password).run("true").await.expect(0);
+    }
+    if !stays {
+        world.wait_for_nothing().await;
+    }
 
     let token = world.connection["bearerToken"].as_str().expect("a token");
     let key = fs::read_to_string(world.folder().join("host")).expect("the host key");
     let key = key.lines().nth(2).expect("a line of the key");
-    let secrets = [&metadata, &variable, &file, &plain_file, &password, &wrong, &typed].map(String::as_str);
-    let secrets = [&secrets[..], &[token, key, world.cluster.secret()]].concat();
+    let secrets = [&texts.secrets()[..], &[token, key, world.cluster.secret()]].concat();
     assert_without(&world.gateway.log(), &secrets, "the gateway's log");
-    assert_without(&seen, &secrets, "a command line");
+    assert_without(&watched.text(), &secrets, "a command line");
+    let asked = world.cluster.asked();
+    let execs: Vec<_> = asked.iter().filter(|one| one.resource == "pods/exec").map(|one| one.query.as_str()).collect();
+    let readable = [&texts.command, &texts.client, &texts.plain].map(String::as_str);
+    let is_there = |text: &str| execs.iter().any(|query| query.contains(text));
+    assert_eq!(readable.map(is_there), told, "{execs:?}");
     let Cluster::Real(cluster) = &world.cluster else { return };
     let audit = cluster.audit_log();
     assert_without(&audit, &secrets, "the API's audit log");
-    // Without the agent these are in the exec's arguments and in the pod's spec.
-    for told in [&command, &client, &plain] {
-        assert!(audit.contains(told.as_str()), "{told} is not in the audit log");
+    for text in readable {
+        assert!(audit.contains(text), "{text} is not in the audit log");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_are_in_no_audit_log_no_command_line_and_no_log() {
+    assert_kept(json!({}), Rights::gateway(), [true, true, false]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_of_mode_session_are_in_no_audit_log_no_command_line_and_no_log() {
+    assert_kept(session(json!({})), Rights::session(), [false, false, false]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_of_mode_persistent_are_in_no_audit_log_no_command_line_and_no_log() {
+    let mode = persistent(json!({"createMissingPods": true}));
+    assert_kept(mode, Rights::gateway(), [true, true, true]).await;
 }
 
 /// What goes wrong is logged in detail: not in this one.

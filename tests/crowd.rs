@@ -1,6 +1,7 @@
 //! Many logins at once: all of them are served and leave nothing, and the API is asked little.
 
-use crate::support::cluster::kubeconfig;
+use crate::support::cluster::{Access, kubeconfig};
+use crate::support::role::Rights;
 use crate::support::{Setup, World};
 use futures_util::{StreamExt, stream};
 use std::time::Instant;
@@ -18,10 +19,12 @@ async fn login(world: &World, number: usize) {
     assert_eq!((done.text(), done.stderr.as_str()), (format!("{number}\n"), ""));
 }
 
-/// A real cluster's node has other things to do then.
+/// A real cluster's node has other things to do then. The gateway has an account of its own, by which everything that it
+/// asks is known, for the whole cluster too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crowd_is_served_and_costs_the_api_little() {
-    let world = Setup::default().alone().start().await;
+    let access = Access::Rights(Rights::gateway());
+    let world = Setup { access, ..Setup::default() }.alone().start().await;
     let (start, logins) = (Instant::now(), LOGINS[usize::from(kubeconfig().is_some())]);
     stream::iter(0..logins).for_each_concurrent(AT_ONCE, |number| login(&world, number)).await;
     let served = start.elapsed();
@@ -37,6 +40,10 @@ async fn crowd_is_served_and_costs_the_api_little() {
     );
     assert!(of("create").len() >= logins && of("delete").len() >= logins, "not all requests were seen");
     assert!(asked.len() <= REQUESTS * logins, "{} requests", asked.len());
+    for one in &asked {
+        // At its start a gateway asks who it is and what it may.
+        assert!(one.namespace == world.namespace() || one.resource.starts_with("selfsubject"), "{one:?}");
+    }
     for list in of("list").into_iter().chain(of("watch")) {
         assert!(list.query.contains("labelSelector=") || list.query.contains("fieldSelector="), "{list:?}");
     }

@@ -18,6 +18,7 @@ mod crowd;
 mod dependencies;
 mod failures;
 mod gateways;
+mod images;
 mod inside;
 mod log;
 mod logins;

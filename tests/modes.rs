@@ -10,7 +10,7 @@ use crate::support::{Setup, World};
 use serde_json::{Value, json};
 
 /// The configuration of mode session, with something merged into `kubernetes.pod`.
-fn session(mut pod: Value) -> Value {
+pub fn session(mut pod: Value) -> Value {
     pod["mode"] = json!("session");
     json!({"kubernetes": {"pod": pod}})
 }
@@ -21,7 +21,7 @@ async fn session_world(pod: Value) -> World {
 }
 
 /// The `spec` whose container runs a script by itself: as far as anybody can tell, the image's own program.
-fn own_program(script: &str) -> Value {
+pub fn own_program(script: &str) -> Value {
     let mut container = container("shell");
     container["command"] = json!(["/bin/sh", "-c"]);
     container["args"] = json!([script]);
@@ -29,7 +29,7 @@ fn own_program(script: &str) -> Value {
 }
 
 /// The configuration of mode persistent for the pod `den`, with something merged into `kubernetes.pod`.
-fn persistent(mut pod: Value) -> Value {
+pub fn persistent(mut pod: Value) -> Value {
     pod["mode"] = json!("persistent");
     pod["metadata"]["name"] = json!("den");
     json!({"kubernetes": {"pod": pod}})

@@ -3,6 +3,7 @@
 
 mod api;
 mod ends;
+mod modes;
 mod node;
 
 use crate::support::World;

@@ -18,6 +18,8 @@ const ORIGINAL_COMMAND: &str = "SSH_ORIGINAL_COMMAND";
 pub(super) struct Line {
     /// The program and its arguments.
     pub(super) argv: Vec<String>,
+    /// What must be in the image: the user's program, or `env` where that looks for it along a `PATH` of its own.
+    pub(super) needs: String,
     /// How many variables the program runs without, because the image has no `env`.
     pub(super) left_out: usize,
 }
@@ -46,8 +48,9 @@ pub(super) fn line(launch: &Launch, own: &[EnvVar], pod: &Pod, env_here: bool) -
     let program = program(&launch.what, pod)?.ok_or_else(|| Refusal::new("there is no shell here"))?;
     let own = own.iter().filter(|own| launch.env.iter().all(|var| var.name() != own.name()));
     let env: Vec<&EnvVar> = own.chain(&launch.env).collect();
+    let mut needs = program.first().cloned().unwrap_or_default();
     if env.is_empty() {
-        return Ok(Line { argv: program, left_out: 0 });
+        return Ok(Line { argv: program, needs, left_out: 0 });
     }
     if !env_here {
         if launch.env.iter().any(|var| var.name().as_str() == ORIGINAL_COMMAND) {
@@ -55,11 +58,14 @@ pub(super) fn line(launch: &Launch, own: &[EnvVar], pod: &Pod, env_here: bool) -
                 "the forced command cannot be told what was asked for: the image has no env program",
             ));
         }
-        return Ok(Line { argv: program, left_out: env.len() });
+        return Ok(Line { argv: program, needs, left_out: env.len() });
+    }
+    if !needs.contains('/') && env.iter().any(|var| var.name().as_str() == "PATH") {
+        needs = "env".to_owned();
     }
     let variables = env.iter().map(|var| format!("{}={}", var.name(), var.value()));
     let argv = std::iter::once("env".to_owned()).chain(variables).chain(program).collect();
-    Ok(Line { argv, left_out: 0 })
+    Ok(Line { argv, needs, left_out: 0 })
 }
 
 /// The program that was asked for; `None` is the image's own.
@@ -167,6 +173,21 @@ mod tests {
     #[test]
     fn image_without_env_runs_without_variables_and_tells_how_many() {
         let line = line(&launch(What::Shell, &[("A", "1"), ("B", "2")]), &[], &samples::settings().pod, false).unwrap();
-        assert_eq!(line, Line { argv: vec!["/bin/bash".into()], left_out: 2 });
+        assert_eq!(line, Line { argv: vec!["/bin/bash".into()], needs: "/bin/bash".into(), left_out: 2 });
+    }
+
+    #[test]
+    fn program_behind_env_is_what_must_be_there_unless_env_looks_elsewhere_for_it() {
+        let mut pod = samples::settings().pod;
+        for (shell, variable, needs) in [
+            ("/bin/bash", "A", "/bin/bash"),
+            ("/bin/bash", "PATH", "/bin/bash"),
+            ("bash", "A", "bash"),
+            ("bash", "PATH", "env"),
+        ] {
+            pod.shell_command = Some(vec![shell.to_owned()]);
+            let line = line(&launch(What::Shell, &[(variable, "/1")]), &[], &pod, true).unwrap();
+            assert_eq!((line.argv[0].as_str(), line.needs.as_str()), ("env", needs), "{shell} {variable}");
+        }
     }
 }

@@ -87,11 +87,11 @@ impl Ground {
 
     /// Starts a user's program in the container, under a [witness] where the image has a shell; `size` makes it a
     /// terminal's.
-    pub(super) async fn run(&self, argv: &[String], size: Option<Size>, start: Duration) -> Result<Program, Refusal> {
+    pub(super) async fn run(&self, line: &argv::Line, size: Option<Size>, start: Duration) -> Result<Program, Refusal> {
         if self.tools().sh {
-            self.exec(&witness::over(argv), size, start).await.map(witness::heard)
+            self.exec(&witness::over(line), size, start).await.map(witness::heard)
         } else {
-            self.exec(argv, size, start).await
+            self.exec(&line.argv, size, start).await
         }
     }
 

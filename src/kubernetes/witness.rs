@@ -6,6 +6,7 @@
 //! stream that carries what is wrong; a Success without that mark is a program of which nobody knows how it ended.
 //! Whoever makes the mark by other means gets 255.
 
+use super::argv::Line;
 use super::exec;
 use super::gate;
 use crate::guest::{Exit, Output, Program, Said};
@@ -20,11 +21,11 @@ const MARK: &[u8] = b"\0podgate: 255\0";
 const WATCH: &str = "trap : INT QUIT; exec 3>&2 2>/dev/null; (exec \"$@\" 2>&3 3>&-); s=$?; \
      case $s in 0) exit 255;; 255) printf '\\0podgate: 255\\0' >&3; exit 0;; esac; exit $s";
 
-/// The command line that has `program` watched.
-pub(super) fn over(program: &[String]) -> Vec<String> {
-    let script = format!("{}{WATCH}", gate::LOOK);
-    let witness = ["/bin/sh", "-c", &script, "podgate"].map(str::to_owned);
-    witness.into_iter().chain(program.iter().cloned()).collect()
+/// The command line that has the program of `line` watched.
+pub(super) fn over(line: &Line) -> Vec<String> {
+    let script = format!("{}shift; {WATCH}", gate::LOOK);
+    let witness = ["/bin/sh", "-c", &script, "podgate", &line.needs].map(str::to_owned);
+    witness.into_iter().chain(line.argv.iter().cloned()).collect()
 }
 
 /// The watched program as it would be alone.

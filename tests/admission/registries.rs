@@ -4,6 +4,7 @@ use super::{assert_final, assert_waits, world};
 use crate::support::Setup;
 use crate::support::cluster::{container, kubeconfig, on_real};
 use crate::support::real::RealCluster;
+use crate::support::real::sight::Sign;
 use crate::support::world::merge;
 use axum::Router;
 use axum::http::StatusCode;
@@ -65,7 +66,7 @@ async fn image_that_the_registry_lacks_ends_the_wait() {
     let Some(registry) = Registry::start(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN").await else { return };
     let world = world(registry.guest(), json!({})).await.expect("a real cluster");
     let reason = format!("the image {} cannot be pulled: the registry does not have it", registry.image());
-    assert_final(&world, &reason).await;
+    assert_final(&world, &reason, Sign::Pod("ErrImagePull")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,7 +78,7 @@ async fn image_that_the_registry_denies_ends_the_wait() {
             "the image {} cannot be pulled: it does not exist, or the registry wants other credentials (imagePullSecrets)",
             registry.image()
         );
-        assert_final(&world, &reason).await;
+        assert_final(&world, &reason, Sign::Pod("ErrImagePull")).await;
     }
 }
 
@@ -88,7 +89,8 @@ async fn registry_that_fails_or_limits_is_told_and_waited_for() {
     {
         let Some(registry) = Registry::start(status, code).await else { return };
         let world = world(registry.guest(), json!({})).await.expect("a real cluster");
-        assert_waits(&world, &format!("the image {} cannot be pulled yet: ", registry.image())).await;
+        let reason = format!("the image {} cannot be pulled yet: ", registry.image());
+        assert_waits(&world, &reason, Sign::Pod("ErrImagePull")).await;
     }
 }
 

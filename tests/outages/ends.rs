@@ -1,9 +1,15 @@
 //! Pods that a real node ends under a session, by its own rules: memory and disk.
 
+use super::{answers, person};
 use crate::support::cluster::{container, on_real};
+use crate::support::real::sight::Sign;
 use crate::support::world::merge;
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// Within which a person reads why a pod has ended, from when the API shows it.
+const AT_ONCE: Duration = Duration::from_secs(3);
 
 /// A world with something merged into `kubernetes.pod` and into its container; `None` on the development cluster.
 async fn world(pod: Value, guest: Value) -> Option<World> {
@@ -58,15 +64,22 @@ async fn program_that_runs_out_of_memory_was_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pod_that_fills_its_volume_is_evicted_and_told() {
+async fn person_whose_pod_fills_its_volume_reads_of_the_eviction_at_once() {
     let volume = json!({"spec": {"volumes": [{"name": "scratch", "emptyDir": {"sizeLimit": "1Mi"}}]}});
     let mount = json!({"volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}]});
     let Some(world) = world(volume, mount).await else { return };
-    let reason = told(&world, "head -c 5000000 /dev/zero >/scratch/full; sleep 1000").await;
-    assert_eq!(
-        reason,
-        "the pod was evicted from its node: Usage of EmptyDir volume \"scratch\" exceeds the limit \"1Mi\"."
-    );
+    let mut client = person(&world).launch();
+    answers(&mut client).await;
+    let mut sight = world.cluster.real().sight(world.namespace()).await;
+    client.write("head -c 5000000 /dev/zero >/scratch/full; sleep 1000\n").await;
+    let reason = "Usage of EmptyDir volume \"scratch\" exceeds the limit \"1Mi\".";
+    client.until_stderr(&format!("podgate: the pod was evicted from its node: {reason}")).await;
+    let read = Instant::now();
+    // A pod that ends well by itself meanwhile shows it in its events alone.
+    let took = read.saturating_duration_since(sight.when(Sign::Event("Evicted")).await);
+    assert!(took < AT_ONCE, "{took:?}\n{}", world.gateway.log());
+    let done = client.ended().await.expect(255);
+    assert_eq!(done.stderr.matches("podgate: ").count(), 1, "{}", done.stderr);
     world.wait_for_nothing().await;
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 const VOLUME: &str = "MountVolume.SetUp failed for volume \"home\" : secret \"home\" not found";
 
 /// A verb on a resource.
-type Right = (String, String);
+pub(super) type Right = (String, String);
 
 #[test]
 fn paper_has_a_row_for_each_right() {
@@ -51,17 +51,29 @@ async fn each_right_that_is_missing_is_named_at_the_start() {
 /// A world whose gateway has the role, and finds nothing missing. The pods of bob miss a volume, on the development cluster
 /// once that [is so](miss_the_volume).
 async fn world_with_the_role(pod_start: &str) -> World {
-    let config = json!({"kubernetes": {"leaseDuration": "3s", "timeouts": {"podStart": pod_start, "podStop": "2s"}}});
+    let (access, users) = (Access::Rights(Rights::gateway()), vec![("alice", json!({})), ("bob", of_bob())]);
+    let world = Setup { users, access, ..Setup::config(quick(pod_start)) }.start().await;
+    assert_served(&world).await;
+    world
+}
+
+/// A configuration by which little time is lost.
+pub(super) fn quick(pod_start: &str) -> Value {
+    json!({"kubernetes": {"leaseDuration": "3s", "timeouts": {"podStart": pod_start, "podStop": "2s"}}})
+}
+
+/// What the config server says of bob.
+pub(super) fn of_bob() -> Value {
     let volumes = json!([{"name": "home", "secret": {"secretName": "home"}}]);
     let mut guest = container("shell");
     guest["volumeMounts"] = json!([{"name": "home", "mountPath": "/home"}]);
-    let spec = json!({"containers": [guest], "volumes": volumes});
-    let users = vec![("alice", json!({})), ("bob", json!({"kubernetes": {"pod": {"spec": spec}}}))];
-    let setup = Setup { config, users, access: Access::Rights(Rights::gateway()), ..Setup::default() };
-    let world = setup.start().await;
+    json!({"kubernetes": {"pod": {"spec": {"containers": [guest], "volumes": volumes}}}})
+}
+
+/// Waits until the gateway is one of those that look after each other; it must have found nothing missing.
+pub(super) async fn assert_served(world: &World) {
     assert!(world.gateway.lines("KUBERNETES_INSPECTED").is_empty(), "{}", world.gateway.log());
     world.gateway.wait_for_line("KUBERNETES_LEASE_HELD").await;
-    world
 }
 
 /// Has bob's volume miss.
@@ -168,28 +180,37 @@ async fn each_right_is_needed_for_something_that_fails_without_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_together_uses_every_right_and_no_other() {
     let mut world = world_with_the_role("60s").await;
+    use_everything(&world, &Rights::gateway()).await;
+    assert_eq!(used(&mut world).await, Rights::gateway().each());
+}
+
+/// Brings about all that the gateway of one of the modes with these rights does with pods, events and Leases.
+pub(super) async fn use_everything(world: &World, rights: &Rights) {
     // Before its first watch can begin, the gateway asks for the pod.
-    world.cluster.grant(&Rights::gateway().without("watch", "pods")).await;
+    world.cluster.grant(&rights.without("watch", "pods")).await;
     let mut open = world.ssh().start("echo up; read line");
     open.until_stdout("up").await;
-    world.cluster.grant(&Rights::gateway()).await;
+    world.cluster.grant(rights).await;
     world.cluster.delete_lease(world.namespace()).await;
     let marked = |pods: &[Value]| pods.iter().all(|pod| pod["metadata"]["labels"]["podgate/term"] == "1");
     assert!(world.cluster.wait_for(world.namespace(), marked).await, "{}", world.gateway.log());
     world.cluster.touch_lease(world.namespace()).await;
     open.write("enough\n").await;
     open.ended().await.expect(0);
-    miss_the_volume(&world);
+    miss_the_volume(world);
     let mut client = world.ssh_as("bob").arg("-tt").arg("127.0.0.1").launch();
     client.until_stderr(&format!("podgate: a volume is missing: {VOLUME}")).await;
-    bring_the_volume(&world).await;
+    bring_the_volume(world).await;
     client.write("exit 0\n").await;
     client.ended().await.expect(0);
+}
+
+/// The rights that the gateway has used when it has ended.
+pub(super) async fn used(world: &mut World) -> BTreeSet<Right> {
     world.wait_for_nothing().await;
     world.gateway.signal("TERM");
     let _status = world.gateway.ended().await;
-
-    let mut used: BTreeSet<Right> = BTreeSet::new();
+    let mut used = BTreeSet::new();
     for request in world.cluster.asked() {
         if request.resource.starts_with("selfsubject") {
             continue;
@@ -201,5 +222,5 @@ async fn everything_together_uses_every_right_and_no_other() {
         assert_eq!(request.namespace, world.namespace(), "{request:?}");
         used.insert((request.verb, request.resource));
     }
-    assert_eq!(used, Rights::gateway().each());
+    used
 }

@@ -1,14 +1,17 @@
 //! What `deploy/kubernetes.yaml` grants where it is edited for mode session: each verb more than mode connection has is in the
-//! paper, is missed at the start, and there is none beside.
+//! paper, is missed at the start and at the login that needs it, and there is none beside.
 
 use super::Desk;
+use super::role::{Right, assert_served, of_bob, quick, use_everything, used};
+use crate::modes::{own_program, session};
+use crate::support::cluster::Access;
 use crate::support::role::Rights;
+use crate::support::script::{Asked, Reply, Script, yes};
+use crate::support::world::merge;
+use crate::support::{Setup, World};
 use podgate::config::{Config, Files, Format};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-
-/// A verb on a resource.
-type Right = (String, String);
 
 /// What the mode takes beside the role.
 fn beside() -> BTreeSet<Right> {
@@ -39,6 +42,58 @@ async fn each_right_of_the_mode_is_missed_at_the_start() {
             assert_eq!(desk.start_tells(session.clone(), "KUBERNETES_INSPECTED").await["message"], line);
         }
     }
+}
+
+/// A world of mode session whose gateway has the role that was edited for it, and finds nothing missing. A file is to be in
+/// the pods of carol, and those of dave run their own program; bob's miss a volume.
+async fn world_with_the_role() -> World {
+    let script = Script::start(|asked: &Asked| match (asked.path.as_str(), asked.body["username"].as_str()) {
+        ("/config", Some("bob")) => Reply::Json(json!({"config": of_bob()})),
+        ("/config", Some("carol")) => Reply::Json(json!({"config": {}, "files": {"note": {"value": "aGVsbG8K"}}})),
+        ("/config", Some("dave")) => {
+            Reply::Json(json!({"config": {"kubernetes": {"pod": own_program("echo done; exit 7")}}, "exact": true}))
+        }
+        ("/config", _) => Reply::Json(json!({"config": {}})),
+        _ => yes(),
+    })
+    .await;
+    let mut config = quick("60s");
+    merge(&mut config, session(json!({})));
+    merge(&mut config, script.config());
+    let mut world = Setup { access: Access::Rights(Rights::session()), ..Setup::config(config) }.start().await;
+    assert_served(&world).await;
+    world.keep(script);
+    world
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_right_of_the_mode_is_needed_for_a_login_that_fails_without_it() {
+    let world = world_with_the_role().await;
+    let attach = "podgate: the gateway may not use pods/attach (needs get and create)\n";
+    let file = "podgate: the file note cannot be written\n";
+    let log = "podgate: the program ended before it could be attached to, and its log cannot be read\n";
+    for (verb, resource, user, told) in [
+        ("get", "pods/attach", "alice", attach),
+        ("create", "pods/attach", "alice", attach),
+        ("get", "pods/exec", "carol", file),
+        ("create", "pods/exec", "carol", file),
+        ("get", "pods/log", "dave", log),
+    ] {
+        world.cluster.grant(&Rights::session().without(verb, resource)).await;
+        let done = world.ssh_as(user).arg("-T").arg("127.0.0.1").finish().await.expect(255);
+        assert_eq!((done.text().as_str(), done.stderr.as_str()), ("", told), "{verb} {resource}");
+    }
+    world.wait_for_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_of_the_mode_together_uses_every_right_and_no_other() {
+    let mut world = world_with_the_role().await;
+    use_everything(&world, &Rights::session()).await;
+    assert_eq!(world.ssh_as("carol").run("cat note").await.expect(0).text(), "hello\n");
+    let done = world.ssh_as("dave").arg("-T").arg("127.0.0.1").finish().await.expect(7);
+    assert_eq!(done.text(), "done\n");
+    assert_eq!(used(&mut world).await, Rights::session().each());
 }
 
 /// No file is there: what names one is told as unreadable, and nothing else is wrong.

@@ -142,6 +142,17 @@ impl Cluster {
         self.development().state()
     }
 
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> String {
+        match self {
+            Self::Development(cluster) => cluster.kubeconfig(),
+            Self::Real(_) => {
+                let file = kubeconfig().expect("a real cluster");
+                std::fs::read_to_string(file).expect("the kubeconfig")
+            }
+        }
+    }
+
     /// A text that only those know who may do everything here.
     pub fn secret(&self) -> &str {
         match self {
@@ -322,7 +333,8 @@ impl Cluster {
         self.leases(namespace)[0]["metadata"]["name"].as_str().expect("a name").to_owned()
     }
 
-    /// What gateways asked of the API about the world's namespaces, a verb, a resource and what stands after `?` each.
+    /// What gateways asked of the API, a verb, a resource and what stands after `?` each. On a real cluster, which others
+    /// use, all of it where the gateway has [`Access::Rights`], else what is about the world's namespaces.
     pub fn asked(&self) -> Vec<Asked> {
         match self {
             Self::Development(cluster) => cluster.state().request_log().into_iter().map(Asked::from).collect(),

@@ -4,6 +4,7 @@
 
 mod arrange;
 mod audit;
+pub mod sight;
 
 pub use audit::Asked;
 
@@ -208,14 +209,14 @@ impl RealCluster {
         block_on(pods.delete(name, &parameters)).is_ok()
     }
 
-    /// How many requests of gateways there were in the world's namespaces for which `wanted` holds.
+    /// How many requests of the gateways of this world there were for which `wanted` holds.
     pub fn requests(&self, wanted: impl Fn(&Asked) -> bool) -> u64 {
         self.asked().iter().filter(|asked| wanted(asked)).count() as u64
     }
 
-    /// The requests of gateways in the world's namespaces.
+    /// The requests of the gateways of this world.
     pub fn asked(&self) -> Vec<Asked> {
-        audit::read(&self.folder, &self.namespaces)
+        audit::read(&self.folder, &self.account(), &self.namespaces)
     }
 
     /// The whole text of the API servers' audit logs.

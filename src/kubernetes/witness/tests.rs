@@ -81,7 +81,10 @@ async fn success_that_no_witness_gave_is_a_lost_program() {
 
 /// Runs a program under the witness of a shell.
 fn watched(shell: &[&str], program: &[&str]) -> Done {
-    let line = over(&program.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let argv: Vec<_> = program.iter().map(ToString::to_string).collect();
+    // Behind an `env` it is the program that must be there.
+    let needs = argv.iter().find(|word| *word != "env" && !word.contains('=')).unwrap().clone();
+    let line = over(&Line { argv, needs, left_out: 0 });
     let mut command = Command::new(shell[0]);
     command.args(&shell[1..]).args(&line[1..]).stdin(Stdio::null());
     command.output().unwrap()
@@ -112,9 +115,11 @@ async fn every_status_comes_through_every_shell_and_nothing_else_does() {
             ("no-such", 127, "podgate: no-such: not found in the container\n"),
             ("/etc/passwd", 126, "podgate: /etc/passwd: may not be executed in the container\n"),
         ] {
-            let done = watched(shell, &[program]);
-            let told = (done.status.code(), String::from_utf8(done.stderr).unwrap());
-            assert_eq!(told, (Some(expected), line.to_owned()), "{shell:?}");
+            for words in [&[program][..], &["env", "A=1", program]] {
+                let done = watched(shell, words);
+                let told = (done.status.code(), String::from_utf8(done.stderr).unwrap());
+                assert_eq!(told, (Some(expected), line.to_owned()), "{shell:?}");
+            }
         }
     }
 }

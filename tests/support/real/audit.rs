@@ -24,13 +24,19 @@ impl From<RequestRecord> for Asked {
     }
 }
 
-/// The requests of the gateways of a test in these namespaces, without those that only try something (dry runs). The
-/// cluster's own parts and the test itself ask too: gateways are known by the name with which they introduce themselves.
-pub fn read(folder: &Path, namespaces: &[String]) -> Vec<Asked> {
-    let text = text(folder);
-    let ours = text.lines().filter(|line| namespaces.iter().any(|namespace| line.contains(namespace.as_str())));
+/// The requests of a test's gateways, without those that only try something (dry runs): wherever they went, where a
+/// gateway has the service account; of the gateways that are the administrator, as other tests' are, those in these
+/// namespaces.
+pub fn read(folder: &Path, account: &str, namespaces: &[String]) -> Vec<Asked> {
+    select(&text(folder), account, namespaces)
+}
+
+fn select(log: &str, account: &str, namespaces: &[String]) -> Vec<Asked> {
+    // Most lines are another test's, and need not be parsed.
+    let names = || namespaces.iter().map(String::as_str).chain([account]);
+    let ours = log.lines().filter(|line| names().any(|name| line.contains(name)));
     // All stages of a request have one id.
-    let by_id: BTreeMap<String, Asked> = ours.filter_map(asked).collect();
+    let by_id: BTreeMap<String, Asked> = ours.filter_map(|line| asked(line, account, namespaces)).collect();
     by_id.into_values().collect()
 }
 
@@ -47,11 +53,17 @@ fn is_log(path: &Path) -> bool {
     name.starts_with("audit-") && name.ends_with(".log")
 }
 
-fn asked(line: &str) -> Option<(String, Asked)> {
+fn asked(line: &str, account: &str, namespaces: &[String]) -> Option<(String, Asked)> {
     // The last line may not be whole yet.
     let line: Value = serde_json::from_str(line).ok()?;
     let text = |path: &str| line.pointer(path).and_then(Value::as_str);
-    text("/userAgent").filter(|agent| agent.starts_with("podgate"))?;
+    let namespace = text("/objectRef/namespace").unwrap_or_default().to_owned();
+    // The test itself is the administrator, too, and introduces itself by another name.
+    let administrator = text("/userAgent").is_some_and(|agent| agent.starts_with("podgate"));
+    let ours = text("/user/username") == Some(account) || administrator && namespaces.contains(&namespace);
+    if !ours {
+        return None;
+    }
     text("/requestURI").filter(|uri| !uri.contains("dryRun=All"))?;
     let resource = text("/objectRef/resource")?;
     let resource = match text("/objectRef/subresource") {
@@ -59,7 +71,29 @@ fn asked(line: &str) -> Option<(String, Asked)> {
         None => resource.to_owned(),
     };
     let query = text("/requestURI")?.split_once('?').map_or("", |(_, query)| query).to_owned();
-    let namespace = text("/objectRef/namespace").unwrap_or_default().to_owned();
     let verb = text("/verb")?.to_owned();
     Some((text("/auditID")?.to_owned(), Asked { verb, resource, namespace, query }))
+}
+
+#[test]
+fn requests_for_the_whole_cluster_are_their_accounts() {
+    let line = |user: &str, agent: &str, id: &str, namespace: Value| {
+        let object = serde_json::json!({"resource": "pods", "namespace": namespace});
+        let line = serde_json::json!({"auditID": id, "user": {"username": user}, "userAgent": agent, "verb": "list",
+            "requestURI": "/api/v1/pods?limit=7", "objectRef": object});
+        format!("{line}\n")
+    };
+    let account = "system:serviceaccount:shells-1:gateway";
+    let log = [
+        line("admin", "test", "a", serde_json::json!("shells-1")),
+        line("admin", "podgate/1", "b", serde_json::json!("shells-2")),
+        line("admin", "podgate/1", "c", serde_json::json!("shells-1")),
+        line("system:serviceaccount:shells-2:gateway", "podgate/1", "d", Value::Null),
+        line(account, "podgate/1", "e", Value::Null),
+        line(account, "podgate/1", "e", Value::Null),
+    ];
+    let seen = select(&log.concat(), account, &["shells-1".to_owned()]);
+    let namespaces: Vec<_> = seen.iter().map(|asked| asked.namespace.as_str()).collect();
+    assert_eq!(namespaces, ["shells-1", ""]);
+    assert!(seen.iter().all(|asked| asked.query == "limit=7"), "{seen:?}");
 }

@@ -1,0 +1,176 @@
+//! Guests of images that have little: what works in them, and what their users are told of the rest. Only a real cluster
+//! has images.
+
+use crate::modes::session;
+use crate::support::cluster::on_real;
+use crate::support::script::{Asked, Reply, Script, yes};
+use crate::support::world::merge;
+use crate::support::{Setup, World};
+use serde_json::{Value, json};
+
+/// A `/bin/sh` and the small tools of BusyBox.
+const BUSYBOX: &str = "podgate.test/busybox:1";
+/// One static program and nothing else. Alone it waits; as `/probe probe CODE WORD…` it says the words and ends with the
+/// code.
+const SCRATCH: &str = "podgate.test/scratch:1";
+
+/// The configuration of guests of an image, with something merged into `kubernetes.pod`; `None` on the development
+/// cluster.
+fn guests_of(image: &str, pod: Value) -> Option<Value> {
+    if !on_real("its containers have this machine's files, whatever their image is") {
+        return None;
+    }
+    let container = json!({"name": "shell", "image": image, "imagePullPolicy": "Never"});
+    let mut whole = json!({"spec": {"containers": [container]}});
+    merge(&mut whole, pod);
+    Some(json!({"kubernetes": {"pod": whole}}))
+}
+
+async fn world(image: &str, pod: Value) -> Option<World> {
+    Some(Setup::config(guests_of(image, pod)?).start().await)
+}
+
+/// A world of guests of the scratch image, which wait by its program.
+async fn scratch(mut pod: Value) -> Option<World> {
+    pod["idleCommand"] = json!(["/probe"]);
+    world(SCRATCH, pod).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scratch_image_is_refused_where_a_shell_of_it_is_to_wait_or_to_hold_a_program() {
+    for (mode, why) in [
+        ("connection", ", which its idle command needs"),
+        ("session", ", which mode: session needs to hold a program until the session is attached to it"),
+    ] {
+        let Some(world) = world(SCRATCH, json!({"mode": mode})).await else { return };
+        let done = world.ssh().run("true").await.expect(255);
+        assert_eq!(done.stderr, format!("podgate: the image {SCRATCH} has no /bin/sh{why}\n"));
+        world.wait_for_nothing().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_scratch_image_lacks_is_127_and_what_nobody_may_execute_126_with_a_line_of_ours() {
+    let Some(world) = scratch(json!({"subsystems": {"hosts": "/etc/hosts", "none": "none"}})).await else { return };
+    let master = world.master(&[]).await;
+    let missing = "podgate: /bin/sh: not found in the container";
+    let shell = master.ssh().arg("-T").arg("127.0.0.1").finish().await.expect(127);
+    let command = master.ssh().run("id").await.expect(127);
+    let sftp = master.ssh().arg("-s").run("none").await.expect(127);
+    let hosts = master.ssh().arg("-s").run("hosts").await.expect(126);
+    for (done, told) in [
+        (shell, missing),
+        (command, missing),
+        (sftp, "podgate: none: not found in the container"),
+        (hosts, "podgate: /etc/hosts: may not be executed in the container"),
+    ] {
+        assert_eq!((done.text().as_str(), done.stderr.as_str()), ("", &*format!("{told}\n")));
+    }
+    let person = world.ssh().arg("-tt").arg("127.0.0.1").finish().await.expect(127);
+    assert!(person.stderr.lines().any(|line| line == missing), "{:?}", person.stderr);
+    drop(master);
+    world.wait_for_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forced_command_in_a_scratch_image_does_not_run_without_what_was_asked_for() {
+    let mut config = json!({"security": {"forceCommand": "words"}});
+    let Some(guests) = guests_of(SCRATCH, json!({"idleCommand": ["/probe"], "execCommand": ["/probe", "probe", "0"]}))
+    else {
+        return;
+    };
+    merge(&mut config, guests);
+    let world = Setup::config(config).start().await;
+    let done = world.ssh().run("other words").await.expect(255);
+    let told = "podgate: the forced command cannot be told what was asked for: the image has no env program\n";
+    assert_eq!((done.text().as_str(), done.stderr.as_str()), ("", told));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn file_for_a_scratch_image_is_the_reason_that_no_program_runs() {
+    let pod = json!({"idleCommand": ["/probe"], "execCommand": ["/probe", "probe", "0"]});
+    let Some(mut config) = guests_of(SCRATCH, pod) else { return };
+    let script = Script::start(|asked: &Asked| match asked.path.as_str() {
+        "/config" => Reply::Json(json!({"config": {}, "files": {"/note": {"value": "aGVsbG8="}}})),
+        _ => yes(),
+    })
+    .await;
+    merge(&mut config, script.config());
+    let world = Setup::config(config).start().await;
+    let done = world.ssh().run("ran").await.expect(255);
+    assert_eq!((done.text().as_str(), done.stderr.as_str()), ("", "podgate: the file /note cannot be written\n"));
+    let line = world.gateway.wait_for_line("KUBERNETES_FILE_WRITE_FAILED").await;
+    let detail = line["details"]["detail"].as_str().unwrap_or_default();
+    assert!(detail.starts_with("sh: not found in the container"), "{line}");
+    world.wait_for_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn program_of_a_scratch_image_says_what_it_has_to_and_its_status_arrives() {
+    let commands = json!({"shellCommand": ["/probe", "probe", "0", "in"], "execCommand": ["/probe", "probe", "5"]});
+    let Some(world) = scratch(commands).await else { return };
+    // Nothing in the image can set a variable: not the client's, and neither of the two that we set.
+    let done = world.ssh().option("SetEnv=A=1").run("some  words").await.expect(5);
+    assert_eq!((done.text().as_str(), done.stderr.as_str()), ("some  words\n", ""));
+    let line = world.gateway.wait_for_line("KUBERNETES_ENV_LEFT_OUT").await;
+    assert_eq!((&line["details"]["variables"], &line["level"]), (&json!("3"), &json!("warning")), "{line}");
+    let shell = world.ssh().arg("-T").arg("127.0.0.1").finish().await.expect(0);
+    assert_eq!((shell.text().as_str(), shell.stderr.as_str()), ("in\n", ""));
+    let person = world.ssh().arg("-tt").arg("127.0.0.1").finish().await.expect(0);
+    assert_eq!(person.text(), "in\r\n");
+    world.wait_for_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn own_program_of_a_scratch_image_needs_no_shell_in_mode_session() {
+    let container = json!({
+        "name": "shell", "image": SCRATCH, "imagePullPolicy": "Never", "args": ["probe", "3", "its own words"],
+    });
+    let pod = json!({"shellCommand": [], "spec": {"containers": [container]}});
+    let Some(config) = guests_of(SCRATCH, session(pod)["kubernetes"]["pod"].take()) else { return };
+    let world = Setup::config(config).start().await;
+    let done = world.ssh().arg("-T").arg("127.0.0.1").finish().await.expect(3);
+    assert_eq!((done.text().as_str(), done.stderr.as_str()), ("its own words\n", ""));
+    world.wait_for_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sftp_is_not_found_in_a_busybox_image() {
+    let Some(world) = world(BUSYBOX, json!({})).await else { return };
+    let done = world.ssh().arg("-s").run("sftp").await.expect(127);
+    let told = "podgate: /usr/lib/openssh/sftp-server: not found in the container\n";
+    assert_eq!((done.text().as_str(), done.stderr.as_str()), ("", told));
+    world.wait_for_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn status_environment_and_both_streams_of_a_busybox_image_arrive() {
+    for (mode, pod) in [("connection", json!({})), ("session", json!({"mode": "session"}))] {
+        let Some(world) = world(BUSYBOX, pod).await else { return };
+        for status in [0, 42, 255] {
+            let client = world.ssh().option("SetEnv=A=$(B) B=x").stdin("through");
+            let program = format!("readlink /proc/$$/exe; env | grep -c ^A=; echo \"$A/$B\"; cat >&2; exit {status}");
+            let done = client.run(&program).await.expect(status);
+            assert_eq!(done.text(), "/bin/busybox\n1\n$(B)/x\n", "{mode}");
+            assert_eq!(done.stderr, "through", "{mode}");
+        }
+        let killed = world.ssh().run("sh -c 'kill -9 $$'; exit $?").await.expect(137);
+        assert_eq!(killed.text(), "", "{mode}");
+        world.wait_for_nothing().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn person_in_a_busybox_image_has_a_shell_with_their_terminal() {
+    let Some(world) = world(BUSYBOX, json!({})).await else { return };
+    let mut client = world.ssh().env("TERM", "vt220").arg("-tt").arg("127.0.0.1").launch();
+    client.write("echo at-$(tty)-$TERM-$((40 + 2)); sleep 1000\n").await;
+    client.until_stdout("-vt220-42").await;
+    // The terminal makes a signal of it, which ends the sleep and not the shell.
+    client.write("\x03").await;
+    client.write("echo after-$?; exit 7\n").await;
+    client.until_stdout("after-130").await;
+    let done = client.ended().await.expect(7);
+    assert!(done.text().contains("at-/dev/pts/"), "{}", done.text());
+    world.wait_for_nothing().await;
+}
