@@ -8,6 +8,7 @@ use super::process::cpu;
 use super::server::{Connection, Server};
 use super::table::{Bar, Table};
 use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -48,7 +49,8 @@ pub(crate) async fn all(kubeconfig: PathBuf, runs: u32, mib: u32, table: &mut Ta
     let kubectl = Kubectl::start(&world, kubeconfig).await;
     let bytes = u64::from(mib) * MIB;
     let file = world.folder().join("upload");
-    File::create(&file).and_then(|file| file.set_len(bytes)).expect("a file");
+    // Read once from memory like every time after: a file of holes is slow for whoever comes first.
+    File::create(&file).and_then(|mut file| io::copy(&mut io::repeat(0).take(bytes), &mut file)).expect("a file");
     let forward = kubectl.forward(bytes).await;
     let connection = gateway.connect(world.folder()).await;
     // The first session of a connection waits for the pod.
@@ -56,10 +58,8 @@ pub(crate) async fn all(kubeconfig: PathBuf, runs: u32, mib: u32, table: &mut Ta
     let mut seen = Seen::default();
     for run in 0..runs {
         logins(&kubectl, &gateway, run, &mut seen).await;
-        // What the node does about the ended pods falls on nobody.
-        kubectl.settled().await;
         sessions(&connection, &kubectl, &mut seen).await;
-        let rivals = Rivals { kubectl: &kubectl, forward: &forward, pid: world.gateway.pid(), first: run % 2 == 1 };
+        let rivals = Rivals { kubectl: &kubectl, forward: &forward, pid: world.gateway.pid(), run };
         rivals.transfers(&connection, &file, bytes, &mut seen).await;
         keys(&connection, &kubectl, &mut seen).await;
     }
@@ -69,25 +69,48 @@ pub(crate) async fn all(kubeconfig: PathBuf, runs: u32, mib: u32, table: &mut Ta
 /// A whole login, and the time that the cluster takes for a pod of the same kind.
 async fn logins(kubectl: &Kubectl, gateway: &Server, run: u32, seen: &mut Seen) {
     for turn in 0..SESSIONS_A_RUN {
-        seen.login.push(ms(gateway.login().await));
-        seen.running.push(ms(kubectl.pod(&format!("shown-{run}-{turn}")).await));
+        for rival in turns(turn) {
+            if rival {
+                seen.running.push(ms(kubectl.pod(&format!("shown-{run}-{turn}")).await));
+            } else {
+                seen.login.push(ms(gateway.login().await));
+            }
+            // What the node does about the ended pods falls on nobody.
+            kubectl.settled().await;
+        }
     }
 }
 
 async fn sessions(connection: &Connection<'_>, kubectl: &Kubectl, seen: &mut Seen) {
-    for _ in 0..SESSIONS_A_RUN {
-        seen.session.push(ms(connection.nothing().await));
-        seen.exec_session.push(ms(kubectl.nothing().await));
+    for turn in 0..SESSIONS_A_RUN {
+        for rival in turns(turn) {
+            if rival {
+                seen.exec_session.push(ms(kubectl.nothing().await));
+            } else {
+                seen.session.push(ms(connection.nothing().await));
+            }
+        }
     }
 }
 
 async fn keys(connection: &Connection<'_>, kubectl: &Kubectl, seen: &mut Seen) {
     let mut ours = Typist::start(&connection.terminal(PROGRAM)).await;
     let mut its = Typist::start(&kubectl.terminal(PROGRAM)).await;
-    for _ in 0..KEYS_A_RUN {
-        seen.key.push(ms(ours.key().await));
-        seen.exec_key.push(ms(its.key().await));
+    for turn in 0..KEYS_A_RUN {
+        for rival in turns(turn) {
+            if rival {
+                seen.exec_key.push(ms(its.key().await));
+            } else {
+                seen.key.push(ms(ours.key().await));
+            }
+        }
     }
+}
+
+/// Whose turn is first and second: whether it is the rival's.
+fn turns(turn: u32) -> [bool; 2] {
+    let rival = turn % 2 == 1;
+    [rival, !rival]
 }
 
 /// Who carries bytes beside the gateway.
@@ -95,8 +118,7 @@ struct Rivals<'a> {
     kubectl: &'a Kubectl,
     forward: &'a Forward,
     pid: u32,
-    /// Whether they come first this time.
-    first: bool,
+    run: u32,
 }
 
 impl Rivals<'_> {
@@ -108,7 +130,7 @@ impl Rivals<'_> {
             (1 << 16, &mut seen.podgate.large, &mut seen.exec.large, &mut seen.cpu.large),
         ] {
             let program = format!("dd if=/dev/zero bs={size} count={} 2>/dev/null", bytes / size);
-            for rival in self.turns() {
+            for rival in turns(self.run) {
                 if rival {
                     its.push(rate(self.kubectl.out(&program).await));
                 } else {
@@ -118,7 +140,7 @@ impl Rivals<'_> {
                 }
             }
         }
-        for rival in self.turns() {
+        for rival in turns(self.run) {
             if rival {
                 seen.exec.upload.push(rate(self.kubectl.upload(file).await));
             } else {
@@ -129,11 +151,6 @@ impl Rivals<'_> {
         }
         seen.forward.large.push(rate(self.forward.out().await));
         seen.forward.upload.push(rate(self.forward.upload().await));
-    }
-
-    /// Whose turn is first and second: whether it is the rival's.
-    fn turns(&self) -> [bool; 2] {
-        [self.first, !self.first]
     }
 }
 
