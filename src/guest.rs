@@ -8,7 +8,7 @@ use crate::policy::{Dial, Launch, Listen, Permit};
 use crate::settings::Settings;
 use crate::telemetry::ConnectionLog;
 use crate::types::{ConnectionId, Size};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use std::future::ready;
 use std::net::SocketAddr;
@@ -169,7 +169,7 @@ pub const PIECE: usize = 64 * 1024 - 32;
 /// The way to a running program. A write waits until the backend has taken the bytes.
 pub trait Input: Send {
     /// Hands over a piece of stdin.
-    fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<(), InputClosed>>;
+    fn write(&mut self, data: BytesMut) -> BoxFuture<'_, Result<(), InputClosed>>;
     /// Ends stdin; output goes on.
     fn close(&mut self) -> BoxFuture<'_, Result<(), InputClosed>>;
     /// Tells the terminal's new size.

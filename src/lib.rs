@@ -19,6 +19,7 @@ pub mod registry;
 pub mod session;
 pub mod settings;
 pub mod shutdown;
+mod spare;
 pub mod ssh;
 pub mod telemetry;
 pub mod tls;

@@ -20,7 +20,7 @@ use super::client::ClusterClient;
 use super::websocket::{self, Receiver, Sender};
 use crate::guest::{Input, InputClosed, Program, Refusal};
 use crate::types::{ContainerName, Namespace, PodName, Size, printable};
-use bytes::Bytes;
+use bytes::BytesMut;
 use futures_util::future::BoxFuture;
 use output::ExecOutput;
 use std::time::Duration;
@@ -122,7 +122,7 @@ impl What<'_> {
             if let Some(size) = self.tty {
                 sender.send(RESIZE, resize(size)).await.map_err(ExecError::Broken)?;
             } else if !self.stdin {
-                sender.send(CLOSE, Bytes::from_static(&[STDIN])).await.map_err(ExecError::Broken)?;
+                sender.send(CLOSE, BytesMut::from(&[STDIN][..])).await.map_err(ExecError::Broken)?;
             }
             Ok(program(sender, receiver, &self))
         };
@@ -153,8 +153,8 @@ impl What<'_> {
     }
 }
 
-fn resize(size: Size) -> Bytes {
-    format!(r#"{{"Width":{},"Height":{}}}"#, size.columns, size.rows).into()
+fn resize(size: Size) -> BytesMut {
+    BytesMut::from(format!(r#"{{"Width":{},"Height":{}}}"#, size.columns, size.rows).as_str())
 }
 
 fn program<S>(sender: Sender<S>, receiver: Receiver<S>, what: &What<'_>) -> Program
@@ -174,7 +174,7 @@ struct ExecInput<S: AsyncRead + AsyncWrite + Unpin> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> ExecInput<S> {
-    async fn send(&mut self, channel: u8, data: Bytes) -> Result<(), InputClosed> {
+    async fn send(&mut self, channel: u8, data: BytesMut) -> Result<(), InputClosed> {
         self.sender.send(channel, data).await.map_err(|_gone| {
             self.closed = true;
             InputClosed
@@ -183,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> ExecInput<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Input for ExecInput<S> {
-    fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<(), InputClosed>> {
+    fn write(&mut self, data: BytesMut) -> BoxFuture<'_, Result<(), InputClosed>> {
         Box::pin(async move {
             if self.closed {
                 return Err(InputClosed);
@@ -200,7 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Input for ExecInput<S> {
             if std::mem::replace(&mut self.closed, true) {
                 return Ok(());
             }
-            self.send(CLOSE, Bytes::from_static(&[STDIN])).await
+            self.send(CLOSE, BytesMut::from(&[STDIN][..])).await
         })
     }
 

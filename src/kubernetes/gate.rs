@@ -69,7 +69,7 @@ pub(super) async fn open(program: Program) -> Result<Program, Closed> {
                     Some(Word::Held) if !passage.told => {
                         passage.told = true;
                         // A gate that takes nothing any more has ended, which its output tells.
-                        let _ended = input.write(Bytes::from_static(GO)).await;
+                        let _ended = input.write(BytesMut::from(GO)).await;
                     }
                     Some(Word::Open) => {
                         let output = Box::new(Begun { first: passage.rest, then: output });
@@ -79,7 +79,7 @@ pub(super) async fn open(program: Program) -> Result<Program, Closed> {
                 }
             }
             () = sleep_until(ask_at), if !passage.told => {
-                let _ended = input.write(Bytes::from_static(ASK)).await;
+                let _ended = input.write(BytesMut::from(ASK)).await;
                 ask_at = Instant::now() + AGAIN;
             }
         }

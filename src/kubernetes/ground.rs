@@ -194,7 +194,7 @@ impl Ground {
 async fn to_its_end(program: Program, content: Bytes) -> Helped {
     let Program { mut input, mut output } = program;
     let feed = async move {
-        let written = if content.is_empty() { Ok(()) } else { input.write(content).await };
+        let written = if content.is_empty() { Ok(()) } else { input.write(content.into()).await };
         if written.is_ok() {
             // Whatever is wrong with the input, the exit tells what came of it.
             let _closed = input.close().await;

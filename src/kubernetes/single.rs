@@ -14,7 +14,7 @@ use crate::guest::{Exit, Guest, Input, InputClosed, Listener, Program, Refusal, 
 use crate::policy::{Dial, Launch, Listen, Permit};
 use crate::telemetry::metrics::{Outcome, Step};
 use crate::types::Size;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use output::{MainOutput, Pod};
 use std::sync::Arc;
@@ -194,7 +194,7 @@ struct MainInput {
 }
 
 impl Input for MainInput {
-    fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<(), InputClosed>> {
+    fn write(&mut self, data: BytesMut) -> BoxFuture<'_, Result<(), InputClosed>> {
         self.inner.write(data)
     }
 
@@ -217,7 +217,7 @@ struct NoInput {
 }
 
 impl Input for NoInput {
-    fn write(&mut self, _data: Bytes) -> BoxFuture<'_, Result<(), InputClosed>> {
+    fn write(&mut self, _data: BytesMut) -> BoxFuture<'_, Result<(), InputClosed>> {
         Box::pin(async { Err(InputClosed) })
     }
 

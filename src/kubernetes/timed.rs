@@ -6,7 +6,7 @@ use crate::guest::{Input, InputClosed, Program, Refusal};
 use crate::settings::Timeouts;
 use crate::telemetry::ConnectionLog;
 use crate::types::Size;
-use bytes::Bytes;
+use bytes::BytesMut;
 use futures_util::future::BoxFuture;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -25,7 +25,7 @@ struct Timed {
 }
 
 impl Input for Timed {
-    fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<(), InputClosed>> {
+    fn write(&mut self, data: BytesMut) -> BoxFuture<'_, Result<(), InputClosed>> {
         self.inner.write(data)
     }
 
@@ -67,7 +67,7 @@ mod tests {
     struct Stuck;
 
     impl Input for Stuck {
-        fn write(&mut self, _: Bytes) -> BoxFuture<'_, Result<(), InputClosed>> {
+        fn write(&mut self, _: BytesMut) -> BoxFuture<'_, Result<(), InputClosed>> {
             Box::pin(async { Ok(()) })
         }
 
@@ -106,7 +106,7 @@ mod tests {
             (&*refusal.reason, start.elapsed()),
             ("the signal was not delivered in time", Duration::from_secs(10))
         );
-        assert_eq!(program.input.write(Bytes::new()).await, Ok(()));
+        assert_eq!(program.input.write(BytesMut::new()).await, Ok(()));
         assert!(captured.text(&log).contains("KUBERNETES_EXEC_RESIZE_FAILED"));
     }
 }

@@ -17,6 +17,7 @@ mod tests;
 pub(super) use frame::FrameError;
 
 use crate::guest::PIECE;
+use crate::spare::Spare;
 use bytes::{Buf, Bytes, BytesMut};
 use frame::{Decoder, Head, Opcode, Piece, mask};
 use futures_util::future::poll_fn;
@@ -87,6 +88,8 @@ where
     let receiver = Receiver {
         socket: socket.clone(),
         buffer: BytesMut::from(early),
+        spare: Spare::default(),
+        large: false,
         decoder: Decoder::default(),
         step: SMALL,
         control: BytesMut::new(),
@@ -148,15 +151,10 @@ pub(super) struct Sender<S: AsyncRead + AsyncWrite + Unpin> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
     /// Sends `data` on a channel, in messages of at most 64 KiB, and waits until the socket has taken them. A send that is
     /// given up in its middle ends what can be sent.
-    pub(super) async fn send(&mut self, channel: u8, data: Bytes) -> io::Result<()> {
+    pub(super) async fn send(&mut self, channel: u8, mut data: BytesMut) -> io::Result<()> {
         if self.midway {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        // What nobody else holds is masked where it is.
-        let mut data = match data.try_into_mut() {
-            Ok(data) => data,
-            Err(shared) => BytesMut::from(shared.as_ref()),
-        };
         loop {
             let chunk = data.split_to(data.len().min(CHUNK));
             self.frame(channel, chunk).await?;
@@ -198,6 +196,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
 pub(super) struct Receiver<S: AsyncRead + AsyncWrite + Unpin> {
     socket: Arc<Socket<S>>,
     buffer: BytesMut,
+    spare: Spare<LARGE>,
+    /// The buffer is a large one.
+    large: bool,
     decoder: Decoder,
     step: usize,
     /// A control frame to send when the sender is between frames.
@@ -245,12 +246,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
         Ok(())
     }
 
-    /// A buffer that other pieces still hold is left to them; `reserve` takes it back where they are gone.
+    /// A buffer that pieces still hold is left to them until they are gone.
     fn make_room(&mut self) {
         let wanted = self.decoder.wanted(self.buffer.len());
         let least = if self.step == LARGE { RECORD } else { SMALL / 8 };
-        if self.buffer.capacity() - self.buffer.len() < wanted.max(least) {
-            self.buffer.reserve(wanted.max(self.step));
+        if self.buffer.capacity() - self.buffer.len() >= wanted.max(least) {
+            return;
+        }
+        let room = wanted.max(self.step);
+        if self.step < LARGE || self.buffer.try_reclaim(room) {
+            self.buffer.reserve(room);
+            return;
+        }
+        let mut next = self.spare.take();
+        next.extend_from_slice(&self.buffer);
+        let held = std::mem::replace(&mut self.buffer, next);
+        if std::mem::replace(&mut self.large, true) {
+            self.spare.keep(held);
         }
     }
 
@@ -289,6 +301,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
         }
         if self.quiet.ticks > 0 && self.buffer.is_empty() {
             self.buffer = BytesMut::new();
+            self.large = false;
+            self.spare.clear();
             self.step = SMALL;
         }
     }

@@ -3,14 +3,21 @@
 //! much more it asks for.
 
 use crate::guest::PIECE;
-use bytes::{Bytes, BytesMut};
+use crate::spare::Spare;
+use bytes::BytesMut;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 /// Ctrl-C as a terminal sends it.
 const CTRL_C: u8 = 3;
+/// A packet at least this long is one of many, and gets the room of a whole piece.
+const LONG: usize = PIECE / 8;
+/// After so long without a byte, memory that is kept for the next ones is given back.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// How many bytes the inboxes of one connection hold together, and news of it getting less.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +67,7 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     pieces: VecDeque<BytesMut>,
+    spare: Spare<PIECE>,
     bytes: usize,
     ended: bool,
     refusing: bool,
@@ -70,7 +78,27 @@ struct State {
 
 impl State {
     fn new() -> Self {
-        Self { pieces: VecDeque::new(), bytes: 0, ended: false, refusing: false, waited_for: true, interrupted: false }
+        Self {
+            pieces: VecDeque::new(),
+            spare: Spare::default(),
+            bytes: 0,
+            ended: false,
+            refusing: false,
+            waited_for: true,
+            interrupted: false,
+        }
+    }
+
+    /// The oldest piece. The memory of one that had the room of a whole is kept for the next.
+    fn pop(&mut self) -> Option<BytesMut> {
+        let mut piece = self.pieces.pop_front()?;
+        self.bytes -= piece.len();
+        if piece.capacity() < PIECE {
+            return Some(piece);
+        }
+        let taken = piece.split();
+        self.spare.keep(piece);
+        Some(taken)
     }
 }
 
@@ -78,7 +106,7 @@ impl State {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Taken {
     /// The oldest bytes.
-    Data(Bytes),
+    Data(BytesMut),
     /// The client will send nothing more, and everything was taken.
     End,
 }
@@ -99,7 +127,12 @@ impl Inbox {
         state.interrupted |= state.waited_for && data.contains(&CTRL_C);
         match state.pieces.back_mut() {
             Some(last) if last.len() + data.len() <= PIECE => last.extend_from_slice(data),
-            _ => state.pieces.push_back(BytesMut::from(data)),
+            _ => {
+                let long = data.len() >= LONG;
+                let mut piece = if long { state.spare.take() } else { BytesMut::with_capacity(data.len()) };
+                piece.extend_from_slice(data);
+                state.pieces.push_back(piece);
+            }
         }
         state.bytes += data.len();
         drop(state);
@@ -118,6 +151,7 @@ impl Inbox {
         let mut state = self.state();
         state.refusing = true;
         state.pieces.clear();
+        state.spare.clear();
         let bytes = std::mem::take(&mut state.bytes);
         drop(state);
         self.0.budget.remove(bytes);
@@ -132,7 +166,11 @@ impl Inbox {
             if let Some(taken) = self.try_take() {
                 return taken;
             }
-            news.await;
+            if self.state().spare.is_empty() {
+                news.await;
+            } else if timeout(QUIET, news).await.is_err() {
+                self.state().spare.clear();
+            }
         }
     }
 
@@ -152,13 +190,16 @@ impl Inbox {
     fn try_take(&self) -> Option<Taken> {
         let mut state = self.state();
         state.waited_for = false;
-        let Some(piece) = state.pieces.pop_front() else {
-            return state.ended.then_some(Taken::End);
+        let Some(piece) = state.pop() else {
+            if !state.ended {
+                return None;
+            }
+            state.spare.clear();
+            return Some(Taken::End);
         };
-        state.bytes -= piece.len();
         drop(state);
         self.0.budget.remove(piece.len());
-        Some(Taken::Data(piece.freeze()))
+        Some(Taken::Data(piece))
     }
 
     /// The state stays whole whatever panicked beside it: every change above is one step.
@@ -205,17 +246,41 @@ mod tests {
         inbox.push(b"cd");
         inbox.push(&[0; PIECE]);
         inbox.end();
-        assert_eq!(inbox.take().await, Taken::Data(Bytes::from_static(b"abcd")));
-        assert_eq!(inbox.take().await, Taken::Data(Bytes::from(vec![0; PIECE])));
+        assert_eq!(inbox.take().await, Taken::Data(BytesMut::from("abcd")));
+        assert_eq!(inbox.take().await, Taken::Data(BytesMut::zeroed(PIECE)));
         assert_eq!(inbox.take().await, Taken::End);
         assert_eq!(inbox.take().await, Taken::End);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_of_what_was_taken_is_given_back_when_nothing_comes() {
+        let inbox = Inbox::new(Budget::default());
+        inbox.push(&[0; PIECE]);
+        drop(inbox.take().await);
+        assert!(!inbox.state().spare.is_empty());
+        assert!(timeout(QUIET * 2, inbox.take()).await.is_err(), "there is nothing to take");
+        assert!(inbox.state().spare.is_empty());
+    }
+
+    #[tokio::test]
+    async fn packets_of_a_backlog_share_the_memory_of_whole_pieces() {
+        let inbox = Inbox::new(Budget::default());
+        for byte in 0..5 {
+            inbox.push(&[byte; PIECE / 2]);
+        }
+        let mut taken = Vec::new();
+        while let Some(Taken::Data(piece)) = inbox.try_take() {
+            taken.push((piece.len(), piece.first().copied(), piece.last().copied()));
+        }
+        let expected = [(PIECE, Some(0), Some(1)), (PIECE, Some(2), Some(3)), (PIECE / 2, Some(4), Some(4))];
+        assert_eq!(taken, expected);
     }
 
     #[tokio::test]
     async fn waiting_taker_gets_what_is_pushed_later() {
         let inbox = Inbox::new(Budget::default());
         let (taken, ()) = tokio::join!(inbox.take(), async { inbox.push(b"x") });
-        assert_eq!(taken, Taken::Data(Bytes::from_static(b"x")));
+        assert_eq!(taken, Taken::Data(BytesMut::from("x")));
     }
 
     #[tokio::test]
@@ -223,7 +288,7 @@ mod tests {
         let inbox = Inbox::new(Budget::default());
         inbox.push(b"a\x03");
         inbox.interrupted().await;
-        assert_eq!(inbox.take().await, Taken::Data(Bytes::from_static(b"a\x03")));
+        assert_eq!(inbox.take().await, Taken::Data(BytesMut::from("a\x03")));
         let later = Inbox::new(Budget::default());
         later.push(b"a");
         later.take().await;

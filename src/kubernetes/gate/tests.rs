@@ -52,7 +52,7 @@ fn standard_error_that_overtakes_is_kept() {
 struct Pipe(Option<ChildStdin>);
 
 impl Input for Pipe {
-    fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<(), InputClosed>> {
+    fn write(&mut self, data: BytesMut) -> BoxFuture<'_, Result<(), InputClosed>> {
         Box::pin(async move { self.0.as_mut().ok_or(InputClosed)?.write_all(&data).await.map_err(|_| InputClosed) })
     }
 
@@ -126,7 +126,7 @@ async fn program_behind_the_gate_gets_its_words_its_input_and_nothing_else() {
     for shell in shells() {
         let program = held(shell, &["/bin/sh", "-c", "echo \"$1\"; cat; exit 7", "x", "a  b $HOME \\"]);
         let mut program = open(program).await.map_err(|_| "closed").unwrap();
-        program.input.write(Bytes::from_static(b"in\n")).await.unwrap();
+        program.input.write(BytesMut::from("in\n")).await.unwrap();
         program.input.close().await.unwrap();
         let (text, exit) = to_its_end(&mut program).await;
         assert_eq!((&*text, exit), ("a  b $HOME \\\nin\n", Exit::Status(7)), "{shell:?}");

@@ -46,7 +46,7 @@ async fn quiet_stream_is_pinged_and_lives_without_a_pong() {
 async fn stream_with_input_in_flight_is_not_pinged() {
     let (near, mut far) = duplex(16);
     let (mut sender, mut receiver) = halves(near, b"");
-    let sending = tokio::spawn(async move { sender.send(0, Bytes::from(vec![7; 100])).await });
+    let sending = tokio::spawn(async move { sender.send(0, BytesMut::from(&[7; 100][..])).await });
     let waiting = tokio::spawn(async move { receiver.next().await.map(|part| part.data) });
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert_eq!(sent(&mut far).await.1.len(), 101);
@@ -59,14 +59,14 @@ async fn stream_with_input_in_flight_is_not_pinged() {
 async fn message_that_is_given_up_before_its_first_byte_harms_nothing_and_in_its_middle_ends_it() {
     let (near, mut far) = duplex(16);
     let (mut sender, _receiver) = halves(near, b"");
-    sender.send(0, Bytes::from_static(b"123456789")).await.unwrap();
+    sender.send(0, BytesMut::from(&b"123456789"[..])).await.unwrap();
     let late = Duration::from_secs(1);
-    tokio::time::timeout(late, sender.send(4, Bytes::from_static(b"size"))).await.expect_err("no room");
+    tokio::time::timeout(late, sender.send(4, BytesMut::from(&b"size"[..]))).await.expect_err("no room");
     assert_eq!(sent(&mut far).await.1, b"\x00123456789");
-    sender.send(0, Bytes::from_static(b"b")).await.unwrap();
+    sender.send(0, BytesMut::from(&b"b"[..])).await.unwrap();
     assert_eq!(sent(&mut far).await.1, b"\0b");
-    tokio::time::timeout(late, sender.send(0, Bytes::from_static(&[7; 20]))).await.expect_err("no room for it all");
-    let torn = sender.send(0, Bytes::from_static(b"c")).await.unwrap_err();
+    tokio::time::timeout(late, sender.send(0, BytesMut::from(&[7; 20][..]))).await.expect_err("no room for it all");
+    let torn = sender.send(0, BytesMut::from(&b"c"[..])).await.unwrap_err();
     assert_eq!(torn.kind(), io::ErrorKind::BrokenPipe);
 }
 
@@ -74,12 +74,12 @@ async fn message_that_is_given_up_before_its_first_byte_harms_nothing_and_in_its
 async fn ping_is_answered_between_two_frames() {
     let (near, mut far) = duplex(1000);
     let (mut sender, mut receiver) = halves(near, b"");
-    sender.send(0, Bytes::from_static(b"a")).await.unwrap();
+    sender.send(0, BytesMut::from(&b"a"[..])).await.unwrap();
     far.write_all(&[0x89, 2, b'h', b'i', 0x82, 1, 9]).await.unwrap();
     assert_eq!(receiver.next().await.unwrap().data.as_ref(), [9]);
     far.write_all(&[0x82, 1, 9]).await.unwrap();
     assert_eq!(receiver.next().await.unwrap().data.as_ref(), [9]);
-    sender.send(0, Bytes::from_static(b"b")).await.unwrap();
+    sender.send(0, BytesMut::from(&b"b"[..])).await.unwrap();
     assert_eq!(sent(&mut far).await, (0x82, b"\0a".to_vec()));
     assert_eq!(sent(&mut far).await, (0x8A, b"hi".to_vec()));
     assert_eq!(sent(&mut far).await, (0x82, b"\0b".to_vec()));

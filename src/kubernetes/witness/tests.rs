@@ -3,6 +3,7 @@
 use super::*;
 use crate::guest::{Input, InputClosed, Refusal};
 use crate::types::Size;
+use bytes::BytesMut;
 use std::collections::VecDeque;
 use std::process::{Command, Output as Done, Stdio};
 
@@ -18,7 +19,7 @@ impl Output for Script {
 struct NoInput;
 
 impl Input for NoInput {
-    fn write(&mut self, _: Bytes) -> BoxFuture<'_, Result<(), InputClosed>> {
+    fn write(&mut self, _: BytesMut) -> BoxFuture<'_, Result<(), InputClosed>> {
         Box::pin(async { Err(InputClosed) })
     }
 
