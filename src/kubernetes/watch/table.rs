@@ -2,7 +2,7 @@
 //!
 //! A pod is gone when the watch says so, or when a list that began after it was followed does not have it.
 
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec, PodStatus};
 use kube::runtime::watcher::Event;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -142,11 +142,33 @@ impl Table {
 /// A pod without what nobody asks for here, which is most of it: one is held for each connection.
 fn kept(mut pod: Pod) -> Pod {
     pod.metadata.managed_fields = None;
+    pod.metadata.annotations = None;
     if let Some(spec) = &mut pod.spec {
         let node_name = spec.node_name.take();
         *spec = PodSpec { node_name, ..PodSpec::default() };
     }
+    pod.status = pod.status.map(|status| PodStatus {
+        phase: status.phase,
+        reason: status.reason,
+        message: status.message,
+        conditions: status.conditions,
+        init_container_statuses: status.init_container_statuses.map(|all| all.into_iter().map(container).collect()),
+        container_statuses: status.container_statuses.map(|all| all.into_iter().map(container).collect()),
+        ..PodStatus::default()
+    });
     pod
+}
+
+fn container(status: ContainerStatus) -> ContainerStatus {
+    ContainerStatus {
+        name: status.name,
+        image: status.image,
+        image_id: status.image_id,
+        state: status.state,
+        last_state: status.last_state,
+        restart_count: status.restart_count,
+        ..ContainerStatus::default()
+    }
 }
 
 #[cfg(test)]
@@ -156,6 +178,40 @@ mod tests {
 
     fn pod(uid: &str) -> Pod {
         serde_json::from_value(json!({"metadata": {"name": "p", "uid": uid}})).unwrap()
+    }
+
+    #[test]
+    fn what_a_pod_is_judged_by_is_kept_and_the_rest_is_not() {
+        let whole = json!({
+            "metadata": {
+                "name": "p", "uid": "u", "labels": {"a": "b"}, "annotations": {"c": "d"},
+                "managedFields": [{"manager": "m"}],
+            },
+            "spec": {"nodeName": "n", "containers": [{"name": "shell"}]},
+            "status": {
+                "phase": "Running", "reason": "r", "message": "m", "podIP": "10.0.0.1", "qosClass": "BestEffort",
+                "conditions": [{"type": "Ready", "status": "True"}],
+                "containerStatuses": [{
+                    "name": "shell", "image": "i", "imageID": "id", "ready": true, "restartCount": 2,
+                    "containerID": "containerd://1", "resources": {},
+                    "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}},
+                }],
+            },
+        });
+        let expected = json!({
+            "metadata": {"name": "p", "uid": "u", "labels": {"a": "b"}},
+            "spec": {"nodeName": "n", "containers": []},
+            "status": {
+                "phase": "Running", "reason": "r", "message": "m",
+                "conditions": [{"type": "Ready", "status": "True"}],
+                "containerStatuses": [{
+                    "name": "shell", "image": "i", "imageID": "id", "ready": false, "restartCount": 2,
+                    "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}},
+                }],
+            },
+        });
+        let expected: Pod = serde_json::from_value(expected).unwrap();
+        assert_eq!(kept(serde_json::from_value(whole).unwrap()), expected);
     }
 
     fn word(seen: &watch::Receiver<Seen>) -> &'static str {
