@@ -131,7 +131,7 @@ impl Backend {
         connection: ConnectionFacts,
     ) -> Arc<dyn Guest> {
         let throttle = Arc::new(Throttle::new(settings.cluster.qps_milli, settings.cluster.burst));
-        let ask = Ask { identity: identity.clone(), settings, connection, throttle };
+        let mut ask = Ask { identity: identity.clone(), settings, connection, throttle };
         if ask.settings.pod.mode == Mode::Session {
             return Arc::new(SingleGuests::new(Arc::clone(&self.shared), ask));
         }
@@ -146,6 +146,9 @@ impl Backend {
             Ok((variables, manifest)) => (variables, Ok(manifest)),
             Err(error) => (Vec::new(), Err(error)),
         };
+        // The manifest has them.
+        let pod = &mut Arc::make_mut(&mut ask.settings).pod;
+        (pod.metadata, pod.spec) = Default::default();
         let life = ask.life(&self.shared, &stage);
         self.shared.tasks.spawn(life.lead(manifest));
         Arc::new(PodGuest { stage, variables, settings: ask.settings, log: ask.connection.log })
@@ -188,8 +191,9 @@ impl Ask {
 impl guest::Backend for Backend {
     fn guest(&self, arrival: Arrival) -> Arc<dyn Guest> {
         let facts = ConnectionFacts { id: arrival.id, remote: arrival.remote, log: arrival.log };
-        let settings = Arc::new(arrival.settings.kubernetes.clone());
-        Self::guest(self, &arrival.identity, settings, facts)
+        let mut settings = arrival.settings.kubernetes.clone();
+        settings.cluster = self.shared.clients.known(settings.cluster);
+        Self::guest(self, &arrival.identity, Arc::new(settings), facts)
     }
 }
 

@@ -21,6 +21,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// `kubernetes.leaseDuration` where nothing is said.
@@ -86,8 +87,8 @@ pub struct Settings {
 /// `kubernetes`.
 #[derive(Debug, Clone)]
 pub struct Kubernetes {
-    /// `connection`
-    pub cluster: Cluster,
+    /// `connection`; shared, because so many connections have the same.
+    pub cluster: Arc<Cluster>,
     /// `pod`
     pub pod: Pod,
     /// `timeouts`
@@ -208,7 +209,7 @@ pub struct Timeouts {
 #[derive(Debug, Clone)]
 pub struct Home {
     /// `connection`
-    pub cluster: Cluster,
+    pub cluster: Arc<Cluster>,
     /// `pod.metadata.namespace`, where the Leases are.
     pub namespace: Namespace,
     /// `timeouts.http`: one REST call.
@@ -236,7 +237,7 @@ impl Settings {
         let overlaid = overlay::overlay(base, answer, &report);
         let settings = read_all(&overlaid.sections, &report);
         let (mut settings, _) = report.finish(settings)?;
-        settings.kubernetes.cluster.from_webhook = overlaid.changed_cluster;
+        Arc::make_mut(&mut settings.kubernetes.cluster).from_webhook = overlaid.changed_cluster;
         settings.old_keys = overlaid.old_keys;
         Ok(settings)
     }
@@ -263,7 +264,7 @@ fn read(root: &Section<'_>, completeness: Completeness, files: Option<&dyn Files
     let timeouts = pod::timeouts(&section.section("timeouts"));
     let _ = lease_duration(&section);
     let kubernetes = match (cluster, pod) {
-        (Some(cluster), Some(pod)) => Some(Kubernetes { cluster, pod, timeouts }),
+        (Some(cluster), Some(pod)) => Some(Kubernetes { cluster: Arc::new(cluster), pod, timeouts }),
         _ => None,
     };
     (rules, kubernetes)
@@ -280,7 +281,7 @@ impl Home {
             return None;
         }
         Some(Self {
-            cluster: cluster::read(&section.section("connection"))?,
+            cluster: Arc::new(cluster::read(&section.section("connection"))?),
             namespace: pod::namespace(&section.section("pod"))?,
             http: pod::timeouts(&section.section("timeouts")).http,
             lease: lease_duration(&section),

@@ -72,7 +72,7 @@ pub struct Clients {
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
-    cluster: Cluster,
+    cluster: Arc<Cluster>,
     http_timeout: Duration,
 }
 
@@ -101,13 +101,21 @@ impl Clients {
         Self { metrics, ..Self::default() }
     }
 
+    /// A cluster that a client is open for where it equals this one, so that connections hold certificates and keys once.
+    #[must_use]
+    pub fn known(&self, cluster: Arc<Cluster>) -> Arc<Cluster> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = open.keys().find(|key| key.cluster == cluster).map(|key| Arc::clone(&key.cluster));
+        known.unwrap_or(cluster)
+    }
+
     /// The client of this cluster whose REST calls take at most `http_timeout` each, opened if there is none. Opening
     /// reads files but does not connect. Call it within the runtime.
     ///
     /// # Errors
     /// What of the cluster's settings cannot be used.
-    pub fn get(&self, cluster: &Cluster, http_timeout: Duration) -> Result<Arc<ClusterClient>, ClientError> {
-        let key = Key { cluster: cluster.clone(), http_timeout };
+    pub fn get(&self, cluster: &Arc<Cluster>, http_timeout: Duration) -> Result<Arc<ClusterClient>, ClientError> {
+        let key = Key { cluster: Arc::clone(cluster), http_timeout };
         let now = Instant::now();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let found = open.get_mut(&key).map(|entry| {

@@ -119,7 +119,7 @@ impl Endpoint {
     }
 
     pub(super) fn client(&self) -> Arc<ClusterClient> {
-        Clients::new().get(&self.cluster, Duration::from_secs(5)).unwrap()
+        Clients::new().get(&Arc::new(self.cluster.clone()), Duration::from_secs(5)).unwrap()
     }
 }
 

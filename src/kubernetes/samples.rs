@@ -7,6 +7,7 @@ use crate::types::{ContainerName, Namespace, Username};
 use podgate_webhooks::wire;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) fn object(value: Value) -> Map<String, Value> {
@@ -18,7 +19,7 @@ pub(super) fn object(value: Value) -> Map<String, Value> {
 
 pub(super) fn settings() -> Kubernetes {
     Kubernetes {
-        cluster: Cluster {
+        cluster: Arc::new(Cluster {
             host: url::Url::parse("https://127.0.0.1:1").unwrap(),
             server_name: None,
             ca: None,
@@ -28,7 +29,7 @@ pub(super) fn settings() -> Kubernetes {
             qps_milli: 0,
             burst: 10,
             from_webhook: false,
-        },
+        }),
         pod: Pod {
             mode: Mode::Connection,
             namespace: Namespace::parse("default").unwrap(),

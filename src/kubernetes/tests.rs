@@ -38,9 +38,10 @@ impl Stand {
         let tasks = Tasks::new();
         let backend = Backend::new(log.clone(), tasks.clone(), Clients::new(), Arc::new(|_| true));
         let mut settings = samples::settings();
-        settings.cluster.host = format!("https://{}", cluster.host()).parse().unwrap();
-        settings.cluster.ca = Some(settings::Source::Inline(Secret::new(cluster.ca_pem())));
-        settings.cluster.bearer_token = Some(settings::Source::Inline(Secret::new(cluster.token())));
+        Arc::make_mut(&mut settings.cluster).host = format!("https://{}", cluster.host()).parse().unwrap();
+        Arc::make_mut(&mut settings.cluster).ca = Some(settings::Source::Inline(Secret::new(cluster.ca_pem())));
+        Arc::make_mut(&mut settings.cluster).bearer_token =
+            Some(settings::Source::Inline(Secret::new(cluster.token())));
         Self { cluster, backend, settings, tasks, log, captured }
     }
 

@@ -41,7 +41,7 @@ const SWEEP: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Place {
     /// The cluster.
-    pub(super) cluster: Cluster,
+    pub(super) cluster: Arc<Cluster>,
     /// The namespace.
     pub(super) namespace: Namespace,
     /// Which pods there.
@@ -112,7 +112,7 @@ impl Watches {
     /// process was told to end.
     pub(super) fn namespaces(&self, cluster: &Cluster) -> BTreeSet<Namespace> {
         let open = lock(&self.shared.open);
-        open.keys().filter(|place| place.cluster == *cluster).map(|place| place.namespace.clone()).collect()
+        open.keys().filter(|place| *place.cluster == *cluster).map(|place| place.namespace.clone()).collect()
     }
 
     /// Uses the watch of that place, opened if it is not open.

@@ -16,7 +16,7 @@ async fn pod(client: &ClusterClient) -> Result<Pod, kube::Error> {
 }
 
 fn clients(cluster: &Cluster) -> Result<Arc<ClusterClient>, ClientError> {
-    Clients::new().get(cluster, Duration::from_secs(2))
+    Clients::new().get(&Arc::new(cluster.clone()), Duration::from_secs(2))
 }
 
 #[tokio::test]
@@ -42,12 +42,13 @@ async fn failed_calls_are_counted_by_cause_and_what_is_not_there_is_an_answer() 
     .await;
     let metrics = Metrics::default();
     let clients = Clients::counted(metrics.clone());
-    let client = clients.get(&endpoint.cluster, Duration::from_secs(5)).unwrap();
+    let client = clients.get(&Arc::new(endpoint.cluster.clone()), Duration::from_secs(5)).unwrap();
     for _ in 0..3 {
         // What each came to is seen on the page.
         let _ = pod(&client).await;
     }
-    let cluster = Cluster { ca: Some(Source::Inline(Secret::new(Authority::new().pem))), ..endpoint.cluster.clone() };
+    let cluster =
+        Arc::new(Cluster { ca: Some(Source::Inline(Secret::new(Authority::new().pem))), ..endpoint.cluster.clone() });
     let untrusting = clients.get(&cluster, Duration::from_secs(5)).unwrap();
     assert!(pod(&untrusting).await.is_err());
     let page = metrics.text().unwrap();
@@ -92,7 +93,7 @@ async fn silent_server_ends_a_call_at_its_deadline() {
             std::future::pending().await
         })
         .await;
-        let client = Clients::new().get(&endpoint.cluster, Duration::from_millis(100)).unwrap();
+        let client = Clients::new().get(&Arc::new(endpoint.cluster.clone()), Duration::from_millis(100)).unwrap();
         let error = pod(&client).await.unwrap_err().to_string();
         assert!(error.contains("did not answer within 0.1 s"), "{error}");
     }
@@ -102,17 +103,17 @@ async fn silent_server_ends_a_call_at_its_deadline() {
 async fn plain_http_and_other_hosts_are_refused() {
     let endpoint = Endpoint::start(async |_: Conversation| ()).await;
     for host in ["http://127.0.0.1:1", "https://127.0.0.1/prefix"] {
-        let cluster = Cluster { host: host.parse().unwrap(), ..endpoint.cluster.clone() };
+        let cluster = Arc::new(Cluster { host: host.parse().unwrap(), ..endpoint.cluster.clone() });
         assert!(matches!(clients(&cluster), Err(ClientError::Host { .. })), "{host}");
     }
-    let cluster = Cluster { server_name: Some("not a name".to_owned()), ..endpoint.cluster.clone() };
+    let cluster = Arc::new(Cluster { server_name: Some("not a name".to_owned()), ..endpoint.cluster.clone() });
     assert!(matches!(clients(&cluster), Err(ClientError::ServerName { .. })));
     for token in ["", "\n", "a\nb"] {
         let bearer_token = Some(Source::Inline(Secret::new(token)));
-        let cluster = Cluster { bearer_token, ..endpoint.cluster.clone() };
+        let cluster = Arc::new(Cluster { bearer_token, ..endpoint.cluster.clone() });
         assert!(matches!(clients(&cluster), Err(ClientError::Header(_))), "{token:?}");
     }
-    let missing = Cluster { ca: Some(Source::File("/nonexistent/ca".into())), ..endpoint.cluster.clone() };
+    let missing = Arc::new(Cluster { ca: Some(Source::File("/nonexistent/ca".into())), ..endpoint.cluster.clone() });
     assert!(clients(&missing).unwrap_err().to_string().contains("/nonexistent/ca"));
 }
 
@@ -212,19 +213,23 @@ async fn equal_clusters_share_a_client_and_others_do_not() {
     let endpoint = Endpoint::start(async |_: Conversation| ()).await;
     let clients = Clients::new();
     let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
-    let first = clients.get(&endpoint.cluster, second).unwrap();
-    assert!(Arc::ptr_eq(&first, &clients.get(&endpoint.cluster.clone(), second).unwrap()));
-    assert!(!Arc::ptr_eq(&first, &clients.get(&endpoint.cluster, minute).unwrap()));
+    let (one, equal) = (Arc::new(endpoint.cluster.clone()), Arc::new(endpoint.cluster.clone()));
+    assert!(Arc::ptr_eq(&clients.known(Arc::clone(&equal)), &equal), "nobody knows it yet");
+    let first = clients.get(&one, second).unwrap();
+    assert!(Arc::ptr_eq(&first, &clients.get(&equal, second).unwrap()));
+    assert!(Arc::ptr_eq(&clients.known(equal), &one), "it is held once");
+    assert!(!Arc::ptr_eq(&first, &clients.get(&one, minute).unwrap()));
     let bearer_token = Some(Source::Inline(Secret::new("other")));
-    let other = Cluster { bearer_token, ..endpoint.cluster.clone() };
+    let other = Arc::new(Cluster { bearer_token, ..endpoint.cluster.clone() });
     assert!(!Arc::ptr_eq(&first, &clients.get(&other, second).unwrap()));
+    assert!(Arc::ptr_eq(&clients.known(Arc::clone(&other)), &other));
 }
 
 #[tokio::test(start_paused = true)]
 async fn clusters_of_webhooks_are_forgotten_when_nobody_holds_them() {
     let endpoint = Endpoint::start(async |_: Conversation| ()).await;
     let clients = Clients::new();
-    let cluster = |number: u32| Cluster { burst: number, from_webhook: true, ..endpoint.cluster.clone() };
+    let cluster = |burst: u32| Arc::new(Cluster { burst, from_webhook: true, ..endpoint.cluster.clone() });
     let minute = Duration::from_secs(60);
     let held = clients.get(&cluster(0), minute).unwrap();
     for number in 1..1000 {
@@ -241,7 +246,7 @@ async fn clusters_of_webhooks_are_forgotten_when_nobody_holds_them() {
 async fn debug_output_holds_no_secret() {
     let endpoint = Endpoint::start(async |_: Conversation| ()).await;
     let clients = Clients::new();
-    let client = clients.get(&endpoint.cluster, Duration::from_secs(1)).unwrap();
+    let client = clients.get(&Arc::new(endpoint.cluster.clone()), Duration::from_secs(1)).unwrap();
     let text = format!("{clients:?} {client:?}");
     assert!(text.contains("127.0.0.1"), "{text}");
     assert!(!text.contains("token-1"), "{text}");

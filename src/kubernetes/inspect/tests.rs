@@ -29,9 +29,9 @@ impl Stand {
         crate::tls::install();
         let cluster = DevCluster::start(Options::default()).unwrap();
         let mut settings = samples::settings();
-        settings.cluster.host = format!("https://{}", cluster.host()).parse().unwrap();
-        settings.cluster.ca = Some(Source::Inline(Secret::new(cluster.ca_pem())));
-        settings.cluster.bearer_token = Some(Source::Inline(Secret::new("t-gate")));
+        Arc::make_mut(&mut settings.cluster).host = format!("https://{}", cluster.host()).parse().unwrap();
+        Arc::make_mut(&mut settings.cluster).ca = Some(Source::Inline(Secret::new(cluster.ca_pem())));
+        Arc::make_mut(&mut settings.cluster).bearer_token = Some(Source::Inline(Secret::new("t-gate")));
         let stand = Self { cluster, settings, backend: backend() };
         stand.role_without(|_, _| false);
         stand
@@ -144,7 +144,7 @@ async fn credentials_and_certificates_that_are_not_accepted_are_fatal() {
     assert_eq!(stand.found(OPEN).await, [(Weight::Warning, text)]);
 
     let other = DevCluster::start(Options::default()).unwrap();
-    stand.settings.cluster.ca = Some(Source::Inline(Secret::new(other.ca_pem())));
+    Arc::make_mut(&mut stand.settings.cluster).ca = Some(Source::Inline(Secret::new(other.ca_pem())));
     let found = stand.found(SETTLED).await;
     let text = format!("kubernetes.connection.cacert: the certificate of https://{host} is not trusted: ");
     assert!(matches!(&found[..], [(Weight::Fatal, told)] if told.starts_with(&text)), "{found:?}");

@@ -5,6 +5,7 @@ use super::*;
 use crate::kubernetes::samples::{self, object};
 use podgate_webhooks::wire;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 fn made(settings: &Kubernetes, identity: &Identity) -> Result<Manifest, ManifestError> {
@@ -137,7 +138,7 @@ fn images_own_program_keeps_its_command_line() {
 #[test]
 fn persistent_pod_is_its_identitys_and_no_gateways() {
     let mut settings = samples::settings();
-    settings.cluster.from_webhook = true;
+    Arc::make_mut(&mut settings.cluster).from_webhook = true;
     let name = PodName::parse("den").unwrap();
     settings.pod.mode = Mode::Persistent { name, create_missing: true, shared: false };
     settings.pod.metadata.insert("name".into(), "den".into());
@@ -215,7 +216,7 @@ fn configured_name_is_used_as_it_is() {
 #[test]
 fn spec_that_speaks_is_not_overruled() {
     let mut settings = samples::settings();
-    settings.cluster.from_webhook = true;
+    Arc::make_mut(&mut settings.cluster).from_webhook = true;
     let spec = made(&settings, &samples::identity("a")).unwrap().json["spec"].clone();
     assert_eq!(spec["activeDeadlineSeconds"], 86400);
     settings.pod.spec.insert("activeDeadlineSeconds".into(), 60.into());

@@ -6,6 +6,7 @@ use crate::settings::{Cluster, Settings, Source};
 use crate::types::Secret;
 use data_encoding::BASE64;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 const PATH: &str = "/etc/podgate/kubeconfig";
 
@@ -25,7 +26,7 @@ fn load_with(text: &str, connection: Value) -> Result<Cluster, Errors> {
     let tree =
         set(set(minimal(), "kubernetes.connection", connection), "kubernetes.connection.kubeconfig", json!(PATH));
     let config = Config::parse(&tree.to_string(), Format::Json, &Memory::new().with(PATH, text))?;
-    Settings::resolve(&config.base, None).map(|settings| settings.kubernetes.cluster)
+    Settings::resolve(&config.base, None).map(|settings| Arc::unwrap_or_clone(settings.kubernetes.cluster))
 }
 
 fn load(kubeconfig: &Value) -> Result<Cluster, Errors> {
