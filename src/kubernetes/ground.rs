@@ -89,7 +89,8 @@ impl Ground {
     /// terminal's.
     pub(super) async fn run(&self, line: &argv::Line, size: Option<Size>, start: Duration) -> Result<Program, Refusal> {
         if self.tools().sh {
-            self.exec(&witness::over(line), size, start).await.map(witness::heard)
+            let program = self.exec(&witness::over(line), size, start).await?;
+            Ok(witness::heard(program, size.is_some()))
         } else {
             self.exec(&line.argv, size, start).await
         }

@@ -12,9 +12,15 @@ use super::gate;
 use crate::guest::{Exit, Output, Program, Said};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use std::time::Duration;
+use tokio::time::timeout;
 
-/// What the witness says when the program ended with 255. Too short to be torn by a pipe; a terminal does not change it.
+/// What the witness says when the program ended with 255, on standard error, which on a terminal is the one stream there
+/// is. A terminal does not change it.
 const MARK: &[u8] = b"\0podgate: 255\0";
+
+/// The other part of a torn mark comes within this.
+const TORN: Duration = Duration::from_millis(200);
 
 /// A keyboard's signals are the program's. A hang-up ends the witness: the kernel hangs up the terminal's programs then.
 /// What a shell says of a child that was killed is nobody's business.
@@ -29,16 +35,18 @@ pub(super) fn over(line: &Line) -> Vec<String> {
 }
 
 /// The watched program as it would be alone.
-pub(super) fn heard(program: Program) -> Program {
+pub(super) fn heard(program: Program, terminal: bool) -> Program {
     let Program { input, output } = program;
-    Program { input, output: Box::new(Heard { output, mark: None, behind: None, ended: None }) }
+    Program { input, output: Box::new(Heard { output, terminal, kept: Bytes::new(), behind: None, ended: None }) }
 }
 
 struct Heard {
     output: Box<dyn Output>,
-    /// A mark that came last: it is one if the end comes next.
-    mark: Option<Said>,
-    /// What came behind a mark that was none.
+    terminal: bool,
+    /// What the mark's stream said last, if that is a mark or the first part of one: it is one if the end comes next on
+    /// this stream. (The other one may be behind.)
+    kept: Bytes,
+    /// What came behind something kept that was no mark.
     behind: Option<Said>,
     ended: Option<Exit>,
 }
@@ -52,7 +60,10 @@ impl Output for Heard {
                 }
                 let said = match self.behind.take() {
                     Some(said) => said,
-                    None => self.output.next().await,
+                    None => match self.within().await {
+                        Some(said) => said,
+                        None => return self.let_go(),
+                    },
                 };
                 match self.take(said) {
                     Some(Said::Exit(exit)) => self.ended = Some(exit),
@@ -65,29 +76,41 @@ impl Output for Heard {
 }
 
 impl Heard {
+    /// What comes next; nothing, if there is a torn mark whose other part is late.
+    async fn within(&mut self) -> Option<Said> {
+        let next = self.output.next();
+        if self.kept.is_empty() || self.kept == MARK { Some(next.await) } else { timeout(TORN, next).await.ok() }
+    }
+
     fn take(&mut self, said: Said) -> Option<Said> {
-        if let Some(mark) = self.mark.take() {
-            if said == Said::Exit(Exit::Status(0)) {
-                return Some(Said::Exit(Exit::Status(255)));
-            }
-            self.behind = Some(said);
-            return Some(mark);
-        }
         match said {
-            Said::Stdout(data) => self.hold(data, Said::Stdout),
-            Said::Stderr(data) => self.hold(data, Said::Stderr),
+            Said::Stdout(data) if self.terminal => self.keep(data).map(Said::Stdout),
+            Said::Stderr(data) if !self.terminal => self.keep(data).map(Said::Stderr),
+            Said::Exit(Exit::Status(0)) if self.kept == MARK => Some(Said::Exit(Exit::Status(255))),
+            exit @ Said::Exit(_) if !self.kept.is_empty() => {
+                self.behind = Some(exit);
+                Some(self.let_go())
+            }
             Said::Exit(Exit::Status(255)) => Some(Said::Exit(Exit::Status(0))),
             Said::Exit(Exit::Status(0)) => Some(Said::Exit(exec::lost("success without its witness".to_owned()))),
-            exit @ Said::Exit(_) => Some(exit),
+            other => Some(other),
         }
     }
 
-    /// Keeps back a mark at the end.
-    fn hold(&mut self, mut data: Bytes, kind: fn(Bytes) -> Said) -> Option<Said> {
-        if data.ends_with(MARK) {
-            self.mark = Some(kind(data.split_off(data.len() - MARK.len())));
+    /// Keeps back what may be a mark at the end.
+    fn keep(&mut self, mut data: Bytes) -> Option<Bytes> {
+        if !self.kept.is_empty() {
+            data = [&self.kept[..], &data].concat().into();
         }
-        (!data.is_empty()).then(|| kind(data))
+        let longest = (0..=MARK.len()).rev().find(|length| data.ends_with(&MARK[..*length]));
+        self.kept = data.split_off(data.len() - longest.unwrap_or(0));
+        (!data.is_empty()).then_some(data)
+    }
+
+    /// What was kept is the program's own.
+    fn let_go(&mut self) -> Said {
+        let kept = std::mem::take(&mut self.kept);
+        if self.terminal { Said::Stdout(kept) } else { Said::Stderr(kept) }
     }
 }
 

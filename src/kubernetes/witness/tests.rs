@@ -38,8 +38,11 @@ impl Input for NoInput {
 
 /// What is heard of a stream that says `pieces`, the end twice.
 async fn all(pieces: &[Said]) -> Vec<Said> {
-    let script = Script(pieces.iter().cloned().collect());
-    let mut output = heard(Program { input: Box::new(NoInput), output: Box::new(script) }).output;
+    to_the_end(Script(pieces.iter().cloned().collect()), false).await
+}
+
+async fn to_the_end(script: impl Output + 'static, terminal: bool) -> Vec<Said> {
+    let mut output = heard(Program { input: Box::new(NoInput), output: Box::new(script) }, terminal).output;
     let mut all = Vec::new();
     loop {
         let said = output.next().await;
@@ -50,6 +53,10 @@ async fn all(pieces: &[Said]) -> Vec<Said> {
             return all;
         }
     }
+}
+
+fn out(text: &'static str) -> Said {
+    Said::Stdout(Bytes::from_static(text.as_bytes()))
 }
 
 fn err(text: &'static str) -> Said {
@@ -67,8 +74,17 @@ async fn success_that_no_witness_gave_is_a_lost_program() {
     for (pieces, expected) in [
         (vec![status(0)], vec![lost()]),
         (vec![err("x"), status(0)], vec![err("x"), lost()]),
-        (vec![mark(), err("x"), status(0)], vec![mark(), err("x"), lost()]),
-        (vec![err("\0podgate: 2"), err("55\0"), status(0)], vec![err("\0podgate: 2"), err("55\0"), lost()]),
+        (vec![mark(), err("x"), status(0)], vec![err("\0podgate: 255\0x"), lost()]),
+        (vec![err("\0podgate: 2"), status(0)], vec![err("\0podgate: 2"), lost()]),
+        (vec![err("\0podgate: 2"), err("55"), status(0)], vec![err("\0podgate: 255"), lost()]),
+        (vec![err("\0podgate: 2"), err("55\0"), status(0)], vec![status(255)]),
+        (vec![err("x\0"), err("\0podg"), err("ate: 255\0"), status(0)], vec![err("x"), err("\0"), status(255)]),
+        (vec![err("x\0"), out("y"), status(1)], vec![err("x"), out("y"), err("\0"), status(1)]),
+        // The streams overtake each other.
+        (vec![mark(), out("x"), out("y"), status(0)], vec![out("x"), out("y"), status(255)]),
+        (vec![mark(), out("x"), err("y"), status(0)], vec![out("x"), err("\0podgate: 255\0y"), lost()]),
+        // No witness talks there.
+        (vec![out("\0podgate: 255\0"), status(0)], vec![out("\0podgate: 255\0"), lost()]),
         (vec![mark(), lost()], vec![mark(), lost()]),
         (vec![mark(), mark(), status(0)], vec![mark(), status(255)]),
         (vec![err("x\0podgate: 255\0"), status(0)], vec![err("x"), status(255)]),
@@ -78,6 +94,44 @@ async fn success_that_no_witness_gave_is_a_lost_program() {
     ] {
         assert_eq!(all(&pieces).await, expected, "{pieces:?}");
     }
+}
+
+#[tokio::test]
+async fn terminal_has_the_mark_on_its_one_stream() {
+    for (pieces, expected) in [
+        (vec![out("x\0podgate: 255\0"), status(0)], vec![out("x"), status(255)]),
+        (vec![out("x\0pod"), out("gate: 255\0"), status(0)], vec![out("x"), status(255)]),
+    ] {
+        assert_eq!(to_the_end(Script(pieces.into()), true).await, expected);
+    }
+}
+
+/// Says its end at a time of its own.
+struct Late {
+    said: VecDeque<Said>,
+    at: tokio::time::Instant,
+}
+
+impl Output for Late {
+    fn next(&mut self) -> BoxFuture<'_, Said> {
+        Box::pin(async move {
+            if self.said.len() == 1 {
+                tokio::time::sleep_until(self.at).await;
+            }
+            if self.said.len() == 1 { self.said[0].clone() } else { self.said.pop_front().unwrap() }
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_only_begins_like_a_mark_is_shown_before_the_program_says_more() {
+    let begun = tokio::time::Instant::now();
+    let late = Late { said: [out("ready\0"), status(255)].into(), at: begun + Duration::from_secs(60) };
+    let mut output = heard(Program { input: Box::new(NoInput), output: Box::new(late) }, true).output;
+    assert_eq!(output.next().await, out("ready"));
+    assert_eq!(output.next().await, out("\0"));
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert_eq!(output.next().await, status(0));
 }
 
 /// Runs a program under the witness of a shell.
