@@ -66,6 +66,7 @@ eventBurst: 1000
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
 nodeStatusUpdateFrequency: 4s
+volumeStatsAggPeriod: 5s
 nodeLeaseDurationSeconds: 16
 evictionHard: {memory.available: 50Mi, nodefs.available: "0%%", imagefs.available: "0%%", nodefs.inodesFree: "0%%", imagefs.inodesFree: "0%%"}
 `
