@@ -1,18 +1,16 @@
 //! Memory of pieces that are on their way, kept for the next ones: a busy stream takes no new pages for each of its pieces.
 //!
-//! What always holds: at most [`KEPT`] buffers of one size are kept, and none is given out while a piece still lies in it.
+//! What always holds: at most `KEPT` buffers of `SIZE` bytes are kept, and none is given out while a piece still lies in
+//! it.
 
 use bytes::BytesMut;
 use std::collections::VecDeque;
 
-/// As many as are on their way at a time while whoever takes them keeps up.
-const KEPT: usize = 8;
-
 /// Buffers of `SIZE` bytes.
 #[derive(Debug, Default)]
-pub(crate) struct Spare<const SIZE: usize>(VecDeque<BytesMut>);
+pub(crate) struct Spare<const SIZE: usize, const KEPT: usize>(VecDeque<BytesMut>);
 
-impl<const SIZE: usize> Spare<SIZE> {
+impl<const SIZE: usize, const KEPT: usize> Spare<SIZE, KEPT> {
     /// An empty buffer: the oldest that is kept where its pieces are gone, else a new one.
     pub(crate) fn take(&mut self) -> BytesMut {
         let oldest = self.0.pop_front_if(|oldest| oldest.try_reclaim(SIZE));
@@ -42,7 +40,7 @@ impl<const SIZE: usize> Spare<SIZE> {
 mod tests {
     use super::*;
 
-    fn given_away(spare: &mut Spare<64>, text: &str) -> BytesMut {
+    fn given_away(spare: &mut Spare<64, 2>, text: &str) -> BytesMut {
         let mut buffer = spare.take();
         buffer.extend_from_slice(text.as_bytes());
         let piece = buffer.split();
@@ -69,13 +67,13 @@ mod tests {
     }
 
     #[test]
-    fn only_a_few_are_kept() {
-        let mut spare = Spare::<64>::default();
-        let pieces: Vec<_> = (0..=KEPT).map(|_| spare.take()).collect();
+    fn no_more_than_said_are_kept() {
+        let mut spare = Spare::<64, 2>::default();
+        let pieces = [spare.take(), spare.take(), spare.take()];
         for piece in pieces {
             spare.keep(piece);
         }
-        assert_eq!(spare.0.len(), KEPT);
+        assert_eq!(spare.0.len(), 2);
         spare.clear();
         assert!(spare.is_empty());
     }

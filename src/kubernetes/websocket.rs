@@ -36,6 +36,8 @@ const CHUNK: usize = PIECE;
 const SMALL: usize = 1024;
 /// The read buffer of a busy one: two of the server's frames.
 const LARGE: usize = 72 * 1024;
+/// As many of them are on their way at a time while whoever takes them keeps up.
+const SPARE: usize = 8;
 /// A TLS record's payload: with less room a read may take more than one turn.
 const RECORD: usize = 16 * 1024;
 /// How often we look whether the stream is quiet.
@@ -149,7 +151,7 @@ pub(super) struct Sender<S: AsyncRead + AsyncWrite + Unpin> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
-    /// Sends `data` on a channel, in messages of at most 64 KiB, and waits until the socket has taken them. A send that is
+    /// Sends `data` on a channel, in messages of at most [`PIECE`] bytes, and waits until the socket has taken them. A send that is
     /// given up in its middle ends what can be sent.
     pub(super) async fn send(&mut self, channel: u8, mut data: BytesMut) -> io::Result<()> {
         if self.midway {
@@ -196,7 +198,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
 pub(super) struct Receiver<S: AsyncRead + AsyncWrite + Unpin> {
     socket: Arc<Socket<S>>,
     buffer: BytesMut,
-    spare: Spare<LARGE>,
+    spare: Spare<LARGE, SPARE>,
     /// The buffer is a large one.
     large: bool,
     decoder: Decoder,

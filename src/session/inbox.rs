@@ -15,7 +15,10 @@ use tokio::time::timeout;
 /// Ctrl-C as a terminal sends it.
 const CTRL_C: u8 = 3;
 /// A packet at least this long is one of many, and gets the room of a whole piece.
-const LONG: usize = PIECE / 8;
+const LONG: usize = 8 * 1024;
+/// So much memory of pieces a connection keeps for the next ones, in bytes: what its inboxes hold together before the
+/// client is held up, and what it may still send then. So a program that is slower than its client costs no new pages.
+const KEPT: usize = 8 * 1024 * 1024;
 /// After so long without a byte, memory that is kept for the next ones is given back.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -27,6 +30,15 @@ pub struct Budget(Arc<Held>);
 struct Held {
     bytes: AtomicUsize,
     drained: Notify,
+    spare: Mutex<Memory>,
+}
+
+/// Memory of pieces that were taken.
+#[derive(Debug, Default)]
+struct Memory {
+    spare: Spare<PIECE, { KEPT / PIECE }>,
+    /// How often it was of use.
+    used: usize,
 }
 
 impl Budget {
@@ -39,6 +51,49 @@ impl Budget {
     /// Waits until somebody has taken something out.
     pub async fn drained(&self) {
         self.0.drained.notified().await;
+    }
+
+    /// Room for a whole piece.
+    fn room(&self) -> BytesMut {
+        let mut memory = self.memory();
+        memory.used = memory.used.wrapping_add(1);
+        memory.spare.take()
+    }
+
+    /// A piece as it is; the memory of one that had the room of a whole is kept for the next.
+    fn keep(&self, mut piece: BytesMut) -> BytesMut {
+        if piece.capacity() < PIECE {
+            return piece;
+        }
+        let taken = piece.split();
+        self.memory().spare.keep(piece);
+        taken
+    }
+
+    /// How often memory was asked for, where some is kept.
+    fn kept(&self) -> Option<usize> {
+        let memory = self.memory();
+        (!memory.spare.is_empty()).then_some(memory.used)
+    }
+
+    /// Gives the memory back that nobody has asked for since [`Budget::kept`] said this.
+    fn give_back(&self, used: usize) {
+        let mut memory = self.memory();
+        if memory.used == used {
+            memory.spare.clear();
+        }
+    }
+
+    /// Nobody takes out of an inbox any more, and may be there to see that all is quiet.
+    fn left(&self) {
+        if self.held() == 0 {
+            self.memory().spare.clear();
+        }
+    }
+
+    /// Every change of it is one step.
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.0.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn add(&self, bytes: usize) {
@@ -67,7 +122,6 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     pieces: VecDeque<BytesMut>,
-    spare: Spare<PIECE>,
     bytes: usize,
     ended: bool,
     refusing: bool,
@@ -78,27 +132,13 @@ struct State {
 
 impl State {
     fn new() -> Self {
-        Self {
-            pieces: VecDeque::new(),
-            spare: Spare::default(),
-            bytes: 0,
-            ended: false,
-            refusing: false,
-            waited_for: true,
-            interrupted: false,
-        }
+        Self { pieces: VecDeque::new(), bytes: 0, ended: false, refusing: false, waited_for: true, interrupted: false }
     }
 
-    /// The oldest piece. The memory of one that had the room of a whole is kept for the next.
     fn pop(&mut self) -> Option<BytesMut> {
-        let mut piece = self.pieces.pop_front()?;
+        let piece = self.pieces.pop_front()?;
         self.bytes -= piece.len();
-        if piece.capacity() < PIECE {
-            return Some(piece);
-        }
-        let taken = piece.split();
-        self.spare.keep(piece);
-        Some(taken)
+        Some(piece)
     }
 }
 
@@ -129,7 +169,7 @@ impl Inbox {
             Some(last) if last.len() + data.len() <= PIECE => last.extend_from_slice(data),
             _ => {
                 let long = data.len() >= LONG;
-                let mut piece = if long { state.spare.take() } else { BytesMut::with_capacity(data.len()) };
+                let mut piece = if long { self.0.budget.room() } else { BytesMut::with_capacity(data.len()) };
                 piece.extend_from_slice(data);
                 state.pieces.push_back(piece);
             }
@@ -151,10 +191,10 @@ impl Inbox {
         let mut state = self.state();
         state.refusing = true;
         state.pieces.clear();
-        state.spare.clear();
         let bytes = std::mem::take(&mut state.bytes);
         drop(state);
         self.0.budget.remove(bytes);
+        self.0.budget.left();
     }
 
     /// Waits for the oldest bytes, or the end. Cancel-safe.
@@ -166,10 +206,13 @@ impl Inbox {
             if let Some(taken) = self.try_take() {
                 return taken;
             }
-            if self.state().spare.is_empty() {
-                news.await;
-            } else if timeout(QUIET, news).await.is_err() {
-                self.state().spare.clear();
+            match self.0.budget.kept() {
+                None => news.await,
+                Some(used) => {
+                    if timeout(QUIET, news).await.is_err() {
+                        self.0.budget.give_back(used);
+                    }
+                }
             }
         }
     }
@@ -191,15 +234,16 @@ impl Inbox {
         let mut state = self.state();
         state.waited_for = false;
         let Some(piece) = state.pop() else {
-            if !state.ended {
-                return None;
+            let ended = state.ended;
+            drop(state);
+            if ended {
+                self.0.budget.left();
             }
-            state.spare.clear();
-            return Some(Taken::End);
+            return ended.then_some(Taken::End);
         };
         drop(state);
         self.0.budget.remove(piece.len());
-        Some(Taken::Data(piece))
+        Some(Taken::Data(self.0.budget.keep(piece)))
     }
 
     /// The state stays whole whatever panicked beside it: every change above is one step.
@@ -212,6 +256,7 @@ impl Drop for Shared {
     fn drop(&mut self) {
         let bytes = self.state.get_mut().unwrap_or_else(PoisonError::into_inner).bytes;
         self.budget.remove(bytes);
+        self.budget.left();
     }
 }
 
@@ -254,12 +299,50 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn memory_of_what_was_taken_is_given_back_when_nothing_comes() {
-        let inbox = Inbox::new(Budget::default());
+        let budget = Budget::default();
+        let inbox = Inbox::new(budget.clone());
         inbox.push(&[0; PIECE]);
         drop(inbox.take().await);
-        assert!(!inbox.state().spare.is_empty());
+        assert_eq!(budget.kept(), Some(1));
         assert!(timeout(QUIET * 2, inbox.take()).await.is_err(), "there is nothing to take");
-        assert!(inbox.state().spare.is_empty());
+        assert_eq!(budget.kept(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_that_another_inbox_uses_is_not_given_back() {
+        let budget = Budget::default();
+        let (quiet, busy) = (Inbox::new(budget.clone()), Inbox::new(budget.clone()));
+        let mut memory = None;
+        for _ in 0..5 {
+            busy.push(&[0; PIECE]);
+            let Taken::Data(piece) = busy.take().await else { panic!("there is a piece") };
+            assert_eq!(*memory.get_or_insert(piece.as_ptr()), piece.as_ptr());
+            assert!(timeout(QUIET * 2 / 3, quiet.take()).await.is_err(), "there is nothing to take");
+        }
+    }
+
+    #[tokio::test]
+    async fn memory_is_given_back_when_nobody_takes_any_more() {
+        let ends: [fn(Inbox) -> Option<Inbox>; 3] = [
+            |inbox| {
+                inbox.end();
+                assert_eq!(inbox.try_take(), Some(Taken::End));
+                Some(inbox)
+            },
+            |inbox| {
+                inbox.refuse();
+                Some(inbox)
+            },
+            |_dropped| None,
+        ];
+        for end in ends {
+            let budget = Budget::default();
+            let inbox = Inbox::new(budget.clone());
+            inbox.push(&[0; PIECE]);
+            drop(inbox.take().await);
+            let _inbox = end(inbox);
+            assert_eq!(budget.kept(), None);
+        }
     }
 
     #[tokio::test]
