@@ -13,8 +13,8 @@ pub(crate) struct Spare<const SIZE: usize, const KEPT: usize>(VecDeque<BytesMut>
 impl<const SIZE: usize, const KEPT: usize> Spare<SIZE, KEPT> {
     /// An empty buffer: the oldest that is kept where its pieces are gone, else a new one.
     pub(crate) fn take(&mut self) -> BytesMut {
-        let oldest = self.0.pop_front_if(|oldest| oldest.try_reclaim(SIZE));
-        oldest.unwrap_or_else(|| BytesMut::with_capacity(SIZE))
+        let free = self.0.iter_mut().rposition(|kept| kept.try_reclaim(SIZE));
+        free.and_then(|at| self.0.remove(at)).unwrap_or_else(|| BytesMut::with_capacity(SIZE))
     }
 
     /// Keeps what is left of a buffer that was taken here and whose pieces were given away.
