@@ -162,10 +162,10 @@ pub struct Program {
     pub output: Box<dyn Output>,
 }
 
-/// How many bytes of input are best handed over at a time: with a frame's head before them they fill eight TLS records
-/// (RFC 8446 section 5.1), a quarter of them two, and begin no other, which a server would read by itself. Smaller frames
+/// How many bytes of input are best handed over at a time: with a frame's head before them they fill sixteen TLS records
+/// (RFC 8446 section 5.1), an eighth of them two, and begin no other, which a server would read by itself. Smaller frames
 /// cost the node more, larger ones no less.
-pub const PIECE: usize = 128 * 1024 - 32;
+pub const PIECE: usize = 256 * 1024 - 32;
 
 /// The way to a running program. A write waits until the backend has taken the bytes.
 pub trait Input: Send {

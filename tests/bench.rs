@@ -41,7 +41,7 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 struct Args {
     /// Every figure is the median of so many measurements.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// The size of a transfer.
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]

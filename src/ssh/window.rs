@@ -8,9 +8,9 @@ use crate::guest::PIECE;
 
 /// A channel's receive window.
 pub(super) const WINDOW: u32 = 2 * 1024 * 1024;
-/// The largest packet that we ask for: four make a whole piece of a program's input, and one alone a quarter of it. (What
-/// clients send at once is 32 KiB, whatever they may.)
-pub(super) const PACKET: u32 = PIECE as u32 / 4;
+/// The largest packet that we ask for: eight make a whole piece of a program's input. (What clients send at once is
+/// 32 KiB, whatever they may.)
+pub(super) const PACKET: u32 = PIECE as u32 / 8;
 /// Inboxes of a connection that hold more than this together bring the client down to a trickle.
 pub(super) const HIGH_MARK: usize = 4 * 1024 * 1024;
 /// The receive window that makes a trickle: 2-byte packets that keep the loop alive and re-open the window later.

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
-/// The cipher of every measurement.
-const CIPHER: &str = "aes256-gcm@openssh.com";
+/// The cipher of every measurement: what a client of OpenSSH 10 and a gateway agree on if nobody configures any. (Kubernetes
+/// and its clients use the same one in TLS.)
+const CIPHER: &str = "aes128-gcm@openssh.com";
 /// How long a client may take.
 const PATIENCE: Duration = Duration::from_secs(300);
 

@@ -3,6 +3,7 @@
 
 use super::ClientError;
 use super::credentials::Credentials;
+use crate::guest::PIECE;
 use crate::settings::Cluster;
 use futures_util::future::BoxFuture;
 use http::Uri;
@@ -22,6 +23,8 @@ use tower::{Service, ServiceExt};
 
 /// TCP and TLS together.
 const CONNECT: Duration = Duration::from_secs(10);
+/// How much is encrypted before it is written, in bytes: a whole piece of a program's input goes out in one call.
+const OUTGOING: usize = PIECE + PIECE / 8;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TRIES: u32 = 4;
 
@@ -118,7 +121,9 @@ impl Connector {
             let tcp = self.tcp.clone().oneshot(self.target.uri.clone()).await;
             let tcp = tcp.map_err(|error| ConnectError::Tcp(error.into()))?.into_inner();
             let tls = TlsConnector::from(self.credentials().current().tls);
-            tls.connect(self.target.server_name.clone(), tcp).await.map_err(ConnectError::Tls)
+            let mut stream = tls.connect(self.target.server_name.clone(), tcp).await.map_err(ConnectError::Tls)?;
+            stream.get_mut().1.set_buffer_limit(Some(OUTGOING));
+            Ok(stream)
         };
         tokio::time::timeout(CONNECT, connecting).await.map_err(|_elapsed| ConnectError::Timeout)?
     }
