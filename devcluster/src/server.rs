@@ -8,7 +8,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -77,13 +78,22 @@ pub(crate) async fn serve(context: Arc<Context>, port: Port, first: TcpListener,
             _down = wanted.wait_for(|up| !up) => {}
             () = accept(&context, &listener, &tls, &connections) => {}
         }
-        drop(listener);
+        close(listener);
         connections.cancel();
         context.api.serving.send_replace(false);
         tokio::select! {
             () = context.stopping.cancelled() => return,
             _up = wanted.wait_for(|up| *up) => {}
         }
+    }
+}
+
+/// No connection is taken from here on. A process that is being started beside has a copy of every descriptor until it has
+/// become another program, and a socket that is closed here alone would listen until then.
+fn close(listener: TcpListener) {
+    if let Ok(listener) = listener.into_std() {
+        // One that is shut already takes no connections either.
+        let _shut = std::net::TcpStream::from(OwnedFd::from(listener)).shutdown(Shutdown::Both);
     }
 }
 

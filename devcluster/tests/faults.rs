@@ -136,7 +136,8 @@ async fn the_api_goes_down_and_comes_back_while_pods_live_on() {
     let (faults, before) = (cluster.faults(), cluster.state().processes());
     for _ in 0..3 {
         faults.api_down().await;
-        assert!(client.open("GET", PODS, "", b"").await.unwrap_err().to_string().contains("refused"));
+        let told = client.open("GET", PODS, "", b"").await.unwrap_err().to_string();
+        assert!(told.contains("refused"), "{told}");
         faults.api_up().await;
         assert_eq!(client.get(PODS).await.0, 200);
     }
