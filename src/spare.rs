@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 pub(crate) struct Spare<const SIZE: usize, const KEPT: usize>(VecDeque<BytesMut>);
 
 impl<const SIZE: usize, const KEPT: usize> Spare<SIZE, KEPT> {
-    /// An empty buffer: the oldest that is kept where its pieces are gone, else a new one.
+    /// An empty buffer: the one kept last whose pieces are gone (the processor's caches know it), else a new one.
     pub(crate) fn take(&mut self) -> BytesMut {
         let free = self.0.iter_mut().rposition(|kept| kept.try_reclaim(SIZE));
         free.and_then(|at| self.0.remove(at)).unwrap_or_else(|| BytesMut::with_capacity(SIZE))

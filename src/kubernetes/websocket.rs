@@ -151,8 +151,8 @@ pub(super) struct Sender<S: AsyncRead + AsyncWrite + Unpin> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
-    /// Sends `data` on a channel, in messages of at most [`PIECE`] bytes, and waits until the socket has taken them. A send that is
-    /// given up in its middle ends what can be sent.
+    /// Sends `data` on a channel, in messages of at most [`PIECE`] bytes, and waits until the socket has taken them. A
+    /// send that is given up in its middle ends what can be sent.
     pub(super) async fn send(&mut self, channel: u8, mut data: BytesMut) -> io::Result<()> {
         if self.midway {
             return Err(io::ErrorKind::BrokenPipe.into());

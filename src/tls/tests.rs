@@ -41,7 +41,7 @@ fn identity_that_does_not_fit_together_is_refused() {
 #[test]
 fn error_text_holds_no_key_material() {
     let (pem, key) = certificate();
-    let torn = Secret::new(key.expose().replace("-----END", "-----XXX"));
+    let torn = Secret::new(key.expose().replace("-----END", "-----TORN"));
     let error = refused(None, Some((&pem, &torn)));
     let body: String = key.expose().lines().nth(1).unwrap().to_owned();
     assert!(!format!("{error} {error:?}").contains(&body));
