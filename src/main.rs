@@ -4,9 +4,9 @@
 use clap::{Parser, Subcommand};
 use podgate::app::App;
 use podgate::app::flags::with_two_dashes;
-use podgate::config::{Config, Errors, Migration, dump_file};
+use podgate::config::{self, Config, Errors, Level, LogDestination, Migration, dump_file};
 use podgate::ssh::unusable_host_keys;
-use podgate::telemetry::Log;
+use podgate::telemetry::{self, Log};
 use podgate::webhook::probe;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -82,12 +82,15 @@ async fn main() -> ExitCode {
     }
     let log = match Log::open(&config.log) {
         Ok(log) => log,
-        Err(error) => return fail(&error),
+        Err(error) => return fatal(&config.log, None, &error),
     };
-    match run(&config, &log, hangup).await {
+    let done = run(&config, &log, hangup).await;
+    let code = match &done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(error.as_ref()),
-    }
+        Err(error) => fatal(&config.log, Some(&log), error.as_ref()),
+    };
+    log.close().await;
+    code
 }
 
 fn invalid(file: &Path, errors: &Errors) -> ExitCode {
@@ -133,6 +136,20 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Says in the log's format why the gateway cannot run: on standard error, where whoever starts it looks, and in a log
+/// that goes elsewhere.
+fn fatal(config: &config::Log, log: Option<&Log>, error: &dyn std::error::Error) -> ExitCode {
+    let elsewhere = log.filter(|_| config.destination != LogDestination::Stdout);
+    for message in error.to_string().lines() {
+        let line = telemetry::line(config.format, Level::Critical, "CORE_START_FAILED", message);
+        say(&mut io::stderr(), line.trim_end());
+        if let Some(log) = elsewhere {
+            log.write(Level::Critical, "CORE_START_FAILED", message, &[]);
+        }
+    }
+    ExitCode::FAILURE
+}
+
 fn check(file: &Path, config: &Config) -> ExitCode {
     let unusable = unusable_host_keys(&config.ssh);
     if !unusable.is_empty() {
@@ -158,13 +175,7 @@ async fn run(config: &Config, log: &Log, hangup: io::Result<Signal>) -> Result<(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = hangup?;
-    let app = match App::build(config, log.clone()).await {
-        Ok(app) => app,
-        Err(error) => {
-            log.close().await;
-            return Err(error.into());
-        }
-    };
+    let app = App::build(config, log.clone()).await?;
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -182,7 +193,6 @@ async fn run(config: &Config, log: &Log, hangup: io::Result<Signal>) -> Result<(
         () = app.run(stop) => {}
         () = reopen => {}
     }
-    log.close().await;
     Ok(())
 }
 

@@ -111,7 +111,7 @@ impl Log {
             log: self.clone(),
             shared: Arc::new(Shared {
                 id: id.to_string(),
-                remote: remote.ip().to_canonical().to_string(),
+                remote: SocketAddr::new(remote.ip().to_canonical(), remote.port()).to_string(),
                 user: Mutex::new(User::default()),
                 level: AtomicU8::new(self.level as u8),
             }),
@@ -150,6 +150,12 @@ impl Log {
             self.metrics.line_dropped();
         }
     }
+}
+
+/// The line of an event for a process that has no log, or none that a person looks at.
+#[must_use]
+pub fn line(format: LogFormat, level: Level, code: &'static str, message: &str) -> String {
+    Line { level, code, message, details: &[] }.render(&Shape::Lines(format))
 }
 
 /// The queue as the handles share it; ends the writer when the last of them is gone.

@@ -148,14 +148,14 @@ async fn start_that_fails_is_told_in_a_sentence_and_ends_with_1() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     for (change, told) in [
-        (json!({"ssh": {"listen": address}}), format!("podgate: ssh.listen: cannot listen on {address}: ")),
+        (json!({"ssh": {"listen": address}}), format!("ssh.listen: cannot listen on {address}: ")),
         (
             json!({"log": {"destination": "file", "file": "/nowhere/log"}}),
-            "podgate: log.file: /nowhere/log cannot be opened: ".into(),
+            "log.file: /nowhere/log cannot be opened: ".into(),
         ),
         (
             json!({"log": {"destination": "syslog", "syslog": {"destination": "/nowhere/log"}}}),
-            "podgate: log.syslog.destination: /nowhere/log cannot be written to: ".into(),
+            "log.syslog.destination: /nowhere/log cannot be written to: ".into(),
         ),
     ] {
         let mut config = minimal(folder.path());
@@ -164,7 +164,13 @@ async fn start_that_fails_is_told_in_a_sentence_and_ends_with_1() {
         fs::write(&file, config.to_string()).expect("a file");
         let ran = podgate(&["--config", &file.to_string_lossy()]).await;
         assert_eq!(ran.status, Some(1), "{}", ran.stderr);
-        assert!(ran.stderr.contains(&told) && ran.stderr.lines().count() == 1, "{}", ran.stderr);
+        let line: Value = serde_json::from_str(&ran.stderr).unwrap_or_else(|error| panic!("{error}: {}", ran.stderr));
+        assert_eq!((&line["level"], &line["code"]), (&json!("crit"), &json!("CORE_START_FAILED")));
+        assert!(line["message"].as_str().is_some_and(|text| text.starts_with(&told)), "{line}");
+        config["log"]["format"] = json!("text");
+        fs::write(&file, config.to_string()).expect("a file");
+        let ran = podgate(&["--config", &file.to_string_lossy()]).await;
+        assert!(ran.stderr.contains(&format!("\tcrit\t{told}")) && ran.stderr.lines().count() == 1, "{}", ran.stderr);
     }
 }
 

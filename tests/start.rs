@@ -81,12 +81,12 @@ impl Desk {
         file
     }
 
-    /// The lines on standard error of a gateway that does not start, without what marks them as ours.
+    /// The messages on standard error of a gateway that does not start.
     async fn start_fails(&self, change: Value) -> Vec<String> {
         let (status, stderr) = run(&self.file(change), &[]).await;
         assert_eq!(status, Some(1), "{stderr}");
-        let lines = stderr.lines().map(|line| line.strip_prefix("podgate: ").unwrap_or_else(|| panic!("{stderr}")));
-        lines.map(str::to_owned).collect()
+        let message = |line: &str| serde_json::from_str::<Value>(line).ok()?["message"].as_str().map(str::to_owned);
+        stderr.lines().map(|line| message(line).unwrap_or_else(|| panic!("{stderr}"))).collect()
     }
 
     /// The first line with a code of a gateway that starts.

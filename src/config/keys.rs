@@ -147,7 +147,7 @@ const ROWS: &[Row] = &[
     ("configserver.transmitSensitiveMetadata", Flag, "false", Works),
     ("configserver.exactValues", Flag, "false", Works),
     ("configserver.allowConnection", Flag, "false", Works),
-    ("log.level", Text, r#""notice""#, Works),
+    ("log.level", Text, r#""info""#, Works),
     ("log.format", Text, r#""ljson""#, Works),
     ("log.destination", Text, r#""stdout""#, Works),
     ("log.file", Text, r#""/var/log/containerssh/containerssh.log""#, Works),

@@ -15,6 +15,9 @@ const TAG: &str = "ContainerSSH";
 /// The longest APP-NAME of RFC 5424.
 const TAG_LENGTH: usize = 48;
 
+/// The level where none is set. ContainerSSH's is `notice`, which says nothing of a login; a file that states it keeps it.
+const DEFAULT: Level = Level::Info;
+
 const LEVELS: [(&str, Level); 8] = [
     ("debug", Level::Debug),
     ("info", Level::Info),
@@ -63,24 +66,24 @@ pub(super) fn read(section: &Section<'_>) -> Log {
 
 /// `level` alone: a name, or 0 (emerg) to 7 (debug).
 pub(crate) fn level(section: &Section<'_>) -> Level {
-    let Some(value) = section.value("level") else { return Level::Notice };
+    let Some(value) = section.value("level") else { return DEFAULT };
     let text = match value {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
         _ => {
             section.error("level", "must be a name, or 0 (emerg) to 7 (debug)");
-            return Level::Notice;
+            return DEFAULT;
         }
     };
     let by_number = || text.parse::<usize>().ok().and_then(|number| LEVELS.iter().rev().nth(number));
     match LEVELS.iter().find(|(name, _)| *name == text).or_else(by_number) {
         Some((_, level)) => *level,
-        None if text.is_empty() => Level::Notice,
+        None if text.is_empty() => DEFAULT,
         None => {
             let names: Vec<_> = LEVELS.iter().map(|(name, _)| *name).collect();
             let shown = printable(&text, 64);
             section.error("level", format!("{shown:?} is not one of {}, nor 7 to 0", names.join(", ")));
-            Level::Notice
+            DEFAULT
         }
     }
 }

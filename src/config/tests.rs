@@ -237,7 +237,7 @@ fn smallest_file_has_the_documented_defaults() {
     assert_eq!(config.ssh.ciphers, [Cipher::Aes256Gcm, Cipher::Aes128Gcm, Cipher::Aes256Ctr]);
     assert_eq!(config.ssh.macs, [Mac::Sha256Etm, Mac::Sha512Etm, Mac::Sha256, Mac::Sha512]);
     assert_eq!((config.ssh.client_alive_interval, config.ssh.client_alive_count_max), (None, 3));
-    assert_eq!((config.log.level, config.log.format), (Level::Notice, LogFormat::Ljson));
+    assert_eq!((config.log.level, config.log.format), (Level::Info, LogFormat::Ljson));
     assert_eq!(config.log.destination, LogDestination::Stdout);
     assert!(config.configserver.is_none() && config.notices.is_empty(), "{:?}", config.notices);
     assert!(config.ssh.host_keys[0].origin.contains("/etc/podgate/hostkey"));
@@ -269,11 +269,12 @@ fn log_levels_are_names_or_numbers() {
         (json!("debug"), Level::Debug),
         (json!(7), Level::Debug),
         (json!("5"), Level::Notice),
+        (json!("notice"), Level::Notice),
         (json!("crit"), Level::Critical),
         (json!("emerg"), Level::Emergency),
         (json!(0), Level::Emergency),
-        (json!(""), Level::Notice),
-        (json!(null), Level::Notice),
+        (json!(""), Level::Info),
+        (json!(null), Level::Info),
     ] {
         assert_eq!(with("log.level", value.clone()).expect("level").log.level, level, "{value}");
     }

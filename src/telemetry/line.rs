@@ -102,10 +102,10 @@ impl Serialize for Details<'_> {
     }
 }
 
-/// RFC 3339 in seconds and the local zone, `Z` for UTC.
+/// RFC 3339 in milliseconds and the local zone, `Z` for UTC.
 fn now() -> String {
     let now = jiff::Zoned::now();
-    let format = if now.offset().is_zero() { "%Y-%m-%dT%H:%M:%SZ" } else { "%Y-%m-%dT%H:%M:%S%:z" };
+    let format = if now.offset().is_zero() { "%Y-%m-%dT%H:%M:%S.%3fZ" } else { "%Y-%m-%dT%H:%M:%S.%3f%:z" };
     now.strftime(format).to_string()
 }
 
