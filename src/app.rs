@@ -141,7 +141,9 @@ impl App {
         let endpoints = self.endpoints.start(&self.log, &closing);
         let address = self.server.local_addr().to_string();
         serving.set(true);
-        self.log.write(Level::Info, "SSH_AVAILABLE", "the SSH server is listening", &[("address", &address)]);
+        let host_keys = self.server.host_keys().join(", ");
+        let details = [("address", address.as_str()), ("hostKeys", &host_keys)];
+        self.log.write(Level::Info, "SSH_AVAILABLE", "the SSH server is listening", &details);
         let accepting = self.tasks.spawn(self.server.run(self.tasks.clone()));
         stop.await;
         serving.set(false);

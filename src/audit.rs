@@ -12,6 +12,7 @@ use crate::telemetry::ConnectionLog;
 use crate::telemetry::metrics::{Outcome, Step, Timer};
 use crate::types::{EnvName, Size};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Records one connection's events; cheap to clone.
 #[derive(Debug, Clone)]
@@ -43,7 +44,7 @@ impl Recorder {
                 *self.waiting() = Some(self.log.metrics().step(Step::FirstProgram));
                 return;
             }
-            Event::ProgramStarted => Outcome::Success,
+            Event::ProgramStarted { .. } => Outcome::Success,
             Event::ProgramRefused { .. } => Outcome::Failed,
             _ => return,
         };
@@ -67,6 +68,15 @@ pub enum Event<'a> {
     Disconnected {
         /// Why, where it was not the client's wish.
         reason: Option<&'a str>,
+        /// Since the connection was accepted.
+        duration: Duration,
+        /// Bytes on the wire.
+        traffic: Traffic,
+    },
+    /// The client left while it waited for its login or its pod.
+    Abandoned {
+        /// The last that was known of what it waited for.
+        reason: &'a str,
     },
     /// The client did not log in in time.
     LoginTimeout,
@@ -100,6 +110,8 @@ pub enum Event<'a> {
         method: Method,
         /// Why nobody could.
         reason: &'a str,
+        /// Set where the webhook's own line has told it.
+        logged: bool,
     },
     /// The connection has its settings and its guest is being made.
     Admitted,
@@ -107,6 +119,8 @@ pub enum Event<'a> {
     AdmissionFailed {
         /// Why.
         reason: &'a str,
+        /// Set where the webhook's own line has told it.
+        logged: bool,
     },
     /// A session channel opens.
     ChannelOpened {
@@ -145,7 +159,12 @@ pub enum Event<'a> {
         terminal: bool,
     },
     /// The program runs.
-    ProgramStarted,
+    ProgramStarted {
+        /// The request that started it.
+        what: &'a What,
+        /// Whether it has a terminal.
+        terminal: bool,
+    },
     /// The program could not be started.
     ProgramRefused {
         /// Why.
@@ -155,6 +174,8 @@ pub enum Event<'a> {
     ProgramEnded {
         /// How it ended.
         exit: &'a Exit,
+        /// Since it was started.
+        duration: Duration,
     },
     /// The terminal gets another size.
     Resized {
@@ -178,6 +199,15 @@ pub enum Event<'a> {
         /// Which one, in words.
         limit: &'a str,
     },
+}
+
+/// The bytes of a connection as TCP carried them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// From the client.
+    pub received: u64,
+    /// To the client.
+    pub sent: u64,
 }
 
 /// What a client can ask for after its login.

@@ -127,13 +127,15 @@ pub struct Refusal {
     pub status: u8,
     /// What the log says beside the reason.
     pub detail: Option<String>,
+    /// Set once the log has a line about it at `error`, so that one failure is one line there.
+    pub logged: bool,
 }
 
 impl Refusal {
     /// A refusal that ends the session with 255.
     #[must_use]
     pub fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), status: 255, detail: None }
+        Self { reason: reason.into(), status: 255, detail: None, logged: false }
     }
 
     /// The same with more for the log.

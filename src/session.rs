@@ -6,6 +6,7 @@
 
 pub mod inbox;
 mod pump;
+mod wait;
 
 use crate::audit::{Event, Recorder};
 use crate::guest::{Exit, Guest, Program, Refusal, State};
@@ -17,7 +18,8 @@ use inbox::Inbox;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+use wait::Wait;
 
 /// The exit status of whatever never ran, or ended nobody knows how (as OpenSSH's client says it).
 const FAILED: u8 = 255;
@@ -110,16 +112,20 @@ impl Channel {
     async fn run(&mut self, launch: Permit<Launch>) -> Result<ClientExit, ClientGone> {
         let terminal = launch.request().terminal.is_some();
         let what = launch.request().what.clone();
-        let started = match self.wait_until_ready(terminal).await {
-            Ok(()) => {
-                self.audit.record(Event::ProgramStarting { what: &what, terminal });
-                self.start(launch, terminal).await
+        let started = {
+            let mut wait = Wait::new(self.client.as_ref(), terminal);
+            match self.wait_until_ready(&mut wait).await {
+                Ok(()) => {
+                    self.audit.record(Event::ProgramStarting { what: &what, terminal });
+                    self.start(launch, &mut wait).await
+                }
+                Err(stop) => Err(stop),
             }
-            Err(stop) => Err(stop),
         };
+        let begun = Instant::now();
         let exit = match started {
             Ok(program) => {
-                self.audit.record(Event::ProgramStarted);
+                self.audit.record(Event::ProgramStarted { what: &what, terminal });
                 self.pump(program, terminal).await?
             }
             Err(Stop::Interrupted) => return Ok(ClientExit::Status(INTERRUPTED)),
@@ -129,7 +135,7 @@ impl Channel {
                 return Ok(ClientExit::Status(refusal.status));
             }
         };
-        self.audit.record(Event::ProgramEnded { exit: &exit });
+        self.audit.record(Event::ProgramEnded { exit: &exit, duration: begun.elapsed() });
         Ok(match exit {
             Exit::Status(status) => ClientExit::Status(status),
             Exit::Signal { name, core } => ClientExit::Signal { name, core },
@@ -140,30 +146,28 @@ impl Channel {
         })
     }
 
-    /// Waits for the guest. A person at a terminal sees what it waits for, and can end the wait with Ctrl-C; a program
-    /// that talks to us sees no byte that is not its own.
-    async fn wait_until_ready(&self, terminal: bool) -> Result<(), Stop> {
+    /// Waits for the guest. At a terminal, Ctrl-C ends the wait.
+    async fn wait_until_ready(&self, wait: &mut Wait<'_>) -> Result<(), Stop> {
         let mut state = self.state.clone();
         loop {
             let now = state.borrow_and_update().clone();
             match now {
                 State::Ready => return Ok(()),
                 State::Gone(refusal) => return Err(Stop::Refused(refusal)),
-                State::Starting(Some(news)) if terminal => self.tell(&news, terminal).await,
-                State::Starting(_) => {}
+                State::Starting(reason) => wait.learn(reason).await,
             }
             tokio::select! {
                 changed = state.changed() => if changed.is_err() {
                     return Err(Stop::Refused(Refusal::new("the connection is being closed")));
                 },
-                () = self.inbox.interrupted(), if terminal => return Err(Stop::Interrupted),
+                () = self.inbox.interrupted(), if wait.terminal => return Err(Stop::Interrupted),
+                () = wait.patience() => wait.tell().await,
             }
         }
     }
 
-    /// Starts the program, for which a guest may have to be made first: what a person sees and can do meanwhile is the
-    /// same as before.
-    async fn start(&self, launch: Permit<Launch>, terminal: bool) -> Result<Program, Stop> {
+    /// Starts the program, for which a guest may have to be made first: the wait goes on as before.
+    async fn start(&self, launch: Permit<Launch>, wait: &mut Wait<'_>) -> Result<Program, Stop> {
         let (news, mut told) = watch::channel(None);
         let starting = self.guest.start(launch, news);
         let gone = gone(self.state.clone());
@@ -173,13 +177,12 @@ impl Channel {
                 biased;
                 started = &mut starting => return started.map_err(Stop::Refused),
                 refusal = &mut gone => return Err(Stop::Refused(refusal)),
-                () = self.inbox.interrupted(), if terminal => return Err(Stop::Interrupted),
+                () = self.inbox.interrupted(), if wait.terminal => return Err(Stop::Interrupted),
                 Ok(()) = told.changed() => {
-                    let text = told.borrow_and_update().clone();
-                    if let Some(text) = text.filter(|_| terminal) {
-                        self.tell(&text, terminal).await;
-                    }
+                    let reason = told.borrow_and_update().clone();
+                    wait.learn(reason).await;
                 }
+                () = wait.patience() => wait.tell().await,
             }
         }
     }
@@ -211,11 +214,15 @@ impl Channel {
         Ok(timeout(GUEST_GONE, gone).await.map_or(exit, Exit::Lost))
     }
 
-    /// One line of ours to the client's standard error. A client that is gone is found out by the next step.
     async fn tell(&self, text: &str, terminal: bool) {
-        let end = if terminal { "\r\n" } else { "\n" };
-        let _ = self.client.stderr(Bytes::from(format!("podgate: {text}{end}"))).await;
+        tell(self.client.as_ref(), text, terminal).await;
     }
+}
+
+/// Writes one line of ours to the client's standard error. A client that is gone is found out by the next step.
+async fn tell(client: &dyn Client, text: &str, terminal: bool) {
+    let end = if terminal { "\r\n" } else { "\n" };
+    let _ = client.stderr(Bytes::from(format!("podgate: {text}{end}"))).await;
 }
 
 /// Why nothing was started.

@@ -107,6 +107,12 @@ impl Server {
         self.address
     }
 
+    /// The fingerprint and kind of each host key, as `ssh-keygen -l` writes them.
+    #[must_use]
+    pub fn host_keys(&self) -> Vec<String> {
+        transport::fingerprints(&self.snapshot.load().transport)
+    }
+
     /// Accepts until `tasks` is told to stop; every connection is one of its tasks.
     pub async fn run(self, tasks: Tasks) {
         let startups = Arc::new(Semaphore::new(STARTUPS));

@@ -6,6 +6,7 @@ use crate::support::world::PASSWORD;
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
 use std::fs;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -63,13 +64,102 @@ async fn every_line_is_json_and_says_whose_it_is() {
         }
         let details = &line["details"];
         assert!(details["connectionId"].as_str().is_some_and(|id| id.len() == 32), "{line}");
-        assert_eq!(details["remoteAddr"], "127.0.0.1", "{line}");
+        let remote = details["remoteAddr"].as_str().expect("an address").parse::<SocketAddr>().expect("with a port");
+        assert!(remote.ip().is_loopback() && remote.port() != 0, "{line}");
         assert!(code == "SSH_CONNECTED" || details["username"].is_string(), "{line}");
         let after_login = code.starts_with("KUBERNETES_") || code.starts_with("SSH_CHANNEL") || code == "SSH_EXIT";
         assert!(!after_login || details["authenticatedUsername"] == "alice", "{line}");
         lines += 1;
     }
     assert!(lines > 10, "{}", world.gateway.log());
+}
+
+/// The lines of a gateway at the default level, but for those of its start: code and details.
+async fn connection_lines(world: &World) -> Vec<(String, Value)> {
+    world.gateway.wait_for_line("SSH_DISCONNECTED").await;
+    let lines = world.gateway.log();
+    let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let ours = lines.filter(|line| line["details"]["connectionId"].is_string());
+    ours.map(|line| (line["code"].as_str().expect("a code").to_owned(), line["details"].clone())).collect()
+}
+
+fn codes(lines: &[(String, Value)]) -> Vec<&str> {
+    lines.iter().map(|(code, _)| code.as_str()).collect()
+}
+
+/// The level of a file that states none.
+fn default_level() -> Setup {
+    Setup::config(json!({"log": {"level": null}}))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn default_level_tells_a_refused_login_in_one_line() {
+    let world = default_level().start().await;
+    world.ssh_with_password("mallory", "wrong").run("true").await.expect(255);
+    let lines = connection_lines(&world).await;
+    assert_eq!(codes(&lines).first(), Some(&"SSH_AUTH_FAILED"), "{lines:?}");
+    assert!(lines[0].1["reason"].is_string() && lines[0].1["username"] == "mallory", "{lines:?}");
+    assert_eq!(codes(&lines).last(), Some(&"SSH_DISCONNECTED"), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn default_level_tells_a_session_from_login_to_end() {
+    let world = default_level().start().await;
+    let start = world.gateway.wait_for_line("SSH_AVAILABLE").await;
+    let fingerprint = std::process::Command::new("ssh-keygen").arg("-lf").arg(world.folder().join("host")).output();
+    let fingerprint = String::from_utf8(fingerprint.expect("ssh-keygen").stdout).expect("text");
+    let hash = fingerprint.split(' ').nth(1).expect("a fingerprint");
+    assert_eq!(start["details"]["hostKeys"], format!("{hash} (ED25519)"), "{start}");
+
+    world.ssh().option("SetEnv=LD_PRELOAD=x").run("echo canary-command; exit 5").await.expect(5);
+    world.wait_for_pods(0).await;
+    let lines = connection_lines(&world).await;
+    let told = [
+        "SSH_AUTH_SUCCESSFUL",
+        "SECURITY_ENV_REJECTED",
+        "KUBERNETES_POD_READY",
+        "SSH_CHANNEL_REQUEST_SUCCESSFUL",
+        "SSH_EXIT",
+        "SSH_DISCONNECTED",
+    ];
+    let mut sorted = codes(&lines);
+    // The pod may be ready before the client asks for anything.
+    sorted.sort_unstable();
+    let mut expected = told;
+    expected.sort_unstable();
+    assert_eq!(sorted, expected, "{lines:?}");
+    let of = |code: &str| &lines.iter().find(|line| line.0 == code).expect("the line").1;
+    assert!(of("KUBERNETES_POD_READY")["podName"].is_string());
+    assert_eq!(of("SSH_CHANNEL_REQUEST_SUCCESSFUL")["request"], "exec");
+    assert_eq!(of("SSH_EXIT")["status"], "5");
+    assert!(of("SSH_EXIT")["duration"].as_str().is_some_and(|text| text.ends_with('s')));
+    let bytes = |label: &str| of("SSH_DISCONNECTED")[label].as_str().and_then(|text| text.parse::<u64>().ok());
+    assert!(bytes("bytesReceived") > Some(1000) && bytes("bytesSent") > Some(1000), "{lines:?}");
+    assert!(!world.gateway.log().contains("canary-command"), "a command may hold a secret");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn login_that_fails_with_its_webhook_is_one_line_and_an_abandoned_one_says_what_it_waited_for() {
+    let mut setup = default_level();
+    setup.config["auth"] =
+        json!({"password": {"webhook": {"url": "http://127.0.0.1:1", "timeout": "300ms", "authTimeout": "900ms"}}});
+    let world = setup.start().await;
+    world.ssh_with_password("alice", PASSWORD).run("true").await.expect(255);
+    let lines = connection_lines(&world).await;
+    let about = |line: &&(String, Value)| {
+        line.1["level"] != "warning" && line.1["reason"].as_str().is_some_and(|text| text.contains("refused"))
+    };
+    assert_eq!(lines.iter().filter(about).count(), 1, "{lines:?}");
+
+    let script = Script::start(|_: &Asked| Reply::Hang).await;
+    let mut setup = default_level();
+    setup.config["auth"] = json!({"password": {"webhook": {"url": script.url}}});
+    let world = setup.start().await;
+    let client = world.ssh_with_password("alice", PASSWORD).start("true");
+    script.wait_for_asked(1).await;
+    client.kill().await;
+    let line = world.gateway.wait_for_line("SSH_LOGIN_ABANDONED").await;
+    assert_eq!(line["details"]["reason"], "the authentication server had not answered yet", "{line}");
 }
 
 /// Waits until a file holds a text.
@@ -100,7 +190,7 @@ async fn log_file_that_was_moved_away_is_opened_again_at_hangup() {
     let fields: Vec<_> = line.split('\t').collect();
     assert_eq!(fields[1], "info", "{line}");
     let address = fields[2].strip_prefix("the SSH server is listening (code=SSH_AVAILABLE address=");
-    let address = address.and_then(|rest| rest.strip_suffix(")")).expect("the line");
+    let address = address.and_then(|rest| rest.split(' ').next()).expect("the line");
     world.gateway.address = address.parse().expect("an address");
     world.know(world.port());
 

@@ -1,10 +1,11 @@
 //! How an event looks in the log: its level, ContainerSSH's code, one sentence, and labels.
 
-use super::{Event, Request};
+use super::{Event, Request, Traffic};
 use crate::config::Level;
 use crate::guest::{Exit, Refusal};
 use crate::policy::What;
 use std::borrow::Cow;
+use std::time::Duration;
 
 type Details<'a> = Vec<(&'static str, Cow<'a, str>)>;
 
@@ -13,32 +14,38 @@ impl Event<'_> {
         use Level::{Debug, Error, Info, Warning};
         match self {
             Self::Connected => (Debug, "SSH_CONNECTED", "a client connected"),
-            Self::Disconnected { .. } => (Debug, "SSH_DISCONNECTED", "the connection is over"),
+            Self::Disconnected { .. } => (Info, "SSH_DISCONNECTED", "the connection is over"),
+            Self::Abandoned { .. } => (Info, "SSH_LOGIN_ABANDONED", "the client left while it waited"),
             Self::LoginTimeout => (Info, "SSH_HANDSHAKE_FAILED", "the client did not log in in time"),
             Self::BadUsername { .. } => (Info, "SSH_AUTH_FAILED", "the client's user name is not valid"),
             Self::CertificateRefused => (Debug, "SSH_AUTH_UNAVAILABLE", "certificates are not accepted"),
             Self::AuthAttempt { .. } => (Debug, "SSH_AUTH_ATTEMPT", "the client tries to log in"),
             Self::AuthSucceeded { .. } => (Info, "SSH_AUTH_SUCCESSFUL", "the client logged in"),
             Self::AuthFailed { .. } => (Info, "SSH_AUTH_FAILED", "the login was refused"),
-            Self::AuthUnavailable { .. } => (Info, "SSH_AUTH_UNAVAILABLE", "nobody can say whether the login is good"),
+            Self::AuthUnavailable { logged, .. } => {
+                (unless(*logged, Info), "SSH_AUTH_UNAVAILABLE", "nobody can say whether the login is good")
+            }
             Self::Admitted => (Debug, "SSH_HANDSHAKE_SUCCESSFUL", "the connection has its settings"),
-            Self::AdmissionFailed { .. } => {
-                (Error, "SSH_BACKEND_REJECTED_HANDSHAKE", "the connection cannot have what it came for")
+            Self::AdmissionFailed { logged, .. } => {
+                let level = unless(*logged, Error);
+                (level, "SSH_BACKEND_REJECTED_HANDSHAKE", "the connection cannot have what it came for")
             }
             Self::ChannelOpened { .. } => (Debug, "SSH_NEW_CHANNEL", "a session channel opens"),
-            Self::Denied { denied, .. } => (Debug, denied.code(), "the rules deny a request"),
-            Self::Unsupported { .. } => (Debug, "SSH_NOT_IMPLEMENTED", "a request cannot be served"),
+            Self::Denied { denied, .. } => (Info, denied.code(), "the rules deny a request"),
+            Self::Unsupported { .. } => (Info, "SSH_NOT_IMPLEMENTED", "a request cannot be served"),
             Self::EnvSet { .. } => (Debug, "SSH_CHANNEL_REQUEST", "the client sets a variable"),
             Self::TerminalOpened { .. } => (Debug, "SSH_CHANNEL_REQUEST", "the channel gets a terminal"),
             Self::ProgramStarting { .. } => (Debug, "SSH_CHANNEL_REQUEST", "a program is to be started"),
-            Self::ProgramStarted => (Debug, "SSH_CHANNEL_REQUEST_SUCCESSFUL", "the program runs"),
-            Self::ProgramRefused { .. } => (Info, "SSH_CHANNEL_REQUEST_FAILED", "the program could not be started"),
-            Self::ProgramEnded { exit: Exit::Status(_) } => (Debug, "SSH_EXIT", "the program ended"),
-            Self::ProgramEnded { exit: Exit::Signal { .. } } => {
-                (Debug, "SSH_EXIT_SIGNAL", "a signal ended the program")
+            Self::ProgramStarted { .. } => (Info, "SSH_CHANNEL_REQUEST_SUCCESSFUL", "the program runs"),
+            Self::ProgramRefused { refusal } => {
+                (unless(refusal.logged, Info), "SSH_CHANNEL_REQUEST_FAILED", "the program could not be started")
             }
-            Self::ProgramEnded { exit: Exit::Lost(_) } => {
-                (Info, "SSH_EXIT_CODE_FAILED", "nobody knows how the program ended")
+            Self::ProgramEnded { exit: Exit::Status(_), .. } => (Info, "SSH_EXIT", "the program ended"),
+            Self::ProgramEnded { exit: Exit::Signal { .. }, .. } => {
+                (Info, "SSH_EXIT_SIGNAL", "a signal ended the program")
+            }
+            Self::ProgramEnded { exit: Exit::Lost(refusal), .. } => {
+                (unless(refusal.logged, Info), "SSH_EXIT_CODE_FAILED", "nobody knows how the program ended")
             }
             Self::Resized { .. } => (Debug, "SSH_CHANNEL_REQUEST", "the terminal gets another size"),
             Self::Signalled { .. } => (Debug, "SSH_CHANNEL_REQUEST", "a signal goes to the program"),
@@ -50,16 +57,15 @@ impl Event<'_> {
 
     pub(super) fn details(&self) -> Details<'_> {
         match *self {
-            Self::Connected
-            | Self::LoginTimeout
-            | Self::CertificateRefused
-            | Self::Admitted
-            | Self::ProgramStarted
-            | Self::WindowIgnored => Vec::new(),
-            Self::Disconnected { reason } => reason.into_iter().map(|reason| ("reason", reason.into())).collect(),
-            Self::BadUsername { reason } | Self::AdmissionFailed { reason } => vec![("reason", reason.into())],
+            Self::Connected | Self::LoginTimeout | Self::CertificateRefused | Self::Admitted | Self::WindowIgnored => {
+                Vec::new()
+            }
+            Self::Disconnected { reason, duration, traffic } => disconnected(reason, duration, traffic),
+            Self::BadUsername { reason } | Self::Abandoned { reason } | Self::AdmissionFailed { reason, .. } => {
+                vec![("reason", reason.into())]
+            }
             Self::AuthAttempt { method } | Self::AuthSucceeded { method } => vec![("method", method.name().into())],
-            Self::AuthFailed { method, reason } | Self::AuthUnavailable { method, reason } => {
+            Self::AuthFailed { method, reason } | Self::AuthUnavailable { method, reason, .. } => {
                 vec![("method", method.name().into()), ("reason", reason.into())]
             }
             Self::ChannelOpened { channel } => vec![("channelId", channel.to_string().into())],
@@ -71,10 +77,22 @@ impl Event<'_> {
             Self::TerminalOpened { terminal } => {
                 vec![("request", "pty-req".into()), ("term", terminal.term.as_str().into())]
             }
-            Self::ProgramStarting { what, terminal } => program(what, terminal),
+            Self::ProgramStarting { what, terminal } => {
+                let mut details = program(what, terminal);
+                if let What::Command(command) = what {
+                    details.insert(1, ("command", command.as_str().into()));
+                }
+                details
+            }
+            // A command may hold a secret: it is in the line before, at debug.
+            Self::ProgramStarted { what, terminal } => program(what, terminal),
             Self::ProgramRefused { refusal } => refused(refusal),
             Self::SignalRefused { refusal } => refused(refusal),
-            Self::ProgramEnded { exit } => ended(exit),
+            Self::ProgramEnded { exit, duration } => {
+                let mut details = ended(exit);
+                details.push(("duration", seconds(duration)));
+                details
+            }
             Self::Resized { size } => {
                 vec![("width", size.columns.to_string().into()), ("height", size.rows.to_string().into())]
             }
@@ -84,10 +102,28 @@ impl Event<'_> {
     }
 }
 
+/// The level of an event that another line has told already at its own.
+fn unless(logged: bool, level: Level) -> Level {
+    if logged { Level::Debug } else { level }
+}
+
+/// A duration as ContainerSSH's configuration writes one, in milliseconds' steps.
+fn seconds(duration: Duration) -> Cow<'static, str> {
+    format!("{:.3}s", duration.as_secs_f64()).into()
+}
+
+fn disconnected(reason: Option<&str>, duration: Duration, traffic: Traffic) -> Details<'_> {
+    let mut details: Details<'_> = reason.into_iter().map(|reason| ("reason", reason.into())).collect();
+    details.push(("duration", seconds(duration)));
+    details.push(("bytesReceived", traffic.received.to_string().into()));
+    details.push(("bytesSent", traffic.sent.to_string().into()));
+    details
+}
+
 fn program(what: &What, terminal: bool) -> Details<'_> {
     let mut details: Details<'_> = match what {
         What::Shell => vec![("request", "shell".into())],
-        What::Command(command) => vec![("request", "exec".into()), ("command", command.as_str().into())],
+        What::Command(_) => vec![("request", "exec".into())],
         What::Subsystem(name) => vec![("request", "subsystem".into()), ("subsystem", name.as_str().into())],
     };
     details.push(("terminal", if terminal { "true" } else { "false" }.into()));

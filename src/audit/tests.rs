@@ -30,11 +30,28 @@ fn failures_of_a_login_say_why() {
     let reason = "the key was refused";
     let why = json!({"method": "publickey", "reason": reason});
     assert_line(Event::AuthFailed { method, reason }, "info", "SSH_AUTH_FAILED", why.clone());
-    assert_line(Event::AuthUnavailable { method, reason }, "info", "SSH_AUTH_UNAVAILABLE", why);
+    assert_line(Event::AuthUnavailable { method, reason, logged: false }, "info", "SSH_AUTH_UNAVAILABLE", why);
     assert_line(Event::BadUsername { reason: "is empty" }, "info", "SSH_AUTH_FAILED", json!({"reason": "is empty"}));
     assert_line(Event::LoginTimeout, "info", "SSH_HANDSHAKE_FAILED", json!({}));
-    let failed = Event::AdmissionFailed { reason: "no pod" };
+    let failed = Event::AdmissionFailed { reason: "no pod", logged: false };
     assert_line(failed, "error", "SSH_BACKEND_REJECTED_HANDSHAKE", json!({"reason": "no pod"}));
+    let abandoned = Event::Abandoned { reason: "the image is being pulled" };
+    assert_line(abandoned, "info", "SSH_LOGIN_ABANDONED", json!({"reason": "the image is being pulled"}));
+}
+
+#[test]
+fn failure_that_has_its_line_is_told_again_at_debug_alone() {
+    let (method, reason, duration) = (Method::Password, "no answer", Duration::ZERO);
+    let refusal = Refusal { logged: true, ..Refusal::new("the image cannot be pulled") };
+    let lost = Exit::Lost(refusal.clone());
+    for event in [
+        Event::AuthUnavailable { method, reason, logged: true },
+        Event::AdmissionFailed { reason, logged: true },
+        Event::ProgramRefused { refusal: &refusal },
+        Event::ProgramEnded { exit: &lost, duration },
+    ] {
+        assert_eq!(line(event).0, "debug", "{event:?}");
+    }
 }
 
 #[test]
@@ -52,20 +69,21 @@ fn denials_carry_the_code_of_their_kind() {
         (Request::Listen, Denied::X11, "listen", "SECURITY_X11_FORWARDING_REJECTED"),
     ] {
         let details = json!({"request": name, "reason": denied.to_string()});
-        assert_line(Event::Denied { request, denied: &denied }, "debug", code, details);
+        assert_line(Event::Denied { request, denied: &denied }, "info", code, details);
     }
 }
 
 #[test]
 fn lost_program_is_not_told_as_an_exit() {
     let lost = Exit::Lost(Refusal::new("the pod is gone").detail("evicted"));
-    let details = json!({"reason": "the pod is gone", "status": "255", "detail": "evicted"});
-    assert_line(Event::ProgramEnded { exit: &lost }, "info", "SSH_EXIT_CODE_FAILED", details);
-    let status = Exit::Status(7);
-    assert_line(Event::ProgramEnded { exit: &status }, "debug", "SSH_EXIT", json!({"status": "7"}));
+    let duration = Duration::from_millis(1_234);
+    let details = json!({"reason": "the pod is gone", "status": "255", "detail": "evicted", "duration": "1.234s"});
+    assert_line(Event::ProgramEnded { exit: &lost, duration }, "info", "SSH_EXIT_CODE_FAILED", details);
+    let (status, details) = (Exit::Status(7), json!({"status": "7", "duration": "1.234s"}));
+    assert_line(Event::ProgramEnded { exit: &status, duration }, "info", "SSH_EXIT", details);
     let signal = Exit::Signal { name: "KILL".into(), core: false };
-    let details = json!({"signal": "KILL", "core": "false"});
-    assert_line(Event::ProgramEnded { exit: &signal }, "debug", "SSH_EXIT_SIGNAL", details);
+    let details = json!({"signal": "KILL", "core": "false", "duration": "1.234s"});
+    assert_line(Event::ProgramEnded { exit: &signal, duration }, "info", "SSH_EXIT_SIGNAL", details);
 }
 
 #[test]
@@ -76,7 +94,11 @@ fn program_is_named_before_it_starts() {
         (What::Subsystem("sftp".into()), json!({"request": "subsystem", "subsystem": "sftp", "terminal": "true"})),
     ] {
         let event = Event::ProgramStarting { what: &what, terminal: true };
-        assert_line(event, "debug", "SSH_CHANNEL_REQUEST", details);
+        assert_line(event, "debug", "SSH_CHANNEL_REQUEST", details.clone());
+        let started = Event::ProgramStarted { what: &what, terminal: true };
+        let mut without_command = details;
+        without_command.as_object_mut().unwrap().remove("command");
+        assert_line(started, "info", "SSH_CHANNEL_REQUEST_SUCCESSFUL", without_command);
     }
     let refusal = Refusal::new("not found");
     let details = json!({"reason": "not found", "status": "255"});
@@ -90,10 +112,21 @@ fn the_rest_has_its_codes_too() {
     let size = Size { columns: 80, rows: 24 };
     let terminal = Terminal { term: "xterm".into(), size };
     let method = Method::Password;
+    let (duration, traffic) = (Duration::from_millis(61_500), Traffic { received: 7, sent: 9 });
     for (event, level, code, details) in [
         (Event::Connected, "debug", "SSH_CONNECTED", json!({})),
-        (Event::Disconnected { reason: None }, "debug", "SSH_DISCONNECTED", json!({})),
-        (Event::Disconnected { reason: Some("cut") }, "debug", "SSH_DISCONNECTED", json!({"reason": "cut"})),
+        (
+            Event::Disconnected { reason: None, duration, traffic },
+            "info",
+            "SSH_DISCONNECTED",
+            json!({"duration": "61.500s", "bytesReceived": "7", "bytesSent": "9"}),
+        ),
+        (
+            Event::Disconnected { reason: Some("cut"), duration, traffic },
+            "info",
+            "SSH_DISCONNECTED",
+            json!({"reason": "cut", "duration": "61.500s", "bytesReceived": "7", "bytesSent": "9"}),
+        ),
         (Event::CertificateRefused, "debug", "SSH_AUTH_UNAVAILABLE", json!({})),
         (Event::AuthAttempt { method }, "debug", "SSH_AUTH_ATTEMPT", json!({"method": "password"})),
         (Event::AuthSucceeded { method }, "info", "SSH_AUTH_SUCCESSFUL", json!({"method": "password"})),
@@ -101,7 +134,7 @@ fn the_rest_has_its_codes_too() {
         (Event::ChannelOpened { channel: 3 }, "debug", "SSH_NEW_CHANNEL", json!({"channelId": "3"})),
         (
             Event::Unsupported { request: Request::Dial, what: "x" },
-            "debug",
+            "info",
             "SSH_NOT_IMPLEMENTED",
             json!({"request": "dial", "what": "x"}),
         ),
@@ -112,7 +145,6 @@ fn the_rest_has_its_codes_too() {
             "SSH_CHANNEL_REQUEST",
             json!({"request": "pty-req", "term": "xterm"}),
         ),
-        (Event::ProgramStarted, "debug", "SSH_CHANNEL_REQUEST_SUCCESSFUL", json!({})),
         (Event::Resized { size }, "debug", "SSH_CHANNEL_REQUEST", json!({"width": "80", "height": "24"})),
         (Event::Signalled { name: "INT" }, "debug", "SSH_CHANNEL_REQUEST", json!({"signal": "INT"})),
         (Event::WindowIgnored, "warning", "SSH_WINDOW_IGNORED", json!({})),

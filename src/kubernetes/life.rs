@@ -86,7 +86,7 @@ impl Life {
         let (client, manifest) = match self.prepare(manifest) {
             Ok(prepared) => prepared,
             Err(refusal) => {
-                self.failed("KUBERNETES_CONFIG_ERROR", "The pod cannot be asked for", &refusal, None);
+                let refusal = self.failed("KUBERNETES_CONFIG_ERROR", "The pod cannot be asked for", refusal, None);
                 return self.stage.gone(refusal);
             }
         };
@@ -159,10 +159,8 @@ impl Life {
     async fn is_over(&self, here: &Here, over: Over) -> Refusal {
         self.stage.tell_over(over.clone());
         if let Over::Died(reason) = over {
-            let refusal = Refusal::new(reason);
-            let name = here.manifest.name.as_str();
-            self.failed("KUBERNETES_POD_GONE", "The pod is over before its connection", &refusal, Some(name));
-            return refusal;
+            let (refusal, name) = (Refusal::new(reason), here.manifest.name.as_str());
+            return self.failed("KUBERNETES_POD_GONE", "The pod is over before its connection", refusal, Some(name));
         }
         self.stage.ended().cancelled().await;
         connection_ended()
@@ -200,10 +198,12 @@ impl Life {
         }
     }
 
-    fn failed(&self, code: &'static str, message: &str, refusal: &Refusal, pod: Option<&str>) {
+    /// Logs a failure, and returns it marked as logged.
+    fn failed(&self, code: &'static str, message: &str, refusal: Refusal, pod: Option<&str>) -> Refusal {
         let mut details = vec![("reason", refusal.reason.as_str())];
         details.extend(refusal.detail.as_deref().map(|detail| ("detail", detail)));
         details.extend(pod.map(|name| ("podName", name)));
         self.connection.log.write(Level::Error, code, message, &details);
+        Refusal { logged: true, ..refusal }
     }
 }

@@ -43,7 +43,7 @@ impl AdmissionError {
             Self::Webhook(error) => format!("the configuration server {}", error.predicate()),
             Self::Settings(_) => "the configuration for this login is not valid; tell the operator".to_owned(),
         };
-        Refusal::new(reason).detail(self.to_string())
+        Refusal { logged: true, ..Refusal::new(reason).detail(self.to_string()) }
     }
 }
 
@@ -64,7 +64,8 @@ pub(super) async fn admit(shared: &Shared, identity: Identity) -> Admitted {
             (settings.rules.clone(), shared.snapshot.backend.guest(arrival))
         }
         Err(error) => {
-            shared.audit.record(Event::AdmissionFailed { reason: &error.to_string() });
+            let logged = matches!(error, AdmissionError::Webhook(_));
+            shared.audit.record(Event::AdmissionFailed { reason: &error.to_string(), logged });
             let guest: Arc<dyn Guest> = Arc::new(Unavailable::new(error.refusal()));
             (Rules::default(), guest)
         }

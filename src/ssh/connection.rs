@@ -24,7 +24,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -75,7 +75,8 @@ pub(super) async fn serve(accepted: Accepted, snapshot: Arc<Snapshot>, log: Log)
     shared.audit.record(Event::Connected);
     let (admitted, admission) = oneshot::channel();
     let translator = Translator::new(shared.clone(), entry.clone(), admitted);
-    let connection = Connection { shared, asked, admission, startup: Some(startup), guest: None, counted };
+    let connection =
+        Connection { shared, accepted: Instant::now(), asked, admission, startup: Some(startup), guest: None, counted };
     connection.run(stream, translator).await;
     drop(entry);
     Ok(())
@@ -83,6 +84,7 @@ pub(super) async fn serve(accepted: Accepted, snapshot: Arc<Snapshot>, log: Log)
 
 struct Connection {
     shared: Arc<Shared>,
+    accepted: Instant,
     asked: mpsc::Receiver<Command>,
     admission: oneshot::Receiver<Admitted>,
     startup: Option<OwnedSemaphorePermit>,
@@ -106,9 +108,15 @@ impl Connection {
             self.guest = Some(admitted);
         }
         if let Some(admitted) = self.guest.take() {
+            if let State::Starting(reason) = &*admitted.admission.guest.state().borrow() {
+                let reason = reason.as_deref().unwrap_or("the pod was still starting");
+                self.shared.audit.record(Event::Abandoned { reason });
+            }
             admitted.admission.guest.end().await;
         }
-        self.shared.audit.record(Event::Disconnected { reason: reason.as_deref() });
+        let traffic = self.shared.line.traffic();
+        let duration = self.accepted.elapsed();
+        self.shared.audit.record(Event::Disconnected { reason: reason.as_deref(), duration, traffic });
     }
 
     async fn handshake(

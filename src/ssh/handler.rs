@@ -127,7 +127,10 @@ impl Handler for Translator {
         self.shared.deadline.allow(SETTINGS);
         let admitted = tokio::select! {
             admitted = Box::pin(admit(&self.shared, identity)) => admitted,
-            () = self.shared.line.closed() => return Err(ConnectionError::Closed),
+            () = self.shared.line.closed() => {
+                self.shared.audit.record(Event::Abandoned { reason: "the configuration server had not answered yet" });
+                return Err(ConnectionError::Closed);
+            }
         };
         self.admission = Some(admitted.admission.clone());
         if let Some(sender) = self.admitted.take() {

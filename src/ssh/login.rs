@@ -128,10 +128,10 @@ impl Login {
         match error {
             AuthError::Denied { reason } => self.shared.audit.record(Event::AuthFailed { method, reason }),
             AuthError::NotConfigured => {
-                self.shared.audit.record(Event::AuthUnavailable { method, reason: &error.to_string() });
+                self.shared.audit.record(Event::AuthUnavailable { method, reason: &error.to_string(), logged: false });
             }
             AuthError::Unavailable { reason } => {
-                self.shared.audit.record(Event::AuthUnavailable { method, reason: &reason });
+                self.shared.audit.record(Event::AuthUnavailable { method, reason: &reason, logged: true });
                 self.end(Disconnect::ServiceNotAvailable, &reason).await;
                 return Outcome::Ended;
             }
@@ -168,7 +168,10 @@ impl Login {
     async fn unless_closed<T>(&self, work: impl Future<Output = T>) -> Result<T, ConnectionError> {
         tokio::select! {
             result = work => Ok(result),
-            () = self.shared.line.closed() => Err(ConnectionError::Closed),
+            () = self.shared.line.closed() => {
+                self.shared.audit.record(Event::Abandoned { reason: "the authentication server had not answered yet" });
+                Err(ConnectionError::Closed)
+            }
         }
     }
 }

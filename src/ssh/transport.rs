@@ -62,6 +62,18 @@ fn host_key(key: &HostKey) -> Result<PrivateKey, HostKeyError> {
     decode_secret_key(key.pem.expose(), None).map_err(|source| HostKeyError { origin: key.origin.clone(), source })
 }
 
+/// The fingerprint and kind of each host key, as `ssh-keygen -l` writes them: `SHA256:… (ED25519)`.
+pub(super) fn fingerprints(config: &Config) -> Vec<String> {
+    let kind = |algorithm: &Algorithm| match algorithm {
+        Algorithm::Ed25519 => "ED25519".to_owned(),
+        Algorithm::Ecdsa { .. } => "ECDSA".to_owned(),
+        Algorithm::Rsa { .. } => "RSA".to_owned(),
+        other => other.as_str().to_owned(),
+    };
+    let line = |key: &PrivateKey| format!("{} ({})", key.fingerprint(HashAlg::Sha256), kind(&key.algorithm()));
+    config.keys.iter().map(line).collect()
+}
+
 /// The methods that are offered: these alone.
 pub(super) fn methods(offered: &[Method]) -> MethodSet {
     let mut methods = MethodSet::empty();

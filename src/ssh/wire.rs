@@ -3,9 +3,11 @@
 //! nothing can hold up. And it ends: once our side is shut, a client that goes on sending is read
 //! for [`LINGER`] and no longer (russh reads until the client closes).
 
+use crate::audit::Traffic;
 use bytes::{Buf, BytesMut};
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -39,6 +41,8 @@ struct Shared {
     read: OwnedReadHalf,
     cut: CancellationToken,
     state: Mutex<State>,
+    received: AtomicU64,
+    sent: AtomicU64,
 }
 
 #[derive(Default)]
@@ -52,7 +56,13 @@ struct State {
 pub(super) fn split(stream: TcpStream) -> (Wire, Line) {
     let (read, write) = stream.into_split();
     let cut = CancellationToken::new();
-    let line = Line(Arc::new(Shared { read, cut: cut.clone(), state: Mutex::default() }));
+    let line = Line(Arc::new(Shared {
+        read,
+        cut: cut.clone(),
+        state: Mutex::default(),
+        received: AtomicU64::new(0),
+        sent: AtomicU64::new(0),
+    }));
     (Wire { line: line.clone(), cut: Box::pin(cut.cancelled_owned()), write, linger: None }, line)
 }
 
@@ -62,6 +72,11 @@ impl Line {
         let state = self.state();
         let id = if state.id_complete { state.id.as_slice() } else { &[] };
         String::from_utf8_lossy(id).trim_end_matches('\r').to_owned()
+    }
+
+    /// The bytes that russh has read and written so far.
+    pub(super) fn traffic(&self) -> Traffic {
+        Traffic { received: self.0.received.load(Ordering::Relaxed), sent: self.0.sent.load(Ordering::Relaxed) }
     }
 
     /// Makes every read and write fail from now on.
@@ -119,7 +134,9 @@ impl Line {
                 }
                 state = self.state();
             }
-            state.note_id(buf.filled().get(before..).unwrap_or_default());
+            let read = buf.filled().get(before..).unwrap_or_default();
+            state.note_id(read);
+            self.0.received.fetch_add(read.len() as u64, Ordering::Relaxed);
             return Poll::Ready(Ok(()));
         }
     }
@@ -168,7 +185,9 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_cut(cx)?;
-        Pin::new(&mut self.write).poll_write(cx, buf)
+        let written = ready!(Pin::new(&mut self.write).poll_write(cx, buf))?;
+        self.line.0.sent.fetch_add(written as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 
 /// Asserts that every line about the pod names it.
 fn assert_named(world: &World) {
-    for code in ["KUBERNETES_POD_CREATE", "KUBERNETES_POD_READY", "KUBERNETES_POD_REMOVE"] {
+    for (code, level) in
+        [("KUBERNETES_POD_CREATE", "debug"), ("KUBERNETES_POD_READY", "info"), ("KUBERNETES_POD_REMOVE", "debug")]
+    {
         for line in world.gateway.lines(code) {
             let details = &line["details"];
             assert!(details["podName"].as_str().is_some_and(|name| !name.is_empty()), "{line}");
-            assert_eq!(line["level"], "debug", "{line}");
+            assert_eq!(line["level"], level, "{line}");
         }
     }
 }

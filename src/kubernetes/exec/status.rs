@@ -140,7 +140,7 @@ pub(super) fn start_failure(text: &str, program: &str) -> Option<Refusal> {
     } else {
         return None;
     };
-    Some(Refusal { reason, status, detail: Some(printable(text, 1000)) })
+    Some(Refusal { status, ..Refusal::new(reason).detail(printable(text, 1000)) })
 }
 
 #[cfg(test)]

@@ -71,8 +71,7 @@ impl Life {
 
     fn refused(&self, refusal: Refusal, manifest: &Manifest) -> Refusal {
         let name = Some(manifest.name.as_str());
-        self.failed("KUBERNETES_POD_NOT_FOUND", "The user's persistent pod cannot be had", &refusal, name);
-        refusal
+        self.failed("KUBERNETES_POD_NOT_FOUND", "The user's persistent pod cannot be had", refusal, name)
     }
 
     async fn attempt(&self, api: &PodApi, manifest: &Manifest) -> Result<Pod, Attempt> {

@@ -57,15 +57,11 @@ impl Life {
         let name = here.manifest.name.clone();
         self.debug("KUBERNETES_POD_WAIT", "Waiting for the pod to become ready", name.as_str());
         if let Err(refusal) = self.timed(Step::PodReady, self.wait(&mut here, deadline)).await {
-            if !self.stage.ended().is_cancelled() {
-                self.failed(
-                    "KUBERNETES_POD_WAIT_FAILED",
-                    "The pod did not become ready",
-                    &refusal,
-                    Some(name.as_str()),
-                );
+            if self.stage.ended().is_cancelled() {
+                return Err(refusal);
             }
-            return Err(refusal);
+            let name = Some(name.as_str());
+            return Err(self.failed("KUBERNETES_POD_WAIT_FAILED", "The pod did not become ready", refusal, name));
         }
         self.timed(Step::PodPrepare, self.make_ready(&mut here)).await?;
         // Nobody reads it again, and the connection may be a long one.
@@ -110,13 +106,13 @@ impl Life {
             }
             Err(refusal) => Err(refusal),
         };
-        if let Err(refusal) = &created
-            && !self.stage.ended().is_cancelled()
-        {
-            let name = manifest.name.as_str();
-            self.failed("KUBERNETES_POD_CREATE_FAILED", "The pod was not created", refusal, Some(name));
-        }
-        created
+        created.map_err(|refusal| {
+            if self.stage.ended().is_cancelled() {
+                return refusal;
+            }
+            let name = Some(manifest.name.as_str());
+            self.failed("KUBERNETES_POD_CREATE_FAILED", "The pod was not created", refusal, name)
+        })
     }
 
     /// Waits until the pod is ready. What the watch does not tell is looked for now and then: events where the status is
@@ -250,7 +246,9 @@ impl Life {
                 () = self.stage.ended().cancelled() => return Err(connection_ended()),
             }
         }
-        self.debug("KUBERNETES_POD_READY", "The pod is ready", here.manifest.name.as_str());
+        let (name, namespace) = (here.manifest.name.as_str(), self.settings.pod.namespace.as_str());
+        let details = [("podName", name), ("namespace", namespace)];
+        self.connection.log.write(Level::Info, "KUBERNETES_POD_READY", "The pod is ready", &details);
         self.stage.open(Arc::clone(&ground));
         Ok(())
     }
@@ -263,8 +261,7 @@ impl Life {
             let written = ground.write_file(path, content, self.settings.timeouts.command_start).await;
             if let Err(refusal) = written {
                 let name = ground.pod().as_str();
-                self.failed("KUBERNETES_FILE_WRITE_FAILED", "A file was not written", &refusal, Some(name));
-                return Err(refusal);
+                return Err(self.failed("KUBERNETES_FILE_WRITE_FAILED", "A file was not written", refusal, Some(name)));
             }
         }
         Ok(())

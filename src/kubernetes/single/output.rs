@@ -46,7 +46,7 @@ async fn over(told: &mut watch::Receiver<Option<Over>>) -> Over {
 /// The reason that a program never started: what happened to its pod says more than its stream does.
 pub(super) async fn why(mut pod: Pod, refusal: Refusal) -> Refusal {
     match pod.over(Instant::now() + QUIET).await {
-        Some(Over::Died(reason)) => Refusal { reason, ..refusal },
+        Some(Over::Died(reason)) => Refusal { reason, logged: true, ..refusal },
         Some(Over::Exited(_)) | None => refusal,
     }
 }
@@ -83,7 +83,7 @@ impl MainOutput {
                 let phase = Phase::Ending(Exit::Status(status), Instant::now());
                 Ok(Self { pod, phase, missed: true, _hold: hold })
             }
-            Some(Over::Died(reason)) => Err(Refusal { reason, ..refusal }),
+            Some(Over::Died(reason)) => Err(Refusal { reason, logged: true, ..refusal }),
             None => Err(refusal),
         }
     }
@@ -163,7 +163,7 @@ fn verdict(stream: Exit, over: Option<Over>, missed: bool) -> Exit {
     match (stream, over) {
         // The attach was begun, then found that it came too late.
         (Exit::Lost(refusal), Some(Over::Exited(status))) if missed && found_stopped(&refusal) => Exit::Status(status),
-        (Exit::Lost(refusal), Some(Over::Died(reason))) => Exit::Lost(Refusal { reason, ..refusal }),
+        (Exit::Lost(refusal), Some(Over::Died(reason))) => Exit::Lost(Refusal { reason, logged: true, ..refusal }),
         (Exit::Lost(refusal), Some(Over::Exited(_)) | None) => Exit::Lost(refusal),
         (_, Some(Over::Exited(status))) => Exit::Status(status),
         (_, Some(Over::Died(reason))) => Exit::Lost(Refusal::new(reason)),
