@@ -46,7 +46,7 @@ async fn reads(world: &World, reason: &str, sign: Option<Sign>) -> Running {
         };
         let start = Instant::now();
         let client = world.ssh().arg("-tt").arg("127.0.0.1").launch();
-        client.until_stderr(&format!("podgate: {reason}")).await;
+        client.until_stderr(reason).await;
         let read = Instant::now();
         let shown = match sight {
             Some((sign, mut sight)) => sight.when(sign).await,

@@ -194,12 +194,12 @@ async fn client_that_leaves_while_its_pod_starts_leaves_nothing() {
 async fn person_sees_what_is_waited_for_and_can_end_the_wait() {
     let world = Setup::unschedulable(session(json!({}))).start().await;
     let mut client = world.ssh().arg("-tt").arg("127.0.0.1").launch();
-    client.until_stderr("podgate: no node takes the pod yet").await;
+    client.until_stderr("podgate: waiting: no node takes the pod yet").await;
     client.write("\x03").await;
     client.ended().await.expect(130);
     world.wait_for_nothing().await;
     let mut client = world.ssh().arg("-tt").arg("127.0.0.1").launch();
-    client.until_stderr("podgate: no node takes the pod yet").await;
+    client.until_stderr("podgate: waiting: no node takes the pod yet").await;
     world.schedule().await;
     client.write("echo in-$((40 + 2)); exit 3\n").await;
     client.until_stdout("in-42").await;

@@ -23,7 +23,7 @@ async fn node_that_does_not_begin_is_told_and_waited_for() {
     cluster.control("kill kubelet").await;
     let mut client = person(&world).launch();
     let program = world.ssh_as("bob").start("echo in");
-    client.until_stderr("podgate: the node node1 has not begun to start the pod").await;
+    client.until_stderr("podgate: waiting: the node node1 has not begun to start the pod").await;
     cluster.control("start kubelet").await;
     answers(&mut client).await;
     client.write("exit 3\n").await;
@@ -86,7 +86,7 @@ async fn containerd_that_is_away_while_a_pod_starts_is_told_and_waited_for() {
     let cluster = world.cluster.real();
     cluster.control("kill containerd").await;
     let mut client = person(&world).launch();
-    client.until_stderr("podgate: the node cannot start it yet: ").await;
+    client.until_stderr("podgate: waiting: the node cannot start it yet: ").await;
     cluster.control("start containerd").await;
     answers(&mut client).await;
     client.write("exit 3\n").await;
@@ -124,7 +124,9 @@ async fn drained_node_tells_its_users_and_the_next_login_waits_for_another() {
     }
     let mut waiting = person(&world).launch();
     waiting
-        .until_stderr("podgate: no node takes the pod yet: 0/1 nodes are available: 1 node(s) were unschedulable")
+        .until_stderr(
+            "podgate: waiting: no node takes the pod yet: 0/1 nodes are available: 1 node(s) were unschedulable",
+        )
         .await;
     drop(node);
     answers(&mut waiting).await;

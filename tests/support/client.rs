@@ -4,7 +4,7 @@ use super::World;
 use super::gateway::Gateway;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
@@ -22,18 +22,22 @@ pub struct Done {
     pub status: i32,
     /// Its standard output.
     pub stdout: Vec<u8>,
-    /// Its standard error, as text.
+    /// Its standard error, as text, without the lines of `waited`.
     pub stderr: String,
+    /// The lines that said what it waited for: a slow machine has them where a fast one has none.
+    pub waited: Vec<String>,
 }
 
 impl Done {
     /// What a client that has ended did.
     pub fn of(output: Output) -> Self {
-        Self {
-            status: output.status.code().unwrap_or(-1),
-            stdout: output.stdout,
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Self::new(output.status, output.stdout, &String::from_utf8_lossy(&output.stderr))
+    }
+
+    fn new(status: ExitStatus, stdout: Vec<u8>, stderr: &str) -> Self {
+        let lines = stderr.split_inclusive('\n').map(str::to_owned);
+        let (waited, stderr): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with("podgate: waiting: "));
+        Self { status: status.code().unwrap_or(-1), stdout, stderr: stderr.concat(), waited }
     }
 
     /// The standard output as text.
@@ -207,7 +211,7 @@ impl Client {
     }
 
     /// Runs it to its end with nothing to read and nobody to hear it; what it leaves in the background is not waited for.
-    pub async fn quietly(mut self) -> std::process::ExitStatus {
+    pub async fn quietly(mut self) -> ExitStatus {
         let command = self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.status().await.expect("the client's program")
     }
@@ -298,11 +302,8 @@ impl Running {
             // A program that inherited its pipes (a master in the background) may hold them on.
             let _ = timeout(Duration::from_secs(5), &mut said.task).await;
         }
-        Done {
-            status: status.code().unwrap_or(-1),
-            stdout: self.stdout.text.borrow().clone(),
-            stderr: self.stderr.text(),
-        }
+        let stdout = self.stdout.text.borrow().clone();
+        Done::new(status, stdout, &self.stderr.text())
     }
 }
 
