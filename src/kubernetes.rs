@@ -270,5 +270,5 @@ impl Drop for PodGuest {
 }
 
 fn no_agent() -> Refusal {
-    Refusal::new("forwarding needs the agent in the pod, which this version of Podgate cannot use yet")
+    Refusal::new("this version of Podgate cannot forward connections")
 }

@@ -42,8 +42,10 @@ pub(super) enum Step {
     Create,
     /// It is on its way out, and its name is free soon.
     Wait,
-    /// The user cannot have it.
-    Refuse(Refusal),
+    /// Refuse the login: there is no such pod.
+    Missing(Refusal),
+    /// Refuse the login: the pod belongs to another identity or connection.
+    Taken(Refusal),
 }
 
 impl Claimant {
@@ -59,7 +61,7 @@ pub(super) fn decide(found: Option<&Pod>, wanted: &Wanted<'_>) -> Step {
     let Some(pod) = found else {
         return match wanted.create_missing {
             true => Step::Create,
-            false => Step::Refuse(Refusal::new(format!(
+            false => Step::Missing(Refusal::new(format!(
                 "there is no pod {name} in the namespace {namespace}, and kubernetes.pod.createMissingPods is off"
             ))),
         };
@@ -67,18 +69,18 @@ pub(super) fn decide(found: Option<&Pod>, wanted: &Wanted<'_>) -> Step {
     if pod.metadata.deletion_timestamp.is_some() {
         return match wanted.create_missing {
             true => Step::Wait,
-            false => Step::Refuse(Refusal::new(format!("the pod {name} is being deleted"))),
+            false => Step::Missing(Refusal::new(format!("the pod {name} is being deleted"))),
         };
     }
     let label = |key: &str| pod.metadata.labels.as_ref().and_then(|labels| labels.get(key)).filter(|v| !v.is_empty());
     if label(INSTANCE).is_some() {
         // It goes when its connection does.
-        return Step::Refuse(Refusal::new(format!("the pod {name} is another connection's, not a persistent one")));
+        return Step::Taken(Refusal::new(format!("the pod {name} is another connection's, not a persistent one")));
     }
     match label(IDENTITY) {
         _ if wanted.shared => Step::Use,
         Some(owner) if *owner == wanted.claimant.label => Step::Use,
-        Some(_) => Step::Refuse(others(pod, wanted)),
+        Some(_) => Step::Taken(others(pod, wanted)),
         None => Step::Claim(claim(pod, wanted.claimant)),
     }
 }
@@ -121,7 +123,8 @@ mod tests {
             Step::Claim(_) => "claim",
             Step::Create => "create",
             Step::Wait => "wait",
-            Step::Refuse(_) => "refuse",
+            Step::Missing(_) => "missing",
+            Step::Taken(_) => "taken",
         }
     }
 
@@ -144,15 +147,15 @@ mod tests {
         // ContainerSSH's own persistent pods carry the id of the connection that made them.
         let inherited = json!({"labels": {"containerssh_connection_id": "0", "containerssh_username": "b"}});
         for (what, found, expected) in [
-            ("no pod", None, ["refuse", "refuse", "create", "create"]),
+            ("no pod", None, ["missing", "missing", "create", "create"]),
             ("unclaimed", Some(json!({})), ["claim", "use", "claim", "use"]),
             ("an empty label", Some(labelled("")), ["claim", "use", "claim", "use"]),
             ("ContainerSSH's", Some(inherited), ["claim", "use", "claim", "use"]),
             ("ours", Some(labelled(&ours)), ["use"; 4]),
-            ("another's with our label text", Some(labelled(&others)), ["refuse", "use", "refuse", "use"]),
-            ("a connection's", Some(connections), ["refuse"; 4]),
-            ("ours, leaving", Some(leaving(labelled(&ours))), ["refuse", "refuse", "wait", "wait"]),
-            ("another's, leaving", Some(leaving(labelled(&others))), ["refuse", "refuse", "wait", "wait"]),
+            ("another's with our label text", Some(labelled(&others)), ["taken", "use", "taken", "use"]),
+            ("a connection's", Some(connections), ["taken"; 4]),
+            ("ours, leaving", Some(leaving(labelled(&ours))), ["missing", "missing", "wait", "wait"]),
+            ("another's, leaving", Some(leaving(labelled(&others))), ["missing", "missing", "wait", "wait"]),
         ] {
             assert_eq!(words(found), expected, "{what}");
         }
@@ -172,7 +175,7 @@ mod tests {
     #[test]
     fn refusal_tells_the_operator_the_line_and_the_user_no_name() {
         let found = pod(json!({"labels": {IDENTITY: "x"}, "annotations": {USERNAME: "carol\n"}}));
-        let Step::Refuse(refusal) = step(Some(&found), false, false) else { panic!("no refusal") };
+        let Step::Taken(refusal) = step(Some(&found), false, false) else { panic!("no refusal") };
         let line = format!("kubectl label pod -n lab den podgate/identity={} --overwrite", identity_label("a@x"));
         let detail = refusal.detail.unwrap();
         assert!(detail.ends_with(&line) && detail.starts_with("it belongs to carol; "), "{detail}");

@@ -53,7 +53,7 @@ async fn pod_of_another_identity_is_refused_with_the_line_that_changes_it() {
     assert_eq!(claimed["metadata"]["labels"]["team"], "blue");
     let told = refused(&world, "bob").await;
     assert_eq!(told, "podgate: the pod den belongs to another user; the gateway's log says how to change that\n");
-    let line = world.gateway.wait_for(|line| line["code"] == "KUBERNETES_POD_NOT_FOUND").await;
+    let line = world.gateway.wait_for(|line| line["code"] == "KUBERNETES_POD_TAKEN").await;
     let detail = line["details"]["detail"].as_str().expect("a detail");
     let (_, command) = detail.split_once(": ").expect("a command");
     assert!(detail.starts_with("it belongs to alice; this gives it to bob: kubectl label pod -n "), "{detail}");

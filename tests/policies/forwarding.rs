@@ -29,7 +29,7 @@ async fn forwarded_connection_is_refused_and_the_session_goes_on() {
     // Where the rules allow it, the guest cannot do it: that is told just so.
     for (rule, reason) in [
         (json!({}), "port forwarding is disabled"),
-        (json!({"forwarding": {"forwardingMode": "enable"}}), "forwarding needs the guest agent"),
+        (json!({"forwarding": {"forwardingMode": "enable"}}), "this version of Podgate cannot forward connections"),
     ] {
         let world = ruled(rule).await;
         // Nobody else uses this address, so that the port is free until the client has it.

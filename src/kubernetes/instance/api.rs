@@ -70,6 +70,10 @@ impl Api {
 
     /// Carries a request out, once.
     pub(super) async fn carry_out(&self, request: Request) -> Answer {
+        let about_leases = matches!(
+            request,
+            Request::Create(_) | Request::Update(..) | Request::Read(_) | Request::Forget(..) | Request::ListLeases
+        );
         let answer = match request {
             Request::Create(draft) => self.create(&draft).await,
             Request::Update(draft, version) => {
@@ -97,6 +101,10 @@ impl Api {
             Some(404) => Answer::Gone,
             Some(409) => Answer::Conflict,
             _ if error.may_heal() => Answer::Failed(error.to_string()),
+            // Pods have rights of their own, which the start looks at; who is not known (401) has no use for a role.
+            Some(403) if about_leases => Answer::Refused(format!(
+                "{error}; the gateway's role needs get, list, create, update and delete on leases.coordination.k8s.io there"
+            )),
             _ => Answer::Refused(error.to_string()),
         })
     }

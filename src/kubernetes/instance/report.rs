@@ -33,8 +33,7 @@ impl<'a> Report<'a> {
                 Notice::Refused(why) if !std::mem::replace(&mut self.refused, true) => self.own(
                     Level::Warning,
                     "KUBERNETES_LEASE_REFUSED",
-                    "The gateway cannot keep a Lease: when it is killed, its pods stay. Its role needs get, list, create, \
-                     update and delete on leases.coordination.k8s.io in this namespace",
+                    "The gateway cannot keep a Lease: when it is killed, its pods stay",
                     Some(&why),
                 ),
                 Notice::Blind(why) if !std::mem::replace(&mut self.blind, true) => self.own(

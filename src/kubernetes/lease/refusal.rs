@@ -41,7 +41,10 @@ pub(in crate::kubernetes) fn refused(error: &ApiError, namespace: &Namespace) ->
         }
     };
     let lower = message.to_lowercase();
-    let reason = if lower.contains("exceeded quota") || lower.contains("failed quota") {
+    let reason = if lower.contains("failed quota") && lower.contains("must specify") {
+        let (quota, wants) = after(message, "quota: ").split_once(": must specify ").unwrap_or((message, ""));
+        format!("the quota {quota} of the namespace {namespace} takes only pods that specify {wants}")
+    } else if lower.contains("exceeded quota") || lower.contains("failed quota") {
         format!("the quota of the namespace {namespace} has no room for the pod: {}", after(message, "quota:"))
     } else if lower.contains("denied the request") || lower.contains("denied request") {
         // Webhooks and policies choose the code.
@@ -86,6 +89,11 @@ mod tests {
                 403,
                 "pods \"x\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1",
                 "the quota of the namespace lab has no room for the pod: q, requested: pods=1, used: pods=1, limited: pods=1",
+            ),
+            (
+                403,
+                "pods \"x\" is forbidden: failed quota: compute: must specify limits.cpu for: shell; limits.memory for: shell",
+                "the quota compute of the namespace lab takes only pods that specify limits.cpu for: shell; limits.memory for: shell",
             ),
             (
                 403,

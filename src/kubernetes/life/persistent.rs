@@ -14,6 +14,9 @@ use k8s_openapi::api::core::v1::Pod;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
+/// The code of a pod that the API does not give, take or tell about.
+const FAILED: &str = "KUBERNETES_POD_CREATE_FAILED";
+
 /// How one try ended that brought no pod.
 enum Attempt {
     /// Somebody else changed something meanwhile.
@@ -22,7 +25,8 @@ enum Attempt {
     Leaving,
     /// It may heal.
     Failed(ApiError),
-    Never(Refusal),
+    /// It cannot be had, for a reason with this code in the log.
+    Never(&'static str, Refusal),
 }
 
 impl Life {
@@ -41,7 +45,7 @@ impl Life {
             };
             let (news, error) = match attempt {
                 Ok(Ok(pod)) => return Ok(pod),
-                Ok(Err(Attempt::Never(refusal))) => return Err(self.refused(refusal, manifest)),
+                Ok(Err(Attempt::Never(code, refusal))) => return Err(self.refused(code, refusal, manifest)),
                 Ok(Err(Attempt::Changed)) => (None, None),
                 Ok(Err(Attempt::Leaving)) => (Some("the last pod of that name is still going".to_owned()), None),
                 Ok(Err(Attempt::Failed(error))) => (Some(refusal::news(&error)), Some(error)),
@@ -49,7 +53,7 @@ impl Life {
             };
             let wait = backoff.wait(error.as_ref().and_then(ApiError::retry_after));
             if Instant::now() + wait >= deadline {
-                return Err(self.refused(self.late(news, error), manifest));
+                return Err(self.refused(FAILED, self.late(news, error), manifest));
             }
             self.stage.news(news);
             tokio::select! {
@@ -69,9 +73,8 @@ impl Life {
         }
     }
 
-    fn refused(&self, refusal: Refusal, manifest: &Manifest) -> Refusal {
-        let name = Some(manifest.name.as_str());
-        self.failed("KUBERNETES_POD_NOT_FOUND", "The user's persistent pod cannot be had", refusal, name)
+    fn refused(&self, code: &'static str, refusal: Refusal, manifest: &Manifest) -> Refusal {
+        self.failed(code, "The user's persistent pod cannot be had", refusal, Some(manifest.name.as_str()))
     }
 
     async fn attempt(&self, api: &PodApi, manifest: &Manifest) -> Result<Pod, Attempt> {
@@ -104,7 +107,8 @@ impl Life {
                     _ => failed(error, api),
                 })
             }
-            (Step::Refuse(refusal), _) => Err(Attempt::Never(refusal)),
+            (Step::Missing(refusal), _) => Err(Attempt::Never("KUBERNETES_POD_NOT_FOUND", refusal)),
+            (Step::Taken(refusal), _) => Err(Attempt::Never("KUBERNETES_POD_TAKEN", refusal)),
             (Step::Wait, _) => Err(Attempt::Leaving),
             (Step::Use | Step::Claim(_), None) => Err(Attempt::Changed),
         }
@@ -114,6 +118,6 @@ impl Life {
 fn failed(error: ApiError, api: &PodApi) -> Attempt {
     match error.may_heal() {
         true => Attempt::Failed(error),
-        false => Attempt::Never(refusal::refused(&error, api.namespace())),
+        false => Attempt::Never(FAILED, refusal::refused(&error, api.namespace())),
     }
 }

@@ -1,4 +1,4 @@
-//! Programs, files and what needs the agent.
+//! Programs and files, and the refusal of forwards.
 
 use super::*;
 use crate::policy::Mode;
@@ -16,9 +16,9 @@ async fn unknown_subsystem_and_forwarding_are_refused_with_a_sentence() {
     rules.forwarding.direct = Mode::Enable;
     rules.forwarding.reverse = Mode::Enable;
     let dial = rules.decide(Dial::Tcp { host: "localhost".into(), port: 80 }).unwrap();
-    assert!(guest.dial(dial).await.is_err_and(|told| told.reason.contains("needs the agent")));
+    assert!(guest.dial(dial).await.is_err_and(|told| told.reason.contains("cannot forward connections")));
     let listen = rules.decide(Listen::Tcp { host: "localhost".into(), port: 80 }).unwrap();
-    assert!(guest.listen(listen).await.is_err_and(|told| told.reason.contains("needs the agent")));
+    assert!(guest.listen(listen).await.is_err_and(|told| told.reason.contains("cannot forward connections")));
     stand.finish(vec![guest]).await;
 }
 

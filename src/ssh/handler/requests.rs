@@ -125,7 +125,10 @@ impl Translator {
             Ok(permit) => {
                 let request = permit.spend();
                 self.shared.audit.record(Event::Unsupported { request: Request::Dial, what: &format!("{request:?}") });
-                ChannelOpenFailure::Other { code: 2, reason: "forwarding needs the guest agent".to_owned() }
+                ChannelOpenFailure::Other {
+                    code: 2,
+                    reason: "this version of Podgate cannot forward connections".to_owned(),
+                }
             }
         };
         reply.reject(failure).await;
