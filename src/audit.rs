@@ -3,6 +3,8 @@
 //!
 //! An event holds no credential, no variable's value and nothing of what was typed or shown.
 
+#[cfg(test)]
+pub(crate) mod capture;
 mod line;
 
 use crate::auth::Method;

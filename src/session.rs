@@ -113,14 +113,18 @@ impl Channel {
         let terminal = launch.request().terminal.is_some();
         let what = launch.request().what.clone();
         let started = {
-            let mut wait = Wait::new(self.client.as_ref(), terminal);
-            match self.wait_until_ready(&mut wait).await {
+            let mut wait = Wait::new(self.client.as_ref(), &self.audit, terminal);
+            let started = match self.wait_until_ready(&mut wait).await {
                 Ok(()) => {
                     self.audit.record(Event::ProgramStarting { what: &what, terminal });
                     self.start(launch, &mut wait).await
                 }
                 Err(stop) => Err(stop),
+            };
+            if !matches!(started, Err(Stop::Interrupted)) {
+                wait.over();
             }
+            started
         };
         let begun = Instant::now();
         let exit = match started {

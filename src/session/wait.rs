@@ -2,9 +2,11 @@
 //! byte from here.
 //!
 //! A terminal shows each reason at once. A client without one hears nothing in the first [`PATIENCE`], then one line, and
-//! another whenever the reason changes.
+//! another whenever the reason changes. A wait that is dropped before [`Wait::over`] was given up by the client, and the
+//! log says so with the last known reason.
 
 use super::{Client, tell};
+use crate::audit::{Event, Recorder};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -17,7 +19,9 @@ const STARTING: &str = "the container is being started";
 /// One client's wait.
 pub(super) struct Wait<'a> {
     client: &'a dyn Client,
+    audit: &'a Recorder,
     pub(super) terminal: bool,
+    over: bool,
     patient_until: Instant,
     reason: Option<String>,
     /// The last line that was written.
@@ -26,8 +30,14 @@ pub(super) struct Wait<'a> {
 
 impl<'a> Wait<'a> {
     /// A wait that begins now.
-    pub(super) fn new(client: &'a dyn Client, terminal: bool) -> Self {
-        Self { client, terminal, patient_until: Instant::now() + PATIENCE, reason: None, told: None }
+    pub(super) fn new(client: &'a dyn Client, audit: &'a Recorder, terminal: bool) -> Self {
+        let patient_until = Instant::now() + PATIENCE;
+        Self { client, audit, terminal, over: false, patient_until, reason: None, told: None }
+    }
+
+    /// Ends the wait: the program started, or cannot.
+    pub(super) fn over(mut self) {
+        self.over = true;
     }
 
     /// Takes a new reason, and writes it if the client is to know by now. Without a reason the last one stands.
@@ -57,74 +67,13 @@ impl<'a> Wait<'a> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::session::{ClientExit, ClientGone};
-    use bytes::Bytes;
-    use futures_util::future::BoxFuture;
-    use std::future::ready;
-    use std::sync::Mutex;
-
-    /// A client that remembers its standard error and refuses everything else.
-    #[derive(Default)]
-    struct Screen(Mutex<String>);
-
-    impl Client for Screen {
-        fn stdout(&self, _: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
-            Box::pin(ready(Err(ClientGone)))
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.audit.record(Event::Abandoned { reason: self.reason.as_deref().unwrap_or(STARTING) });
         }
-
-        fn stderr(&self, data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
-            self.0.lock().unwrap().push_str(std::str::from_utf8(&data).unwrap());
-            Box::pin(ready(Ok(())))
-        }
-
-        fn end(&self, _: ClientExit) -> BoxFuture<'_, Result<(), ClientGone>> {
-            Box::pin(ready(Err(ClientGone)))
-        }
-    }
-
-    impl Screen {
-        fn text(&self) -> String {
-            self.0.lock().unwrap().clone()
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn terminal_shows_each_reason_at_once_and_none_twice() {
-        let screen = Screen::default();
-        let mut wait = Wait::new(&screen, true);
-        for reason in [Some("pulling"), Some("pulling"), None, Some("starting")] {
-            wait.learn(reason.map(str::to_owned)).await;
-        }
-        assert_eq!(screen.text(), "podgate: waiting: pulling\r\npodgate: waiting: starting\r\n");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn program_hears_nothing_for_three_seconds_then_the_reason_and_each_other_one() {
-        let screen = Screen::default();
-        let mut wait = Wait::new(&screen, false);
-        wait.learn(Some("scheduling".to_owned())).await;
-        wait.learn(Some("pulling".to_owned())).await;
-        assert_eq!(screen.text(), "");
-        let begun = Instant::now();
-        wait.patience().await;
-        assert_eq!(begun.elapsed().as_secs(), 3);
-        wait.tell().await;
-        assert_eq!(screen.text(), "podgate: waiting: pulling\n");
-        wait.learn(Some("pulling".to_owned())).await;
-        wait.learn(Some("starting".to_owned())).await;
-        assert_eq!(screen.text(), "podgate: waiting: pulling\npodgate: waiting: starting\n");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn wait_without_a_known_reason_is_told_once() {
-        let screen = Screen::default();
-        let mut wait = Wait::new(&screen, false);
-        wait.patience().await;
-        wait.tell().await;
-        assert_eq!(screen.text(), format!("podgate: waiting: {STARTING}\n"));
-        assert!(tokio::time::timeout(Duration::from_secs(3600), wait.patience()).await.is_err());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,10 +108,6 @@ impl Connection {
             self.guest = Some(admitted);
         }
         if let Some(admitted) = self.guest.take() {
-            if let State::Starting(reason) = &*admitted.admission.guest.state().borrow() {
-                let reason = reason.as_deref().unwrap_or("the pod was still starting");
-                self.shared.audit.record(Event::Abandoned { reason });
-            }
             admitted.admission.guest.end().await;
         }
         let traffic = self.shared.line.traffic();

@@ -248,7 +248,7 @@ impl Life {
         }
         let (name, namespace) = (here.manifest.name.as_str(), self.settings.pod.namespace.as_str());
         let details = [("podName", name), ("namespace", namespace)];
-        self.connection.log.write(Level::Info, "KUBERNETES_POD_READY", "The pod is ready", &details);
+        self.connection.log.write(Level::Info, "KUBERNETES_POD_READY", "the pod is ready", &details);
         self.stage.open(Arc::clone(&ground));
         Ok(())
     }
