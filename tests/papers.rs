@@ -155,7 +155,7 @@ fn commands_of_the_papers_name_what_is_there() {
             let words: Vec<&str> = line.split_whitespace().collect();
             let after = |word: &str| words.iter().position(|w| *w == word).and_then(|at| words.get(at + 1));
             if let Some(example) = after("--example") {
-                assert!(root.join(format!("examples/{example}.rs")).exists(), "{line}");
+                assert!(root.join(format!("examples/{example}/main.rs")).exists(), "{line}");
             }
             if let Some(package) = after("-p").filter(|_| words[0] == "cargo") {
                 assert_eq!(*package, "podgate-webhooks", "{line}");
