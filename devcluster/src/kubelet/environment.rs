@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Waits for TERM, as an image whose command is `sleep infinity` under an init would.
-const IDLE: &str = "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done";
+/// Waits for TERM, as an image whose command is `sleep infinity` under an init would: for a child that reads a pipe whose
+/// writing end it holds itself, so that no program can be missing or fail. It ends with the child, as `sleep` would.
+const IDLE: &str = "trap 'exit 0' TERM INT; : | read -r word <>/proc/self/fd/0 & wait $!";
 
 /// What the node adds to every container.
 #[derive(Debug, Clone)]

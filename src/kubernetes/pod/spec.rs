@@ -11,10 +11,20 @@ use serde_json::{Map, Value, json};
 /// can be counted on to still have those credentials later and sweep up what was left behind.
 const FOREIGN_CLUSTER_LIFETIME_SECONDS: u64 = 24 * 60 * 60;
 
-/// What runs in the guest while nobody does anything, where there is no agent: as PID 1 a shell gets no signal that it
-/// does not trap, and its `wait` also collects the orphans of programs that were run in the container.
-pub(super) const IDLE_SCRIPT: &str =
-    "trap 'exit 0' TERM INT; while :; do sleep 2147483647 & wait $!; [ $? -ne 127 ] || exit 127; done";
+/// The idle program of a guest without an agent. As PID 1 a shell gets no signal that it does not trap, and its `wait`
+/// also collects the orphans of programs that were run in the container.
+///
+/// It waits for a child that reads a pipe whose writing end it holds itself, which needs nothing of the image. Where a
+/// pipe cannot be opened so, the image's `sleep` waits. A child that somebody killed is followed by another one; ten
+/// that end within one second mean that nothing waits here, and the shell ends with the status of the last.
+pub(super) const IDLE_SCRIPT: &str = "trap 'exit 0' TERM INT; rounds=0 second=; while :; do \
+     : | read -r word 2>/dev/null <>/proc/self/fd/0 & wait $!; status=$?; \
+     [ $status -gt 128 ] || { sleep 2147483647 & wait $!; status=$?; }; \
+     read -r now word 2>/dev/null </proc/uptime || now=; \
+     [ \"${now%%.*}\" = \"$second\" ] || rounds=0; second=${now%%.*}; rounds=$((rounds + 1)); \
+     [ $rounds -lt 10 ] || { \
+     echo \"podgate: nothing waits in this container: sleep ended at once with status $status\" >&2; \
+     [ $status -ne 0 ] || status=1; exit $status; }; done";
 
 pub(super) fn spec(
     settings: &Kubernetes,

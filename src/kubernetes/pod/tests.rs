@@ -1,12 +1,13 @@
 //! The manifest: what is added, what is kept, what is refused.
 
+mod idle;
+
 use super::spec::IDLE_SCRIPT;
 use super::*;
 use crate::kubernetes::samples::{self, object};
 use podgate_webhooks::wire;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::io::{AsyncBufReadExt, BufReader};
 
 fn made(settings: &Kubernetes, identity: &Identity) -> Result<Manifest, ManifestError> {
     manifest(&Order {
@@ -256,40 +257,4 @@ fn idle_command_is_the_configured_one_then_the_agent_then_a_shell() {
     );
     settings.pod.idle_command = Some(vec!["sleep".into(), "9".into()]);
     assert_eq!(command(&settings), json!(["sleep", "9"]));
-}
-
-#[tokio::test]
-async fn idle_shell_ends_at_once_when_it_is_told_to() {
-    let folder = tempfile::tempdir().unwrap();
-    let sleep = folder.path().join("sleep");
-    std::fs::write(&sleep, "#!/bin/sh\necho asleep\nexec /bin/sleep 30\n").unwrap();
-    std::fs::set_permissions(&sleep, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    for signal in ["TERM", "INT"] {
-        let mut shell = tokio::process::Command::new("/bin/sh")
-            .args(["-c", IDLE_SCRIPT, "--an-arg"])
-            .env("PATH", format!("{}:/bin:/usr/bin", folder.path().display()))
-            .stdout(std::process::Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let pid = shell.id().unwrap();
-        let mut lines = BufReader::new(shell.stdout.take().unwrap()).lines();
-        assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("asleep"));
-        kill(signal, &pid.to_string()).await;
-        assert_eq!(shell.wait().await.unwrap().code(), Some(0), "{signal}");
-        kill("KILL", &format!("-{pid}")).await;
-    }
-}
-
-#[tokio::test]
-async fn idle_shell_ends_where_there_is_no_sleep() {
-    let mut shell = tokio::process::Command::new("/bin/sh");
-    shell.args(["-c", IDLE_SCRIPT]).env("PATH", "/nonexistent").stderr(std::process::Stdio::null()).kill_on_drop(true);
-    assert_eq!(shell.status().await.unwrap().code(), Some(127));
-}
-
-async fn kill(signal: &str, whom: &str) {
-    let script = format!("kill -{signal} {whom}");
-    assert!(tokio::process::Command::new("/bin/sh").args(["-c", &script]).status().await.unwrap().success());
 }
