@@ -4,6 +4,7 @@
 pub(crate) mod sweep;
 
 use pty_process::{OwnedReadPty, OwnedWritePty};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 use std::io::{self, PipeReader};
 use std::os::fd::OwnedFd;
@@ -127,7 +128,12 @@ fn input(wanted: bool) -> io::Result<(Stdio, Option<InputPipe>)> {
         return Ok((Stdio::null(), None));
     }
     let (read, write) = io::pipe()?;
-    rustix::pipe::fcntl_setpipe_size(&write, INPUT)?;
+    // A user's pipes together have a limit (`pipe-user-pages-soft`); beyond it this one holds less, which no program
+    // can rely on.
+    match rustix::pipe::fcntl_setpipe_size(&write, INPUT) {
+        Ok(_) | Err(Errno::PERM | Errno::BUSY | Errno::NOMEM) => {}
+        Err(error) => return Err(error.into()),
+    }
     let theirs = read.try_clone()?;
     let write = ChildStdin::from_std(OwnedFd::from(write).into())?;
     Ok((theirs.into(), Some(InputPipe { write, _read: read })))
