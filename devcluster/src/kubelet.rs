@@ -11,6 +11,7 @@ mod start;
 use crate::container::Container;
 use crate::events::Recorder;
 use crate::faults::Board;
+use crate::kinds::Kind;
 use crate::kubelet::plan::PodPlan;
 use crate::kubelet::report::Verdict;
 use crate::kubelet::run::Worker;
@@ -107,10 +108,17 @@ impl Kubelet {
 
     /// Takes charge of a new pod.
     pub(crate) fn adopt(self: &Arc<Self>, object: Arc<Value>) {
-        let handle = Arc::new(PodHandle { orders: watch::Sender::new(Order::Run), runs: Mutex::default() });
+        // The worker hears every order from here on, also those that come before it first runs.
+        let (orders, heard) = watch::channel(Order::Run);
+        let handle = Arc::new(PodHandle { orders, runs: Mutex::default() });
         let plan = PodPlan::of(&object);
         self.lock().insert(plan.uid.clone(), Arc::clone(&handle));
-        let worker = Worker::new(Arc::clone(self), handle, plan, object);
+        // Whoever deleted it between its creation and now found nobody to tell.
+        let stored = self.node.store.get(Kind::Pod, &plan.namespace, &plan.name);
+        if stored.is_none_or(|pod| pod["metadata"]["uid"] != plan.uid.as_str()) {
+            handle.orders.send_replace(Order::Stop(Duration::ZERO));
+        }
+        let worker = Worker::new(Arc::clone(self), handle, heard, (plan, object));
         let stopping = self.node.stopping.clone();
         self.node.tasks.spawn(async move { stopping.run_until_cancelled(worker.work()).await });
     }
@@ -141,3 +149,6 @@ impl Kubelet {
         self.node.scratch.join(uid.get(..8).unwrap_or(uid))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,8 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
 pub(crate) struct Worker {
     pub(super) kubelet: Arc<Kubelet>,
     pub(super) pod: Arc<PodHandle>,
+    /// What it is told, from before its first run.
+    orders: watch::Receiver<Order>,
     pub(super) plan: PodPlan,
     pub(super) object: Arc<Value>,
     records: Mutex<Vec<Record>>,
@@ -30,14 +32,19 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(kubelet: Arc<Kubelet>, pod: Arc<PodHandle>, plan: PodPlan, object: Arc<Value>) -> Self {
+    pub(crate) fn new(
+        kubelet: Arc<Kubelet>,
+        pod: Arc<PodHandle>,
+        orders: watch::Receiver<Order>,
+        (plan, object): (PodPlan, Arc<Value>),
+    ) -> Self {
         let records = Mutex::new(report::initial_records(&plan));
-        Self { kubelet, pod, plan, object, records, verdict: Mutex::new(None) }
+        Self { kubelet, pod, orders, plan, object, records, verdict: Mutex::new(None) }
     }
 
     /// From the pod's creation to its removal.
     pub(crate) async fn work(self) {
-        let mut orders = self.pod.orders.subscribe();
+        let mut orders = self.orders.clone();
         let mut order = tokio::select! {
             biased;
             order = next(&mut orders) => order,
