@@ -3,7 +3,8 @@
 //!
 //! [`DevCluster::start`] gives a cluster on a loopback port with TLS, a CA and a token of its own;
 //! [`DevCluster::kubeconfig`] is all that a client needs. `kubectl` works against it. [`DevCluster::faults`] makes it
-//! misbehave. Any number of clusters can run side by side, in one process too.
+//! misbehave. Any number of clusters can run side by side, in one process too. [`leash`] has the programs that a test
+//! starts beside it end with the test.
 //!
 //! Not there: isolation of any kind, volumes, probes, Secrets and ConfigMaps (a reference to one is the configuration
 //! error that it would be), services, SPDY, OpenAPI, protobuf.
@@ -25,6 +26,7 @@ mod journal;
 mod kinds;
 mod kubeconfig;
 mod kubelet;
+mod leash;
 mod log;
 mod patch;
 mod process;
@@ -49,4 +51,5 @@ pub use cluster::{DevCluster, NotInTime, Options, StartError, State};
 pub use faults::{Failure, Faults};
 pub use journal::RequestRecord;
 pub use kubelet::image::ImageFault;
+pub use leash::leash;
 pub use tls::TlsError;

@@ -1,33 +1,34 @@
-//! What ends the cluster when its process could not: a small shell that waits at a pipe. When the pipe closes without a
-//! word (SIGKILL, Ctrl-C on a test run, an abort), it kills every process of the cluster and removes its scratch directory.
+//! Cleaning up after this process when it could not: a small shell that waits at a pipe. When the pipe closes without a
+//! word (SIGKILL, Ctrl-C on a test run, an abort), it kills every process of a mark and removes the mark's directory.
 
 use crate::process::sweep::{self, Mark};
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-/// `$1` is the variable and the beginning of its value, `$2` the scratch directory. The signals that end our process are
-/// not for the watchdog.
+/// `$1` is the variable and the beginning of its value, `$2` the directory, empty for none. The signals that end our
+/// process are not for the watchdog. A program that was forked and has not begun yet has no mark: one look that finds
+/// nothing is not enough.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 read -r word && exit 0
-round=0
-while [ "$round" -lt 200 ]; do
+round=0 clean=0
+while [ "$round" -lt 200 ] && [ "$clean" -lt 3 ]; do
     found=
     for process in /proc/[0-9]*; do
         if grep -qsz "^$1" "$process/environ"; then
             kill -KILL "${process#/proc/}" && found=yes
         elif ! grep -qsz . "$process/environ"; then
             case "$(readlink "$process/cwd")" in
-                "$2"/*) kill -KILL "${process#/proc/}" && found=yes ;;
+                "${2:-/nowhere}"/*) kill -KILL "${process#/proc/}" && found=yes ;;
             esac
         fi
     done
-    [ -z "$found" ] && break
+    if [ -z "$found" ]; then clean=$((clean + 1)); else clean=0; fi
     round=$((round + 1))
     sleep 0.02
 done
-rm -rf -- "$2"
+[ -z "$2" ] || rm -rf -- "$2"
 "#;
 
 /// A watchdog; dropping it without [`dismiss`](Self::dismiss) lets it do its work.
@@ -38,7 +39,7 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts the watchdog of a cluster.
+    /// Starts the watchdog over the processes of a mark.
     pub(crate) fn start(mark: &Mark) -> io::Result<Self> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", SCRIPT, "podgate-devcluster-watchdog"]);

@@ -1,6 +1,7 @@
 //! The binary: what it refuses, and that it leaves nothing.
 
 use crate::client::{Client, PODS, SOON, pod};
+use podgate_devcluster::leash;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -35,8 +36,9 @@ fn an_open_address_and_an_existing_file_are_refused() {
 fn term_ends_it_and_removes_the_kubeconfig() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("kubeconfig");
-    let mut child =
-        binary().arg("--kubeconfig").arg(&file).env("TMPDIR", directory.path()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut command = binary();
+    command.arg("--kubeconfig").arg(&file).env("TMPDIR", directory.path()).stdout(Stdio::piped());
+    let mut child = leash(&mut command).unwrap().spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let first = lines.next().unwrap().unwrap();
     assert!(first.contains("https://127.0.0.1:") && first.contains("trials and tests only"), "{first}");
@@ -47,25 +49,64 @@ fn term_ends_it_and_removes_the_kubeconfig() {
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
 }
 
-#[tokio::test]
-async fn even_a_killed_process_leaves_no_process_and_no_file() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("kubeconfig");
-    let mut command = binary();
-    command.arg("--kubeconfig").arg(&file).env("TMPDIR", directory.path()).stdout(Stdio::piped());
-    let mut child = Killed(command.spawn().unwrap());
+/// The binary once it listens, and a client of it. `command` ends with the binary's name.
+fn started(mut command: Command, directory: &Path) -> (Killed, Client) {
+    let file = directory.join("kubeconfig");
+    command.arg("--kubeconfig").arg(&file).env("TMPDIR", directory).stdout(Stdio::piped());
+    let mut child = Killed(leash(&mut command).unwrap().spawn().unwrap());
     BufReader::new(child.0.stdout.take().unwrap()).lines().next().unwrap().unwrap();
     let config: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     let cluster = &config["clusters"][0]["cluster"];
     let ca = data_encoding::BASE64.decode(cluster["certificate-authority-data"].as_str().unwrap().as_bytes()).unwrap();
     let host = cluster["server"].as_str().unwrap().strip_prefix("https://").unwrap();
     let token = config["users"][0]["user"]["token"].as_str().unwrap();
-    let client = Client::at(host, std::str::from_utf8(&ca).unwrap(), token);
-    client.create(&pod("p", Some("trap '' TERM HUP; env -i /bin/sleep 300 & echo $$$$ $!; sleep 300"))).await;
+    (child, Client::at(host, std::str::from_utf8(&ca).unwrap(), token))
+}
+
+/// The log of the pod `p` once it has a line.
+async fn first_line(client: &Client) -> String {
     let mut log = String::new();
     while !log.ends_with('\n') {
         log = client.text(&format!("{PODS}/p/log")).await;
     }
+    log
+}
+
+/// The limit on the memory of a user's pipes does not hold for root: this one is somebody else, who has no other pipes.
+#[tokio::test]
+async fn ordinary_user_runs_more_programs_than_large_pipes_are_allowed() {
+    let directory = tempfile::tempdir().unwrap();
+    let command = if rustix::process::geteuid().is_root() {
+        let uid = (1 << 20) + std::process::id();
+        std::os::unix::fs::chown(directory.path(), Some(uid), Some(uid)).unwrap();
+        // The way to our own binary may be closed for others.
+        let copy = directory.path().join("devcluster");
+        std::fs::copy(env!("CARGO_BIN_EXE_podgate-devcluster"), &copy).unwrap();
+        let mut command = Command::new("setpriv");
+        let ids = [format!("--reuid={uid}"), format!("--regid={uid}")];
+        command.args(ids).args(["--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]).arg(copy);
+        command
+    } else {
+        binary()
+    };
+    let (_child, client) = started(command, directory.path());
+    client.create(&pod("p", Some("echo up; trap 'exit 0' TERM; while :; do sleep 300 & wait; done"))).await;
+    first_line(&client).await;
+    let mut programs = Vec::new();
+    for number in 0..300 {
+        let mut program = client.exec("p", &["cat"], "stdin=true&stdout=true&stderr=true").await;
+        program.input.stdin(format!("{number};").as_bytes()).await.unwrap();
+        program.output.until(&format!("{number};")).await;
+        programs.push(program);
+    }
+}
+
+#[tokio::test]
+async fn even_a_killed_process_leaves_no_process_and_no_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let (child, client) = started(binary(), directory.path());
+    client.create(&pod("p", Some("trap '' TERM HUP; env -i /bin/sleep 300 & echo $$$$ $!; sleep 300"))).await;
+    let log = first_line(&client).await;
     let pids: Vec<String> = log.split_whitespace().map(|pid| format!("/proc/{pid}")).collect();
     assert!(pids.len() == 2 && pids.iter().all(|pid| Path::new(pid).exists()), "{log}");
     drop(child);

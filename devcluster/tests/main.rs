@@ -13,5 +13,6 @@ mod client;
 mod exec;
 mod faults;
 mod kubectl;
+mod leash;
 mod lifecycle;
 mod objects;
