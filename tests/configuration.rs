@@ -7,12 +7,12 @@ mod credentials;
 use crate::support::cluster::image;
 use crate::support::gateway::SOON;
 use crate::support::keys::Key;
+use crate::support::leash;
 use crate::support::world::{PASSWORD, merge};
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
-use tokio::process::Command;
 use tokio::time::timeout;
 
 /// What a run of the binary came to.
@@ -24,7 +24,7 @@ pub struct Ran {
 
 /// Runs the binary, which must end by itself.
 pub async fn podgate(arguments: &[&str]) -> Ran {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_podgate"));
+    let mut command = leash::program(env!("CARGO_BIN_EXE_podgate"));
     let output = command.args(arguments).kill_on_drop(true).output();
     let output = timeout(SOON, output).await.expect("it ends by itself").expect("the gateway's binary");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");

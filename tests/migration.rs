@@ -6,6 +6,7 @@ use crate::support::World;
 use crate::support::client::Client;
 use crate::support::cluster::image;
 use crate::support::gateway::{Gateway, SOON};
+use crate::support::leash;
 use crate::support::script::{Asked, Reply, Script, nothing, yes};
 use crate::support::world::{PASSWORD, merge};
 use serde_json::{Value, json};
@@ -181,7 +182,7 @@ async fn containersshs_flags_are_taken_with_one_dash() {
 /// A host key as ContainerSSH makes it, or in another form of PEM.
 async fn host_key(folder: &Path, arguments: &[&str]) -> (String, String) {
     let file = folder.join(format!("hostkey{}", arguments.concat()));
-    let mut make = Command::new("ssh-keygen");
+    let mut make = leash::program("ssh-keygen");
     make.args(arguments).args(["-q", "-N", "", "-f"]).arg(&file);
     assert!(make.status().await.expect("ssh-keygen").success());
     let public = fs::read_to_string(file.with_extension("pub")).expect("the public key");
@@ -310,7 +311,7 @@ fn programs(world: &World) -> String {
 
 /// A command line as it stands in the page.
 fn command(line: &str, world: &World, path: &str) -> Command {
-    let mut command = Command::new("/bin/sh");
+    let mut command = leash::program("/bin/sh");
     command.args(["-c", &format!("exec {line}")]).current_dir(world.folder()).env("PATH", path);
     command
 }

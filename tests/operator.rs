@@ -4,6 +4,7 @@
 mod metrics;
 
 use crate::support::gateway::{Gateway, SOON};
+use crate::support::leash;
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
 use std::fs;
@@ -12,7 +13,6 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::process::Command;
 use tokio::time::timeout;
 
 /// A port that is free and stays so: every address of 127.0.0.0/8 is loopback's, and nobody else has this one.
@@ -37,7 +37,7 @@ async fn get(address: SocketAddr, path: &str) -> Option<String> {
 
 /// Runs the binary with the world's configuration, which must end by itself: its exit status and what it said to people.
 async fn run(config: &Path, more: &[&str]) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_podgate"));
+    let mut command = leash::program(env!("CARGO_BIN_EXE_podgate"));
     let output = command.arg("--config").arg(config).args(more).kill_on_drop(true).output();
     let output = timeout(SOON, output).await.expect("it ends by itself").expect("the gateway's binary");
     assert_eq!(output.stdout, b"", "it served");

@@ -10,6 +10,7 @@ use crate::support::Setup;
 use crate::support::cluster::{Access, Cluster, container, kubeconfig, namespace};
 use crate::support::gateway::{Gateway, SOON};
 use crate::support::keys::Key;
+use crate::support::leash;
 use crate::support::role::Rights;
 use crate::support::world::{PASSWORD, merge};
 use podgate_devcluster::{DevCluster, ImageFault, Options};
@@ -17,7 +18,6 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use tokio::process::Command;
 use tokio::time::timeout;
 
 /// A cluster, and a file for a gateway on it that has no mistake and no config server.
@@ -98,7 +98,7 @@ impl Desk {
 
 /// Runs the binary, which must end by itself; exit code and standard error.
 async fn run(config: &Path, more: &[&str]) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_podgate"));
+    let mut command = leash::program(env!("CARGO_BIN_EXE_podgate"));
     let output = command.arg("--config").arg(config).args(more).kill_on_drop(true).output();
     let output = timeout(SOON, output).await.expect("it ends by itself").expect("the gateway's binary");
     (output.status.code(), String::from_utf8(output.stderr).expect("text"))

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod flow;
 pub mod gateway;
 pub mod keys;
+pub mod leash;
 pub mod master;
 pub mod peer;
 pub mod processes;

@@ -1,6 +1,7 @@
 //! The programs that people run over SSH: what they carry arrives byte for byte.
 
 use crate::support::client::random_file;
+use crate::support::leash;
 use crate::support::{World, available};
 use std::fs;
 use std::process::Output;
@@ -68,8 +69,8 @@ async fn rsync_carries_a_tree_both_ways() {
     let back = world.folder().join("back");
     let shell = master.command_line();
     let source = format!("{}/", tree.display());
-    run(Command::new("rsync").args(["-a", "-e", &shell, &source, "127.0.0.1:tree/"])).await;
-    run(Command::new("rsync").args(["-a", "-e", &shell, "127.0.0.1:tree/"]).arg(&back)).await;
+    run(leash::program("rsync").args(["-a", "-e", &shell, &source, "127.0.0.1:tree/"])).await;
+    run(leash::program("rsync").args(["-a", "-e", &shell, "127.0.0.1:tree/"]).arg(&back)).await;
     assert!(fs::read(back.join("large")).expect("the file") == large, "the file differs");
     assert_eq!(fs::read(back.join("below/small")).expect("the file"), small);
 }
@@ -86,7 +87,7 @@ async fn git_clones_and_pushes() {
     let here = world.folder().join("here");
     let url = format!("ssh://127.0.0.1{home}/repository");
     let git = || {
-        let mut git = Command::new("git");
+        let mut git = leash::program("git");
         git.env("GIT_SSH_COMMAND", master.command_line()).env("GIT_CONFIG_GLOBAL", "/dev/null");
         git.args(["-c", "user.name=A", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]);
         git

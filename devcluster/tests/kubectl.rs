@@ -28,6 +28,7 @@ impl Kubectl {
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("kubectl");
         command.args(words).env("KUBECONFIG", &self.config).env("HOME", self.config.parent().unwrap_or(Path::new("/")));
+        podgate_devcluster::leash(&mut command).unwrap();
         command
     }
 

@@ -1,9 +1,10 @@
 //! How long a key takes until its echo is there: the time that a person feels, by way of a real terminal on both ends.
 
+use crate::support::leash;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::timeout;
 
 /// What runs at the far end: its terminal echoes each key at once, and nobody reads lines.
@@ -20,7 +21,7 @@ pub(crate) struct Typist {
 impl Typist {
     /// Starts a client by a line for the shell. `script` gives it the terminal that `kubectl exec -t` insists on.
     pub(crate) async fn start(line: &str) -> Self {
-        let mut command = Command::new("script");
+        let mut command = leash::program("script");
         command.args(["--quiet", "--return", "--flush", "--command", line, "/dev/null"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("script");

@@ -3,6 +3,7 @@
 use super::server::timed;
 use crate::support::World;
 use crate::support::cluster;
+use crate::support::leash;
 use futures_util::{StreamExt, pin_mut};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
@@ -102,7 +103,7 @@ impl Kubectl {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new("kubectl");
+        let mut command = leash::program("kubectl");
         command.arg("--kubeconfig").arg(&self.kubeconfig).args(["--namespace", &self.namespace]).args(words);
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         command

@@ -1,5 +1,6 @@
 //! A server under measurement, and OpenSSH's client against it: the same program, the same options, the same cipher.
 
+use crate::support::leash;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -28,7 +29,7 @@ pub(crate) struct Server {
 impl Server {
     /// `ssh` with what every measurement has in common. Host keys are not what is measured.
     fn client(&self) -> Command {
-        let mut command = Command::new("ssh");
+        let mut command = leash::program("ssh");
         command.args(["-F", "/dev/null", "-T", "-p", &self.port.to_string(), "-c", CIPHER]).arg("-i").arg(&self.key);
         let user = format!("User={}", self.user);
         for option in [

@@ -2,6 +2,7 @@
 
 use super::server::Server;
 use crate::support::World;
+use crate::support::leash;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -39,7 +40,7 @@ impl Sshd {
         let config = world.folder().join("sshd_config");
         fs::write(world.folder().join("authorized_keys"), &world.key.public).expect("the key");
         fs::write(&config, configuration(world.folder(), port)).expect("the configuration");
-        let child = tokio::process::Command::new(program)
+        let child = leash::program(program)
             .args(["-D", "-e", "-f"])
             .arg(&config)
             .stdin(Stdio::null())

@@ -4,6 +4,7 @@
 use crate::support::client::{Client, PATIENCE};
 use crate::support::cluster;
 use crate::support::keys::Key;
+use crate::support::leash;
 use crate::support::real::RealCluster;
 use crate::support::role::for_session;
 use crate::support::turn::Turn;
@@ -17,7 +18,6 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 
 const OBJECTS: &str = include_str!("../../deploy/kubernetes.yaml");
@@ -193,7 +193,7 @@ impl Deployed {
     }
 
     async fn kubectl(&self, words: &[&str], stdin: String) -> String {
-        let mut command = Command::new("kubectl");
+        let mut command = leash::program("kubectl");
         command.arg("--kubeconfig").arg(&self.kubeconfig).args(words).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("kubectl");
@@ -208,7 +208,7 @@ impl Deployed {
 
     /// `ssh` to the gateway's pod.
     pub fn ssh(&self, user: &str) -> Client {
-        let mut command = Command::new("ssh");
+        let mut command = leash::program("ssh");
         command.args(["-F", "/dev/null", "-p", "2222", "-i"]).arg(&self.key.file);
         command.env_remove("SSH_AUTH_SOCK");
         let known_hosts = format!("UserKnownHostsFile={}", self.folder.path().join("known_hosts").display());

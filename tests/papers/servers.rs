@@ -3,6 +3,7 @@
 use super::{WEBHOOKS, blocks};
 use crate::support::cluster::{on_development, soon};
 use crate::support::keys::Key;
+use crate::support::leash;
 use crate::support::world::PASSWORD;
 use crate::support::{Setup, World, available};
 use serde_json::{Value, json};
@@ -181,7 +182,7 @@ async fn answers_as_the_page_says(served: &Served, key: &Key, image: &str) {
 /// What the page's command makes of [`PASSWORD`]. Without a terminal it reads standard input.
 async fn hashed() -> String {
     let command = blocks(WEBHOOKS, "sh").into_iter().find(|block| block.contains("pbkdf2")).expect("the command");
-    let mut sh = Command::new("setsid");
+    let mut sh = leash::program("setsid");
     let child = sh.args(["--wait", "sh", "-c", &command]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = child.stderr(Stdio::null()).spawn().expect("setsid");
     let mut stdin = child.stdin.take().expect("a pipe");
@@ -204,7 +205,7 @@ async fn server_in_rust_decides_a_login() {
     let example = Path::new(env!("CARGO_BIN_EXE_podgate")).with_file_name("examples").join("minimal");
     assert!(example.exists(), "it is built by `cargo test --workspace`");
     let bench = Bench::new();
-    let mut command = Command::new(example);
+    let mut command = leash::program(example);
     let served = Served::start(command.env("PASSWORD", PASSWORD).env("KEY", &bench.key.public)).await;
     answers_as_the_page_says(&served, &bench.key, "debian:bookworm-slim").await;
     bench.log_in(asks(&served.url), true, "debian:bookworm-slim").await;
@@ -217,7 +218,7 @@ async fn server_in_python_decides_a_login() {
     }
     let bench = Bench::new();
     bench.users(&hashed().await);
-    let mut command = Command::new("python3");
+    let mut command = leash::program("python3");
     command.arg(bench.file("server.py", &block("python"))).current_dir(bench.folder.path());
     let served = Served::start(&mut command).await;
     answers_as_the_page_says(&served, &bench.key, IMAGE).await;
@@ -233,11 +234,11 @@ async fn server_in_go_decides_a_login() {
     bench.users(&hashed().await);
     bench.file("server.go", &block("go"));
     // Nothing of it comes over the network.
-    let mut build = Command::new("go");
+    let mut build = leash::program("go");
     build.args(["build", "-o", "server", "server.go"]).current_dir(bench.folder.path());
     build.env("GOPROXY", "off").env("GOTOOLCHAIN", "local").env("GOFLAGS", "");
     assert!(build.status().await.expect("go").success());
-    let mut command = Command::new(bench.folder.path().join("server"));
+    let mut command = leash::program(bench.folder.path().join("server"));
     let served = Served::start(command.current_dir(bench.folder.path())).await;
     answers_as_the_page_says(&served, &bench.key, IMAGE).await;
     bench.log_in(asks(&served.url), true, IMAGE).await;
@@ -251,7 +252,7 @@ async fn policy_of_opa_decides_a_login() {
     bench.file("policy.rego", &block("rego"));
     let program = std::env::var_os("PODGATE_TEST_OPA").expect("PODGATE_TEST_OPA");
     let socket = bench.folder.path().join("opa.sock");
-    let mut opa = Command::new(program);
+    let mut opa = leash::program(program);
     let _opa = opa
         .args(["run", "--server", "--addr", &format!("unix://{}", socket.display()), "policy.rego", "users:users.json"])
         .current_dir(bench.folder.path())

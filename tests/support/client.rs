@@ -2,6 +2,7 @@
 
 use super::World;
 use super::gateway::Gateway;
+use super::leash;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
@@ -85,7 +86,7 @@ impl World {
     }
 
     fn client_of(&self, gateway: &Gateway, program: &str, port_flag: &str) -> Client {
-        let mut command = Command::new(program);
+        let mut command = leash::program(program);
         command.arg("-F").arg("/dev/null").arg(port_flag).arg(gateway.address.port().to_string());
         for option in options(self, &self.key.file) {
             command.arg("-o").arg(option);
@@ -120,7 +121,7 @@ impl World {
         std::fs::write(&askpass, "#!/bin/sh\nprintf '%s\\n' \"$PODGATE_TEST_PASSWORD\"\n").expect("askpass");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         std::fs::set_permissions(&askpass, mode).expect("askpass");
-        let mut client = Client { command: Command::new("ssh"), stdin: None };
+        let mut client = Client { command: leash::program("ssh"), stdin: None };
         client.command.arg("-F").arg("/dev/null").arg("-p").arg(self.port().to_string());
         for option in options(self, &self.key.file) {
             client.command.arg("-o").arg(option);

@@ -1,5 +1,6 @@
 //! The gateway as a process of its own, its log read line by line.
 
+use super::leash::program;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,7 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -36,7 +37,7 @@ impl Gateway {
 
     /// Starts the binary, which is to listen there; waits for nothing.
     pub fn start_at(config: &Path, address: SocketAddr) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_podgate"))
+        let mut child = program(env!("CARGO_BIN_EXE_podgate"))
             .arg("--config")
             .arg(config)
             .stdin(Stdio::null())

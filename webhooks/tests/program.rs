@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_podgate-webhooks"));
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    podgate_devcluster::leash(&mut command).expect("a watchdog");
     command
 }
 
@@ -218,6 +219,7 @@ fn password_typed_at_a_terminal_is_not_shown_and_must_be_typed_twice_alike() {
         let program = format!("{} hash", env!("CARGO_BIN_EXE_podgate-webhooks"));
         let mut script = Command::new("script");
         script.args(["--quiet", "--return", "--command", &program, "/dev/null"]);
+        let script = podgate_devcluster::leash(&mut script).expect("a watchdog");
         let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script");
         let mut stdin = child.stdin.take().expect("a pipe");
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));

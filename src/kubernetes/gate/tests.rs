@@ -90,6 +90,7 @@ fn held(shell: &[&str], program: &[&str]) -> Program {
     let gate = hold(&words);
     let mut command = Command::new(shell[0]);
     command.args(&shell[1..]).args(&gate[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+    podgate_devcluster::leash(command.as_std_mut()).unwrap();
     let mut child = command.spawn().unwrap();
     let (input, output) = (Pipe(child.stdin.take()), child.stdout.take().unwrap());
     Program { input: Box::new(input), output: Box::new(Process(output, child)) }
@@ -150,6 +151,7 @@ async fn held_shell_ends_at_once_when_it_is_told_to() {
         let mut child = Command::new(shell[0]);
         let gate = hold(&["true".to_owned()]);
         child.args(&shell[1..]).args(&gate[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        podgate_devcluster::leash(child.as_std_mut()).unwrap();
         let mut child = child.spawn().unwrap();
         let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         input.write_all(ASK).await.unwrap();

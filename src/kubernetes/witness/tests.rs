@@ -142,7 +142,7 @@ fn watched(shell: &[&str], program: &[&str]) -> Done {
     let line = over(&Line { argv, needs, left_out: 0 });
     let mut command = Command::new(shell[0]);
     command.args(&shell[1..]).args(&line[1..]).stdin(Stdio::null());
-    command.output().unwrap()
+    podgate_devcluster::leash(&mut command).unwrap().output().unwrap()
 }
 
 #[tokio::test]

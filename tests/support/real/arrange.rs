@@ -112,7 +112,7 @@ impl RealCluster {
 
     /// Runs the cluster's own kubectl to its end as the administrator.
     pub async fn kubectl(&self, words: &[&str]) -> Output {
-        let mut command = tokio::process::Command::new(self.folder.join("bin/kubectl"));
+        let mut command = crate::support::leash::program(self.folder.join("bin/kubectl"));
         let command = command.args(words).env("KUBECONFIG", self.folder.join("kubeconfig"));
         command.output().await.expect("the cluster's kubectl")
     }

@@ -42,6 +42,7 @@ fn idle(shell: &[&str], script: &str, programs: &Path) -> Child {
     let mut command = Command::new(shell[0]);
     command.args(&shell[1..]).args(["-c", script, "--an-arg"]).env_clear().env("PATH", programs);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    podgate_devcluster::leash(command.as_std_mut()).unwrap();
     command.process_group(0).kill_on_drop(true).spawn().unwrap()
 }
 
