@@ -148,6 +148,15 @@ impl ApiError {
         error
     }
 
+    /// A patch that makes an object which cannot be read.
+    pub(crate) fn invalid_patch(object: &Value, why: &str) -> Self {
+        let cause = Cause::invalid("patch", &json!(object.to_string()), why);
+        let mut error = Self::new(422, "Invalid", format!(" \"\" is invalid: {}: {}", cause.field, cause.message));
+        let cause = json!({"reason": cause.reason, "message": cause.message, "field": cause.field});
+        error.details = Some(json!({"causes": [cause]}));
+        error
+    }
+
     pub(crate) fn too_many_requests(retry_after: u32) -> Self {
         let mut error = Self::new(429, "TooManyRequests", "Too many requests, please try again later.");
         error.details = Some(json!({"retryAfterSeconds": retry_after}));

@@ -1,9 +1,8 @@
 //! What the API server would refuse: fields of a wrong type or unknown (400), and objects that make no sense (422).
 
-mod fields;
 mod labels;
-
-pub(crate) use fields::fields;
+pub(crate) mod read;
+mod typed;
 
 use crate::kinds::Kind;
 use crate::status::{ApiError, Cause};

@@ -49,6 +49,66 @@ async fn bad_pods_are_refused_with_their_reason() {
     assert!(cluster.pods("default").is_empty());
 }
 
+/// What the real API server refuses to store, and what would break a watch of everybody.
+#[tokio::test]
+async fn field_of_a_wrong_type_is_never_stored_and_breaks_no_watch() {
+    let (cluster, client) = running("p", None).await;
+    let (_, list) = client.get(PODS).await;
+    let version = list["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let env = |value: Value| {
+        let mut wrong = pod("q", None);
+        wrong["spec"]["containers"][0]["env"] = json!([{"name": "PORT", "value": value}]);
+        wrong
+    };
+    let told = "json: cannot unmarshal number into Go struct field EnvVar.spec.containers.env.value of type string";
+    for strictness in ["Ignore", "Warn", "Strict"] {
+        let (code, status) =
+            client.call("POST", &format!("{PODS}?fieldValidation={strictness}"), &env(json!(8080))).await;
+        let message = format!("Pod in version \"v1\" cannot be handled as a Pod: {told}");
+        assert_eq!((code, status["message"].as_str()), (400, Some(message.as_str())));
+    }
+    let path = format!("{PODS}/p");
+    let (_, stored) = client.get(&path).await;
+    let mut update = stored.clone();
+    update["metadata"]["labels"] = json!({"a": 1});
+    assert_eq!(client.call("PUT", &path, &update).await.0, 400);
+    let status = json!({"metadata": {"name": "q"}, "spec": pod("q", None)["spec"], "status": {"phase": 5}});
+    assert_eq!(client.call("POST", PODS, &status).await.0, 400);
+    for (form, patch) in [
+        ("application/merge-patch+json", json!({"metadata": {"labels": {"a": 1}}})),
+        ("application/strategic-merge-patch+json", json!({"metadata": {"annotations": {"a": false}}})),
+        ("application/json-patch+json", json!([{"op": "add", "path": "/metadata/labels", "value": ["a"]}])),
+        ("application/merge-patch+json", json!({"metadata": "x"})),
+        ("application/merge-patch+json", json!({"status": {"phase": 5}})),
+        ("application/merge-patch+json", json!({"kind": 5})),
+    ] {
+        let response = client.open("PATCH", &path, form, patch.to_string().as_bytes()).await.unwrap();
+        assert_eq!(response.status().as_u16(), 422, "{patch}");
+    }
+    assert_eq!(client.get(&path).await.1["metadata"], stored["metadata"]);
+    let (code, _) = client.call("DELETE", &path, &json!({"gracePeriodSeconds": "0"})).await;
+    assert_eq!(code, 400);
+    for (path, body) in [
+        (LEASES, json!({"metadata": {"name": "l"}, "spec": {"leaseDurationSeconds": "15"}})),
+        (LEASES, json!({"metadata": {"name": "l"}, "spec": {"renewTime": "soon"}})),
+        ("/api/v1/namespaces", json!({"metadata": {"name": "n"}, "spec": {"finalizers": "x"}})),
+        ("/api/v1/namespaces/default/events", json!({"metadata": {"name": "e"}, "involvedObject": "p"})),
+        ("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", json!({"spec": {"resourceAttributes": "pods"}})),
+    ] {
+        assert_eq!(client.call("POST", path, &body).await.0, 400, "{body}");
+    }
+    let mut quantity = env(json!("8080"));
+    quantity["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": 1}});
+    quantity["status"] = json!({"phase": "Succeeded"});
+    client.create(&quantity).await;
+    let mut watch = client.watch(&format!("{PODS}?watch=true&resourceVersion={version}")).await;
+    let (change, first) = watch.next().await.unwrap().unwrap();
+    assert_eq!((change.as_str(), first["metadata"]["name"].as_str()), ("ADDED", Some("q")));
+    assert_eq!(first["spec"]["containers"][0]["resources"]["requests"]["cpu"], "1");
+    assert_eq!(first["status"]["phase"], "Pending", "the status is not the writer's");
+    drop(cluster);
+}
+
 #[tokio::test]
 async fn a_dry_run_leaves_nothing_and_a_second_create_conflicts() {
     let (cluster, client) = cluster();

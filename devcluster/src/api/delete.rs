@@ -9,6 +9,7 @@ use crate::selector::Selector;
 use crate::status::{self, ApiError};
 use crate::store::identity;
 use crate::time;
+use crate::validate;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ struct Options {
 
 impl Options {
     fn of(call: &Call) -> Result<Self, ApiError> {
-        let body = call.json()?;
+        let body = validate::read::delete_options(&call.json()?)?;
         let text = |field: &str| body["preconditions"][field].as_str().map(str::to_owned);
         // A negative grace means the shortest one.
         let grace = body["gracePeriodSeconds"].as_i64().map(|seconds| u64::try_from(seconds).unwrap_or(1));

@@ -27,6 +27,8 @@ pub(super) fn create(context: &Arc<Context>, kind: Kind, call: &Call) -> Result<
         return Err(ApiError::method_not_allowed());
     }
     let mut object = decoded(kind, call)?;
+    // The status is not the writer's.
+    drop(object.as_object_mut().map(|fields| fields.remove("status")));
     place(&mut object, kind, call)?;
     name(&mut object);
     defaults::apply(kind, &mut object);
@@ -73,18 +75,23 @@ fn decoded(kind: Kind, call: &Call) -> Result<Value, ApiError> {
     if !object.is_object() {
         return Err(ApiError::bad_request("the object provided is unrecognized: no object was given"));
     }
-    if object.get("kind").is_some_and(|given| given != kind.name()) {
+    for field in ["kind", "apiVersion"] {
+        if let Some(given) = object.get(field).filter(|given| !given.is_string() && !given.is_null()) {
+            let given = if given.is_number() { "number" } else { "value" };
+            return Err(ApiError::bad_request(format!(
+                "couldn't get version/kind; json parse error: json: cannot unmarshal {given} into Go struct field \
+                 .{field} of type string"
+            )));
+        }
+    }
+    if object.get("kind").is_some_and(|given| !given.is_null() && given != kind.name()) {
         let given = &object["kind"];
         return Err(ApiError::bad_request(format!("{} in version \"v1\" cannot be handled as a {given}", kind.name())));
     }
     object["kind"] = json!(kind.name());
     object["apiVersion"] = json!(kind.api_version());
-    if !object["metadata"].is_object() {
-        object["metadata"] = json!({});
-    }
     let strict = call.query.all("fieldValidation").any(|level| level == "Strict");
-    validate::fields(kind, &object, strict)?;
-    Ok(object)
+    validate::read::object(kind, &object, strict)
 }
 
 /// The namespace of the URL is the object's; one that says otherwise is refused.
@@ -153,12 +160,12 @@ pub(super) fn patch(context: &Context, kind: Kind, call: &Call) -> Result<Respon
         .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
     let strict = call.query.all("fieldValidation").any(|level| level == "Strict");
     change(context, kind, call, |current| {
-        let mut changed = patch::apply(form, current, &document)?;
+        let changed = patch::apply(form, current, &document)?;
+        let mut changed = validate::read::patched(kind, &changed, strict)?;
         // A patch that names no version holds for any.
         if document["metadata"]["resourceVersion"].is_null() {
             changed["metadata"]["resourceVersion"] = current["metadata"]["resourceVersion"].clone();
         }
-        validate::fields(kind, &changed, strict)?;
         Ok(changed)
     })
 }
