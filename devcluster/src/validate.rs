@@ -73,6 +73,7 @@ fn pod_spec(spec: &Value, causes: &mut Vec<Cause>) {
         for (index, container) in containers.iter().enumerate() {
             let path = format!("spec.{list}[{index}]");
             one_container(container, &path, causes);
+            restart_policy(container, list == "initContainers", &path, causes);
             let name = &container["name"];
             if name.as_str().is_some_and(|name| !name.is_empty()) && !names.insert(name.to_string()) {
                 causes.push(Cause::duplicate(format!("{path}.name"), name));
@@ -90,6 +91,18 @@ fn pod_spec(spec: &Value, causes: &mut Vec<Cause>) {
             deadline,
             "must be between 1 and 2147483647, inclusive",
         ));
+    }
+}
+
+/// Only an init container has one of its own, which makes it a sidecar.
+fn restart_policy(container: &Value, init: bool, path: &str, causes: &mut Vec<Cause>) {
+    let policy = &container["restartPolicy"];
+    let field = format!("{path}.restartPolicy");
+    if policy.is_null() {
+    } else if !init {
+        causes.push(Cause::forbidden(field, "may not be set for non-init containers"));
+    } else if policy != "Always" {
+        causes.push(Cause::unsupported(field, policy, &["Always"]));
     }
 }
 
@@ -147,6 +160,16 @@ mod tests {
                 json!({"containers": [container], "restartPolicy": "no"}),
                 &named,
                 "spec.restartPolicy: Unsupported value",
+            ),
+            (
+                json!({"containers": [{"name": "c", "image": "i", "restartPolicy": "Always"}]}),
+                &named,
+                "spec.containers[0].restartPolicy: Forbidden: may not be set for non-init containers",
+            ),
+            (
+                json!({"containers": [container], "initContainers": [{"name": "i", "image": "i", "restartPolicy": "Never"}]}),
+                &named,
+                "spec.initContainers[0].restartPolicy: Unsupported value: \"Never\": supported values: \"Always\"",
             ),
             (
                 json!({"containers": [container]}),

@@ -87,6 +87,81 @@ async fn init_containers_run_in_turn_before_the_rest() {
     assert!(failed["status"]["initContainerStatuses"][1]["state"]["waiting"].is_object());
 }
 
+/// A pod with two sidecars around an init container, all of which note in a file what they do.
+fn with_sidecars(cluster: &DevCluster, main: &str) -> (std::path::PathBuf, serde_json::Value) {
+    let notes = cluster.scratch_dir().join("notes");
+    let run =
+        |script: &str| json!(["/bin/sh", "-c", format!("note() {{ echo $1 >> {}; }}; {script}", notes.display())]);
+    let side = |name: &str| {
+        let script =
+            format!("trap 'note {name}-ends; exit 0' TERM; note {name}; while :; do sleep 300 & wait $!; done");
+        json!({"name": name, "image": "i", "restartPolicy": "Always", "command": run(&script)})
+    };
+    // An init container starts when the sidecar before it runs, which is a moment before that has noted anything.
+    let init = run(&format!("until grep -qx one {}; do sleep 0.02; done; note init", notes.display()));
+    let begun = format!("until grep -qx two {}; do sleep 0.02; done; note main; {main}", notes.display());
+    let pod = json!({"metadata": {"name": "p"}, "spec": {
+        "restartPolicy": "Never",
+        "initContainers": [side("one"), {"name": "init", "image": "i", "command": init}, side("two")],
+        "containers": [{"name": "main", "image": "i", "command": run(&begun)}],
+    }});
+    (notes, pod)
+}
+
+#[tokio::test]
+async fn sidecars_end_after_the_containers_in_reverse_and_tell_nothing_of_the_pods_end() {
+    for (main, wanted) in [("exit 0", "Succeeded"), ("exit 3", "Failed")] {
+        let (cluster, client) = cluster();
+        let (notes, object) = with_sidecars(&cluster, main);
+        client.create(&object).await;
+        let ended = phase(&cluster, "p", wanted).await;
+        let told = std::fs::read_to_string(&notes).unwrap();
+        assert_eq!(told.split_whitespace().collect::<Vec<_>>(), ["one", "init", "two", "main", "two-ends", "one-ends"]);
+        let state = &ended["status"]["initContainerStatuses"][0]["state"]["terminated"];
+        assert_eq!((state["exitCode"].as_i64(), state["reason"].as_str()), (Some(0), Some("Completed")));
+        assert_eq!(cluster.state().processes(), Vec::<i32>::new());
+    }
+}
+
+#[tokio::test]
+async fn pod_with_sidecars_is_ready_while_all_run_and_a_deletion_ends_them_last() {
+    let (cluster, client) = cluster();
+    let (notes, object) =
+        with_sidecars(&cluster, "trap 'note main-ends; exit 0' TERM; note up; while :; do sleep 300 & wait $!; done");
+    client.create(&object).await;
+    let told = || std::fs::read_to_string(&notes).unwrap_or_default();
+    cluster.wait_until(|_| told().contains("up"), SOON).await.unwrap();
+    let pod = cluster.state().pod("default", "p").unwrap();
+    let status = &pod["status"];
+    let is = |kind: &str| {
+        status["conditions"].as_array().unwrap().iter().any(|c| c["type"] == kind && c["status"] == "True")
+    };
+    assert!(status["phase"] == "Running" && is("Ready") && is("Initialized"), "{status}");
+    for (index, ready) in [(0, "running"), (1, "terminated"), (2, "running")] {
+        let told = &status["initContainerStatuses"][index];
+        assert!(told["ready"] == true && told["state"][ready].is_object(), "{told}");
+    }
+    client.call("DELETE", &format!("{PODS}/p"), &json!({"gracePeriodSeconds": 60})).await;
+    cluster.wait_until(|state| state.pods("default").is_empty(), SOON).await.unwrap();
+    let all = told();
+    let ends: Vec<&str> = all.split_whitespace().filter(|word| word.ends_with("-ends")).collect();
+    assert_eq!(ends, ["main-ends", "two-ends", "one-ends"]);
+}
+
+#[tokio::test]
+async fn sidecar_that_ends_is_started_again_whatever_the_pods_restart_policy() {
+    let (cluster, client) = cluster();
+    let object = json!({"metadata": {"name": "p"}, "spec": {
+        "restartPolicy": "Never",
+        "initContainers": [{"name": "s", "image": "i", "restartPolicy": "Always", "command": ["/bin/sh", "-c", "exit 0"]}],
+        "containers": [{"name": "main", "image": "guest"}],
+    }});
+    client.create(&object).await;
+    let restarts = |pod: &serde_json::Value| pod["status"]["initContainerStatuses"][0]["restartCount"].as_u64();
+    let again = |pod: &serde_json::Value| restarts(pod) >= Some(1) && pod["status"]["phase"] == "Running";
+    cluster.wait_until(|state| state.pod("default", "p").is_some_and(|pod| again(&pod)), SOON).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_container_that_keeps_failing_is_restarted_and_backs_off() {
     let options = Options { crash_back_off: Duration::from_secs(60), ..Options::default() };

@@ -20,6 +20,8 @@ pub(crate) struct PodPlan {
     pub(crate) hostname: String,
     pub(crate) restart: Restart,
     pub(crate) deadline: Option<Duration>,
+    /// How long the sidecars may take to end after the containers.
+    pub(crate) grace: Duration,
     pub(crate) init: Vec<ContainerPlan>,
     pub(crate) containers: Vec<ContainerPlan>,
 }
@@ -39,6 +41,8 @@ pub(crate) struct ContainerPlan {
     pub(crate) stdin: bool,
     pub(crate) stdin_once: bool,
     pub(crate) tty: bool,
+    /// An init container with `restartPolicy: Always`, which runs beside everything that comes after it.
+    pub(crate) sidecar: bool,
 }
 
 impl PodPlan {
@@ -56,9 +60,15 @@ impl PodPlan {
             hostname: spec["hostname"].as_str().map_or_else(|| text(&metadata["name"]), str::to_owned),
             restart,
             deadline: spec["activeDeadlineSeconds"].as_u64().map(Duration::from_secs),
+            grace: Duration::from_secs(spec["terminationGracePeriodSeconds"].as_u64().unwrap_or(30)),
             init: containers(&spec["initContainers"]),
             containers: containers(&spec["containers"]),
         }
+    }
+
+    /// The sidecars in the order in which they end, which is the reverse of the spec's.
+    pub(crate) fn ending_sidecars(&self) -> impl Iterator<Item = &ContainerPlan> {
+        self.init.iter().rev().filter(|container| container.sidecar)
     }
 
     /// Every container, the init containers first.
@@ -85,6 +95,7 @@ fn container(spec: &Value) -> ContainerPlan {
         stdin: flag("stdin"),
         stdin_once: flag("stdinOnce"),
         tty: flag("tty"),
+        sidecar: spec["restartPolicy"] == "Always",
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct Record {
     pub(crate) name: String,
     pub(crate) image: String,
     pub(crate) init: bool,
+    /// An init container that keeps running.
+    pub(crate) sidecar: bool,
     pub(crate) state: ContainerState,
     pub(crate) last: Option<Termination>,
     pub(crate) restarts: u32,
@@ -48,6 +50,7 @@ pub(crate) fn initial_records(plan: &PodPlan) -> Vec<Record> {
         name: container.name.clone(),
         image: container.image.clone(),
         init,
+        sidecar: init && container.sidecar,
         state: ContainerState::waiting(reason, ""),
         last: None,
         restarts: 0,
@@ -90,16 +93,20 @@ fn phase(restart: Restart, records: &[Record]) -> &'static str {
         ContainerState::Waiting { .. } => record.last.as_ref().map(|termination| termination.exit_code),
         ContainerState::Running { .. } => None,
     };
-    let init: Vec<Option<i32>> = records.iter().filter(|r| r.init).map(ended).collect();
+    let init: Vec<Option<i32>> = records.iter().filter(|r| r.init && !r.sidecar).map(ended).collect();
     if init.iter().any(|code| *code != Some(0)) {
         let failed = init.iter().any(|code| code.is_some_and(|code| code != 0));
         return if failed && restart == Restart::Never { "Failed" } else { "Pending" };
     }
-    let main: Vec<&Record> = records.iter().filter(|record| !record.init).collect();
-    let waiting = |r: &&Record| matches!(r.state, ContainerState::Waiting { .. }) && r.last.is_none();
-    if main.iter().any(waiting) {
+    let waiting = |r: &Record| matches!(r.state, ContainerState::Waiting { .. }) && r.last.is_none();
+    if records.iter().any(|record| (!record.init || record.sidecar) && waiting(record)) {
         return "Pending";
     }
+    // A sidecar's end tells nothing of the pod's, but while one runs the pod has not ended.
+    if records.iter().any(|record| record.sidecar && matches!(record.state, ContainerState::Running { .. })) {
+        return "Running";
+    }
+    let main: Vec<&Record> = records.iter().filter(|record| !record.init).collect();
     let codes: Option<Vec<i32>> = main.iter().map(|record| ended(record)).collect();
     match (codes, restart) {
         (None, _) | (_, Restart::Always) => "Running",
@@ -110,13 +117,11 @@ fn phase(restart: Restart, records: &[Record]) -> &'static str {
 }
 
 fn conditions(phase: &str, records: &[Record], verdict: Option<&Verdict>, old: &Value) -> Value {
-    let initialized = records.iter().filter(|r| r.init).all(|r| match &r.state {
-        ContainerState::Terminated(termination) => termination.exit_code == 0,
-        _ => false,
-    });
+    let begun = |r: &Record| !r.init && (r.last.is_some() || !matches!(r.state, ContainerState::Waiting { .. }));
+    let initialized = records.iter().any(begun) || records.iter().filter(|r| r.init).all(is_complete);
     let unready: Vec<&str> = records
         .iter()
-        .filter(|r| !r.init && !matches!(r.state, ContainerState::Running { .. }))
+        .filter(|r| (!r.init || r.sidecar) && !matches!(r.state, ContainerState::Running { .. }))
         .map(|r| r.name.as_str())
         .collect();
     let (reason, message) = match phase {
@@ -142,9 +147,17 @@ fn conditions(phase: &str, records: &[Record], verdict: Option<&Verdict>, old: &
     json!(conditions)
 }
 
+/// Whether what comes after an init container may start: it ended well, or it is a sidecar that runs.
+fn is_complete(record: &Record) -> bool {
+    match &record.state {
+        ContainerState::Terminated(termination) => !record.sidecar && termination.exit_code == 0,
+        ContainerState::Running { .. } => record.sidecar,
+        ContainerState::Waiting { .. } => false,
+    }
+}
+
 fn incomplete(records: &[Record]) -> String {
-    let names =
-        records.iter().filter(|r| r.init && !matches!(&r.state, ContainerState::Terminated(t) if t.exit_code == 0));
+    let names = records.iter().filter(|r| r.init && !is_complete(r));
     names.map(|record| record.name.as_str()).collect::<Vec<_>>().join(" ")
 }
 
@@ -186,9 +199,9 @@ fn container_status(record: &Record) -> Value {
         ContainerState::Terminated(termination) => terminated(termination, id.as_deref()),
     };
     let running = matches!(record.state, ContainerState::Running { .. });
-    let finished = matches!(&record.state, ContainerState::Terminated(t) if record.init && t.exit_code == 0);
+    let ready = if record.init { is_complete(record) } else { running };
     let mut status = json!({
-        "name": record.name, "image": record.image, "ready": running && !record.init || finished, "started": running,
+        "name": record.name, "image": record.image, "ready": ready, "started": running,
         "restartCount": record.restarts, "state": state, "lastState": {},
         "imageID": if id.is_some() { format!("devcluster/{}", record.image) } else { String::new() },
     });
@@ -225,7 +238,8 @@ mod tests {
     }
 
     fn record(name: &str, init: bool, state: ContainerState) -> Record {
-        Record { name: name.to_owned(), image: "i".to_owned(), init, state, last: None, restarts: 0, id: None }
+        let image = "i".to_owned();
+        Record { name: name.to_owned(), image, init, sidecar: false, state, last: None, restarts: 0, id: None }
     }
 
     fn running() -> ContainerState {
@@ -248,6 +262,28 @@ mod tests {
         for (restart, states, expected) in table {
             let records: Vec<Record> = states.into_iter().map(|state| record("c", false, state)).collect();
             assert_eq!(phase(restart, &records), expected, "{restart:?} {records:?}");
+        }
+    }
+
+    #[test]
+    fn sidecar_that_runs_keeps_the_pod_and_one_that_ended_tells_nothing() {
+        let (wait, over) =
+            (|| ContainerState::waiting("PodInitializing", ""), |n| ContainerState::Terminated(ended(n)));
+        let table = [
+            (wait(), wait(), "Pending", false),
+            (running(), wait(), "Pending", true),
+            (running(), running(), "Running", true),
+            (running(), over(0), "Running", true),
+            (over(143), over(0), "Succeeded", true),
+            (over(0), over(1), "Failed", true),
+        ];
+        for (side, main, expected, initialized) in table {
+            let mut records = [record("s", true, side), record("c", false, main)];
+            records[0].sidecar = true;
+            assert_eq!(phase(Restart::Never, &records), expected, "{records:?}");
+            let conditions = conditions(expected, &records, None, &json!({}));
+            let wanted = if initialized { "True" } else { "False" };
+            assert_eq!(conditions[1]["status"], wanted, "{records:?}");
         }
     }
 

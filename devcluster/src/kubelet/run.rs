@@ -1,5 +1,5 @@
 //! The life of one pod: scheduled, its init containers in turn, its containers side by side with their restarts, and its
-//! end. Whatever it does is told in the status before the next step begins.
+//! end. A sidecar is started in its turn among the init containers and ends after the containers. Whatever it does is told in the status before the next step begins.
 
 use crate::container::{Container, Termination};
 use crate::events::{Happening, Source};
@@ -14,9 +14,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// The longest wait of `CrashLoopBackOff`.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
+
+/// What a container is in its pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Init,
+    Sidecar,
+    Main,
+}
 
 /// What looks after one pod.
 #[derive(Debug)]
@@ -28,6 +37,8 @@ pub(crate) struct Worker {
     pub(super) plan: PodPlan,
     pub(super) object: Arc<Value>,
     records: Mutex<Vec<Record>>,
+    /// Told after every change of a record.
+    changed: watch::Sender<()>,
     verdict: Mutex<Option<Verdict>>,
 }
 
@@ -39,7 +50,7 @@ impl Worker {
         (plan, object): (PodPlan, Arc<Value>),
     ) -> Self {
         let records = Mutex::new(report::initial_records(&plan));
-        Self { kubelet, pod, orders, plan, object, records, verdict: Mutex::new(None) }
+        Self { kubelet, pod, orders, plan, object, records, changed: watch::Sender::new(()), verdict: Mutex::new(None) }
     }
 
     /// From the pod's creation to its removal.
@@ -79,8 +90,31 @@ impl Worker {
         self.publish();
         self.mount().await;
         self.kubelet.node.board.pods_may_start().await;
-        for container in &self.plan.init {
-            if !self.keep_running(container, true).await {
+        let (reached, ended) = (watch::Sender::new(0), CancellationToken::new());
+        let sidecars = self.plan.init.iter().enumerate().filter(|(_, container)| container.sidecar);
+        let sidecars = join_all(sidecars.map(|(index, container)| {
+            let mut turn = reached.subscribe();
+            async move {
+                // The sender lives as long as this.
+                let _come = turn.wait_for(|reached| *reached > index).await.is_ok();
+                self.keep_running(container, Role::Sidecar).await;
+            }
+        }));
+        let rest = async {
+            self.life_beside_sidecars(&reached).await;
+            ended.cancel();
+            self.end_sidecars().await;
+        };
+        tokio::join!(rest, ended.run_until_cancelled(sidecars));
+    }
+
+    /// Lets each sidecar start when it has `reached` its number; returns when nothing runs any more but them.
+    async fn life_beside_sidecars(&self, reached: &watch::Sender<usize>) {
+        for (index, container) in self.plan.init.iter().enumerate() {
+            if container.sidecar {
+                reached.send_replace(index + 1);
+                self.first_start(&container.name).await;
+            } else if !self.keep_running(container, Role::Init).await {
                 return;
             }
         }
@@ -90,7 +124,32 @@ impl Worker {
             }
             self.publish();
         }
-        join_all(self.plan.containers.iter().map(|container| self.keep_running(container, false))).await;
+        join_all(self.plan.containers.iter().map(|container| self.keep_running(container, Role::Main))).await;
+    }
+
+    /// Waits until a container has been started once.
+    async fn first_start(&self, name: &str) {
+        let mut changes = self.changed.subscribe();
+        while !self.lock().iter().any(|record| record.name == name && record.id.is_some()) {
+            // The sender is ours.
+            let _ours = changes.changed().await;
+        }
+    }
+
+    /// Ends the sidecars of a pod whose containers have all ended, one after the other.
+    async fn end_sidecars(&self) {
+        for plan in self.plan.ending_sidecars() {
+            let Some(container) = self.pod.container(&plan.name, false) else { continue };
+            if container.termination().is_none() {
+                self.tell(plan, false, "Killing", &format!("Stopping container {}", plan.name));
+                container.terminate();
+            }
+            if tokio::time::timeout(self.plan.grace, container.ended()).await.is_err() {
+                container.kill(None);
+            }
+            let ended = container.ended().await;
+            self.set(&plan.name, |record| record.state = ContainerState::Terminated(ended));
+        }
     }
 
     async fn deadline(&self) {
@@ -141,16 +200,18 @@ impl Worker {
         }
     }
 
-    /// Runs a container as long as its pod wants it; says whether it ended well. An init container that ended well is done.
-    async fn keep_running(&self, container: &ContainerPlan, init: bool) -> bool {
+    /// Runs a container as long as its pod wants it; says whether it ended well. An init container that ended well is done,
+    /// a sidecar never is.
+    async fn keep_running(&self, container: &ContainerPlan, role: Role) -> bool {
         let mut back_off = Duration::ZERO;
         loop {
             let ended = self.run_once(container).await;
             let well = ended.exit_code == 0;
-            let done = match self.plan.restart {
-                Restart::Never => true,
-                Restart::OnFailure => well,
-                Restart::Always => init && well,
+            let done = match (role, self.plan.restart) {
+                (Role::Sidecar, _) => false,
+                (_, Restart::Never) => true,
+                (_, Restart::OnFailure) => well,
+                (role, Restart::Always) => role == Role::Init && well,
             };
             self.set(&container.name, |record| record.state = ContainerState::Terminated(ended.clone()));
             if done {
@@ -182,16 +243,41 @@ impl Worker {
         tokio::time::sleep(back_off).await;
     }
 
+    /// The containers together, then each sidecar; all of them within the grace.
     async fn end_containers(&self, orders: &mut watch::Receiver<Order>, grace: Duration) {
-        let running: Vec<(String, Arc<Container>)> =
-            self.pod.containers().into_iter().filter(|(_, container)| container.termination().is_none()).collect();
+        let mut deadline = Instant::now() + grace;
+        let sidecars: Vec<&str> = self.plan.ending_sidecars().map(|plan| plan.name.as_str()).collect();
+        let (last, first): (Vec<_>, Vec<_>) =
+            self.pod.containers().into_iter().partition(|(name, _)| sidecars.contains(&name.as_str()));
+        deadline = self.end_together(first, orders, deadline).await;
+        for name in sidecars {
+            let one = last.iter().filter(|(of, _)| of == name).cloned().collect();
+            deadline = self.end_together(one, orders, deadline).await;
+        }
+        for (name, container) in self.pod.containers() {
+            let Some(ended) = container.termination() else { continue };
+            for record in
+                self.lock().iter_mut().filter(|r| r.name == name && matches!(r.state, ContainerState::Running { .. }))
+            {
+                record.state = ContainerState::Terminated(ended.clone());
+            }
+        }
+    }
+
+    /// Ends containers until a deadline, which an order may make earlier; says which one it was.
+    async fn end_together(
+        &self,
+        mut running: Vec<(String, Arc<Container>)>,
+        orders: &mut watch::Receiver<Order>,
+        mut deadline: Instant,
+    ) -> Instant {
+        running.retain(|(_, container)| container.termination().is_none());
         for (name, container) in &running {
             if let Some(plan) = self.plan.all().find(|plan| plan.name == *name) {
                 self.tell(plan, false, "Killing", &format!("Stopping container {name}"));
             }
             container.terminate();
         }
-        let mut deadline = Instant::now() + grace;
         loop {
             tokio::select! {
                 biased;
@@ -205,14 +291,7 @@ impl Worker {
                 break;
             }
         }
-        for (name, container) in self.pod.containers() {
-            let Some(ended) = container.termination() else { continue };
-            for record in
-                self.lock().iter_mut().filter(|r| r.name == name && matches!(r.state, ContainerState::Running { .. }))
-            {
-                record.state = ContainerState::Terminated(ended.clone());
-            }
-        }
+        deadline
     }
 
     /// The files go first: whoever sees the pod gone finds nothing of it.
@@ -244,6 +323,7 @@ impl Worker {
         let records = self.lock().clone();
         let verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.update(|pod| pod["status"] = report::status(&self.plan, &records, verdict.as_ref(), &pod["status"]));
+        self.changed.send_replace(());
     }
 
     fn update(&self, change: impl FnOnce(&mut Value)) {
