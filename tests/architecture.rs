@@ -37,7 +37,11 @@ struct Source {
 }
 
 fn sources() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    below("src")
+}
+
+fn below(folder: &str) -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut found = Vec::new();
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
@@ -54,8 +58,19 @@ fn sources() -> Vec<Source> {
             }
         }
     }
-    assert!(found.len() > 40, "the sources were not found");
     found
+}
+
+#[test]
+fn program_that_a_test_starts_is_on_the_leash() {
+    let folders = ["src", "tests", "devcluster/tests", "webhooks/tests"];
+    let all: Vec<Source> = folders.iter().flat_map(|folder| below(folder)).collect();
+    assert!(all.len() > 100, "the sources were not found");
+    let starts = |source: &&Source| source.code.contains("Command::new(") && source.code.contains(".spawn()");
+    let free =
+        all.iter().filter(starts).filter(|source| !names(&source.code, "leash") && !source.code.contains("leash("));
+    let free: Vec<String> = free.map(|source| source.path.display().to_string()).collect();
+    assert!(free.is_empty(), "use support::leash::program or podgate_devcluster::leash in\n{}", free.join("\n"));
 }
 
 /// The lines that are no comments.
@@ -79,6 +94,7 @@ fn names_module(code: &str, name: &str) -> bool {
 
 #[test]
 fn modules_are_named_one_by_one() {
+    assert!(sources().len() > 40, "the sources were not found");
     for source in sources() {
         assert!(!source.code.contains("crate::{"), "{} hides what it names", source.path.display());
     }

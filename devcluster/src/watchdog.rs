@@ -8,23 +8,24 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 /// `$1` is the variable and the beginning of its value, `$2` the directory, empty for none. The signals that end our
 /// process are not for the watchdog. A program that was forked and has not begun yet has no mark: one look that finds
-/// nothing is not enough.
+/// nothing is not enough. A look costs a few programs, however many processes the machine has.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 read -r word && exit 0
+adrift() {
+    ls -ld /proc/[0-9]*/cwd | grep -F -- "/cwd -> $1/" | while read -r line; do
+        process=${line%%/cwd -> *}
+        process=${process##*/}
+        grep -qsz . "/proc/$process/environ" || echo "$process"
+    done
+}
 round=0 clean=0
 while [ "$round" -lt 200 ] && [ "$clean" -lt 3 ]; do
-    found=
-    for process in /proc/[0-9]*; do
-        if grep -qsz "^$1" "$process/environ"; then
-            kill -KILL "${process#/proc/}" && found=yes
-        elif ! grep -qsz . "$process/environ"; then
-            case "$(readlink "$process/cwd")" in
-                "${2:-/nowhere}"/*) kill -KILL "${process#/proc/}" && found=yes ;;
-            esac
-        fi
+    clean=$((clean + 1))
+    for process in $(grep -lsz "^$1" /proc/[0-9]*/environ) $([ -z "$2" ] || adrift "$2"); do
+        process=${process#/proc/}
+        kill -KILL "${process%/environ}" && clean=0
     done
-    if [ -z "$found" ]; then clean=$((clean + 1)); else clean=0; fi
     round=$((round + 1))
     sleep 0.02
 done
