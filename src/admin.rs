@@ -4,6 +4,7 @@
 //! An endpoint is bound before anything is served, and answers until the very end, so that a gateway that drains says so.
 //! Neither tells anything about a user.
 
+mod accept;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -11,9 +12,10 @@ mod tests;
 use crate::config::{Health, HttpServer, Metrics as MetricsPage};
 use crate::telemetry::metrics::Metrics;
 use crate::tls::TlsError;
+use accept::Form;
 use axum::Router;
 use axum::extract::Request;
-use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use serve::Door;
@@ -23,9 +25,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-
-/// What a scrape is answered with.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Whether the gateway takes connections; clones are the same. It does not from the start.
 #[derive(Debug, Clone, Default)]
@@ -82,7 +81,7 @@ impl Endpoint {
         Self::bind("health", &config.server, router).await
     }
 
-    /// Binds the metrics page: `metrics` at exactly the configured path, 404 elsewhere.
+    /// Binds the metrics page: `metrics` at exactly the configured path, in the form that is asked for; 404 elsewhere.
     ///
     /// # Errors
     /// An address that cannot be had, a certificate that cannot be used.
@@ -93,8 +92,13 @@ impl Endpoint {
             if request.uri().path() != path {
                 return StatusCode::NOT_FOUND.into_response();
             }
-            match metrics.text() {
-                Ok(text) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+            let form = Form::asked(request.headers());
+            let page = match form {
+                Form::Open => metrics.text(),
+                Form::Classic => metrics.classic_text(),
+            };
+            match page {
+                Ok(text) => ([(CONTENT_TYPE, form.content_type()), (VARY, ACCEPT.as_str())], text).into_response(),
                 Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
             }
         });

@@ -27,8 +27,13 @@ fn free_at(address: Ipv4Addr) -> SocketAddr {
 
 /// The whole answer to a GET; `None` where nobody answers.
 async fn get(address: SocketAddr, path: &str) -> Option<String> {
+    ask(address, path, "").await
+}
+
+/// The same with more header lines, each with its end.
+async fn ask(address: SocketAddr, path: &str, headers: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).await.ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n{headers}connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut answer = String::new();
     timeout(SOON, stream.read_to_string(&mut answer)).await.expect("an answer in time").ok()?;

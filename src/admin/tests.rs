@@ -96,8 +96,35 @@ async fn metrics_are_at_their_path_alone() {
     }
     let _connection = metrics.connection();
     let answer = page.ask("GET /a/{b}?x=y HTTP/1.1").await;
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains(OPEN_METRICS), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("containerssh_ssh_connections_total{country=\"XX\"} 1\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn metrics_are_classic_unless_openmetrics_is_asked_for() {
+    let config = MetricsPage { server: plain(), path: "/metrics".into() };
+    let page = Running::start(Endpoint::metrics(&config, Metrics::default()).await.unwrap());
+    let build = concat!("podgate_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n");
+    let open = "application/openmetrics-text";
+    for (accept, kind, family, end) in [
+        ("", "text/plain; version=0.0.4; charset=utf-8", "# TYPE podgate_build_info gauge\n", build),
+        ("\r\naccept: */*", "text/plain; version=0.0.4; charset=utf-8", "# TYPE podgate_build_info gauge\n", build),
+        (
+            &format!("\r\naccept: text/plain;q=0.5\r\naccept: {open}"),
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            "# TYPE podgate_build info\n",
+            "# EOF\n",
+        ),
+    ] {
+        let answer = page.ask(&format!("GET /metrics HTTP/1.1{accept}")).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        assert!(head.contains(&format!("\r\ncontent-type: {kind}\r\n")) && head.contains("vary: accept"), "{head}");
+        assert!(body.contains(family) && body.contains(build) && body.ends_with(end), "{body}");
+        let answer = page.ask(&format!("HEAD /metrics HTTP/1.1{accept}")).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("\r\ncontent-type: {kind}\r\n")) && body.is_empty(), "{answer}");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! No label holds anything that a user, a client or a webhook chose: every value is a word of this program, or the status
 //! of an HTTP answer.
 
+mod classic;
 mod families;
 
 use crate::config::Level;
@@ -128,6 +129,14 @@ impl Metrics {
     /// None that is known; the encoder's own.
     pub fn text(&self) -> Result<String, std::fmt::Error> {
         self.0.text()
+    }
+
+    /// The page, in Prometheus' classic text form 0.0.4.
+    ///
+    /// # Errors
+    /// As [`Metrics::text`].
+    pub fn classic_text(&self) -> Result<String, std::fmt::Error> {
+        self.text().map(|page| classic::of(&page))
     }
 
     /// A webhook is asked, for the first time or again.

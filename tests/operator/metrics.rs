@@ -1,20 +1,95 @@
 //! The metrics page of a gateway in use.
 
-use super::{free, get};
+use super::{ask, free, get};
+use crate::support::client::PATIENCE;
 use crate::support::gateway::SOON;
 use crate::support::peer::{answered, until};
 use crate::support::script::{Asked, Reply, Script};
 use crate::support::world::{PASSWORD, merge};
-use crate::support::{Setup, World};
+use crate::support::{Setup, World, available};
 use serde_json::json;
 use std::net::SocketAddr;
+use std::process::Stdio;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
 use tokio::time::timeout;
+
+const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
+const OPEN: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Debian's, for which its modules are.
+const PYTHON: &str = "/usr/bin/python3";
+/// Reads the page with the parser of Prometheus' own library, which takes nothing that OpenMetrics does not allow.
+const STRICT: &str = "import sys
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse
+for family in parse(sys.stdin.read()): print(family.name, family.type, len(family.samples))";
 
 async fn page(at: SocketAddr) -> String {
     let answer = get(at, "/metrics").await.expect("an answer");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    assert!(head.starts_with("HTTP/1.1 200 OK") && head.contains("application/openmetrics-text"), "{head}");
+    assert!(head.starts_with("HTTP/1.1 200 OK") && head.contains(CLASSIC), "{head}");
     body.to_owned()
+}
+
+/// The page in OpenMetrics.
+async fn open_page(at: SocketAddr) -> String {
+    let answer = ask(at, "/metrics", &format!("accept: {OPEN}\r\n")).await.expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    assert!(head.starts_with("HTTP/1.1 200 OK") && head.contains(OPEN), "{head}");
+    body.to_owned()
+}
+
+/// What a program says of a page on its standard input; it must find nothing wrong.
+async fn judged(program: &str, args: &[&str], page: &str) -> String {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().expect("the program");
+    let mut stdin = child.stdin.take().expect("its input");
+    stdin.write_all(page.as_bytes()).await.expect("it reads");
+    drop(stdin);
+    let output = timeout(PATIENCE, child.wait_with_output()).await.expect("in time").expect("its output");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && told.is_empty(), "{program}: {told}\n{page}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// A page on which every family has a sample.
+async fn used() -> (World, SocketAddr) {
+    let script = Script::start(|asked: &Asked| match asked.body["username"].as_str() {
+        Some("broken") => Reply::Raw(403, "", String::new()),
+        _ => Reply::Json(json!({"success": false})),
+    })
+    .await;
+    let (world, at) = counting(script.config()).await;
+    for user in ["mallory", "broken"] {
+        world.ssh_with_password(user, PASSWORD).run("true").await.expect(255);
+    }
+    (world, at)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn promtool_finds_nothing_wrong_with_the_classic_page() {
+    if !available("promtool", "prometheus") {
+        return;
+    }
+    let (_world, at) = used().await;
+    judged("promtool", &["check", "metrics"], &page(at).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strict_parser_of_openmetrics_takes_the_page_that_it_asks_for() {
+    let module = Command::new(PYTHON).args(["-c", "import prometheus_client"]).output().await;
+    if !module.is_ok_and(|output| output.status.success()) {
+        assert!(std::env::var_os("PODGATE_TEST_ALL").is_none(), "install python3-prometheus-client");
+        eprintln!("passed by: install python3-prometheus-client");
+        return;
+    }
+    let (_world, at) = used().await;
+    let families = judged(PYTHON, &["-c", STRICT], &open_page(at).await).await;
+    for family in ["podgate_build info 1", "containerssh_ssh_connections counter 1", "podgate_current_sessions gauge 1"]
+    {
+        assert!(families.lines().any(|line| line == family), "{family} is not in\n{families}");
+    }
+    assert!(families.contains("podgate_login_step_seconds histogram "), "{families}");
 }
 
 /// A sample's value; the labels in their order on the page.

@@ -133,3 +133,36 @@ fn documented_metrics_are_those_of_the_page() {
     told.sort_unstable();
     assert_eq!(there, told);
 }
+
+#[test]
+fn classic_page_has_the_same_samples_and_nothing_that_a_classic_parser_does_not_know() {
+    let metrics = Metrics::default();
+    metrics.ask_failed(Question::Password, false, false, "X");
+    metrics.event(Level::Info, "X");
+    drop(metrics.step(Step::Exec));
+    let (open, classic) = (page(&metrics), metrics.classic_text().unwrap());
+    let samples = |page: &str| -> Vec<String> {
+        let samples = page.lines().filter(|line| !line.starts_with('#'));
+        samples.map(str::to_owned).collect()
+    };
+    assert_eq!(samples(&open), samples(&classic));
+    let names: Vec<String> =
+        samples(&classic).iter().map(|line| line.split(['{', ' ']).next().unwrap().to_owned()).collect();
+    for line in classic.lines().filter(|line| line.starts_with('#')) {
+        let words: Vec<&str> = line.splitn(4, ' ').collect();
+        assert!(matches!(words[1], "HELP" | "TYPE"), "{line}");
+        if words[1] == "TYPE" {
+            assert!(["counter", "gauge", "histogram"].contains(&words[3]), "{line}");
+            assert!(has_help(&classic, words[2]), "{line}");
+        }
+        // A counter of which nothing has been counted yet has no sample.
+        let (family, histogram) = (words[2], format!("{}_count", words[2]));
+        let empty = ["containerssh_config_server_failures_total", "podgate_kubernetes_errors_total"];
+        assert!(names.iter().any(|name| *name == family || *name == histogram) || empty.contains(&family), "{line}");
+    }
+}
+
+fn has_help(page: &str, family: &str) -> bool {
+    page.lines()
+        .any(|line| line.strip_prefix("# HELP ").and_then(|told| told.split_once(' ')).is_some_and(|t| t.0 == family))
+}
