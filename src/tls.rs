@@ -1,15 +1,21 @@
 //! The one way to a TLS client or server. Servers' certificates are always verified: by the given CA, else by the
 //! machine's own. There is no switch against it, and one cryptographic provider (aws-lc-rs) for the whole process.
 
+mod certificate;
+mod sentences;
+mod trust;
+
+pub use sentences::{Block, cause_of, explain, explain_handshake, hung_up};
+
 use crate::types::Secret;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{ALL_KX_GROUPS, default_provider};
-use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{CipherSuite, ClientConfig, NamedGroup, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{CipherSuite, ClientConfig, NamedGroup, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use rustls_platform_verifier::BuilderVerifierExt;
+use sentences::{fault, pem_fault};
 use std::sync::{Arc, LazyLock};
+use trust::{Anchors, ClientTrust, ServerTrust};
 
 #[cfg(test)]
 mod tests;
@@ -20,30 +26,30 @@ static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(defau
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The CA text is not PEM.
-    #[error("the CA certificate is not valid PEM: {0}")]
+    #[error("the CA certificate is not valid PEM: {}", pem_fault(.0))]
     CaPem(pem::Error),
     /// The CA text has no certificate in it.
     #[error("no certificate found in the CA (expected -----BEGIN CERTIFICATE-----)")]
     CaEmpty,
     /// One of the CA certificates cannot be read.
-    #[error("CA certificate number {number} cannot be used: {source}")]
+    #[error("CA certificate number {number} cannot be used: {}", fault(source))]
     CaCertificate {
         /// Counted from 1.
         number: usize,
         /// What is wrong with it.
         source: rustls::Error,
     },
-    /// The machine's own CAs cannot be used.
-    #[error("the machine's own CA certificates cannot be used: {0}")]
-    Platform(rustls::Error),
+    /// The machine has no CA certificate that can be used; with the file that cannot be read.
+    #[error("this machine has no CA certificates{0}; install the package ca-certificates, or give the CA in cacert")]
+    Machine(String),
     /// The certificate's text is not PEM.
-    #[error("the certificate is not valid PEM: {0}")]
+    #[error("the certificate is not valid PEM: {}", pem_fault(.0))]
     CertificatePem(pem::Error),
     /// The certificate's text has no certificate in it.
     #[error("no certificate found in the certificate (expected -----BEGIN CERTIFICATE-----)")]
     CertificateEmpty,
     /// The key's text is not PEM.
-    #[error("the key is not valid PEM: {0}")]
+    #[error("the key is not valid PEM: {}", pem_fault(.0))]
     KeyPem(pem::Error),
     /// The key's text has no private key in it.
     #[error("no private key found in the key (expected -----BEGIN PRIVATE KEY-----)")]
@@ -55,13 +61,10 @@ pub enum TlsError {
     #[error("the key does not match the certificate")]
     KeyMismatch,
     /// The certificate and key cannot be used for another reason.
-    #[error("the certificate and key cannot be used: {0}")]
+    #[error("the certificate and key cannot be used: {}", fault(.0))]
     Identity(rustls::Error),
-    /// The CA of the clients' certificates cannot be used.
-    #[error("the CA of the clients' certificates cannot be used: {0}")]
-    Verifier(VerifierBuilderError),
     /// The provider has none of the wanted protocol versions.
-    #[error("TLS cannot be set up: {0}")]
+    #[error("TLS cannot be set up: {}", fault(.0))]
     Versions(rustls::Error),
 }
 
@@ -110,8 +113,8 @@ fn provider(choice: &Choice) -> Arc<CryptoProvider> {
     Arc::new(provider)
 }
 
-/// A TLS client's configuration: what `choice` says. `ca` is PEM text, one certificate or more;
-/// without it the machine's own CAs are asked. `identity` is the client's certificate chain and its key, PEM texts.
+/// A TLS client's configuration: what `choice` says. `ca` is PEM text, one certificate or more, of CAs or of the server
+/// itself; without it the machine's own are trusted. `identity` is the client's certificate chain and its key, PEM texts.
 ///
 /// # Errors
 /// Says which of the texts is wrong, and how.
@@ -123,10 +126,9 @@ pub fn client_config(
     let builder = ClientConfig::builder_with_provider(provider(choice))
         .with_protocol_versions(versions(choice))
         .map_err(TlsError::Versions)?;
-    let builder = match ca {
-        Some(pem) => builder.with_root_certificates(roots(pem)?),
-        None => builder.with_platform_verifier().map_err(TlsError::Platform)?,
-    };
+    let anchors = ca.map_or_else(Anchors::of_machine, Anchors::of_pem)?;
+    // rustls calls every verifier but its own dangerous; this one adds a rule to that.
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(ServerTrust::new(anchors)?));
     let Some((certificate, key)) = identity else {
         return Ok(builder.with_no_client_auth());
     };
@@ -134,7 +136,8 @@ pub fn client_config(
 }
 
 /// A TLS server's configuration: what `choice` says, for HTTP/1.1. `identity` is its certificate chain
-/// and key, PEM texts. With `client_ca` (PEM text) only clients that show a certificate of it are served.
+/// and key, PEM texts. With `client_ca` (PEM text) only clients that show a certificate of it, or one that is in it, are
+/// served.
 ///
 /// # Errors
 /// Says which of the texts is wrong, and how.
@@ -148,10 +151,7 @@ pub fn server_config(
         .map_err(TlsError::Versions)?;
     let builder = match client_ca {
         None => builder.with_no_client_auth(),
-        Some(pem) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(pem)?), PROVIDER.clone());
-            builder.with_client_cert_verifier(verifier.build().map_err(TlsError::Verifier)?)
-        }
+        Some(pem) => builder.with_client_cert_verifier(Arc::new(ClientTrust::new(Anchors::of_pem(pem)?)?)),
     };
     let (certificate, key) = identity;
     let mut config = builder.with_single_cert(chain(certificate)?, private_key(key)?).map_err(unfit)?;
@@ -169,15 +169,6 @@ fn unfit(error: rustls::Error) -> TlsError {
         rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch) => TlsError::KeyMismatch,
         error => TlsError::Identity(error),
     }
-}
-
-fn roots(text: &str) -> Result<RootCertStore, TlsError> {
-    let mut store = RootCertStore::empty();
-    for (index, certificate) in CertificateDer::pem_slice_iter(text.as_bytes()).enumerate() {
-        let certificate = certificate.map_err(TlsError::CaPem)?;
-        store.add(certificate).map_err(|source| TlsError::CaCertificate { number: index + 1, source })?;
-    }
-    if store.is_empty() { Err(TlsError::CaEmpty) } else { Ok(store) }
 }
 
 fn chain(text: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {

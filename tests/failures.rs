@@ -177,7 +177,7 @@ async fn api_with_another_ca_is_not_trusted() {
     let other = podgate_devcluster::DevCluster::start(podgate_devcluster::Options::default()).expect("a cluster");
     let settings = json!({"kubernetes": {"connection": {"cacert": other.ca_pem(), "bearerToken": "t-canary"}}});
     let world = world_for_alice(settings, json!({"configserver": {"allowConnection": true}})).await;
-    assert_eq!(refused(&world).await, "the Kubernetes API's certificate is not to be trusted");
+    assert_eq!(refused(&world).await, "the Kubernetes API cannot be reached securely");
     let detail = detail(&world, "KUBERNETES_POD_CREATE_FAILED").await;
     assert!(detail.contains("certificate"), "{detail}");
     assert_eq!(world.cluster.requests("create", "pods"), 0);

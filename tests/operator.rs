@@ -42,8 +42,12 @@ async fn ask(address: SocketAddr, path: &str, headers: &str) -> Option<String> {
 
 /// Runs the binary with the world's configuration, which must end by itself: its exit status and what it said to people.
 async fn run(config: &Path, more: &[&str]) -> (Option<i32>, String) {
-    let mut command = leash::program(env!("CARGO_BIN_EXE_podgate"));
-    let output = command.arg("--config").arg(config).args(more).kill_on_drop(true).output();
+    end(leash::program(env!("CARGO_BIN_EXE_podgate")).arg("--config").arg(config).args(more)).await
+}
+
+/// The same of a command.
+async fn end(command: &mut Command) -> (Option<i32>, String) {
+    let output = command.kill_on_drop(true).output();
     let output = timeout(SOON, output).await.expect("it ends by itself").expect("the gateway's binary");
     assert_eq!(output.stdout, b"", "it served");
     (output.status.code(), String::from_utf8(output.stderr).expect("text"))
@@ -111,6 +115,43 @@ async fn health_follows_the_gateway_and_healthcheck_tells_it() {
     assert!(world.gateway.ended().await.success());
     assert_eq!(get(health, "/").await, None);
     assert_eq!(run(&file, &["--healthcheck"]).await.0, Some(1));
+}
+
+/// A certificate for an address as `openssl req -x509` makes them, self-signed and a CA's, and its key.
+fn self_signed(address: SocketAddr) -> (String, String) {
+    let mut params = rcgen::CertificateParams::new([address.ip().to_string()]).expect("names");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    (params.self_signed(&key).expect("a certificate").pem(), key.serialize_pem())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn self_signed_certificate_is_trusted_where_the_machine_trusts_it_itself() {
+    let health = free();
+    let ((certificate, key), (other, _)) = (self_signed(health), self_signed(health));
+    let config = json!({"health": {
+        "enable": true, "listen": health.to_string(), "cert": certificate, "key": key,
+        "client": {"url": format!("https://{health}/")},
+    }});
+    let world = Setup::config(config).start().await;
+    world.gateway.wait_for_line("SSH_AVAILABLE").await;
+    let check = async |trusted: &str| {
+        let store = world.folder().join("machine.pem");
+        fs::write(&store, trusted).expect("a file");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_podgate"));
+        command.arg("--config").arg(world.folder().join("podgate.json")).arg("--healthcheck");
+        end(command.env("SSL_CERT_FILE", store).env_remove("SSL_CERT_DIR")).await
+    };
+    let (status, said) = check("").await;
+    assert_eq!(status, Some(1));
+    let none = "this machine has no CA certificates; install the package ca-certificates, or give the CA in cacert";
+    assert!(said.contains(none), "{said}");
+    let (status, said) = check(&other).await;
+    assert_eq!(status, Some(1));
+    let another =
+        "is self-signed and not a trusted one; give this very certificate in cacert (trusted are this machine's CAs)";
+    assert!(said.contains(another), "{said}");
+    assert_eq!(check(&format!("{other}{certificate}")).await, (Some(0), String::new()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -67,7 +67,7 @@ pub(super) enum ApiError {
     /// Nobody knows whether the API did what it was asked.
     #[error("the Kubernetes API cannot be reached: {0}")]
     Unreachable(String),
-    /// The API's certificate is not to be trusted: nothing was sent.
+    /// TLS failed, a certificate that is not trusted included: nothing was sent.
     #[error("the Kubernetes API cannot be reached securely: {0}")]
     Untrusted(String),
     /// The request could not be made at all.
@@ -128,11 +128,13 @@ impl From<kube::Error> for ApiError {
                 }
             }
             other => {
-                let trusted = ConnectError::of(&other).is_none_or(ConnectError::may_heal);
-                // kube's own name for the layer below it says nothing.
-                let text = match &other {
-                    kube::Error::Service(cause) => causes(cause.as_ref()),
-                    other => causes(other),
+                let failed = ConnectError::of(&other);
+                let trusted = failed.is_none_or(ConnectError::may_heal);
+                // kube's own name for the layer below it says nothing, and that says all by itself.
+                let text = match (&other, failed) {
+                    (_, Some(failed)) => failed.to_string(),
+                    (kube::Error::Service(cause), None) => printable(&cause.to_string(), 400),
+                    (other, None) => causes(other),
                 };
                 if trusted { Self::Unreachable(text) } else { Self::Untrusted(text) }
             }
@@ -140,13 +142,13 @@ impl From<kube::Error> for ApiError {
     }
 }
 
-/// An error with everything that led to it, one line.
+/// An error with everything that led to it, one line. hyper's layers, which name their variants, are left out.
 pub(super) fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         let told = cause.to_string();
-        if !text.contains(&told) {
+        if !text.contains(&told) && !told.starts_with("client error (") {
             text = format!("{text}: {told}");
         }
         source = cause.source();

@@ -27,6 +27,8 @@ pub(super) const SUCCESS: &[u8] = br#"{"metadata":{},"status":"Success"}"#;
 pub(super) struct Authority {
     pub(super) pem: String,
     issuer: Issuer<'static, KeyPair>,
+    /// What it serves with itself, and the key.
+    own: Option<(CertificateDer<'static>, Vec<u8>)>,
 }
 
 impl Authority {
@@ -35,14 +37,26 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let pem = params.self_signed(&key).unwrap().pem();
-        Self { pem, issuer: Issuer::new(params, key) }
+        Self { pem, issuer: Issuer::new(params, key), own: None }
+    }
+
+    /// One whose own certificate is a server's for `name`, too, as `openssl req -x509` makes them.
+    pub(super) fn self_signed(name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        let own = Some((certificate.der().clone(), key.serialize_der()));
+        Self { pem: certificate.pem(), issuer: Issuer::new(params, key), own }
     }
 
     fn acceptor(&self, name: &str) -> TlsAcceptor {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let (certificate, key) = self.own.clone().unwrap_or_else(|| {
+            let key = KeyPair::generate().unwrap();
+            let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+            (params.signed_by(&key, &self.issuer).unwrap().der().clone(), key.serialize_der())
+        });
+        let key = PrivateKeyDer::try_from(key).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config =
             ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();

@@ -7,7 +7,7 @@ mod table;
 
 pub(super) use table::Seen;
 
-use super::api::causes;
+use super::api::ApiError;
 use super::client::ClusterClient;
 use super::pod::{IDENTITY, INSTANCE, Instance};
 use super::reaper::{Live, Reaper};
@@ -232,7 +232,7 @@ impl Task {
             Ok(event) => table.take(event),
             Err(watcher::Error::WatchError(status)) if status.code == 410 => {}
             Err(error) => {
-                let text = causes(&error);
+                let text = told(error);
                 if table.failed(text.clone(), Instant::now()) {
                     self.warn(&text);
                 }
@@ -283,6 +283,17 @@ impl Task {
     /// The watcher never ends by itself; if it does, the next user gets another.
     fn close_for_good(&self) {
         lock(&self.shared.open).remove(&self.place);
+    }
+}
+
+/// What ended a watch, without the names of kube's layers.
+fn told(error: watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => ApiError::from(error).to_string(),
+        watcher::Error::WatchError(status) => ApiError::from(kube::Error::Api(status)).to_string(),
+        watcher::Error::NoResourceVersion => "the Kubernetes API's answer has no resource version".to_owned(),
     }
 }
 

@@ -1,5 +1,9 @@
 //! What a bad certificate or key is told as, and that a server is always verified.
 
+mod openssl;
+mod sentences;
+mod trust;
+
 use super::*;
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 

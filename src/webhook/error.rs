@@ -1,10 +1,8 @@
 //! What can go wrong with a webhook, and which of it a user may read.
 
 use crate::telemetry::metrics::Question;
-use crate::tls::TlsError;
-use rustls::Error as Rustls;
+use crate::tls::{Block, TlsError, cause_of, explain, hung_up};
 use std::error::Error;
-use std::io;
 
 /// Why a client cannot be made of an HTTP client block.
 #[derive(Debug, thiserror::Error)]
@@ -13,8 +11,8 @@ pub enum WebhookBuildError {
     #[error("{0}")]
     Tls(#[from] TlsError),
     /// TLS cannot be set up at all.
-    #[error("TLS cannot be set up: {0}")]
-    Provider(Rustls),
+    #[error("TLS cannot be set up: {}", explain(.0, Block::Webhook))]
+    Provider(rustls::Error),
     /// The URL is none once the step's path has been appended.
     #[error("the URL with {path} behind it is not valid: {source}")]
     Url {
@@ -93,44 +91,34 @@ impl Failure {
 impl From<reqwest::Error> for Failure {
     fn from(error: reqwest::Error) -> Self {
         let text = causes(&error);
-        if let Some(tls) = tls_cause(&error) {
-            return Self::Tls(tls);
+        if let Some(tls) = cause_of(&error) {
+            return Self::Tls(explain(tls, Block::Webhook));
         }
         if error.is_timeout() {
             return Self::TimedOut;
         }
-        if error.is_connect() { Self::Unreachable(text) } else { Self::Broken(text) }
+        match error.is_connect() {
+            true if hung_up(&error) => Self::Unreachable(Block::Webhook.hung_up()),
+            true => Self::Unreachable(text),
+            false => Self::Broken(text),
+        }
     }
 }
 
-/// The innermost causes without reqwest's own line, which would show the URL.
+/// The causes without the layers that they passed through: reqwest's own line would show the URL, and hyper's name
+/// variants.
 fn causes(error: &reqwest::Error) -> String {
     let mut texts: Vec<String> = Vec::new();
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
-        if texts.last() != Some(&text) {
+        let layer = text.starts_with("client error (") || text == "tcp connect error";
+        if !layer && texts.last() != Some(&text) {
             texts.push(text);
         }
         cause = error.source();
     }
     if texts.is_empty() { "unknown cause".into() } else { texts.join(": ") }
-}
-
-/// What rustls said, where the error came from there. An `io::Error` hides what it holds from `source()`.
-fn tls_cause(error: &(dyn Error + 'static)) -> Option<String> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(tls) = error.downcast_ref::<Rustls>() {
-            return Some(tls.to_string());
-        }
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if let Some(found) = inner.and_then(|inner| tls_cause(inner)) {
-            return Some(found);
-        }
-        cause = error.source();
-    }
-    None
 }
 
 /// Why a webhook gave no answer. The text is for the log; [`WebhookError::predicate`] is for the user.

@@ -82,6 +82,15 @@ impl Fake {
         Self::start_with(&Authority::new(), name, false, script).await
     }
 
+    /// The same with a certificate for `localhost` that is self-signed and a CA's, as `openssl req -x509` makes them.
+    pub(crate) async fn start_self_signed(script: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static) -> Self {
+        let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        Self::start_under(certificate.pem(), acceptor(&certificate, &key, None), script).await
+    }
+
     /// The same for `localhost`, taking only clients with a certificate of its CA; with such a client's identity.
     pub(crate) async fn start_mutual(
         script: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static,
@@ -98,12 +107,19 @@ impl Fake {
         mutual: bool,
         script: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static,
     ) -> Self {
+        Self::start_under(authority.certificate.pem(), authority.acceptor(name, mutual), script).await
+    }
+
+    async fn start_under(
+        ca: String,
+        acceptor: TlsAcceptor,
+        script: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://localhost:{}/hook", listener.local_addr().unwrap().port());
         let shared = Shared::new(script);
-        let listening = tokio::spawn(tcp(listener, Some(authority.acceptor(name, mutual)), shared.clone()));
-        let ca = Some(authority.certificate.pem());
-        Self { shared, endpoint: Endpoint::Url(url.parse().unwrap()), ca, listening }
+        let listening = tokio::spawn(tcp(listener, Some(acceptor), shared.clone()));
+        Self { shared, endpoint: Endpoint::Url(url.parse().unwrap()), ca: Some(ca), listening }
     }
 
     /// The same on a Unix socket.
@@ -178,21 +194,25 @@ impl Authority {
 
     fn acceptor(&self, name: &str, mutual: bool) -> TlsAcceptor {
         let (certificate, key) = self.issue(name);
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        let builder = if mutual {
-            let mut roots = RootCertStore::empty();
-            roots.add(self.certificate.der().clone()).unwrap();
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
-            builder.with_client_cert_verifier(verifier)
-        } else {
-            builder.with_no_client_auth()
-        };
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        TlsAcceptor::from(Arc::new(builder.with_single_cert(vec![certificate.der().clone()], key).unwrap()))
+        acceptor(&certificate, &key, mutual.then_some(&self.certificate))
     }
+}
+
+/// Serves under a certificate; with `clients`, only those that show one of that CA.
+fn acceptor(certificate: &Certificate, key: &KeyPair, clients: Option<&Certificate>) -> TlsAcceptor {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder =
+        rustls::ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
+    let builder = if let Some(ca) = clients {
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.der().clone()).unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        builder.with_client_cert_verifier(verifier)
+    } else {
+        builder.with_no_client_auth()
+    };
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    TlsAcceptor::from(Arc::new(builder.with_single_cert(vec![certificate.der().clone()], key).unwrap()))
 }
 
 async fn tcp(listener: TcpListener, acceptor: Option<TlsAcceptor>, shared: Arc<Shared>) {

@@ -157,8 +157,20 @@ async fn wrong_ca_is_final() {
 async fn wrong_host_name_is_final() {
     let fake = Fake::start_tls("other.example", |_, _| yes()).await;
     let error = ask(&fake.block(), SOON).await.expect_err("the certificate is for another host");
-    assert!(matches!(&error, WebhookError::Final(Failure::Tls(text)) if text.contains("name")), "{error}");
+    let sentence = "TLS: the server's certificate is for other.example, not for localhost; use one of its names in url, \
+                    or a certificate for localhost";
+    assert_eq!(error.to_string(), sentence);
     assert!(fake.asked().is_empty());
+}
+
+#[tokio::test]
+async fn self_signed_certificate_is_taken_where_it_is_given_itself() {
+    let (fake, other) = (Fake::start_self_signed(|_, _| yes()).await, Fake::start_self_signed(|_, _| yes()).await);
+    let block = HttpClient { ca: other.block().ca, ..fake.block() };
+    let error = ask(&block, SOON).await.expect_err("another certificate is given");
+    assert!(error.to_string().contains("is self-signed and not a trusted one; give this very certificate in cacert"));
+    assert!(fake.asked().is_empty());
+    ask(&fake.block(), SOON).await.unwrap();
 }
 
 #[tokio::test]
@@ -166,6 +178,7 @@ async fn server_that_wants_a_certificate_is_shown_the_configured_one() {
     let (fake, identity) = Fake::start_mutual(|_, _| yes()).await;
     let error = ask(&fake.block(), Duration::from_secs(60)).await.expect_err("a certificate is wanted");
     assert!(matches!(error, WebhookError::Final(Failure::Tls(_))), "{error}");
+    assert_eq!(error.to_string(), "TLS: the server wants a client certificate; give one in cert and key");
     assert!(fake.asked().is_empty());
     let block = HttpClient { identity: Some(identity), ..fake.block() };
     ask(&block, SOON).await.unwrap();
@@ -180,6 +193,7 @@ async fn server_without_tls_is_never_asked_where_tls_is_wanted() {
     let block = HttpClient { endpoint: Endpoint::Url(url), ca: tls.block().ca, ..fake.block() };
     let error = ask(&block, Duration::from_secs(2)).await.expect_err("this is not TLS");
     assert!(fake.asked().is_empty(), "{error}");
+    assert!(error.to_string().contains("is it the right port, and https there?"), "{error}");
 }
 
 #[tokio::test]

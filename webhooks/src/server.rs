@@ -4,6 +4,7 @@
 //! connection has a deadline for its handshake, for each request's header (idle time included) and for its whole life;
 //! when [`Server::run`] returns, every connection has ended and the socket's file is gone.
 
+mod clients;
 mod listen;
 #[cfg(test)]
 mod tests;

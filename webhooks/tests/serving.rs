@@ -175,15 +175,36 @@ fn certificates_that_cannot_be_used_are_named() {
     let authority = Authority::new();
     let (certificate, key) = authority.issue("localhost");
     let (_, other_key) = authority.issue("localhost");
+    let torn = certificate.replace("-----END", "");
+    let garbage = "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";
     for (certificate, key, client_ca, expected) in [
         ("", key.as_str(), None, "the certificate file holds no certificate"),
-        (certificate.as_str(), "", None, "the key is not PEM"),
-        (certificate.as_str(), other_key.as_str(), None, "certificate and key cannot be used"),
+        (torn.as_str(), key.as_str(), None, "the certificate is not PEM: a line -----END …----- is missing"),
+        (certificate.as_str(), "", None, "the key is not PEM: it holds no private key, or one with a passphrase"),
+        (
+            certificate.as_str(),
+            other_key.as_str(),
+            None,
+            "certificate and key cannot be used: the key does not match the certificate",
+        ),
+        (
+            garbage,
+            key.as_str(),
+            None,
+            "certificate and key cannot be used: the certificate is damaged, or no X.509 certificate",
+        ),
+        (
+            certificate.as_str(),
+            key.as_str(),
+            Some(garbage),
+            "certificate number 1 of the client CA cannot be used: it is damaged, or no X.509 certificate",
+        ),
         (certificate.as_str(), key.as_str(), Some(""), "the client CA file holds no certificate"),
     ] {
         let error =
             Tls::from_pem(certificate.as_bytes(), key.as_bytes(), client_ca.map(str::as_bytes)).expect_err(expected);
         assert_eq!(error.to_string(), expected);
+        assert!(std::error::Error::source(&error).is_none(), "the text says all: {error:?}");
     }
     let missing = Path::new("/nonexistent/podgate.pem");
     let error = Tls::from_files(missing, missing, None).expect_err("no file").to_string();

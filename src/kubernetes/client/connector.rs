@@ -5,6 +5,7 @@ use super::ClientError;
 use super::credentials::Credentials;
 use crate::guest::PIECE;
 use crate::settings::Cluster;
+use crate::tls::{Block, explain_handshake};
 use futures_util::future::BoxFuture;
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -32,10 +33,10 @@ const KEEPALIVE_TRIES: u32 = 4;
 #[derive(Debug, thiserror::Error)]
 pub(in crate::kubernetes) enum ConnectError {
     /// Name resolution or TCP failed.
-    #[error("cannot connect to the Kubernetes API: {0}")]
+    #[error("cannot connect to the Kubernetes API: {}", innermost(.0.as_ref()))]
     Tcp(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The handshake failed, a certificate that is not trusted included.
-    #[error("TLS with the Kubernetes API failed: {0}")]
+    #[error("TLS with the Kubernetes API failed: {}", explain_handshake(.0, Block::Kubernetes))]
     Tls(#[source] io::Error),
     /// Not connected in time.
     #[error("the Kubernetes API did not take the connection within {} s", CONNECT.as_secs())]
@@ -62,6 +63,14 @@ impl ConnectError {
             Self::Tls(error) => error.kind() != io::ErrorKind::InvalidData,
         }
     }
+}
+
+/// What happened, without the layers that it happened below.
+pub(super) fn innermost(mut error: &(dyn std::error::Error + 'static)) -> String {
+    while let Some(cause) = error.source() {
+        error = cause;
+    }
+    error.to_string()
 }
 
 /// Opens connections to one cluster; cheap to clone.

@@ -2,7 +2,7 @@
 //! deadline that holds its body. A call is one try: whether and when to ask again is its caller's to decide, who can tell
 //! a waiting user.
 
-use super::connector::{ConnectError, Connector};
+use super::connector::{ConnectError, Connector, innermost};
 use crate::telemetry::metrics::Metrics;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, USER_AGENT};
@@ -13,7 +13,6 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::{Builder, Client as Pool, Error as PoolError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::Body;
-use std::error::Error;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -29,22 +28,18 @@ enum RestError {
     Deadline(Duration),
     #[error("the Kubernetes API has no valid address: {0}")]
     Address(#[from] http::Error),
-    #[error("{}", innermost(.0))]
+    #[error("{}", failed(.0))]
     Call(#[source] PoolError),
-    #[error("the Kubernetes API's answer broke off: {0}")]
+    #[error("the Kubernetes API's answer broke off: {}", innermost(.0))]
     Body(#[source] hyper::Error),
 }
 
 /// hyper's own texts name its layers; the cause is what a person can act on.
-fn innermost(error: &PoolError) -> String {
-    if let Some(connect) = ConnectError::of(error) {
-        return connect.to_string();
+fn failed(error: &PoolError) -> String {
+    match ConnectError::of(error) {
+        Some(connect) => connect.to_string(),
+        None => format!("the call to the Kubernetes API failed: {}", innermost(error)),
     }
-    let mut cause: &dyn Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    format!("the call to the Kubernetes API failed: {cause}")
 }
 
 type Answer = Response<Either<Full<Bytes>, Incoming>>;

@@ -30,6 +30,29 @@ async fn untrusted_certificate_ends_a_call_at_once() {
 }
 
 #[tokio::test]
+async fn self_signed_certificate_is_taken_where_it_is_given_itself() {
+    let authority = Authority::self_signed("127.0.0.1");
+    let mut endpoint = Endpoint::named("127.0.0.1", &authority, async |mut conversation: Conversation| {
+        conversation.answer("200 OK", POD).await;
+    })
+    .await;
+    let refused = |error: kube::Error| crate::kubernetes::api::ApiError::from(error).to_string();
+    endpoint.cluster.server_name = Some("other.example".into());
+    let sentence = "the Kubernetes API cannot be reached securely: TLS with the Kubernetes API failed: the server's \
+                    certificate is for 127.0.0.1, not for other.example; give one of its names as serverName, or a \
+                    certificate for other.example";
+    assert_eq!(refused(pod(&endpoint.client()).await.unwrap_err()), sentence);
+    endpoint.cluster.server_name = None;
+    let given = endpoint.cluster.ca.replace(Source::Inline(Secret::new(Authority::self_signed("127.0.0.1").pem)));
+    let sentence = "the Kubernetes API cannot be reached securely: TLS with the Kubernetes API failed: the server's \
+                    certificate (CN=rcgen self signed cert) is self-signed and not a trusted one; give this very \
+                    certificate in cacert or cacertFile (trusted is CN=rcgen self signed cert)";
+    assert_eq!(refused(pod(&endpoint.client()).await.unwrap_err()), sentence);
+    endpoint.cluster.ca = given;
+    assert_eq!(pod(&endpoint.client()).await.unwrap().metadata.name.as_deref(), Some("a"));
+}
+
+#[tokio::test]
 async fn failed_calls_are_counted_by_cause_and_what_is_not_there_is_an_answer() {
     let endpoint = Endpoint::start(|mut conversation: Conversation| async move {
         for answer in ["403 Forbidden", "404 Not Found", "200 OK"] {

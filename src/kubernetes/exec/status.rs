@@ -72,7 +72,8 @@ pub(super) fn exit(payload: &[u8], program: &str) -> Exit {
     match status.status.as_deref() {
         Some("Success") => Exit::Status(0),
         Some("Failure") => failed(&Failure(status), program),
-        _other => lost(format!("the Status says neither success nor failure: {:?}", status.status)),
+        Some(other) => lost(format!("the Status says neither success nor failure: {}", printable(other, 200))),
+        None => lost("the Status says neither success nor failure".to_owned()),
     }
 }
 

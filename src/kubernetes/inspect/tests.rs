@@ -146,7 +146,11 @@ async fn credentials_and_certificates_that_are_not_accepted_are_fatal() {
     let other = DevCluster::start(Options::default()).unwrap();
     Arc::make_mut(&mut stand.settings.cluster).ca = Some(Source::Inline(Secret::new(other.ca_pem())));
     let found = stand.found(SETTLED).await;
-    let text = format!("kubernetes.connection.cacert: the certificate of https://{host} is not trusted: ");
+    let text = format!(
+        "kubernetes.connection: https://{host} cannot be reached securely: the server's certificate (CN=kube-apiserver) \
+         is signed by a CA with the trusted one's name, but another key: CN=podgate-devcluster CA; give that CA's certificate in cacert or \
+         cacertFile (trusted is CN=podgate-devcluster CA)"
+    );
     assert!(matches!(&found[..], [(Weight::Fatal, told)] if told.starts_with(&text)), "{found:?}");
 }
 

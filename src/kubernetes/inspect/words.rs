@@ -68,14 +68,9 @@ pub(super) fn no_answer(cluster: &Cluster, error: &ApiError) -> String {
                 cause(why)
             )
         }
-        ApiError::Untrusted(why) => format!(
-            "kubernetes.connection.{}: the certificate of {host} is not trusted: {}; give the CA that signed it",
-            match &cluster.ca {
-                Some(Source::File(_)) => "cacertFile",
-                Some(Source::Inline(_)) | None => "cacert",
-            },
-            cause(why)
-        ),
+        ApiError::Untrusted(why) => {
+            format!("kubernetes.connection: {host} cannot be reached securely: {}", cause(why))
+        }
         ApiError::Refused { code: 401, .. } => format!(
             "kubernetes.connection{}: {host} does not accept the credentials; are they expired, or another cluster's?",
             match &cluster.bearer_token {
@@ -131,10 +126,9 @@ pub(super) fn refused(error: &ApiError, cluster: &Cluster) -> String {
 }
 
 /// What happened, without the layers that it happened below.
-fn cause(why: &str) -> String {
-    let layers = ["cannot connect to the Kubernetes API", "TLS with the Kubernetes API failed", "tcp connect error"];
-    let cause = why.split(": ").filter(|part| !layers.contains(part) && !part.starts_with("client error ("));
-    cause.collect::<Vec<_>>().join(": ")
+fn cause(why: &str) -> &str {
+    let layers = ["cannot connect to the Kubernetes API: ", "TLS with the Kubernetes API failed: "];
+    layers.iter().find_map(|layer| why.strip_prefix(layer)).unwrap_or(why)
 }
 
 fn message(error: &ApiError) -> String {

@@ -5,7 +5,7 @@ use crate::kubernetes::api::ApiError;
 use crate::types::{Namespace, PodName, printable};
 use std::time::Duration;
 
-const UNTRUSTED: &str = "the Kubernetes API's certificate is not to be trusted";
+const UNTRUSTED: &str = "the Kubernetes API cannot be reached securely";
 
 /// `podStart` ended before the pod was created.
 pub(super) fn out_of_time(pod_start: Duration, error: &ApiError) -> Refusal {

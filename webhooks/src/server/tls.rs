@@ -1,9 +1,9 @@
 //! The server's certificate, and who may connect: everyone, or clients with a certificate of one's own CA.
 
-use rustls::RootCertStore;
-use rustls::ServerConfig;
+use super::clients::Clients;
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::NoServerSessionStorage;
+use rustls::{Error, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::fs;
@@ -29,23 +29,44 @@ pub enum TlsError {
         source: io::Error,
     },
     /// No PEM certificate.
-    #[error("the certificate is not PEM")]
-    Certificate(#[source] pem::Error),
+    #[error("the certificate is not PEM: {}", damage(.0))]
+    Certificate(pem::Error),
     /// No PEM key.
-    #[error("the key is not PEM")]
-    Key(#[source] pem::Error),
+    #[error("the key is not PEM: {}", damage(.0))]
+    Key(pem::Error),
     /// No PEM certificate of a CA.
-    #[error("the client CA is not PEM")]
-    ClientCa(#[source] pem::Error),
+    #[error("the client CA is not PEM: {}", damage(.0))]
+    ClientCa(pem::Error),
     /// A text without any certificate.
     #[error("{0} holds no certificate")]
     Empty(&'static str),
     /// A client CA that cannot be checked against.
-    #[error("the client CA cannot be used")]
-    Verifier(#[source] rustls::server::VerifierBuilderError),
+    #[error("certificate number {0} of the client CA cannot be used: it is damaged, or no X.509 certificate")]
+    Verifier(usize),
     /// Certificate and key that do not go together, and the like.
-    #[error("certificate and key cannot be used")]
-    Config(#[source] rustls::Error),
+    #[error("certificate and key cannot be used: {}", unfit(.0))]
+    Config(Error),
+}
+
+/// What is wrong with a PEM text; nothing of the text itself.
+fn damage(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "a line -----END …----- is missing",
+        pem::Error::IllegalSectionStart { .. } => "a line that starts with -----BEGIN is damaged",
+        pem::Error::Base64Decode(_) => "its base64 is damaged",
+        pem::Error::NoItemsFound => "it holds no private key, or one with a passphrase",
+        _ => "it is damaged",
+    }
+}
+
+/// Why rustls does not serve under a certificate and key.
+fn unfit(error: &Error) -> &'static str {
+    match error {
+        Error::InconsistentKeys(_) => "the key does not match the certificate",
+        Error::InvalidCertificate(_) => "the certificate is damaged, or no X.509 certificate",
+        Error::General(_) => "the key is damaged, or not of RSA, ECDSA (P-256, P-384, P-521) or Ed25519",
+        _ => "TLS does not take them",
+    }
 }
 
 impl Tls {
@@ -59,7 +80,7 @@ impl Tls {
         Self::from_pem(&read(certificate)?, &read(key)?, client_ca.as_deref())
     }
 
-    /// Takes PEM texts: certificate chain, key, and a CA if clients must have a certificate of it.
+    /// Takes PEM texts: certificate chain, key, and a CA if clients must have a certificate of it (or in it).
     ///
     /// # Errors
     /// What is not PEM, holds no certificate, or does not go together.
@@ -76,8 +97,10 @@ impl Tls {
         let builder = match client_ca {
             None => builder.with_no_client_auth(),
             Some(pem) => {
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(pem)?), provider);
-                builder.with_client_cert_verifier(verifier.build().map_err(TlsError::Verifier)?)
+                let given = certificates(pem).map_err(TlsError::ClientCa)?;
+                let roots = roots(&given)?;
+                let clients = Clients::new(given, roots, provider);
+                builder.with_client_cert_verifier(Arc::new(clients.map_err(|_| TlsError::Empty(CLIENT_CA))?))
             }
         };
         let mut config = builder.with_single_cert(chain, key).map_err(TlsError::Config)?;
@@ -99,10 +122,12 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, pem::Error> 
     CertificateDer::pem_slice_iter(pem).collect()
 }
 
-fn roots(pem: &[u8]) -> Result<RootCertStore, TlsError> {
+const CLIENT_CA: &str = "the client CA file";
+
+fn roots(given: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(pem).map_err(TlsError::ClientCa)? {
-        roots.add(certificate).map_err(TlsError::Config)?;
+    for (index, certificate) in given.iter().enumerate() {
+        roots.add(certificate.clone()).map_err(|_unusable| TlsError::Verifier(index + 1))?;
     }
-    if roots.is_empty() { Err(TlsError::Empty("the client CA file")) } else { Ok(roots) }
+    if roots.is_empty() { Err(TlsError::Empty(CLIENT_CA)) } else { Ok(roots) }
 }
