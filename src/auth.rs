@@ -9,8 +9,9 @@ mod credential;
 mod deadline;
 mod step;
 
-pub(crate) use answer::check_answer;
+pub(crate) use answer::usable;
 pub use authenticator::Authenticator;
+pub(crate) use authenticator::LEFT_OUT;
 pub use credential::{Considered, Credential, ProvenKey};
 pub use deadline::LoginDeadline;
 pub use step::{Answer, Attempt, AuthError, Method, Prompt};
@@ -83,6 +84,8 @@ impl ClientFacts {
             client_version: self.client_version.clone(),
             username: username.as_str().to_owned(),
             known,
+            // The client of the webhook makes one for each question.
+            idempotency_key: None,
         }
     }
 }

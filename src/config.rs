@@ -260,8 +260,8 @@ pub enum Endpoint {
     Unix {
         /// The socket.
         socket: PathBuf,
-        /// The request path before what the step appends, for example `/config`; may be empty.
-        path: String,
+        /// `http://localhost` with the request's path and query, before a step's path is joined to it.
+        request: url::Url,
     },
 }
 

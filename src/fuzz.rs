@@ -3,7 +3,7 @@
 
 mod requests;
 
-use crate::auth::check_answer;
+use crate::auth::usable;
 use crate::config::{Config, Files, Format};
 use crate::kubernetes::fuzz as kubernetes;
 use crate::settings::{Answer, Base, Settings};
@@ -43,8 +43,8 @@ fn base() -> Base {
 
 /// A webhook's answer, to either question.
 fn answers(data: &[u8]) {
-    if let Ok(answer) = AuthAnswer::parse(data) {
-        if check_answer(answer.authenticated_username.as_deref(), &answer.known).is_ok() {
+    if let Ok(mut answer) = AuthAnswer::parse(data) {
+        if usable(answer.authenticated_username.as_deref(), &mut answer.known).is_ok() {
             assert!(answer.known.environment.keys().all(|name| EnvName::parse(name).is_ok()));
         }
         if answer.success {

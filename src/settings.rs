@@ -16,7 +16,7 @@ use crate::config::pem::Files;
 use crate::config::reader::{Report, Section};
 use crate::config::{Errors, Level, log};
 use crate::policy::Rules;
-use crate::types::{ContainerName, EnvName, MetadataKey, Namespace, PodName, Secret};
+use crate::types::{ContainerName, EnvName, MetadataKey, NamesLeftOut, Namespace, PodName, Secret};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -182,6 +182,8 @@ pub enum Mode {
 pub struct Expose {
     /// As a variable of every container.
     pub env: BTreeMap<String, EnvName>,
+    /// The variables that would have names that no shell allows.
+    pub left_out: NamesLeftOut,
     /// As a label.
     pub labels: BTreeMap<String, MetadataKey>,
     /// As an annotation.

@@ -8,7 +8,7 @@ mod secret;
 mod terminal;
 mod text;
 
-pub use env::{EnvName, EnvVar};
+pub use env::{EnvName, EnvVar, NamesLeftOut};
 pub use id::ConnectionId;
 pub use name::{ContainerName, Invalid, MetadataKey, Namespace, PodName, Username};
 pub use secret::Secret;

@@ -1,8 +1,13 @@
 //! Asking the operator's webhooks over HTTP. Only 200 is success; redirects are never followed, certificates always
 //! verified, bodies bounded, proxies of the environment ignored. Whoever asks decides what the answer means.
 //!
+//! A question with a side effect (a password counts as a failed login where it is wrong) is repeated only where it
+//! provably did not arrive.
+//!
 //! Dropping a call cancels it.
 
+mod answer;
+mod body;
 mod client;
 mod config;
 mod error;

@@ -1,10 +1,10 @@
 //! The login by webhooks: `/password` or `/pubkey`, then `/authz` where there is one.
 
 use super::step::{Answer, Attempt, AuthError, Method};
-use super::{Considered, Credential, Identity, check_answer};
+use super::{Considered, Credential, Identity, usable};
 use crate::config::{self, AuthWebhook, Level};
 use crate::telemetry::metrics::{Outcome, Question};
-use crate::types::Secret;
+use crate::types::{NamesLeftOut, Secret};
 use crate::webhook::{Call, WebhookBuildError, WebhookClient, WebhookError};
 use futures_util::future::join_all;
 use podgate_webhooks::wire::{AuthAnswer, AuthzRequest, Known, PasswordRequest, PublicKeyRequest};
@@ -13,6 +13,9 @@ use std::time::Duration;
 
 /// What a login gets beyond a webhook's own limit, so that the reason of a failure still reaches the client.
 const AFTERWARDS: Duration = Duration::from_secs(5);
+
+/// What the log says where variables of an answer are left out.
+pub(crate) const LEFT_OUT: &str = "variables are left out: a shell does not allow their names";
 
 /// The configured methods, ready to be asked.
 #[derive(Debug)]
@@ -126,7 +129,8 @@ impl Webhook {
         question: Question,
     ) -> Result<Option<Self>, WebhookBuildError> {
         let make = |webhook: &AuthWebhook| {
-            Ok(Self { client: WebhookClient::new(&webhook.client, path)?, limit: webhook.auth_timeout, question })
+            let client = WebhookClient::new(&webhook.client, path, question)?;
+            Ok(Self { client, limit: webhook.auth_timeout, question })
         };
         webhook.map(make).transpose()
     }
@@ -141,7 +145,7 @@ impl Webhook {
         attempt.deadline.allow(self.limit.saturating_add(AFTERWARDS));
         let metrics = attempt.log.metrics();
         let timer = metrics.step(self.question.step());
-        let call = Call { limit: self.limit, log: attempt.log, question: self.question };
+        let call = Call { limit: self.limit, log: attempt.log };
         let answered = match self.client.ask(call, question, parse).await {
             Ok(answered) => answered,
             Err(error) => {
@@ -149,12 +153,16 @@ impl Webhook {
                 return Err(self.unavailable(&error));
             }
         };
-        let answer = answered.answer;
+        let (answer, left_out) = answered.answer;
         metrics.answered(self.question, answered.retried, answer.success);
         timer.end(if answer.success { Outcome::Success } else { Outcome::Refused });
         let url = [("url", self.client.place())];
         if answer.success {
             attempt.log.write(Level::Debug, "AUTH_SUCCESSFUL", "the webhook said yes", &url);
+            if let Some(names) = left_out.shown() {
+                let details = [url[0], ("variables", &*names)];
+                attempt.log.write(Level::Warning, "AUTH_ENV_LEFT_OUT", LEFT_OUT, &details);
+            }
             return Ok(answer);
         }
         attempt.log.write(Level::Debug, "AUTH_FAILED", "the webhook said no", &url);
@@ -170,10 +178,12 @@ impl Webhook {
     }
 }
 
-fn parse(body: &[u8]) -> Result<AuthAnswer, String> {
-    let answer = AuthAnswer::parse(body).map_err(|error| error.to_string())?;
+/// The answer, and the variables of it that nobody gets.
+fn parse(body: &[u8]) -> Result<(AuthAnswer, NamesLeftOut), String> {
+    let mut answer = AuthAnswer::parse(body).map_err(|error| error.to_string())?;
+    let mut left_out = NamesLeftOut::default();
     if answer.success {
-        check_answer(answer.authenticated_username.as_deref(), &answer.known)?;
+        left_out = usable(answer.authenticated_username.as_deref(), &mut answer.known)?;
     }
-    Ok(answer)
+    Ok((answer, left_out))
 }

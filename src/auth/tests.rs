@@ -108,7 +108,7 @@ async fn webhook_without_an_answer_is_no_denial_and_says_why() {
             "the authentication server gives an answer that is not understood",
         ),
         (
-            || Reply::Answer(200, r#"{"success":true,"environment":{"-S":{"value":"x"}}}"#.into()),
+            || Reply::Answer(200, r#"{"success":true,"environment":{"S":{"value":"\u0000"}}}"#.into()),
             "the authentication server gives an answer that is not understood",
         ),
         (|| Reply::Endless, "the authentication server gives an answer that is too large"),
@@ -217,6 +217,25 @@ async fn what_is_known_grows_without_sending_secrets_on() {
 }
 
 #[tokio::test]
+async fn variable_that_a_shell_does_not_allow_is_left_out_with_one_warning_and_the_login_goes_on() {
+    let fake = Fake::start(|_, asked| {
+        let name = if asked.path.ends_with("/authz") { "a.b" } else { "X-Y" };
+        let entry = json!({"value": "s3cret"});
+        answer(json!({"success": true, "environment": {name: entry, "-S": entry, "TEAM": {"value": "blue"}}}))
+    })
+    .await;
+    let client = Client::new("jo");
+    let identity = done(all(&fake).authenticate(client.attempt(), password()).await);
+    assert_eq!(identity.known().environment.keys().collect::<Vec<_>>(), ["TEAM"]);
+    let text = client.captured.text(&client.log);
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let warned: Vec<_> = lines.filter(|line| line["code"] == "AUTH_ENV_LEFT_OUT").collect();
+    let names: Vec<_> = warned.iter().map(|line| line["details"]["variables"].as_str().unwrap()).collect();
+    assert_eq!(names, [r#""-S", "X-Y""#, r#""-S", "a.b""#], "one for each answer");
+    assert!(warned.iter().all(|line| line["level"] == "warning") && !text.contains("s3cret"), "{text}");
+}
+
+#[tokio::test]
 async fn what_a_failed_attempt_brought_is_forgotten() {
     let fake = Fake::start(|at, asked| {
         let leak = json!({"metadata": {"leak": {"value": "x"}}, "environment": {"LEAK": {"value": "x"}}});
@@ -258,8 +277,8 @@ async fn request_carries_the_facts_and_the_password_in_base64() {
 #[tokio::test]
 async fn log_tells_the_steps_and_no_secret() {
     let fake = Fake::start(|at, _| match at {
-        0 => Reply::Answer(500, PASSWORD.into()),
-        1 => answer(json!({"success": true, "environment": {"T": {"value": "s3cret", "sensitive": true}}})),
+        0 => answer(json!({"success": true, "environment": {"T": {"value": "s3cret", "sensitive": true}}})),
+        1 => Reply::Answer(500, PASSWORD.into()),
         _ => answer(json!({"success": false})),
     })
     .await;
@@ -268,7 +287,7 @@ async fn log_tells_the_steps_and_no_secret() {
     let text = client.captured.text(&client.log);
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let codes: Vec<_> = lines.iter().map(|line| line["code"].as_str().unwrap()).collect();
-    assert_eq!(codes, ["AUTH", "AUTH_BACKEND_ERROR", "AUTH_SUCCESSFUL", "AUTH", "AUTH_FAILED"]);
+    assert_eq!(codes, ["AUTH", "AUTH_SUCCESSFUL", "AUTH", "AUTH_BACKEND_ERROR", "AUTH_FAILED"]);
     for line in &lines {
         assert_eq!((&line["level"], &line["details"]["username"]), (&json!("debug"), &json!("jo")));
         assert!(line["details"]["url"].as_str().unwrap().starts_with("http://127.0.0.1:"));

@@ -1,6 +1,6 @@
 //! `health` and `metrics`: what is served to the operator's own machinery. Off means that nothing listens.
 
-use super::http::ClientKeys;
+use super::http::{ClientKeys, TIMEOUT};
 use super::pem::{self, Files};
 use super::reader::Section;
 use super::ssh::listen;
@@ -28,7 +28,7 @@ pub(super) fn health(section: &Section<'_>, files: &dyn Files) -> Option<Health>
     if server.is_some() && !client.has_url() {
         block.error("url", "is missing; with TLS it names the host that the certificate is for");
     }
-    let client = client.build(&block, files);
+    let client = client.build(&block, TIMEOUT, files);
     Some(Health { server: server?, client: client? })
 }
 

@@ -1,7 +1,7 @@
 //! `auth` and `configserver`: whom the gateway asks. Only methods that are configured are there, and there is at least
 //! one way to log in.
 
-use super::http::ClientKeys;
+use super::http::{ClientKeys, REPEATED_TIMEOUT};
 use super::migrate::CLIENT;
 use super::pem::Files;
 use super::reader::Section;
@@ -26,9 +26,10 @@ pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<Auth> {
     let authz = section.section("authz");
     unbuilt::kerberos(&password.section("kerberos"));
     let auth = Auth {
-        password: webhook(&password, &[("webhook", Method::Webhook), ("kerberos", Method::Kerberos)], files),
-        public_key: webhook(&public_key, &[("webhook", Method::Webhook)], files),
-        authz: webhook(&authz, &[("webhook", Method::Webhook)], files),
+        // A password is asked once, so nothing is won by giving up before the end.
+        password: webhook(&password, &[("webhook", Method::Webhook), ("kerberos", Method::Kerberos)], None, files),
+        public_key: webhook(&public_key, &[("webhook", Method::Webhook)], Some(REPEATED_TIMEOUT), files),
+        authz: webhook(&authz, &[("webhook", Method::Webhook)], Some(REPEATED_TIMEOUT), files),
     };
     let other = other_methods(section);
     without_url(section);
@@ -71,14 +72,20 @@ fn refuse(section: &Section<'_>, method: Method) {
     section.error("method", format!("{name} is not built yet; use method: webhook in auth.password or auth.publicKey"));
 }
 
-/// One step's `method` and `webhook`.
-fn webhook(section: &Section<'_>, words: &[(&'static str, Method)], files: &dyn Files) -> Option<AuthWebhook> {
+/// One step's `method` and `webhook`; `timeout` is the default of a try, `None` that of all.
+fn webhook(
+    section: &Section<'_>,
+    words: &[(&'static str, Method)],
+    timeout: Option<Duration>,
+    files: &dyn Files,
+) -> Option<AuthWebhook> {
     let block = section.section("webhook");
     let keys = ClientKeys::read(&block);
     let auth_timeout = block.duration("authTimeout", LEAST_TIMEOUT).unwrap_or(AUTH_TIMEOUT);
     match section.choice("method", words) {
         Some(Method::Webhook) if keys.has_url() => {
-            Some(AuthWebhook { client: keys.build(&block, files)?, auth_timeout })
+            let client = keys.build(&block, timeout.unwrap_or(auth_timeout), files)?;
+            Some(AuthWebhook { client, auth_timeout })
         }
         Some(Method::Webhook) => {
             block.error("url", "is missing; method: webhook needs it");
@@ -121,5 +128,5 @@ pub(super) fn config_server(section: &Section<'_>, files: &dyn Files) -> (bool, 
         return (false, None);
     }
     let server = |client: HttpClient| ConfigServer { client, transmit_sensitive, exact_values, allow_connection };
-    (true, keys.build(section, files).map(server))
+    (true, keys.build(section, REPEATED_TIMEOUT, files).map(server))
 }

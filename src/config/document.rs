@@ -3,9 +3,9 @@
 
 use super::errors::Errors;
 use crate::types::printable;
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
-use std::fmt;
+use podgate_webhooks::text::without_mark;
+use podgate_webhooks::unique::Unique;
+use serde_json::{Map, Value};
 use std::path::Path;
 
 /// How a configuration file is written.
@@ -30,9 +30,10 @@ impl Format {
 
 /// Parses the text.
 pub(crate) fn parse(text: &str, format: Format) -> Result<Map<String, Value>, Errors> {
+    let text = without_mark(text);
     let tree = match format {
         Format::Yaml => yaml(text),
-        Format::Json => serde_json::from_str::<Tree>(text).map_err(|e| printable(&e.to_string(), 200)),
+        Format::Json => serde_json::from_str::<Unique>(text).map_err(|e| printable(&e.to_string(), 200)),
     };
     match tree.map_err(|e| Errors::whole(format!("cannot be parsed: {e}")))?.0 {
         Value::Object(mut map) => {
@@ -44,14 +45,20 @@ pub(crate) fn parse(text: &str, format: Format) -> Result<Map<String, Value>, Er
     }
 }
 
-fn yaml(text: &str) -> Result<Tree, String> {
+/// The one document of a text; null where there is none. Empty ones beside it do not count.
+fn yaml(text: &str) -> Result<Unique, String> {
     let options = serde_saphyr::options! {
         with_snippet: false,
         strict_booleans: true,
         legacy_octal_numbers: true,
         non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::Reject,
     };
-    serde_saphyr::from_str_with_options(text, options).map_err(|e| printable(&e.to_string(), 200))
+    let documents: Vec<Unique> = serde_saphyr::from_multiple_with_options(text, options)
+        .map_err(|e| printable(&e.render_with_formatter(&serde_saphyr::UserMessageFormatter), 200))?;
+    match documents.len() {
+        0 | 1 => Ok(documents.into_iter().next().unwrap_or_default()),
+        count => Err(format!("the file has {count} YAML documents, separated by lines of ---; keep one of them")),
+    }
 }
 
 /// What a value is, for messages.
@@ -80,77 +87,6 @@ fn drop_nulls_in(value: &mut Value) {
     }
 }
 
-/// A value whose mappings were checked for keys that stand there twice, which `serde_json::Value` takes.
-struct Tree(Value);
-
-impl<'de> Deserialize<'de> for Tree {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TreeVisitor).map(Tree)
-    }
-}
-
-struct TreeVisitor;
-
-impl<'de> Visitor<'de> for TreeVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number is not finite"))
-    }
-
-    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_none<E: Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
-        let mut items = Vec::new();
-        while let Some(Tree(item)) = sequence.next_element()? {
-            items.push(item);
-        }
-        Ok(Value::Array(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut mapping: A) -> Result<Value, A::Error> {
-        let mut map = Map::new();
-        while let Some(key) = mapping.next_key::<String>()? {
-            if map.contains_key(&key) {
-                return Err(A::Error::custom(format_args!("the key {:?} stands there twice", printable(&key, 64))));
-            }
-            let Tree(value) = mapping.next_value()?;
-            map.insert(key, value);
-        }
-        Ok(Value::Object(map))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,6 +104,8 @@ mod tests {
             ("- s3cret", Format::Yaml),
             ("s3cret", Format::Yaml),
             ("a: 1\n---\nb: s3cret", Format::Yaml),
+            ("a: 1\n---\nb: [s3cret", Format::Yaml),
+            ("a: 1\n...\ns3cret", Format::Yaml),
             ("{\"a\": \"s3cret\", \"a\": 1}", Format::Json),
             ("{\"a\": {\"b\": 1, \"b\": \"s3cret\"}}", Format::Json),
             ("{\"a\": \"s3cret", Format::Json),
@@ -180,6 +118,40 @@ mod tests {
         }
         let error = parse("a: 1\nb:\n  c: 1\n  c: 2", Format::Yaml).expect_err("twice").to_string();
         assert!(error.contains("line 4") && error.contains('c'), "{error}");
+    }
+
+    #[test]
+    fn one_document_is_read_and_two_are_refused_in_plain_words() {
+        let expected = json!({"a": 1});
+        for text in [
+            "a: 1\n---\n",
+            "a: 1\n---\n# nothing\n\n",
+            "a: 1\n---\n---\n",
+            "---\na: 1\n",
+            "--- # first\na: 1\n",
+            "# first\n---\na: 1\n",
+            "---\n---\na: 1\n",
+            "a: 1\n...\n",
+            "a: 1\n...\n# nothing\n",
+            "---\na: 1\n...\n---\n...\n",
+            "%YAML 1.2\n---\na: 1\n",
+            "\u{feff}a: 1\n",
+            "\u{feff}---\na: 1\n---\n",
+            "a: 1\r\n---\r\n",
+        ] {
+            assert_eq!(parse(text, Format::Yaml).map(Value::Object).as_ref(), Ok(&expected), "{text:?}");
+        }
+        assert_eq!(parse("\u{feff}{\"a\": 1}", Format::Json).map(Value::Object).as_ref(), Ok(&expected));
+        for (text, count) in [
+            ("a: 1\n---\nb: 2\n", 2),
+            ("a: 1\n---\na: 1\n", 2),
+            ("a: 1\n...\n---\nb: 2\n", 2),
+            ("---\na: 1\n---\nb: 2\n---\n---\nc: 3\n", 3),
+        ] {
+            let error = parse(text, Format::Yaml).expect_err(text).to_string();
+            assert!(error.contains(&format!("the file has {count} YAML documents")), "{text:?}: {error}");
+            assert!(!error.contains("::") && !error.contains("from_"), "{text:?}: {error}");
+        }
     }
 
     #[test]

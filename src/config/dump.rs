@@ -43,6 +43,7 @@ fn effective(document: &Tree) -> Tree {
     for key in keys::all() {
         let written = get(document, &key.path).filter(|value| **value != Value::String(String::new()));
         let written = written.filter(|value| !algorithms::is_unset(&key.path, value));
+        let written = written.or_else(|| get(document, keys::follows(&key.path)?));
         let default = key.default.as_ref().filter(|_| holds(document, &key));
         match (written, default) {
             // What the operator's mapping leaves out has its default beside it.
@@ -86,6 +87,7 @@ fn masked(value: &Value, kind: Kind) -> Value {
         (Value::String(text), Kind::PrivateKey | Kind::PrivateKeys) if pem::is_inline(text) => mask_key(text).into(),
         (Value::Array(items), Kind::PrivateKeys) => items.iter().map(|item| masked(item, kind)).collect(),
         (Value::String(text), Kind::Url) => mask_url(text).into(),
+        (Value::String(text), Kind::Host) => mask_host(text).into(),
         (value, _) => value.clone(),
     }
 }
@@ -115,14 +117,18 @@ fn mask_key(text: &str) -> String {
     format!("-----BEGIN {label}-----\nbWFza2Vk\n-----END {label}-----\n")
 }
 
-/// A URL without its credentials. What is no URL can hide anything.
+/// A URL without what can be a secret: user name, password, query, fragment. What is no URL can hide anything.
 fn mask_url(text: &str) -> String {
-    if text.starts_with("unix:") {
-        return text.to_owned();
+    if let Some(rest) = text.strip_prefix("unix:") {
+        // The request's path begins behind the socket, and only there is a query one.
+        let Some((socket, path)) = rest.split_once(":/") else { return text.to_owned() };
+        let end = path.find(['?', '#']).map_or(path.len(), |at| at + 1);
+        let masked = if end < path.len() { MASKED } else { "" };
+        return format!("unix:{socket}:/{}{masked}", path.get(..end).unwrap_or_default());
     }
     let Ok(mut url) = url::Url::parse(text) else { return MASKED.to_owned() };
     let has_user = !url.username().is_empty() || url.password().is_some();
-    if !has_user && url.query().is_none() {
+    if !has_user && url.query().is_none() && url.fragment().is_none() {
         return text.to_owned();
     }
     // An error is a URL that can't have them.
@@ -131,5 +137,18 @@ fn mask_url(text: &str) -> String {
     if url.query().is_some() {
         url.set_query(Some(MASKED));
     }
+    if url.fragment().is_some() {
+        url.set_fragment(Some(MASKED));
+    }
     url.into()
+}
+
+/// The same for a host, with a port or without, or a URL.
+fn mask_host(text: &str) -> String {
+    if text.contains("://") {
+        return mask_url(text);
+    }
+    // What is masked anywhere but in front of a host is no host and port.
+    let masked = mask_url(&format!("https://{text}"));
+    masked.strip_prefix("https://").unwrap_or(MASKED).to_owned()
 }

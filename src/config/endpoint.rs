@@ -1,10 +1,14 @@
 //! Where a webhook is: https, http to loopback, or a Unix socket. Plain http to anywhere else takes an explicit
 //! `allowPlaintext: true`, because passwords travel in these calls.
+//!
+//! Invariant: what is shown of a URL is scheme, host, port and path. User name, password and query can be secrets.
 
 use super::Endpoint;
 use std::fmt;
 use std::path::PathBuf;
 use url::{Host, Url};
+
+const FRAGMENT: &str = "must not have a fragment (#…), which is never sent to a server; write %23 for a # of its own";
 
 impl Endpoint {
     /// Parses `https://…`, `http://…`, `unix:SOCKET` or `unix:SOCKET:/PATH`. The error reads as the end of a sentence
@@ -27,9 +31,35 @@ impl Endpoint {
             other => return Err(format!("has the scheme {other:?}; use https, or unix:SOCKET")),
         }
         if url.fragment().is_some() {
-            return Err("must not have a fragment (#…)".into());
+            return Err(FRAGMENT.into());
         }
         Ok(Self::Url(url))
+    }
+
+    /// The URL of requests to `path` (`/password`, or nothing) below it: path joined to path without doubling a slash, the
+    /// query kept.
+    #[must_use]
+    pub fn below(&self, path: &str) -> Url {
+        let (Self::Url(url) | Self::Unix { request: url, .. }) = self;
+        let mut url = url.clone();
+        if !path.is_empty() {
+            let joined = format!("{}{path}", url.path().trim_end_matches('/'));
+            url.set_path(&joined);
+        }
+        url
+    }
+
+    /// The place of requests to `path` below it, for people.
+    #[must_use]
+    pub fn shown(&self, path: &str) -> String {
+        let url = self.below(path);
+        match self {
+            Self::Url(_) => {
+                let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+                format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+            }
+            Self::Unix { socket, .. } => format!("unix:{}:{}", socket.display(), url.path()),
+        }
     }
 
     /// Whether calls to it leave the machine unencrypted.
@@ -51,10 +81,15 @@ fn unix(rest: &str) -> Result<Endpoint, String> {
     if socket.is_empty() {
         return Err("names no socket; write unix:/run/auth.sock or unix:/run/auth.sock:/path".into());
     }
-    if path.contains(|c: char| c.is_ascii_whitespace() || c.is_control() || c == '#') {
+    if path.contains('#') {
+        return Err(FRAGMENT.into());
+    }
+    if path.contains(|c: char| c.is_ascii_whitespace() || c.is_control()) {
         return Err("has a request path with a character that does not belong into one".into());
     }
-    Ok(Endpoint::Unix { socket: PathBuf::from(socket), path })
+    let request =
+        Url::parse(&format!("http://localhost{path}")).map_err(|e| format!("has no valid request path ({e})"))?;
+    Ok(Endpoint::Unix { socket: PathBuf::from(socket), request })
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -66,17 +101,10 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// A URL can hold a user name and password: they are not shown.
+/// As [`Endpoint::shown`].
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Url(url) => {
-                let host = url.host_str().unwrap_or_default();
-                let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-                write!(f, "{}://{host}{port}{}", url.scheme(), url.path())
-            }
-            Self::Unix { socket, path } => write!(f, "unix:{}:{path}", socket.display()),
-        }
+        f.write_str(&self.shown(""))
     }
 }
 
@@ -98,6 +126,9 @@ mod tests {
             ("example.com", "not a URL"),
             ("https://", "not a URL"),
             ("https://a/#b", "fragment"),
+            ("https://a#", "fragment"),
+            ("https://a/b?c=d#e", "fragment"),
+            ("unix:/s:/a#b", "fragment"),
             ("unix:", "no socket"),
             ("unix::/path", "no socket"),
             ("unix:/s:/a b", "request path"),
@@ -120,10 +151,38 @@ mod tests {
         for (text, socket, path) in [
             ("unix:/run/a.sock", "/run/a.sock", ""),
             ("unix:/run/a.sock:/config", "/run/a.sock", "/config"),
+            ("unix:/run/a.sock:/config?a=b", "/run/a.sock", "/config?a=b"),
             ("unix:a:/", "a", "/"),
         ] {
-            let expected = Endpoint::Unix { socket: socket.into(), path: path.into() };
+            let request = Url::parse(&format!("http://localhost{path}")).expect("a URL");
+            let expected = Endpoint::Unix { socket: socket.into(), request };
             assert_eq!(Endpoint::parse(text, false), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn path_is_joined_to_the_path_and_the_query_stays_behind_it() {
+        for (base, path, joined) in [
+            ("https://h", "/password", "https://h/password"),
+            ("https://h/", "/password", "https://h/password"),
+            ("https://h/a//", "/password", "https://h/a/password"),
+            ("https://h?token=abc", "/password", "https://h/password?token=abc"),
+            ("https://h/?token=abc", "/password", "https://h/password?token=abc"),
+            ("https://h/hook?token=abc", "/password", "https://h/hook/password?token=abc"),
+            ("https://h/hook/?token=a/b?c", "/pubkey", "https://h/hook/pubkey?token=a/b?c"),
+            ("https://h/hook?", "/authz", "https://h/hook/authz?"),
+            ("https://u:p@h:8443/a%2Fb%20c?d=%23", "/authz", "https://u:p@h:8443/a%2Fb%20c/authz?d=%23"),
+            ("https://h/hook;v=1", "/password", "https://h/hook;v=1/password"),
+            ("https://h/a", "", "https://h/a"),
+            ("https://h/a/?b=c", "", "https://h/a/?b=c"),
+            ("http://localhost", "/authz", "http://localhost/authz"),
+            ("unix:/s", "/password", "http://localhost/password"),
+            ("unix:/s:/", "/password", "http://localhost/password"),
+            ("unix:/s:/hook?token=abc", "/password", "http://localhost/hook/password?token=abc"),
+            ("unix:/s:/hook?token=abc", "", "http://localhost/hook?token=abc"),
+        ] {
+            let endpoint = Endpoint::parse(base, false).expect(base);
+            assert_eq!(endpoint.below(path).as_str(), joined, "{base} {path}");
         }
     }
 
@@ -134,8 +193,15 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_no_password() {
-        let endpoint = Endpoint::parse("https://user:s3cret@a.example:8443/x?token=s3cret", false).expect("parses");
-        assert_eq!(format!("{endpoint:?}"), "https://a.example:8443/x");
+    fn what_is_shown_has_no_credentials_and_no_query() {
+        for (text, shown) in [
+            ("https://user:s3cret@a.example:8443/x?token=s3cret", "https://a.example:8443/x"),
+            ("https://s3cret@[2001:db8::1]/x?s3cret", "https://[2001:db8::1]/x"),
+            ("unix:/run/a.sock:/x?token=s3cret", "unix:/run/a.sock:/x"),
+        ] {
+            let endpoint = Endpoint::parse(text, false).expect("parses");
+            assert_eq!(format!("{endpoint:?}"), shown);
+            assert_eq!(endpoint.shown("/authz"), format!("{shown}/authz"));
+        }
     }
 }

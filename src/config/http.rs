@@ -9,12 +9,16 @@ use crate::tls::Choice;
 use std::time::Duration;
 
 const LEAST_TIMEOUT: Duration = Duration::from_millis(100);
-const TIMEOUT: Duration = Duration::from_secs(2);
+/// ContainerSSH's limit of a try.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
+/// The limit of a try of a question that is repeated: a slow directory answers within it, and a server that hangs leaves
+/// time for another try.
+pub(super) const REPEATED_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The keys of a client block, typed, not yet judged together.
 pub(super) struct ClientKeys<'a> {
     url: Option<&'a str>,
-    timeout: Duration,
+    timeout: Option<Duration>,
     redirects: bool,
     plaintext: bool,
     public: bool,
@@ -29,7 +33,7 @@ impl<'a> ClientKeys<'a> {
     pub(super) fn read(section: &Section<'a>) -> Self {
         Self {
             url: section.text("url"),
-            timeout: section.duration("timeout", LEAST_TIMEOUT).unwrap_or(TIMEOUT),
+            timeout: section.duration("timeout", LEAST_TIMEOUT),
             redirects: section.flag("allowRedirects").unwrap_or(false),
             plaintext: section.flag("allowPlaintext").unwrap_or(false),
             public: false,
@@ -50,8 +54,9 @@ impl<'a> ClientKeys<'a> {
         self.url.is_some()
     }
 
-    /// Judges the block where it is used; `None` was reported.
-    pub(super) fn build(self, section: &Section<'_>, files: &dyn Files) -> Option<HttpClient> {
+    /// Judges the block where it is used; `timeout` is that of a try where the block names none. `None` was reported.
+    pub(super) fn build(self, section: &Section<'_>, timeout: Duration, files: &dyn Files) -> Option<HttpClient> {
+        let timeout = self.timeout.unwrap_or(timeout);
         if self.redirects {
             section.error("allowRedirects", "redirects are never followed; give the final URL and set it to false");
         }
@@ -64,7 +69,6 @@ impl<'a> ClientKeys<'a> {
             if self.ca.or(self.certificate).or(self.key).is_some() {
                 section.notice("cacert", "TLS keys have no effect without an https URL");
             }
-            let timeout = self.timeout;
             return Some(HttpClient { endpoint, timeout, ca: None, identity: None, tls: Choice::default() });
         }
         let tls = self.tls.judge(section);
@@ -84,7 +88,7 @@ impl<'a> ClientKeys<'a> {
             (None, Some(_)) => return missing(section, "cert", "key"),
             (None, None) => None,
         };
-        Some(HttpClient { endpoint, timeout: self.timeout, ca, identity, tls: tls? })
+        Some(HttpClient { endpoint, timeout, ca, identity, tls: tls? })
     }
 }
 

@@ -12,6 +12,8 @@ pub(crate) enum Kind {
     Secret,
     /// A URL, whose credentials are not shown.
     Url,
+    /// A host, host:port or URL, whose credentials are not shown.
+    Host,
     /// Certificates in PEM, or (but for Kubernetes) the name of a file of them.
     Pem,
     /// A private key in PEM, or (but for Kubernetes) the name of a file of it.
@@ -45,7 +47,9 @@ pub(crate) enum Today {
     Refused,
 }
 
-use Kind::{Duration, Flag, Integer, Mapping, Names, Number, Pem, PrivateKey, PrivateKeys, Secret, Text, Texts, Url};
+use Kind::{
+    Duration, Flag, Host, Integer, Mapping, Names, Number, Pem, PrivateKey, PrivateKeys, Secret, Text, Texts, Url,
+};
 use Today::{Refused, Rests, Works};
 
 /// One key.
@@ -64,19 +68,27 @@ pub(crate) struct Key {
 /// Path, type, default in JSON (or nothing), and what it does.
 type Row = (&'static str, Kind, &'static str, Today);
 
-/// The keys of a client of webhooks.
-const CLIENT: [Row; 10] = [
-    ("url", Url, "", Works),
-    ("timeout", Duration, r#""2s""#, Works),
-    ("allowRedirects", Flag, "false", Refused),
-    ("allowPlaintext", Flag, "false", Works),
-    ("cacert", Pem, "", Works),
-    ("cert", Pem, "", Works),
-    ("key", PrivateKey, "", Works),
-    ("tlsVersion", Text, r#""1.3""#, Works),
-    ("curves", Names, "", Works),
-    ("cipher", Names, "", Works),
-];
+/// The keys of an HTTP client, with the default of its `timeout`.
+const fn client(timeout: &'static str) -> [Row; 10] {
+    [
+        ("url", Url, "", Works),
+        ("timeout", Duration, timeout, Works),
+        ("allowRedirects", Flag, "false", Refused),
+        ("allowPlaintext", Flag, "false", Works),
+        ("cacert", Pem, "", Works),
+        ("cert", Pem, "", Works),
+        ("key", PrivateKey, "", Works),
+        ("tlsVersion", Text, r#""1.3""#, Works),
+        ("curves", Names, "", Works),
+        ("cipher", Names, "", Works),
+    ]
+}
+
+const CLIENT: [Row; 10] = client(r#""2s""#);
+/// The client of a question that is repeated.
+const REPEATED: [Row; 10] = client(r#""20s""#);
+/// The client of a question that is asked once; see [`follows`].
+const ONCE: [Row; 10] = client(r#""1m0s""#);
 
 /// The TLS keys alone.
 const TLS: [Row; 3] = [("tlsVersion", Text, "", Works), ("curves", Names, "", Works), ("cipher", Names, "", Works)];
@@ -103,10 +115,10 @@ const KERBEROS: [Row; 6] = [
 
 /// Blocks that stand in several places: where, what, and whether it does something there.
 const BLOCKS: &[(&str, &[Row], bool)] = &[
-    ("auth.password.webhook", &CLIENT, true),
-    ("auth.publicKey.webhook", &CLIENT, true),
-    ("auth.authz.webhook", &CLIENT, true),
-    ("configserver", &CLIENT, true),
+    ("auth.password.webhook", &ONCE, true),
+    ("auth.publicKey.webhook", &REPEATED, true),
+    ("auth.authz.webhook", &REPEATED, true),
+    ("configserver", &REPEATED, true),
     ("auth", CLIENT.split_at(1).1, false),
     ("auth.password.kerberos", &KERBEROS, false),
     ("auth.gssapi.kerberos", &KERBEROS, false),
@@ -183,7 +195,7 @@ const ROWS: &[Row] = &[
     ("security.maxSessions", Integer, "-1", Works),
     ("backend", Text, "", Works),
     ("kubernetes.connection.kubeconfig", Text, "", Works),
-    ("kubernetes.connection.host", Text, r#""kubernetes.default.svc""#, Works),
+    ("kubernetes.connection.host", Host, r#""kubernetes.default.svc""#, Works),
     ("kubernetes.connection.path", Text, r#""/api""#, Refused),
     ("kubernetes.connection.serverName", Text, "", Works),
     ("kubernetes.connection.cacert", Pem, "", Works),
@@ -282,7 +294,7 @@ const RESTING: &[Row] = &[
     ("audit.intercept.passwords", Flag, "", Rests),
     ("audit.intercept.forwarding", Flag, "", Rests),
     ("kubernetes.pod.agentImage", Text, "", Refused),
-    ("docker.connection.host", Text, "", Rests),
+    ("docker.connection.host", Host, "", Rests),
     ("docker.connection.cacert", Pem, "", Rests),
     ("docker.connection.cert", Pem, "", Rests),
     ("docker.connection.key", PrivateKey, "", Rests),
@@ -326,6 +338,11 @@ pub(crate) fn all() -> Vec<Key> {
     let single = ROWS.iter().chain(RESTING).map(|row| key("", *row, true));
     let blocks = BLOCKS.iter().flat_map(|(block, rows, works)| rows.iter().map(move |row| key(block, *row, *works)));
     single.chain(blocks).collect()
+}
+
+/// The key whose value is the default of this one, before its own.
+pub(crate) fn follows(path: &str) -> Option<&'static str> {
+    (path == "auth.password.webhook.timeout").then_some("auth.password.webhook.authTimeout")
 }
 
 fn key(block: &str, (name, kind, default, today): Row, works: bool) -> Key {

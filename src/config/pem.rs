@@ -3,6 +3,7 @@
 
 use super::reader::Section;
 use crate::types::{Secret, printable};
+use podgate_webhooks::text;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::io;
@@ -10,10 +11,10 @@ use std::path::Path;
 
 /// Where the files that a configuration names are read from.
 pub trait Files {
-    /// The whole file as text.
+    /// The whole file as text, without a byte order mark.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says, and anything but UTF-8.
     fn read(&self, path: &Path) -> io::Result<String>;
 }
 
@@ -23,7 +24,7 @@ pub struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &Path) -> io::Result<String> {
-        std::fs::read_to_string(path)
+        text::read(path)
     }
 }
 
@@ -96,4 +97,25 @@ pub(crate) fn private_key_in(text: &str) -> Result<(), &'static str> {
             "holds no private key in PEM (-----BEGIN PRIVATE KEY-----)"
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byte_order_mark_of_a_file_is_skipped_and_another_encoding_named() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let utf16: Vec<u8> = "\u{feff}-----BEGIN".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for (bytes, expected) in [
+            (&b"\xef\xbb\xbf-----BEGIN"[..], Ok("-----BEGIN")),
+            (b"-----BEGIN", Ok("-----BEGIN")),
+            (&utf16, Err("it is UTF-16 text, and has to be UTF-8")),
+            (b"J\xf6rg", Err("it is not UTF-8 text: byte 2 does not belong there")),
+        ] {
+            std::fs::write(file.path(), bytes).expect("written");
+            let read = Disk.read(file.path()).map_err(|error| error.to_string());
+            assert_eq!(read.as_deref().map_err(String::as_str), expected);
+        }
+    }
 }

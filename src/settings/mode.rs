@@ -3,7 +3,7 @@
 
 use super::{Completeness, Expose, Mode};
 use crate::config::reader::Section;
-use crate::types::{EnvName, Invalid, MetadataKey, PodName, printable};
+use crate::types::{EnvName, Invalid, MetadataKey, NamesLeftOut, PodName, printable};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -92,11 +92,28 @@ fn pod_name(
 
 /// Reads `exposeAuthMetadataAs…`; what is wrong was reported.
 pub(super) fn expose(section: &Section<'_>) -> Expose {
+    let (env, left_out) = variables(section, "exposeAuthMetadataAsEnv");
     Expose {
-        env: targets(section, "exposeAuthMetadataAsEnv", EnvName::parse),
+        env,
+        left_out,
         labels: targets(section, "exposeAuthMetadataAsLabels", key),
         annotations: targets(section, "exposeAuthMetadataAsAnnotations", key),
     }
+}
+
+/// The metadata that become variables. As in a webhook's answer, one whose name no shell allows is left out with a warning.
+fn variables(section: &Section<'_>, key: &'static str) -> (BTreeMap<String, EnvName>, NamesLeftOut) {
+    let (mut env, mut left_out) = (BTreeMap::new(), NamesLeftOut::default());
+    for (name, target) in section.table(key).unwrap_or_default() {
+        if let Ok(target) = EnvName::parse(&target) {
+            env.insert(name, target);
+        } else {
+            let text = format!("{:?} is left out: a shell does not allow such a name", printable(&target, 64));
+            section.warning(&format!("{key}.{}", printable(&name, 64)), &text);
+            left_out.add(target);
+        }
+    }
+    (env, left_out)
 }
 
 fn targets<T>(

@@ -4,7 +4,7 @@
 
 use super::Shared;
 use crate::audit::Event;
-use crate::auth::Identity;
+use crate::auth::{Identity, LEFT_OUT};
 use crate::config::{Errors, Level};
 use crate::guest::{Arrival, Guest, Refusal, State, Unavailable};
 use crate::policy::Rules;
@@ -53,6 +53,9 @@ pub(super) async fn admit(shared: &Shared, identity: Identity) -> Admitted {
         Ok((settings, identity)) => {
             shared.log.set_level(settings.level);
             shared.audit.record(Event::Admitted);
+            if let Some(names) = settings.kubernetes.pod.expose.left_out.shown() {
+                shared.log.write(Level::Warning, "CONFIG_ENV_LEFT_OUT", LEFT_OUT, &[("variables", &*names)]);
+            }
             let settings = Arc::new(settings);
             let arrival = Arrival {
                 id: shared.id,

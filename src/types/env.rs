@@ -1,7 +1,10 @@
 //! Environment variables. A name is `[A-Za-z_][A-Za-z0-9_]*` and nothing else, because without the agent it becomes an
 //! argument of `env`, where `--split-string=…` would run a program of the client's choice. A value holds no NUL.
+//!
+//! Kubernetes allows names that a shell does not (`X-Y`). A client that asks for one is refused; what a webhook or the
+//! operator's file gives such a name is left out, with a warning, because a login must not hang on it.
 
-use super::Invalid;
+use super::{Invalid, printable};
 use std::fmt;
 
 /// The name of an environment variable.
@@ -38,6 +41,29 @@ impl fmt::Display for EnvName {
 impl fmt::Debug for EnvName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// The names that were left out because they are no [`EnvName`]s.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NamesLeftOut(Vec<String>);
+
+impl NamesLeftOut {
+    /// How many of them a message shows.
+    const SHOWN: usize = 10;
+
+    /// Adds one.
+    pub fn add(&mut self, name: impl Into<String>) {
+        self.0.push(name.into());
+    }
+
+    /// The first of them for a line of the log, quoted; `None` where there are none.
+    #[must_use]
+    pub fn shown(&self) -> Option<String> {
+        let shown: Vec<_> = self.0.iter().take(Self::SHOWN).map(|name| format!("{:?}", printable(name, 64))).collect();
+        let more = self.0.len().saturating_sub(Self::SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        (!shown.is_empty()).then(|| format!("{}{more}", shown.join(", ")))
     }
 }
 
@@ -93,6 +119,18 @@ mod tests {
         for text in ["A", "_", "a1_B"] {
             assert!(EnvName::parse(text).is_ok(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn names_left_out_are_shown_on_one_bounded_line() {
+        let mut left = NamesLeftOut::default();
+        assert_eq!(left.shown(), None);
+        left.add("X-Y");
+        left.add("a\u{1b}[2J\nb");
+        assert_eq!(left.shown().as_deref(), Some("\"X-Y\", \"a[2J b\""));
+        (0..1000).for_each(|_| left.add("n".repeat(1000)));
+        let shown = left.shown().unwrap_or_default();
+        assert!(shown.ends_with(" and 992 more") && shown.len() < 1000, "{shown}");
     }
 
     #[test]

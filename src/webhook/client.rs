@@ -1,16 +1,20 @@
 //! One HTTP client for one client block: made once, its connections are kept alive and shared by everyone who asks.
 
+use super::answer::Body;
+use super::body;
 use super::error::{Failure, WebhookBuildError, WebhookError};
-use super::retry::retry;
+use super::retry::{Failed, retry};
 use crate::config::{Endpoint, HttpClient, Level};
 use crate::telemetry::ConnectionLog;
 use crate::telemetry::metrics::Question;
 use crate::tls;
+use crate::types::printable;
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Client, StatusCode, redirect};
 use rustls::{ClientConfig, RootCertStore};
 use serde::Serialize;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -26,26 +30,27 @@ const IDLE: Duration = Duration::from_secs(20);
 /// Longer than any login waits; keeps the sum with the present instant in range.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 const JSON: &str = "application/json";
+const IDENTITY: &str = "identity";
+/// The header of a question's id (draft-ietf-httpapi-idempotency-key-header-07).
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const USER_AGENT: &str = concat!("podgate/", env!("CARGO_PKG_VERSION"));
 
-/// A webhook, ready to be asked at one URL.
-#[derive(Debug)]
+/// A webhook, ready to be asked one question at one URL.
 pub struct WebhookClient {
     client: Client,
+    question: Question,
     url: Url,
     place: String,
     timeout: Duration,
 }
 
-/// One question: what it is, and how long all its tries may take.
+/// One question: who asks, and how long all its tries may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
     /// All tries and the pauses between them, at most a day.
     pub limit: Duration,
     /// The connection that it is for.
     pub log: &'a ConnectionLog,
-    /// What is asked, for the log and the metrics.
-    pub question: Question,
 }
 
 /// An answer that was understood.
@@ -65,18 +70,34 @@ fn codes(question: Question) -> (&'static str, &'static str) {
     }
 }
 
+/// Whether asking changes something on the server. A directory counts wrong passwords and locks the account after a few;
+/// nothing is counted for a key, which anybody may offer, or for what only authenticated users are asked about.
+fn has_side_effect(question: Question) -> bool {
+    match question {
+        Question::Password => true,
+        Question::PublicKey | Question::Authorization | Question::Config => false,
+    }
+}
+
+/// The URL can hold credentials: only the place is shown.
+impl fmt::Debug for WebhookClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WebhookClient").field(&self.question).field(&self.place).finish()
+    }
+}
+
 impl WebhookClient {
-    /// Makes the client of a block; `path` (for example `/password`, or nothing) is appended to the block's URL.
+    /// Makes the client of a block for one question; `path` (for example `/password`, or nothing) is appended to the path
+    /// of the block's URL.
     ///
     /// # Errors
-    /// Certificates or keys that cannot be used, and a URL that `path` makes invalid.
-    pub fn new(block: &HttpClient, path: &'static str) -> Result<Self, WebhookBuildError> {
-        let (client, url) = http_client(block, path)?;
-        let place = match &block.endpoint {
-            Endpoint::Url(_) => shown(&url),
-            Endpoint::Unix { socket, .. } => format!("unix:{}:{}", socket.display(), url.path()),
-        };
-        Ok(Self { client, url, place, timeout: block.timeout })
+    /// Certificates or keys that cannot be used.
+    pub fn new(block: &HttpClient, path: &'static str, question: Question) -> Result<Self, WebhookBuildError> {
+        // A server may close a kept connection at the very moment when a request is written to it, and nobody can say
+        // whether that arrived. So what may not be repeated gets a connection of its own.
+        let kept = if has_side_effect(question) { Kept::Never } else { Kept::While(IDLE) };
+        let (url, place) = (block.endpoint.below(path), block.endpoint.shown(path));
+        Ok(Self { client: http_client(block, kept)?, question, url, place, timeout: block.timeout })
     }
 
     /// Where it is, for the log: without credentials and query.
@@ -100,68 +121,115 @@ impl WebhookClient {
     /// Logs and counts the question, each failed try, and the failure of all.
     ///
     /// # Errors
-    /// Every failure that another try would not mend, the last one when `call.limit` is over, and an answer that
-    /// `parse` does not understand.
+    /// Every failure that another try would not mend or that may not have another, the last one when `call.limit` is over,
+    /// and an answer that `parse` does not understand.
     pub async fn ask<T>(
         &self,
         call: Call<'_>,
         question: &(impl Serialize + Sync),
         parse: impl Fn(&[u8]) -> Result<T, String>,
     ) -> Result<Answered<T>, WebhookError> {
-        let Call { limit, log, question: kind } = call;
+        let (Call { limit, log }, kind) = (call, self.question);
         let (asking, failing) = codes(kind);
+        let id = QuestionId::random();
         let asked = AtomicU32::new(0);
         let failed = |tries: u32, failure: &Failure| {
             log.metrics().ask_failed(kind, tries > 1, false, failure.code(kind));
             let (tries, reason) = (tries.to_string(), failure.to_string());
-            let details = [("url", self.place.as_str()), ("try", &tries), ("reason", &reason)];
+            let details = [("url", self.place.as_str()), id.detail(), ("try", &tries), ("reason", &reason)];
             log.write(Level::Debug, failing, "a try to ask the webhook failed", &details);
         };
-        log.write(Level::Debug, asking, "asking the webhook", &[("url", &self.place)]);
+        log.write(Level::Debug, asking, "asking the webhook", &[("url", &self.place), id.detail()]);
         let body = serde_json::to_vec(question).map(Bytes::from).map_err(WebhookError::Encode);
         let once = |body: &Bytes| {
             log.metrics().asked(kind, asked.fetch_add(1, Ordering::Relaxed) > 0);
-            self.once(body.clone())
+            self.once(body.clone(), &id)
         };
         let answer = match body {
             Ok(body) => retry(Instant::now() + limit.min(LONGEST), failed, || once(&body)).await,
             Err(error) => Err(error),
         };
         let retried = asked.into_inner() > 1;
-        let answer = answer.and_then(|body| parse(&body).map_err(WebhookError::Malformed));
+        let answer = answer.and_then(|body| body.text().and_then(|text| parse(text)).map_err(WebhookError::Malformed));
         if let Err(error) = &answer {
             log.metrics().ask_failed(kind, retried, true, error.code(kind));
-            let details = [("url", self.place.as_str()), ("reason", &error.to_string())];
+            let details = [("url", self.place.as_str()), id.detail(), ("reason", &error.to_string())];
             log.write(Level::Error, failing, "the webhook gave no answer", &details);
         }
         answer.map(|answer| Answered { answer, retried })
     }
 
-    async fn once(&self, body: Bytes) -> Result<Bytes, Failure> {
+    /// One try.
+    async fn once(&self, body: Bytes, id: &QuestionId) -> Result<Body, Failed> {
+        let (body, delivery) = body::once(body);
+        self.send(reqwest::Body::wrap(body), id).await.map_err(|failure| {
+            let arrived = !delivery.withdraw();
+            Failed { failure, repeatable: !(arrived && has_side_effect(self.question)) }
+        })
+    }
+
+    async fn send(&self, body: reqwest::Body, id: &QuestionId) -> Result<Body, Failure> {
         let request = self
             .client
             .post(self.url.clone())
             .header(CONTENT_TYPE, JSON)
             .header(ACCEPT, JSON)
+            // Without it any encoding may be chosen (RFC 9110 section 12.5.3).
+            .header(ACCEPT_ENCODING, IDENTITY)
+            .header(IDEMPOTENCY_KEY, id.header())
             .timeout(self.timeout)
             .body(body);
         let response = request.send().await?;
         match response.status() {
-            StatusCode::OK => bounded(response).await,
+            StatusCode::OK => {
+                let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+                if let Some(encoding) = header(CONTENT_ENCODING).filter(|name| !name.eq_ignore_ascii_case(IDENTITY)) {
+                    return Err(Failure::Encoded(printable(encoding, 64)));
+                }
+                let content_type = header(CONTENT_TYPE).map(str::to_owned);
+                Ok(Body { bytes: bounded(response).await?, content_type })
+            }
             status if status.is_redirection() => Err(Failure::Redirect(status.as_u16())),
             status => Err(Failure::Status(status.as_u16())),
         }
     }
 }
 
-/// The HTTP client of a block, and its URL with `path` behind it.
-pub(super) fn http_client(block: &HttpClient, path: &'static str) -> Result<(Client, Url), WebhookBuildError> {
-    let (base, socket) = match &block.endpoint {
-        Endpoint::Url(url) => (url.as_str().to_owned(), None),
-        Endpoint::Unix { socket, path } => (format!("http://localhost{path}"), Some(socket)),
+/// A question's id: the same for all its tries, another for every question.
+#[derive(Debug)]
+struct QuestionId(String);
+
+impl QuestionId {
+    fn random() -> Self {
+        Self(format!("{:032x}", rand::random::<u128>()))
+    }
+
+    /// The header's value, a string of RFC 8941.
+    fn header(&self) -> String {
+        format!("\"{}\"", self.0)
+    }
+
+    /// A detail of the log's lines.
+    fn detail(&self) -> (&'static str, &str) {
+        ("idempotencyKey", &self.0)
+    }
+}
+
+/// How long a connection without a request is kept for the next one.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kept {
+    /// Every request has a connection of its own.
+    Never,
+    /// That long.
+    While(Duration),
+}
+
+/// The HTTP client of a block.
+pub(super) fn http_client(block: &HttpClient, kept: Kept) -> Result<Client, WebhookBuildError> {
+    let (secure, socket) = match &block.endpoint {
+        Endpoint::Url(url) => (url.scheme() == "https", None),
+        Endpoint::Unix { socket, .. } => (false, Some(socket)),
     };
-    let url = join(&base, path)?;
-    let secure = url.scheme() == "https";
     let mut builder = Client::builder()
         .tls_backend_preconfigured(if secure { tls_config(block)? } else { trusting_nobody()? })
         .https_only(secure)
@@ -170,13 +238,15 @@ pub(super) fn http_client(block: &HttpClient, path: &'static str) -> Result<(Cli
         .no_proxy()
         .http1_only()
         .tcp_nodelay(true)
-        .connect_timeout(CONNECT_LIMIT.min(block.timeout))
-        .pool_idle_timeout(IDLE);
+        .connect_timeout(CONNECT_LIMIT.min(block.timeout));
+    builder = match kept {
+        Kept::Never => builder.pool_max_idle_per_host(0),
+        Kept::While(time) => builder.pool_idle_timeout(time),
+    };
     if let Some(socket) = socket {
         builder = builder.unix_socket(socket.clone());
     }
-    let client = builder.build().map_err(|error| WebhookBuildError::Client(error.without_url().to_string()))?;
-    Ok((client, url))
+    builder.build().map_err(|error| WebhookBuildError::Client(error.without_url().to_string()))
 }
 
 /// The whole body, which is given up as soon as it is known to be too large.
@@ -195,17 +265,6 @@ async fn bounded(mut response: reqwest::Response) -> Result<Bytes, Failure> {
     Ok(body.freeze())
 }
 
-/// `path` behind `base`, letter by letter as ContainerSSH does it, but without doubling a slash.
-fn join(base: &str, path: &'static str) -> Result<Url, WebhookBuildError> {
-    let base = if path.is_empty() { base } else { base.trim_end_matches('/') };
-    Url::parse(&format!("{base}{path}")).map_err(|source| WebhookBuildError::Url { path, source })
-}
-
-fn shown(url: &Url) -> String {
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
-}
-
 fn tls_config(block: &HttpClient) -> Result<ClientConfig, WebhookBuildError> {
     let identity = block.identity.as_ref().map(|(certificate, key)| (certificate.as_str(), key));
     Ok(tls::client_config(block.ca.as_deref(), identity, &block.tls)?)
@@ -218,29 +277,4 @@ fn trusting_nobody() -> Result<ClientConfig, WebhookBuildError> {
         .with_safe_default_protocol_versions()
         .map_err(WebhookBuildError::Provider)?;
     Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn path_is_appended_to_the_letter_without_doubling_a_slash() {
-        for (base, path, joined) in [
-            ("https://h", "/password", "https://h/password"),
-            ("https://h/", "/password", "https://h/password"),
-            ("https://h/a//", "/password", "https://h/a/password"),
-            ("https://h/a", "", "https://h/a"),
-            ("https://h/a/", "", "https://h/a/"),
-            ("http://localhost", "/authz", "http://localhost/authz"),
-        ] {
-            assert_eq!(join(base, path).unwrap().as_str(), joined);
-        }
-    }
-
-    #[test]
-    fn place_shows_no_credentials() {
-        let url = Url::parse("https://me:s3cret@[2001:db8::1]:8443/a?token=s3cret#s3cret").unwrap();
-        assert_eq!(shown(&url), "https://[2001:db8::1]:8443/a");
-    }
 }

@@ -2,10 +2,11 @@
 
 use super::client::{Call, WebhookClient};
 use super::error::{WebhookBuildError, WebhookError};
-use crate::auth::{ClientFacts, Identity, check_answer};
+use crate::auth::{ClientFacts, Identity, LEFT_OUT, usable};
 use crate::config::{ConfigServer, Level};
 use crate::telemetry::ConnectionLog;
 use crate::telemetry::metrics::{Outcome, Question};
+use crate::types::NamesLeftOut;
 use podgate_webhooks::wire::{ConfigAnswer, ConfigRequest};
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ impl ConfigClient {
     /// # Errors
     /// As [`WebhookClient::new`].
     pub fn new(server: &ConfigServer) -> Result<Self, WebhookBuildError> {
-        let client = WebhookClient::new(&server.client, "")?;
+        let client = WebhookClient::new(&server.client, "", Question::Config)?;
         Ok(Self { client, transmit_sensitive: server.transmit_sensitive })
     }
 
@@ -54,10 +55,10 @@ impl ConfigClient {
             authenticated_username: Some(identity.authenticated().to_owned()),
         };
         let timer = log.metrics().step(Question::Config.step());
-        let call = Call { limit: LIMIT, log, question: Question::Config };
+        let call = Call { limit: LIMIT, log };
         let answer = self.client.ask(call, &question, parse).await;
         timer.end(if answer.is_ok() { Outcome::Success } else { Outcome::Failed });
-        let answer = answer?.answer;
+        let (answer, left_out) = answer?.answer;
         identity.learn(answer.authenticated_username.clone(), answer.known.clone());
         log.name_user(identity.username().as_str(), Some(identity.authenticated()));
         log.write(
@@ -66,12 +67,17 @@ impl ConfigClient {
             "the configuration of this connection is there",
             &[("url", self.client.place())],
         );
+        if let Some(names) = left_out.shown() {
+            let details = [("url", self.client.place()), ("variables", &*names)];
+            log.write(Level::Warning, "CONFIG_ENV_LEFT_OUT", LEFT_OUT, &details);
+        }
         Ok(answer)
     }
 }
 
-fn parse(body: &[u8]) -> Result<ConfigAnswer, String> {
-    let answer = ConfigAnswer::parse(body).map_err(|error| error.to_string())?;
-    check_answer(answer.authenticated_username.as_deref(), &answer.known)?;
-    Ok(answer)
+/// The answer, and the variables of it that nobody gets.
+fn parse(body: &[u8]) -> Result<(ConfigAnswer, NamesLeftOut), String> {
+    let mut answer = ConfigAnswer::parse(body).map_err(|error| error.to_string())?;
+    let left_out = usable(answer.authenticated_username.as_deref(), &mut answer.known)?;
+    Ok((answer, left_out))
 }

@@ -13,14 +13,6 @@ pub enum WebhookBuildError {
     /// TLS cannot be set up at all.
     #[error("TLS cannot be set up: {}", explain(.0, Block::Webhook))]
     Provider(rustls::Error),
-    /// The URL is none once the step's path has been appended.
-    #[error("the URL with {path} behind it is not valid: {source}")]
-    Url {
-        /// What was appended.
-        path: &'static str,
-        /// Why it is not valid.
-        source: url::ParseError,
-    },
     /// The HTTP client cannot be set up.
     #[error("the HTTP client cannot be set up: {0}")]
     Client(String),
@@ -47,6 +39,11 @@ pub enum Failure {
     /// Any other status than 200.
     #[error("the server answered with status {0}")]
     Status(u16),
+    /// A body in an encoding that was not asked for.
+    #[error(
+        "the answer has the content encoding {0:?}, which was not asked for; switch off the compression of answers"
+    )]
+    Encoded(String),
     /// A body larger than we take.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
@@ -61,6 +58,7 @@ impl Failure {
             Self::TimedOut => "HTTP_CLIENT_TIMEOUT",
             Self::Redirect(_) => "HTTP_CLIENT_REDIRECTS_DISABLED",
             Self::TooLarge(_) => "HTTP_CLIENT_ANSWER_TOO_LARGE",
+            Self::Encoded(_) => "HTTP_CLIENT_DECODE_FAILED",
             Self::Status(_) if question == Question::Config => "CONFIG_INVALID_STATUS_CODE",
             Self::Status(_) => "AUTH_INVALID_STATUS",
         }
@@ -71,7 +69,7 @@ impl Failure {
         match self {
             Self::Unreachable(_) | Self::Broken(_) | Self::TimedOut => false,
             Self::Status(status) => *status < 500,
-            Self::Tls(_) | Self::Redirect(_) | Self::TooLarge(_) => true,
+            Self::Tls(_) | Self::Redirect(_) | Self::TooLarge(_) | Self::Encoded(_) => true,
         }
     }
 
@@ -84,6 +82,7 @@ impl Failure {
             Self::TimedOut => "does not answer in time",
             Self::Redirect(_) | Self::Status(_) => "answers with an error",
             Self::TooLarge(_) => "gives an answer that is too large",
+            Self::Encoded(_) => "gives an answer that is not understood",
         }
     }
 }
@@ -130,6 +129,9 @@ pub enum WebhookError {
     /// A failure that another try would not mend.
     #[error("{0}")]
     Final(Failure),
+    /// Another try might have mended it, but the question has a side effect and may have arrived.
+    #[error("{0}; this is not asked again, because the server may have the question already")]
+    NotRepeated(Failure),
     /// All tries failed until the deadline.
     #[error("gave up after {tries} tries: {last}")]
     GaveUp {
@@ -148,7 +150,9 @@ impl WebhookError {
     pub(super) fn code(&self, question: Question) -> &'static str {
         match self {
             Self::Encode(_) => "HTTP_CLIENT_ENCODE_FAILED",
-            Self::Final(failure) | Self::GaveUp { last: failure, .. } => failure.code(question),
+            Self::Final(failure) | Self::NotRepeated(failure) | Self::GaveUp { last: failure, .. } => {
+                failure.code(question)
+            }
             Self::Malformed(_) => "HTTP_CLIENT_DECODE_FAILED",
         }
     }
@@ -158,7 +162,9 @@ impl WebhookError {
     pub fn predicate(&self) -> &'static str {
         match self {
             Self::Encode(_) => "cannot be asked",
-            Self::Final(failure) | Self::GaveUp { last: failure, .. } => failure.predicate(),
+            Self::Final(failure) | Self::NotRepeated(failure) | Self::GaveUp { last: failure, .. } => {
+                failure.predicate()
+            }
             Self::Malformed(_) => "gives an answer that is not understood",
         }
     }

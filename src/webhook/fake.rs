@@ -36,6 +36,8 @@ pub(crate) enum Reply {
     Hang,
     /// The end of the connection.
     Close,
+    /// Status and body, and the end of the connection without a word of it in the answer.
+    Last(u16, &'static str),
     /// 200 and a body without an end or a length.
     Endless,
 }
@@ -125,7 +127,7 @@ impl Fake {
     /// The same on a Unix socket.
     pub(crate) fn start_unix(socket: &Path, script: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static) -> Self {
         let listener = UnixListener::bind(socket).unwrap();
-        let endpoint = Endpoint::Unix { socket: socket.to_owned(), path: "/hook".into() };
+        let endpoint = Endpoint::Unix { socket: socket.to_owned(), request: "http://localhost/hook".parse().unwrap() };
         let shared = Shared::new(script);
         let serving = shared.clone();
         let listening = tokio::spawn(async move {
@@ -247,6 +249,11 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>)
             }
             Reply::Raw(text) => stream.write_all(text.as_bytes()).await,
             Reply::Close => return,
+            Reply::Last(status, body) => {
+                let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n", body.len());
+                let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+                return;
+            }
             Reply::Hang => {
                 let _ = stream.read_to_end(&mut Vec::new()).await;
                 shared.hung_up.notify_one();

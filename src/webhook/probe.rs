@@ -1,6 +1,6 @@
 //! One question without an answer to read: does that server say 200? The gateway asks it of itself.
 
-use super::client::http_client;
+use super::client::{Kept, http_client};
 use super::error::{Failure, WebhookBuildError};
 use crate::config::HttpClient;
 use reqwest::StatusCode;
@@ -21,8 +21,8 @@ pub enum ProbeError {
 /// # Errors
 /// Anything but 200.
 pub async fn probe(block: &HttpClient) -> Result<(), ProbeError> {
-    let (client, url) = http_client(block, "")?;
-    let answer = client.get(url).timeout(block.timeout).send().await.map_err(Failure::from)?;
+    let client = http_client(block, Kept::Never)?;
+    let answer = client.get(block.endpoint.below("")).timeout(block.timeout).send().await.map_err(Failure::from)?;
     match answer.status() {
         StatusCode::OK => Ok(()),
         status => Err(Failure::Status(status.as_u16()).into()),

@@ -1,4 +1,4 @@
-//! Tries again what may heal, with jittered exponential pauses, until a deadline that nothing outlasts.
+//! Tries again what may heal and may be repeated, with jittered exponential pauses, until a deadline that nothing outlasts.
 
 use super::error::{Failure, WebhookError};
 use std::future::Future;
@@ -10,15 +10,24 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause at all.
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Calls `attempt` until it succeeds, fails for good, or `deadline` has passed; each failure that may heal
-/// is told to `failed`, with the number of the try.
+/// A try that failed.
+#[derive(Debug)]
+pub(super) struct Failed {
+    /// Why.
+    pub(super) failure: Failure,
+    /// The question has no side effect, or did not arrive.
+    pub(super) repeatable: bool,
+}
+
+/// Calls `attempt` until it succeeds, fails for good, or `deadline` has passed; each failure after which it may be called
+/// again is told to `failed`, with the number of the try.
 pub(super) async fn retry<T, F>(
     deadline: Instant,
     failed: impl Fn(u32, &Failure),
     mut attempt: impl FnMut() -> F,
 ) -> Result<T, WebhookError>
 where
-    F: Future<Output = Result<T, Failure>>,
+    F: Future<Output = Result<T, Failed>>,
 {
     let mut tries = 0;
     let mut last = Failure::TimedOut;
@@ -28,8 +37,9 @@ where
         let Ok(outcome) = timeout_at(deadline, attempt()).await else { break };
         match outcome {
             Ok(value) => return Ok(value),
-            Err(failure) if failure.is_final() => return Err(WebhookError::Final(failure)),
-            Err(failure) => last = failure,
+            Err(Failed { failure, .. }) if failure.is_final() => return Err(WebhookError::Final(failure)),
+            Err(Failed { failure, repeatable: false }) => return Err(WebhookError::NotRepeated(failure)),
+            Err(Failed { failure, repeatable: true }) => last = failure,
         }
         failed(tries, &last);
         if timeout_at(deadline, sleep(pause(tries))).await.is_err() {
@@ -62,8 +72,8 @@ mod tests {
         assert!((0..50).map(|_| pause(7)).collect::<std::collections::HashSet<_>>().len() > 1);
     }
 
-    #[tokio::test]
-    async fn final_failure_is_not_tried_again() {
+    /// The failure of one call after another that fail so, and how many calls there were.
+    async fn outcome(status: u16, repeatable: bool) -> (WebhookError, u32) {
         let calls = AtomicU32::new(0);
         let deadline = Instant::now() + Duration::from_secs(60);
         let outcome: Result<(), _> = retry(
@@ -71,12 +81,25 @@ mod tests {
             |_, _| {},
             || async {
                 calls.fetch_add(1, Ordering::Relaxed);
-                Err(Failure::Status(403))
+                Err(Failed { failure: Failure::Status(status), repeatable })
             },
         )
         .await;
-        assert!(matches!(outcome, Err(WebhookError::Final(Failure::Status(403)))));
-        assert_eq!(calls.load(Ordering::Relaxed), 1);
+        (outcome.expect_err("always fails"), calls.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test]
+    async fn final_failure_is_not_tried_again() {
+        let (error, calls) = outcome(403, true).await;
+        assert!(matches!(error, WebhookError::Final(Failure::Status(403))), "{error}");
+        assert_eq!(calls, 1);
+    }
+
+    #[tokio::test]
+    async fn failure_that_may_heal_is_not_tried_again_where_the_question_may_not_be_repeated() {
+        let (error, calls) = outcome(500, false).await;
+        assert!(matches!(error, WebhookError::NotRepeated(Failure::Status(500))), "{error}");
+        assert_eq!(calls, 1);
     }
 
     #[tokio::test]
@@ -90,7 +113,7 @@ mod tests {
                 if calls.fetch_add(1, Ordering::Relaxed) > 0 {
                     std::future::pending::<()>().await;
                 }
-                Err(Failure::Status(502))
+                Err(Failed { failure: Failure::Status(502), repeatable: true })
             },
         )
         .await;

@@ -50,7 +50,7 @@ fn broken() -> Vec<(Reply, &'static str)> {
         (raw(200, "{\"success\": \"yes\", \"config\": []}"), "gives an answer that is not understood"),
         (raw(200, "<html>"), "gives an answer that is not understood"),
         (
-            raw(200, "{\"success\": true, \"environment\": {\"A-B\": {\"value\": \"x\"}}, \"config\": 1}"),
+            raw(200, "{\"success\": true, \"environment\": {\"A\": {\"value\": \"x\\u0000\"}}, \"config\": 1}"),
             "gives an answer that is not understood",
         ),
         (Reply::Hang, "does not answer in time"),
@@ -71,6 +71,7 @@ async fn broken_authentication_server_refuses_with_a_reason() {
         let script = broken_server(at, "/password").await;
         refused_login(&script.url, reason).await;
         assert!(script.asked_at("/elsewhere").is_empty());
+        assert_eq!(script.asked_at("/password").len(), 1, "a directory counts: {reason}");
     }
 }
 
@@ -121,17 +122,20 @@ async fn broken_config_server_is_told_to_the_first_request_of_a_login_that_succe
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn server_that_recovers_is_asked_again_and_a_no_is_not() {
+async fn server_that_recovers_is_asked_again_but_not_for_a_password_and_a_no_is_not() {
     let tries = std::sync::atomic::AtomicUsize::new(0);
     let script = Script::start(move |asked: &Asked| match asked.path.as_str() {
         "/config" => nothing(),
+        "/password" => Reply::Raw(503, "", String::new()),
         _ if tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 2 => Reply::Raw(503, "", String::new()),
         _ => yes(),
     })
     .await;
     let world = Setup::config(script.config()).start().await;
-    world.ssh_with_password("alice", PASSWORD).run("true").await.expect(0);
-    assert_eq!(script.asked_at("/password").len(), 3);
+    world.ssh_as_person("alice").run("true").await.expect(0);
+    assert_eq!(script.asked_at("/pubkey").len(), 3);
+    world.ssh_with_password("alice", PASSWORD).run("true").await.expect(255);
+    assert_eq!(script.asked_at("/password").len(), 1);
 
     let script = Script::start(|_: &Asked| Reply::Raw(403, "", String::new())).await;
     let world = Setup::config(script.config()).start().await;

@@ -37,6 +37,7 @@ pub struct Directory {
     users: BTreeMap<String, User>,
     defaults: Profile,
     verifier: Verifier,
+    warnings: Vec<Problem>,
 }
 
 /// One user.
@@ -100,6 +101,12 @@ impl Directory {
     /// Every mistake in the text, each with its path.
     pub fn from_yaml(text: &str) -> Result<Self, Problems> {
         file::read(text)
+    }
+
+    /// What the file has that nobody gets: variables whose names a shell does not allow.
+    #[must_use]
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
     }
 
     /// Adds a user, or replaces the one with that login name.

@@ -59,6 +59,9 @@ fn line(path: &str, connection: &Connection, decision: &str, reason: Option<&str
         "remoteAddress": cut(&connection.remote_address),
         "connectionId": cut(&connection.connection_id),
     });
+    if let Some(key) = &connection.idempotency_key {
+        line["idempotencyKey"] = json!(cut(key));
+    }
     if let Some(reason) = reason {
         line["reason"] = json!(cut(reason));
     }
@@ -120,7 +123,8 @@ mod tests {
         let sink = Sink::default();
         let (lines, writer) = Lines::start(sink.clone()).expect("a writer");
         let service = TowerToHyperService::new(router(Nobody, lines));
-        let request = Request::post(path).body(Body::from(body)).expect("a request");
+        let request =
+            Request::post(path).header("Idempotency-Key", "\"8e03\"").body(Body::from(body)).expect("a request");
         drop(service.call(request).await);
         drop(service);
         assert!(writer.finish());
@@ -138,6 +142,7 @@ mod tests {
         assert!(!text.contains("hunter2") && !text.contains("aHVudGVyMg") && !text.contains('\u{1b}'), "{text}");
         assert_eq!((&line["path"], &line["decision"]), (&json!("/password"), &json!("deny")));
         assert_eq!((&line["remoteAddress"], &line["connectionId"]), (&json!("192.0.2.7:9"), &json!("c")));
+        assert_eq!(line["idempotencyKey"], "8e03");
         assert_eq!(line["reason"], "this server does not take that");
         assert_eq!(line["username"].as_str().map(|name| name.chars().count()), Some(TEXT_LIMIT));
     }

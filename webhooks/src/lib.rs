@@ -1,6 +1,7 @@
 //! The webhook contract of Podgate, and what serves it.
 //!
-//! [`wire`] is the contract; a gateway takes it alone (feature `server` off). With the feature: `toolkit` turns a page of
+//! [`wire`] is the contract, [`text`] the rule for bytes that are to be text, [`unique`] that for keys; a gateway takes these
+//! alone (feature `server` off). With the feature: `toolkit` turns a page of
 //! Rust into a webhook server, `server` puts it on the network, `directory` is a decider with users from a YAML file,
 //! and `journal` writes a line for each decision.
 
@@ -12,6 +13,8 @@ pub mod journal;
 mod openapi;
 #[cfg(feature = "server")]
 pub mod server;
+pub mod text;
 #[cfg(feature = "server")]
 pub mod toolkit;
+pub mod unique;
 pub mod wire;

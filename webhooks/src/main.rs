@@ -126,6 +126,9 @@ fn serve(args: &Args) -> Result<(), Failure> {
     let (users, follower) = Followed::open(path).map_err(|error| Failure::Usage(error.to_string()))?;
     let listen = listen(args)?;
     if args.check {
+        for warning in users.warnings() {
+            drop(writeln!(io::stderr(), "podgate-webhooks: {}: {}", warning.path, warning.text));
+        }
         return Ok(());
     }
     let (lines, writing) = Lines::start(io::stdout()).map_err(|error| runtime("cannot log", &error))?;
@@ -144,8 +147,9 @@ async fn run(users: Arc<Followed>, follower: Follower, listen: Listen, lines: Li
     let mut terminate = listened(SignalKind::terminate(), "SIGTERM")?;
     let mut interrupt = listened(SignalKind::interrupt(), "SIGINT")?;
     let hangup = listened(SignalKind::hangup(), "SIGHUP")?;
-    let router = journal::router(users, lines.clone());
+    let router = journal::router(Arc::clone(&users), lines.clone());
     let server = Server::bind(listen, router).await.map_err(|error| runtime("cannot serve", &error))?;
+    users.warn(&lines);
     lines.write(json!({ "event": "listening", "url": server.url() }));
     let served = server.run(async move {
         tokio::select! {

@@ -12,8 +12,9 @@ Podgate asks these webhooks whether a client may log in. The base URL is `auth.p
 `auth.publicKey.webhook.url` and `auth.authz.webhook.url` of its file; each method is asked only where it is configured.
 
 Yes and no are both status 200; only `\"success\": true` is a yes. The content type of an answer is not looked at, field \
-names in it match in any case, and unknown fields are passed over. 4xx is final: the login fails. 5xx and transport \
-errors are asked again with back-off until the webhook's `authTimeout`. Redirects are never followed.
+names in it match in any case, and unknown fields are passed over. 4xx is final: the login fails. After 5xx and transport \
+errors `/pubkey` and `/authz` are asked again with back-off until the webhook's `authTimeout`. `/password` is asked again \
+only where the request was not sent whole, because a directory counts wrong passwords. Redirects are never followed.
 
 Entries marked `sensitive` go into the user's container, and to no further webhook.";
 
@@ -53,13 +54,14 @@ impl Document {
         let operation = json!({
             "operationId": id,
             "summary": summary,
+            "parameters": [key()],
             "requestBody": { "required": true, "content": request },
             "responses": {
                 "200": { "description": "The answer.", "content": answer },
                 "400": refusal("The body is not the request. Final."),
                 "403": refusal("This user gets nothing. Final."),
                 "413": refusal("The request is longer than the server takes. Final."),
-                "503": refusal("The server cannot tell now. Asked again."),
+                "503": refusal("The server cannot tell now. Asked again, but for a password."),
             },
         });
         self.paths.insert(path.to_owned(), json!({ "post": operation }));
@@ -81,6 +83,17 @@ impl Document {
         });
         format!("{document:#}\n")
     }
+}
+
+fn key() -> Value {
+    json!({
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "The id of the question, in double quotes: the same when it is repeated, another for every other \
+            question.",
+        "required": false,
+        "schema": { "type": "string", "examples": ["\"8e03978e40d543e8bc936894a57f9324\""] },
+    })
 }
 
 fn error() -> Value {

@@ -50,7 +50,8 @@ pub enum Decision {
     Deny(Cow<'static, str>),
     /// Yes.
     Allow(Grant),
-    /// Nobody can tell now (status 503): the gateway asks again. The reason goes into the gateway's log.
+    /// Nobody can tell now (status 503): the gateway asks again, but for a password. The reason goes into the gateway's
+    /// log.
     Unavailable(String),
 }
 

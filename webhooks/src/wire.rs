@@ -37,6 +37,10 @@ pub struct Connection {
     /// What earlier answers said about the user.
     #[serde(flatten)]
     pub known: Known,
+    /// The id of the question, the same when it is repeated and of no other question: the header `Idempotency-Key` without
+    /// its quotes, not a part of the body. `None` where nobody sent one.
+    #[serde(skip)]
+    pub idempotency_key: Option<String>,
 }
 
 /// `POST /password`: may this user log in with this password?

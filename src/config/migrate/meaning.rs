@@ -55,7 +55,7 @@ fn zero_durations(migration: &mut Migration) {
         if zero {
             take_out(&mut migration.document, &key.path);
             let shown = default.as_str().unwrap_or_default();
-            migration.gone(key.path.clone(), format!("ContainerSSH read 0 as {shown}, which is the default"));
+            migration.gone(key.path.clone(), format!("ContainerSSH read 0 as its default, which is {shown} here"));
         }
     }
 }

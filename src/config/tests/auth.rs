@@ -105,9 +105,41 @@ fn client_block_is_read_whole() {
     assert_eq!((public_key.client.timeout, public_key.auth_timeout), (Duration::from_secs(60), Duration::from_secs(5)));
     assert!(public_key.client.tls.tls12 && public_key.client.ca.is_some() && public_key.client.identity.is_some());
     let authz = config.auth.authz.expect("authz");
-    assert_eq!(authz.client.endpoint, Endpoint::Unix { socket: "/run/a.sock".into(), path: String::new() });
-    assert_eq!((authz.client.timeout, authz.auth_timeout), (Duration::from_secs(2), Duration::from_secs(60)));
+    assert_eq!(
+        authz.client.endpoint,
+        Endpoint::Unix { socket: "/run/a.sock".into(), request: "http://localhost".parse().expect("a URL") }
+    );
+    assert_eq!((authz.client.timeout, authz.auth_timeout), (Duration::from_secs(20), Duration::from_secs(60)));
     assert!(authz.client.tls == crate::tls::Choice::default());
+}
+
+#[test]
+fn slow_directory_has_the_time_that_the_question_allows() {
+    let (long, short) = (json!("2m"), json!("5s"));
+    // What the file says of `timeout` and `authTimeout`, and the time of a try in seconds: for a password, for the others.
+    for (timeout, auth_timeout, password, other) in [
+        (None, None, 60, 20),
+        (None, Some(&long), 120, 20),
+        (None, Some(&short), 5, 20),
+        (Some(&short), None, 5, 5),
+        (Some(&short), Some(&long), 5, 5),
+    ] {
+        let mut hook = json!({"url": "https://a.example"});
+        for (key, value) in [("timeout", timeout), ("authTimeout", auth_timeout)] {
+            if let Some(value) = value {
+                hook[key] = value.clone();
+            }
+        }
+        let block = json!({"method": "webhook", "webhook": hook});
+        let config = load(&auth(&json!({"password": block, "publicKey": block, "authz": block}))).expect("loads");
+        for (webhook, seconds) in
+            [(config.auth.password, password), (config.auth.public_key, other), (config.auth.authz, other)]
+        {
+            assert_eq!(webhook.expect("configured").client.timeout, Duration::from_secs(seconds), "{block}");
+        }
+    }
+    let config = with("configserver", json!({"url": "https://c.example"})).expect("loads");
+    assert_eq!(config.configserver.expect("configured").client.timeout, Duration::from_secs(20));
 }
 
 #[test]

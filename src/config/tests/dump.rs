@@ -67,6 +67,32 @@ fn no_secret_is_dumped_and_the_masked_file_loads() {
 }
 
 #[test]
+fn what_can_be_a_secret_in_a_url_is_masked() {
+    for (key, text, shown) in [
+        ("configserver.url", "https://me:s3cret@h/x?token=s3cret#s3cret", "https://masked:masked@h/x?masked#masked"),
+        ("configserver.url", "https://s3cret@h", "https://masked@h/"),
+        ("configserver.url", "https://h/x?s3cret", "https://h/x?masked"),
+        ("configserver.url", "unix:/run/a.sock:/x?token=s3cret", "unix:/run/a.sock:/x?masked"),
+        ("configserver.url", "unix:/run/a.sock:/x#s3cret", "unix:/run/a.sock:/x#masked"),
+        ("configserver.url", "unix:/run/a.sock", "unix:/run/a.sock"),
+        ("auth.publicKey.webhook.url", "https://h?s3cret", "https://h/?masked"),
+        ("auth.keyboardInteractive.oauth2.github.url", "https://me:s3cret@h", "https://masked:masked@h/"),
+        ("auth.keyboardInteractive.oauth2.generic.redirectURI", "https://h/?s3cret", "https://h/?masked"),
+        ("audit.s3.endpoint", "https://me:s3cret@h", "https://masked:masked@h/"),
+        ("kubernetes.connection.host", "https://me:s3cret@10.0.0.1/", "https://masked:masked@10.0.0.1/"),
+        ("kubernetes.connection.host", "s3cret@10.0.0.1:6443", "masked@10.0.0.1:6443/"),
+        ("kubernetes.connection.host", "10.0.0.1:6443", "10.0.0.1:6443"),
+        ("kubernetes.connection.host", "k8s.example", "k8s.example"),
+        ("docker.connection.host", "tcp://me:s3cret@h:2376", "tcp://masked:masked@h:2376"),
+        ("docker.connection.host", "unix:///var/run/docker.sock", "unix:///var/run/docker.sock"),
+    ] {
+        let text = dumped(&set(minimal(), key, json!(text)));
+        let masked = document::parse(&text, Format::Yaml).expect("YAML");
+        assert_eq!(crate::config::migrate::get(&masked, key), Some(&json!(shown)), "{key}\n{text}");
+    }
+}
+
+#[test]
 fn values_in_a_pods_variables_and_headers_are_masked_and_their_names_stay() {
     let probe = json!({"httpGet": {"port": 80, "httpHeaders": [{"name": "Authorization", "value": "s3cret"}]}});
     let env = json!([{"name": "A", "value": "s3cret"}, {"name": "B", "value": ""}, {"name": "C", "valueFrom":
@@ -88,7 +114,7 @@ fn dump_names_the_defaults_and_means_what_the_file_means() {
         "  listen: 0.0.0.0:2222",
         "  - mlkem768x25519-sha256",
         "    podStart: 1m0s",
-        "      timeout: 2s",
+        "      timeout: 1m0s",
         "backend: kubernetes",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
@@ -110,6 +136,8 @@ fn dump_names_the_defaults_and_means_what_the_file_means() {
             json!({"metadata": {"namespace": "n"}, "disableAgent": true, "consoleContainerNumber": 0}),
         ),
         set(minimal(), "auth", json!({"url": "https://a.example", "pubkey": false, "timeout": "3s"})),
+        set(minimal(), "auth.password.webhook.authTimeout", json!("2m")),
+        set(minimal(), "auth.password.webhook.url", json!("unix:/run/a.sock:/hook")),
         set(minimal(), "log", json!({"destination": "syslog"})),
         set(set(minimal(), "metrics.enable", json!(true)), "health", json!({"enable": true, "listen": ":7001"})),
         set(minimal(), "ssh.clientAliveInterval", json!(30_000_000_000_u64)),

@@ -128,7 +128,7 @@ fn sample(key: &Key) -> Value {
         (block, _) if block.starts_with("security") && (name == "mode" || name.ends_with("Mode")) => "filter",
         ("kubernetes.pod", "spec") => return json!({"containers": [{"name": "z", "image": "z"}]}),
         _ => match key.kind {
-            Kind::Text | Kind::Secret | Kind::Url => "other",
+            Kind::Text | Kind::Secret | Kind::Url | Kind::Host => "other",
             Kind::Pem => return json!(files().text("other.crt")),
             Kind::PrivateKey => return json!(files().text("other.key")),
             Kind::PrivateKeys => return json!([files().text("hostkey")]),

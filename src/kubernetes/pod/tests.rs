@@ -61,6 +61,7 @@ fn exposing() -> Kubernetes {
     let key = |text: &str| crate::types::MetadataKey::parse(text).unwrap();
     settings.pod.expose = crate::settings::Expose {
         env: [("team".to_owned(), crate::types::EnvName::parse("TEAM").unwrap())].into(),
+        left_out: crate::types::NamesLeftOut::default(),
         labels: [("team".to_owned(), key("example.com/team")), ("absent".to_owned(), key("absent"))].into(),
         annotations: [("note".to_owned(), key("note"))].into(),
     };

@@ -3,6 +3,7 @@
 
 use super::settings::{SECTIONS, Settings, SettingsError};
 use super::{Directory, User};
+use crate::text::without_mark;
 use crate::wire::{File, Known, Value};
 use data_encoding::BASE64;
 use serde_json::{Map, Value as Json};
@@ -46,19 +47,30 @@ impl std::error::Error for Problems {}
 
 /// Reads the file's text.
 pub(super) fn read(text: &str) -> Result<Directory, Problems> {
+    let json = document(text).map_err(|text| Problems(vec![Problem { path: String::new(), text }]))?;
+    let mut reader = Reader::default();
+    let mut directory = reader.directory(json);
+    directory.warnings = reader.warnings;
+    if reader.problems.is_empty() { Ok(directory) } else { Err(Problems(reader.problems)) }
+}
+
+/// The one YAML document of a text; null where there is none. Empty ones beside it do not count.
+fn document(text: &str) -> Result<Json, String> {
     // Without a snippet of the source, which would show hashes and secrets.
     let options = serde_saphyr::options! { with_snippet: false };
-    let json: Json = serde_saphyr::from_str_with_options(text, options)
-        .map_err(|error| Problems(vec![Problem { path: String::new(), text: error.to_string() }]))?;
-    let mut reader = Reader::default();
-    let directory = reader.directory(json);
-    if reader.problems.is_empty() { Ok(directory) } else { Err(Problems(reader.problems)) }
+    let documents: Vec<Json> = serde_saphyr::from_multiple_with_options(without_mark(text), options)
+        .map_err(|error| error.render_with_formatter(&serde_saphyr::UserMessageFormatter))?;
+    match documents.len() {
+        0 | 1 => Ok(documents.into_iter().next().unwrap_or_default()),
+        count => Err(format!("the file has {count} YAML documents, separated by lines of ---; keep one of them")),
+    }
 }
 
 /// Collects mistakes while it reads. What is wrong reads as absent.
 #[derive(Default)]
 struct Reader {
     problems: Vec<Problem>,
+    warnings: Vec<Problem>,
 }
 
 /// Sections that have other names since ContainerSSH 0.4.
@@ -172,14 +184,17 @@ impl Reader {
     }
 
     fn known(&mut self, path: &str, fields: &mut Map<String, Json>) -> Known {
-        let environment = self.values(path, fields, "environment");
-        for name in environment.keys() {
+        let mut environment = self.values(path, fields, "environment");
+        environment.retain(|name, _| {
             let first = |c: char| c.is_ascii_alphabetic() || c == '_';
-            if !name.starts_with(first) || !name.chars().all(|c| first(c) || c.is_ascii_digit()) {
+            let is_name = name.starts_with(first) && name.chars().all(|c| first(c) || c.is_ascii_digit());
+            if !is_name {
                 let path = below(&below(path, "environment"), name);
-                self.wrong(&path, "is not a variable's name of letters, digits and '_'");
+                let text = "is left out: a shell allows names of letters, digits and '_' alone".to_owned();
+                self.warnings.push(Problem { path, text });
             }
-        }
+            is_name
+        });
         Known { metadata: self.values(path, fields, "metadata"), environment, files: self.files(path, fields) }
     }
 

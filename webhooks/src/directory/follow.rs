@@ -8,8 +8,9 @@
 //! look finds it unchanged. A file that is still being written can be a good one that says less, and less may be more
 //! rights: a user whose `settings` are not there yet gets the defaults.
 
-use super::{Directory, Problems};
+use super::{Directory, Problem, Problems};
 use crate::journal::Lines;
+use crate::text::text;
 use crate::toolkit::{Decide, Decision, NoConfig};
 use crate::wire::{AuthzRequest, ConfigAnswer, ConfigRequest, Connection};
 use serde_json::{Value, json};
@@ -85,6 +86,19 @@ impl Followed {
         Ok((Arc::clone(&followed), Follower { path, followed, judged, waiting: None }))
     }
 
+    /// Writes a line for each of the [`Followed::warnings`].
+    pub fn warn(&self, lines: &Lines) {
+        for Problem { path, text } in self.warnings() {
+            lines.write(json!({"event": "warning", "level": "warning", "reason": format!("{path}: {text}")}));
+        }
+    }
+
+    /// What the file has that nobody gets.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Problem> {
+        self.now().warnings.clone()
+    }
+
     fn now(&self) -> Arc<Directory> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -106,6 +120,9 @@ impl Follower {
             let Ok(found) = spawn_blocking(move || read(&path)).await else { continue };
             if let Some(judged) = self.see(found, at_once) {
                 lines.write(line(&self.path, &judged));
+                if judged.is_ok() {
+                    self.followed.warn(&lines);
+                }
             }
         }
     }
@@ -138,9 +155,9 @@ fn parse(path: &Path, found: &Found) -> Result<Directory, FileError> {
 
 fn read(path: &Path) -> Found {
     let whole = || {
-        let mut text = String::new();
-        match std::fs::File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)? as u64 {
-            ..=LONGEST => Ok(text),
+        let mut bytes = Vec::new();
+        match std::fs::File::open(path)?.take(LONGEST + 1).read_to_end(&mut bytes)? as u64 {
+            ..=LONGEST => text(&bytes).map(str::to_owned).map_err(|wrong| io::Error::other(format!("it {wrong}"))),
             _longer => Err(io::Error::other("it has more than 64 MiB")),
         }
     };
@@ -183,13 +200,13 @@ impl Decide for Followed {
 mod tests {
     use super::*;
 
-    fn text(users: &[&str]) -> Found {
+    fn users(users: &[&str]) -> Found {
         Ok(users.iter().fold("users:\n".to_owned(), |text, name| format!("{text}  {name}: {{}}\n")))
     }
 
     fn opened() -> (Arc<Followed>, Follower) {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), text(&["alice"]).expect("a text")).expect("a file");
+        std::fs::write(file.path(), users(&["alice"]).expect("a text")).expect("a file");
         Followed::open(file.path()).expect("users")
     }
 
@@ -214,11 +231,11 @@ mod tests {
     #[test]
     fn file_in_the_middle_of_being_written_is_not_taken() {
         let (followed, mut follower) = opened();
-        for found in [text(&[]), text(&["alice"]), text(&["bob"]), text(&["bob", "carol"]), Err("gone".into())] {
+        for found in [users(&[]), users(&["alice"]), users(&["bob"]), users(&["bob", "carol"]), Err("gone".into())] {
             assert!(follower.see(found, false).is_none());
         }
         assert_eq!(listed(&followed), ["alice"]);
-        let whole = text(&["bob", "carol", "dave"]);
+        let whole = users(&["bob", "carol", "dave"]);
         assert!(follower.see(whole.clone(), false).is_none());
         assert_eq!(follower.see(whole, false), Some(Ok(3)));
         assert_eq!(listed(&followed), ["bob", "carol", "dave"]);
@@ -227,9 +244,9 @@ mod tests {
     #[test]
     fn hangup_takes_what_is_there_even_if_it_is_the_same() {
         let (followed, mut follower) = opened();
-        assert_eq!(follower.see(text(&["bob"]), true), Some(Ok(1)));
+        assert_eq!(follower.see(users(&["bob"]), true), Some(Ok(1)));
         assert_eq!(listed(&followed), ["bob"]);
-        assert_eq!(follower.see(text(&["bob"]), true), Some(Ok(1)));
+        assert_eq!(follower.see(users(&["bob"]), true), Some(Ok(1)));
         assert!(matches!(follower.see(Err("gone".into()), true), Some(Err(FileError::Read { .. }))));
         assert_eq!(listed(&followed), ["bob"]);
     }
@@ -238,8 +255,20 @@ mod tests {
     fn request_under_way_keeps_the_directory_that_it_began_with() {
         let (followed, mut follower) = opened();
         let before = followed.now();
-        assert_eq!(follower.see(text(&["bob"]), true), Some(Ok(1)));
+        assert_eq!(follower.see(users(&["bob"]), true), Some(Ok(1)));
         assert!(before.users.contains_key("alice"));
+    }
+
+    #[test]
+    fn byte_order_mark_is_skipped_and_another_encoding_named() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        for (bytes, expected) in [
+            (&b"\xef\xbb\xbfusers: {}"[..], Ok("users: {}".to_owned())),
+            (b"\xff\xfeu\0s\0", Err("it is UTF-16 text, and has to be UTF-8".to_owned())),
+        ] {
+            std::fs::write(file.path(), bytes).expect("written");
+            assert_eq!(read(file.path()), expected);
+        }
     }
 
     #[test]

@@ -169,7 +169,7 @@ async fn directory_can_be_made_in_code() {
 fn every_mistake_of_a_file_is_reported_by_its_path_and_none_is_quoted() {
     let text = r#"
 version: 1
-defaults: {pasword: s3cret, environment: {A B: x, N: 1}, settings: {kubernets: {}, ssh: {}}}
+defaults: {pasword: s3cret, environment: {N: 1}, settings: {kubernets: {}, ssh: {}}}
 users:
   a/b: {}
   alice:
@@ -188,7 +188,6 @@ users:
     for expected in [
         "version",
         "defaults.pasword",
-        "defaults.environment.A B",
         "defaults.environment.N",
         "defaults.settings.kubernets",
         "users.a/b",
@@ -228,4 +227,41 @@ fn what_is_no_yaml_is_one_mistake_that_shows_nothing_of_it() {
     }
     assert!(Directory::from_yaml("users: {}").is_ok());
     assert!(Directory::from_yaml("").is_err_and(|problems| problems.list()[0].text == "is not an object"));
+}
+
+#[tokio::test]
+async fn variable_whose_name_no_shell_allows_is_left_out_with_a_warning() {
+    let text = r#"
+defaults: {environment: {A B: s3cret, "": s3cret, OK: x}}
+users: {alice: {environment: {X-Y: s3cret, "--split-string=id": s3cret, 1A: s3cret}, authorizedKeys: [KEY]}}
+"#;
+    let directory = Directory::from_yaml(&text.replace("KEY", KEY)).expect("users");
+    let paths: Vec<&str> = directory.warnings().iter().map(|warning| warning.path.as_str()).collect();
+    let environment = "users.alice.environment";
+    let expected = ["--split-string=id", "1A", "X-Y"].map(|name| format!("{environment}.{name}"));
+    assert_eq!(paths[..2], ["defaults.environment.", "defaults.environment.A B"]);
+    assert_eq!(paths[2..], expected);
+    assert!(directory.warnings().iter().all(|warning| !warning.text.contains("s3cret")));
+    let known = grant(directory.public_key(&from("alice"), KEY).await).known;
+    assert_eq!(known.environment.keys().collect::<Vec<_>>(), ["OK"]);
+}
+
+#[test]
+fn one_document_is_read_and_two_are_refused_in_plain_words() {
+    for text in [
+        "users: {}\n---\n",
+        "users: {}\n---\n# nothing\n",
+        "---\nusers: {}\n...\n",
+        "%YAML 1.2\n---\nusers: {}\n",
+        "---\n---\nusers: {}\n",
+        "\u{feff}users: {}\n",
+        "\u{feff}---\nusers: {}\n---\n",
+    ] {
+        assert!(Directory::from_yaml(text).is_ok(), "{text:?}");
+    }
+    for (text, count) in [("users: {}\n---\nusers: {}\n", 2), ("users: {}\n---\na: 1\n---\nb: s3cret\n", 3)] {
+        let problems = Directory::from_yaml(text).expect_err(text).to_string();
+        assert!(problems.contains(&format!("has {count} YAML documents")), "{problems}");
+        assert!(!problems.contains("::") && !problems.contains("from_") && !problems.contains("s3cret"), "{problems}");
+    }
 }

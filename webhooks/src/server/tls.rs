@@ -1,12 +1,12 @@
 //! The server's certificate, and who may connect: everyone, or clients with a certificate of one's own CA.
 
 use super::clients::Clients;
+use crate::text;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::NoServerSessionStorage;
 use rustls::{Error, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -75,9 +75,9 @@ impl Tls {
     /// # Errors
     /// Files that cannot be read, and what [`Tls::from_pem`] refuses.
     pub fn from_files(certificate: &Path, key: &Path, client_ca: Option<&Path>) -> Result<Self, TlsError> {
-        let read = |path: &Path| fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source });
+        let read = |path: &Path| text::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source });
         let client_ca = client_ca.map(read).transpose()?;
-        Self::from_pem(&read(certificate)?, &read(key)?, client_ca.as_deref())
+        Self::from_pem(read(certificate)?.as_bytes(), read(key)?.as_bytes(), client_ca.as_deref().map(str::as_bytes))
     }
 
     /// Takes PEM texts: certificate chain, key, and a CA if clients must have a certificate of it (or in it).

@@ -2,10 +2,10 @@
 //! `{"error": "…"}`.
 
 use super::{Decide, Decision, NoConfig};
-use crate::wire::{AuthAnswer, AuthzRequest, ConfigRequest, PasswordRequest, PublicKeyRequest};
+use crate::wire::{AuthAnswer, AuthzRequest, ConfigRequest, Connection, PasswordRequest, PublicKeyRequest};
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
@@ -68,18 +68,44 @@ fn answer(decision: Decision) -> Response {
     }
 }
 
+/// A request about a connection.
+trait About {
+    fn connection_mut(&mut self) -> &mut Connection;
+}
+
+macro_rules! about {
+    ($($request:ident),*) => {$(
+        impl About for $request {
+            fn connection_mut(&mut self) -> &mut Connection {
+                &mut self.connection
+            }
+        }
+    )*};
+}
+
+about!(PasswordRequest, PublicKeyRequest, AuthzRequest, ConfigRequest);
+
 /// A request that was read whole, whatever content type it claimed.
 struct Asked<T>(T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Asked<T> {
+impl<S: Send + Sync, T: DeserializeOwned + About> FromRequest<S> for Asked<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let key = idempotency_key(request.headers());
         let body = whole(request, state, BODY_TIMEOUT).await?;
-        serde_json::from_slice(&body)
-            .map(Self)
-            .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, format!("the body is not the request: {error}")))
+        let mut request: T = serde_json::from_slice(&body)
+            .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, format!("the body is not the request: {error}")))?;
+        request.connection_mut().idempotency_key = key;
+        Ok(Self(request))
     }
+}
+
+/// The question's id. Quotes around it are those of a string of RFC 8941.
+fn idempotency_key(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get("idempotency-key")?.to_str().ok()?.trim();
+    let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+    (!inner.is_empty()).then(|| inner.to_owned())
 }
 
 async fn whole<S: Send + Sync>(request: Request, state: &S, deadline: Duration) -> Result<Bytes, Refusal> {
@@ -134,6 +160,23 @@ mod tests {
 
         fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
             Poll::Pending
+        }
+    }
+
+    #[test]
+    fn id_of_a_question_is_its_header_without_quotes() {
+        for (value, expected) in [
+            (None, None),
+            (Some(""), None),
+            (Some("\"\""), None),
+            (Some("\"8e03\""), Some("8e03")),
+            (Some("8e03"), Some("8e03")),
+            (Some("\""), Some("\"")),
+        ] {
+            let header =
+                value.map(|value| ("idempotency-key".parse().expect("a name"), value.parse().expect("a value")));
+            let key = idempotency_key(&HeaderMap::from_iter(header));
+            assert_eq!(key.as_deref(), expected, "{value:?}");
         }
     }
 

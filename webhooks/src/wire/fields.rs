@@ -2,6 +2,7 @@
 
 use super::known::{File, Known, Value};
 use super::{Connection, known};
+use crate::unique::Unique;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value as Json};
@@ -42,7 +43,7 @@ impl Fields {
         read: impl FnOnce(&mut Self) -> Result<T, Misfit>,
     ) -> Result<T, D::Error> {
         // By way of a free value, because a type error of serde quotes the text that did not fit.
-        let json = Json::deserialize(deserializer)?;
+        let Unique(json) = Unique::deserialize(deserializer)?;
         Self::of(json, false).and_then(|mut fields| read(&mut fields)).map_err(D::Error::custom)
     }
 
@@ -52,7 +53,7 @@ impl Fields {
         deserializer: D,
         read: impl FnOnce(&mut Self) -> Result<T, Misfit>,
     ) -> Result<T, D::Error> {
-        let json = Json::deserialize(deserializer)?;
+        let Unique(json) = Unique::deserialize(deserializer)?;
         Self::of(json, true).and_then(|mut fields| read(&mut fields)).map_err(D::Error::custom)
     }
 
@@ -139,6 +140,7 @@ impl Fields {
             client_version: self.text("clientVersion")?,
             username: self.required("username", Self::text)?,
             known: self.known()?,
+            idempotency_key: None,
         })
     }
 

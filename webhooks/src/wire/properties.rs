@@ -58,7 +58,7 @@ fn known() -> impl Strategy<Value = Known> {
 
 fn connection() -> impl Strategy<Value = Connection> {
     (".*", ".*", ".*", ".*", known()).prop_map(|(remote_address, connection_id, client_version, username, known)| {
-        Connection { remote_address, connection_id, client_version, username, known }
+        Connection { remote_address, connection_id, client_version, username, known, idempotency_key: None }
     })
 }
 

@@ -11,6 +11,7 @@ fn connection() -> Connection {
         remote_address: "[2001:db8::1]:49152".into(),
         connection_id: "0123456789abcdef0123456789abcdef".into(),
         client_version: "SSH-2.0-OpenSSH_9.6".into(),
+        idempotency_key: None,
         username: "foo".into(),
         known: Known::default(),
     }
@@ -206,4 +207,22 @@ fn debug_shows_no_password_no_sensitive_value_and_no_file() {
         assert!(!shown.contains(secret), "{shown}");
     }
     assert!(shown.contains("foo") && shown.contains("\"x\""), "{shown}");
+}
+
+#[test]
+fn key_that_stands_there_twice_is_no_answer_and_no_request() {
+    for body in [
+        r#"{"success": false, "success": true}"#,
+        r#"{"success": true, "success": true}"#,
+        r#"{"success": true, "environment": {"A": {"value": "s3cret"}, "A": {"value": "s3cret"}}}"#,
+        r#"{"success": true, "environment": {"A": {"value": "s3cret", "value": "s3cret"}}}"#,
+        r#"{"success": true, "unknown": [{"a": "s3cret", "a": 1}]}"#,
+    ] {
+        let error = AuthAnswer::parse(body.as_bytes()).expect_err(body).to_string();
+        assert!(error.contains("stands there twice") && !error.contains("s3cret"), "{error}");
+    }
+    let body = r#"{"config": {"security": {"maxSessions": 1, "maxSessions": -1}}}"#;
+    assert!(ConfigAnswer::parse(body.as_bytes()).is_err());
+    let body = r#"{"username": "root", "username": "alice", "passwordBase64": ""}"#;
+    assert!(serde_json::from_str::<PasswordRequest>(body).is_err());
 }

@@ -1,0 +1,140 @@
+//! Which question is asked again after which failure; the server counts.
+
+use super::*;
+use std::collections::BTreeSet;
+use tokio::net::TcpListener;
+
+/// The questions that may be repeated.
+const REPEATED: [Question; 3] = [Question::PublicKey, Question::Authorization, Question::Config];
+
+/// A server that fails the first question in one way and then says yes, with 300 ms a try.
+async fn failing_once(reply: fn() -> Reply) -> (Fake, HttpClient) {
+    let fake = Fake::start(move |at, _| if at == 0 { reply() } else { yes() }).await;
+    let block = HttpClient { timeout: Duration::from_millis(300), ..fake.block() };
+    (fake, block)
+}
+
+#[tokio::test]
+async fn password_that_may_have_arrived_is_asked_once_and_everything_else_again() {
+    let half = || Reply::Raw("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"success\":true}");
+    let failures: [(fn() -> Reply, &str); 6] = [
+        (|| Reply::Answer(500, String::new()), "answers with an error"),
+        (|| Reply::Answer(502, String::new()), "answers with an error"),
+        (|| Reply::Answer(503, String::new()), "answers with an error"),
+        (|| Reply::Hang, "does not answer in time"),
+        (|| Reply::Close, "broke off the connection"),
+        (half, "does not answer in time"),
+    ];
+    for (reply, reason) in failures {
+        let (fake, block) = failing_once(reply).await;
+        let error = ask_for(Question::Password, &block, SOON).await.expect_err(reason);
+        assert!(matches!(error, WebhookError::NotRepeated(_)), "{reason}: {error}");
+        assert_eq!((error.predicate(), fake.asked().len()), (reason, 1));
+        for question in REPEATED {
+            let (fake, block) = failing_once(reply).await;
+            let answer = ask_for(question, &block, SOON).await;
+            assert!(answer.is_ok(), "{question:?}: {reason}: {answer:?}");
+            assert_eq!(fake.asked().len(), 2, "{question:?}: {reason}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn password_is_asked_again_where_nobody_listened() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("hook.sock");
+    let early = Fake::start_unix(&socket, |_, _| yes());
+    let block = early.block();
+    drop(early);
+    std::fs::remove_file(&socket).unwrap();
+    let (log, captured) = capture::log(LogFormat::Text);
+    let connection = log.connection(ConnectionId::random(), facts().remote);
+    let client = WebhookClient::new(&block, "/password", Question::Password).unwrap();
+    let call = Call { limit: SOON, log: &connection };
+    let question = json!({});
+    let asking = client.ask(call, &question, |_| Ok(()));
+    let starting = async {
+        while !captured.text(&log).contains("a try to ask the webhook failed") {
+            tokio::task::yield_now().await;
+        }
+        Fake::start_unix(&socket, |_, _| yes())
+    };
+    let (answered, fake) = tokio::join!(asking, starting);
+    assert!(answered.expect("asked again").retried);
+    assert_eq!(fake.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn password_is_asked_again_where_the_connection_broke_before_it_was_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let tls = Fake::start_tls("localhost", |_, _| yes()).await;
+    let endpoint = Endpoint::Url(format!("https://localhost:{port}").parse().unwrap());
+    let block = HttpClient { endpoint, ..tls.block() };
+    let closing = async {
+        for _ in 0..3 {
+            drop(listener.accept().await.unwrap());
+        }
+    };
+    tokio::select! {
+        outcome = ask_for(Question::Password, &block, SOON) => panic!("{outcome:?} before the third connection"),
+        () = closing => {}
+    }
+}
+
+#[tokio::test]
+async fn password_is_asked_on_a_connection_of_its_own_and_survives_a_server_that_closes_idle_ones() {
+    for (question, own) in [(Question::Password, true), (Question::PublicKey, false)] {
+        for reply in [yes as fn() -> Reply, || Reply::Last(200, r#"{"success":true}"#)] {
+            let fake = Fake::start(move |_, _| reply()).await;
+            let client = WebhookClient::new(&fake.block(), "/x", question).unwrap();
+            let log = quiet();
+            for _ in 0..50 {
+                client.ask(Call { limit: SOON, log: &log }, &json!({}), |_| Ok(())).await.unwrap();
+            }
+            if own {
+                assert_eq!((fake.asked().len(), fake.connections()), (50, 50));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn question_keeps_its_id_over_its_tries_and_shares_it_with_no_other() {
+    for question in REPEATED {
+        let fake = Fake::start(|at, _| if at % 3 == 2 { yes() } else { Reply::Answer(503, String::new()) }).await;
+        for _ in 0..2 {
+            ask_for(question, &fake.block(), SOON).await.unwrap();
+        }
+        let asked = fake.asked();
+        let ids: Vec<_> = asked
+            .iter()
+            .filter_map(|asked| asked.headers.iter().find_map(|line| line.strip_prefix("idempotency-key: ")))
+            .collect();
+        assert_eq!(ids.len(), 6, "{asked:?}");
+        assert!(ids[..3].iter().all(|id| *id == ids[0]) && ids[3..].iter().all(|id| *id == ids[3]), "{ids:?}");
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 2, "{ids:?}");
+        let inner = ids[0].strip_prefix('"').and_then(|id| id.strip_suffix('"')).expect("a string of RFC 8941");
+        assert!(inner.len() == 32 && inner.bytes().all(|byte| byte.is_ascii_hexdigit()), "{inner}");
+    }
+}
+
+#[tokio::test]
+async fn query_of_the_url_stays_behind_the_path_and_out_of_the_log() {
+    let fake = Fake::start(|_, _| Reply::Answer(403, String::new())).await;
+    let Endpoint::Url(mut url) = fake.block().endpoint else { panic!("a URL") };
+    url.set_query(Some("token=s3cret"));
+    url.set_username("me").unwrap();
+    url.set_password(Some("s3cret")).unwrap();
+    let block = HttpClient { endpoint: Endpoint::Url(url), ..fake.block() };
+    let (log, captured) = capture::log(LogFormat::Text);
+    let connection = log.connection(ConnectionId::random(), facts().remote);
+    let client = WebhookClient::new(&block, "/password", Question::Password).unwrap();
+    let error = client.ask(Call { limit: SOON, log: &connection }, &json!({}), |_| Ok(())).await.expect_err("403");
+    let asked = fake.asked().remove(0);
+    assert_eq!(asked.path, "/hook/password?token=s3cret");
+    assert!(asked.headers.iter().any(|line| line.starts_with("authorization: basic ")), "{:?}", asked.headers);
+    let text = captured.text(&log);
+    assert!(text.contains("/hook/password") && !text.contains("s3cret"), "{text}");
+    assert!(!error.to_string().contains("s3cret") && !format!("{client:?}").contains("s3cret"), "{error} {client:?}");
+}

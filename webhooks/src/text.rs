@@ -1,0 +1,97 @@
+//! Text as files and answers bring it: UTF-8, with or without a byte order mark in front of it, which is skipped.
+
+use std::path::Path;
+use std::{fmt, fs, io, str};
+
+/// Why bytes are not text. Shows nothing of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotText {
+    /// UTF-16, by its byte order mark or by a NUL in the first character.
+    Utf16,
+    /// UTF-32, by its byte order mark.
+    Utf32,
+    /// Something else.
+    NotUtf8 {
+        /// How many bytes in front of the first wrong one are UTF-8.
+        valid: usize,
+    },
+}
+
+/// The text of bytes, without a byte order mark in front of it.
+///
+/// # Errors
+/// Anything but UTF-8.
+pub fn text(bytes: &[u8]) -> Result<&str, NotText> {
+    match bytes {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => return Err(NotText::Utf32),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => return Err(NotText::Utf16),
+        // A file of ours begins with ASCII, and has no NUL.
+        [one, other, ..] if (*one == 0) != (*other == 0) => return Err(NotText::Utf16),
+        _ => {}
+    }
+    let text = str::from_utf8(bytes).map_err(|error| NotText::NotUtf8 { valid: error.valid_up_to() })?;
+    Ok(without_mark(text))
+}
+
+/// The text of a file.
+///
+/// # Errors
+/// What the system says, and anything but UTF-8.
+pub fn read(path: &Path) -> io::Result<String> {
+    let bytes = fs::read(path)?;
+    text(&bytes).map(str::to_owned).map_err(|wrong| io::Error::new(io::ErrorKind::InvalidData, format!("it {wrong}")))
+}
+
+/// A text without a byte order mark in front of it.
+#[must_use]
+pub fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// The end of a sentence that begins with what holds the bytes.
+impl fmt::Display for NotText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Utf16 => f.write_str("is UTF-16 text, and has to be UTF-8"),
+            Self::Utf32 => f.write_str("is UTF-32 text, and has to be UTF-8"),
+            Self::NotUtf8 { valid } => write!(f, "is not UTF-8 text: byte {} does not belong there", valid + 1),
+        }
+    }
+}
+
+impl std::error::Error for NotText {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_utf8_is_named() {
+        for (bytes, reason) in [
+            (&b"\xff\xfea\0"[..], NotText::Utf16),
+            (b"\xfe\xff\0a", NotText::Utf16),
+            (b"{\0}\0", NotText::Utf16),
+            (b"\0{\0}", NotText::Utf16),
+            (b"\xff\xfe\0\0a\0\0\0", NotText::Utf32),
+            (b"\0\0\xfe\xff\0\0\0a", NotText::Utf32),
+            (b"J\xf6rg", NotText::NotUtf8 { valid: 1 }),
+            (b"\x1f\x8b\x08", NotText::NotUtf8 { valid: 1 }),
+        ] {
+            assert_eq!(text(bytes), Err(reason), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn one_byte_order_mark_in_front_is_skipped_and_no_other() {
+        for (bytes, expected) in [
+            (&b""[..], ""),
+            (b"a", "a"),
+            (b"\xef\xbb\xbf", ""),
+            (b"\xef\xbb\xbfa", "a"),
+            (b"\xef\xbb\xbf\xef\xbb\xbfa", "\u{feff}a"),
+            (b"a\xef\xbb\xbf", "a\u{feff}"),
+        ] {
+            assert_eq!(text(bytes), Ok(expected), "{bytes:?}");
+        }
+    }
+}
