@@ -137,7 +137,7 @@ async fn answer_without_success_is_a_no_whatever_else_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn webhooks_are_asked_in_order_over_one_connection_each() {
+async fn webhooks_are_asked_in_order_over_one_connection_each_and_every_password_over_its_own() {
     let script = Script::start(open_door).await;
     let world = Setup::config(with_authz(&script)).start().await;
     world.ssh_with_password("alice", PASSWORD).run("true").await.expect(0);
@@ -146,8 +146,9 @@ async fn webhooks_are_asked_in_order_over_one_connection_each() {
     let paths: Vec<_> = asked.iter().map(|asked| asked.path.as_str()).collect();
     let round = ["/password", "/authz", "/config"];
     assert_eq!(paths, [round, round].concat());
-    // A client for each of the three and for the other method, kept alive from the start over both logins.
-    assert_eq!(script.connections(), 4);
+    // A client for each of the three and for the other method, reached at the start and kept alive over both logins; but for
+    // passwords, each of which has a connection of its own.
+    assert_eq!(script.connections(), 6);
     assert_eq!(asked[0].body["passwordBase64"], "Y29ycmVjdCBob3JzZSBiYXR0ZXJ5IHN0YXBsZQ==");
     for asked in &asked {
         assert_eq!(asked.body["username"], "alice");

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// What a login gets beyond a webhook's own limit, so that the reason of a failure still reaches the client.
 const AFTERWARDS: Duration = Duration::from_secs(5);
 
-/// What the log says where variables of an answer are left out.
+/// Log message for variables of an answer that are left out.
 pub(crate) const LEFT_OUT: &str = "variables are left out: a shell does not allow their names";
 
 /// The configured methods, ready to be asked.

@@ -14,7 +14,7 @@ pub trait Files {
     /// The whole file as text, without a byte order mark.
     ///
     /// # Errors
-    /// What the system says, and anything but UTF-8.
+    /// A file that cannot be read, and anything but UTF-8.
     fn read(&self, path: &Path) -> io::Result<String>;
 }
 

@@ -49,7 +49,7 @@ impl fmt::Debug for EnvName {
 pub struct NamesLeftOut(Vec<String>);
 
 impl NamesLeftOut {
-    /// How many of them a message shows.
+    /// Number of names that a message shows.
     const SHOWN: usize = 10;
 
     /// Adds one.

@@ -1,5 +1,5 @@
-//! What came back, before anybody looks for fields in it. Says in plain words what is no JSON at all: an empty body, a
-//! page for people, another character set. No message shows anything of the body.
+//! Answers before anybody looks for fields in them: says in plain words that one is no JSON at all but an empty body, a
+//! page for people, or text in another character set. No message shows anything of the body.
 
 use bytes::Bytes;
 use podgate_webhooks::text;

@@ -70,7 +70,7 @@ fn codes(question: Question) -> (&'static str, &'static str) {
     }
 }
 
-/// Whether asking changes something on the server. A directory counts wrong passwords and locks the account after a few;
+/// True where asking changes something on the server. A directory counts wrong passwords and locks the account after a few;
 /// nothing is counted for a key, which anybody may offer, or for what only authenticated users are asked about.
 fn has_side_effect(question: Question) -> bool {
     match question {
@@ -150,7 +150,7 @@ impl WebhookClient {
             Err(error) => Err(error),
         };
         let retried = asked.into_inner() > 1;
-        let answer = answer.and_then(|body| body.text().and_then(|text| parse(text)).map_err(WebhookError::Malformed));
+        let answer = answer.and_then(|body| body.text().and_then(&parse).map_err(WebhookError::Malformed));
         if let Err(error) = &answer {
             log.metrics().ask_failed(kind, retried, true, error.code(kind));
             let details = [("url", self.place.as_str()), id.detail(), ("reason", &error.to_string())];
@@ -215,7 +215,7 @@ impl QuestionId {
     }
 }
 
-/// How long a connection without a request is kept for the next one.
+/// Time that a connection without a request is kept for the next one.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kept {
     /// Every request has a connection of its own.

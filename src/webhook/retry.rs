@@ -13,7 +13,7 @@ const LAST_PAUSE: Duration = Duration::from_secs(5);
 /// A try that failed.
 #[derive(Debug)]
 pub(super) struct Failed {
-    /// Why.
+    /// Cause of the failure.
     pub(super) failure: Failure,
     /// The question has no side effect, or did not arrive.
     pub(super) repeatable: bool,

@@ -47,6 +47,29 @@ async fn authenticated_name_is_the_login_name_where_nobody_gives_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn variables_that_a_shell_does_not_allow_are_left_out_and_the_user_lands() {
+    let script = Script::start(|asked: &Asked| match asked.path.as_str() {
+        "/password" => Reply::Json(json!({"success": true, "metadata": {"team": {"value": "blue"}}, "environment": {
+            "X-Y": {"value": "1"}, "GOOD": {"value": "first"}}})),
+        _ => Reply::Json(json!({
+            "config": {"kubernetes": {"pod": {"exposeAuthMetadataAsEnv": {"team": "MY-TEAM"}}}},
+            "environment": {"a.b": {"value": "2"}, "ALSO": {"value": "second"}}})),
+    })
+    .await;
+    let world = Setup::config(script.config()).start().await;
+    let done = world.ssh_with_password("alice", PASSWORD).run("echo $GOOD $ALSO; env").await.expect(0);
+    assert!(done.text().starts_with("first second\n"), "{}", done.text());
+    assert!(["X-Y=", "a.b=", "MY-TEAM="].iter().all(|name| !done.text().contains(name)), "{}", done.text());
+    for (code, name) in
+        [("AUTH_ENV_LEFT_OUT", "X-Y"), ("CONFIG_ENV_LEFT_OUT", "a.b"), ("CONFIG_ENV_LEFT_OUT", "MY-TEAM")]
+    {
+        let shown = format!("{name:?}");
+        let line = world.gateway.wait_for(|line| line["code"] == code && line["details"]["variables"] == *shown).await;
+        assert_eq!(line["level"], "warning", "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sensitive_values_reach_the_config_server_only_where_it_is_said_and_never_authorization() {
     for transmit in [false, true] {
         let script = Script::start(|asked: &Asked| match asked.path.as_str() {

@@ -103,7 +103,7 @@ impl Directory {
         file::read(text)
     }
 
-    /// What the file has that nobody gets: variables whose names a shell does not allow.
+    /// Mistakes of the file that were passed over: variables whose names a shell does not allow, which nobody gets.
     #[must_use]
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::{fmt, fs, io, str};
 
-/// Why bytes are not text. Shows nothing of them.
+/// Reason why bytes are not text. Shows nothing of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotText {
     /// UTF-16, by its byte order mark or by a NUL in the first character.
@@ -12,7 +12,7 @@ pub enum NotText {
     Utf32,
     /// Something else.
     NotUtf8 {
-        /// How many bytes in front of the first wrong one are UTF-8.
+        /// Number of bytes in front of the first wrong one.
         valid: usize,
     },
 }
@@ -36,7 +36,7 @@ pub fn text(bytes: &[u8]) -> Result<&str, NotText> {
 /// The text of a file.
 ///
 /// # Errors
-/// What the system says, and anything but UTF-8.
+/// A file that cannot be read, and anything but UTF-8.
 pub fn read(path: &Path) -> io::Result<String> {
     let bytes = fs::read(path)?;
     text(&bytes).map(str::to_owned).map_err(|wrong| io::Error::new(io::ErrorKind::InvalidData, format!("it {wrong}")))

@@ -5,7 +5,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use serde_json::{Map, Number, Value as Json};
 use std::fmt;
 
-/// How much of a key an error shows, in characters.
+/// Characters of a key that an error shows.
 const SHOWN: usize = 64;
 
 /// The value. An error names the key that stands there twice, and nothing else of the text.

@@ -58,6 +58,11 @@ fn wrong_arguments_and_wrong_files_end_with_64() {
         assert!(said.contains(expected) && !said.contains("s3cret"), "{arguments:?}: {said}");
     }
     assert_eq!(run(&["--config", &good, "--check"], "").status.code(), Some(0));
+    let shell = write(folder.path(), "shell.yaml", "users: {foo: {environment: {X-Y: s3cret}}}\n---\n");
+    let output = run(&["--config", &shell, "--check"], "");
+    assert_eq!(output.status.code(), Some(0));
+    let said = text(&output.stderr);
+    assert!(said.contains("users.foo.environment.X-Y: is left out") && !said.contains("s3cret"), "{said}");
     assert_eq!(run(&["--help"], "").status.code(), Some(0));
 }
 

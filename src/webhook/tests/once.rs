@@ -17,8 +17,8 @@ async fn failing_once(reply: fn() -> Reply) -> (Fake, HttpClient) {
 #[tokio::test]
 async fn password_that_may_have_arrived_is_asked_once_and_everything_else_again() {
     let half = || Reply::Raw("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"success\":true}");
-    let failures: [(fn() -> Reply, &str); 6] = [
-        (|| Reply::Answer(500, String::new()), "answers with an error"),
+    let failures = [
+        ((|| Reply::Answer(500, String::new())) as fn() -> Reply, "answers with an error"),
         (|| Reply::Answer(502, String::new()), "answers with an error"),
         (|| Reply::Answer(503, String::new()), "answers with an error"),
         (|| Reply::Hang, "does not answer in time"),

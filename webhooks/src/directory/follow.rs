@@ -93,7 +93,7 @@ impl Followed {
         }
     }
 
-    /// What the file has that nobody gets.
+    /// Warnings of the file that is in use, as [`Directory::warnings`].
     #[must_use]
     pub fn warnings(&self) -> Vec<Problem> {
         self.now().warnings.clone()
