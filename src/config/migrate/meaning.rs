@@ -1,12 +1,18 @@
 //! What stands in a file as before and means something else today, because ContainerSSH did not do what it said.
 
 use super::{Migration, get, is_zero, take_out};
+use crate::config::duration;
 use crate::config::keys::{self, Kind};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// What may be allowed, and is not carried out yet.
 const FORWARDING: [&str; 5] =
     ["reverseForwardingMode", "forwardingMode", "socketForwardingMode", "socketListenMode", "x11ForwardingMode"];
+
+const PASSWORD_TIMEOUT: &str = "auth.password.webhook.timeout";
+/// The time that a slow directory should have; ContainerSSH's default of 2 s, which it writes into files, is less.
+const SLOW: Duration = Duration::from_secs(10);
 
 /// Notes what a person should look at, and takes out what ContainerSSH read as unset.
 pub(super) fn look(migration: &mut Migration) {
@@ -31,6 +37,13 @@ pub(super) fn look(migration: &mut Migration) {
     if at("security.signal.mode").is_some_and(|mode| mode.as_str().is_some_and(|mode| !mode.is_empty())) {
         decisions.push(("security.signal.mode", "has effect now; ContainerSSH went by security.shell.mode"));
     }
+    if at(PASSWORD_TIMEOUT).is_some_and(is_short) {
+        decisions.push((
+            PASSWORD_TIMEOUT,
+            "a password is asked about once now: a directory that needs longer refuses the login; without this key it has \
+             authTimeout",
+        ));
+    }
     for (path, text) in decisions {
         migration.decide(path, text);
     }
@@ -45,6 +58,11 @@ pub(super) fn look(migration: &mut Migration) {
         take_out(&mut migration.document, "ssh.clientAliveCountMax");
         migration.gone("ssh.clientAliveCountMax", "ContainerSSH read 0 as 3, which is the default");
     }
+}
+
+/// True for a duration that is set and leaves a slow directory no time.
+fn is_short(value: &Value) -> bool {
+    !is_zero(value) && duration::read(value).is_ok_and(|time| time < SLOW)
 }
 
 /// Takes out the durations of 0 that ContainerSSH read as its default, which is ours.

@@ -296,6 +296,8 @@ fn words_that_mean_something_else_today_are_for_a_person() {
         ("security.maxSessions", json!(5), "open at once"),
         ("security.signal.mode", json!("filter"), "security.shell.mode"),
         ("log.level", json!("emerg"), "notice"),
+        ("auth.password.webhook.timeout", json!("2s"), "asked about once"),
+        ("auth.password.webhook.timeout", json!(2_000_000_000_u64), "asked about once"),
         ("security.forwarding.x11ForwardingMode", json!("enable"), "opens nothing yet"),
     ] {
         let migration = rewritten(&set(minimal(), path, value));
@@ -315,6 +317,12 @@ fn words_that_mean_something_else_today_are_for_a_person() {
     let silent = json!({"auth": {"url": "https://a"}});
     assert!(rewritten(&silent).decisions.iter().any(|decision| decision.path == "auth.publicKey"));
     assert!(rewritten(&minimal()).decisions.is_empty());
+    for time in ["0s", "10s", "1m"] {
+        assert!(
+            rewritten(&set(minimal(), "auth.password.webhook.timeout", json!(time))).decisions.is_empty(),
+            "{time}"
+        );
+    }
 }
 
 #[test]

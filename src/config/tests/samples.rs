@@ -106,8 +106,12 @@ fn dump_of_a_sample_means_what_the_sample_means() {
 
 #[test]
 fn samples_need_no_rewriting() {
-    for text in [HAND_WRITTEN.to_owned(), written_back_text()] {
+    // ContainerSSH writes its 2 s, which is little for a password that is asked about once.
+    let written_back = ["auth.password.webhook.timeout"];
+    for (text, decisions) in [(HAND_WRITTEN.to_owned(), &[][..]), (written_back_text(), &written_back)] {
         let migration = Migration::of(&text, Format::Yaml).unwrap_or_else(|errors| panic!("{errors}"));
-        assert!(migration.changes.is_empty() && migration.decisions.is_empty() && migration.refusals.is_empty());
+        assert!(migration.changes.is_empty() && migration.refusals.is_empty());
+        let paths: Vec<_> = migration.decisions.iter().map(|decision| decision.path.as_str()).collect();
+        assert_eq!(paths, decisions);
     }
 }
