@@ -7,6 +7,7 @@ use crate::config::pem::{self, Files};
 use crate::config::reader::Report;
 use crate::types::printable;
 use data_encoding::BASE64;
+use podgate_webhooks::text::text;
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -167,7 +168,7 @@ impl Reading<'_> {
         let data_key = format!("{name}-data");
         if let Some(data) = text_of(map, &data_key) {
             let flat: String = data.split_ascii_whitespace().collect();
-            match BASE64.decode(flat.as_bytes()).ok().and_then(|bytes| String::from_utf8(bytes).ok()) {
+            match BASE64.decode(flat.as_bytes()).ok().and_then(|bytes| text(&bytes).ok().map(str::to_owned)) {
                 Some(text) => self.set(inline, text),
                 None => self.errors.push(format!("{who}: {data_key} is not PEM in base64")),
             }

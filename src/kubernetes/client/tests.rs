@@ -186,7 +186,7 @@ async fn changed_token_file_is_used_and_a_vanished_one_kept() {
     .await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("token");
-    std::fs::write(&file, "one\n").unwrap();
+    std::fs::write(&file, "\u{feff}one\n").unwrap();
     endpoint.cluster.bearer_token = Some(Source::File(file.clone()));
     let client = endpoint.client();
     pod(&client).await.unwrap();

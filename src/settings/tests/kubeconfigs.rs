@@ -63,6 +63,16 @@ fn kubeconfigs_that_weaken_the_connection_are_refused_by_name() {
 }
 
 #[test]
+fn kubeconfig_is_one_document_with_or_without_a_byte_order_mark() {
+    let whole = kubeconfig(&json!({"server": "https://10.0.0.1"}), &json!({"token": "t0ken"})).to_string();
+    for text in [format!("\u{feff}---\n{whole}\n"), format!("{whole}\n---\n# nothing\n"), format!("{whole}\n...\n")] {
+        assert_eq!(load_with(&text, json!({})).expect(&text).host.as_str(), "https://10.0.0.1/");
+    }
+    let errors = load_with(&format!("{whole}\n---\n{whole}\n"), json!({})).expect_err("two documents");
+    assert!(has(&errors, "kubernetes.connection.kubeconfig", "has 2 YAML documents"), "{errors}");
+}
+
+#[test]
 fn broken_kubeconfigs_are_refused() {
     let whole = kubeconfig(&json!({"server": "https://a"}), &json!({}));
     for (text, part) in [
