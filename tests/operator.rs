@@ -13,6 +13,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::process::Command;
 use tokio::time::timeout;
 
 /// A port that is free and stays so: every address of 127.0.0.0/8 is loopback's, and nobody else has this one.
@@ -138,7 +139,7 @@ async fn self_signed_certificate_is_trusted_where_the_machine_trusts_it_itself()
     let check = async |trusted: &str| {
         let store = world.folder().join("machine.pem");
         fs::write(&store, trusted).expect("a file");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_podgate"));
+        let mut command = leash::program(env!("CARGO_BIN_EXE_podgate"));
         command.arg("--config").arg(world.folder().join("podgate.json")).arg("--healthcheck");
         end(command.env("SSL_CERT_FILE", store).env_remove("SSL_CERT_DIR")).await
     };
