@@ -3,6 +3,7 @@
 
 use super::syslog::Envelope;
 use crate::config::{Level, LogFormat};
+use crate::types::is_hidden;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use std::fmt::Write;
@@ -127,14 +128,9 @@ fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(VALUE_LIMIT)]
 }
 
-/// Characters that end a line or steer a terminal, JSON's own escapes aside.
-fn is_unsafe(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 fn plain(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut plain, c| {
-        if is_unsafe(c) {
+        if is_hidden(c) {
             plain.extend(c.escape_default());
         } else {
             plain.push(c);
@@ -152,15 +148,17 @@ fn quoted(value: &str) -> String {
     format!("\"{}\"", plain(&value.replace('\\', "\\\\").replace('"', "\\\"")))
 }
 
-/// serde_json leaves DEL, C1 and the bidirectional marks as they are. They can only stand inside strings.
+/// serde_json leaves DEL, C1 and what nobody sees as they are. They can only stand inside strings.
 fn escape_in_json(text: String) -> String {
-    if !text.contains(is_unsafe) {
+    if !text.contains(is_hidden) {
         return text;
     }
     text.chars().fold(String::with_capacity(text.len()), |mut escaped, c| {
-        if is_unsafe(c) {
-            // Writing to a String cannot fail.
-            let _ = write!(escaped, "\\u{:04x}", c as u32);
+        if is_hidden(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
         } else {
             escaped.push(c);
         }

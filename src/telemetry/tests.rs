@@ -40,13 +40,18 @@ fn hostile_values_stay_one_line_in_both_formats() {
 #[test]
 fn json_line_keeps_the_order_of_labels_and_loses_nothing() {
     let (log, captured) = capture::log(LogFormat::Ljson);
-    log.write(Level::Warning, "TEST", "it \"broke\"\u{9b}", &[("z", "1"), ("a", "\u{202e}x\n"), ("z", "again")]);
+    log.write(
+        Level::Warning,
+        "TEST",
+        "it \"broke\"\u{9b}",
+        &[("z", "1"), ("a", "\u{202e}x\n\u{e0041}"), ("z", "again")],
+    );
     let text = captured.text(&log);
     let line: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(line["level"], "warning");
     assert_eq!(line["code"], "TEST");
     assert_eq!(line["message"], "it \"broke\"\u{9b}");
-    assert_eq!(line["details"]["a"], "\u{202e}x\n");
+    assert_eq!(line["details"]["a"], "\u{202e}x\n\u{e0041}");
     assert_eq!(line["details"]["z"], "1");
     assert!(text.find("\"z\"").unwrap() < text.find("\"a\"").unwrap(), "{text}");
     let stamp = line["timestamp"].as_str().unwrap();
