@@ -23,6 +23,7 @@ mod tls;
 mod unbuilt;
 pub(crate) mod yaml;
 
+pub use algorithms::AlgorithmList;
 pub use document::Format;
 pub use dump::dump_file;
 pub use errors::{ConfigError, Errors};

@@ -1,6 +1,8 @@
-//! The algorithms of SSH: what is offered, what a list of ContainerSSH's means, and why the rest is not there. A list
-//! that equals ContainerSSH's default counts as unset: it stands in every file that ContainerSSH wrote back, and would
-//! switch the post-quantum exchange off.
+//! The algorithms of SSH: what is offered, what a list of ContainerSSH's means, and why the rest is not there.
+//!
+//! A list that equals ContainerSSH's default stands in every file that ContainerSSH wrote back, whose operator chose
+//! nothing. It becomes our default, which begins with the post-quantum exchange, followed by what it has and ours lacks, so
+//! that no client is lost. Any other list is obeyed as written, in its order, without what is broken.
 
 use super::reader::{Section, nearest};
 use super::{Cipher, Kex, Mac};
@@ -72,35 +74,78 @@ pub(super) const MACS: Kind<Mac> = Kind {
     ],
 };
 
+/// What a list comes to.
+struct Read<'a, T> {
+    /// What is offered, in order.
+    chosen: Vec<T>,
+    /// Names that are left out because they are broken, with the reason.
+    broken: Vec<(&'a str, &'static str)>,
+    /// Names that nobody here knows.
+    unknown: Vec<&'a str>,
+}
+
 impl<T: Copy + PartialEq> Kind<T> {
-    /// The algorithms to offer, in order; every name that is not offered was reported.
+    /// The algorithms to offer, in order. What is left out because it is broken is a warning, or an error where nothing
+    /// else is named; a name that is not known was reported.
     pub(super) fn read(&self, section: &Section<'_>) -> Vec<T> {
         let names = section.texts(self.key).unwrap_or_default();
-        if names.is_empty() || self.containerssh.iter().any(|default| names == *default) {
-            return self.ours.to_vec();
+        let Read { chosen, broken, unknown } = self.choose(&names);
+        for name in &unknown {
+            section.error(self.key, self.unknown(name));
         }
-        let mut chosen = Vec::new();
-        for name in names {
-            match self.offered.iter().find(|(offered, _)| *offered == name) {
-                Some((_, algorithm)) if chosen.contains(algorithm) => {}
-                Some((_, algorithm)) => chosen.push(*algorithm),
-                None => section.error(self.key, self.refusal(name)),
+        for (name, why) in broken {
+            let shown = printable(name, 64);
+            if chosen.is_empty() && unknown.is_empty() {
+                let instead = self.offered.first().map_or("", |(name, _)| *name);
+                section.error(
+                    self.key,
+                    format!("{shown:?} is not offered ({why}), and nothing else is named; use {instead}"),
+                );
+            } else {
+                section.warning(self.key, &format!("{shown:?} is left out: {why}"));
             }
         }
         chosen
     }
 
-    fn refusal(&self, name: &str) -> String {
-        let shown = printable(name, 64);
-        if let Some(why) = broken(name) {
-            let instead = self.offered.first().map_or("", |(name, _)| *name);
-            return format!("{shown:?} is not offered ({why}); use {instead}");
+    fn choose<'a>(&self, names: &[&'a str]) -> Read<'a, T> {
+        let defaults = names.is_empty() || self.containerssh.contains(&names);
+        let chosen = if defaults { self.ours.to_vec() } else { Vec::new() };
+        let mut read = Read { chosen, broken: Vec::new(), unknown: Vec::new() };
+        for &name in names {
+            match (self.named(name), broken(name)) {
+                (Some(algorithm), _) if read.chosen.contains(&algorithm) => {}
+                (Some(algorithm), _) => read.chosen.push(algorithm),
+                (None, Some(why)) => read.broken.push((name, why)),
+                (None, None) => read.unknown.push(name),
+            }
         }
+        read
+    }
+
+    fn named(&self, name: &str) -> Option<T> {
+        self.offered.iter().find(|(offered, _)| *offered == name).map(|(_, algorithm)| *algorithm)
+    }
+
+    /// The names of what a list comes to; `None` where it is an error.
+    fn effective(&self, names: &[&str]) -> Option<Vec<&'static str>> {
+        let Read { chosen, unknown, .. } = self.choose(names);
+        let name = |algorithm| self.offered.iter().find(|(_, offered)| *offered == algorithm).map(|(name, _)| *name);
+        (unknown.is_empty() && !chosen.is_empty()).then(|| chosen.into_iter().filter_map(name).collect())
+    }
+
+    fn unknown(&self, name: &str) -> String {
+        let shown = printable(name, 64);
         let names = || self.offered.iter().map(|(name, _)| *name);
         match names().find(|offered| offered.starts_with(name)).or_else(|| nearest(name, names())) {
             Some(near) => format!("{shown:?} is not offered; did you mean {near:?}?"),
             None => format!("{shown:?} is not offered; there are {}", names().collect::<Vec<_>>().join(", ")),
         }
+    }
+
+    /// Names of a client's list that this one may hold.
+    fn admissible<'a>(&self, theirs: &'a [String]) -> Vec<&'a str> {
+        theirs.iter().map(String::as_str).filter(|name| self.named(name).is_some()).collect()
     }
 }
 
@@ -122,15 +167,51 @@ fn broken(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether a value at a path is a list that counts as unset.
-pub(super) fn is_unset(path: &str, value: &serde_json::Value) -> bool {
-    let defaults: &[&[&str]] = match path {
-        "ssh.ciphers" => CIPHERS.containerssh,
-        "ssh.kex" => KEX.containerssh,
-        "ssh.macs" => MACS.containerssh,
-        _ => return false,
+/// The value that holds where a list of algorithms is written; `None` where the path is no such list's, or the value is
+/// an error.
+pub(super) fn effective(path: &str, value: &serde_json::Value) -> Option<serde_json::Value> {
+    let names = value.as_array()?.iter().map(serde_json::Value::as_str).collect::<Option<Vec<&str>>>()?;
+    let held = match path {
+        "ssh.ciphers" => CIPHERS.effective(&names),
+        "ssh.kex" => KEX.effective(&names),
+        "ssh.macs" => MACS.effective(&names),
+        _ => None,
     };
-    let Some(names) = value.as_array() else { return false };
-    let same = |default: &&[&str]| names.iter().map(serde_json::Value::as_str).eq(default.iter().copied().map(Some));
-    names.is_empty() || defaults.iter().any(same)
+    held.map(serde_json::Value::from)
 }
+
+/// A list of algorithms in the section `ssh`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlgorithmList {
+    /// `ssh.kex`
+    Kex,
+    /// `ssh.ciphers`
+    Ciphers,
+    /// `ssh.macs`
+    Macs,
+}
+
+impl AlgorithmList {
+    /// The path of its key.
+    #[must_use]
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Kex => "ssh.kex",
+            Self::Ciphers => "ssh.ciphers",
+            Self::Macs => "ssh.macs",
+        }
+    }
+
+    /// Those of the names that the list may hold.
+    #[must_use]
+    pub fn admissible(self, names: &[String]) -> Vec<&str> {
+        match self {
+            Self::Kex => KEX.admissible(names),
+            Self::Ciphers => CIPHERS.admissible(names),
+            Self::Macs => MACS.admissible(names),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

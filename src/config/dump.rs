@@ -42,8 +42,8 @@ fn effective(document: &Tree) -> Tree {
     let mut tree = Tree::new();
     for key in keys::all() {
         let written = get(document, &key.path).filter(|value| **value != Value::String(String::new()));
-        let written = written.filter(|value| !algorithms::is_unset(&key.path, value));
-        let written = written.or_else(|| get(document, keys::follows(&key.path)?));
+        let held = written.and_then(|value| algorithms::effective(&key.path, value));
+        let written = held.as_ref().or(written).or_else(|| get(document, keys::follows(&key.path)?));
         let default = key.default.as_ref().filter(|_| holds(document, &key));
         match (written, default) {
             // What the operator's mapping leaves out has its default beside it.

@@ -148,7 +148,12 @@ fn wrong_ssh_values_are_refused() {
 #[test]
 fn algorithms_that_are_not_offered_are_refused_by_name() {
     denied(vec![
-        ("ssh.ciphers", json!(["aes128-cbc"]), "ssh.ciphers", "CBC mode is broken in SSH); use aes256-gcm@openssh.com"),
+        (
+            "ssh.ciphers",
+            json!(["aes128-cbc"]),
+            "ssh.ciphers",
+            "CBC mode is broken in SSH), and nothing else is named; use aes256-gcm@openssh.com",
+        ),
         ("ssh.ciphers", json!(["arcfour256"]), "ssh.ciphers", "RC4"),
         ("ssh.ciphers", json!(["none"]), "ssh.ciphers", "protects nothing"),
         ("ssh.ciphers", json!(["aes256-gcm"]), "ssh.ciphers", "did you mean \"aes256-gcm@openssh.com\"?"),
@@ -157,14 +162,12 @@ fn algorithms_that_are_not_offered_are_refused_by_name() {
             "ssh.kex",
             json!(["diffie-hellman-group14-sha1"]),
             "ssh.kex",
-            "SHA-1 and MD5 are broken); use mlkem768x25519-sha256",
+            "SHA-1 and MD5 are broken), and nothing else is named; use mlkem768x25519-sha256",
         ),
         ("ssh.kex", json!(["diffie-hellman-group18-sha512"]), "ssh.kex", "costs the server"),
         ("ssh.macs", json!(["hmac-sha1"]), "ssh.macs", "use hmac-sha2-256-etm@openssh.com"),
         ("ssh.macs", json!(["hmac-sha2-265"]), "ssh.macs", "did you mean \"hmac-sha2-256\"?"),
     ]);
-    let errors = with("ssh.ciphers", json!(["aes128-cbc", "aes256-ctr", "3des-cbc"])).expect_err("two names");
-    assert_eq!(errors.0.len(), 2, "{errors}");
 }
 
 #[test]
@@ -257,10 +260,6 @@ fn ssh_values_are_taken_as_written() {
         let interval = with("ssh.clientAliveInterval", value).expect("interval").ssh.client_alive_interval;
         assert_eq!(interval, seconds.map(Duration::from_secs));
     }
-    let kex = json!(["ecdh-sha2-nistp256", "curve25519-sha256", "ecdh-sha2-nistp256"]);
-    assert_eq!(with("ssh.kex", kex).expect("kex").ssh.kex, [Kex::NistP256, Kex::Curve25519]);
-    let ciphers = json!(["chacha20-poly1305@openssh.com"]);
-    assert_eq!(with("ssh.ciphers", ciphers).expect("ciphers").ssh.ciphers, [Cipher::ChaCha20Poly1305]);
 }
 
 #[test]

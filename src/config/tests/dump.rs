@@ -128,6 +128,8 @@ fn dump_names_the_defaults_and_means_what_the_file_means() {
             "ssh.kex",
             json!(["curve25519-sha256@libssh.org", "ecdh-sha2-nistp521", "ecdh-sha2-nistp384", "ecdh-sha2-nistp256"]),
         ),
+        set(minimal(), "ssh.macs", json!(["hmac-sha1", "hmac-sha2-512"])),
+        set(minimal(), "ssh.ciphers", json!([])),
         set(minimal(), "log", json!({"destination": "file", "level": 7})),
         set(minimal(), "security", json!({"maxSessions": 0, "env": {"mode": "filter", "allow": ["A"]}})),
         set(

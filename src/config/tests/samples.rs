@@ -62,7 +62,8 @@ fn hand_written_sample_loads() {
 #[test]
 fn written_back_sample_means_what_the_hand_written_one_means() {
     let config = written_back();
-    assert_eq!(config.ssh.kex, [Kex::MlKem768X25519, Kex::Curve25519, Kex::Curve25519Libssh]);
+    assert_eq!(config.ssh.kex[..3], [Kex::MlKem768X25519, Kex::Curve25519, Kex::Curve25519Libssh]);
+    assert_eq!(config.ssh.kex[3..], [Kex::NistP521, Kex::NistP384, Kex::NistP256]);
     assert_eq!(config.ssh.macs.first(), Some(&Mac::Sha256Etm));
     assert_eq!(config.ssh.macs.len(), 4);
     assert!(config.auth.authz.is_none());
