@@ -196,6 +196,20 @@ pub enum Event<'a> {
     },
     /// The client sent more than it was allowed to; the connection ends.
     WindowIgnored,
+    /// Client and gateway have no algorithm of a kind in common; the connection ends.
+    NoCommonAlgorithm {
+        /// The kind.
+        kind: &'a str,
+        /// What the client offered.
+        offered: &'a str,
+        /// What would let it in.
+        remedy: &'a str,
+    },
+    /// The client sent a text that is not UTF-8; the connection ends.
+    NotUtf8 {
+        /// What it may have been.
+        what: &'a str,
+    },
     /// The client reached a limit of the gateway's.
     LimitHit {
         /// Which one, in words.

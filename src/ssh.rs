@@ -5,6 +5,7 @@
 mod admission;
 mod channel;
 mod connection;
+mod ended;
 mod handler;
 mod login;
 mod transport;

@@ -1,5 +1,7 @@
 //! Who gets in: passwords, keys, authorization, and what the gateway asks about them.
 
+mod algorithms;
+mod bytes;
 mod failures;
 mod known;
 mod names;

@@ -51,6 +51,12 @@ impl Event<'_> {
             Self::Signalled { .. } => (Debug, "SSH_CHANNEL_REQUEST", "a signal goes to the program"),
             Self::SignalRefused { .. } => (Debug, "SSH_CHANNEL_REQUEST_FAILED", "a signal did not reach the program"),
             Self::WindowIgnored => (Warning, "SSH_WINDOW_IGNORED", "the client sent beyond its channel's window"),
+            Self::NoCommonAlgorithm { .. } => {
+                (Info, "SSH_HANDSHAKE_FAILED", "the client and the gateway have no algorithm in common")
+            }
+            Self::NotUtf8 { .. } => {
+                (Info, "SSH_DECODE_FAILED", "the connection ends: the client sent a text that is not UTF-8")
+            }
             Self::LimitHit { .. } => (Info, "SSH_LIMIT", "the client reached a limit"),
         }
     }
@@ -97,6 +103,10 @@ impl Event<'_> {
                 vec![("width", size.columns.to_string().into()), ("height", size.rows.to_string().into())]
             }
             Self::Signalled { name } => vec![("signal", name.into())],
+            Self::NoCommonAlgorithm { kind, offered, remedy } => {
+                vec![("algorithm", kind.into()), ("offered", offered.into()), ("remedy", remedy.into())]
+            }
+            Self::NotUtf8 { what } => vec![("what", what.into())],
             Self::LimitHit { limit } => vec![("limit", limit.into())],
         }
     }

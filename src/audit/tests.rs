@@ -32,6 +32,10 @@ fn failures_of_a_login_say_why() {
     assert_line(Event::AuthFailed { method, reason }, "info", "SSH_AUTH_FAILED", why.clone());
     assert_line(Event::AuthUnavailable { method, reason, logged: false }, "info", "SSH_AUTH_UNAVAILABLE", why);
     assert_line(Event::BadUsername { reason: "is empty" }, "info", "SSH_AUTH_FAILED", json!({"reason": "is empty"}));
+    let offer = Event::NoCommonAlgorithm { kind: "cipher", offered: "a,b", remedy: "ssh.ciphers: [a]" };
+    let details = json!({"algorithm": "cipher", "offered": "a,b", "remedy": "ssh.ciphers: [a]"});
+    assert_line(offer, "info", "SSH_HANDSHAKE_FAILED", details);
+    assert_line(Event::NotUtf8 { what: "a name" }, "info", "SSH_DECODE_FAILED", json!({"what": "a name"}));
     assert_line(Event::LoginTimeout, "info", "SSH_HANDSHAKE_FAILED", json!({}));
     let failed = Event::AdmissionFailed { reason: "no pod", logged: false };
     assert_line(failed, "error", "SSH_BACKEND_REJECTED_HANDSHAKE", json!({"reason": "no pod"}));

@@ -5,6 +5,7 @@
 //! said so), and the registry knows the connection no more.
 
 use super::admission::Admitted;
+use super::ended::Ended;
 use super::handler::{ConnectionError, Translator};
 use super::wire::{self, LINGER, Wire};
 use super::{Shared, Snapshot};
@@ -98,21 +99,28 @@ impl Connection {
             Ok(session) => self.supervise(session).await,
             Err(error) => Err(error),
         };
-        let reason = ended.err().map(|error| error.to_string());
-        self.shared.closed.cancel();
-        self.shared.line.cut();
-        self.shared.channels.close();
-        self.shared.channels.wait().await;
         // A login may have succeeded in the moment the connection ended.
         if let Ok(admitted) = self.admission.try_recv() {
             self.guest = Some(admitted);
         }
+        let reason = ended.err().map(|error| self.reason(&error));
+        self.shared.closed.cancel();
+        self.shared.line.cut();
+        self.shared.channels.close();
+        self.shared.channels.wait().await;
         if let Some(admitted) = self.guest.take() {
             admitted.admission.guest.end().await;
         }
         let traffic = self.shared.line.traffic();
         let duration = self.accepted.elapsed();
         self.shared.audit.record(Event::Disconnected { reason: reason.as_deref(), duration, traffic });
+    }
+
+    /// The end that an error brought, for the log; what somebody can do something about has a line of its own.
+    fn reason(&self, error: &ConnectionError) -> String {
+        let Some(ended) = Ended::of(error, self.guest.is_some()) else { return error.to_string() };
+        self.shared.audit.record(ended.event());
+        ended.summary().to_owned()
     }
 
     async fn handshake(

@@ -1,0 +1,202 @@
+//! Errors of the protocol that end a connection and that somebody can do something about: in the log at level `info`, in
+//! plain words. Pure.
+
+use super::handler::ConnectionError;
+use crate::audit::Event;
+use crate::config::AlgorithmList;
+use russh::AlgorithmKind;
+use russh::keys::ssh_key::encoding;
+
+/// Names in a list of key exchanges that are none: they announce extensions (RFC 8308 section 2.1, OpenSSH's PROTOCOL).
+const ANNOUNCEMENTS: &[&str] =
+    &["ext-info-c", "ext-info-s", "kex-strict-c-v00@openssh.com", "kex-strict-s-v00@openssh.com"];
+/// Host keys that the gateway can have, and what makes each.
+const HOST_KEYS: &[(&str, &str)] = &[
+    ("ssh-ed25519", "ssh-keygen -t ed25519"),
+    ("ecdsa-sha2-nistp256", "ssh-keygen -t ecdsa -b 256"),
+    ("ecdsa-sha2-nistp384", "ssh-keygen -t ecdsa -b 384"),
+    ("ecdsa-sha2-nistp521", "ssh-keygen -t ecdsa -b 521"),
+    ("rsa-sha2-512", "ssh-keygen -t rsa -b 3072"),
+    ("rsa-sha2-256", "ssh-keygen -t rsa -b 3072"),
+];
+
+/// An end that is worth a line.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Client and gateway have no algorithm of a kind in common (RFC 4253 section 7.1).
+    NoCommonAlgorithm {
+        /// Kind of algorithm.
+        kind: &'static str,
+        /// Names that the client offered.
+        offered: String,
+        /// Change that lets such a client in.
+        remedy: String,
+    },
+    /// A text of the client is not UTF-8, and russh knows no other.
+    NotUtf8 {
+        /// Texts that it may have been.
+        what: &'static str,
+    },
+}
+
+impl Ended {
+    /// The end that an error tells of, where it is one of these.
+    pub(super) fn of(error: &ConnectionError, logged_in: bool) -> Option<Self> {
+        match error {
+            ConnectionError::Ssh(russh::Error::NoCommonAlgo { kind, ours, theirs }) => {
+                Some(no_common_algorithm(kind, &algorithms(ours), &algorithms(theirs)))
+            }
+            ConnectionError::Ssh(
+                russh::Error::SshEncoding(encoding::Error::CharacterEncoding) | russh::Error::Utf8(_),
+            ) => Some(Self::NotUtf8 {
+                what: if logged_in {
+                    "a variable, the terminal's type, a subsystem, a signal, or a host, path or name in a request"
+                } else {
+                    "the user name, the password, or another text before the login"
+                },
+            }),
+            ConnectionError::Ssh(_) | ConnectionError::Closed => None,
+        }
+    }
+
+    /// What happened, without the details.
+    pub(super) fn summary(&self) -> &'static str {
+        match self {
+            Self::NoCommonAlgorithm { .. } => "no algorithm in common",
+            Self::NotUtf8 { .. } => "the client sent a text that is not UTF-8",
+        }
+    }
+
+    /// The event that tells of it.
+    pub(super) fn event(&self) -> Event<'_> {
+        match self {
+            Self::NoCommonAlgorithm { kind, offered, remedy } => Event::NoCommonAlgorithm { kind, offered, remedy },
+            Self::NotUtf8 { what } => Event::NotUtf8 { what },
+        }
+    }
+}
+
+fn algorithms(names: &[String]) -> Vec<String> {
+    names.iter().filter(|name| !ANNOUNCEMENTS.contains(&name.as_str())).cloned().collect()
+}
+
+fn no_common_algorithm(kind: &AlgorithmKind, ours: &[String], theirs: &[String]) -> Ended {
+    let listed = |list| listed(list, ours, theirs);
+    let (kind, remedy) = match kind {
+        AlgorithmKind::Kex => ("key exchange", listed(AlgorithmList::Kex)),
+        AlgorithmKind::Cipher => ("cipher", listed(AlgorithmList::Ciphers)),
+        AlgorithmKind::Mac => ("MAC", listed(AlgorithmList::Macs)),
+        AlgorithmKind::Key => ("host key", host_key(theirs)),
+        AlgorithmKind::Compression => {
+            ("compression", "none here: the client has to be set up to go without compression".to_owned())
+        }
+    };
+    Ended::NoCommonAlgorithm { kind, offered: theirs.join(","), remedy }
+}
+
+/// The value of the key that lets the client in: what is offered now, and what the client has of the rest.
+fn listed(list: AlgorithmList, ours: &[String], theirs: &[String]) -> String {
+    let admissible = list.admissible(theirs);
+    if admissible.is_empty() {
+        let ours = ours.first().map_or("", String::as_str);
+        return format!("none here: {} can hold none of these; the client needs one like {ours}", list.path());
+    }
+    let all: Vec<&str> = ours.iter().map(String::as_str).chain(admissible).collect();
+    format!("{}: [{}]", list.path(), all.join(", "))
+}
+
+fn host_key(theirs: &[String]) -> String {
+    match HOST_KEYS.iter().find(|(name, _)| theirs.iter().any(|theirs| theirs == name)) {
+        Some((name, command)) => format!("ssh.hostkeys: one more key, of type {name} ({command} -N '' -f FILE)"),
+        None => {
+            "none here: ssh.hostkeys can hold no key of these types; the client needs one like ssh-ed25519".to_owned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &str) -> Vec<String> {
+        names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    }
+
+    fn ended(kind: AlgorithmKind, ours: &str, theirs: &str) -> Ended {
+        let error = russh::Error::NoCommonAlgo { kind, ours: names(ours), theirs: names(theirs) };
+        Ended::of(&error.into(), false).expect("a reason")
+    }
+
+    #[test]
+    fn failed_negotiation_names_the_offer_and_the_value_that_admits_it() {
+        let kex = "mlkem768x25519-sha256,curve25519-sha256,ext-info-s,kex-strict-s-v00@openssh.com";
+        let gcm = "aes256-gcm@openssh.com,aes256-ctr";
+        for (kind, ours, theirs, told, remedy) in [
+            (
+                AlgorithmKind::Kex,
+                kex,
+                "ecdh-sha2-nistp256,diffie-hellman-group14-sha1,ext-info-c",
+                "key exchange",
+                "ssh.kex: [mlkem768x25519-sha256, curve25519-sha256, ecdh-sha2-nistp256]",
+            ),
+            (
+                AlgorithmKind::Kex,
+                kex,
+                "diffie-hellman-group14-sha1",
+                "key exchange",
+                "none here: ssh.kex can hold none of these; the client needs one like mlkem768x25519-sha256",
+            ),
+            (
+                AlgorithmKind::Cipher,
+                gcm,
+                "aes128-cbc,aes128-ctr",
+                "cipher",
+                "ssh.ciphers: [aes256-gcm@openssh.com, aes256-ctr, aes128-ctr]",
+            ),
+            (AlgorithmKind::Mac, "hmac-sha2-256", "hmac-sha2-512", "MAC", "ssh.macs: [hmac-sha2-256, hmac-sha2-512]"),
+            (
+                AlgorithmKind::Key,
+                "ssh-ed25519",
+                "ssh-rsa,ecdsa-sha2-nistp384,rsa-sha2-256",
+                "host key",
+                "ssh.hostkeys: one more key, of type ecdsa-sha2-nistp384 (ssh-keygen -t ecdsa -b 384 -N '' -f FILE)",
+            ),
+            (
+                AlgorithmKind::Key,
+                "ssh-ed25519",
+                "ssh-rsa,ssh-dss",
+                "host key",
+                "none here: ssh.hostkeys can hold no key of these types; the client needs one like ssh-ed25519",
+            ),
+            (
+                AlgorithmKind::Compression,
+                "none",
+                "zlib",
+                "compression",
+                "none here: the client has to be set up to go without compression",
+            ),
+        ] {
+            let Ended::NoCommonAlgorithm { kind, offered, remedy: given } = ended(kind, ours, theirs) else {
+                panic!("{theirs}: another end")
+            };
+            assert_eq!((kind, given.as_str()), (told, remedy), "{theirs}");
+            assert_eq!(names(&offered), algorithms(&names(theirs)));
+        }
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_told_by_what_it_can_have_been() {
+        let error = || ConnectionError::from(russh::Error::SshEncoding(encoding::Error::CharacterEncoding));
+        for (logged_in, part) in [(false, "the password"), (true, "a variable")] {
+            let Some(Ended::NotUtf8 { what }) = Ended::of(&error(), logged_in) else { panic!("no reason") };
+            assert!(what.contains(part), "{what}");
+        }
+    }
+
+    #[test]
+    fn ends_that_nobody_can_do_anything_about_are_no_line() {
+        for error in [ConnectionError::Closed, russh::Error::HUP.into(), russh::Error::Inconsistent.into()] {
+            assert_eq!(Ended::of(&error, true), None, "{error}");
+        }
+    }
+}

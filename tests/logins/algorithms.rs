@@ -1,0 +1,107 @@
+//! Algorithms as the file has them: who offers none of them is not let in, the log says what would, and that is so.
+
+use crate::support::client::Client;
+use crate::support::{Setup, World};
+use serde_json::{Value, json};
+
+/// A client that can do nothing else, and what the log says of it.
+struct Narrow {
+    /// The gateway's section `ssh`.
+    ssh: Value,
+    /// The client's options.
+    options: &'static [&'static str],
+    algorithm: &'static str,
+    offered: &'static str,
+    remedy: &'static str,
+}
+
+fn narrow(world: &World, options: &[&str]) -> Client {
+    options.iter().fold(world.ssh(), |client, option| client.option(option))
+}
+
+/// `ssh.KEY: [a, b]` as a part of the configuration.
+fn written(remedy: &str) -> Value {
+    let (key, list) = remedy.split_once(": ").expect("a key");
+    let names: Vec<&str> = list.trim_matches(['[', ']']).split(", ").collect();
+    json!({key.strip_prefix("ssh.").expect("a key of ssh"): names})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failed_negotiation_is_one_line_whose_remedy_lets_the_client_in() {
+    for case in [
+        Narrow {
+            ssh: json!({}),
+            options: &["KexAlgorithms=ecdh-sha2-nistp384,ecdh-sha2-nistp256,diffie-hellman-group14-sha256"],
+            algorithm: "key exchange",
+            offered: "ecdh-sha2-nistp384,ecdh-sha2-nistp256,diffie-hellman-group14-sha256",
+            remedy: "ssh.kex: [mlkem768x25519-sha256, curve25519-sha256, curve25519-sha256@libssh.org, \
+                     ecdh-sha2-nistp384, ecdh-sha2-nistp256]",
+        },
+        Narrow {
+            ssh: json!({"ciphers": ["aes256-gcm@openssh.com"]}),
+            options: &["Ciphers=aes128-cbc,aes128-ctr"],
+            algorithm: "cipher",
+            offered: "aes128-cbc,aes128-ctr",
+            remedy: "ssh.ciphers: [aes256-gcm@openssh.com, aes128-ctr]",
+        },
+        Narrow {
+            ssh: json!({"macs": ["hmac-sha2-256-etm@openssh.com"]}),
+            options: &["Ciphers=aes256-ctr", "MACs=hmac-sha1,hmac-sha2-512"],
+            algorithm: "MAC",
+            offered: "hmac-sha1,hmac-sha2-512",
+            remedy: "ssh.macs: [hmac-sha2-256-etm@openssh.com, hmac-sha2-512]",
+        },
+    ] {
+        let world = Setup::config(json!({"ssh": case.ssh})).start().await;
+        narrow(&world, case.options).run("true").await.expect(255);
+        let line = world.gateway.wait_for_line("SSH_HANDSHAKE_FAILED").await;
+        let details = &line["details"];
+        assert_eq!((&line["level"], &details["algorithm"]), (&json!("info"), &json!(case.algorithm)), "{line}");
+        assert_eq!((&details["offered"], &details["remedy"]), (&json!(case.offered), &json!(case.remedy)), "{line}");
+        assert_eq!(world.gateway.lines("SSH_HANDSHAKE_FAILED").len(), 1);
+
+        let world = Setup::config(json!({"ssh": written(case.remedy)})).start().await;
+        narrow(&world, case.options).run("true").await.expect(0);
+        // And everyone who was let in before still is.
+        world.ssh().run("true").await.expect(0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn client_that_only_knows_broken_algorithms_is_told_to_the_operator_without_a_remedy() {
+    let world = World::start().await;
+    for (options, algorithm, remedy) in [
+        (
+            &["KexAlgorithms=diffie-hellman-group14-sha256"][..],
+            "key exchange",
+            "none here: ssh.kex can hold none of these",
+        ),
+        (&["Ciphers=aes128-cbc"], "cipher", "none here: ssh.ciphers can hold none of these"),
+        (
+            &["HostKeyAlgorithms=ecdsa-sha2-nistp256"],
+            "host key",
+            "ssh.hostkeys: one more key, of type ecdsa-sha2-nistp256",
+        ),
+    ] {
+        narrow(&world, options).run("true").await.expect(255);
+        let line = world.gateway.wait_for(|line| line["details"]["algorithm"] == algorithm).await;
+        assert!(line["details"]["remedy"].as_str().is_some_and(|told| told.starts_with(remedy)), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn file_that_containerssh_wrote_back_keeps_its_clients() {
+    let kex = ["curve25519-sha256@libssh.org", "ecdh-sha2-nistp521", "ecdh-sha2-nistp384", "ecdh-sha2-nistp256"];
+    let gcm = ["aes256-gcm@openssh.com", "aes128-gcm@openssh.com"];
+    let ciphers = [&["chacha20-poly1305@openssh.com"][..], &gcm, &["aes256-ctr", "aes192-ctr", "aes128-ctr"]].concat();
+    let macs = ["hmac-sha2-256-etm@openssh.com", "hmac-sha2-256"];
+    let world = Setup::config(json!({"ssh": {"kex": kex, "ciphers": ciphers, "macs": macs}})).start().await;
+    for (option, names) in [("KexAlgorithms", &kex[..]), ("Ciphers", &ciphers[..])] {
+        for name in names {
+            world.ssh().option(&format!("{option}={name}")).run("true").await.expect(0);
+        }
+    }
+    for name in macs {
+        world.ssh().option("Ciphers=aes128-ctr").option(&format!("MACs={name}")).run("true").await.expect(0);
+    }
+}
