@@ -1,11 +1,13 @@
 //! Who gets in: passwords, keys, authorization, and what the gateway asks about them.
 
+mod agents;
 mod algorithms;
 mod bytes;
 mod failures;
 mod known;
 mod names;
 mod places;
+mod reasons;
 
 use crate::support::script::{Asked, Reply, Script, nothing, open_door, yes};
 use crate::support::world::PASSWORD;

@@ -12,7 +12,7 @@ use crate::support::gateway::{Gateway, SOON};
 use crate::support::keys::Key;
 use crate::support::leash;
 use crate::support::role::Rights;
-use crate::support::world::{PASSWORD, merge};
+use crate::support::world::merge;
 use podgate_devcluster::{DevCluster, ImageFault, Options};
 use serde_json::{Value, json};
 use std::fs;
@@ -263,7 +263,7 @@ async fn webhook_that_is_not_there_is_a_warning_at_the_start_and_a_reason_at_the
 
     let dead = json!({"url": "http://127.0.0.1:1", "authTimeout": "1s"});
     let world = Setup::config(json!({"auth": {"password": {"webhook": dead}}})).start().await;
-    let done = world.ssh_with_password("alice", PASSWORD).run("true").await.expect(255);
+    let done = world.ssh_as_person("alice").option("PreferredAuthentications=password").run("true").await.expect(255);
     assert!(done.stderr.contains("podgate: the authentication server cannot be reached"), "{}", done.stderr);
 }
 

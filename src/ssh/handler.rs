@@ -14,7 +14,7 @@ use crate::registry::Entry;
 use crate::session::inbox::Budget;
 use crate::telemetry::metrics::{self, Step, Timer};
 use crate::types::Size;
-use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
+use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey};
 use russh::{ChannelId, ChannelOpenFailure, Disconnect, Pty, Sig};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -70,18 +70,24 @@ impl Translator {
     fn answer(&self, outcome: Outcome) -> Auth {
         match outcome {
             Outcome::Accepted => Auth::Accept,
-            Outcome::Refused => Auth::Reject {
+            // Where the login has ended, a disconnect with the reason is on its way behind this refusal.
+            Outcome::Refused | Outcome::Ended => Auth::Reject {
                 proceed_with_methods: Some(self.shared.snapshot.methods.clone()),
                 partial_success: false,
             },
-            // A disconnect with the reason is on its way behind this refusal, and a client that had nothing more to offer
-            // would leave before it reads it: this method alone makes it stay without asking the user anything.
-            Outcome::Ended => {
-                Auth::Reject { proceed_with_methods: Some(transport::one_more_question()), partial_success: false }
-            }
             Outcome::More(methods) => {
                 Auth::Reject { proceed_with_methods: Some(transport::methods(&methods)), partial_success: true }
             }
+        }
+    }
+
+    /// The answer to an offered key. Where nobody could judge it, the client is asked for its proof: a client that was
+    /// refused and had nothing more to offer would leave before it reads the disconnect with the reason, which is on its
+    /// way behind this. A proof that comes all the same is refused.
+    fn answer_offer(&self, outcome: Outcome) -> Auth {
+        match outcome {
+            Outcome::Ended => Auth::Accept,
+            Outcome::Accepted | Outcome::Refused | Outcome::More(_) => self.answer(outcome),
         }
     }
 }
@@ -89,8 +95,9 @@ impl Translator {
 impl Handler for Translator {
     type Error = ConnectionError;
 
-    async fn auth_none(&mut self, _user: &str) -> Result<Auth, Self::Error> {
-        Ok(self.answer(Outcome::Refused))
+    async fn auth_none(&mut self, user: &str) -> Result<Auth, Self::Error> {
+        let outcome = self.login.none(user).await;
+        Ok(self.answer(outcome))
     }
 
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, Self::Error> {
@@ -100,7 +107,7 @@ impl Handler for Translator {
 
     async fn auth_publickey_offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Self::Error> {
         let outcome = self.login.offered(user, offer.public_key, offer.algorithm).await?;
-        Ok(self.answer(outcome))
+        Ok(self.answer_offer(outcome))
     }
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
@@ -110,12 +117,23 @@ impl Handler for Translator {
 
     async fn auth_openssh_certificate(
         &mut self,
-        _user: &str,
+        user: &str,
         _certificate: &russh::keys::Certificate,
     ) -> Result<Auth, Self::Error> {
         // Who may sign certificates is not configurable yet: a client goes on with the plain key.
         self.shared.audit.record(Event::CertificateRefused);
-        Ok(self.answer(Outcome::Refused))
+        let outcome = self.login.unoffered(user).await;
+        Ok(self.answer(outcome))
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        user: &str,
+        _submethods: &str,
+        _response: Option<Response<'a>>,
+    ) -> Result<Auth, Self::Error> {
+        let outcome = self.login.unoffered(user).await;
+        Ok(self.answer(outcome))
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {

@@ -1,15 +1,20 @@
 //! The login as the SSH side sees it: which credential came, what is remembered between a key's offer and its proof, and
 //! what the client hears. Nothing here is an [`Identity`] before the authenticator made one.
 
+mod failures;
+
 use super::Shared;
 use super::handler::ConnectionError;
 use crate::audit::Event;
 use crate::auth::{Answer, Attempt, AuthError, ClientFacts, Considered, Credential, Identity, Method};
 use crate::types::{Secret, Username};
+use failures::{Failures, Request};
 use russh::Disconnect;
 use russh::keys::{Algorithm, PublicKey};
 use std::future::Future;
 use std::sync::Arc;
+
+pub(super) use failures::MOST as MOST_FAILURES;
 
 /// What an attempt came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +23,7 @@ pub(super) enum Outcome {
     Refused,
     /// This was right, and one of these must follow.
     More(Vec<Method>),
-    /// The connection ends: the client was told why by a disconnect.
+    /// Nobody judged this: the connection ends, and a disconnect that says why is on its way.
     Ended,
 }
 
@@ -32,11 +37,12 @@ pub(super) struct Login {
     identity: Option<Identity>,
     ended: bool,
     offers: usize,
+    failures: Failures,
 }
 
 impl Login {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, considered: None, identity: None, ended: false, offers: 0 }
+        Self { shared, considered: None, identity: None, ended: false, offers: 0, failures: Failures::default() }
     }
 
     /// Who the client is, once an attempt was accepted.
@@ -44,8 +50,26 @@ impl Login {
         self.identity.take()
     }
 
+    /// A request without a credential, by which clients learn the methods. A name that is none is told here already: no
+    /// credential of its has to be asked for.
+    pub(super) async fn none(&mut self, user: &str) -> Outcome {
+        let outcome = if self.user(user).await.is_some() { Outcome::Refused } else { Outcome::Ended };
+        self.counted(Request::None, outcome).await
+    }
+
+    /// A request by a method that is not offered.
+    pub(super) async fn unoffered(&mut self, user: &str) -> Outcome {
+        let outcome = if self.user(user).await.is_some() { Outcome::Refused } else { Outcome::Ended };
+        self.counted(Request::Credential, outcome).await
+    }
+
     /// A password attempt.
     pub(super) async fn password(&mut self, user: &str, password: &str) -> Result<Outcome, ConnectionError> {
+        let outcome = self.judge_password(user, password).await?;
+        Ok(self.counted(Request::Credential, outcome).await)
+    }
+
+    async fn judge_password(&mut self, user: &str, password: &str) -> Result<Outcome, ConnectionError> {
         let Some(user) = self.user(user).await else { return Ok(Outcome::Ended) };
         self.shared.audit.record(Event::AuthAttempt { method: Method::Password });
         let credential = Credential::Password(Secret::new(password));
@@ -55,6 +79,16 @@ impl Login {
 
     /// A key that the client has not signed with yet: asked about, so that it is spared the signature.
     pub(super) async fn offered(
+        &mut self,
+        user: &str,
+        key: &PublicKey,
+        algorithm: &Algorithm,
+    ) -> Result<Outcome, ConnectionError> {
+        let outcome = self.judge_offer(user, key, algorithm).await?;
+        Ok(self.counted(Request::Credential, outcome).await)
+    }
+
+    async fn judge_offer(
         &mut self,
         user: &str,
         key: &PublicKey,
@@ -86,6 +120,11 @@ impl Login {
 
     /// A key whose signature was checked: trusted from here on, if it is the one that was asked about.
     pub(super) async fn proven(&mut self, user: &str, key: &PublicKey) -> Result<Outcome, ConnectionError> {
+        let outcome = self.judge_proof(user, key).await?;
+        Ok(self.counted(Request::Credential, outcome).await)
+    }
+
+    async fn judge_proof(&mut self, user: &str, key: &PublicKey) -> Result<Outcome, ConnectionError> {
         let Some(user) = self.user(user).await else { return Ok(Outcome::Ended) };
         let Some(line) = key_line(key) else { return Ok(Outcome::Refused) };
         let Some(considered) = self.considered.take().filter(|considered| considered.is_about(&user, &line)) else {
@@ -123,6 +162,15 @@ impl Login {
         }
     }
 
+    /// The outcome, counted: the failure that is one too many ends the connection, as OpenSSH's server does.
+    async fn counted(&mut self, request: Request, outcome: Outcome) -> Outcome {
+        if self.failures.count(request, &outcome) && !self.ended {
+            self.shared.audit.record(Event::LimitHit { limit: "failed attempts to log in" });
+            self.end(Disconnect::ProtocolError, "Too many authentication failures").await;
+        }
+        outcome
+    }
+
     /// A refusal carries no text: where the reason is not the client's credential, it ends the connection.
     async fn refused(&mut self, method: Method, error: AuthError) -> Outcome {
         match error {
@@ -158,9 +206,11 @@ impl Login {
         }
     }
 
+    /// Ends the login behind the answer to the present request.
     async fn end(&mut self, code: Disconnect, reason: &str) {
         self.considered = None;
         self.ended = true;
+        self.shared.line.pair();
         self.shared.disconnect(code, reason).await;
     }
 

@@ -1,5 +1,6 @@
 //! From the typed configuration to russh's: host keys and algorithms. What is not named here is not offered.
 
+use super::login::MOST_FAILURES;
 use super::window::{PACKET, WINDOW};
 use crate::auth::Method;
 use crate::config::{Cipher, HostKey, Kex, Mac, Ssh};
@@ -16,8 +17,9 @@ const REKEY_BYTES: usize = 1 << 36;
 const REKEY_TIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// How long every refusal takes, so that its time tells nothing.
 const REFUSAL: Duration = Duration::from_millis(200);
-/// Refused attempts on a connection, as OpenSSH's `MaxAuthTries`.
-const ATTEMPTS: usize = 6;
+/// Refusals on a connection, counted by russh. It counts the first `none` too, so this is never less than what
+/// [`super::login`] allows; it bounds the refusals that russh decides by itself, such as wrong signatures.
+const REFUSALS: usize = MOST_FAILURES + 1;
 
 /// A host key that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +45,7 @@ pub(super) fn config(ssh: &Ssh, methods: MethodSet) -> Result<Config, HostKeyErr
         maximum_packet_size: PACKET,
         event_buffer_size: 64,
         preferred: preferred(ssh),
-        max_auth_attempts: ATTEMPTS,
+        max_auth_attempts: REFUSALS,
         // A quiet client is a client: dead ones are found by keep-alives.
         inactivity_timeout: None,
         keepalive_interval: ssh.client_alive_interval,
@@ -83,13 +85,6 @@ pub(super) fn methods(offered: &[Method]) -> MethodSet {
             Method::PublicKey => MethodKind::PublicKey,
         });
     }
-    methods
-}
-
-/// What a login that has ended goes on with; whoever tries it is refused.
-pub(super) fn one_more_question() -> MethodSet {
-    let mut methods = MethodSet::empty();
-    methods.push(MethodKind::KeyboardInteractive);
     methods
 }
 

@@ -1,6 +1,6 @@
-//! The TCP stream under an SSH connection, with three things that russh does not give: the client's identification line,
-//! news of the client's close while a callback waits (russh does not read meanwhile), and a cut from outside that
-//! nothing can hold up. And it ends: once our side is shut, a client that goes on sending is read
+//! The TCP stream under an SSH connection, with four things that russh does not give: the client's identification line,
+//! news of the client's close while a callback waits (russh does not read meanwhile), a cut from outside that
+//! nothing can hold up, and two messages in one piece. And it ends: once our side is shut, a client that goes on sending is read
 //! for [`LINGER`] and no longer (russh reads until the client closes).
 
 use crate::audit::Traffic;
@@ -31,6 +31,8 @@ pub(super) struct Wire {
     write: OwnedWriteHalf,
     /// Set when our side was shut.
     linger: Option<Pin<Box<Sleep>>>,
+    /// Taken from russh and not written yet.
+    kept: BytesMut,
 }
 
 /// The same stream seen from beside; clones are the same line.
@@ -50,6 +52,19 @@ struct State {
     ahead: BytesMut,
     id: Vec<u8>,
     id_complete: bool,
+    pairing: Pairing,
+}
+
+/// What is to become of the writes that come next.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Pairing {
+    /// Each goes out as it comes.
+    #[default]
+    Off,
+    /// The next is kept back.
+    First,
+    /// One is kept back; the next goes out with it.
+    Second,
 }
 
 /// Splits a connection into what russh reads and writes, and what watches it.
@@ -63,7 +78,8 @@ pub(super) fn split(stream: TcpStream) -> (Wire, Line) {
         received: AtomicU64::new(0),
         sent: AtomicU64::new(0),
     }));
-    (Wire { line: line.clone(), cut: Box::pin(cut.cancelled_owned()), write, linger: None }, line)
+    let cut = Box::pin(cut.cancelled_owned());
+    (Wire { line: line.clone(), cut, write, linger: None, kept: BytesMut::new() }, line)
 }
 
 impl Line {
@@ -79,9 +95,19 @@ impl Line {
         Traffic { received: self.0.received.load(Ordering::Relaxed), sent: self.0.sent.load(Ordering::Relaxed) }
     }
 
+    fn sent(&self, bytes: usize) {
+        self.0.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     /// Makes every read and write fail from now on.
     pub(super) fn cut(&self) {
         self.0.cut.cancel();
+    }
+
+    /// Sends the next write of russh's together with the one after it. To be called where both are certain to come, such as
+    /// a refusal and the disconnect that says why: some clients leave at the first if they have not read the second by then.
+    pub(super) fn pair(&self) {
+        self.state().pairing = Pairing::First;
     }
 
     /// Waits until the client has closed the connection or it was cut. What the client sends meanwhile is kept for the
@@ -166,6 +192,19 @@ impl Wire {
         }
     }
 
+    /// Writes what was kept back.
+    fn poll_kept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.kept.is_empty() {
+            let written = ready!(Pin::new(&mut self.write).poll_write(cx, &self.kept))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.kept.advance(written);
+            self.line.sent(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.linger.as_mut().map(|linger| linger.as_mut().poll(cx)) {
             Some(Poll::Ready(())) => Err(io::ErrorKind::TimedOut.into()),
@@ -185,18 +224,31 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_cut(cx)?;
-        let written = ready!(Pin::new(&mut self.write).poll_write(cx, buf))?;
-        self.line.0.sent.fetch_add(written as u64, Ordering::Relaxed);
-        Poll::Ready(Ok(written))
+        let pairing = self.line.state().pairing;
+        if pairing == Pairing::Off {
+            ready!(self.poll_kept(cx))?;
+            let written = ready!(Pin::new(&mut self.write).poll_write(cx, buf))?;
+            self.line.sent(written);
+            return Poll::Ready(Ok(written));
+        }
+        // One message each: russh writes what it has with one call.
+        self.line.state().pairing = if pairing == Pairing::First { Pairing::Second } else { Pairing::Off };
+        self.kept.extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_cut(cx)?;
+        if self.line.state().pairing == Pairing::Second {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.poll_kept(cx))?;
         Pin::new(&mut self.write).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        ready!(self.poll_kept(cx))?;
         Pin::new(&mut self.write).poll_shutdown(cx)
     }
 }
@@ -219,6 +271,35 @@ mod tests {
         let (_client, mut wire, line) = pair().await;
         let (read, ()) = tokio::join!(wire.read_u8(), async { line.cut() });
         assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+    }
+
+    #[tokio::test]
+    async fn pair_of_writes_arrives_in_one_piece_and_the_third_by_itself() {
+        let (mut client, mut wire, line) = pair().await;
+        let mut piece = [0; 16];
+        line.pair();
+        wire.write_all(b"no").await.unwrap();
+        wire.flush().await.unwrap();
+        let unread = client.try_read(&mut piece).map_err(|error| error.kind());
+        assert_eq!(unread, Err(io::ErrorKind::WouldBlock));
+        wire.write_all(b" because").await.unwrap();
+        wire.flush().await.unwrap();
+        let read = client.read(&mut piece).await.unwrap();
+        assert_eq!(&piece[..read], b"no because");
+        wire.write_all(b"end").await.unwrap();
+        let read = client.read(&mut piece).await.unwrap();
+        assert_eq!(&piece[..read], b"end");
+    }
+
+    #[tokio::test]
+    async fn first_of_a_pair_is_not_lost_where_no_second_comes() {
+        let (mut client, mut wire, line) = pair().await;
+        line.pair();
+        wire.write_all(b"no").await.unwrap();
+        wire.shutdown().await.unwrap();
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, b"no");
     }
 
     #[tokio::test(start_paused = true)]

@@ -25,7 +25,8 @@ fn hasty(url: &str) -> Value {
 async fn refused_login(url: &str, reason: &str) -> World {
     let world = Setup::config(hasty(url)).start().await;
     let begun = Instant::now();
-    for client in [world.ssh_as_person("alice"), world.ssh_with_password("alice", PASSWORD)] {
+    let by_password = world.ssh_as_person("alice").option("PreferredAuthentications=password");
+    for client in [world.ssh_as_person("alice"), world.ssh_as("alice"), by_password] {
         let done = client.run("true").await.expect(255);
         let told = format!("podgate: the authentication server {reason}");
         assert!(done.stderr.contains(&told), "{told:?} is not in {:?}", done.stderr);
@@ -90,7 +91,7 @@ async fn certificate_of_another_ca_or_for_another_name_is_not_trusted() {
             merge(&mut config, json!({"auth": {step: {"webhook": {"cacert": ours.pem()}}}}));
         }
         let world = Setup::config(config).start().await;
-        let done = world.ssh_with_password("alice", PASSWORD).run("true").await.expect(255);
+        let done = world.ssh().run("true").await.expect(255);
         let told = "podgate: the authentication server cannot be reached securely";
         assert!(done.stderr.contains(told), "{}", done.stderr);
         assert_eq!(world.cluster.requests("create", "pods"), 0);

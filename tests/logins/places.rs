@@ -29,9 +29,9 @@ async fn https_server_that_wants_a_client_certificate_is_shown_the_configured_on
 
     let mut config = config(&url);
     everywhere(&mut config, &json!({"cacert": authority.pem()}));
-    merge(&mut config, json!({"auth": {"password": {"webhook": {"authTimeout": "2s"}}}}));
+    merge(&mut config, json!({"auth": {"publicKey": {"webhook": {"authTimeout": "2s"}}}}));
     let world = Setup::config(config.clone()).start().await;
-    let done = world.ssh_with_password("alice", PASSWORD).run("true").await.expect(255);
+    let done = world.ssh().run("true").await.expect(255);
     assert!(done.stderr.contains("podgate: the authentication server"), "{}", done.stderr);
 
     everywhere(&mut config, &json!({"cert": certificate, "key": key}));

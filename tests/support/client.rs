@@ -106,14 +106,14 @@ impl World {
     }
 
     /// `ssh` as a person at a terminal uses it: every method in the client's own order, who answers what is asked with
-    /// [`PASSWORD`](super::world::PASSWORD).
+    /// [`PASSWORD`](super::world::PASSWORD), as often as the client asks.
     pub fn ssh_as_person(&self, user: &str) -> Client {
         self.asked(user, super::world::PASSWORD)
     }
 
-    /// `ssh` as a user by a password alone.
+    /// `ssh` as a user by a password alone, which is typed once.
     pub fn ssh_with_password(&self, user: &str, password: &str) -> Client {
-        self.asked(user, password).option("PreferredAuthentications=password,keyboard-interactive")
+        self.asked(user, password).option("PreferredAuthentications=password").option("NumberOfPasswordPrompts=1")
     }
 
     fn asked(&self, user: &str, password: &str) -> Client {
@@ -130,7 +130,6 @@ impl World {
             .env("SSH_ASKPASS", &askpass.to_string_lossy())
             .env("SSH_ASKPASS_REQUIRE", "force")
             .env("PODGATE_TEST_PASSWORD", password)
-            .option("NumberOfPasswordPrompts=1")
             .option(&format!("User={user}"))
     }
 

@@ -1,0 +1,139 @@
+//! Agents that hold more keys than a server lets a client try: as OpenSSH's own server lets them in and refuses them.
+
+use crate::support::client::{Client, Done};
+use crate::support::keys::Key;
+use crate::support::{World, available};
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+const SSHD: &str = "/usr/sbin/sshd";
+
+/// An OpenSSH agent; it ends when it is dropped.
+struct Agent {
+    socket: PathBuf,
+    _child: Child,
+}
+
+impl Agent {
+    /// Starts one that offers so many keys that nobody knows, and the world's key behind them.
+    async fn start(world: &World, unknown: usize) -> Self {
+        let socket = world.folder().join(format!("agent-{unknown}"));
+        let mut child = Command::new("ssh-agent")
+            .args(["-D", "-a"])
+            .arg(&socket)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("ssh-agent");
+        // It says where it listens once it does.
+        let mut said = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let line = timeout(Duration::from_secs(20), said.next_line()).await.expect("in time").expect("a line");
+        assert!(line.is_some_and(|line| line.contains("SSH_AUTH_SOCK")));
+        let agent = Self { socket, _child: child };
+        for number in 0..unknown {
+            let name = format!("unknown-{unknown}-{number}");
+            agent.add(&Key::make(world.folder(), &name).file).await;
+        }
+        agent.add(&world.key.file).await;
+        agent
+    }
+
+    async fn add(&self, key: &Path) {
+        let added = Command::new("ssh-add").arg("-q").arg(key).env("SSH_AUTH_SOCK", &self.socket).status().await;
+        assert!(added.expect("ssh-add").success());
+    }
+
+    /// Logs in with nothing but what the agent holds.
+    async fn log_in(&self, world: &World, user: &str, port: u16) -> Done {
+        let mut command = Command::new("ssh");
+        command.args(["-F", "/dev/null", "-p", &port.to_string()]).env_remove("DISPLAY");
+        let known_hosts = format!("UserKnownHostsFile={}", world.known_hosts().display());
+        let agent = format!("IdentityAgent={}", self.socket.display());
+        let user = format!("User={user}");
+        [&*known_hosts, &agent, &user, "IdentityFile=none", "GlobalKnownHostsFile=/dev/null", "BatchMode=yes"]
+            .into_iter()
+            .chain(["StrictHostKeyChecking=yes", "ConnectTimeout=20", "LogLevel=ERROR"])
+            .fold(Client::of(command), Client::option)
+            .run("exit 7")
+            .await
+    }
+}
+
+/// OpenSSH's server, for the current user by the world's key; it ends when it is dropped.
+struct Sshd {
+    user: String,
+    port: u16,
+    _child: Child,
+}
+
+impl Sshd {
+    async fn start(world: &World) -> Self {
+        let user = std::process::Command::new("id").arg("-un").output().expect("id");
+        let user = String::from_utf8(user.stdout).expect("a name").trim().to_owned();
+        if user == "root" {
+            // Where it leaves its privileges; a system without the service lacks it.
+            fs::create_dir_all("/run/sshd").expect("/run/sshd");
+        }
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+        let folder = world.folder().display();
+        let config = world.folder().join("sshd_config");
+        fs::write(world.folder().join("authorized_keys"), &world.key.public).expect("the key");
+        let lines = format!(
+            "ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized_keys\n\
+             StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
+             PermitRootLogin prohibit-password\nMaxAuthTries 6\nLogLevel FATAL\n"
+        );
+        fs::write(&config, lines).expect("the configuration");
+        let child = Command::new(SSHD).args(["-D", "-e", "-f"]).arg(&config).kill_on_drop(true).spawn().expect("sshd");
+        let begun = Instant::now();
+        // There is no line to wait for at this log level.
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "sshd does not listen");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        world.know(port);
+        Self { user, port, _child: child }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agent_with_six_keys_is_let_in_by_the_last_and_one_with_seven_is_not_as_by_sshd() {
+    if !available("ssh-agent", "openssh-client") || !available(SSHD, "openssh-server") {
+        return;
+    }
+    let world = World::start().await;
+    let sshd = Sshd::start(&world).await;
+    let seven = Agent::start(&world, 6).await;
+    for (user, port) in [(&*sshd.user, sshd.port), ("alice", world.port())] {
+        let done = seven.log_in(&world, user, port).await.expect(255);
+        assert!(done.stderr.contains("Too many authentication failures"), "{user}: {}", done.stderr);
+        assert!(done.stderr.contains(&format!("port {port}:2: ")), "{user}: {}", done.stderr);
+    }
+    assert_eq!(world.gateway.wait_for_line("SSH_LIMIT").await["level"], "info");
+    assert_eq!(world.cluster.requests("create", "pods"), 0);
+    let six = Agent::start(&world, 5).await;
+    for (user, port) in [(&*sshd.user, sshd.port), ("alice", world.port())] {
+        six.log_in(&world, user, port).await.expect(7);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_passwords_are_six_and_no_more() {
+    let world = World::start().await;
+    let done = world
+        .ssh_as_person("alice")
+        .env("PODGATE_TEST_PASSWORD", "wrong")
+        .option("PreferredAuthentications=password")
+        .option("NumberOfPasswordPrompts=9")
+        .run("true")
+        .await
+        .expect(255);
+    assert!(done.stderr.contains(":2: podgate: Too many authentication failures"), "{}", done.stderr);
+    assert_eq!(world.gateway.lines("SSH_AUTH_FAILED").len(), 6, "{}", world.gateway.log());
+}

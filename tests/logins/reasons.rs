@@ -1,0 +1,290 @@
+//! Logins that fail for a reason that is not the credential: the disconnect carries it, and real clients show it. Where one
+//! hides it, docs/security.md says so.
+
+use super::Trusting;
+use crate::support::client::Client;
+use crate::support::world::PASSWORD;
+use crate::support::{Setup, World, available};
+use russh::MethodKind;
+use russh::client::{self, AuthResult, Config};
+use serde_json::json;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::process::Command;
+
+/// Python of the distribution, which has the distribution's libraries.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// Credential that a client tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Key,
+    Password,
+}
+
+/// Why the login fails: what is said, and under which name one logs in.
+struct Failure {
+    world: World,
+    user: String,
+    reason: &'static str,
+    at: Step,
+}
+
+/// Step that a login fails at, which decides what the server can say: an offered key is answered with what makes
+/// the client wait for the disconnect; a password and a proof are answered with a refusal before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Known before a credential comes.
+    Name,
+    /// Nobody can judge the credential.
+    Credential,
+    /// The credential is good, and nobody can say whether that is enough.
+    Authorization,
+}
+
+/// A name that is none, a server that is not there, and one behind it that is not.
+async fn failures() -> [Failure; 3] {
+    let gone = json!({"webhook": {"url": "http://127.0.0.1:1", "timeout": "300ms", "authTimeout": "900ms"}});
+    let name = Failure {
+        world: World::start().await,
+        user: "x".repeat(1025),
+        reason: "podgate: the user name is longer than 1024 bytes",
+        at: Step::Name,
+    };
+    let down = Failure {
+        world: Setup::config(json!({"auth": {"password": gone, "publicKey": gone}})).start().await,
+        user: "alice".into(),
+        reason: "podgate: the authentication server cannot be reached",
+        at: Step::Credential,
+    };
+    let mut authz = gone;
+    authz["method"] = "webhook".into();
+    let unauthorized = Failure {
+        world: Setup::config(json!({"auth": {"authz": authz}})).start().await,
+        user: "alice".into(),
+        reason: "podgate: the authorization server cannot be reached",
+        at: Step::Authorization,
+    };
+    [name, down, unauthorized]
+}
+
+impl Failure {
+    /// Whether a client that leaves at a refusal when it has nothing more to offer reads the reason.
+    fn outruns_refusal(&self, by: By) -> bool {
+        match self.at {
+            Step::Name => true,
+            Step::Credential => by == By::Key,
+            Step::Authorization => false,
+        }
+    }
+
+    /// Runs a client, which must not get in, and must show the reason.
+    async fn shown(&self, what: &str, client: Client) {
+        self.shown_or(what, client, self.reason).await;
+    }
+
+    /// Runs a client that may hide the reason, and then says something else.
+    async fn shown_or(&self, what: &str, client: Client, instead: &str) {
+        let done = client.finish().await;
+        assert!(done.status != 0, "{what}: {done:?}");
+        let said = format!("{}{}", done.text(), done.stderr);
+        let told = said.contains(self.reason) || said.contains(instead);
+        assert!(told, "{what}: {:?} is not in {said:?}, nor is {instead:?}", self.reason);
+        assert_eq!(self.world.cluster.requests("create", "pods"), 0, "{what}");
+    }
+
+    /// Runs a program that takes `PORT USER key|password SECRET`.
+    async fn shown_by(&self, program: &[&str], by: By) {
+        self.shown(&format!("{program:?} by {by:?}"), self.program(program, by)).await;
+    }
+
+    fn program(&self, program: &[&str], by: By) -> Client {
+        let (how, secret) = match by {
+            By::Key => ("key", self.world.key.file.display().to_string()),
+            By::Password => ("password", PASSWORD.to_owned()),
+        };
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).arg(self.world.port().to_string()).args([&*self.user, how, &secret]);
+        Client::of(command)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn openssh_shows_why_a_login_failed_with_and_without_batch_mode() {
+    for failure in failures().await {
+        let Failure { world, user, .. } = &failure;
+        let ssh = |client: Client| client.arg("127.0.0.1").arg("true");
+        let instead = "Permission denied (publickey,password).";
+        let instead = if failure.outruns_refusal(By::Key) { failure.reason } else { instead };
+        failure.shown_or("a key in batch mode", ssh(world.ssh_as(user)), instead).await;
+        failure.shown("a person with a key", ssh(world.ssh_as_person(user))).await;
+        let by_password = world.ssh_as_person(user).option("PreferredAuthentications=password");
+        failure.shown("a person with a password", ssh(by_password)).await;
+    }
+}
+
+/// Whoever types slowly is told all the same: the server has long hung up by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn openssh_shows_why_a_login_failed_to_a_slow_typist() {
+    let [_, down, _] = failures().await;
+    let askpass = down.world.folder().join("slow");
+    std::fs::write(&askpass, "#!/bin/sh\nsleep 3\necho x\n").expect("askpass");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(&askpass, mode).expect("askpass");
+    let client = down.world.ssh_as_person("alice").option("PreferredAuthentications=password");
+    let client = client.env("SSH_ASKPASS", &askpass.to_string_lossy()).arg("127.0.0.1").arg("true");
+    down.shown("a slow typist", client).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plink_shows_why_a_login_failed() {
+    if !available("plink", "putty-tools") || !available("puttygen", "putty-tools") {
+        return;
+    }
+    for failure in failures().await {
+        let world = &failure.world;
+        let key = ppk(world).await;
+        let host_key = fingerprint(world).await;
+        for by in [By::Key, By::Password] {
+            let mut command = Command::new("plink");
+            // It keeps files in its home.
+            command.env("HOME", world.folder()).args(["-batch", "-ssh", "-P", &world.port().to_string()]);
+            command.args(["-hostkey", &host_key, "-l", &failure.user]);
+            match by {
+                By::Key => command.arg("-i").arg(&key),
+                By::Password => command.args(["-pw", PASSWORD]),
+            };
+            command.args(["127.0.0.1", "true"]);
+            let instead = match by {
+                _ if failure.outruns_refusal(by) => failure.reason,
+                By::Key => "No supported authentication methods available",
+                By::Password => "Configured password was not accepted",
+            };
+            failure.shown_or(&format!("plink by {by:?}"), Client::of(command), instead).await;
+        }
+    }
+}
+
+/// The world's key as PuTTY has keys.
+async fn ppk(world: &World) -> PathBuf {
+    let file = world.folder().join("id.ppk");
+    let mut puttygen = Command::new("puttygen");
+    puttygen.arg(&world.key.file).arg("-o").arg(&file).args(["-O", "private"]);
+    Client::of(puttygen).finish().await.expect(0);
+    file
+}
+
+/// The host key's fingerprint.
+async fn fingerprint(world: &World) -> String {
+    let mut keygen = Command::new("ssh-keygen");
+    keygen.arg("-lf").arg(world.folder().join("host"));
+    let done = Client::of(keygen).finish().await.expect(0);
+    done.text().split(' ').nth(1).expect("a fingerprint").to_owned()
+}
+
+/// Python's libraries of the distribution; false where one is missing and need not be there.
+async fn python_has(library: &str, package: &str) -> bool {
+    if !available(PYTHON, "python3") {
+        return false;
+    }
+    let mut python = Command::new(PYTHON);
+    python.args(["-W", "ignore", "-c", &format!("import {library}")]);
+    let found = Client::of(python).finish().await.status == 0;
+    if !found {
+        assert!(std::env::var_os("PODGATE_TEST_ALL").is_none(), "{library} is missing: install {package}");
+        eprintln!("passed by: {library} is missing; install {package}");
+    }
+    found
+}
+
+fn client_file(name: &str) -> String {
+    format!("{}/tests/logins/clients/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn asyncssh_shows_why_a_login_failed() {
+    if !python_has("asyncssh", "python3-asyncssh").await {
+        return;
+    }
+    for failure in failures().await {
+        for by in [By::Key, By::Password] {
+            failure.shown_by(&[PYTHON, &client_file("asyncssh.py")], by).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn paramiko_logs_why_a_login_failed() {
+    if !python_has("paramiko", "python3-paramiko").await {
+        return;
+    }
+    for failure in failures().await {
+        for by in [By::Key, By::Password] {
+            failure.shown_by(&[PYTHON, &client_file("paramiko.py")], by).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn curl_is_refused_and_shows_no_reason() {
+    let mut curl = Command::new("curl");
+    curl.arg("-V");
+    if !available("curl", "curl") || !Client::of(curl).finish().await.text().contains(" sftp") {
+        return;
+    }
+    for failure in failures().await {
+        let world = &failure.world;
+        std::fs::write(world.folder().join("id.pub"), &world.key.public).expect("the public key");
+        for by in [By::Key, By::Password] {
+            let mut curl = Command::new("curl");
+            curl.args(["-sS", "-k", "--max-time", "60"]);
+            match by {
+                By::Key => curl.arg("-u").arg(format!("{}:", failure.user)).arg("--key").arg(&world.key.file),
+                By::Password => curl.arg("-u").arg(format!("{}:{PASSWORD}", failure.user)),
+            };
+            curl.arg(format!("sftp://127.0.0.1:{}/", world.port()));
+            failure.shown_or(&format!("curl by {by:?}"), Client::of(curl), "Authentication failure").await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the program of clients/go, which PODGATE_TEST_GO_CLIENT names"]
+async fn go_shows_why_a_login_failed() {
+    let program = std::env::var("PODGATE_TEST_GO_CLIENT").expect("PODGATE_TEST_GO_CLIENT");
+    for failure in failures().await {
+        for by in [By::Key, By::Password] {
+            let instead = if failure.outruns_refusal(by) { failure.reason } else { "ssh: unable to authenticate" };
+            failure.shown_or(&format!("Go by {by:?}"), failure.program(&[&program], by), instead).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs clients/node installed, whose login.js PODGATE_TEST_NODE_CLIENT names"]
+async fn node_shows_why_a_login_failed() {
+    let script = std::env::var("PODGATE_TEST_NODE_CLIENT").expect("PODGATE_TEST_NODE_CLIENT");
+    for failure in failures().await {
+        for by in [By::Key, By::Password] {
+            failure.shown_by(&["node", &script], by).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusal_names_the_configured_methods_alone_whatever_its_reason() {
+    for failure in failures().await {
+        let connected = client::connect(Arc::new(Config::default()), failure.world.gateway.address, Trusting).await;
+        let mut client = connected.expect("a connection");
+        let mut answers = vec![client.authenticate_none(&*failure.user).await];
+        if failure.at != Step::Name {
+            answers.push(client.authenticate_password(&*failure.user, PASSWORD).await);
+        }
+        for answer in answers {
+            let answer = answer.expect("an answer");
+            let AuthResult::Failure { remaining_methods, partial_success } = answer else { panic!("{answer:?}") };
+            assert!(!partial_success);
+            assert_eq!(remaining_methods[..], [MethodKind::PublicKey, MethodKind::Password]);
+        }
+    }
+}
