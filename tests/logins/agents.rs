@@ -1,12 +1,17 @@
 //! Agents that hold more keys than a server lets a client try: as OpenSSH's own server lets them in and refuses them.
 
+use super::{Forger, Trusting};
 use crate::support::client::{Client, Done};
 use crate::support::keys::Key;
-use crate::support::{World, available};
+use crate::support::script::{Script, open_door};
+use crate::support::{Setup, World, available};
+use russh::client::{self, AuthResult, Config};
+use russh::keys::PublicKey;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -136,4 +141,22 @@ async fn wrong_passwords_are_six_and_no_more() {
         .expect(255);
     assert!(done.stderr.contains(":2: podgate: Too many authentication failures"), "{}", done.stderr);
     assert_eq!(world.gateway.lines("SSH_AUTH_FAILED").len(), 6, "{}", world.gateway.log());
+}
+
+/// russh refuses them by itself, so its own count bounds them: one more than sshd's, as the first `none` counts there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forged_signatures_end_the_connection() {
+    let script = Script::start(open_door).await;
+    let world = Setup::config(script.config()).start().await;
+    let key = PublicKey::from_openssh(&world.key.public).expect("a key");
+    let connected = client::connect(Arc::new(Config::default()), world.gateway.address, Trusting).await;
+    let mut client = connected.expect("a connection");
+    for _ in 0..12 {
+        let outcome = client.authenticate_publickey_with("alice", key.clone(), None, &mut Forger).await;
+        assert!(!matches!(outcome, Ok(AuthResult::Success)), "{outcome:?}");
+    }
+    world.gateway.wait_for_line("SSH_DISCONNECTED").await;
+    assert_eq!(script.asked_at("/pubkey").len(), 7);
+    assert_eq!(script.asked().len(), 7, "{:?}", script.asked());
+    assert_eq!(world.gateway.log().matches("SSH_AUTH_SUCCESSFUL").count(), 0);
 }

@@ -6,6 +6,7 @@ use crate::support::script::{Asked, Authority, Reply, Script, nothing, open_door
 use crate::support::world::{PASSWORD, merge};
 use crate::support::{Setup, World};
 use russh::client::{self, Config};
+use russh::keys::{PrivateKeyWithHashAlg, load_secret_key};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -166,14 +167,22 @@ async fn disconnect_of_the_client_cancels_what_it_made_the_gateway_ask() {
 async fn login_that_ended_with_a_reason_is_never_told_success_and_lets_nobody_do_anything() {
     let script = Script::start(|_: &Asked| Reply::Raw(400, "", String::new())).await;
     let world = Setup::config(script.config()).start().await;
-    let connected = client::connect(Arc::new(Config::default()), world.gateway.address, Trusting).await;
-    let mut client = connected.expect("a connection");
-    let answer = client.authenticate_password("alice", PASSWORD).await;
-    assert!(!answer.is_ok_and(|answer| answer.success()));
-    assert!(client.channel_open_session().await.is_err());
-    world.gateway.wait_for_line("SSH_DISCONNECTED").await;
+    for by_key in [false, true] {
+        let connected = client::connect(Arc::new(Config::default()), world.gateway.address, Trusting).await;
+        let mut client = connected.expect("a connection");
+        let answer = if by_key {
+            // The proof of a key that nobody could judge: the gateway asks for it, and it counts for nothing.
+            let key = load_secret_key(&world.key.file, None).expect("the key");
+            client.authenticate_publickey("alice", PrivateKeyWithHashAlg::new(Arc::new(key), None)).await
+        } else {
+            client.authenticate_password("alice", PASSWORD).await
+        };
+        assert!(!answer.is_ok_and(|answer| answer.success()));
+        assert!(client.channel_open_session().await.is_err());
+    }
+    world.gateway.wait_for(|_| world.gateway.lines("SSH_DISCONNECTED").len() == 2).await;
     let log = world.gateway.log();
     assert!(!log.contains("SSH_AUTH_SUCCESSFUL") && !log.contains("SSH_NEW_CHANNEL"), "{log}");
-    assert_eq!(script.asked().len(), 1);
+    assert_eq!(script.asked().len(), 2);
     assert_eq!(world.cluster.requests("create", "pods"), 0);
 }
