@@ -8,6 +8,7 @@ mod connection;
 mod ended;
 mod handler;
 mod login;
+mod offer;
 mod transport;
 mod window;
 mod wire;

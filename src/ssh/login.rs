@@ -5,6 +5,7 @@ mod failures;
 
 use super::Shared;
 use super::handler::ConnectionError;
+use super::offer;
 use crate::audit::Event;
 use crate::auth::{Answer, Attempt, AuthError, ClientFacts, Considered, Credential, Identity, Method};
 use crate::types::{Secret, Username};
@@ -102,7 +103,9 @@ impl Login {
             self.end(Disconnect::NoMoreAuthMethodsAvailable, "too many keys were offered").await;
             return Ok(Outcome::Ended);
         }
-        if matches!(algorithm, Algorithm::Rsa { hash: None } | Algorithm::Dsa) {
+        if let Err(bad) = offer::check(key, algorithm) {
+            let reason = bad.to_string();
+            self.shared.audit.record(Event::AuthFailed { method: Method::PublicKey, reason: &reason });
             return Ok(Outcome::Refused);
         }
         self.shared.audit.record(Event::AuthAttempt { method: Method::PublicKey });

@@ -1,0 +1,53 @@
+//! The algorithms that a user's key may be offered and proven with: those that fit the key and are not broken. A request
+//! that breaks this is refused before anybody is asked about its key (RFC 4252 section 7, and as sshd does).
+
+use russh::keys::ssh_key::Mpint;
+use russh::keys::{Algorithm, PublicKey};
+
+/// The shortest RSA key that counts, in bits, as OpenSSH's `RequiredRSASize`.
+const RSA_BITS: usize = 1024;
+
+/// An offer that is refused whatever the key is allowed to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BadOffer {
+    /// The algorithm is unknown, or signs with SHA-1.
+    #[error("the algorithm {0} is not accepted")]
+    Algorithm(String),
+    /// The algorithm belongs to another kind of key.
+    #[error("the algorithm {algorithm} does not fit a key of type {key}")]
+    Misfit { algorithm: String, key: String },
+    /// The key can be factored.
+    #[error("the RSA key has less than 1024 bits")]
+    Short,
+}
+
+/// Decides whether a key may be used with the algorithm that the request names.
+///
+/// A certificate arrives as the plain key in it and the algorithm that signs for it (russh 0.65.1): its offer cannot be
+/// told from the plain key's. The certificate itself is refused with its signature.
+pub(super) fn check(key: &PublicKey, algorithm: &Algorithm) -> Result<(), BadOffer> {
+    let fits = match algorithm {
+        Algorithm::Dsa | Algorithm::Rsa { hash: None } | Algorithm::Other(_) => {
+            return Err(BadOffer::Algorithm(algorithm.to_string()));
+        }
+        Algorithm::Rsa { hash: Some(_) } => key.algorithm().is_rsa(),
+        other => key.algorithm() == *other,
+    };
+    if !fits {
+        return Err(BadOffer::Misfit { algorithm: algorithm.to_string(), key: key.algorithm().to_string() });
+    }
+    match key.key_data().rsa() {
+        Some(rsa) if bits(rsa.n()) < RSA_BITS => Err(BadOffer::Short),
+        _ => Ok(()),
+    }
+}
+
+/// The length of a positive number in bits; a key's own `key_size` counts whole bytes.
+fn bits(number: &Mpint) -> usize {
+    let bytes = number.as_positive_bytes().unwrap_or_default();
+    let unused = bytes.first().map_or(0, |first| first.leading_zeros());
+    (bytes.len() * 8).saturating_sub(usize::try_from(unused).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests;
