@@ -210,6 +210,13 @@ pub enum Event<'a> {
         /// What it may have been.
         what: &'a str,
     },
+    /// The client sent a message that it must not send; the connection ends.
+    ProtocolBroken {
+        /// What it did.
+        how: &'a str,
+    },
+    /// The client sent extended data, which no program takes; told once a connection.
+    ExtendedDataIgnored,
     /// The client reached a limit of the gateway's.
     LimitHit {
         /// Which one, in words.

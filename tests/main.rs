@@ -30,6 +30,7 @@ mod papers;
 mod pods;
 mod policies;
 mod programs;
+mod protocol;
 mod shutdown;
 mod smoke;
 mod start;

@@ -57,15 +57,22 @@ impl Event<'_> {
             Self::NotUtf8 { .. } => {
                 (Info, "SSH_DECODE_FAILED", "the connection ends: the client sent a text that is not UTF-8")
             }
+            Self::ProtocolBroken { .. } => (Info, "SSH_PROTOCOL_BROKEN", "the client broke the protocol"),
+            Self::ExtendedDataIgnored => {
+                (Info, "SSH_NOT_IMPLEMENTED", "the client sent extended data, which is ignored")
+            }
             Self::LimitHit { .. } => (Info, "SSH_LIMIT", "the client reached a limit"),
         }
     }
 
     pub(super) fn details(&self) -> Details<'_> {
         match *self {
-            Self::Connected | Self::LoginTimeout | Self::CertificateRefused | Self::Admitted | Self::WindowIgnored => {
-                Vec::new()
-            }
+            Self::Connected
+            | Self::LoginTimeout
+            | Self::CertificateRefused
+            | Self::Admitted
+            | Self::WindowIgnored
+            | Self::ExtendedDataIgnored => Vec::new(),
             Self::Disconnected { reason, duration, traffic } => disconnected(reason, duration, traffic),
             Self::BadUsername { reason } | Self::Abandoned { reason } | Self::AdmissionFailed { reason, .. } => {
                 vec![("reason", reason.into())]
@@ -107,6 +114,7 @@ impl Event<'_> {
                 vec![("algorithm", kind.into()), ("offered", offered.into()), ("remedy", remedy.into())]
             }
             Self::NotUtf8 { what } => vec![("what", what.into())],
+            Self::ProtocolBroken { how } => vec![("reason", how.into())],
             Self::LimitHit { limit } => vec![("limit", limit.into())],
         }
     }

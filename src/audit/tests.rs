@@ -152,6 +152,8 @@ fn the_rest_has_its_codes_too() {
         (Event::Resized { size }, "debug", "SSH_CHANNEL_REQUEST", json!({"width": "80", "height": "24"})),
         (Event::Signalled { name: "INT" }, "debug", "SSH_CHANNEL_REQUEST", json!({"signal": "INT"})),
         (Event::WindowIgnored, "warning", "SSH_WINDOW_IGNORED", json!({})),
+        (Event::ProtocolBroken { how: "so" }, "info", "SSH_PROTOCOL_BROKEN", json!({"reason": "so"})),
+        (Event::ExtendedDataIgnored, "info", "SSH_NOT_IMPLEMENTED", json!({})),
         (Event::LimitHit { limit: "channels" }, "info", "SSH_LIMIT", json!({"limit": "channels"})),
     ] {
         assert_line(event, level, code, details);

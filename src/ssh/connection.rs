@@ -118,7 +118,7 @@ impl Connection {
 
     /// The end that an error brought, for the log; what somebody can do something about has a line of its own.
     fn reason(&self, error: &ConnectionError) -> String {
-        let Some(ended) = Ended::of(error, self.guest.is_some()) else { return error.to_string() };
+        let Some(ended) = Ended::of(error, self.guest.is_some()) else { return error.reason() };
         self.shared.audit.record(ended.event());
         ended.summary().to_owned()
     }

@@ -3,6 +3,7 @@
 //! awaited inside the connection's only loop.
 
 use super::admission::{Admission, Admitted, admit};
+pub(super) use super::broken::ConnectionError;
 use super::channel::{Port, signal_name};
 use super::login::{Login, Outcome};
 use super::transport;
@@ -25,17 +26,6 @@ mod requests;
 /// `SSH_OPEN_RESOURCE_SHORTAGE` (RFC 4254 section 5.1).
 const RESOURCE_SHORTAGE: u32 = 4;
 
-/// Ends a connection's loop.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectionError {
-    /// The protocol or the stream failed.
-    #[error(transparent)]
-    Ssh(#[from] russh::Error),
-    /// The client went away, or was cut, while a callback waited.
-    #[error("the client closed the connection")]
-    Closed,
-}
-
 /// One connection's callbacks.
 pub(super) struct Translator {
     shared: Arc<Shared>,
@@ -48,6 +38,8 @@ pub(super) struct Translator {
     budget: Budget,
     opened: usize,
     window: Window,
+    /// Whether the log has a line about extended data.
+    extended_data_told: bool,
 }
 
 impl Translator {
@@ -64,6 +56,7 @@ impl Translator {
             budget: Budget::default(),
             opened: 0,
             window: Window::default(),
+            extended_data_told: false,
         }
     }
 
@@ -178,6 +171,20 @@ impl Handler for Translator {
         Ok(())
     }
 
+    /// Told of a channel that the server opened; this one opens none.
+    async fn channel_open_confirmation(
+        &mut self,
+        _channel: ChannelId,
+        _max_packet_size: u32,
+        _window_size: u32,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.shared
+            .audit
+            .record(Event::ProtocolBroken { how: "the client confirmed a channel that it had opened itself" });
+        Ok(session.disconnect(Disconnect::ProtocolError, "podgate: a channel that was not asked for", "")?)
+    }
+
     async fn channel_open_session(
         &mut self,
         channel: russh::Channel<Msg>,
@@ -224,7 +231,8 @@ impl Handler for Translator {
     }
 
     async fn data(&mut self, channel: ChannelId, data: &[u8], session: &mut Session) -> Result<(), Self::Error> {
-        let Some(port) = self.ports.get(&channel) else { return Ok(()) };
+        // What comes before a program is for none, and dropped as sshd drops it.
+        let Some(port) = self.ports.get(&channel).filter(|port| !port.idle()) else { return Ok(()) };
         port.inbox.push(data);
         match self.window.arrived(data.len(), self.budget.held(), self.ports.len()) {
             Arrived::InTime => {}
@@ -234,6 +242,20 @@ impl Handler for Translator {
                 self.shared.audit.record(Event::WindowIgnored);
                 session.disconnect(Disconnect::ProtocolError, "podgate: data beyond the channel's window", "")?;
             }
+        }
+        Ok(())
+    }
+
+    /// No program takes any (RFC 4254 section 5.2 knows only a program's own standard error).
+    async fn extended_data(
+        &mut self,
+        _channel: ChannelId,
+        _code: u32,
+        _data: &[u8],
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        if !std::mem::replace(&mut self.extended_data_told, true) {
+            self.shared.audit.record(Event::ExtendedDataIgnored);
         }
         Ok(())
     }
@@ -258,11 +280,12 @@ impl Handler for Translator {
         };
         let terminal = Terminal { term: term.to_owned(), size: size(col_width, row_height) };
         match admission.rules.decide(OpenTerminal { terminal }) {
-            Ok(permit) if port.idle() => {
+            Ok(permit) if port.idle() && port.terminal.is_none() => {
                 self.shared.audit.record(Event::TerminalOpened { terminal: permit.request() });
                 port.terminal = Some(permit);
                 Ok(session.channel_success(channel)?)
             }
+            // Behind the program's start, or a second one.
             Ok(_too_late) => Ok(session.channel_failure(channel)?),
             Err(denied) => {
                 self.shared.audit.record(Event::Denied { request: Request::Terminal, denied: &denied });

@@ -81,6 +81,24 @@ impl Gateway {
         self.wait_within(super::cluster::soon(), wanted).await
     }
 
+    /// Waits for so many lines for which `wanted` holds.
+    pub async fn wait_for_lines(&self, wanted_count: usize, wanted: impl Fn(&Value) -> bool) {
+        let mut count = self.count.clone();
+        let found = async {
+            loop {
+                count.borrow_and_update();
+                let lines = self.lines.lock().expect("lines").clone();
+                let lines = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+                if lines.filter(|line| wanted(line)).count() >= wanted_count {
+                    return;
+                }
+                assert!(count.changed().await.is_ok(), "the gateway ended:\n{}", self.log());
+            }
+        };
+        let late = timeout(super::cluster::soon(), found).await.is_err();
+        assert!(!late, "the awaited lines did not come:\n{}", self.log());
+    }
+
     /// The same for a line that may take its time.
     pub async fn wait_within(&self, limit: Duration, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut count = self.count.clone();

@@ -1,5 +1,6 @@
 //! A client that keeps no rules: the least of SSH that gets a channel (RFC 4253, 4252, 4254), with one key exchange
 //! (curve25519-sha256), one cipher (aes256-gcm@openssh.com) and a password. It checks nothing that the server proves.
+//! [`raw`](super::raw) drives it through every state.
 
 use super::World;
 use super::world::PASSWORD;
@@ -8,6 +9,7 @@ use aws_lc_rs::agreement::{EphemeralPrivateKey, UnparsedPublicKey, X25519, agree
 use aws_lc_rs::rand::SystemRandom;
 use sha2::{Digest, Sha256};
 use std::io;
+use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -45,7 +47,8 @@ pub struct Ear {
     lock: Option<Lock>,
 }
 
-fn text(bytes: &[u8]) -> Vec<u8> {
+/// A string of the wire (RFC 4251 section 5).
+pub fn text(bytes: &[u8]) -> Vec<u8> {
     [&u32::try_from(bytes.len()).expect("a length").to_be_bytes(), bytes].concat()
 }
 
@@ -95,7 +98,8 @@ impl Ear {
         Ok(body[1..end].to_vec())
     }
 
-    async fn expect(&mut self, number: u8) -> Vec<u8> {
+    /// The next packet but for banners and windows, which must be of this kind.
+    pub async fn expect(&mut self, number: u8) -> Vec<u8> {
         loop {
             let packet = self.hear().await.expect("a packet");
             match packet[0] {
@@ -118,6 +122,14 @@ impl Ear {
     }
 }
 
+/// What the first exchange of keys came to.
+pub struct Session {
+    /// The session's id.
+    pub id: Vec<u8>,
+    /// The server's public host key as it travelled.
+    pub host_key: Vec<u8>,
+}
+
 /// What each side said before the keys, for the exchange's hash.
 struct Said {
     server_version: String,
@@ -133,7 +145,8 @@ async fn read_version(stream: &mut OwnedReadHalf) -> String {
     String::from_utf8_lossy(&line).trim_end().to_owned()
 }
 
-async fn exchange(mouth: &mut Mouth, ear: &mut Ear, said: Said) {
+/// Exchanges the first keys; their hash is the session's id.
+async fn exchange(mouth: &mut Mouth, ear: &mut Ear, said: Said) -> Session {
     let secret = EphemeralPrivateKey::generate(&X25519, &SystemRandom::new()).expect("a key");
     let public = secret.compute_public_key().expect("a public key");
     mouth.say(&[&[30][..], &text(public.as_ref())].concat()).await.expect("a packet");
@@ -158,9 +171,11 @@ async fn exchange(mouth: &mut Mouth, ear: &mut Ear, said: Said) {
     ear.expect(21).await;
     mouth.lock = Some(lock(b'A', b'C'));
     ear.lock = Some(lock(b'B', b'D'));
+    Session { id: hash.to_vec(), host_key: host_key.to_vec() }
 }
 
-fn field(bytes: &[u8]) -> (&[u8], &[u8]) {
+/// The first string of a text on the wire, and what follows it.
+pub fn field(bytes: &[u8]) -> (&[u8], &[u8]) {
     let length = u32::from_be_bytes(bytes[..4].try_into().expect("4 bytes"));
     bytes[4..].split_at(usize::try_from(length).expect("a length"))
 }
@@ -175,17 +190,23 @@ fn proposal() -> Vec<u8> {
     payload
 }
 
+/// Connects and exchanges keys.
+pub async fn arrive(address: SocketAddr) -> (Mouth, Ear, Session) {
+    let (read, write) = TcpStream::connect(address).await.expect("a connection").into_split();
+    let (mut mouth, mut ear) = (Mouth { stream: write, lock: None, channel: 0 }, Ear { stream: read, lock: None });
+    mouth.stream.write_all(format!("{VERSION}\r\n").as_bytes()).await.expect("the identification line");
+    let server_version = read_version(&mut ear.stream).await;
+    let client = proposal();
+    mouth.say(&client).await.expect("a packet");
+    let server = ear.expect(20).await;
+    let session = exchange(&mut mouth, &mut ear, Said { server_version, client, server }).await;
+    (mouth, ear, session)
+}
+
 impl World {
     /// Logs a user in by password and starts a command.
     pub async fn rude(&self, user: &str, command: &str) -> (Mouth, Ear) {
-        let (read, write) = TcpStream::connect(self.gateway.address).await.expect("a connection").into_split();
-        let (mut mouth, mut ear) = (Mouth { stream: write, lock: None, channel: 0 }, Ear { stream: read, lock: None });
-        mouth.stream.write_all(format!("{VERSION}\r\n").as_bytes()).await.expect("the identification line");
-        let server_version = read_version(&mut ear.stream).await;
-        let client = proposal();
-        mouth.say(&client).await.expect("a packet");
-        let server = ear.expect(20).await;
-        exchange(&mut mouth, &mut ear, Said { server_version, client, server }).await;
+        let (mut mouth, mut ear, _session) = arrive(self.gateway.address).await;
         mouth.say(&[&[5][..], &text(b"ssh-userauth")].concat()).await.expect("a packet");
         ear.expect(6).await;
         let login = [&[50][..], &text(user.as_bytes()), &text(b"ssh-connection"), &text(b"password"), &[0]];
