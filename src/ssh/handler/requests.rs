@@ -21,7 +21,11 @@ const OPEN: usize = 64;
 const CHANNELS: usize = 10_000;
 
 impl Translator {
-    /// Whether another session channel may open, and if not, why, in the client's words.
+    /// Counts another session channel in, or says why it may not open, in the client's words.
+    ///
+    /// A client that wanted no more sessions (`no-more-sessions@openssh.com`) gets another one all the same: russh 0.65.1
+    /// shows no callback a global request that it does not know, and sends none (its issue 417). So the host keys are not
+    /// announced (`hostkeys-00@openssh.com`) nor proven either.
     pub(super) fn may_open(&mut self, admission: &Admission) -> Result<(), String> {
         if self.opened >= CHANNELS {
             self.shared.audit.record(Event::LimitHit { limit: "channels of a connection" });
