@@ -8,7 +8,7 @@ mod logins;
 mod requests;
 mod transport;
 
-use crate::support::raw::{Place, Server, State, Until, converse};
+use crate::support::raw::{Say, Server, State, Until, converse};
 use crate::support::sshd::Sshd;
 use crate::support::{World, available, cluster};
 use futures_util::{StreamExt, stream};
@@ -33,15 +33,17 @@ const GONE: &str = "close, disconnect 2 | close";
 const AT_ONCE: usize = 4;
 
 /// What a client says, and what each server answers.
+#[derive(Clone, Copy)]
 struct Row {
     name: &'static str,
     state: State,
-    say: fn(&Place) -> Vec<Vec<u8>>,
+    say: Say,
     until: Until,
     answer: Answer,
 }
 
 /// The answers.
+#[derive(Clone, Copy)]
 enum Answer {
     /// Both servers answer this.
     Both(&'static str),
@@ -49,18 +51,18 @@ enum Answer {
     Differs { sshd: &'static str, podgate: &'static str, why: &'static str },
 }
 
-fn row(name: &'static str, state: State, say: fn(&Place) -> Vec<Vec<u8>>, answer: &'static str) -> Row {
+const fn row(name: &'static str, state: State, say: Say, answer: &'static str) -> Row {
     Row { name, state, say, until: Until::Answered, answer: Answer::Both(answer) }
 }
 
 impl Row {
     /// The same, heard until the server closes the channel.
-    fn closed(self) -> Self {
+    const fn closed(self) -> Self {
         Self { until: Until::Closed, ..self }
     }
 
     /// The same, but Podgate answers otherwise.
-    fn but(self, podgate: &'static str, why: &'static str) -> Self {
+    const fn but(self, podgate: &'static str, why: &'static str) -> Self {
         let sshd = match self.answer {
             Answer::Both(sshd) | Answer::Differs { sshd, .. } => sshd,
         };
@@ -89,9 +91,10 @@ async fn servers() -> Option<(World, Sshd, Server, Server)> {
 }
 
 /// Says every row to both servers.
-async fn compare(rows: &[Row]) {
+async fn compare(tables: &[&[Row]]) {
     let Some((_world, sshd, theirs, ours)) = servers().await else { return };
-    let differences: Vec<String> = stream::iter(rows)
+    let rows = tables.concat();
+    let differences: Vec<String> = stream::iter(&rows)
         .map(|row| async {
             let heard = (
                 converse(&theirs, row.state, row.say, row.until).await,

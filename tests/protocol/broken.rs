@@ -2,12 +2,10 @@
 
 use crate::support::World;
 use crate::support::raw::State::{Channel, In, Login, Running};
-use crate::support::raw::{Place, Server, State, Until, converse, global, open, userauth};
+use crate::support::raw::{Say, Server, State, Until, converse, global, open, userauth};
 use crate::support::rude::text;
 use serde_json::Value;
 use std::collections::BTreeMap;
-
-type Say = fn(&Place) -> Vec<Vec<u8>>;
 
 /// What is said, in which state, and what the log tells of it.
 const BREAKS: &[(State, Say, &str)] = &[

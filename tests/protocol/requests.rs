@@ -21,164 +21,133 @@ fn x11() -> Vec<u8> {
     [&[0][..], &text(b"MIT-MAGIC-COOKIE-1"), &text(b"00"), &[0; 4]].concat()
 }
 
-fn rows() -> Vec<Row> {
-    let mut rows = before();
-    rows.extend(programs());
-    rows.extend(beside());
-    rows.extend(elsewhere());
-    rows
-}
+const BEFORE: &[Row] = &[
+    row("terminal", Channel, |at| vec![at.request("pty-req", true, &pty())], "success"),
+    row("terminal without an answer", Channel, |at| vec![at.request("pty-req", false, &pty())], ""),
+    row(
+        "terminal twice",
+        Channel,
+        |at| vec![at.request("pty-req", true, &pty()), at.request("pty-req", true, &pty())],
+        "success, disconnect 2",
+    )
+    .but("success, failure", "the request alone is refused: other sessions of the connection go on"),
+    row("terminal without its fields", Channel, |at| vec![at.request("pty-req", true, &[])], "hung up"),
+    row("X11", Channel, |at| vec![at.request("x11-req", true, &x11())], "failure"),
+    row("agent", Channel, |at| vec![at.request("auth-agent-req@openssh.com", true, &[])], "failure"),
+    row("agent by its other name", Channel, |at| vec![at.request("auth-agent-req", true, &[])], "failure"),
+    row("variable", Channel, |at| vec![at.request("env", true, &env("LANG"))], "success"),
+    row(
+        "variable twice",
+        Channel,
+        |at| vec![at.request("env", true, &env("A")), at.request("env", true, &env("A"))],
+        "success, success",
+    ),
+    row("variable without an answer", Channel, |at| vec![at.request("env", false, &env("A"))], ""),
+    row(
+        "variable that is no text",
+        Channel,
+        |at| vec![at.request("env", true, &[text(b"A"), text(&[0xff])].concat())],
+        "success",
+    )
+    .but("hung up", UNREADABLE),
+    row("new size before a program", Channel, |at| vec![at.request("window-change", true, &size())], "success"),
+    row("signal before a program", Channel, |at| vec![at.request("signal", true, &text(b"TERM"))], "failure"),
+    row("break before a program", Channel, |at| vec![at.request("break", true, &[0, 0, 1, 0])], "failure"),
+    row("flow control", Channel, |at| vec![at.request("xon-xoff", true, &[1])], "failure"),
+    row("exit status from the client", Channel, |at| vec![at.request("exit-status", true, &[0; 4])], "failure"),
+    row(
+        "exit signal from the client",
+        Channel,
+        |at| vec![at.request("exit-signal", true, &[&text(b"TERM")[..], &[0], &text(b""), &text(b"")].concat())],
+        "failure",
+    ),
+    row("keep-alive on a channel", Channel, |at| vec![at.request("keepalive@openssh.com", true, &[])], "failure"),
+    row("unknown request", Channel, |at| vec![at.request("made-up@example.org", true, b"rest")], "failure"),
+    row("unknown request without an answer", Channel, |at| vec![at.request("made-up@example.org", false, &[])], ""),
+    row(
+        "request that is no text",
+        Channel,
+        |at| vec![[&[98][..], &at.channel.to_be_bytes(), &text(&[0xff]), &[1]].concat()],
+        "failure",
+    )
+    .but("hung up", UNREADABLE),
+    row("request without its fields", Channel, |at| vec![at.about(98, &[])], "hung up"),
+];
 
-fn before() -> Vec<Row> {
-    vec![
-        row("terminal", Channel, |at| vec![at.request("pty-req", true, &pty())], "success"),
-        row("terminal without an answer", Channel, |at| vec![at.request("pty-req", false, &pty())], ""),
-        row(
-            "terminal twice",
-            Channel,
-            |at| vec![at.request("pty-req", true, &pty()), at.request("pty-req", true, &pty())],
-            "success, disconnect 2",
-        )
-        .but("success, failure", "the request alone is refused: other sessions of the connection go on"),
-        row("terminal without its fields", Channel, |at| vec![at.request("pty-req", true, &[])], "hung up"),
-        row("X11", Channel, |at| vec![at.request("x11-req", true, &x11())], "failure"),
-        row("agent", Channel, |at| vec![at.request("auth-agent-req@openssh.com", true, &[])], "failure"),
-        row("agent by its other name", Channel, |at| vec![at.request("auth-agent-req", true, &[])], "failure"),
-        row("variable", Channel, |at| vec![at.request("env", true, &env("LANG"))], "success"),
-        row(
-            "variable twice",
-            Channel,
-            |at| vec![at.request("env", true, &env("A")), at.request("env", true, &env("A"))],
-            "success, success",
-        ),
-        row("variable without an answer", Channel, |at| vec![at.request("env", false, &env("A"))], ""),
-        row(
-            "variable that is no text",
-            Channel,
-            |at| vec![at.request("env", true, &[text(b"A"), text(&[0xff])].concat())],
-            "success",
-        )
-        .but("hung up", UNREADABLE),
-        row("new size before a program", Channel, |at| vec![at.request("window-change", true, &size())], "success"),
-        row("signal before a program", Channel, |at| vec![at.request("signal", true, &text(b"TERM"))], "failure"),
-        row("break before a program", Channel, |at| vec![at.request("break", true, &[0, 0, 1, 0])], "failure"),
-        row("flow control", Channel, |at| vec![at.request("xon-xoff", true, &[1])], "failure"),
-        row("exit status from the client", Channel, |at| vec![at.request("exit-status", true, &[0; 4])], "failure"),
-        row(
-            "exit signal from the client",
-            Channel,
-            |at| vec![at.request("exit-signal", true, &[&text(b"TERM")[..], &[0], &text(b""), &text(b"")].concat())],
-            "failure",
-        ),
-        row("keep-alive on a channel", Channel, |at| vec![at.request("keepalive@openssh.com", true, &[])], "failure"),
-        row("unknown request", Channel, |at| vec![at.request("made-up@example.org", true, b"rest")], "failure"),
-        row("unknown request without an answer", Channel, |at| vec![at.request("made-up@example.org", false, &[])], ""),
-        row(
-            "request that is no text",
-            Channel,
-            |at| vec![[&[98][..], &at.channel.to_be_bytes(), &text(&[0xff]), &[1]].concat()],
-            "failure",
-        )
-        .but("hung up", UNREADABLE),
-        row("request without its fields", Channel, |at| vec![at.about(98, &[])], "hung up"),
-    ]
-}
-
-fn programs() -> Vec<Row> {
-    vec![
-        row("command", Channel, |at| vec![at.exec("exit 3")], "success, exit 3, close").closed(),
-        row(
-            "command without an answer",
-            Channel,
-            |at| vec![at.request("exec", false, &text(b"echo ran"))],
-            "data ran\n, exit 0, close",
-        )
+const PROGRAMS: &[Row] = &[
+    row("command", Channel, |at| vec![at.exec("exit 3")], "success, exit 3, close").closed(),
+    row(
+        "command without an answer",
+        Channel,
+        |at| vec![at.request("exec", false, &text(b"echo ran"))],
+        "data ran\n, exit 0, close",
+    )
+    .closed(),
+    row("command without its text", Channel, |at| vec![at.request("exec", true, &[])], "hung up"),
+    row("command of a signal", Channel, |at| vec![at.exec("kill -TERM $$")], "success, exit-signal, close")
+        .but("success, exit 143, close", "the Kubernetes API tells the shell's number for it alone")
         .closed(),
-        row("command without its text", Channel, |at| vec![at.request("exec", true, &[])], "hung up"),
-        row("command of a signal", Channel, |at| vec![at.exec("kill -TERM $$")], "success, exit-signal, close")
-            .but("success, exit 143, close", "the Kubernetes API tells the shell's number for it alone")
-            .closed(),
-        row(
-            "shell",
-            Channel,
-            |at| vec![at.request("shell", true, &[]), at.about(94, &text(b"exit 4\n"))],
-            "success, exit 4, close",
-        )
-        .closed(),
-        row("shell with something behind it", Channel, |at| vec![at.request("shell", true, &[0])], "hung up"),
-        row(
-            "subsystem that is unknown",
-            Channel,
-            |at| vec![at.request("subsystem", true, &text(b"made-up"))],
-            "failure",
-        )
+    row(
+        "shell",
+        Channel,
+        |at| vec![at.request("shell", true, &[]), at.about(94, &text(b"exit 4\n"))],
+        "success, exit 4, close",
+    )
+    .closed(),
+    row("shell with something behind it", Channel, |at| vec![at.request("shell", true, &[0])], "hung up"),
+    row("subsystem that is unknown", Channel, |at| vec![at.request("subsystem", true, &text(b"made-up"))], "failure")
         .but("success", "the reason follows on standard error, where a person reads it, and status 255"),
-        row("subsystem without a name", Channel, |at| vec![at.request("subsystem", true, &[])], "hung up"),
-    ]
-}
+    row("subsystem without a name", Channel, |at| vec![at.request("subsystem", true, &[])], "hung up"),
+];
 
-fn beside() -> Vec<Row> {
-    vec![
-        row("command beside a command", Running, |at| vec![at.exec("echo two")], "failure"),
-        row("shell beside a command", Running, |at| vec![at.request("shell", true, &[])], "failure"),
-        row("subsystem beside a command", Running, |at| vec![at.request("subsystem", true, &text(b"sftp"))], "failure"),
-        row("terminal beside a command", Running, |at| vec![at.request("pty-req", true, &pty())], "failure"),
-        row("variable beside a command", Running, |at| vec![at.request("env", true, &env("A"))], "failure"),
-        row("X11 beside a command", Running, |at| vec![at.request("x11-req", true, &x11())], "failure"),
-        row(
-            "agent beside a command",
-            Running,
-            |at| vec![at.request("auth-agent-req@openssh.com", true, &[])],
-            "failure",
-        ),
-        row("new size beside a command", Running, |at| vec![at.request("window-change", true, &size())], "success"),
-        row("new size without its fields", Running, |at| vec![at.request("window-change", true, &[])], "hung up"),
-        row(
-            "signal",
-            Running,
-            |at| vec![at.request("signal", true, &text(b"TERM")), at.about(96, &[])],
-            "success, exit-signal, close | failure, exit 0, close",
-        )
-        .closed()
-        .but(
-            "success, exit 0, close",
-            "without the guest agent no signal reaches a program; the log says so (sshd sends root's programs none)",
-        ),
-        row("signal without an answer", Running, |at| vec![at.request("signal", false, &text(b"USR1"))], ""),
-        row("signal that is none", Running, |at| vec![at.request("signal", true, &text(b"MADEUP"))], "failure"),
-        row("break without a terminal", Running, |at| vec![at.request("break", true, &[0, 0, 1, 0])], "failure"),
-        row(
-            "no more output wanted",
-            Running,
-            |at| vec![at.request("eow@openssh.com", false, &[]), at.about(96, &[])],
-            "exit 0, close",
-        )
-        .closed(),
-        row(
-            "unknown request beside a command",
-            Running,
-            |at| vec![at.request("made-up@example.org", true, &[])],
-            "failure",
-        ),
-    ]
-}
+const BESIDE: &[Row] = &[
+    row("command beside a command", Running, |at| vec![at.exec("echo two")], "failure"),
+    row("shell beside a command", Running, |at| vec![at.request("shell", true, &[])], "failure"),
+    row("subsystem beside a command", Running, |at| vec![at.request("subsystem", true, &text(b"sftp"))], "failure"),
+    row("terminal beside a command", Running, |at| vec![at.request("pty-req", true, &pty())], "failure"),
+    row("variable beside a command", Running, |at| vec![at.request("env", true, &env("A"))], "failure"),
+    row("X11 beside a command", Running, |at| vec![at.request("x11-req", true, &x11())], "failure"),
+    row("agent beside a command", Running, |at| vec![at.request("auth-agent-req@openssh.com", true, &[])], "failure"),
+    row("new size beside a command", Running, |at| vec![at.request("window-change", true, &size())], "success"),
+    row("new size without its fields", Running, |at| vec![at.request("window-change", true, &[])], "hung up"),
+    row(
+        "signal",
+        Running,
+        |at| vec![at.request("signal", true, &text(b"TERM")), at.about(96, &[])],
+        "success, exit-signal, close | failure, exit 0, close",
+    )
+    .closed()
+    .but(
+        "success, exit 0, close",
+        "without the guest agent no signal reaches a program; the log says so (sshd sends root's programs none)",
+    ),
+    row("signal without an answer", Running, |at| vec![at.request("signal", false, &text(b"USR1"))], ""),
+    row("signal that is none", Running, |at| vec![at.request("signal", true, &text(b"MADEUP"))], "failure"),
+    row("break without a terminal", Running, |at| vec![at.request("break", true, &[0, 0, 1, 0])], "failure"),
+    row(
+        "no more output wanted",
+        Running,
+        |at| vec![at.request("eow@openssh.com", false, &[]), at.about(96, &[])],
+        "exit 0, close",
+    )
+    .closed(),
+    row(
+        "unknown request beside a command",
+        Running,
+        |at| vec![at.request("made-up@example.org", true, &[])],
+        "failure",
+    ),
+];
 
-fn elsewhere() -> Vec<Row> {
-    vec![
-        row("command on no channel", In, |at| vec![at.exec("true")], "disconnect 2").but("", NO_CHANNEL),
-        row(
-            "unknown request on no channel",
-            In,
-            |at| vec![at.request("made-up@example.org", true, &[])],
-            "disconnect 2",
-        )
+const ELSEWHERE: &[Row] = &[
+    row("command on no channel", In, |at| vec![at.exec("true")], "disconnect 2").but("", NO_CHANNEL),
+    row("unknown request on no channel", In, |at| vec![at.request("made-up@example.org", true, &[])], "disconnect 2")
         .but("", NO_CHANNEL),
-        row("command on a closed channel", Channel, |at| vec![at.about(97, &[]), at.exec("true")], GONE)
-            .but("close", NO_CHANNEL),
-    ]
-}
+    row("command on a closed channel", Channel, |at| vec![at.about(97, &[]), at.exec("true")], GONE)
+        .but("close", NO_CHANNEL),
+];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_on_a_session_are_answered_as_sshd_does() {
-    compare(&rows()).await;
+    compare(&[BEFORE, PROGRAMS, BESIDE, ELSEWHERE]).await;
 }

@@ -31,6 +31,9 @@ pub enum State {
     Running,
 }
 
+/// What a client says, knowing its connection.
+pub type Say = fn(&Place) -> Vec<Vec<u8>>;
+
 /// What ends the listening.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
@@ -138,7 +141,7 @@ pub fn open(kind: &str, number: u32, rest: &[u8]) -> Vec<u8> {
 }
 
 /// Says messages to a server in a state, and tells everything that it answers.
-pub async fn converse(server: &Server, state: State, say: fn(&Place) -> Vec<Vec<u8>>, until: Until) -> String {
+pub async fn converse(server: &Server, state: State, say: Say, until: Until) -> String {
     let conversation = async {
         let (mut mouth, mut ear, place) = come(server, state).await;
         for message in say(&place) {
