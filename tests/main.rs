@@ -27,6 +27,7 @@ mod modes;
 mod operator;
 mod outages;
 mod papers;
+mod peers;
 mod pods;
 mod policies;
 mod programs;
