@@ -1,4 +1,4 @@
-//! Other projects' test suites, taken from the Go module proxy and run unchanged, with Podgate in the place of the server
+//! Other projects' test suites, taken from the registries of their languages and run unchanged, with Podgate in the place of the server
 //! that they start themselves. What is expected to fail stands with its reason in a list beside their module, and a test
 //! of the list that passes is an error as much as one that fails and is not on it.
 
@@ -59,10 +59,8 @@ impl Suite {
         self.folder.path().join(name).display().to_string()
     }
 
-    /// Writes a program for the shell.
     fn script(&self, name: &str, line: &str) {
-        fs::write(self.path(name), format!("#!/bin/sh\n{line}\n")).expect("a program");
-        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755)).expect("its mode");
+        write_script(&self.folder.path().join(name), line);
     }
 
     /// Runs it, and compares what failed with the list of a file. `ordinary` is for a suite that root cannot run.
@@ -78,21 +76,35 @@ impl Suite {
         command.args(["-test.v", LIMIT]).args(arguments).current_dir(&self.work);
         command.env("PATH", format!("{}:{path}", self.folder.path().display()));
         command.env("HOME", self.folder.path()).env("TMPDIR", self.folder.path());
-        let done = tokio::task::spawn_blocking(move || command.output()).await.expect("its thread").expect("the suite");
-        let said = String::from_utf8_lossy(&done.stdout).into_owned();
-        let wrong = judge(&results(&said), &fs::read_to_string(Path::new(MODULE).join(list)).expect("the list"));
-        let stderr = String::from_utf8_lossy(&done.stderr);
-        assert!(wrong.is_empty(), "{}\n{said}\n{stderr}", wrong.join("\n"));
+        compare(command, results, list).await;
     }
 }
+
+/// Writes a program for the shell.
+fn write_script(file: &Path, line: &str) {
+    fs::write(file, format!("#!/bin/sh\n{line}\n")).expect("a program");
+    fs::set_permissions(file, fs::Permissions::from_mode(0o755)).expect("its mode");
+}
+
+/// Runs a suite, reads its results, and compares them with the list of a file.
+async fn compare(mut suite: Command, read: fn(&str) -> Results, list: &str) {
+    let done = tokio::task::spawn_blocking(move || suite.output()).await.expect("its thread").expect("the suite");
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    let wrong = judge(&read(&said), &fs::read_to_string(Path::new(MODULE).join(list)).expect("the list"));
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    assert!(wrong.is_empty(), "{}\n{said}\n{stderr}", wrong.join("\n"));
+}
+
+/// Every test's end: whether it passed; none for one that was passed by.
+type Results = BTreeMap<String, Option<bool>>;
 
 fn is_root() -> bool {
     Command::new("id").arg("-u").output().expect("id").stdout == b"0\n"
 }
 
-/// Every test's end: whether it passed; none for one that was passed by. A test that was done anew (`#update`) counts as it
+/// The results that Go's tests print. A test that was done anew (`#update`) counts as it
 /// was then, and one with parts only where it failed and none of its parts did.
-fn results(said: &str) -> BTreeMap<String, Option<bool>> {
+fn results(said: &str) -> Results {
     let end = |line: &str| {
         let (word, rest) = line.trim_start().strip_prefix("--- ")?.split_once(": ")?;
         let name = rest.split_whitespace().next()?.to_owned();
@@ -103,7 +115,7 @@ fn results(said: &str) -> BTreeMap<String, Option<bool>> {
             _ => None,
         }
     };
-    let all: BTreeMap<String, Option<bool>> = said.lines().filter_map(end).collect();
+    let all: Results = said.lines().filter_map(end).collect();
     let failed_in_part = |name: &str| all.iter().any(|(part, passed)| is_part(part, name) && *passed == Some(false));
     let mut results = all.clone();
     results.retain(|name, _| !name.ends_with("#update") && !failed_in_part(name));
@@ -116,7 +128,7 @@ fn results(said: &str) -> BTreeMap<String, Option<bool>> {
 }
 
 /// What is not as the list has it. A line of the list is a test's name, white space, and the reason.
-fn judge(results: &BTreeMap<String, Option<bool>>, list: &str) -> Vec<String> {
+fn judge(results: &Results, list: &str) -> Vec<String> {
     let lines = list.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
     let expected: BTreeMap<&str, &str> =
         lines.map(|line| line.split_once(char::is_whitespace).expect("a name and a reason")).collect();
@@ -215,4 +227,48 @@ async fn suite_of_pkg_sftp_fails_nowhere_but_where_it_is_expected() {
     suite.script("sftp-server-behind-podgate", &format!("exec {client} {SFTP_SERVER} -d \"$PWD\" \"$@\""));
     let server = format!("-sftp={}", suite.path("sftp-server-behind-podgate"));
     suite.run(&["-integration", &server], false, "sftp.txt").await;
+}
+
+/// The results in the summary of pytest. What was skipped has no name there.
+fn results_of_pytest(said: &str) -> Results {
+    let end = |line: &str| {
+        let (word, rest) = line.split_once(' ')?;
+        let name = rest.split_whitespace().next()?.to_owned();
+        match word {
+            "PASSED" => Some((name, Some(true))),
+            "FAILED" | "ERROR" => Some((name, Some(false))),
+            _ => None,
+        }
+    };
+    said.lines().filter_map(end).collect()
+}
+
+#[test]
+fn summary_of_pytest_is_read() {
+    let said = "PASSED tests/a.py::A::one\nFAILED tests/a.py::A::two - why\nERROR tests/a.py::A::three - why\n\
+                SKIPPED [1] tests/a.py:7: why\n1 failed, 1 passed\n";
+    let wrong = judge(&results_of_pytest(said), "tests/a.py::A::two why\n");
+    assert_eq!(wrong, ["tests/a.py::A::three fails, and is not on the list"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs paramiko and its tests, in the folder that PODGATE_TEST_PARAMIKO names"]
+async fn suite_of_paramiko_s_sftp_fails_nowhere_but_where_it_is_expected() {
+    if !cluster::on_development("client and guest must see the same files") {
+        return;
+    }
+    let paramiko = PathBuf::from(std::env::var_os("PODGATE_TEST_PARAMIKO").expect("PODGATE_TEST_PARAMIKO"));
+    let source = paramiko.join("source");
+    // The suite expects the server in its own folder.
+    let server = paramiko.join("sftp-server");
+    write_script(&server, &format!("exec {SFTP_SERVER} -d {}", source.display()));
+    let subsystems = json!({"kubernetes": {"pod": {"subsystems": {"sftp": server}}}});
+    let world = Setup::config(subsystems).start().await;
+    let mut suite = Command::new(paramiko.join("python/bin/python"));
+    // The plugin is beside the lists, and the tests beside their data.
+    suite.args(["-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "-p", "podgate_peer"]);
+    suite.args(["--show-capture=no", "tests/test_sftp.py", "tests/test_sftp_big.py"]);
+    suite.current_dir(&source).env("PYTHONPATH", MODULE).env("PYTHONDONTWRITEBYTECODE", "1");
+    suite.env("PODGATE_ADDRESS", world.gateway.address.to_string()).env("PODGATE_KEY", &world.key.file);
+    compare(suite, results_of_pytest, "paramiko.txt").await;
 }
