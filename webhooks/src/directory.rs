@@ -10,6 +10,7 @@ mod password;
 #[cfg(test)]
 mod properties;
 mod settings;
+mod yaml;
 
 #[cfg(test)]
 mod tests;

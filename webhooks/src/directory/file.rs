@@ -2,8 +2,7 @@
 //! not quoted, because it may be a secret.
 
 use super::settings::{SECTIONS, Settings, SettingsError};
-use super::{Directory, User};
-use crate::text::without_mark;
+use super::{Directory, User, yaml};
 use crate::wire::{File, Known, Value};
 use data_encoding::BASE64;
 use serde_json::{Map, Value as Json};
@@ -47,23 +46,11 @@ impl std::error::Error for Problems {}
 
 /// Reads the file's text.
 pub(super) fn read(text: &str) -> Result<Directory, Problems> {
-    let json = document(text).map_err(|text| Problems(vec![Problem { path: String::new(), text }]))?;
+    let json = yaml::read(text).map_err(|text| Problems(vec![Problem { path: String::new(), text }]))?;
     let mut reader = Reader::default();
     let mut directory = reader.directory(json);
     directory.warnings = reader.warnings;
     if reader.problems.is_empty() { Ok(directory) } else { Err(Problems(reader.problems)) }
-}
-
-/// The one YAML document of a text; null where there is none. Empty ones beside it do not count.
-fn document(text: &str) -> Result<Json, String> {
-    // Without a snippet of the source, which would show hashes and secrets.
-    let options = serde_saphyr::options! { with_snippet: false };
-    let documents: Vec<Json> = serde_saphyr::from_multiple_with_options(without_mark(text), options)
-        .map_err(|error| error.render_with_formatter(&serde_saphyr::UserMessageFormatter))?;
-    match documents.len() {
-        0 | 1 => Ok(documents.into_iter().next().unwrap_or_default()),
-        count => Err(format!("the file has {count} YAML documents, separated by lines of ---; keep one of them")),
-    }
 }
 
 /// Collects mistakes while it reads. What is wrong reads as absent.
