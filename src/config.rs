@@ -17,6 +17,7 @@ pub(crate) mod keys;
 pub(crate) mod log;
 pub(crate) mod migrate;
 pub(crate) mod pem;
+pub(crate) mod pods;
 pub(crate) mod reader;
 mod ssh;
 mod tls;
@@ -56,6 +57,8 @@ pub struct Config {
     pub base: Base,
     /// Keys that are accepted without effect, and warnings for each start.
     pub notices: Vec<Notice>,
+    /// What `--check-config` refuses of the pods. At a start each is a warning, and the API server decides.
+    pub strict: Vec<ConfigError>,
 }
 
 impl Config {
@@ -72,17 +75,21 @@ impl Config {
     /// # Errors
     /// Every mistake of the text, and of the files that it names.
     pub fn parse(text: &str, format: Format, files: &dyn Files) -> Result<Self, Errors> {
-        let mut migration = migrate::migrate(document::parse(text, format)?);
+        let (tree, reading) = document::read(text, format)?;
+        let strict = pods::strict(&reading);
+        let mut migration = migrate::migrate(tree);
         let mut tree = std::mem::take(&mut migration.document);
         let report = Report::default();
         report.old(&migration);
+        report.pods(&reading);
         settings::expand(&mut tree, files, &report);
         let parts = read(&Section::root(&tree, &report), files);
-        let (Parts { ssh, auth, configserver, log, health, metrics }, notices) = report.finish(parts)?;
+        let (parts, notices) = report.finish(parts).map_err(|errors| errors.and(strict.clone()))?;
+        let Parts { ssh, auth, configserver, log, health, metrics } = parts;
         let (exact, connection) =
             configserver.as_ref().map_or((false, false), |server| (server.exact_values, server.allow_connection));
         let base = settings::base(tree, exact, connection, migration.is_kuberun());
-        Ok(Self { ssh, auth, configserver, log, health, metrics, base, notices })
+        Ok(Self { ssh, auth, configserver, log, health, metrics, base, notices, strict })
     }
 }
 

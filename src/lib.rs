@@ -16,6 +16,7 @@ pub mod guest;
 pub mod kubernetes;
 pub mod policy;
 pub mod registry;
+mod schema;
 pub mod session;
 pub mod settings;
 pub mod shutdown;

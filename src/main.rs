@@ -113,7 +113,8 @@ fn migrate(file: &Path) -> ExitCode {
         say(&mut err, &format!("{}: cannot be rewritten\n{}", file.display(), Errors(migration.refusals)));
         return ExitCode::from(64);
     }
-    migration.changes.iter().for_each(|change| say(&mut err, &format!("changed: {change}")));
+    let changes = migration.changes.iter().chain(&migration.readings);
+    changes.for_each(|change| say(&mut err, &format!("changed: {change}")));
     migration.decisions.iter().for_each(|decision| say(&mut err, &format!("to decide: {decision}")));
     migration.mistakes().iter().for_each(|mistake| say(&mut err, &format!("to mend: {mistake}")));
     say(&mut err, "comments are not carried over; see what is left with podgate --config NEW --check-config");
@@ -152,9 +153,10 @@ fn fatal(config: &config::Log, log: Option<&Log>, error: &dyn std::error::Error)
 
 fn check(file: &Path, config: &Config) -> ExitCode {
     let unusable = unusable_host_keys(&config.ssh);
-    if !unusable.is_empty() {
-        let lines: Vec<String> = unusable.iter().map(ToString::to_string).collect();
-        return wrong(file, &lines.join("\n"));
+    let mistakes = unusable.iter().map(ToString::to_string).chain(config.strict.iter().map(ToString::to_string));
+    let mistakes: Vec<String> = mistakes.collect();
+    if !mistakes.is_empty() {
+        return wrong(file, &mistakes.join("\n"));
     }
     for notice in &config.notices {
         let kind = if notice.warn { "warning" } else { "no effect" };

@@ -16,6 +16,7 @@ use crate::config::pem::Files;
 use crate::config::reader::{Report, Section};
 use crate::config::{Errors, Level, log};
 use crate::policy::Rules;
+use crate::schema::Note;
 use crate::types::{ContainerName, EnvName, MetadataKey, NamesLeftOut, Namespace, PodName, Secret};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -82,6 +83,8 @@ pub struct Settings {
     pub level: Level,
     /// Which keys of ContainerSSH before 0.5 the config webhook's answer has, and what they are now.
     pub old_keys: Option<String>,
+    /// What of the pod in the config webhook's answer was understood otherwise than it is written.
+    pub readings: Option<String>,
 }
 
 /// `kubernetes`.
@@ -241,6 +244,7 @@ impl Settings {
         let (mut settings, _) = report.finish(settings)?;
         Arc::make_mut(&mut settings.kubernetes.cluster).from_webhook = overlaid.changed_cluster;
         settings.old_keys = overlaid.old_keys;
+        settings.readings = readings(&overlaid.readings);
         Ok(settings)
     }
 }
@@ -249,7 +253,17 @@ fn read_all(sections: &Map<String, Value>, report: &Report) -> Option<Settings> 
     let root = Section::root(sections, report);
     let level = log::level(&root.section("log"));
     let (rules, kubernetes) = read(&root, Completeness::Whole, None);
-    Some(Settings { rules, kubernetes: kubernetes?, level, old_keys: None })
+    Some(Settings { rules, kubernetes: kubernetes?, level, old_keys: None, readings: None })
+}
+
+/// The number of values that one line of the log tells about.
+const TOLD: usize = 8;
+
+fn readings(notes: &[Note]) -> Option<String> {
+    let told: Vec<String> = notes.iter().take(TOLD).map(|note| format!("{} {}", note.path, note.text)).collect();
+    let more = notes.len().saturating_sub(TOLD);
+    let more = if more == 0 { String::new() } else { format!("; and {more} more") };
+    (!told.is_empty()).then(|| format!("{}{more}", told.join("; ")))
 }
 
 /// Reads what varies from connection to connection; with `files`, also checks those that it names.

@@ -8,7 +8,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("russh", &["ssh"]),
     ("reqwest", &["webhook", "auth"]),
     ("kube", &["kubernetes"]),
-    ("k8s_openapi", &["kubernetes"]),
+    ("k8s_openapi", &["kubernetes", "schema"]),
     ("axum", &["admin"]),
     ("clap", &["main"]),
 ];
@@ -23,6 +23,7 @@ const INSIDE: &[(&str, &[&str])] = &[
     ("session", &["audit", "guest", "policy", "spare", "types"]),
     ("guest", &["auth", "policy", "settings", "telemetry", "types"]),
     ("registry", &["types"]),
+    ("schema", &["types"]),
     ("telemetry", &["config", "types"]),
     ("fuzz", &["auth", "config", "kubernetes", "policy", "settings", "types"]),
 ];

@@ -106,6 +106,76 @@ async fn check_names_a_host_key_that_nobody_can_use() {
 }
 
 #[tokio::test]
+async fn check_finds_without_a_cluster_what_a_strict_api_server_would_refuse() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = minimal(folder.path());
+    let container = json!({
+        "name": "shell", "image": "i", "imagePullPolice": "Always", "imagepullpolicy": "Always", "command": "sleep",
+        "env": [{"name": "PORT", "value": 8080}, {"name": "VERSION", "value": 1.0}], "ports": [{"containerPort": "80"}],
+    });
+    merge(
+        &mut config,
+        json!({"kubernetes": {"pod": {"spec": {"containers": [container]}, "metadata": {"label": {}}}}}),
+    );
+    let ran = check(folder.path(), &config.to_string()).await;
+    assert_eq!((ran.status, ran.stdout.as_str()), (Some(64), ""));
+    let first = "kubernetes.pod.spec.containers[0]";
+    for line in [
+        "kubernetes.pod.metadata.label: is unknown to Kubernetes (up to 1.37); did you mean \"labels\"?".to_owned(),
+        format!("{first}.command: must be a list, not a text"),
+        format!("{first}.env[1].value: is taken as the text that it is written as"),
+        format!("{first}.imagePullPolice: is unknown to Kubernetes (up to 1.37); did you mean \"imagePullPolicy\"?"),
+        format!("{first}.ports[0].containerPort: must be a whole number, not a text"),
+    ] {
+        assert!(ran.stderr.lines().any(|told| told.starts_with(&line)), "{line:?} is not in\n{}", ran.stderr);
+    }
+    assert_eq!(ran.stderr.lines().count(), 6, "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn check_says_what_it_understood_of_a_pod_that_containerssh_took() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = minimal(folder.path());
+    config.as_object_mut().expect("a mapping").remove("kubernetes");
+    let pod = "
+kubernetes:
+  pod:
+    disableAgent: yes
+    idleCommand: [sleep, 3600]
+    metadata:
+      annotations: {note: false}
+    spec:
+      containers:
+      - name: shell
+        image: i
+        imagePullpolicy: Never
+        tty: yes
+        env:
+        - name: PORT
+          value: 8080
+";
+    let mut file = String::new();
+    for (key, value) in config.as_object().expect("a mapping") {
+        file.push_str(&format!("{key}: {value}\n"));
+    }
+    let ran = check(folder.path(), &(file + pod)).await;
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""));
+    let written = "is taken as the text that it is written as; put it in quotes";
+    for (path, told) in [
+        ("disableAgent", "is taken as true"),
+        ("idleCommand[1]", written),
+        ("metadata.annotations.note", written),
+        ("spec.containers[0].env[0].value", written),
+        ("spec.containers[0].imagePullpolicy", "is taken as imagePullPolicy"),
+        ("spec.containers[0].tty", "is taken as true"),
+    ] {
+        let line = format!("warning: kubernetes.pod.{path}: {told}\n");
+        assert!(ran.stdout.contains(&line), "{line:?} is not in\n{}", ran.stdout);
+    }
+    assert!(ran.stdout.ends_with("the configuration is valid\n"), "{}", ran.stdout);
+}
+
+#[tokio::test]
 async fn check_of_a_good_file_lists_what_has_no_effect() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut config = minimal(folder.path());

@@ -149,6 +149,47 @@ async fn old_file_is_rewritten_and_what_changed_is_told() {
 }
 
 #[tokio::test]
+async fn what_was_read_of_a_pod_is_told_and_written_as_it_was_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("old.yaml");
+    let old = "\
+ssh: {hostkeys: [/etc/containerssh/hostkey]}
+backend: kubernetes
+kubernetes:
+  pod:
+    idleCommand: [sleep, 3600]
+    metadata: {labels: {version: 1.10}}
+    spec:
+      containers:
+      - {name: shell, image: a, TTY: yes, env: [{name: PORT, value: 8080}], comand: [a]}
+";
+    fs::write(&file, old).expect("a file");
+    let ran = podgate(&["migrate", &file.to_string_lossy()]).await;
+    assert_eq!(ran.status, Some(0), "{}", ran.stderr);
+    let first = "kubernetes.pod.spec.containers[0]";
+    for told in [
+        "changed: kubernetes.pod.idleCommand[1] is taken as the text that it is written as".to_owned(),
+        format!("changed: {first}.TTY is taken as tty\n"),
+        format!("changed: {first}.TTY is taken as true\n"),
+        format!("changed: {first}.env[0].value is taken as the text that it is written as"),
+        "to decide: kubernetes.pod.metadata.labels.version: is taken as the text that it is written as".to_owned(),
+        format!("to mend: {first}.comand: is unknown to Kubernetes (up to 1.37); did you mean \"command\"?\n"),
+    ] {
+        assert!(ran.stderr.contains(&told), "{told:?} is not in\n{}", ran.stderr);
+    }
+    for line in
+        ["    - \"3600\"\n", "        version: \"1.10\"\n", "          value: \"8080\"\n", "        tty: true\n"]
+    {
+        assert!(ran.stdout.contains(line), "{line:?} is not in\n{}", ran.stdout);
+    }
+    let again = folder.path().join("new.yaml");
+    fs::write(&again, &ran.stdout).expect("a file");
+    let twice = podgate(&["migrate", &again.to_string_lossy()]).await;
+    assert_eq!((twice.status, twice.stdout), (Some(0), ran.stdout));
+    assert!(!twice.stderr.contains("changed: ") && !twice.stderr.contains("to decide: "), "{}", twice.stderr);
+}
+
+#[tokio::test]
 async fn containersshs_flags_are_taken_with_one_dash() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut config = minimal(folder.path());

@@ -1,6 +1,7 @@
 //! The pod of a connection: what it is made like, and which container the user lands in.
 
 mod removal;
+mod scalars;
 mod trouble;
 
 use crate::support::cluster::{container, image, namespace, on_development};

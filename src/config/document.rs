@@ -1,10 +1,16 @@
 //! A text of YAML or JSON becomes one tree of values: a mapping at the root, no key twice, no nulls left in mappings
-//! (null is absence everywhere). Messages name the line, never what stands there: it may be a secret.
+//! (null is absence everywhere but among Kubernetes' own objects, which are read before). Messages name the line, never
+//! what stands there: it may be a secret.
+
+mod spans;
 
 use super::errors::Errors;
+use super::pods;
+use crate::schema::{Reading, Texts, kind};
 use crate::types::printable;
 use podgate_webhooks::text::without_mark;
 use podgate_webhooks::unique::Unique;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -30,46 +36,50 @@ impl Format {
 
 /// Parses the text.
 pub(crate) fn parse(text: &str, format: Format) -> Result<Map<String, Value>, Errors> {
+    let (mut tree, _) = raw(text, format)?;
+    drop_nulls(&mut tree);
+    Ok(tree)
+}
+
+/// Parses a configuration's text, its pods read as Kubernetes reads them.
+pub(super) fn read(text: &str, format: Format) -> Result<(Map<String, Value>, Reading), Errors> {
+    let (mut tree, texts) = raw(text, format)?;
+    let reading = pods::in_file(&mut tree, &texts);
+    drop_nulls(&mut tree);
+    Ok((tree, reading))
+}
+
+/// The tree as it is written, and its texts without quotes.
+fn raw(text: &str, format: Format) -> Result<(Map<String, Value>, Texts), Errors> {
     let text = without_mark(text);
+    let mut texts = Texts::default();
     let tree = match format {
-        Format::Yaml => yaml(text),
-        Format::Json => serde_json::from_str::<Unique>(text).map_err(|e| printable(&e.to_string(), 200)),
-    };
-    match tree.map_err(|e| Errors::whole(format!("cannot be parsed: {e}")))?.0 {
-        Value::Object(mut map) => {
-            drop_nulls(&mut map);
-            Ok(map)
+        Format::Yaml => yaml(text)
+            .map(|node| node.map_or(Value::Null, |node| spans::plain(node, text, &mut texts))),
+        Format::Json => {
+            serde_json::from_str::<Unique>(text).map(|tree| tree.0).map_err(|e| printable(&e.to_string(), 200))
         }
-        Value::Null => Ok(Map::new()),
+    };
+    match tree.map_err(|e| Errors::whole(format!("cannot be parsed: {e}")))? {
+        Value::Object(map) => Ok((map, texts)),
+        Value::Null => Ok((Map::new(), texts)),
         other => Err(Errors::whole(format!("must be a mapping of sections, not {}", kind(&other)))),
     }
 }
 
-/// The one document of a text; null where there is none. Empty ones beside it do not count.
-fn yaml(text: &str) -> Result<Unique, String> {
+/// The one document of a text; nothing where there is none. Empty ones beside it do not count.
+fn yaml<T: DeserializeOwned>(text: &str) -> Result<Option<T>, String> {
     let options = serde_saphyr::options! {
         with_snippet: false,
         strict_booleans: true,
         legacy_octal_numbers: true,
         non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::Reject,
     };
-    let documents: Vec<Unique> = serde_saphyr::from_multiple_with_options(text, options)
+    let documents: Vec<T> = serde_saphyr::from_multiple_with_options(text, options)
         .map_err(|e| printable(&e.render_with_formatter(&serde_saphyr::UserMessageFormatter), 200))?;
     match documents.len() {
-        0 | 1 => Ok(documents.into_iter().next().unwrap_or_default()),
+        0 | 1 => Ok(documents.into_iter().next()),
         count => Err(format!("the file has {count} YAML documents, separated by lines of ---; keep one of them")),
-    }
-}
-
-/// What a value is, for messages.
-pub(crate) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "a mapping",
     }
 }
 

@@ -31,7 +31,8 @@ pub fn dump_file(path: &Path) -> Result<String, Errors> {
 /// # Errors
 /// A text that is no configuration at all, and old keys that have no meaning today.
 pub(crate) fn dump(text: &str, format: Format) -> Result<String, Errors> {
-    let migration = migrate::migrate(document::parse(text, format)?);
+    let (tree, _) = document::read(text, format)?;
+    let migration = migrate::migrate(tree);
     if !migration.refusals.is_empty() {
         return Err(Errors(migration.refusals));
     }

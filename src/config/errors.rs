@@ -30,6 +30,14 @@ impl Errors {
     pub(super) fn whole(text: impl Into<String>) -> Self {
         Self(vec![ConfigError { path: String::new(), text: text.into() }])
     }
+
+    /// These and those of `others` that are about other values.
+    pub(super) fn and(mut self, others: Vec<ConfigError>) -> Self {
+        let new = others.into_iter().filter(|other| self.0.iter().all(|error| error.path != other.path));
+        let new: Vec<_> = new.collect();
+        self.0.extend(new);
+        self
+    }
 }
 
 impl fmt::Display for Errors {

@@ -48,6 +48,8 @@ pub enum Became {
     Says(String),
     /// It is left out, and why.
     Gone(String),
+    /// Its value is written as it was read.
+    Read(String),
 }
 
 /// One key that is written otherwise today.
@@ -65,6 +67,7 @@ impl fmt::Display for Change {
             Became::Moved(paths) => write!(f, "{} is now {}", self.path, paths.join(", ")),
             Became::Says(text) => write!(f, "{} is now {text}", self.path),
             Became::Gone(why) => write!(f, "{} is left out: {why}", self.path),
+            Became::Read(text) => write!(f, "{} {text}", self.path),
         }
     }
 }
@@ -91,6 +94,8 @@ pub struct Migration {
     pub document: Map<String, Value>,
     /// What stands elsewhere or is gone.
     pub changes: Vec<Change>,
+    /// What of the pods is written as the type that Kubernetes wants; filled for a file that is rewritten.
+    pub readings: Vec<Change>,
     /// What only a person can decide.
     pub decisions: Vec<Decision>,
     /// What can't be said today, each with what to do instead.
@@ -129,8 +134,12 @@ impl Migration {
     /// # Errors
     /// A text that is no configuration at all.
     pub(crate) fn of(text: &str, format: Format) -> Result<Self, Errors> {
-        let mut migration = migrate(document::parse(text, format)?);
+        let (tree, reading) = document::read(text, format)?;
+        let mut migration = migrate(tree);
         meaning::look(&mut migration);
+        let changes = reading.changes.into_iter();
+        migration.readings = changes.map(|note| Change { path: note.path, became: Became::Read(note.text) }).collect();
+        reading.doubts.into_iter().for_each(|note| migration.decide(note.path, note.text));
         Ok(migration)
     }
 
@@ -138,7 +147,10 @@ impl Migration {
     /// read here.
     #[must_use]
     pub fn mistakes(&self) -> Vec<ConfigError> {
-        super::Config::parse(&self.to_yaml(), Format::Yaml, &super::Disk).err().map_or_else(Vec::new, |errors| errors.0)
+        match super::Config::parse(&self.to_yaml(), Format::Yaml, &super::Disk) {
+            Ok(config) => config.strict,
+            Err(errors) => errors.0,
+        }
     }
 
     /// The new document, as a file.

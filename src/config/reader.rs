@@ -2,10 +2,11 @@
 //! is dropped reports the keys that nobody asked for, so no key can be known and forgotten, or unknown and passed over.
 
 use super::Notice;
-use super::document::kind;
 use super::duration;
 use super::errors::{ConfigError, Errors};
 use super::migrate::{self, Change, Migration};
+pub(crate) use crate::schema::nearest;
+use crate::schema::{Reading, kind};
 use crate::types::{Secret, printable};
 use serde_json::{Map, Value};
 use std::cell::RefCell;
@@ -34,6 +35,16 @@ impl Report {
         self.errors.borrow_mut().extend_from_slice(&migration.refusals);
         self.notices.borrow_mut().extend(migration.notices());
         self.changes.borrow_mut().extend_from_slice(&migration.changes);
+    }
+
+    /// Takes over what became of the pods' values.
+    pub(crate) fn pods(&self, reading: &Reading) {
+        for note in reading.changes.iter().chain(&reading.doubts) {
+            self.notice(note.path.clone(), &note.text, true);
+        }
+        for note in &reading.mistakes {
+            self.notice(note.path.clone(), &format!("{}; the API server decides", note.text), true);
+        }
     }
 
     fn notice(&self, path: String, text: &str, warn: bool) {
@@ -300,15 +311,4 @@ pub(super) fn truth(value: &Value) -> Option<bool> {
 pub(super) fn switches_verification_off(key: &str) -> bool {
     let flat: String = key.chars().filter(|c| c.is_ascii_alphanumeric()).collect::<String>().to_ascii_lowercase();
     flat.contains("insecure") || ["skipverify", "skiptlsverify", "tlsskipverify", "noverify"].contains(&flat.as_str())
-}
-
-/// The known name nearest to what was written, when it is near enough to be meant.
-pub(crate) fn nearest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let text = text.to_lowercase();
-    let limit = (text.chars().count() / 3).clamp(1, 3);
-    names
-        .map(|name| (strsim::osa_distance(&text, &name.to_lowercase()), name))
-        .filter(|(distance, _)| *distance <= limit)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
 }

@@ -5,6 +5,7 @@ mod auth;
 mod docs;
 mod dump;
 mod keys;
+mod pods;
 mod samples;
 
 use super::fixture::{Memory, has, load, minimal, set, with};
@@ -63,7 +64,7 @@ fn wrong_types_are_errors_everywhere() {
         ("kubernetes.pod.metadata", json!([]), "kubernetes.pod.metadata", "must be a mapping"),
         ("kubernetes.pod.spec", json!("x"), "kubernetes.pod.spec", "must be a mapping"),
         ("kubernetes.pod.subsystems", json!(["sftp"]), "kubernetes.pod.subsystems", "must be a mapping of texts"),
-        ("kubernetes.pod.subsystems", json!({"sftp": 1}), "kubernetes.pod.subsystems.sftp", "must be a text"),
+        ("kubernetes.pod.subsystems", json!({"sftp": [1]}), "kubernetes.pod.subsystems.sftp", "must be a text"),
         ("kubernetes.timeouts.http", json!("15"), "kubernetes.timeouts.http", "is not a duration"),
         ("metrics.path", json!(1), "metrics.path", "must be a text"),
         ("audit.s3.uploadPartSize", json!("5M"), "audit.s3.uploadPartSize", "must be an integer"),

@@ -6,7 +6,9 @@
 use super::pod;
 use super::{Answer, Base};
 use crate::config::document::drop_nulls;
+use crate::config::pods;
 use crate::config::reader::Report;
+use crate::schema::Note;
 use serde_json::{Map, Value};
 
 type Tree = Map<String, Value>;
@@ -45,6 +47,8 @@ pub(super) struct Overlaid {
     pub(super) changed_cluster: bool,
     /// The answer's old keys, and what became of them.
     pub(super) old_keys: Option<String>,
+    /// What of the answer's pod was understood otherwise than it is written.
+    pub(super) readings: Vec<Note>,
 }
 
 /// Lays an answer over the file.
@@ -55,12 +59,13 @@ pub(super) fn overlay(base: &Base, answer: Option<Answer<'_>>, report: &Report) 
     }
     let Some(answer) = answer else { return Overlaid { sections: merged, ..Overlaid::default() } };
     let mut over = effective(answer.config);
+    let readings = pods::in_answer(&mut over);
     drop_nulls(&mut over);
     drop_unset(&mut over, "", answer.exact || base.exact_values);
     let (mut over, old_keys) = super::migrated::translate(base, over, report);
     let changed_cluster = super::connection::lay_over(&mut merged, &mut over, base.allow_connection, report);
     merge(&mut merged, over);
-    Overlaid { sections: merged, changed_cluster, old_keys }
+    Overlaid { sections: merged, changed_cluster, old_keys, readings }
 }
 
 /// The part of an answer that means something for a connection, and what nobody knows, for the reader to report.

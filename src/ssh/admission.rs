@@ -89,5 +89,9 @@ async fn settle(shared: &Shared, mut identity: Identity) -> Result<(Settings, Id
         let text = "the config webhook's answer has deprecated keys";
         shared.log.write(Level::Warning, "CORE_CONFIG_NOTICE", text, &[("keys", old_keys)]);
     }
+    if let Some(readings) = &settings.readings {
+        let text = "the config webhook's answer has values of other types than Kubernetes wants";
+        shared.log.write(Level::Warning, "CORE_CONFIG_NOTICE", text, &[("keys", readings)]);
+    }
     Ok((settings, identity))
 }

@@ -1,0 +1,112 @@
+//! `kubernetes.pod`, and `kuberun.pod` of before, as ContainerSSH read them: every scalar as what its field is. Runs on
+//! a tree as it was written, before old words are translated and nulls are dropped.
+
+use super::errors::ConfigError;
+use crate::schema::{At, METADATA, Note, POD_SPEC, Reader, Reading, Texts, Type, Writer};
+use serde_json::{Map, Value};
+use std::sync::LazyLock;
+
+type Tree = Map<String, Value>;
+type Fields = Vec<(&'static str, Type)>;
+
+/// The fields of `kubernetes.pod` that are ours. Wrong types and unknown keys are the configuration's reader to find.
+static OURS: LazyLock<Fields> = LazyLock::new(|| {
+    let texts = || Type::List(Box::new(Type::Text));
+    let table = || Type::Map(Box::new(Type::Text));
+    vec![
+        ("consoleContainerNumber", Type::Integer64),
+        ("mode", Type::Text),
+        ("createMissingPods", Type::Flag),
+        ("shared", Type::Flag),
+        ("exposeAuthMetadataAsEnv", table()),
+        ("exposeAuthMetadataAsLabels", table()),
+        ("exposeAuthMetadataAsAnnotations", table()),
+        ("idleCommand", texts()),
+        ("shellCommand", texts()),
+        ("execCommand", texts()),
+        ("subsystems", table()),
+        ("agentPath", Type::Text),
+        ("agentImage", Type::Text),
+        ("disableAgent", Type::Flag),
+    ]
+});
+
+/// The fields of `kuberun.pod` that hold texts.
+static KUBERUN: LazyLock<Fields> = LazyLock::new(|| {
+    vec![
+        ("namespace", Type::Text),
+        ("consoleContainerNumber", Type::Integer64),
+        ("subsystems", Type::Map(Box::new(Type::Text))),
+        ("agentPath", Type::Text),
+        ("shellCommand", Type::List(Box::new(Type::Text))),
+    ]
+});
+
+/// Reads a file's pods.
+pub(super) fn in_file(tree: &mut Tree, texts: &Texts) -> Reading {
+    read(tree, Writer::File(texts))
+}
+
+/// Reads the pods of a config webhook's answer. What was understood otherwise than it is written; the API server judges
+/// the rest when the pod is made.
+pub(crate) fn in_answer(tree: &mut Tree) -> Vec<Note> {
+    let Reading { mut changes, doubts, mistakes: _ } = read(tree, Writer::Server);
+    changes.extend(doubts);
+    changes
+}
+
+fn read(tree: &mut Tree, writer: Writer<'_>) -> Reading {
+    let (mut reader, mut old) = (Reader::new(writer), Reader::old(writer));
+    if let Some((pod, at)) = pod(tree, "kubernetes") {
+        kubernetes(&mut reader, pod, &at);
+    }
+    if let Some((pod, at)) = pod(tree, "kuberun") {
+        for (key, value) in pod.iter_mut() {
+            let at = at.key(key);
+            if key.eq_ignore_ascii_case("podSpec") {
+                old.read(value, &POD_SPEC, &at);
+            } else if let Some((_, wanted)) = KUBERUN.iter().find(|(field, _)| field.eq_ignore_ascii_case(key)) {
+                ours(&mut old, value, wanted, &at);
+            }
+        }
+    }
+    let (mut reading, old) = (reader.finish(), old.finish());
+    reading.changes.extend(old.changes);
+    reading.doubts.extend(old.doubts);
+    reading.mistakes.extend(old.mistakes);
+    reading
+}
+
+fn pod<'t>(tree: &'t mut Tree, block: &str) -> Option<(&'t mut Tree, At)> {
+    let pod = tree.get_mut(block)?.get_mut("pod")?.as_object_mut()?;
+    Some((pod, At::default().key(block).key("pod")))
+}
+
+fn kubernetes(reader: &mut Reader<'_>, pod: &mut Tree, at: &At) {
+    let objects = [("metadata", &METADATA), ("spec", &POD_SPEC)];
+    let names = objects.iter().map(|(name, _)| *name).chain(OURS.iter().map(|(name, _)| *name));
+    let spelled = reader.spell(pod, names, at);
+    for (key, value) in pod.iter_mut() {
+        let written = spelled.iter().find(|(_, field)| field == key).map_or(key, |(written, _)| written);
+        let at = at.key(written);
+        if let Some((_, wanted)) = objects.iter().find(|(name, _)| name == key) {
+            reader.read(value, wanted, &at);
+        } else if let Some((_, wanted)) = OURS.iter().find(|(name, _)| name == key) {
+            ours(reader, value, wanted, &at);
+        }
+    }
+}
+
+/// A field of ours, in which nothing is absence.
+fn ours(reader: &mut Reader<'_>, value: &mut Value, wanted: &Type, at: &At) {
+    if let (Type::Map(_), Value::Object(map)) = (wanted, &mut *value) {
+        map.retain(|_, value| !value.is_null());
+    }
+    reader.read(value, wanted, at);
+}
+
+/// What `--check-config` refuses and a start leaves to the API server.
+pub(super) fn strict(reading: &Reading) -> Vec<ConfigError> {
+    let error = |note: &Note| ConfigError { path: note.path.clone(), text: note.text.clone() };
+    reading.mistakes.iter().chain(&reading.doubts).map(error).collect()
+}

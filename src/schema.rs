@@ -1,0 +1,38 @@
+//! What Kubernetes' objects are made of, and how values that a person or a webhook wrote are read as their fields'
+//! types.
+//!
+//! The objects themselves stay JSON on their way to the API server: nothing here drops a field. A value is changed only
+//! into the one that it means as the type of its field; what has no such meaning stays as it is and is reported.
+
+mod objects;
+mod plain;
+mod trace;
+mod types;
+
+pub(crate) use objects::{At, Note, Reader, Reading, Texts, Writer};
+pub(crate) use types::{METADATA, POD_SPEC, Type};
+
+use serde_json::Value;
+
+/// A value's kind, for messages.
+pub(crate) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a mapping",
+    }
+}
+
+/// The known name nearest to what was written, when it is near enough to be meant.
+pub(crate) fn nearest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let text = text.to_lowercase();
+    let limit = (text.chars().count() / 3).clamp(1, 3);
+    names
+        .map(|name| (strsim::osa_distance(&text, &name.to_lowercase()), name))
+        .filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
