@@ -97,13 +97,18 @@ fn masked(value: &Value, kind: Kind) -> Value {
 /// names with values, their names are left.
 fn masked_spec(mut value: Value) -> Value {
     match &mut value {
-        Value::Object(map) => map.iter_mut().for_each(|(key, value)| match (key.as_str(), &mut *value) {
-            ("env" | "httpHeaders", Value::Array(entries)) => {
-                let texts = entries.iter_mut().filter_map(|entry| entry.get_mut("value"));
-                texts.filter(|text| text.as_str() != Some("")).for_each(|text| *text = MASKED.into());
-            }
-            _ => *value = masked_spec(value.take()),
-        }),
+        // Two fields that differ in their letters' case alone stay as they are written.
+        Value::Object(map) => {
+            map.iter_mut().for_each(|(key, value)| match (key.to_ascii_lowercase().as_str(), &mut *value) {
+                ("env" | "httpheaders", Value::Array(entries)) => {
+                    let fields = entries.iter_mut().filter_map(Value::as_object_mut).flatten();
+                    let texts =
+                        fields.filter(|(key, text)| key.eq_ignore_ascii_case("value") && text.as_str() != Some(""));
+                    texts.for_each(|(_, text)| *text = MASKED.into());
+                }
+                _ => *value = masked_spec(value.take()),
+            })
+        }
         Value::Array(items) => items.iter_mut().for_each(|item| *item = masked_spec(item.take())),
         _ => {}
     }

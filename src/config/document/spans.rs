@@ -143,3 +143,54 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(Node::Mapping(entries))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::yaml;
+    use super::*;
+    use crate::schema::{METADATA, Reader, Writer};
+    use serde_json::json;
+
+    /// The labels of a text, read as texts.
+    fn labels(source: &str) -> Value {
+        let mut texts = Texts::default();
+        let node = yaml::<Node>(source).unwrap_or_else(|error| panic!("{error}\n{source}"));
+        let mut value = plain(node, source, &mut texts);
+        let mut reader = Reader::new(Writer::File(&texts));
+        reader.read(&mut value, &METADATA, &At::default());
+        value["labels"].take()
+    }
+
+    #[test]
+    fn text_is_found_wherever_the_scalar_stands() {
+        let expected = json!({"a": "1.10", "b": "0x1F"});
+        for source in [
+            "labels: {a: 1.10, b: 0x1F}",
+            "labels: { a : 1.10 , b : 0x1F }",
+            "labels:\n  a: 1.10\n  b: 0x1F\n",
+            "labels:\n  a:   1.10   # why\n  b:\n    0x1F\n",
+            "labels:\r\n  a: 1.10\r\n  b: 0x1F\r\n",
+            "\u{feff}labels:\n  a: 1.10\n  b: 0x1F\n",
+            "---\nlabels:\n  a: 1.10\n  b: 0x1F\n...\n",
+            "%YAML 1.2\n---\nlabels:\n  a: 1.10\n  b: 0x1F\n",
+            "# äöü €\nannotations: {ä: ü€😀}\nlabels: {a: 1.10, b: 0x1F}\n",
+            "x: &a 1.10\ny: &b 0x1F\nlabels: {a: *a, b: *b}\n",
+            "x: &l {a: 1.10, b: 1}\nlabels: {<<: *l, b: 0x1F}\n",
+            "x: &l {a: 1.10}\nlabels:\n  <<: *l\n  b: 0x1F\n",
+            "labels: {\"a\": 1.10, 'b': 0x1F}",
+            "labels:\n  ? a\n  : 1.10\n  ? b\n  : 0x1F\n",
+        ] {
+            assert_eq!(labels(source), expected, "{source:?}");
+        }
+    }
+
+    #[test]
+    fn heads_of_blocks_are_known() {
+        for before in ["a: |\n  ", "a: >-\n  ", "- |2\n  ", "a: >+1 # why\n  ", "a: |\r\n  ", "a: !!str |\n\n  "] {
+            assert!(is_block(before), "{before:?}");
+        }
+        for before in ["", "a: ", "a:\n  ", "a: b|\n  ", "a: |\n  b: ", "a: # |\n  ", "a: >x\n  "] {
+            assert!(!is_block(before), "{before:?}");
+        }
+    }
+}

@@ -108,6 +108,18 @@ fn values_in_a_pods_variables_and_headers_are_masked_and_their_names_stay() {
 }
 
 #[test]
+fn values_of_variables_are_masked_in_whatever_letters_their_fields_are_written() {
+    for container in [
+        json!({"name": "a", "image": "i", "ENV": [{"name": "A", "Value": "s3cret"}]}),
+        json!({"name": "a", "image": "i", "env": [{"name": "A", "value": "s3cret", "VALUE": "s3cret"}]}),
+        json!({"name": "a", "image": "i", "env": [], "Env": [{"name": "A", "value": "s3cret"}]}),
+    ] {
+        let dumped = dumped(&set(minimal(), "kubernetes.pod.spec.containers", json!([container])));
+        assert!(!dumped.contains("s3cret") && dumped.contains("masked"), "{dumped}");
+    }
+}
+
+#[test]
 fn dump_names_the_defaults_and_means_what_the_file_means() {
     let text = dumped(&minimal());
     for line in [

@@ -234,3 +234,28 @@ fn sections_without_effect_for_a_connection_are_not_even_read() {
     assert_eq!(resolved(&answer, false).level, Level::Debug);
     assert_eq!(resolved(&json!({"log": "x"}), true).level, Level::Notice);
 }
+
+#[test]
+fn pod_of_an_answer_is_read_as_kubernetes_types_want_it_and_told() {
+    let env = |count: usize| -> Value { (0..count).map(|n| json!({"name": format!("V{n}"), "value": n})).collect() };
+    let answer = |count: usize| {
+        json!({"kubernetes": {"pod": {
+            "metadata": {"Annotations": {"note": false}, "labels": {"b": null}},
+            "spec": {"containers": [{"name": "a", "image": "i", "TTY": "yes", "env": env(count)}, {"name": "b", "image": "j"}]},
+            "shellCommand": ["/bin/sh", 1], "DisableAgent": "on",
+        }}})
+    };
+    let settings = resolved(&answer(1), false);
+    let pod = &settings.kubernetes.pod;
+    let shell = json!({"name": "a", "image": "i", "tty": true, "env": [{"name": "V0", "value": "0"}]});
+    assert_eq!(pod.spec["containers"][0], shell);
+    assert_eq!(pod.metadata["annotations"], json!({"note": "false"}));
+    assert_eq!(pod.metadata["labels"], json!({"a": "1", "b": ""}));
+    assert_eq!((pod.shell_command.as_deref(), pod.disable_agent), (Some(&["/bin/sh".into(), "1".into()][..]), true));
+    let told = settings.readings.expect("what was understood");
+    assert!(told.contains("kubernetes.pod.spec.containers[0].TTY is taken as tty; "), "{told}");
+    // However much there is, it is one line of bounded length.
+    let told = resolved(&answer(500), false).readings.expect("what was understood");
+    assert!(told.ends_with("; and 500 more") && told.len() < 1000, "{told}");
+    assert_eq!(resolved(&json!({"kubernetes": {"pod": {"spec": {"priority": 0}}}}), true).readings, None);
+}
