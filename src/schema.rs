@@ -9,7 +9,7 @@ mod plain;
 mod trace;
 mod types;
 
-pub(crate) use objects::{At, Note, Reader, Reading, Texts, Writer};
+pub(crate) use objects::{At, EMBEDDED, Note, Reader, Reading, Texts, Writer};
 pub(crate) use types::{METADATA, POD_SPEC, Type};
 
 use serde_json::Value;

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Structures that Go embeds, and that ContainerSSH before 0.5 wrote as a level of their own.
-const EMBEDDED: [&str; 5] =
+pub(crate) const EMBEDDED: [&str; 5] =
     ["volumesource", "handler", "probehandler", "localobjectreference", "ephemeralcontainercommon"];
 
 /// Scalars and keys of a YAML file that stand there without quotes, by the place where they stand.

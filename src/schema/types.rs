@@ -7,6 +7,7 @@
 use super::trace::trace;
 use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 /// The type of a pod's `metadata`.
@@ -45,6 +46,19 @@ pub(crate) enum Type {
     Object(Vec<(&'static str, Self)>),
     /// Anything.
     Any,
+}
+
+impl Type {
+    /// The names of its fields, and of those of whatever it is made of.
+    pub(crate) fn names(&self) -> BTreeSet<&'static str> {
+        match self {
+            Self::List(inner) | Self::Map(inner) => inner.names(),
+            Self::Object(fields) => {
+                fields.iter().flat_map(|(name, field)| field.names().into_iter().chain([*name])).collect()
+            }
+            _ => BTreeSet::new(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,37 +3,13 @@
 //! spelling. Both are taken; what comes out is Kubernetes'.
 
 use super::Tree;
+use crate::schema::{EMBEDDED, POD_SPEC};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
-/// Every field of a PodSpec and of what it is made of whose name has a capital letter (Kubernetes 1.33).
-const FIELDS: &str = "\
-    accessModes activeDeadlineSeconds allowPrivilegeEscalation apiGroup apiVersion appArmorProfile \
-    automountServiceAccountToken awsElasticBlockStore azureDisk azureFile blockOwnerDeletion cachingMode \
-    chapAuthDiscovery chapAuthSession claimName clusterTrustBundle conditionType configMap configMapKeyRef \
-    configMapRef containerName containerPort creationTimestamp dataSource dataSourceRef datasetName datasetUUID \
-    defaultMode deletionGracePeriodSeconds deletionTimestamp devicePath diskName diskURI dnsConfig dnsPolicy \
-    downwardAPI emptyDir enableServiceLinks envFrom ephemeralContainers expirationSeconds failureThreshold fieldPath \
-    fieldRef fieldsType fieldsV1 flexVolume fsGroup fsGroupChangePolicy fsType gcePersistentDisk generateName \
-    gitRepo gmsaCredentialSpec gmsaCredentialSpecName hostAliases hostIP hostIPC hostNetwork hostPID hostPath \
-    hostPort hostProcess hostUsers httpGet httpHeaders imagePullPolicy imagePullSecrets initContainers \
-    initialDelaySeconds initiatorName iscsiInterface labelSelector livenessProbe localhostProfile managedFields \
-    matchExpressions matchFields matchLabelKeys matchLabels maxSkew minDomains mismatchLabelKeys mountPath \
-    mountPropagation namespaceSelector nodeAffinity nodeAffinityPolicy nodeName nodePublishSecretRef nodeSelector \
-    nodeSelectorTerms nodeTaintsPolicy ownerReferences pdID pdName periodSeconds persistentVolumeClaim \
-    photonPersistentDisk podAffinity podAffinityTerm podAntiAffinity portworxVolume postStart preStop \
-    preemptionPolicy preferredDuringSchedulingIgnoredDuringExecution priorityClassName procMount protectionDomain \
-    pullPolicy readOnly readOnlyRootFilesystem readinessGates readinessProbe recursiveReadOnly \
-    requiredDuringSchedulingIgnoredDuringExecution resizePolicy resourceClaimName resourceClaimTemplateName \
-    resourceClaims resourceFieldRef resourceName resourceVersion restartPolicy runAsGroup runAsNonRoot runAsUser \
-    runAsUserName runtimeClassName scaleIO schedulerName schedulingGates seLinuxChangePolicy seLinuxOptions \
-    seccompProfile secretFile secretKeyRef secretName secretRef securityContext selfLink serviceAccount \
-    serviceAccountName serviceAccountToken setHostnameAsFQDN shareName shareProcessNamespace signerName sizeLimit \
-    sslEnabled startupProbe stdinOnce stopSignal storageClassName storageMode storagePolicyID storagePolicyName \
-    storagePool subPath subPathExpr successThreshold supplementalGroups supplementalGroupsPolicy targetContainerName \
-    targetPortal targetWWNs tcpSocket terminationGracePeriodSeconds terminationMessagePath terminationMessagePolicy \
-    timeoutSeconds tolerationSeconds topologyKey topologySpreadConstraints valueFrom volumeAttributes \
-    volumeAttributesClassName volumeClaimTemplate volumeDevices volumeID volumeMode volumeMounts volumeName \
-    volumeNamespace volumePath vsphereVolume whenUnsatisfiable windowsOptions workingDir";
+/// Every field of a PodSpec and of what it is made of.
+static FIELDS: LazyLock<BTreeSet<&str>> = LazyLock::new(|| POD_SPEC.names());
 
 /// Mappings whose keys are the operator's own.
 const FREE: [&str; 9] = [
@@ -47,10 +23,6 @@ const FREE: [&str; 9] = [
     "labels",
     "annotations",
 ];
-
-/// Structures that Go embeds: their fields belong a level up.
-const EMBEDDED: [&str; 5] =
-    ["volumesource", "handler", "probehandler", "localobjectreference", "ephemeralcontainercommon"];
 
 /// Spells every name as Kubernetes does. What was lost when the file was written comes back as path and text.
 pub(super) fn spell(spec: &mut Tree) -> Vec<(String, &'static str)> {
@@ -119,6 +91,6 @@ fn named(key: &str) -> &str {
     match key {
         "deprecatedserviceaccount" => "serviceAccount",
         _ if key.bytes().any(|byte| byte.is_ascii_uppercase()) => key,
-        _ => FIELDS.split_ascii_whitespace().find(|field| field.eq_ignore_ascii_case(key)).unwrap_or(key),
+        _ => FIELDS.iter().find(|field| field.eq_ignore_ascii_case(key)).map_or(key, |field| field),
     }
 }

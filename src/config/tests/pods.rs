@@ -258,3 +258,41 @@ fn blocks_of_kuberun_are_read_likewise() {
     assert!(read.contains(&"kuberun.pod.podSpec.containers[0].env[0].value"), "{read:?}");
     assert!(read.contains(&"kuberun.pod.podSpec.volumes[0].volumesource.secret.secretname"), "{read:?}");
 }
+
+/// What Go's YAML library makes of a PodSpec, as ContainerSSH before 0.5 wrote its file back: no tag of Kubernetes is obeyed.
+const WRITTEN_BACK: &str = include_str!("../../../tests/data/kuberun-podspec-written-back.yaml");
+
+#[test]
+fn podspec_that_was_written_back_is_understood_whole() {
+    let spec: String = WRITTEN_BACK.lines().map(|line| format!("    {line}\n")).collect();
+    let text = format!(
+        "ssh: {{hostkeys: [/etc/podgate/hostkey]}}\nauth: {{url: https://auth.example, password: true}}\nbackend: kuberun\n\
+         kuberun:\n  connection: {{host: 10.0.0.1}}\n  pod:\n{spec}",
+    );
+    let config = Config::parse(&text, Format::Yaml, &Memory::new()).unwrap_or_else(|errors| panic!("{errors}"));
+    assert!(config.strict.is_empty(), "{:?}", config.strict);
+    let spec = pod(&config).spec;
+    for (pointer, expected) in [
+        ("/containers/0/env/0/value", json!("8080")),
+        ("/containers/0/env/1/valueFrom/secretKeyRef", json!({"name": "x", "key": "k"})),
+        ("/containers/0/ports/0/containerPort", json!(80)),
+        ("/containers/0/livenessProbe/httpGet/port", json!(80)),
+        ("/containers/0/livenessProbe/tcpSocket/port", json!("http")),
+        ("/containers/0/securityContext", json!({"privileged": true, "runAsUser": 1000})),
+        ("/volumes/0/secret/defaultMode", json!(420)),
+        ("/tolerations/0/tolerationSeconds", json!(1000)),
+        ("/nodeSelector/a", json!("1.0")),
+    ] {
+        assert_eq!(at(&spec, pointer), Some(&expected), "{pointer}");
+    }
+    let migration = Migration::of(&text, Format::Yaml).unwrap_or_else(|errors| panic!("{errors}"));
+    assert!(migration.readings.is_empty(), "{:?}", migration.readings);
+    let again = Config::parse(&migration.to_yaml(), Format::Yaml, &Memory::new());
+    let again = again.unwrap_or_else(|errors| panic!("{errors}\n{}", migration.to_yaml()));
+    assert!(again.strict.is_empty(), "{:?}", again.strict);
+}
+
+fn at<'t>(tree: &'t serde_json::Map<String, Value>, pointer: &str) -> Option<&'t Value> {
+    let (first, rest) = pointer.trim_start_matches('/').split_once('/')?;
+    tree.get(first)?.pointer(&format!("/{rest}"))
+}
