@@ -5,6 +5,7 @@ mod api;
 mod ends;
 mod modes;
 mod node;
+mod paths;
 
 use crate::support::World;
 use crate::support::client::{Client, Done, Running};

@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod keys;
 pub mod leash;
 pub mod master;
+pub mod path;
 pub mod peer;
 pub mod processes;
 pub mod raw;

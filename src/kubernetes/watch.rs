@@ -1,7 +1,8 @@
 //! One watch of our own pods for every cluster and namespace in use, one of the persistent pods that are claimed there, and
 //! whoever waits for one of those pods told by it. A persistent pod that everybody shares is claimed by nobody and has a
 //! watch of its own. A watch opens with its first user and ends some time after its
-//! last, when it holds no pod any more; it survives expired versions and API restarts.
+//! last, when it holds no pod any more; it survives expired versions and API restarts, and a path that cuts it when no pod
+//! changes.
 
 mod table;
 
@@ -30,6 +31,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 /// How long the server may keep one watch request; also, with 5 s more, how long a connection may be silently dead.
 const ONE_REQUEST: u32 = 60;
+
+/// A watch that breaks off not earlier than this after it last failed was cut by the path to the API: proxies cut what
+/// they take for idle, and a watch cannot ping. It goes on where it was, at once and without a word.
+const CALM: Duration = Duration::from_secs(5);
 
 /// How long a watch stays open that nobody uses: longer than the reaper waits, so that it sees what a lost create left.
 const LINGER: Duration = Duration::from_secs(90);
@@ -207,23 +212,9 @@ impl Task {
         }
     }
 
-    /// The watcher's events; after an error it waits before it asks again.
     fn events(&self) -> impl Stream<Item = watcher::Result<watcher::Event<Pod>>> + use<> {
         let pods = kube::Api::<Pod>::namespaced(self.client.kube(), self.place.namespace.as_str());
-        let config = self.place.which.config(&self.shared.instance);
-        let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
-        let state = (Box::pin(watcher::watcher(pods, config)), backoff, false);
-        futures_util::stream::unfold(state, |(mut events, mut backoff, failed)| async move {
-            if failed {
-                sleep(backoff.wait(None)).await;
-            }
-            let event = events.next().await?;
-            if matches!(event, Ok(watcher::Event::InitDone | watcher::Event::Apply(_) | watcher::Event::Delete(_))) {
-                backoff.reset();
-            }
-            let failed = event.is_err();
-            Some((event, (events, backoff, failed)))
-        })
+        steady(watcher::watcher(pods, self.place.which.config(&self.shared.instance)))
     }
 
     fn take(&self, event: watcher::Result<watcher::Event<Pod>>) {
@@ -297,6 +288,77 @@ fn told(error: watcher::Error) -> String {
     }
 }
 
+/// The watcher's events; after an error it waits before it asks again. The end of a watch that only was idle is no error:
+/// the watcher asks again from the version that it saw last.
+fn steady<S>(events: S) -> impl Stream<Item = watcher::Result<watcher::Event<Pod>>>
+where
+    S: Stream<Item = watcher::Result<watcher::Event<Pod>>> + Send,
+{
+    let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
+    let state = (Box::pin(events), backoff, false, Instant::now());
+    futures_util::stream::unfold(state, |(mut events, mut backoff, failed, mut failed_at)| async move {
+        if failed {
+            sleep(backoff.wait(None)).await;
+        }
+        loop {
+            let event = events.next().await?;
+            if matches!(event, Ok(watcher::Event::InitDone | watcher::Event::Apply(_) | watcher::Event::Delete(_))) {
+                backoff.reset();
+            }
+            let failed = event.is_err();
+            let calm = failed && failed_at.elapsed() >= CALM;
+            if failed {
+                failed_at = Instant::now();
+            }
+            if calm && matches!(event, Err(watcher::Error::WatchFailed(_))) {
+                continue;
+            }
+            return Some((event, (events, backoff, failed, failed_at)));
+        }
+    })
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+    use watcher::{Error, Event};
+
+    fn broken() -> kube::Error {
+        kube::Error::Service(Box::new(std::io::Error::from(std::io::ErrorKind::ConnectionReset)))
+    }
+
+    /// The seconds after which a watcher that says this is heard, and what it says.
+    async fn heard(script: Vec<(u64, watcher::Result<Event<Pod>>)>) -> Vec<(u64, bool)> {
+        let script: VecDeque<_> = script.into();
+        let said = futures_util::stream::unfold(script, |mut script| async {
+            let (after, event) = script.pop_front()?;
+            sleep(Duration::from_secs(after)).await;
+            Some((event, script))
+        });
+        let begun = Instant::now();
+        let steady = steady(said).map(|event| (begun.elapsed().as_secs(), event.is_ok()));
+        steady.collect().await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_watch_that_is_cut_again_and_again_goes_on_at_once_and_without_a_word() {
+        let cuts = (0..20).map(|_| (12, Err(Error::WatchFailed(broken()))));
+        let script = cuts.chain([(1, Ok(Event::Apply(Pod::default())))]).collect();
+        assert_eq!(heard(script).await, [(241, true)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn watch_that_cannot_be_opened_or_breaks_off_at_once_is_told_and_waited_for() {
+        let failed = |after| (after, Err(Error::WatchFailed(broken())));
+        assert_eq!(heard(vec![failed(4)]).await, [(4, false)]);
+        let twice = heard(vec![failed(12), failed(1), failed(3)]).await;
+        assert_eq!(twice.iter().map(|heard| heard.1).collect::<Vec<_>>(), [false, false]);
+        let not_opened = heard(vec![(12, Err(Error::WatchStartFailed(broken())))]).await;
+        assert_eq!(not_opened, [(12, false)]);
+    }
 }

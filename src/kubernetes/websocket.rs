@@ -1,10 +1,10 @@
 //! A WebSocket to the Kubernetes API as two independent halves: messages go out whole, in one frame each, and come in as
 //! pieces of the read buffer, uncopied. An idle stream costs a few kB.
 //!
-//! A quiet stream is kept alive: a ping when nothing went either way for 30 to 45 s (load balancers), and an empty
-//! message every hour (the API server ends a stream after four hours without a message, whatever the pings). A missing
-//! pong means nothing, because a server that waits for a program to read its input answers no ping. The socket is closed
-//! when both halves are gone.
+//! A quiet stream is kept alive: nothing goes for 8 s at most before a ping (proxies and load balancers cut idle
+//! connections, and its pong is traffic the other way), and every hour there is an empty message (the API server ends a
+//! stream after four hours without a message, whatever the pings). A missing pong means nothing, because a server that
+//! waits for a program to read its input answers no ping. The socket is closed when both halves are gone.
 
 pub(super) mod handshake;
 
@@ -41,11 +41,11 @@ const SPARE: usize = 8;
 /// A TLS record's payload: with less room a read may take more than one turn.
 const RECORD: usize = 16 * 1024;
 /// How often we look whether the stream is quiet.
-const TICK: Duration = Duration::from_secs(15);
-/// A ping after so many quiet ticks, and again after each so many more.
+const TICK: Duration = Duration::from_secs(4);
+/// A ping after the first quiet tick, which is 4 to 8 s after the last message, and again after each so many more.
 const PING_TICKS: u32 = 2;
 /// An empty message after so many quiet ticks: an hour.
-const MESSAGE_TICKS: u32 = 240;
+const MESSAGE_TICKS: u32 = 900;
 /// Section 7.4.1: the purpose is fulfilled.
 const NORMAL_CLOSURE: [u8; 2] = 1000_u16.to_be_bytes();
 
@@ -279,16 +279,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
         self.timer.as_mut().poll(cx).map(|()| Event::Tick)
     }
 
-    /// Sends what can be sent now. While the sender is within a frame, nothing: it is tried again at the next event.
+    /// Sends what can be sent now. While the sender is within a frame, nothing: it is tried again at the next event. A
+    /// frame follows only one that the socket took whole, so that no more than two are held for a peer that reads nothing.
     fn poll_control(&mut self, cx: &mut Context<'_>) {
         let Ok(mut outgoing) = self.socket.outgoing.try_lock() else { return };
-        let control = std::mem::take(&mut self.control);
         if outgoing.torn {
+            self.control.clear();
             self.flushing = false;
             return;
         }
-        outgoing.unsent.unsplit(control);
         // An error here is seen by the next read or send too.
+        if self.flushing && poll_write_all(&self.socket.io, cx, &mut outgoing.unsent).is_pending() {
+            return;
+        }
+        outgoing.unsent.unsplit(std::mem::take(&mut self.control));
         self.flushing = poll_write_all(&self.socket.io, cx, &mut outgoing.unsent).is_pending();
     }
 
@@ -296,10 +300,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
         self.timer.as_mut().reset(Instant::now() + TICK);
         let messages = self.received.wrapping_add(self.socket.sent.load(Ordering::Relaxed));
         let sending = self.socket.outgoing.try_lock().is_err();
-        match self.quiet.tick(messages, sending) {
-            Keepalive::Nothing => {}
-            Keepalive::Ping => self.control = frame(Opcode::Ping, b""),
-            Keepalive::Message => self.control = frame(Opcode::Binary, b""),
+        let keepalive = self.quiet.tick(messages, sending);
+        // Where the last one still waits for the socket, another would wait behind it.
+        if self.control.is_empty() && !self.flushing {
+            match keepalive {
+                Keepalive::Nothing => {}
+                Keepalive::Ping => self.control = frame(Opcode::Ping, b""),
+                Keepalive::Message => self.control = frame(Opcode::Binary, b""),
+            }
         }
         if self.quiet.ticks > 0 && self.buffer.is_empty() {
             self.buffer = BytesMut::new();
@@ -335,7 +343,7 @@ impl Quiet {
         if self.ticks.is_multiple_of(MESSAGE_TICKS) {
             return Keepalive::Message;
         }
-        if self.ticks.is_multiple_of(PING_TICKS) { Keepalive::Ping } else { Keepalive::Nothing }
+        if self.ticks % PING_TICKS == 1 { Keepalive::Ping } else { Keepalive::Nothing }
     }
 }
 

@@ -19,7 +19,9 @@ use tokio::time::{Instant, timeout_at};
 /// `User-Agent` of everything we send to a cluster.
 pub(in crate::kubernetes) const AGENT: &str = concat!("podgate/", env!("CARGO_PKG_VERSION"));
 
-const POOL_IDLE: Duration = Duration::from_secs(20);
+/// How long an unused connection is kept: shorter than any path leaves it standing, so that no call is sent on one that
+/// is cut at that moment.
+const POOL_IDLE: Duration = Duration::from_secs(8);
 
 /// Why a call has no answer.
 #[derive(Debug, thiserror::Error)]

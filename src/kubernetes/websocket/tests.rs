@@ -16,13 +16,72 @@ async fn sent(far: &mut DuplexStream) -> (u8, Vec<u8>) {
 fn busy_stream_is_left_alone_and_a_quiet_one_gets_pings_and_an_hourly_message() {
     let mut quiet = Quiet::default();
     assert_eq!(quiet.tick(1, false), Keepalive::Nothing);
-    assert_eq!(quiet.tick(1, false), Keepalive::Nothing);
     assert_eq!(quiet.tick(1, true), Keepalive::Nothing);
-    assert_eq!(quiet.tick(1, false), Keepalive::Nothing);
     assert_eq!(quiet.tick(2, false), Keepalive::Nothing);
-    let hour: Vec<_> = (0..240).map(|_| quiet.tick(2, false)).collect();
-    assert_eq!(hour.iter().filter(|kept| **kept == Keepalive::Ping).count(), 119);
-    assert_eq!(hour.iter().position(|kept| *kept == Keepalive::Message), Some(239));
+    assert_eq!(quiet.tick(2, false), Keepalive::Ping);
+    assert_eq!(quiet.tick(2, false), Keepalive::Nothing);
+    assert_eq!(quiet.tick(2, false), Keepalive::Ping);
+    assert_eq!(quiet.tick(3, false), Keepalive::Nothing);
+    quiet = Quiet { messages: 2, ticks: 0 };
+    let hour: Vec<_> = (0..900).map(|_| quiet.tick(2, false)).collect();
+    assert_eq!(hour.iter().filter(|kept| **kept == Keepalive::Ping).count(), 450);
+    assert_eq!(hour.iter().position(|kept| *kept == Keepalive::Message), Some(899));
+}
+
+/// Sees when something arrives.
+async fn silence_before_the_next_frame(far: &mut DuplexStream) -> Duration {
+    let begun = Instant::now();
+    sent(far).await;
+    begun.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_silence_is_longer_than_8_s_whenever_the_last_message_was() {
+    for late in [0, 1, 1999, 3999, 4000, 4001, 5000, 7999, 8000, 11_500] {
+        let (near, mut far) = duplex(1000);
+        let (mut sender, mut receiver) = halves(near, b"");
+        let waiting = tokio::spawn(async move { receiver.next().await.map(|part| part.data) });
+        let reading = async {
+            let mut longest = Duration::ZERO;
+            for _ in 0..6 {
+                longest = longest.max(silence_before_the_next_frame(&mut far).await);
+            }
+            longest
+        };
+        let writing = async {
+            tokio::time::sleep(Duration::from_millis(late)).await;
+            sender.send(0, BytesMut::from(&b"x"[..])).await.unwrap();
+        };
+        let (longest, ()) = tokio::join!(reading, writing);
+        assert!(longest <= Duration::from_secs(8), "{longest:?} after {late} ms");
+        waiting.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_and_pongs_that_the_peer_does_not_take_do_not_pile_up() {
+    let (near, mut far) = duplex(16);
+    let (_sender, mut receiver) = halves(near, b"");
+    let mut pings = [0x89, 2, 0, 0].repeat(500);
+    for (number, ping) in pings.chunks_exact_mut(4).enumerate() {
+        ping[2..].copy_from_slice(&u16::try_from(number).unwrap().to_be_bytes());
+    }
+    let asking = async {
+        far.write_all(&pings).await.unwrap();
+        far.write_all(&[0x82, 1, 7]).await.unwrap();
+    };
+    let (part, ()) = tokio::join!(receiver.next(), asking);
+    assert_eq!(part.unwrap().data.as_ref(), [7]);
+    tokio::time::timeout(Duration::from_secs(3600), receiver.next()).await.expect_err("nothing comes");
+    let held = receiver.socket.outgoing.try_lock().unwrap().unsent.len() + receiver.control.len();
+    assert!(held <= 2 * 8, "{held} bytes");
+    let waiting = tokio::spawn(async move { receiver.next().await.map(|part| part.data) });
+    let mut taken = vec![sent(&mut far).await];
+    while taken.last() != Some(&(0x8A, 499_u16.to_be_bytes().to_vec())) {
+        taken.push(sent(&mut far).await);
+    }
+    assert!(taken.len() <= 5, "{taken:?}");
+    waiting.abort();
 }
 
 #[tokio::test(start_paused = true)]
@@ -32,7 +91,7 @@ async fn quiet_stream_is_pinged_and_lives_without_a_pong() {
     let started = Instant::now();
     let waiting = tokio::spawn(async move { receiver.next().await.map(|part| part.data) });
     let mut kinds = Vec::new();
-    for _ in 0..120 {
+    for _ in 0..451 {
         kinds.push(sent(&mut far).await);
     }
     assert_eq!(started.elapsed(), Duration::from_secs(3600));
