@@ -188,7 +188,8 @@ pub struct InputClosed;
 
 /// The way from a running program.
 pub trait Output: Send {
-    /// The next thing that it said. After [`Said::Exit`] there is nothing more to ask for. Cancel-safe.
+    /// The next thing that it said. After [`Said::Exit`] there is nothing more to ask for. Cancel-safe. An exit that may be
+    /// the guest's own end is held back until that is told, or until the guest is known to live.
     fn next(&mut self) -> BoxFuture<'_, Said>;
 }
 

@@ -14,17 +14,20 @@ pub mod inspect;
 mod api;
 mod argv;
 mod claim;
+mod end;
 mod events;
 mod gate;
 mod ground;
 mod instance;
 mod lease;
 mod life;
+mod opening;
 mod pod;
 mod reaper;
 mod retry;
 mod single;
 mod stage;
+mod stty;
 mod timed;
 mod wait;
 mod watch;
@@ -221,9 +224,8 @@ impl PodGuest {
             );
         }
         self.log.write(Level::Debug, "KUBERNETES_EXEC", "Starting a program", &[("podName", ground.pod().as_str())]);
-        let size = launch.terminal.map(|terminal| terminal.size);
         let timer = self.log.metrics().step(Step::Exec);
-        let started = ground.run(&line, size, self.settings.timeouts.command_start).await;
+        let started = ground.run(&line, launch.terminal.as_ref(), self.settings.timeouts.command_start).await;
         timer.end(if started.is_ok() { Outcome::Success } else { Outcome::Failed });
         started.map(|program| timed::program(program, &self.settings.timeouts, &self.log))
     }

@@ -16,21 +16,14 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use inbox::Inbox;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use wait::Wait;
 
 /// The exit status of whatever never ran, or ended nobody knows how (as OpenSSH's client says it).
 const FAILED: u8 = 255;
 /// The exit status after Ctrl-C, as a shell says it.
 const INTERRUPTED: u8 = 130;
-
-/// The exit status of a program that got KILL.
-const KILLED: u8 = 137;
-/// How long the news may take that the guest is gone of a stream that was lost, or of a program that was killed, which
-/// may have been with its guest: a kubelet looks at its containers once a second.
-const GUEST_GONE: Duration = Duration::from_secs(2);
 
 /// The client's side of a session channel. A write waits for the client's window.
 pub trait Client: Send + Sync {
@@ -112,6 +105,9 @@ impl Channel {
     async fn run(&mut self, launch: Permit<Launch>) -> Result<ClientExit, ClientGone> {
         let terminal = launch.request().terminal.is_some();
         let what = launch.request().what.clone();
+        if let Some(key) = launch.request().terminal.as_ref().and_then(|terminal| terminal.modes.interrupt()) {
+            self.inbox.interrupt_by(key);
+        }
         let started = {
             let mut wait = Wait::new(self.client.as_ref(), &self.audit, terminal);
             let started = match self.wait_until_ready(&mut wait).await {
@@ -150,7 +146,7 @@ impl Channel {
         })
     }
 
-    /// Waits for the guest. At a terminal, Ctrl-C ends the wait.
+    /// Waits for the guest. At a terminal, the key that interrupts there (Ctrl-C, mostly) ends the wait.
     async fn wait_until_ready(&self, wait: &mut Wait<'_>) -> Result<(), Stop> {
         let mut state = self.state.clone();
         loop {
@@ -205,17 +201,12 @@ impl Channel {
         };
         let to_client = pump::outward(output, self.client.as_ref());
         tokio::pin!(to_client, gone);
-        let exit = tokio::select! {
+        tokio::select! {
             biased;
-            exit = to_client => exit?,
-            refusal = &mut gone => return Ok(Exit::Lost(refusal)),
+            exit = to_client => exit,
+            refusal = &mut gone => Ok(Exit::Lost(refusal)),
             never = to_program.run(input) => match never {},
-        };
-        if !matches!(exit, Exit::Lost(_) | Exit::Status(KILLED)) {
-            return Ok(exit);
         }
-        // A guest's end says more than a stream's.
-        Ok(timeout(GUEST_GONE, gone).await.map_or(exit, Exit::Lost))
     }
 
     async fn tell(&self, text: &str, terminal: bool) {

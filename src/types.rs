@@ -12,5 +12,5 @@ pub use env::{EnvName, EnvVar, NamesLeftOut};
 pub use id::ConnectionId;
 pub use name::{ContainerName, Invalid, MetadataKey, Namespace, PodName, Username};
 pub use secret::Secret;
-pub use terminal::Size;
+pub use terminal::{Modes, Size};
 pub use text::{is_hidden, printable};

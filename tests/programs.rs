@@ -2,6 +2,9 @@
 
 mod dialogue;
 mod greeting;
+mod killed;
+mod long;
+mod modes;
 mod terminal;
 
 use crate::support::client::PATIENCE;

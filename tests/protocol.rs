@@ -80,7 +80,7 @@ impl Row {
 /// Both servers, where they can run, sshd's first.
 async fn servers() -> Option<(World, Sshd, Server, Server)> {
     let why = "the answers are the gateway's alone, and each row is a connection with a pod of its own";
-    if !cluster::on_development(why) || Sshd::program().is_none() && !available("/usr/sbin/sshd", "openssh-server") {
+    if !cluster::on_development(why) || !Sshd::available() {
         return None;
     }
     let world = World::start().await;

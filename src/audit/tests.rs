@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::LogFormat;
 use crate::telemetry::capture;
-use crate::types::ConnectionId;
+use crate::types::{ConnectionId, Modes};
 use serde_json::{Value, json};
 
 /// The line that an event makes, without time and connection.
@@ -114,7 +114,7 @@ fn program_is_named_before_it_starts() {
 fn the_rest_has_its_codes_too() {
     let name = EnvName::parse("LANG").unwrap();
     let size = Size { columns: 80, rows: 24 };
-    let terminal = Terminal { term: "xterm".into(), size };
+    let terminal = Terminal { term: "xterm".into(), size, modes: Modes::default() };
     let method = Method::Password;
     let (duration, traffic) = (Duration::from_millis(61_500), Traffic { received: 7, sent: 9 });
     for (event, level, code, details) in [

@@ -38,7 +38,8 @@ pub(super) struct Main {
 
 /// The main process for `launch`.
 pub(super) fn main(launch: &Launch, pod: &Pod) -> Result<Main, Refusal> {
-    let command = program(&launch.what, pod)?.map(|program| gate::hold(&program));
+    let modes = launch.terminal.as_ref().map(|terminal| terminal.modes.clone()).unwrap_or_default();
+    let command = program(&launch.what, pod)?.map(|program| gate::hold(&program, &modes));
     Ok(Main { command, env: launch.env.clone(), terminal: launch.terminal.is_some() })
 }
 
@@ -100,6 +101,19 @@ pub(super) const SH_ALONE: u8 = 4;
 /// Tells by its status whether the image has an `env`; fails with 127 where it has no `/bin/sh`.
 pub(super) fn tools_probe() -> Vec<String> {
     ["/bin/sh", "-c", "env -i && exit 3; exit 4"].map(str::to_owned).to_vec()
+}
+
+/// What [`life_probe`] ends with in a container that lives and has `/bin/sh`.
+pub(super) const ALIVE: u8 = 3;
+
+/// Tells by its end that it was started.
+pub(super) fn life_probe() -> Vec<String> {
+    ["/bin/sh", "-c", "exit 3"].map(str::to_owned).to_vec()
+}
+
+/// A program that no image has: its absence is told only of a container that lives.
+pub(super) fn nothing() -> Vec<String> {
+    vec!["/podgate-looks-whether-the-container-lives".to_owned()]
 }
 
 /// Fails with 127 where there is no `env`, and prints nothing where there is one.

@@ -4,7 +4,9 @@
 //!
 //! What comes before the program's first byte (the gate's answers, and on a terminal the echo of our lines) is taken out.
 
+use super::stty;
 use crate::guest::{Exit, Output, Program, Refusal, Said};
+use crate::types::Modes;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use std::collections::VecDeque;
@@ -13,7 +15,8 @@ use tokio::time::{Instant, sleep_until};
 
 /// What the gate answers while it holds, and the last thing that it says before the program.
 const HELD: &str = "podgate: attached";
-const OPEN: &str = "podgate: started";
+/// In letters that every mode of a terminal lets pass.
+const OPEN: &str = "PODGATE: STARTED";
 
 /// Our lines: a question, and the word that opens.
 const ASK: &[u8] = b"\n";
@@ -28,8 +31,11 @@ const MOST: usize = 64 * 1024;
 
 /// As PID 1 a shell gets no signal that it does not trap. A standard input that ends is a session that is over.
 const HOLD: &str = "trap 'exit 143' TERM HUP INT; \
-     while :; do IFS= read -r word || exit 255; case $word in go) break;; esac; echo 'podgate: attached'; done; \
-     trap - TERM HUP INT; echo 'podgate: started'; ";
+     while :; do IFS= read -r podgate || exit 255; case $podgate in go) break;; esac; echo 'podgate: attached'; done; \
+     unset podgate; trap - TERM HUP INT; ";
+
+/// The program comes next.
+const BEGIN: &str = "echo 'PODGATE: STARTED'; ";
 
 /// Ends with a line of ours where `$1` is not there or no program.
 pub(super) const LOOK: &str = "end() { echo \"podgate: $1\" >&2; exit $2; }; \
@@ -39,9 +45,9 @@ pub(super) const LOOK: &str = "end() { echo \"podgate: $1\" >&2; exit $2; }; \
      *) command -v \"$1\" >/dev/null 2>&1 || end \"$1: not found in the container\" 127;; \
      esac; ";
 
-/// The command line that holds `program`.
-pub(super) fn hold(program: &[String]) -> Vec<String> {
-    let script = format!("{HOLD}{LOOK}exec \"$@\"");
+/// The command line that holds `program`, whose terminal gets these modes before it starts.
+pub(super) fn hold(program: &[String], modes: &Modes) -> Vec<String> {
+    let script = format!("{HOLD}{}{BEGIN}{LOOK}exec \"$@\"", stty::script(modes));
     let gate = ["/bin/sh", "-c", &script, "podgate"].map(str::to_owned);
     gate.into_iter().chain(program.iter().cloned()).collect()
 }
@@ -147,9 +153,9 @@ fn end_of_line(text: &[u8], word: &str) -> Option<usize> {
 }
 
 /// An output of which a part came already.
-struct Begun {
-    first: VecDeque<Said>,
-    then: Box<dyn Output>,
+pub(super) struct Begun {
+    pub(super) first: VecDeque<Said>,
+    pub(super) then: Box<dyn Output>,
 }
 
 impl Output for Begun {

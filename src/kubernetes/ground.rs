@@ -5,8 +5,10 @@ use super::api::{ApiError, LogStream, PodApi};
 use super::argv;
 use super::client::ClusterClient;
 use super::exec::{AttachRequest, ExecError, ExecRequest};
-use super::witness;
+use super::opening::Opening;
+use super::{end, witness};
 use crate::guest::{Exit, Program, Refusal, Said};
+use crate::policy::Terminal;
 use crate::types::{ContainerName, PodName, Size, printable};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -85,14 +87,37 @@ impl Ground {
         self.tools.get().copied().unwrap_or(Tools { env: true, sh: true })
     }
 
-    /// Starts a user's program in the container, under a [witness] where the image has a shell; `size` makes it a
-    /// terminal's.
-    pub(super) async fn run(&self, line: &argv::Line, size: Option<Size>, start: Duration) -> Result<Program, Refusal> {
-        if self.tools().sh {
-            let program = self.exec(&witness::over(line), size, start).await?;
-            Ok(witness::heard(program, size.is_some()))
+    /// Starts a user's program in the container, on a terminal where it gets one, within `start`. Where the image has a
+    /// shell, it runs under a [witness], the terminal has its modes, and the command line may be a long one.
+    pub(super) async fn run(
+        self: &Arc<Self>,
+        line: &argv::Line,
+        terminal: Option<&Terminal>,
+        start: Duration,
+    ) -> Result<Program, Refusal> {
+        let size = terminal.map(|terminal| terminal.size);
+        let sh = self.tools().sh;
+        let program = if sh {
+            let opening = Opening::new(line, terminal.map(|terminal| &terminal.modes))?;
+            let starting = async {
+                let program = self.exec(&opening.argv, size, start).await?;
+                opening.lead(program).await
+            };
+            let late = || Err(ExecError::Timeout(start).into());
+            let program = timeout(start, starting).await.unwrap_or_else(|_elapsed| late())?;
+            witness::heard(program, size.is_some())
         } else {
-            self.exec(&line.argv, size, start).await
+            self.exec(&line.argv, size, start).await?
+        };
+        Ok(end::certain(program, Arc::clone(self), sh))
+    }
+
+    /// Whether the container runs: whether a program starts in it within that time.
+    pub(super) async fn lives(&self, within: Duration) -> bool {
+        if self.tools().sh {
+            self.ask(&argv::life_probe(), within).await == Some(argv::ALIVE)
+        } else {
+            self.ask(&argv::nothing(), within).await == Some(127)
         }
     }
 

@@ -2,7 +2,7 @@
 //! applied.
 
 use super::Permit;
-use crate::types::{EnvVar, Size};
+use crate::types::{EnvVar, Modes, Size};
 use std::net::SocketAddr;
 
 /// What the client asked for on a session channel (RFC 4254 section 6.5).
@@ -23,6 +23,8 @@ pub struct Terminal {
     pub term: String,
     /// The size at the start.
     pub size: Size,
+    /// The modes at the start.
+    pub modes: Modes,
 }
 
 /// Both ends of the SSH connection, for `SSH_CONNECTION` and `SSH_CLIENT`.

@@ -12,8 +12,6 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-/// Ctrl-C as a terminal sends it.
-const CTRL_C: u8 = 3;
 /// A packet at least this long is one of many, and gets the room of a whole piece.
 const LONG: usize = 8 * 1024;
 /// So much memory of pieces a connection keeps for the next ones, in bytes: what its inboxes hold together before the
@@ -125,14 +123,23 @@ struct State {
     bytes: usize,
     ended: bool,
     refusing: bool,
-    /// Nobody has taken anything yet: Ctrl-C is looked for.
+    /// Nobody has taken anything yet: the key that interrupts is looked for.
     waited_for: bool,
+    key: Option<u8>,
     interrupted: bool,
 }
 
 impl State {
     fn new() -> Self {
-        Self { pieces: VecDeque::new(), bytes: 0, ended: false, refusing: false, waited_for: true, interrupted: false }
+        Self {
+            pieces: VecDeque::new(),
+            bytes: 0,
+            ended: false,
+            refusing: false,
+            waited_for: true,
+            key: None,
+            interrupted: false,
+        }
     }
 
     fn pop(&mut self) -> Option<BytesMut> {
@@ -164,7 +171,7 @@ impl Inbox {
         if state.refusing || state.ended {
             return;
         }
-        state.interrupted |= state.waited_for && data.contains(&CTRL_C);
+        state.interrupted |= state.waited_for && state.key.is_some_and(|key| data.contains(&key));
         match state.pieces.back_mut() {
             Some(last) if last.len() + data.len() <= PIECE => last.extend_from_slice(data),
             _ => {
@@ -217,7 +224,14 @@ impl Inbox {
         }
     }
 
-    /// Waits until Ctrl-C was typed before anything was taken; takes nothing. Cancel-safe.
+    /// Looks for the key that interrupts, in what is there and in what comes, until something is taken.
+    pub fn interrupt_by(&self, key: u8) {
+        let mut state = self.state();
+        state.key = Some(key);
+        state.interrupted = state.waited_for && state.pieces.iter().any(|piece| piece.contains(&key));
+    }
+
+    /// Waits until that key was typed before anything was taken; takes nothing. Cancel-safe.
     pub async fn interrupted(&self) {
         loop {
             let news = self.0.news.notified();
@@ -367,12 +381,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ctrl_c_is_seen_without_being_taken_and_not_looked_for_later() {
+    async fn key_that_interrupts_is_seen_without_being_taken_and_not_looked_for_later() {
         let inbox = Inbox::new(Budget::default());
         inbox.push(b"a\x03");
+        assert!(!inbox.state().interrupted, "nobody said that it interrupts");
+        inbox.interrupt_by(4);
+        assert!(!inbox.state().interrupted);
+        inbox.interrupt_by(3);
         inbox.interrupted().await;
         assert_eq!(inbox.take().await, Taken::Data(BytesMut::from("a\x03")));
+        let typed = Inbox::new(Budget::default());
+        typed.interrupt_by(24);
+        typed.push(b"\x03");
+        assert!(!typed.state().interrupted);
+        typed.push(b"\x18");
+        typed.interrupted().await;
         let later = Inbox::new(Budget::default());
+        later.interrupt_by(3);
         later.push(b"a");
         later.take().await;
         later.push(b"\x03");

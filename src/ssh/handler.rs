@@ -14,7 +14,7 @@ use crate::policy::{Asked, Denied, Dial, Listen, OpenTerminal, SendSignal, Termi
 use crate::registry::Entry;
 use crate::session::inbox::Budget;
 use crate::telemetry::metrics::{self, Step, Timer};
-use crate::types::Size;
+use crate::types::{Modes, Size};
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey};
 use russh::{ChannelId, ChannelOpenFailure, Disconnect, Pty, Sig};
 use std::collections::HashMap;
@@ -272,13 +272,14 @@ impl Handler for Translator {
         row_height: u32,
         _pix_width: u32,
         _pix_height: u32,
-        _modes: &[(Pty, u32)],
+        modes: &[(Pty, u32)],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         let (Some(admission), Some(port)) = (self.admission.clone(), self.ports.get_mut(&channel)) else {
             return Ok(session.channel_failure(channel)?);
         };
-        let terminal = Terminal { term: term.to_owned(), size: size(col_width, row_height) };
+        let modes = Modes::new(modes.iter().map(|(opcode, argument)| (*opcode as u8, *argument)));
+        let terminal = Terminal { term: term.to_owned(), size: size(col_width, row_height), modes };
         match admission.rules.decide(OpenTerminal { terminal }) {
             Ok(permit) if port.idle() && port.terminal.is_none() => {
                 self.shared.audit.record(Event::TerminalOpened { terminal: permit.request() });

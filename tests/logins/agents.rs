@@ -70,52 +70,16 @@ impl Agent {
     }
 }
 
-/// OpenSSH's server, for the current user by the world's key; it ends when it is dropped.
-struct Sshd {
-    user: String,
-    port: u16,
-    _child: Child,
-}
-
-impl Sshd {
-    async fn start(world: &World) -> Self {
-        let user = std::process::Command::new("id").arg("-un").output().expect("id");
-        let user = String::from_utf8(user.stdout).expect("a name").trim().to_owned();
-        if user == "root" {
-            // Where it leaves its privileges; a system without the service lacks it.
-            fs::create_dir_all("/run/sshd").expect("/run/sshd");
-        }
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
-        let folder = world.folder().display();
-        let config = world.folder().join("sshd_config");
-        fs::write(world.folder().join("authorized_keys"), &world.key.public).expect("the key");
-        let lines = format!(
-            "ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized_keys\n\
-             StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-             PermitRootLogin prohibit-password\nMaxAuthTries 6\nLogLevel FATAL\n"
-        );
-        fs::write(&config, lines).expect("the configuration");
-        let child = Command::new(SSHD).args(["-D", "-e", "-f"]).arg(&config).kill_on_drop(true).spawn().expect("sshd");
-        let begun = Instant::now();
-        // There is no line to wait for at this log level.
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "sshd does not listen");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        world.know(port);
-        Self { user, port, _child: child }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agent_with_six_keys_is_let_in_by_the_last_and_one_with_seven_is_not_as_by_sshd() {
-    if !available("ssh-agent", "openssh-client") || !available(SSHD, "openssh-server") {
+    if !available("ssh-agent", "openssh-client") || !Sshd::available() {
         return;
     }
     let world = World::start().await;
-    let sshd = Sshd::start(&world).await;
+    let sshd = Sshd::start(&world, "MaxAuthTries 6\n").await.expect("sshd");
+    world.know(sshd.address.port());
     let seven = Agent::start(&world, 6).await;
-    for (user, port) in [(&*sshd.user, sshd.port), ("alice", world.port())] {
+    for (user, port) in [(&*sshd.user, sshd.address.port()), ("alice", world.port())] {
         let done = seven.log_in(&world, user, port).await.expect(255);
         assert!(done.stderr.contains("Too many authentication failures"), "{user}: {}", done.stderr);
         assert!(done.stderr.contains(&format!("port {port}:2: ")), "{user}: {}", done.stderr);
@@ -123,7 +87,7 @@ async fn agent_with_six_keys_is_let_in_by_the_last_and_one_with_seven_is_not_as_
     assert_eq!(world.gateway.wait_for_line("SSH_LIMIT").await["level"], "info");
     assert_eq!(world.cluster.requests("create", "pods"), 0);
     let six = Agent::start(&world, 5).await;
-    for (user, port) in [(&*sshd.user, sshd.port), ("alice", world.port())] {
+    for (user, port) in [(&*sshd.user, sshd.address.port()), ("alice", world.port())] {
         six.log_in(&world, user, port).await.expect(7);
     }
 }

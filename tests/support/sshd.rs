@@ -1,6 +1,7 @@
 //! OpenSSH's own server on loopback, as the current user, with a configuration of its own: what Podgate is compared with.
 
-use super::{World, leash};
+use super::client::Client;
+use super::{World, available, leash};
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -53,6 +54,28 @@ impl Sshd {
             .expect("sshd");
         listening(address).await;
         Some(Self { address, user, child })
+    }
+
+    /// Whether it is installed; says which package is missing where it is not.
+    pub fn available() -> bool {
+        Self::program().is_some() || available(PLACES[0], "openssh-server")
+    }
+
+    /// A client's command line, the host not in it.
+    pub fn command_line(&self, world: &World) -> String {
+        let (port, user, key) = (self.address.port(), &self.user, world.key.file.display());
+        format!(
+            "ssh -F /dev/null -p {port} -o BatchMode=yes -o User={user} -o IdentitiesOnly=yes -o IdentityAgent=none \
+             -o IdentityFile={key} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
+             -o GlobalKnownHostsFile=/dev/null -o LogLevel=ERROR"
+        )
+    }
+
+    /// A client; arguments follow as for [`World::ssh`].
+    pub fn ssh(&self, world: &World) -> Client {
+        let mut command = leash::program("/bin/sh");
+        command.args(["-c", &format!("exec {} \"$@\"", self.command_line(world)), "ssh"]);
+        Client::of(command)
     }
 
     /// Its process.

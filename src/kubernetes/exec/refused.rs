@@ -10,6 +10,9 @@ use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 
+/// An image with `/bin/sh` reads a long command line from its input.
+const TOO_LONG: &str = "the command line is too long for an image without /bin/sh";
+
 /// Why a program could not be started. The texts are for the log; [`Refusal::from`] is for the user.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
@@ -96,7 +99,7 @@ impl From<ExecError> for Refusal {
         let reason = match &error {
             ExecError::Connect(_) | ExecError::Exchange(_) => "the cluster cannot be reached",
             ExecError::Timeout(_) => "the container did not start the program in time",
-            ExecError::Request(_) | ExecError::TooLong(_) => "the command line is too long",
+            ExecError::Request(_) | ExecError::TooLong(_) => TOO_LONG,
             ExecError::Broken(_) => status::LOST,
             ExecError::Handshake(_) | ExecError::Answer { .. } => "the cluster refused to start the program",
             ExecError::OldServer => "the cluster is too old: Podgate needs Kubernetes 1.30 or newer",
@@ -199,8 +202,8 @@ mod tests {
             (400, status("BadRequest", "pod p does not have a host assigned"), "the container is not running", 255),
             (500, "container not found (\"shell\")".to_owned(), "the container is not running", 255),
             (500, "container shell not found in pod p_lab".to_owned(), "the container is not running", 255),
-            (414, String::new(), "the command line is too long", 255),
-            (431, String::new(), "the command line is too long", 255),
+            (414, String::new(), TOO_LONG, 255),
+            (431, String::new(), TOO_LONG, 255),
             (429, String::new(), "the cluster is overloaded, try again later", 255),
             (503, "no".to_owned(), "the cluster is overloaded, try again later", 255),
             (500, String::new(), "the cluster refused to start the program", 255),

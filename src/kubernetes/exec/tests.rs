@@ -187,7 +187,7 @@ async fn silent_server_is_given_up_at_the_deadline() {
 async fn command_line_too_long_for_a_url_is_refused() {
     let endpoint = Endpoint::start(async |_conversation: Conversation| ()).await;
     let refusal = refusal(start(&endpoint.client(), &["prog", &"x".repeat(70_000)], None).await);
-    assert_eq!(refusal.reason, "the command line is too long");
+    assert_eq!(refusal.reason, "the command line is too long for an image without /bin/sh");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::guest::{Input, InputClosed};
-use crate::types::Size;
+use crate::types::{Modes, Size};
 use std::process::Stdio;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -23,7 +23,7 @@ fn program_that_is_not_held_is_not_taken_for_the_gate() {
 
 #[test]
 fn what_is_not_the_programs_is_taken_out_however_it_is_cut() {
-    let whole = "\r\npodgate: attached\r\ngo\r\n\r\npodgate: attached\r\npodgate: started\r\nhello\r\n";
+    let whole = "\r\npodgate: attached\r\ngo\r\n\r\npodgate: attached\r\nPODGATE: STARTED\r\nhello\r\n";
     for at in 0..whole.len() {
         let mut passage = Passage::default();
         let (first, second) = whole.split_at(at);
@@ -43,7 +43,7 @@ fn standard_error_that_overtakes_is_kept() {
     let mut passage = Passage::default();
     assert_eq!(passage.take(Said::Stderr(Bytes::from_static(b"err"))), Ok(None));
     assert_eq!(said(&mut passage, "podgate: attached\n"), Ok(Some(Word::Held)));
-    assert_eq!(said(&mut passage, "podgate: started\nout"), Ok(Some(Word::Open)));
+    assert_eq!(said(&mut passage, "PODGATE: STARTED\nout"), Ok(Some(Word::Open)));
     let expected = [Said::Stderr(Bytes::from_static(b"err")), Said::Stdout(Bytes::from_static(b"out"))];
     assert_eq!(passage.rest, expected);
 }
@@ -87,7 +87,7 @@ impl Output for Process {
 /// The program behind its gate, run by that shell.
 fn held(shell: &[&str], program: &[&str]) -> Program {
     let words: Vec<String> = program.iter().map(|word| (*word).to_owned()).collect();
-    let gate = hold(&words);
+    let gate = hold(&words, &Modes::default());
     let mut command = Command::new(shell[0]);
     command.args(&shell[1..]).args(&gate[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
     podgate_devcluster::leash(command.as_std_mut()).unwrap();
@@ -149,7 +149,7 @@ async fn program_that_cannot_be_started_is_127_or_126() {
 async fn held_shell_ends_at_once_when_it_is_told_to() {
     for shell in shells() {
         let mut child = Command::new(shell[0]);
-        let gate = hold(&["true".to_owned()]);
+        let gate = hold(&["true".to_owned()], &Modes::default());
         child.args(&shell[1..]).args(&gate[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         podgate_devcluster::leash(child.as_std_mut()).unwrap();
         let mut child = child.spawn().unwrap();

@@ -70,27 +70,37 @@ fn status(status: u8) -> Said {
 #[tokio::test]
 async fn success_that_no_witness_gave_is_a_lost_program() {
     let lost = || Said::Exit(exec::lost("success without its witness".to_owned()));
-    let mark = || err("\0podgate: 255\0");
+    let mark = || err("\0PODGATE: 255\0");
+    let outlived = || err("\0PODGATE: 137\0");
+    let killed = || Said::Exit(Exit::Signal { name: "KILL".to_owned(), core: false });
     for (pieces, expected) in [
         (vec![status(0)], vec![lost()]),
         (vec![err("x"), status(0)], vec![err("x"), lost()]),
-        (vec![mark(), err("x"), status(0)], vec![err("\0podgate: 255\0x"), lost()]),
-        (vec![err("\0podgate: 2"), status(0)], vec![err("\0podgate: 2"), lost()]),
-        (vec![err("\0podgate: 2"), err("55"), status(0)], vec![err("\0podgate: 255"), lost()]),
-        (vec![err("\0podgate: 2"), err("55\0"), status(0)], vec![status(255)]),
-        (vec![err("x\0"), err("\0podg"), err("ate: 255\0"), status(0)], vec![err("x"), err("\0"), status(255)]),
+        (vec![mark(), err("x"), status(0)], vec![err("\0PODGATE: 255\0x"), lost()]),
+        (vec![err("\0PODGATE: 2"), status(0)], vec![err("\0PODGATE: 2"), lost()]),
+        (vec![err("\0PODGATE: 2"), err("55"), status(0)], vec![err("\0PODGATE: 255"), lost()]),
+        (vec![err("\0PODGATE: 2"), err("55\0"), status(0)], vec![status(255)]),
+        (vec![err("x\0"), err("\0PODG"), err("ATE: 255\0"), status(0)], vec![err("x"), err("\0"), status(255)]),
         (vec![err("x\0"), out("y"), status(1)], vec![err("x"), out("y"), err("\0"), status(1)]),
         // The streams overtake each other.
         (vec![mark(), out("x"), out("y"), status(0)], vec![out("x"), out("y"), status(255)]),
-        (vec![mark(), out("x"), err("y"), status(0)], vec![out("x"), err("\0podgate: 255\0y"), lost()]),
+        (vec![mark(), out("x"), err("y"), status(0)], vec![out("x"), err("\0PODGATE: 255\0y"), lost()]),
         // No witness talks there.
-        (vec![out("\0podgate: 255\0"), status(0)], vec![out("\0podgate: 255\0"), lost()]),
+        (vec![out("\0PODGATE: 255\0"), status(0)], vec![out("\0PODGATE: 255\0"), lost()]),
         (vec![mark(), lost()], vec![mark(), lost()]),
         (vec![mark(), mark(), status(0)], vec![mark(), status(255)]),
-        (vec![err("x\0podgate: 255\0"), status(0)], vec![err("x"), status(255)]),
+        (vec![err("x\0PODGATE: 255\0"), status(0)], vec![err("x"), status(255)]),
         (vec![mark(), status(255)], vec![mark(), status(0)]),
         (vec![status(255)], vec![status(0)]),
         (vec![status(1)], vec![status(1)]),
+        // Nobody outlived it.
+        (vec![status(137)], vec![killed()]),
+        (vec![err("x"), status(137)], vec![err("x"), killed()]),
+        (vec![mark(), status(137)], vec![mark(), killed()]),
+        (vec![outlived(), err("x"), status(137)], vec![err("\0PODGATE: 137\0x"), killed()]),
+        (vec![outlived(), status(0)], vec![outlived(), lost()]),
+        (vec![outlived(), status(137)], vec![status(137)]),
+        (vec![err("x\0PODGATE"), err(": 137\0"), status(137)], vec![err("x"), status(137)]),
     ] {
         assert_eq!(all(&pieces).await, expected, "{pieces:?}");
     }
@@ -99,8 +109,8 @@ async fn success_that_no_witness_gave_is_a_lost_program() {
 #[tokio::test]
 async fn terminal_has_the_mark_on_its_one_stream() {
     for (pieces, expected) in [
-        (vec![out("x\0podgate: 255\0"), status(0)], vec![out("x"), status(255)]),
-        (vec![out("x\0pod"), out("gate: 255\0"), status(0)], vec![out("x"), status(255)]),
+        (vec![out("x\0PODGATE: 255\0"), status(0)], vec![out("x"), status(255)]),
+        (vec![out("x\0POD"), out("GATE: 255\0"), status(0)], vec![out("x"), status(255)]),
     ] {
         assert_eq!(to_the_end(Script(pieces.into()), true).await, expected);
     }
@@ -139,9 +149,8 @@ fn watched(shell: &[&str], program: &[&str]) -> Done {
     let argv: Vec<_> = program.iter().map(ToString::to_string).collect();
     // Behind an `env` it is the program that must be there.
     let needs = argv.iter().find(|word| *word != "env" && !word.contains('=')).unwrap().clone();
-    let line = over(&Line { argv, needs, left_out: 0 });
     let mut command = Command::new(shell[0]);
-    command.args(&shell[1..]).args(&line[1..]).stdin(Stdio::null());
+    command.args(&shell[1..]).arg("-c").arg(script()).arg("podgate").arg(needs).args(argv).stdin(Stdio::null());
     podgate_devcluster::leash(&mut command).unwrap().output().unwrap()
 }
 

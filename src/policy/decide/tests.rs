@@ -1,7 +1,7 @@
 //! The rules as tables: denials first, a row for every combination of mode and lists.
 
 use crate::policy::*;
-use crate::types::Size;
+use crate::types::{Modes, Size};
 
 const MODES: [Mode; 4] = [Mode::Unset, Mode::Enable, Mode::Filter, Mode::Disable];
 
@@ -15,7 +15,7 @@ fn set(name: &str, value: &str) -> SetEnv {
 }
 
 fn terminal(term: &str) -> Terminal {
-    Terminal { term: term.into(), size: Size { columns: 80, rows: 24 } }
+    Terminal { term: term.into(), size: Size { columns: 80, rows: 24 }, modes: Modes::default() }
 }
 
 fn ends() -> Endpoints {

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::policy::*;
-use crate::types::Size;
+use crate::types::{Modes, Size};
 
 /// For each mode, whether what is in no list, in `allow`, in `deny`, in both passes: `y` or `-`.
 struct Row {
@@ -61,7 +61,7 @@ fn env(name: &str) -> SetEnv {
 }
 
 fn terminal() -> OpenTerminal {
-    OpenTerminal { terminal: Terminal { term: "xterm".into(), size: Size::default() } }
+    OpenTerminal { terminal: Terminal { term: "xterm".into(), size: Size::default(), modes: Modes::default() } }
 }
 
 fn denial<R: Request>(rules: &Rules, request: R) -> Option<Denied> {

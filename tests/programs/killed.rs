@@ -1,0 +1,55 @@
+//! How soon the end of a program is told that may be its pod's.
+
+use crate::support::World;
+use crate::support::cluster::{kubeconfig, on_development};
+use crate::support::peer::{Peer, answered, to_the_end, until};
+use std::time::{Duration, Instant};
+
+/// How long it took at best from the start of a command to the end of its session with that status.
+async fn fastest(peer: &Peer, command: &str, status: u32) -> Duration {
+    let mut fastest = Duration::MAX;
+    for _ in 0..5 {
+        let mut channel = peer.session().await;
+        let begun = Instant::now();
+        channel.exec(false, command).await.expect("a request");
+        assert_eq!(to_the_end(&mut channel).await.status, Some(status), "{command}");
+        fastest = fastest.min(begun.elapsed());
+    }
+    fastest
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exit_status_137_arrives_within_200_ms_of_any_other() {
+    let world = World::start().await;
+    let peer = world.peer("alice").await;
+    let usual = fastest(&peer, "exit 1", 1).await;
+    // The second takes its witness with it: another program has to prove that the pod lives.
+    let more = if kubeconfig().is_some() { 1000 } else { 300 };
+    for (command, more) in [("kill -9 $$", 200), ("kill -9 $PPID; kill -9 $$", more)] {
+        let killed = fastest(&peer, command, 137).await;
+        assert!(killed < usual + Duration::from_millis(more), "{command}: {killed:?}, others {usual:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stream_that_is_lost_of_a_pod_that_lives_is_told_at_once() {
+    if !on_development("streams are cut at a word") {
+        return;
+    }
+    let world = World::start().await;
+    let peer = world.peer("alice").await;
+    let mut fastest = Duration::MAX;
+    for _ in 0..3 {
+        let mut channel = peer.session().await;
+        channel.exec(true, "echo up; cat").await.expect("a request");
+        assert!(answered(&mut channel).await);
+        until(&mut channel, "up").await;
+        let begun = Instant::now();
+        world.cluster.faults().cut_streams();
+        let ended = to_the_end(&mut channel).await;
+        fastest = fastest.min(begun.elapsed());
+        let told = "podgate: the connection to the container was lost\n";
+        assert_eq!((ended.stderr.as_str(), ended.status), (told, Some(255)));
+    }
+    assert!(fastest < Duration::from_secs(1), "{fastest:?}");
+}
