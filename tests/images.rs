@@ -3,10 +3,13 @@
 
 use crate::modes::session;
 use crate::support::cluster::on_real;
+use crate::support::peer::{answered, to_the_end};
 use crate::support::script::{Asked, Reply, Script, yes};
 use crate::support::world::merge;
 use crate::support::{Setup, World};
+use russh::Pty;
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 /// A `/bin/sh` and the small tools of BusyBox.
 const BUSYBOX: &str = "podgate.test/busybox:1";
@@ -173,4 +176,59 @@ async fn person_in_a_busybox_image_has_a_shell_with_their_terminal() {
     let done = client.ended().await.expect(7);
     assert!(done.text().contains("at-/dev/pts/"), "{}", done.text());
     world.wait_for_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn program_of_a_scratch_image_that_ends_as_if_killed_is_told_soon() {
+    let commands = json!({"execCommand": ["/probe", "probe", "137"]});
+    let Some(world) = scratch(commands).await else { return };
+    let master = world.master(&[]).await;
+    let mut fastest = Duration::MAX;
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let done = master.ssh().run("words").await.expect(137);
+        fastest = fastest.min(begun.elapsed());
+        assert_eq!((done.text().as_str(), done.stderr.as_str()), ("words\n", ""));
+    }
+    // The news that a container is gone would be waited for 2 s.
+    assert!(fastest < Duration::from_millis(1500), "{fastest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_command_in_a_scratch_image_is_refused_in_plain_words() {
+    let commands = json!({"execCommand": ["/probe", "probe", "5"]});
+    let Some(world) = scratch(commands).await else { return };
+    world.ssh().run(&"x".repeat(40_000)).await.expect(5);
+    let done = world.ssh().run(&"x".repeat(70_000)).await.expect(255);
+    let told = "podgate: the command line is too long for an image without /bin/sh\n";
+    assert_eq!((done.text().as_str(), done.stderr.as_str()), ("", told));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_command_runs_in_a_busybox_image_with_and_without_a_terminal() {
+    let Some(world) = world(BUSYBOX, json!({})).await else { return };
+    let command = format!("printf %s '{}' | wc -c; read -r line; echo \"<$line>\"; exit 6", "%ü".repeat(38_000));
+    for (flag, expected) in [("-T", "114000\n<typed>\n"), ("-tt", "114000\r\ntyped\r\n<typed>\r\n")] {
+        let mut client = world.ssh().arg(flag).start(&command);
+        client.until_stdout("114000").await;
+        client.write("typed\n").await;
+        assert_eq!(client.ended().await.expect(6).text(), expected, "{flag}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn terminal_in_a_busybox_image_has_the_clients_modes() {
+    for pod in [json!({}), json!({"mode": "session"})] {
+        let Some(world) = world(BUSYBOX, pod).await else { return };
+        let peer = world.peer("alice").await;
+        let mut channel = peer.session().await;
+        let modes = [(Pty::VINTR, 24), (Pty::VDISCARD, 11), (Pty::ECHO, 0), (Pty::IXON, 0), (Pty::IUTF8, 1)];
+        channel.request_pty(true, "xterm", 80, 24, 0, 0, &modes).await.expect("a request");
+        assert!(answered(&mut channel).await);
+        channel.exec(false, "stty -a").await.expect("a request");
+        let ended = to_the_end(&mut channel).await;
+        for word in ["intr = ^X;", "-echo ", "-ixon ", " iutf8"] {
+            assert!(ended.stdout.contains(word), "no {word:?} in {}", ended.stdout);
+        }
+    }
 }

@@ -54,8 +54,7 @@ fn raw(text: &str, format: Format) -> Result<(Map<String, Value>, Texts), Errors
     let text = without_mark(text);
     let mut texts = Texts::default();
     let tree = match format {
-        Format::Yaml => yaml(text)
-            .map(|node| node.map_or(Value::Null, |node| spans::plain(node, text, &mut texts))),
+        Format::Yaml => yaml(text).map(|node| node.map_or(Value::Null, |node| spans::plain(node, text, &mut texts))),
         Format::Json => {
             serde_json::from_str::<Unique>(text).map(|tree| tree.0).map_err(|e| printable(&e.to_string(), 200))
         }

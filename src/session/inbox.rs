@@ -117,7 +117,7 @@ struct Shared {
     budget: Budget,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     pieces: VecDeque<BytesMut>,
     bytes: usize,
@@ -131,15 +131,7 @@ struct State {
 
 impl State {
     fn new() -> Self {
-        Self {
-            pieces: VecDeque::new(),
-            bytes: 0,
-            ended: false,
-            refusing: false,
-            waited_for: true,
-            key: None,
-            interrupted: false,
-        }
+        Self { waited_for: true, ..Self::default() }
     }
 
     fn pop(&mut self) -> Option<BytesMut> {

@@ -1,8 +1,10 @@
 //! How soon the end of a program is told that may be its pod's.
 
-use crate::support::World;
+use crate::modes::session;
 use crate::support::cluster::{kubeconfig, on_development};
 use crate::support::peer::{Peer, answered, to_the_end, until};
+use crate::support::{Setup, World};
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// How long it took at best from the start of a command to the end of its session with that status.
@@ -25,10 +27,19 @@ async fn exit_status_137_arrives_within_200_ms_of_any_other() {
     let usual = fastest(&peer, "exit 1", 1).await;
     // The second takes its witness with it: another program has to prove that the pod lives.
     let more = if kubeconfig().is_some() { 1000 } else { 300 };
-    for (command, more) in [("kill -9 $$", 200), ("kill -9 $PPID; kill -9 $$", more)] {
+    for (command, more) in [("kill -9 $$", 200), ("exit 137", 200), ("kill -9 $PPID; kill -9 $$", more)] {
         let killed = fastest(&peer, command, 137).await;
         assert!(killed < usual + Duration::from_millis(more), "{command}: {killed:?}, others {usual:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exit_status_137_of_a_pods_own_program_is_not_waited_for() {
+    let world = Setup::config(session(json!({}))).start().await;
+    let peer = world.peer("alice").await;
+    let usual = fastest(&peer, "exit 1", 1).await;
+    let killed = fastest(&peer, "exit 137", 137).await;
+    assert!(killed < usual + Duration::from_secs(1), "{killed:?}, others {usual:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

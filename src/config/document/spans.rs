@@ -155,7 +155,7 @@ mod tests {
     fn labels(source: &str) -> Value {
         let mut texts = Texts::default();
         let node = yaml::<Node>(source).unwrap_or_else(|error| panic!("{error}\n{source}"));
-        let mut value = plain(node, source, &mut texts);
+        let mut value = plain(node.unwrap(), source, &mut texts);
         let mut reader = Reader::new(Writer::File(&texts));
         reader.read(&mut value, &METADATA, &At::default());
         value["labels"].take()
