@@ -19,8 +19,7 @@ impl Sshd {
 
     /// Starts it with the host key and the user's key of `world`; `None` where it is not installed.
     pub(crate) async fn start(world: &World) -> Option<Self> {
-        // A first-level bash reads its user's start-up file when `sshd` starts it; what that does is not what is measured.
-        let running = sshd::Sshd::start(world, "SetEnv SHLVL=2\n").await?;
+        let running = sshd::Sshd::start(world, "").await?;
         let (user, port, key) = (running.user.clone(), running.address.port(), world.key.file.clone());
         Some(Self { server: Server { name: "sshd", user, port, key }, running })
     }

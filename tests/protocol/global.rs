@@ -44,6 +44,12 @@ const GLOBAL_REQUESTS: &[Row] = &[
         "done",
     )
     .but("not done", GLOBAL),
+    row(
+        "host keys of the client's",
+        In,
+        |at| vec![global("hostkeys-00@openssh.com", true, &text(&at.key()))],
+        "not done",
+    ),
     row("no more sessions", In, |_| vec![global("no-more-sessions@openssh.com", true, &[])], "done")
         .but("not done", GLOBAL),
     row(

@@ -69,6 +69,21 @@ const OFFERS: &[Row] = &[
 ];
 
 const OTHERS: &[Row] = &[
+    row("proof that is bound to the host key", Login, |at| vec![at.bound_proof(), open("x", 0x00fe_11ce, &[])], "in")
+        .but("refused", "russh has no such method and does not announce it, so that clients do without"),
+    row("refusal by the client", Login, |_| vec![[&[51][..], &text(b""), &[0]].concat()], "unimplemented")
+        .but("", UNSEEN),
+    row("banner of the client's", Login, |_| vec![[&[53][..], &text(b""), &text(b"")].concat()], "unimplemented")
+        .but("", UNSEEN),
+    row(
+        "key that the client finds fine",
+        Login,
+        |at| vec![[&[60][..], &text(b"ssh-ed25519"), &text(&at.key())].concat()],
+        "unimplemented",
+    )
+    .but("", UNSEEN),
+    row("banner of the client's", In, |_| vec![[&[53][..], &text(b""), &text(b"")].concat()], "unimplemented")
+        .but("", UNSEEN),
     row("login before its service", Keys, |at| vec![at.login("none", &[])], "unimplemented, service")
         .but("service", UNSEEN),
     row("none", Login, |at| vec![at.login("none", &[])], "refused"),

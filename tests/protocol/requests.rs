@@ -32,6 +32,25 @@ const BEFORE: &[Row] = &[
     )
     .but("success, failure", "the request alone is refused: other sessions of the connection go on"),
     row("terminal without its fields", Channel, |at| vec![at.request("pty-req", true, &[])], "hung up"),
+    row(
+        "terminal whose modes are cut short",
+        Channel,
+        |at| {
+            let sizes = [80_u32, 24, 0, 0].map(u32::to_be_bytes).concat();
+            vec![at.request("pty-req", true, &[&text(b"xterm")[..], &sizes, &text(&[1, 0, 0])].concat())]
+        },
+        "hung up",
+    ),
+    row("X11 without its fields", Channel, |at| vec![at.request("x11-req", true, &[])], "hung up"),
+    row("variable without its fields", Channel, |at| vec![at.request("env", true, &[])], "hung up"),
+    row("signal without its name", Running, |at| vec![at.request("signal", true, &[])], "failure")
+        .but("hung up", UNREADABLE),
+    row(
+        "agent with something behind it",
+        Channel,
+        |at| vec![at.request("auth-agent-req@openssh.com", true, &[0])],
+        "hung up",
+    ),
     row("X11", Channel, |at| vec![at.request("x11-req", true, &x11())], "failure"),
     row("agent", Channel, |at| vec![at.request("auth-agent-req@openssh.com", true, &[])], "failure"),
     row("agent by its other name", Channel, |at| vec![at.request("auth-agent-req", true, &[])], "failure"),

@@ -95,7 +95,16 @@ impl Place {
 
     /// A signed request with the world's key: the request names `algorithm`, the signature `signed`.
     pub fn proof(&self, algorithm: &str, key: &[u8], signed: &str) -> Vec<u8> {
-        let request = self.login("publickey", &[&[1][..], &text(algorithm.as_bytes()), &text(key)].concat());
+        self.sign(self.login("publickey", &[&[1][..], &text(algorithm.as_bytes()), &text(key)].concat()), signed)
+    }
+
+    /// A signed request that names the server's host key as well (OpenSSH's PROTOCOL, section 1.10).
+    pub fn bound_proof(&self) -> Vec<u8> {
+        let fields = [&b"ssh-ed25519"[..], &self.key(), self.host_key()].map(text).concat();
+        self.sign(self.login("publickey-hostbound-v00@openssh.com", &[&[1][..], &fields].concat()), "ssh-ed25519")
+    }
+
+    fn sign(&self, request: Vec<u8>, signed: &str) -> Vec<u8> {
         let signature = self.key.sign(&[&text(&self.session.id)[..], &request].concat());
         let signature = [text(signed.as_bytes()), text(signature.as_ref())].concat();
         [request, text(&signature)].concat()

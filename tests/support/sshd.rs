@@ -12,10 +12,11 @@ use tokio::time::sleep;
 
 /// Where distributions put it; it insists on being started by an absolute path.
 const PLACES: &[&str] = &["/usr/sbin/sshd", "/usr/bin/sshd", "/usr/local/sbin/sshd", "/sbin/sshd"];
-/// What every server has: the user's key alone logs in, and nothing of the system's configuration counts.
+/// What every server has: the user's key alone logs in, and nothing of the system's configuration counts. (A first-level
+/// bash would read its user's start-up file when `sshd` starts it; what that does and says is not what is looked at.)
 const USUAL: &str = "StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\n\
                      KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nPrintMotd no\nPrintLastLog no\n\
-                     LogLevel QUIET\n";
+                     LogLevel QUIET\nSetEnv SHLVL=2\n";
 
 /// A running `sshd`; it ends when it is dropped.
 pub struct Sshd {
