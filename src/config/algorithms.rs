@@ -143,9 +143,15 @@ impl<T: Copy + PartialEq> Kind<T> {
         }
     }
 
-    /// Names of a client's list that this one may hold.
+    /// Names of a client's list that this one may hold, each once.
     fn admissible<'a>(&self, theirs: &'a [String]) -> Vec<&'a str> {
-        theirs.iter().map(String::as_str).filter(|name| self.named(name).is_some()).collect()
+        let mut names = Vec::new();
+        for name in theirs.iter().map(String::as_str).filter(|name| self.named(name).is_some()) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
     }
 }
 
@@ -202,7 +208,7 @@ impl AlgorithmList {
         }
     }
 
-    /// Those of the names that the list may hold.
+    /// Those of the names that the list may hold, each once.
     #[must_use]
     pub fn admissible(self, names: &[String]) -> Vec<&str> {
         match self {

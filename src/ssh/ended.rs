@@ -4,9 +4,12 @@
 use super::handler::ConnectionError;
 use crate::audit::Event;
 use crate::config::AlgorithmList;
+use crate::types::printable;
 use russh::AlgorithmKind;
 use russh::keys::ssh_key::encoding;
 
+/// How much of a client's list is logged, in characters: it may be 16 KiB long.
+const OFFERED: usize = 1024;
 /// Names in a list of key exchanges that are none: they announce extensions (RFC 8308 section 2.1, OpenSSH's PROTOCOL).
 const ANNOUNCEMENTS: &[&str] =
     &["ext-info-c", "ext-info-s", "kex-strict-c-v00@openssh.com", "kex-strict-s-v00@openssh.com"];
@@ -91,7 +94,7 @@ fn no_common_algorithm(kind: &AlgorithmKind, ours: &[String], theirs: &[String])
             ("compression", "none here: the client has to be set up to go without compression".to_owned())
         }
     };
-    Ended::NoCommonAlgorithm { kind, offered: theirs.join(","), remedy }
+    Ended::NoCommonAlgorithm { kind, offered: printable(&theirs.join(","), OFFERED), remedy }
 }
 
 /// The value of the key that lets the client in: what is offered now, and what the client has of the rest.
@@ -182,6 +185,17 @@ mod tests {
             assert_eq!((kind, given.as_str()), (told, remedy), "{theirs}");
             assert_eq!(names(&offered), algorithms(&names(theirs)));
         }
+    }
+
+    #[test]
+    fn list_of_a_hostile_client_makes_no_long_line() {
+        let theirs = "ecdh-sha2-nistp256,".repeat(800);
+        let Ended::NoCommonAlgorithm { offered, remedy, .. } = ended(AlgorithmKind::Kex, "curve25519-sha256", &theirs)
+        else {
+            panic!("another end")
+        };
+        assert_eq!(remedy, "ssh.kex: [curve25519-sha256, ecdh-sha2-nistp256]");
+        assert_eq!(offered.chars().count(), OFFERED);
     }
 
     #[test]

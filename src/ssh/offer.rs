@@ -10,9 +10,15 @@ const RSA_BITS: usize = 1024;
 /// An offer that is refused whatever the key is allowed to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadOffer {
-    /// The algorithm is unknown, or signs with SHA-1.
+    /// The signature would be one of SHA-1 or DSA.
+    #[error(
+        "the client would sign by ssh-rsa (SHA-1) or ssh-dss, which are broken: it needs a version that knows rsa-sha2-256, or \
+         an ed25519 or ECDSA key"
+    )]
+    Broken,
+    /// The algorithm is unknown.
     #[error("the algorithm {0} is not accepted")]
-    Algorithm(String),
+    Unknown(String),
     /// The algorithm belongs to another kind of key.
     #[error("the algorithm {algorithm} does not fit a key of type {key}")]
     Misfit { algorithm: String, key: String },
@@ -27,9 +33,8 @@ pub(super) enum BadOffer {
 /// told from the plain key's. The certificate itself is refused with its signature.
 pub(super) fn check(key: &PublicKey, algorithm: &Algorithm) -> Result<(), BadOffer> {
     let fits = match algorithm {
-        Algorithm::Dsa | Algorithm::Rsa { hash: None } | Algorithm::Other(_) => {
-            return Err(BadOffer::Algorithm(algorithm.to_string()));
-        }
+        Algorithm::Dsa | Algorithm::Rsa { hash: None } => return Err(BadOffer::Broken),
+        Algorithm::Other(_) => return Err(BadOffer::Unknown(algorithm.to_string())),
         Algorithm::Rsa { hash: Some(_) } => key.algorithm().is_rsa(),
         other => key.algorithm() == *other,
     };

@@ -1,8 +1,13 @@
 //! Algorithms as the file has them: who offers none of them is not let in, the log says what would, and that is so.
 
+use super::Trusting;
 use crate::support::client::Client;
 use crate::support::{Setup, World};
+use russh::client::{self, Config};
+use russh::keys::{PrivateKeyWithHashAlg, load_secret_key};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::process::Command;
 
 /// A client that can do nothing else, and what the log says of it.
 struct Narrow {
@@ -104,4 +109,22 @@ async fn file_that_containerssh_wrote_back_keeps_its_clients() {
     for name in macs {
         world.ssh().option("Ciphers=aes128-ctr").option(&format!("MACs={name}")).run("true").await.expect(0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn key_whose_signature_would_be_broken_is_refused_with_a_line_that_says_so() {
+    let world = World::start().await;
+    let file = world.folder().join("rsa");
+    let mut keygen = Command::new("ssh-keygen");
+    keygen.args(["-q", "-t", "rsa", "-b", "2048", "-N", "", "-f"]).arg(&file);
+    Client::of(keygen).finish().await.expect(0);
+    let key = Arc::new(load_secret_key(&file, None).expect("the key"));
+    let connected = client::connect(Arc::new(Config::default()), world.gateway.address, Trusting).await;
+    let mut client = connected.expect("a connection");
+    // Without a hash it is ssh-rsa.
+    let answer = client.authenticate_publickey("alice", PrivateKeyWithHashAlg::new(key, None)).await;
+    assert!(!answer.expect("an answer").success());
+    let line = world.gateway.wait_for_line("SSH_AUTH_FAILED").await;
+    assert_eq!((&line["level"], &line["details"]["method"]), (&json!("info"), &json!("publickey")));
+    assert!(line["details"]["reason"].as_str().is_some_and(|reason| reason.contains("ssh-rsa (SHA-1)")), "{line}");
 }

@@ -95,6 +95,6 @@ fn rsa_key_of_less_than_1024_bits_is_refused() {
 fn refusals_name_the_algorithm_and_the_key() {
     let told = |algorithm: &str| check(&rsa(2048), &Algorithm::new(algorithm).unwrap()).unwrap_err().to_string();
     assert_eq!(told("made-up@example.org"), "the algorithm made-up@example.org is not accepted");
-    assert_eq!(told("ssh-rsa"), "the algorithm ssh-rsa is not accepted");
+    assert!(told("ssh-rsa").contains("ssh-rsa (SHA-1)") && told("ssh-dss").contains("ssh-dss"));
     assert_eq!(told("ssh-ed25519"), "the algorithm ssh-ed25519 does not fit a key of type ssh-rsa");
 }
