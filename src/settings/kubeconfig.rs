@@ -5,6 +5,7 @@
 use crate::config::document::{self, Format};
 use crate::config::pem::{self, Files};
 use crate::config::reader::Report;
+use crate::schema::kind;
 use crate::types::printable;
 use data_encoding::BASE64;
 use podgate_webhooks::text::text;
@@ -25,6 +26,23 @@ const REPLACED: [&str; 12] = [
     "keyFile",
     "bearerToken",
     "bearerTokenFile",
+    "username",
+    "password",
+];
+
+/// Fields of a cluster or a user that are texts. Kubernetes' own client library refuses any other type there.
+const TEXTS: [&str; 13] = [
+    "server",
+    "tls-server-name",
+    "proxy-url",
+    "certificate-authority",
+    "certificate-authority-data",
+    "client-certificate",
+    "client-certificate-data",
+    "client-key",
+    "client-key-data",
+    "token",
+    "tokenFile",
     "username",
     "password",
 ];
@@ -110,7 +128,15 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
+    /// Reports what is no text and would be passed over.
+    fn texts(&mut self, map: &Map<String, Value>, who: &str) {
+        for (key, value) in map.iter().filter(|(key, value)| TEXTS.contains(&key.as_str()) && !value.is_string()) {
+            self.errors.push(format!("{who}: {key} must be a text, not {}; put it in quotes", kind(value)));
+        }
+    }
+
     fn cluster(&mut self, cluster: &Map<String, Value>, who: &str) {
+        self.texts(cluster, who);
         if cluster.get("insecure-skip-tls-verify").is_some_and(|value| *value != Value::Bool(false)) {
             let text =
                 "insecure-skip-tls-verify is refused: certificates are always verified; give certificate-authority";
@@ -133,6 +159,7 @@ impl Reading<'_> {
     }
 
     fn user(&mut self, user: &Map<String, Value>, who: &str) {
+        self.texts(user, who);
         if let Some(exec) = user.get("exec") {
             let command = exec.get("command").and_then(Value::as_str).unwrap_or_default();
             let text = "is refused: no program is run for credentials; use a token, tokenFile or certificate";

@@ -54,11 +54,15 @@ fn kubeconfigs_that_weaken_the_connection_are_refused_by_name() {
         (server.clone(), json!({"exec": {"command": "aws"}}), "user \"me\": the exec plugin \"aws\""),
         (server.clone(), json!({"auth-provider": {"name": "gcp"}}), "the auth-provider \"gcp\""),
         (server.clone(), json!({"token": "t", "as": "admin"}), "as (impersonation)"),
-        (server, json!({"token": "t", "as-groups": ["x"]}), "as-groups (impersonation)"),
+        (server.clone(), json!({"token": "t", "as-groups": ["x"]}), "as-groups (impersonation)"),
+        (server.clone(), json!({"token": 4711}), "user \"me\": token must be a text, not a number; put it in quotes"),
+        (server.clone(), json!({"username": "a", "password": 4711}), "password must be a text, not a number"),
+        (server, json!({"token": true}), "token must be a text, not true or false"),
+        (json!({"server": "https://a", "tls-server-name": 1.5}), json!({}), "tls-server-name must be a text"),
     ] {
         let errors = load(&kubeconfig(&cluster, &user)).expect_err(part);
         assert!(has(&errors, "kubernetes.connection.kubeconfig", part), "{errors}");
-        assert!(!errors.to_string().contains("t0ken"), "{errors}");
+        assert!(!errors.to_string().contains("t0ken") && !errors.to_string().contains("4711"), "{errors}");
     }
 }
 
