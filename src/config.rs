@@ -20,6 +20,7 @@ pub(crate) mod pem;
 pub(crate) mod pods;
 pub(crate) mod reader;
 mod ssh;
+mod texts;
 mod tls;
 mod unbuilt;
 pub(crate) mod yaml;

@@ -5,7 +5,7 @@
 mod spans;
 
 use super::errors::Errors;
-use super::pods;
+use super::{pods, texts};
 use crate::schema::{Reading, Texts, kind};
 use crate::types::printable;
 use podgate_webhooks::text::without_mark;
@@ -41,10 +41,11 @@ pub(crate) fn parse(text: &str, format: Format) -> Result<Map<String, Value>, Er
     Ok(tree)
 }
 
-/// Parses a configuration's text, its pods read as Kubernetes reads them.
+/// Parses a configuration's text, its pods read as Kubernetes reads them, its own texts as they are written.
 pub(super) fn read(text: &str, format: Format) -> Result<(Map<String, Value>, Reading), Errors> {
     let (mut tree, texts) = raw(text, format)?;
-    let reading = pods::in_file(&mut tree, &texts);
+    let mut reading = pods::in_file(&mut tree, &texts);
+    reading.changes.extend(texts::in_file(&mut tree, &texts).changes);
     drop_nulls(&mut tree);
     Ok((tree, reading))
 }

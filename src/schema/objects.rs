@@ -111,6 +111,11 @@ impl<'t> Reader<'t> {
         self.reading
     }
 
+    /// Whether a scalar without quotes stands there.
+    pub(crate) fn has_text(&self, at: &At) -> bool {
+        self.plain(at).is_some()
+    }
+
     /// Reads a value as a type.
     pub(crate) fn read(&mut self, value: &mut Value, wanted: &Type, at: &At) {
         match (wanted, value) {

@@ -4,6 +4,7 @@
 use crate::config::fixture::{Memory, has, minimal};
 use crate::config::{Config, Format, Migration};
 use crate::settings::{Pod, Settings};
+use crate::types::Secret;
 use serde_json::{Value, json};
 
 fn with_pod(pod: &str) -> String {
@@ -295,4 +296,38 @@ fn podspec_that_was_written_back_is_understood_whole() {
 fn at<'t>(tree: &'t serde_json::Map<String, Value>, pointer: &str) -> Option<&'t Value> {
     let (first, rest) = pointer.trim_start_matches('/').split_once('/')?;
     tree.get(first)?.pointer(&format!("/{rest}"))
+}
+
+#[test]
+fn own_texts_without_quotes_are_taken_as_they_are_written() {
+    let text = concat!(
+        "ssh: {hostkeys: [/etc/podgate/hostkey], banner: 1.10}\nbackend: kubernetes\nlog: {level: 7}\n",
+        "auth: {password: {method: webhook, webhook: {url: https://auth.example, tlsVersion: 1.3}}}\n",
+        "security: {forceCommand: true, command: {mode: filter, allow: [A, 0x10, yes]}, maxSessions: 3}\n",
+        "kubernetes: {connection: {username: 007, password: 0123456, qps: 1.50}}\n",
+    );
+    let config = Config::parse(text, Format::Yaml, &Memory::new()).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!((config.ssh.banner.as_deref(), config.strict.len()), (Some("1.10"), 0));
+    let settings = Settings::resolve(&config.base, None).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(settings.kubernetes.cluster.basic, Some(("007".into(), Secret::new("0123456"))));
+    assert_eq!((settings.kubernetes.cluster.qps_milli, settings.rules.max_sessions), (1500, Some(3)));
+    assert_eq!(settings.rules.force_command.as_deref(), Some("true"));
+    assert_eq!(settings.rules.command.allow, ["A", "0x10", "yes"]);
+    let told: Vec<_> = config.notices.iter().map(|notice| notice.path.as_str()).collect();
+    let connection = ["username", "password"].map(|key| format!("kubernetes.connection.{key}"));
+    for path in ["ssh.banner", "security.forceCommand", "security.command.allow[1]", &connection[0], &connection[1]] {
+        assert!(told.contains(&path), "{path}: {told:?}");
+    }
+    assert_eq!(told.len(), 5, "{told:?}");
+    assert!(!format!("{:?}", config.notices).contains("0123456"));
+    let migration = Migration::of(text, Format::Yaml).unwrap_or_else(|errors| panic!("{errors}"));
+    assert!(migration.to_yaml().contains("password: \"0123456\"\n"), "{}", migration.to_yaml());
+    let old = text.replace("kubernetes: {", "kuberun: {").replace("backend: kubernetes", "backend: kuberun");
+    let config = Config::parse(&old, Format::Yaml, &Memory::new()).unwrap_or_else(|errors| panic!("{errors}"));
+    let settings = Settings::resolve(&config.base, None).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(settings.kubernetes.cluster.basic, Some(("007".into(), Secret::new("0123456"))));
+    // JSON says in which type it means a value.
+    let tree = serde_json::json!({"ssh": {"hostkeys": ["/etc/podgate/hostkey"], "banner": 5}});
+    let errors = Config::parse(&tree.to_string(), Format::Json, &Memory::new()).expect_err("a number");
+    assert!(has(&errors, "ssh.banner", "must be a text, not a number; put it in quotes"), "{errors}");
 }
