@@ -14,6 +14,9 @@ pub use denied::Denied;
 pub use launch::{Asked, Endpoints, Launch, Start, Terminal, What};
 pub use rules::{Forwarding, ListRule, Mode, Rules};
 
+use crate::types::printable;
+use std::fmt;
+
 /// Proof that the rules allowed `R`. Spent by whatever performs it; not `Clone`, made by [`Rules::decide`] alone.
 #[must_use]
 #[derive(Debug)]
@@ -101,4 +104,47 @@ pub enum Listen {
     },
     /// `x11-req` (RFC 4254 section 6.3).
     X11,
+}
+
+/// `host:port`, the socket's path, for the log.
+impl fmt::Display for Dial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => tcp(f, host, *port),
+            Self::Unix { path } => f.write_str(&printable(path, 255)),
+        }
+    }
+}
+
+/// `host:port`, the socket's path, or `X11`, for the log.
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => tcp(f, host, *port),
+            Self::Unix { path } => f.write_str(&printable(path, 255)),
+            Self::X11 => f.write_str("X11"),
+        }
+    }
+}
+
+fn tcp(f: &mut fmt::Formatter<'_>, host: &str, port: u16) -> fmt::Result {
+    let host = printable(host, 255);
+    if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_shown_as_people_write_them() {
+        let tcp = |host: &str| Dial::Tcp { host: host.to_owned(), port: 80 }.to_string();
+        assert_eq!(tcp("db.example"), "db.example:80");
+        assert_eq!(tcp("::1"), "[::1]:80");
+        assert_eq!(tcp("\x1b[31m\n"), "[31m:80");
+        assert_eq!(Dial::Unix { path: "/run/a".into() }.to_string(), "/run/a");
+        assert_eq!(Listen::Tcp { host: String::new(), port: 0 }.to_string(), ":0");
+        assert_eq!(Listen::Unix { path: "/run/a".into() }.to_string(), "/run/a");
+        assert_eq!(Listen::X11.to_string(), "X11");
+    }
 }

@@ -112,9 +112,7 @@ impl Translator {
             Err(denied) => self.shared.audit.record(Event::Denied { request: Request::Listen, denied: &denied }),
             Ok(permit) => {
                 let request = permit.spend();
-                self.shared
-                    .audit
-                    .record(Event::Unsupported { request: Request::Listen, what: &format!("{request:?}") });
+                self.shared.audit.record(Event::Unsupported { request: Request::Listen, what: &request.to_string() });
             }
         }
     }
@@ -128,7 +126,7 @@ impl Translator {
             }
             Ok(permit) => {
                 let request = permit.spend();
-                self.shared.audit.record(Event::Unsupported { request: Request::Dial, what: &format!("{request:?}") });
+                self.shared.audit.record(Event::Unsupported { request: Request::Dial, what: &request.to_string() });
                 ChannelOpenFailure::Other {
                     code: 2,
                     reason: "this version of Podgate cannot forward connections".to_owned(),
