@@ -82,9 +82,9 @@ mod tests {
         pod(&json!({field: value}), &json!({}))
     }
 
-    #[test]
-    fn wrong_types_are_told_as_go_tells_them() {
-        let table = [
+    /// An object, what is given, to which field, and what it must be.
+    fn wrong_types() -> Vec<(Value, &'static str, &'static str, &'static str)> {
+        vec![
             (
                 in_container("env", json!([{"name": "A", "value": 8080}])),
                 "number",
@@ -138,8 +138,12 @@ mod tests {
             (pod(&json!({}), &json!({"labels": {"a": 1.0}})), "number", "ObjectMeta.metadata.labels", "string"),
             (pod(&json!({}), &json!("x")), "string", "Pod.metadata", "v1.ObjectMeta"),
             (pod(&json!(5), &json!({})), "number", "Pod.spec", "v1.PodSpec"),
-        ];
-        for (object, given, field, wanted) in table {
+        ]
+    }
+
+    #[test]
+    fn wrong_types_are_told_as_go_tells_them() {
+        for (object, given, field, wanted) in wrong_types() {
             let error = super::object(Kind::Pod, &object, false).unwrap_err();
             let told = format!(
                 "Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal {given} into Go struct field \
