@@ -10,7 +10,7 @@ mod transport;
 
 use crate::support::raw::{Say, Server, State, Until, converse};
 use crate::support::sshd::Sshd;
-use crate::support::{World, available, cluster};
+use crate::support::{World, cluster};
 use futures_util::{StreamExt, stream};
 use std::path::Path;
 

@@ -27,7 +27,7 @@ pub(super) fn in_file(tree: &mut Map<String, Value>, texts: &Texts) -> Reading {
 
 fn is_text(kind: Kind) -> bool {
     match kind {
-        Kind::Text | Kind::Secret | Kind::Url | Kind::Pem | Kind::PrivateKey => true,
+        Kind::Text | Kind::Secret | Kind::Url | Kind::Host | Kind::Pem | Kind::PrivateKey => true,
         Kind::PrivateKeys | Kind::Texts | Kind::Names => true,
         Kind::Flag | Kind::Integer | Kind::Number | Kind::Duration | Kind::Mapping => false,
     }

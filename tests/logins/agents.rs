@@ -4,20 +4,17 @@ use super::{Forger, Trusting};
 use crate::support::client::{Client, Done};
 use crate::support::keys::Key;
 use crate::support::script::{Script, open_door};
+use crate::support::sshd::Sshd;
 use crate::support::{Setup, World, available};
 use russh::client::{self, AuthResult, Config};
 use russh::keys::PublicKey;
-use std::fs;
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
-
-const SSHD: &str = "/usr/sbin/sshd";
 
 /// An OpenSSH agent; it ends when it is dropped.
 struct Agent {

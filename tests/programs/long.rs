@@ -5,7 +5,7 @@ use crate::support::cluster::container;
 use crate::support::script::{Asked, Reply, Script, yes};
 use crate::support::sshd::Sshd;
 use crate::support::world::merge;
-use crate::support::{Setup, World, available};
+use crate::support::{Setup, World};
 use serde_json::{Value, json};
 
 /// As long as sshd's own longest, with what a shell is told around it.

@@ -81,9 +81,14 @@ fn after<'a>(text: &'a str, mark: &str) -> &'a str {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_final_answer_has_a_reason_to_act_on() {
+    fn assert_reason(code: u16, message: &str, expected: &str) {
         let namespace = Namespace::parse("lab").unwrap();
+        let error = ApiError::Refused { code, reason: String::new(), message: message.into(), retry_after: None };
+        assert_eq!(refused(&error, &namespace).reason, expected);
+    }
+
+    #[test]
+    fn quota_without_room_and_quota_that_wants_limits_are_told_apart() {
         for (code, message, expected) in [
             (
                 403,
@@ -95,6 +100,14 @@ mod tests {
                 "pods \"x\" is forbidden: failed quota: compute: must specify limits.cpu for: shell; limits.memory for: shell",
                 "the quota compute of the namespace lab takes only pods that specify limits.cpu for: shell; limits.memory for: shell",
             ),
+        ] {
+            assert_reason(code, message, expected);
+        }
+    }
+
+    #[test]
+    fn every_final_answer_has_a_reason_to_act_on() {
+        for (code, message, expected) in [
             (
                 403,
                 "pods is forbidden: User \"system:serviceaccount:a:b\" cannot create resource \"pods\"",
@@ -143,8 +156,7 @@ mod tests {
                 "the pod's specification is not valid: Pod \"x\" is invalid: spec.containers[0].image: Required value",
             ),
         ] {
-            let error = ApiError::Refused { code, reason: String::new(), message: message.into(), retry_after: None };
-            assert_eq!(refused(&error, &namespace).reason, expected);
+            assert_reason(code, message, expected);
         }
     }
 }
