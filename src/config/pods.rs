@@ -110,3 +110,18 @@ pub(super) fn strict(reading: &Reading) -> Vec<ConfigError> {
     let error = |note: &Note| ConfigError { path: note.path.clone(), text: note.text.clone() };
     reading.mistakes.iter().chain(&reading.doubts).map(error).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::keys;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_key_of_a_pod_has_its_type_here() {
+        let keys = keys::all();
+        let keys: BTreeSet<&str> = keys.iter().filter_map(|key| key.path.strip_prefix("kubernetes.pod.")).collect();
+        let known: BTreeSet<&str> = OURS.iter().map(|(name, _)| *name).chain(["metadata", "spec"]).collect();
+        assert_eq!(keys, known);
+    }
+}
