@@ -123,7 +123,7 @@ async fn check_finds_without_a_cluster_what_a_strict_api_server_would_refuse() {
     for line in [
         "kubernetes.pod.metadata.label: is unknown to Kubernetes (up to 1.37); did you mean \"labels\"?".to_owned(),
         format!("{first}.command: must be a list, not a text"),
-        format!("{first}.env[1].value: is taken as the text that it is written as"),
+        format!("{first}.env[1].value: is taken as if it stood in quotes"),
         format!("{first}.imagePullPolice: is unknown to Kubernetes (up to 1.37); did you mean \"imagePullPolicy\"?"),
         format!("{first}.ports[0].containerPort: must be a whole number, not a text"),
     ] {
@@ -160,7 +160,7 @@ kubernetes:
     }
     let ran = check(folder.path(), &(file + pod)).await;
     assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""));
-    let written = "is taken as the text that it is written as; put it in quotes";
+    let written = "is taken as if it stood in quotes";
     for (path, told) in [
         ("disableAgent", "is taken as true"),
         ("idleCommand[1]", written),

@@ -168,11 +168,11 @@ kubernetes:
     assert_eq!(ran.status, Some(0), "{}", ran.stderr);
     let first = "kubernetes.pod.spec.containers[0]";
     for told in [
-        "changed: kubernetes.pod.idleCommand[1] is taken as the text that it is written as".to_owned(),
+        "changed: kubernetes.pod.idleCommand[1] is taken as if it stood in quotes".to_owned(),
         format!("changed: {first}.TTY is taken as tty\n"),
         format!("changed: {first}.TTY is taken as true\n"),
-        format!("changed: {first}.env[0].value is taken as the text that it is written as"),
-        "to decide: kubernetes.pod.metadata.labels.version: is taken as the text that it is written as".to_owned(),
+        format!("changed: {first}.env[0].value is taken as if it stood in quotes"),
+        "to decide: kubernetes.pod.metadata.labels.version: is taken as if it stood in quotes".to_owned(),
         format!("to mend: {first}.comand: is unknown to Kubernetes (up to 1.37); did you mean \"command\"?\n"),
     ] {
         assert!(ran.stderr.contains(&told), "{told:?} is not in\n{}", ran.stderr);

@@ -229,7 +229,7 @@ impl<'t> Reader<'t> {
         if !is_same && !self.is_old {
             self.doubt(at);
         } else if is_change {
-            self.change("is taken as the text that it is written as; put it in quotes".to_owned(), at);
+            self.change("is taken as if it stood in quotes".to_owned(), at);
         }
     }
 
@@ -343,8 +343,8 @@ impl<'t> Reader<'t> {
     }
 
     fn doubt(&mut self, at: &At) {
-        let text = "is taken as the text that it is written as, and as another by Kubernetes' YAML reader and ContainerSSH \
-                    0.6 (`1.0` is `1` there, `yes` is `true`, `010` is `8`); put it in quotes";
+        let text = "is taken as if it stood in quotes; without them it is another text to Kubernetes' YAML reader and \
+                    ContainerSSH 0.6 (`1.0` is `1`, `yes` is `true`, `010` is `8`): put it in quotes";
         self.reading.doubts.push(Note { path: at.shown.clone(), text: text.to_owned() });
     }
 

@@ -185,7 +185,7 @@ fn our_own_keys_of_a_pod_are_read_likewise() {
     }
     let migration = Migration::of(&with_pod("idleCommand: [sleep, 3600]"), Format::Yaml).expect("a file");
     let shown: Vec<_> = migration.readings.iter().map(ToString::to_string).collect();
-    assert_eq!(shown, ["kubernetes.pod.idleCommand[1] is taken as the text that it is written as; put it in quotes"]);
+    assert_eq!(shown, ["kubernetes.pod.idleCommand[1] is taken as if it stood in quotes"]);
 }
 
 #[test]
