@@ -99,7 +99,10 @@ impl Opening {
         } else if self.waits {
             passage.wait(output.as_mut(), READY).await?;
         }
-        Ok(Program { input, output: Box::new(Begun { first: passage.rest, then: output }) })
+        if !passage.rest.is_empty() {
+            output = Box::new(Begun { first: passage.rest, then: output });
+        }
+        Ok(Program { input, output })
     }
 }
 
