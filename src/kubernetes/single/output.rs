@@ -194,6 +194,11 @@ mod tests {
         Exit::Lost(Refusal::new(reason))
     }
 
+    /// An end whose reason the pod's own line in the log has told.
+    fn told(reason: &str) -> Exit {
+        Exit::Lost(Refusal { logged: true, ..Refusal::new(reason) })
+    }
+
     #[test]
     fn end_of_a_stream_is_success_only_where_the_containers_code_says_so() {
         let (exited, died) = (|code| Some(Over::Exited(code)), || Some(Over::Died("evicted".into())));
@@ -202,9 +207,9 @@ mod tests {
         for (stream, over, expected) in [
             (Exit::Status(0), exited(0), Exit::Status(0)),
             (Exit::Status(0), exited(7), Exit::Status(7)),
-            (Exit::Status(0), died(), lost("evicted")),
+            (Exit::Status(0), died(), told("evicted")),
             (lost("cut"), exited(0), lost("cut")),
-            (lost("cut"), died(), lost("evicted")),
+            (lost("cut"), died(), told("evicted")),
             (lost("cut"), None, lost("cut")),
         ] {
             assert_eq!(verdict(stream.clone(), over.clone(), false), expected, "{stream:?} {over:?}");
@@ -217,7 +222,7 @@ mod tests {
         let stopped = || lost("the container is not running");
         for (stream, over, missed, expected) in [
             (stopped(), exited(), false, stopped()),
-            (stopped(), Some(Over::Died("evicted".into())), true, lost("evicted")),
+            (stopped(), Some(Over::Died("evicted".into())), true, told("evicted")),
             (stopped(), None, true, stopped()),
             (lost("cut"), exited(), true, lost("cut")),
             (stopped(), exited(), true, Exit::Status(7)),

@@ -232,7 +232,7 @@ fn sections_without_effect_for_a_connection_are_not_even_read() {
         "audit": {"enable": true}, "health": 1, "docker": {"bogus": {}}, "sshproxy": true, "log": {"format": 7, "level": "debug"},
     });
     assert_eq!(resolved(&answer, false).level, Level::Debug);
-    assert_eq!(resolved(&json!({"log": "x"}), true).level, Level::Notice);
+    assert_eq!(resolved(&json!({"log": "x"}), true).level, Level::Info);
 }
 
 #[test]
