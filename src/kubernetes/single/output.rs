@@ -166,7 +166,7 @@ fn verdict(stream: Exit, over: Option<Over>, missed: bool) -> Exit {
         (Exit::Lost(refusal), Some(Over::Died(reason))) => Exit::Lost(Refusal { reason, logged: true, ..refusal }),
         (Exit::Lost(refusal), Some(Over::Exited(_)) | None) => Exit::Lost(refusal),
         (_, Some(Over::Exited(status))) => Exit::Status(status),
-        (_, Some(Over::Died(reason))) => Exit::Lost(Refusal::new(reason)),
+        (_, Some(Over::Died(reason))) => Exit::Lost(Refusal { logged: true, ..Refusal::new(reason) }),
         (_, None) => Exit::Lost(
             Refusal::new("nobody knows how the program ended")
                 .detail("the container's exit code did not come within timeouts.podStop"),
