@@ -269,7 +269,11 @@ async fn gateway_without_rights_on_leases_warns_and_nobody_sweeps_up_after_it() 
     let world = setup.start().await;
     let warning = world.gateway.wait_for_line("KUBERNETES_LEASE_REFUSED").await;
     assert_eq!(warning["level"], "warning");
-    assert!(warning["message"].as_str().is_some_and(|text| text.contains("leases.coordination.k8s.io")), "{warning}");
+    let reason = warning["details"]["reason"].as_str().expect("a reason");
+    assert!(
+        reason.contains("role needs get, list, create, update and delete on leases.coordination.k8s.io"),
+        "{warning}"
+    );
     let client = world.ssh().start("echo up; sleep 1000");
     client.until_stdout("up").await;
     let pods = world.cluster.pods(world.namespace());

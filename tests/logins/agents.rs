@@ -3,6 +3,7 @@
 use super::{Forger, Trusting};
 use crate::support::client::{Client, Done};
 use crate::support::keys::Key;
+use crate::support::leash;
 use crate::support::script::{Script, open_door};
 use crate::support::sshd::Sshd;
 use crate::support::{Setup, World, available};
@@ -13,7 +14,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::time::timeout;
 
 /// An OpenSSH agent; it ends when it is dropped.
@@ -26,7 +27,7 @@ impl Agent {
     /// Starts one that offers so many keys that nobody knows, and the world's key behind them.
     async fn start(world: &World, unknown: usize) -> Self {
         let socket = world.folder().join(format!("agent-{unknown}"));
-        let mut child = Command::new("ssh-agent")
+        let mut child = leash::program("ssh-agent")
             .args(["-D", "-a"])
             .arg(&socket)
             .stdout(Stdio::piped())
@@ -47,13 +48,13 @@ impl Agent {
     }
 
     async fn add(&self, key: &Path) {
-        let added = Command::new("ssh-add").arg("-q").arg(key).env("SSH_AUTH_SOCK", &self.socket).status().await;
+        let added = leash::program("ssh-add").arg("-q").arg(key).env("SSH_AUTH_SOCK", &self.socket).status().await;
         assert!(added.expect("ssh-add").success());
     }
 
     /// Logs in with nothing but what the agent holds.
     async fn log_in(&self, world: &World, user: &str, port: u16) -> Done {
-        let mut command = Command::new("ssh");
+        let mut command = leash::program("ssh");
         command.args(["-F", "/dev/null", "-p", &port.to_string()]).env_remove("DISPLAY");
         let known_hosts = format!("UserKnownHostsFile={}", world.known_hosts().display());
         let agent = format!("IdentityAgent={}", self.socket.display());

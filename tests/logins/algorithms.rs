@@ -2,12 +2,12 @@
 
 use super::Trusting;
 use crate::support::client::Client;
+use crate::support::leash;
 use crate::support::{Setup, World};
 use russh::client::{self, Config};
 use russh::keys::{PrivateKeyWithHashAlg, load_secret_key};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::process::Command;
 
 /// A client that can do nothing else, and what the log says of it.
 struct Narrow {
@@ -115,7 +115,7 @@ async fn file_that_containerssh_wrote_back_keeps_its_clients() {
 async fn key_whose_signature_would_be_broken_is_refused_with_a_line_that_says_so() {
     let world = World::start().await;
     let file = world.folder().join("rsa");
-    let mut keygen = Command::new("ssh-keygen");
+    let mut keygen = leash::program("ssh-keygen");
     keygen.args(["-q", "-t", "rsa", "-b", "2048", "-N", "", "-f"]).arg(&file);
     Client::of(keygen).finish().await.expect(0);
     let key = Arc::new(load_secret_key(&file, None).expect("the key"));

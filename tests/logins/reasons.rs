@@ -3,6 +3,7 @@
 
 use super::Trusting;
 use crate::support::client::Client;
+use crate::support::leash;
 use crate::support::world::PASSWORD;
 use crate::support::{Setup, World, available};
 use russh::MethodKind;
@@ -10,7 +11,6 @@ use russh::client::{self, AuthResult, Config};
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::process::Command;
 
 /// Python of the distribution, which has the distribution's libraries.
 const PYTHON: &str = "/usr/bin/python3";
@@ -103,7 +103,7 @@ impl Failure {
             By::Key => ("key", self.world.key.file.display().to_string()),
             By::Password => ("password", PASSWORD.to_owned()),
         };
-        let mut command = Command::new(program[0]);
+        let mut command = leash::program(program[0]);
         command.args(&program[1..]).arg(self.world.port().to_string()).args([&*self.user, how, &secret]);
         Client::of(command)
     }
@@ -146,7 +146,7 @@ async fn plink_shows_why_a_login_failed() {
         let key = ppk(world).await;
         let host_key = fingerprint(world).await;
         for by in [By::Key, By::Password] {
-            let mut command = Command::new("plink");
+            let mut command = leash::program("plink");
             // It keeps files in its home.
             command.env("HOME", world.folder()).args(["-batch", "-ssh", "-P", &world.port().to_string()]);
             command.args(["-hostkey", &host_key, "-l", &failure.user]);
@@ -168,7 +168,7 @@ async fn plink_shows_why_a_login_failed() {
 /// The world's key as PuTTY has keys.
 async fn ppk(world: &World) -> PathBuf {
     let file = world.folder().join("id.ppk");
-    let mut puttygen = Command::new("puttygen");
+    let mut puttygen = leash::program("puttygen");
     puttygen.arg(&world.key.file).arg("-o").arg(&file).args(["-O", "private"]);
     Client::of(puttygen).finish().await.expect(0);
     file
@@ -176,7 +176,7 @@ async fn ppk(world: &World) -> PathBuf {
 
 /// The host key's fingerprint.
 async fn fingerprint(world: &World) -> String {
-    let mut keygen = Command::new("ssh-keygen");
+    let mut keygen = leash::program("ssh-keygen");
     keygen.arg("-lf").arg(world.folder().join("host"));
     let done = Client::of(keygen).finish().await.expect(0);
     done.text().split(' ').nth(1).expect("a fingerprint").to_owned()
@@ -187,7 +187,7 @@ async fn python_has(library: &str, package: &str) -> bool {
     if !available(PYTHON, "python3") {
         return false;
     }
-    let mut python = Command::new(PYTHON);
+    let mut python = leash::program(PYTHON);
     python.args(["-W", "ignore", "-c", &format!("import {library}")]);
     found(Client::of(python).finish().await.status == 0, library, package)
 }
@@ -234,7 +234,7 @@ async fn curl_is_refused_and_shows_no_reason() {
     if !available("curl", "curl") {
         return;
     }
-    let mut curl = Command::new("curl");
+    let mut curl = leash::program("curl");
     curl.arg("-V");
     let version = Client::of(curl).finish().await.expect(0).text();
     if !found(version.contains(" sftp"), "curl's SFTP", "curl") {
@@ -244,7 +244,7 @@ async fn curl_is_refused_and_shows_no_reason() {
         let world = &failure.world;
         std::fs::write(world.folder().join("id.pub"), &world.key.public).expect("the public key");
         for by in [By::Key, By::Password] {
-            let mut curl = Command::new("curl");
+            let mut curl = leash::program("curl");
             curl.args(["-sS", "-k", "--max-time", "60"]);
             match by {
                 By::Key => curl.arg("-u").arg(format!("{}:", failure.user)).arg("--key").arg(&world.key.file),

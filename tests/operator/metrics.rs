@@ -3,6 +3,7 @@
 use super::{ask, free, get};
 use crate::support::client::PATIENCE;
 use crate::support::gateway::SOON;
+use crate::support::leash;
 use crate::support::peer::{answered, until};
 use crate::support::script::{Asked, Reply, Script};
 use crate::support::world::{PASSWORD, merge};
@@ -11,7 +12,6 @@ use serde_json::json;
 use std::net::SocketAddr;
 use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
 use tokio::time::timeout;
 
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -40,7 +40,7 @@ async fn open_page(at: SocketAddr) -> String {
 
 /// What a program says of a page on its standard input; it must find nothing wrong.
 async fn judged(program: &str, args: &[&str], page: &str) -> String {
-    let mut command = Command::new(program);
+    let mut command = leash::program(program);
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().expect("the program");
     let mut stdin = child.stdin.take().expect("its input");
@@ -77,7 +77,7 @@ async fn promtool_finds_nothing_wrong_with_the_classic_page() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strict_parser_of_openmetrics_takes_the_page_that_it_asks_for() {
-    let module = Command::new(PYTHON).args(["-c", "import prometheus_client"]).output().await;
+    let module = leash::program(PYTHON).args(["-c", "import prometheus_client"]).output().await;
     if !module.is_ok_and(|output| output.status.success()) {
         assert!(std::env::var_os("PODGATE_TEST_ALL").is_none(), "install python3-prometheus-client");
         eprintln!("passed by: install python3-prometheus-client");

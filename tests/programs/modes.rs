@@ -2,13 +2,13 @@
 
 use crate::support::client::{Done, PATIENCE};
 use crate::support::cluster::container;
+use crate::support::leash;
 use crate::support::peer::{answered, to_the_end};
 use crate::support::sshd::Sshd;
 use crate::support::{Setup, World, available};
 use russh::Pty;
 use serde_json::json;
 use std::process::Stdio;
-use tokio::process::Command;
 use tokio::time::timeout;
 
 /// What the client's own terminal is set to, and what of it must be seen on the other one.
@@ -25,7 +25,7 @@ const LOCAL: [(&str, &[&str]); 7] = [
 /// Runs a client's command line on a terminal of its own that is set up so.
 async fn on_terminal(local: &str, client: &str) -> Done {
     let line = format!("stty rows 30 columns 100 && stty {local} && exec {client} -tt 127.0.0.1 'stty -a'");
-    let mut script = Command::new("script");
+    let mut script = leash::program("script");
     script.args(["-q", "-e", "-c", &line, "/dev/null"]);
     // An end of its input would be a key on the terminal.
     script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
@@ -58,7 +58,7 @@ impl Path {
         let port = kept.local_addr().expect("an address").port();
         let config = folder.join("haproxy.cfg");
         std::fs::write(&config, configuration(port, &target, idle)).expect("the configuration");
-        let mut haproxy = Command::new("haproxy");
+        let mut haproxy = super::leash::program("haproxy");
         haproxy.arg("-db").arg("-f").arg(&config).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut haproxy = haproxy.spawn().expect("haproxy");
         let mut lines = BufReader::new(haproxy.stdout.take().expect("a pipe")).lines();

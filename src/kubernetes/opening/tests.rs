@@ -126,6 +126,7 @@ async fn run(shell: &[&str], line: &Line, user: &[u8]) -> (Vec<u8>, Vec<u8>, Exi
     let opening = Opening::new(line, None).unwrap();
     assert!(opening.rest.is_some());
     let mut command = Command::new(shell[0]);
+    podgate_devcluster::leash(command.as_std_mut()).unwrap();
     command.args(&shell[1..]).args(&opening.argv[1..]).kill_on_drop(true);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (sender, receiver) = mpsc::channel(1);
