@@ -9,7 +9,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-use crate::config::{Health, HttpServer, Metrics as MetricsPage};
+use crate::config::{Health, HttpServer, Metrics as MetricsPage, ServerTls};
 use crate::telemetry::metrics::Metrics;
 use crate::tls::TlsError;
 use accept::Form;
@@ -18,6 +18,7 @@ use axum::extract::Request;
 use axum::http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
+use rustls::ServerConfig;
 use serve::Door;
 use std::io;
 use std::net::SocketAddr;
@@ -105,13 +106,20 @@ impl Endpoint {
         Self::bind("metrics", &config.server, router).await
     }
 
+    /// The TLS of an endpoint; nothing where it has none.
+    ///
+    /// # Errors
+    /// A certificate or key that cannot be used.
+    pub fn tls(section: &'static str, config: &HttpServer) -> Result<Option<ServerConfig>, AdminError> {
+        let make = |tls: &ServerTls| {
+            crate::tls::server_config((&tls.certificate, &tls.key), tls.client_ca.as_deref(), &tls.choice)
+        };
+        config.tls.as_ref().map(make).transpose().map_err(|source| AdminError::Tls { section, source })
+    }
+
     async fn bind(section: &'static str, config: &HttpServer, router: Router) -> Result<Self, AdminError> {
         let failed = |source| AdminError::Listen { section, listen: config.listen.clone(), source };
-        let tls = config
-            .tls
-            .as_ref()
-            .map(|tls| crate::tls::server_config((&tls.certificate, &tls.key), tls.client_ca.as_deref(), &tls.choice));
-        let tls = tls.transpose().map_err(|source| AdminError::Tls { section, source })?;
+        let tls = Self::tls(section, config)?;
         let listener = TcpListener::bind(&config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self { door: Door::new(listener, tls), router, address })

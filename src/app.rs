@@ -3,9 +3,12 @@
 
 pub mod flags;
 
-use crate::admin::{AdminError, Endpoint, Serving};
 mod inspect;
+mod unusable;
 
+pub use unusable::unusable;
+
+use crate::admin::{AdminError, Endpoint, Serving};
 use crate::auth::Authenticator;
 use crate::config::{Config, Level};
 use crate::kubernetes;
@@ -32,12 +35,14 @@ const DRAIN: Duration = Duration::from_secs(25);
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// A login webhook's client cannot be made.
-    #[error("auth: {0}")]
-    Auth(#[source] WebhookBuildError),
-    /// The config webhook's client cannot be made.
-    #[error("configserver: {0}")]
-    ConfigServer(#[source] WebhookBuildError),
+    /// A webhook's client cannot be made.
+    #[error("{section}: {source}")]
+    Webhook {
+        /// The section of the configuration.
+        section: &'static str,
+        /// Why.
+        source: WebhookBuildError,
+    },
     /// A host key is none.
     #[error(transparent)]
     HostKey(#[from] HostKeyError),
@@ -94,9 +99,10 @@ impl App {
         for notice in config.notices.iter().filter(|notice| notice.warn) {
             log.write(Level::Warning, "CORE_CONFIG_NOTICE", &notice.text, &[("key", &notice.path)]);
         }
-        let auth = Authenticator::new(&config.auth).map_err(BuildError::Auth)?;
+        let auth =
+            Authenticator::new(&config.auth).map_err(|source| BuildError::Webhook { section: "auth", source })?;
         let config_client = config.configserver.as_ref().map(ConfigClient::new).transpose();
-        let config_client = config_client.map_err(BuildError::ConfigServer)?;
+        let config_client = config_client.map_err(|source| BuildError::Webhook { section: "configserver", source })?;
         let lives = {
             let registry = registry.clone();
             move |id| registry.lives(id)

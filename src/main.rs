@@ -2,10 +2,9 @@
 //! run, 64 for a command line or configuration that is wrong (sysexits' `EX_USAGE`).
 
 use clap::{Parser, Subcommand};
-use podgate::app::App;
 use podgate::app::flags::with_two_dashes;
+use podgate::app::{App, unusable};
 use podgate::config::{self, Config, Errors, Level, LogDestination, Migration, dump_file};
-use podgate::ssh::unusable_host_keys;
 use podgate::telemetry::{self, Log};
 use podgate::webhook::probe;
 use std::io::{self, Write};
@@ -71,6 +70,7 @@ async fn main() -> ExitCode {
         Ok(config) => config,
         Err(errors) => return invalid(&args.config, &errors),
     };
+    podgate::tls::install();
     if args.check_config {
         return check(&args.config, &config);
     }
@@ -79,6 +79,10 @@ async fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(error.as_ref()),
         };
+    }
+    let unusable = unusable_parts(&config);
+    if !unusable.is_empty() {
+        return wrong(&args.config, &unusable.join("\n"));
     }
     let log = match Log::open(&config.log) {
         Ok(log) => log,
@@ -116,9 +120,11 @@ fn migrate(file: &Path) -> ExitCode {
     let changes = migration.changes.iter().chain(&migration.readings);
     changes.for_each(|change| say(&mut err, &format!("changed: {change}")));
     migration.decisions.iter().for_each(|decision| say(&mut err, &format!("to decide: {decision}")));
-    migration.mistakes().iter().for_each(|mistake| say(&mut err, &format!("to mend: {mistake}")));
+    let mistakes = migration.mistakes();
+    mistakes.iter().for_each(|mistake| say(&mut err, &format!("to mend: {mistake}")));
     say(&mut err, "comments are not carried over; see what is left with podgate --config NEW --check-config");
-    print(&migration.to_yaml())
+    let printed = print(&migration.to_yaml());
+    if mistakes.is_empty() { printed } else { ExitCode::FAILURE }
 }
 
 /// What was asked for; where it can't be written, that is a failure.
@@ -151,10 +157,13 @@ fn fatal(config: &config::Log, log: Option<&Log>, error: &dyn std::error::Error)
     ExitCode::FAILURE
 }
 
+fn unusable_parts(config: &Config) -> Vec<String> {
+    unusable(config).iter().map(ToString::to_string).collect()
+}
+
 fn check(file: &Path, config: &Config) -> ExitCode {
-    let unusable = unusable_host_keys(&config.ssh);
-    let mistakes = unusable.iter().map(ToString::to_string).chain(config.strict.iter().map(ToString::to_string));
-    let mistakes: Vec<String> = mistakes.collect();
+    let mut mistakes = unusable_parts(config);
+    mistakes.extend(config.strict.iter().map(ToString::to_string));
     if !mistakes.is_empty() {
         return wrong(file, &mistakes.join("\n"));
     }
@@ -169,7 +178,6 @@ fn check(file: &Path, config: &Config) -> ExitCode {
 /// Where there is no health endpoint, there is nothing to ask and nothing wrong.
 async fn healthcheck(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
     let Some(health) = &config.health else { return Ok(()) };
-    podgate::tls::install();
     Ok(probe(&health.client).await.map_err(|error| format!("healthcheck: {error}"))?)
 }
 

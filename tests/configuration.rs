@@ -8,6 +8,7 @@ use crate::support::cluster::image;
 use crate::support::gateway::SOON;
 use crate::support::keys::Key;
 use crate::support::leash;
+use crate::support::script::Authority;
 use crate::support::world::{PASSWORD, merge};
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
@@ -241,6 +242,34 @@ async fn start_that_fails_is_told_in_a_sentence_and_ends_with_1() {
         fs::write(&file, config.to_string()).expect("a file");
         let ran = podgate(&["--config", &file.to_string_lossy()]).await;
         assert!(ran.stderr.contains(&format!("\tcrit\t{told}")) && ran.stderr.lines().count() == 1, "{}", ran.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_and_start_find_every_key_that_is_not_its_certificates_and_end_alike() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (ours, other) = (Authority::new(), Authority::new());
+    let ((certificate, _), (_, key)) = (ours.issue("localhost"), other.issue("localhost"));
+    let client = json!({"url": "https://localhost:1", "cacert": ours.pem(), "cert": certificate, "key": key});
+    let mut config = minimal(folder.path());
+    merge(
+        &mut config,
+        json!({
+            "auth": {"password": {"method": "webhook", "webhook": client}, "authz": {"method": "webhook", "webhook": client}},
+            "configserver": client,
+            "metrics": {"enable": true, "listen": "127.0.0.1:0", "cert": certificate, "key": key},
+        }),
+    );
+    let file = folder.path().join("podgate.json");
+    fs::write(&file, config.to_string()).expect("a file");
+    let file = file.to_string_lossy();
+    let check = podgate(&["--config", &file, "--check-config"]).await;
+    let start = podgate(&["--config", &file]).await;
+    assert_eq!((check.status, &check.stderr), (Some(64), &start.stderr));
+    assert_eq!(start.status, check.status);
+    for section in ["auth.password.webhook", "auth.authz.webhook", "configserver", "metrics"] {
+        let told = format!("{section}: the key does not match the certificate");
+        assert!(check.stderr.contains(&told), "{told:?} is not in\n{}", check.stderr);
     }
 }
 

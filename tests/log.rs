@@ -139,17 +139,17 @@ async fn default_level_tells_a_session_from_login_to_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn login_that_fails_with_its_webhook_is_one_line_and_an_abandoned_one_says_what_it_waited_for() {
+async fn login_that_fails_with_its_webhook_is_told_at_the_first_try_and_an_abandoned_one_says_what_it_waited_for() {
     let mut setup = default_level();
     setup.config["auth"] =
         json!({"password": {"webhook": {"url": "http://127.0.0.1:1", "timeout": "300ms", "authTimeout": "900ms"}}});
     let world = setup.start().await;
     world.ssh_with_password("alice", PASSWORD).run("true").await.expect(255);
     let lines = connection_lines(&world).await;
-    let about = |line: &&(String, Value)| {
-        line.1["level"] != "warning" && line.1["reason"].as_str().is_some_and(|text| text.contains("refused"))
-    };
-    assert_eq!(lines.iter().filter(about).count(), 1, "{lines:?}");
+    let told = codes(&lines).into_iter().filter(|code| *code != "SSH_DISCONNECTED").collect::<Vec<_>>();
+    assert_eq!(told, ["AUTH_BACKEND_ERROR"; 2], "the first try and all of them: {lines:?}");
+    let levels = world.gateway.lines("AUTH_BACKEND_ERROR");
+    assert_eq!((&levels[0]["level"], &levels[1]["level"]), (&json!("warning"), &json!("error")));
 
     let script = Script::start(|_: &Asked| Reply::Hang).await;
     let mut setup = default_level();

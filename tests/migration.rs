@@ -120,7 +120,7 @@ async fn old_file_is_rewritten_and_what_changed_is_told() {
     let file = folder.path().join("old.yaml");
     fs::write(&file, OLD).expect("a file");
     let ran = podgate(&["migrate", &file.to_string_lossy()]).await;
-    assert_eq!((ran.status, ran.stdout.as_str()), (Some(0), REWRITTEN), "{}", ran.stderr);
+    assert_eq!((ran.status, ran.stdout.as_str()), (Some(1), REWRITTEN), "{}", ran.stderr);
     for told in [
         "changed: listen is now ssh.listen",
         "changed: auth.url is now auth.password.webhook.url",
@@ -144,7 +144,7 @@ async fn old_file_is_rewritten_and_what_changed_is_told() {
     let again = folder.path().join("new.yaml");
     fs::write(&again, &ran.stdout).expect("a file");
     let twice = podgate(&["migrate", &again.to_string_lossy()]).await;
-    assert_eq!((twice.status, twice.stdout), (Some(0), ran.stdout));
+    assert_eq!((twice.status, twice.stdout), (Some(1), ran.stdout));
     assert!(!twice.stderr.contains("changed: "), "{}", twice.stderr);
 }
 
@@ -165,7 +165,7 @@ kubernetes:
 ";
     fs::write(&file, old).expect("a file");
     let ran = podgate(&["migrate", &file.to_string_lossy()]).await;
-    assert_eq!(ran.status, Some(0), "{}", ran.stderr);
+    assert_eq!(ran.status, Some(1), "{}", ran.stderr);
     let first = "kubernetes.pod.spec.containers[0]";
     for told in [
         "changed: kubernetes.pod.idleCommand[1] is taken as if it stood in quotes".to_owned(),
@@ -185,7 +185,7 @@ kubernetes:
     let again = folder.path().join("new.yaml");
     fs::write(&again, &ran.stdout).expect("a file");
     let twice = podgate(&["migrate", &again.to_string_lossy()]).await;
-    assert_eq!((twice.status, twice.stdout), (Some(0), ran.stdout));
+    assert_eq!((twice.status, twice.stdout), (Some(1), ran.stdout));
     assert!(!twice.stderr.contains("changed: ") && !twice.stderr.contains("to decide: "), "{}", twice.stderr);
 }
 

@@ -37,7 +37,7 @@ impl Look<'_> {
     }
 
     async fn cluster(&self) -> Vec<String> {
-        let Some(settings) = self.settings() else {
+        let Some(settings) = settings_of_file(self.config) else {
             let text = "the file alone is no whole configuration: rights and pod are not checked at the start";
             self.log.write(Level::Info, "KUBERNETES_NOT_INSPECTED", text, &[]);
             return Vec::new();
@@ -53,18 +53,18 @@ impl Look<'_> {
         fatal
     }
 
-    /// A connection's settings as the file alone has them; the backend that a config server may still name is the only
-    /// one there is.
-    fn settings(&self) -> Option<Settings> {
-        let backend: Map<String, Value> = [("backend".to_owned(), json!("kubernetes"))].into_iter().collect();
-        let answer = Answer { config: &backend, exact: false };
-        let unset = !self.config.base.sections.contains_key("backend");
-        Settings::resolve(&self.config.base, unset.then_some(answer)).ok()
-    }
-
     fn settled(&self) -> Settled {
         let alone = self.config.configserver.is_none();
         let namespace = self.config.base.says(&["kubernetes", "pod", "metadata", "namespace"]);
         Settled { connection: alone || !self.config.base.allow_connection, namespace: alone || namespace, spec: alone }
     }
+}
+
+/// A connection's settings as the file alone has them; the backend that a config server may still name is the only one
+/// there is. Nothing where the file alone is no whole configuration.
+pub(super) fn settings_of_file(config: &Config) -> Option<Settings> {
+    let backend: Map<String, Value> = [("backend".to_owned(), json!("kubernetes"))].into_iter().collect();
+    let answer = Answer { config: &backend, exact: false };
+    let unset = !config.base.sections.contains_key("backend");
+    Settings::resolve(&config.base, unset.then_some(answer)).ok()
 }

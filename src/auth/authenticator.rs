@@ -38,6 +38,20 @@ impl Authenticator {
         })
     }
 
+    /// Every section whose webhook's client cannot be made.
+    #[must_use]
+    pub fn unusable(config: &config::Auth) -> Vec<(&'static str, WebhookBuildError)> {
+        let webhooks = [
+            ("auth.password.webhook", &config.password, "/password", Question::Password),
+            ("auth.publicKey.webhook", &config.public_key, "/pubkey", Question::PublicKey),
+            ("auth.authz.webhook", &config.authz, "/authz", Question::Authorization),
+        ];
+        let unusable = webhooks.into_iter().filter_map(|(section, webhook, path, question)| {
+            Some((section, Webhook::new(webhook.as_ref(), path, question).err()?))
+        });
+        unusable.collect()
+    }
+
     /// The methods to offer: those that are configured.
     #[must_use]
     pub fn methods(&self) -> Vec<Method> {

@@ -52,8 +52,12 @@ pub(crate) fn unreadable(path: &str, error: &io::Error) -> String {
 
 /// A file's name for a message. A key that was pasted without its PEM frame looks like a name too and is not shown.
 pub(crate) fn shown(path: &str) -> String {
-    let is_path = path.len() < 256 && !path.contains('\n') && (path.starts_with('/') || path.contains('.'));
-    if is_path { format!("{:?}", printable(path, 255)) } else { "that it names".to_owned() }
+    if is_path(path) { format!("{:?}", printable(path, 255)) } else { "that it names".to_owned() }
+}
+
+/// Whether a text is surely a file's name and not a secret.
+pub(crate) fn is_path(text: &str) -> bool {
+    text.len() < 256 && !text.contains('\n') && (text.starts_with('/') || text.contains('.'))
 }
 
 /// A CA bundle: at least one certificate.

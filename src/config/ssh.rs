@@ -105,13 +105,20 @@ fn host_key(section: &Section<'_>, index: usize, value: &str, files: &dyn Files)
         Ok(text) => private(section, &key, format!("{} ({})", section.path(&key), pem::shown(value)), text),
         Err(error) => {
             let mut text = pem::unreadable(value, &error);
-            if error.kind() == ErrorKind::NotFound && value.starts_with('/') && !value.contains(['\'', '\n']) {
+            if error.kind() == ErrorKind::NotFound && is_file_name(value) {
                 text.push_str(&format!("; make one with `ssh-keygen -t ed25519 -N '' -f '{value}'`"));
             }
             section.error(&key, text);
             None
         }
     }
+}
+
+/// Whether a host key's value is a name to make a file by, and not a key without its PEM frame, which is longer.
+fn is_file_name(value: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    let short = value.len() <= 40 && value.chars().all(plain);
+    short || pem::is_path(value) && !value.contains(['\'', '\n'])
 }
 
 fn private(section: &Section<'_>, key: &str, origin: String, text: String) -> Option<HostKey> {

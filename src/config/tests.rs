@@ -137,6 +137,13 @@ fn wrong_ssh_values_are_refused() {
             "`ssh-keygen -t ed25519 -N '' -f /etc/podgate/ssh_host_ed25519_key`",
         ),
         ("ssh.hostkeys", json!(["/x/key"]), "ssh.hostkeys[0]", "`ssh-keygen -t ed25519 -N '' -f '/x/key'`"),
+        ("ssh.hostkeys", json!(["hostkey"]), "ssh.hostkeys[0]", "`ssh-keygen -t ed25519 -N '' -f 'hostkey'`"),
+        (
+            "ssh.hostkeys",
+            json!(["keys/host.key"]),
+            "ssh.hostkeys[0]",
+            "`ssh-keygen -t ed25519 -N '' -f 'keys/host.key'`",
+        ),
         ("ssh.hostkeys", json!(["/etc/podgate/token"]), "ssh.hostkeys[0]", "is not a private key"),
         ("ssh.hostkeys", json!(["-----BEGIN ENCRYPTED PRIVATE KEY-----"]), "ssh.hostkeys[0]", "is encrypted"),
         ("ssh.clientAliveInterval", json!("500ms"), "ssh.clientAliveInterval", "at least 1s"),

@@ -62,7 +62,8 @@ pub struct Answered<T> {
     pub retried: bool,
 }
 
-/// The log's code of a question that is being asked (debug), and of a try (debug) or all of them (error) that failed.
+/// The log's code of a question that is being asked (debug), and of tries that failed: the first (warning), others (debug) or
+/// all of them (error).
 fn codes(question: Question) -> (&'static str, &'static str) {
     match question {
         Question::Password | Question::PublicKey | Question::Authorization => ("AUTH", "AUTH_BACKEND_ERROR"),
@@ -135,9 +136,11 @@ impl WebhookClient {
         let asked = AtomicU32::new(0);
         let failed = |tries: u32, failure: &Failure| {
             log.metrics().ask_failed(kind, tries > 1, false, failure.code(kind));
+            // Users do not wait for the last one.
+            let level = if tries == 1 { Level::Warning } else { Level::Debug };
             let (tries, reason) = (tries.to_string(), failure.to_string());
             let details = [("url", self.place.as_str()), id.detail(), ("try", &tries), ("reason", &reason)];
-            log.write(Level::Debug, failing, "a try to ask the webhook failed", &details);
+            log.write(level, failing, "a try to ask the webhook failed", &details);
         };
         log.write(Level::Debug, asking, "asking the webhook", &[("url", &self.place), id.detail()]);
         let body = serde_json::to_vec(question).map(Bytes::from).map_err(WebhookError::Encode);

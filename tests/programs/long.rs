@@ -68,7 +68,8 @@ async fn command_of_120_kb_runs_on_a_terminal_which_is_then_as_it_was() {
         let told =
             format!("printf %s '{}' | cksum; stty -a; read -r line; echo \"<$line>\"", word.replace('\'', "'\\''"));
         let mut client = world.ssh().arg("-tt").start(&told);
-        client.until_stdout(" icanon ").await;
+        // The last word of `stty -a`.
+        client.until_stdout("-extproc\r\n").await;
         client.write("typed\n").await;
         client.until_stdout("<typed>").await;
         let done = client.ended().await.expect(0).text();
