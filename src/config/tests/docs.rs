@@ -1,6 +1,7 @@
 //! `docs/configuration.md` and the parser name the same keys, and every example in it loads.
 
 use crate::config::fixture::Memory;
+use crate::config::keys::{self, Today};
 use crate::config::reader::{Report, Section};
 use crate::config::{Config, Format, document};
 use crate::settings::Settings;
@@ -53,6 +54,32 @@ fn page_names_every_key_and_no_other() {
     let invented: Vec<_> = documented.difference(&known).collect();
     assert!(missing.is_empty() && invented.is_empty(), "missing: {missing:#?}\ninvented: {invented:#?}");
     assert!(known.len() > 200, "{}", known.len());
+}
+
+/// Keys that are refused for good, or were only ever names of others.
+const NEVER: &[&str] = &["allowRedirects", "kubernetes.connection.path", "auth.authTimeout", "auth.pubkey", "auth.url"];
+
+#[test]
+fn readme_lists_every_feature_that_is_not_built_and_no_other() {
+    let readme = include_str!("../../../README.md");
+    let (_, list) = readme.split_once("\n## Not there yet\n").expect("the list");
+    let list = list.split("\n## ").next().expect("its text");
+    let listed: BTreeSet<&str> = list.split('`').skip(1).step_by(2).filter(|word| !word.starts_with('-')).collect();
+    let unbuilt: Vec<String> = keys::all()
+        .into_iter()
+        .filter(|key| matches!(key.today, Today::Rests | Today::Refused))
+        .map(|key| key.path)
+        .filter(|path| !NEVER.iter().any(|never| path == never || path.ends_with(&format!(".{never}"))))
+        .collect();
+    let names = |feature: &str, path: &str| path == feature || path.starts_with(&format!("{feature}."));
+    // The keys that a block of today had for all of its methods.
+    let inherited = |path: &str| path.starts_with("auth.") && path.matches('.').count() == 1;
+    for path in unbuilt.iter().filter(|path| !inherited(path)) {
+        assert!(listed.iter().any(|feature| names(feature, path)), "{path} is not in the README's list");
+    }
+    for feature in listed {
+        assert!(unbuilt.iter().any(|path| names(feature, path)), "{feature} is built, and in the README's list");
+    }
 }
 
 #[test]
