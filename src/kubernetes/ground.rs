@@ -4,9 +4,10 @@
 use super::api::{ApiError, LogStream, PodApi};
 use super::argv;
 use super::client::ClusterClient;
+use super::end;
 use super::exec::{AttachRequest, ExecError, ExecRequest};
 use super::opening::Opening;
-use super::{end, witness};
+use super::witness::Witness;
 use crate::guest::{Exit, Program, Refusal, Said};
 use crate::policy::Terminal;
 use crate::types::{ContainerName, PodName, Size, printable};
@@ -42,7 +43,7 @@ impl std::fmt::Debug for Ground {
 pub(super) struct Tools {
     /// `env`, which sets a program's variables.
     pub(super) env: bool,
-    /// `/bin/sh`, which can be a program's [witness].
+    /// `/bin/sh`, which can be a program's [witness](super::witness).
     sh: bool,
 }
 
@@ -88,7 +89,7 @@ impl Ground {
     }
 
     /// Starts a user's program in the container, on a terminal where it gets one, within `start`. Where the image has a
-    /// shell, it runs under a [witness], the terminal has its modes, and the command line may be a long one.
+    /// shell, it runs under a [witness](super::witness), the terminal has its modes, and the command line may be a long one.
     pub(super) async fn run(
         self: &Arc<Self>,
         line: &argv::Line,
@@ -98,14 +99,15 @@ impl Ground {
         let size = terminal.map(|terminal| terminal.size);
         let sh = self.tools().sh;
         let program = if sh {
-            let opening = Opening::new(line, terminal.map(|terminal| &terminal.modes))?;
+            let witness = Witness::new();
+            let opening = Opening::new(line, terminal.map(|terminal| &terminal.modes), &witness)?;
             let starting = async {
                 let program = self.exec(&opening.argv, size, start).await?;
                 opening.lead(program).await
             };
             let late = || Err(ExecError::Timeout(start).into());
             let program = timeout(start, starting).await.unwrap_or_else(|_elapsed| late())?;
-            witness::heard(program, size.is_some())
+            witness.heard(program, size.is_some())
         } else {
             self.exec(&line.argv, size, start).await?
         };

@@ -7,7 +7,8 @@
 
 use super::argv::Line;
 use super::gate::Begun;
-use super::{exec, stty, witness};
+use super::witness::Witness;
+use super::{exec, stty};
 use crate::guest::{Output, Program, Refusal, Said};
 use crate::types::Modes;
 use bytes::{Bytes, BytesMut};
@@ -34,7 +35,7 @@ const READ_RAW: &str = "stty -g >/dev/null 2>&1 || \
      set -- \"$1\" \"$(stty -g)\"; stty raw -echo; printf '\\0PODGATE: 100\\0'; \
      IFS= read -r podgate || exit 126; stty \"$2\"; eval \"$podgate\"";
 
-/// How a program is started under its [witness].
+/// How a program is started under its [witness](super::witness).
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Opening {
     /// What is executed.
@@ -47,11 +48,11 @@ pub(super) struct Opening {
 }
 
 impl Opening {
-    /// How `line` is started; on a terminal with these modes.
+    /// How `line` is started under `witness`; on a terminal with these modes.
     ///
     /// # Errors
     /// No Linux would start it.
-    pub(super) fn new(line: &Line, terminal: Option<&Modes>) -> Result<Self, Refusal> {
+    pub(super) fn new(line: &Line, terminal: Option<&Modes>, witness: &Witness) -> Result<Self, Refusal> {
         if line.argv.iter().any(|word| word.len() > LONGEST_WORD) {
             return Err(Refusal::new(
                 "the command line is too long: Linux takes at most 128 KiB in one argument or variable",
@@ -63,7 +64,7 @@ impl Opening {
         let (waits, terminal) = (!modes.is_empty(), terminal.is_some());
         let mut script = modes;
         script.push_str(if waits { ready } else { "" });
-        script.push_str(&witness::script());
+        script.push_str(&witness.script());
         let words = || std::iter::once(&line.needs).chain(&line.argv);
         let argv: Vec<String> = shell(&script).into_iter().chain(words().cloned()).collect();
         if exec::fits(&argv) {

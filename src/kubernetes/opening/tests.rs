@@ -14,15 +14,19 @@ fn line(argv: &[&str]) -> Line {
     Line { needs: argv[0].clone(), argv, left_out: 0 }
 }
 
+fn opening(line: &Line, terminal: Option<&Modes>) -> Result<Opening, Refusal> {
+    Opening::new(line, terminal, &Witness::new())
+}
+
 fn piece(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
 }
 
 #[test]
 fn word_that_no_linux_takes_is_refused() {
-    let refused = Opening::new(&line(&["env", &"x".repeat(128 << 10)]), None).unwrap_err();
+    let refused = opening(&line(&["env", &"x".repeat(128 << 10)]), None).unwrap_err();
     assert_eq!(refused.reason, "the command line is too long: Linux takes at most 128 KiB in one argument or variable");
-    assert!(Opening::new(&line(&["env", &"x".repeat((128 << 10) - 1)]), None).is_ok());
+    assert!(opening(&line(&["env", &"x".repeat((128 << 10) - 1)]), None).is_ok());
 }
 
 #[test]
@@ -34,7 +38,7 @@ fn short_command_is_not_waited_for_unless_its_terminal_has_modes() {
         (Some(Modes::new([(62, 1)])), false),
         (Some(Modes::new([(53, 0)])), true),
     ] {
-        let opening = Opening::new(&short, terminal.as_ref()).unwrap();
+        let opening = opening(&short, terminal.as_ref()).unwrap();
         assert_eq!((opening.waits, opening.rest, opening.argv.len()), (waits, None, 6), "{terminal:?}");
     }
 }
@@ -42,7 +46,7 @@ fn short_command_is_not_waited_for_unless_its_terminal_has_modes() {
 #[test]
 fn command_travels_by_its_length_when_escaped() {
     for (word, long) in [("x".repeat(30_000), false), ("x".repeat(33_000), true), ("%".repeat(11_000), true)] {
-        let opening = Opening::new(&line(&["echo", &word]), None).unwrap();
+        let opening = opening(&line(&["echo", &word]), None).unwrap();
         assert_eq!(opening.rest.is_some(), long, "{}", word.len());
         assert!(exec::fits(&opening.argv));
     }
@@ -123,7 +127,7 @@ async fn pump(mut from: impl AsyncRead + Unpin, to: mpsc::Sender<Said>, said: fn
 
 /// Runs a command line in that shell, with input of the user's.
 async fn run(shell: &[&str], line: &Line, user: &[u8]) -> (Vec<u8>, Vec<u8>, Exit) {
-    let opening = Opening::new(line, None).unwrap();
+    let opening = opening(line, None).unwrap();
     assert!(opening.rest.is_some());
     let mut command = Command::new(shell[0]);
     podgate_devcluster::leash(command.as_std_mut()).unwrap();

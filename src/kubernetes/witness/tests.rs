@@ -36,13 +36,19 @@ impl Input for NoInput {
     }
 }
 
+/// The witness that talks in these tests, and what another one would say.
+const WITNESS: Witness = Witness { number: 0xA7 };
+const MARK: &str = "\0PODGATE: 00000000000000A7 255\0";
+const OUTLIVED: &str = "\0PODGATE: 00000000000000A7 137\0";
+const OTHERS: &str = "\0PODGATE: 00000000000000A8 255\0";
+
 /// What is heard of a stream that says `pieces`, the end twice.
 async fn all(pieces: &[Said]) -> Vec<Said> {
     to_the_end(Script(pieces.iter().cloned().collect()), false).await
 }
 
 async fn to_the_end(script: impl Output + 'static, terminal: bool) -> Vec<Said> {
-    let mut output = heard(Program { input: Box::new(NoInput), output: Box::new(script) }, terminal).output;
+    let mut output = WITNESS.heard(Program { input: Box::new(NoInput), output: Box::new(script) }, terminal).output;
     let mut all = Vec::new();
     loop {
         let said = output.next().await;
@@ -55,65 +61,97 @@ async fn to_the_end(script: impl Output + 'static, terminal: bool) -> Vec<Said> 
     }
 }
 
-fn out(text: &'static str) -> Said {
-    Said::Stdout(Bytes::from_static(text.as_bytes()))
+fn out(text: impl AsRef<[u8]>) -> Said {
+    Said::Stdout(Bytes::copy_from_slice(text.as_ref()))
 }
 
-fn err(text: &'static str) -> Said {
-    Said::Stderr(Bytes::from_static(text.as_bytes()))
+fn err(text: impl AsRef<[u8]>) -> Said {
+    Said::Stderr(Bytes::copy_from_slice(text.as_ref()))
 }
 
 fn status(status: u8) -> Said {
     Said::Exit(Exit::Status(status))
 }
 
+fn lost() -> Said {
+    Said::Exit(exec::lost("success without its witness".to_owned()))
+}
+
+fn killed() -> Said {
+    Said::Exit(Exit::Signal { name: "KILL".to_owned(), core: false })
+}
+
 #[tokio::test]
 async fn success_that_no_witness_gave_is_a_lost_program() {
-    let lost = || Said::Exit(exec::lost("success without its witness".to_owned()));
-    let mark = || err("\0PODGATE: 255\0");
-    let outlived = || err("\0PODGATE: 137\0");
-    let killed = || Said::Exit(Exit::Signal { name: "KILL".to_owned(), core: false });
     for (pieces, expected) in [
         (vec![status(0)], vec![lost()]),
         (vec![err("x"), status(0)], vec![err("x"), lost()]),
-        (vec![mark(), err("x"), status(0)], vec![err("\0PODGATE: 255\0x"), lost()]),
-        (vec![err("\0PODGATE: 2"), status(0)], vec![err("\0PODGATE: 2"), lost()]),
-        (vec![err("\0PODGATE: 2"), err("55"), status(0)], vec![err("\0PODGATE: 255"), lost()]),
-        (vec![err("\0PODGATE: 2"), err("55\0"), status(0)], vec![status(255)]),
-        (vec![err("x\0"), err("\0PODG"), err("ATE: 255\0"), status(0)], vec![err("x"), err("\0"), status(255)]),
-        (vec![err("x\0"), out("y"), status(1)], vec![err("x"), out("y"), err("\0"), status(1)]),
-        // The streams overtake each other.
-        (vec![mark(), out("x"), out("y"), status(0)], vec![out("x"), out("y"), status(255)]),
-        (vec![mark(), out("x"), err("y"), status(0)], vec![out("x"), err("\0PODGATE: 255\0y"), lost()]),
+        (vec![err(OTHERS), err("x"), status(0)], vec![err(&OTHERS[..30]), err("\0x"), lost()]),
+        (vec![err(&MARK[..30]), status(0)], vec![err(&MARK[..30]), lost()]),
+        (
+            vec![err(&MARK[..MARK.len() - 1]), err("x"), status(0)],
+            vec![err(format!("{}x", &MARK[..MARK.len() - 1])), lost()],
+        ),
+        (vec![err(&MARK[1..30]), status(0)], vec![err(&MARK[1..30]), lost()]),
+        (vec![err(OUTLIVED), status(0)], vec![lost()]),
         // No witness talks there.
-        (vec![out("\0PODGATE: 255\0"), status(0)], vec![out("\0PODGATE: 255\0"), lost()]),
-        (vec![mark(), lost()], vec![mark(), lost()]),
-        (vec![mark(), mark(), status(0)], vec![mark(), status(255)]),
-        (vec![err("x\0PODGATE: 255\0"), status(0)], vec![err("x"), status(255)]),
-        (vec![mark(), status(255)], vec![mark(), status(0)]),
-        (vec![status(255)], vec![status(0)]),
-        (vec![status(1)], vec![status(1)]),
-        // Nobody outlived it.
-        (vec![status(137)], vec![killed()]),
-        (vec![err("x"), status(137)], vec![err("x"), killed()]),
-        (vec![mark(), status(137)], vec![mark(), killed()]),
-        (vec![outlived(), err("x"), status(137)], vec![err("\0PODGATE: 137\0x"), killed()]),
-        (vec![outlived(), status(0)], vec![outlived(), lost()]),
-        (vec![outlived(), status(137)], vec![status(137)]),
-        (vec![err("x\0PODGATE"), err(": 137\0"), status(137)], vec![err("x"), status(137)]),
+        (vec![out(MARK), status(0)], vec![out(MARK), lost()]),
+        (vec![err(MARK), lost()], vec![lost()]),
+        (vec![err(MARK), status(0)], vec![status(255)]),
     ] {
         assert_eq!(all(&pieces).await, expected, "{pieces:?}");
     }
 }
 
 #[tokio::test]
-async fn terminal_has_the_mark_on_its_one_stream() {
+async fn kill_that_no_witness_outlived_may_be_the_containers() {
     for (pieces, expected) in [
-        (vec![out("x\0PODGATE: 255\0"), status(0)], vec![out("x"), status(255)]),
-        (vec![out("x\0POD"), out("GATE: 255\0"), status(0)], vec![out("x"), status(255)]),
+        (vec![status(137)], vec![killed()]),
+        (vec![err("x"), status(137)], vec![err("x"), killed()]),
+        (vec![err(MARK), status(137)], vec![killed()]),
+        (vec![err(OUTLIVED), status(137)], vec![status(137)]),
     ] {
-        assert_eq!(to_the_end(Script(pieces.into()), true).await, expected);
+        assert_eq!(all(&pieces).await, expected, "{pieces:?}");
     }
+}
+
+#[tokio::test]
+async fn status_without_a_mark_is_the_programs_but_for_success() {
+    for (told, expected) in [(255, 0), (1, 1), (126, 126), (254, 254)] {
+        for mark in [None, Some(err(MARK)), Some(err(OUTLIVED))] {
+            let pieces: Vec<Said> = mark.into_iter().chain([status(told)]).collect();
+            assert_eq!(all(&pieces).await, [status(expected)], "{pieces:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn mark_is_taken_out_wherever_it_stands_and_however_it_is_cut() {
+    for (around, terminal) in [("", false), ("", true), ("\0", false), ("\0PODGATE: 0", false), (OTHERS, true)] {
+        let whole = [around, MARK, around].concat();
+        for at in 0..whole.len() {
+            let said = |text: &str| if terminal { out(text) } else { err(text) };
+            let script = Script([said(&whole[..at]), said(&whole[at..]), status(0)].into());
+            let heard = to_the_end(script, terminal).await;
+            let shown: Vec<u8> = heard
+                .iter()
+                .flat_map(|said| match said {
+                    Said::Stdout(data) if terminal => data.to_vec(),
+                    Said::Stderr(data) if !terminal => data.to_vec(),
+                    Said::Exit(_) => Vec::new(),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            assert_eq!(shown, [around, around].concat().as_bytes(), "{at}");
+            assert_eq!(heard.last(), Some(&status(255)), "{at}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn streams_that_overtake_each_other_do_not_hide_the_mark() {
+    let script = [err(&MARK[..9]), out("x"), err(&MARK[9..]), out("y"), err("late"), status(0)];
+    assert_eq!(all(&script).await, [out("x"), out("y"), err("late"), status(255)]);
 }
 
 /// Says its end at a time of its own.
@@ -137,7 +175,7 @@ impl Output for Late {
 async fn what_only_begins_like_a_mark_is_shown_before_the_program_says_more() {
     let begun = tokio::time::Instant::now();
     let late = Late { said: [out("ready\0"), status(255)].into(), at: begun + Duration::from_secs(60) };
-    let mut output = heard(Program { input: Box::new(NoInput), output: Box::new(late) }, true).output;
+    let mut output = WITNESS.heard(Program { input: Box::new(NoInput), output: Box::new(late) }, true).output;
     assert_eq!(output.next().await, out("ready"));
     assert_eq!(output.next().await, out("\0"));
     assert!(begun.elapsed() < Duration::from_secs(1));
@@ -150,9 +188,12 @@ fn watched(shell: &[&str], program: &[&str]) -> Done {
     // Behind an `env` it is the program that must be there.
     let needs = argv.iter().find(|word| *word != "env" && !word.contains('=')).unwrap().clone();
     let mut command = Command::new(shell[0]);
-    command.args(&shell[1..]).arg("-c").arg(script()).arg("podgate").arg(needs).args(argv).stdin(Stdio::null());
+    command.args(&shell[1..]).arg("-c").arg(WITNESS.script()).arg("podgate").arg(needs).args(argv).stdin(Stdio::null());
     podgate_devcluster::leash(&mut command).unwrap().output().unwrap()
 }
+
+/// Starts a child that writes when the program and its witness have ended.
+const LATE: &str = "(while [ -e /proc/$PPID/exe ]; do :; done; echo late >&2) & ";
 
 #[tokio::test]
 async fn every_status_comes_through_every_shell_and_nothing_else_does() {
@@ -165,14 +206,19 @@ async fn every_status_comes_through_every_shell_and_nothing_else_does() {
             ("exit 254", 254),
             ("exit 255", 255),
             ("kill -9 $$", 137),
+            ("exec 2>&- 3>&-; exit 255", 255),
+            ("exec 2>&- 3>&-; exit 137", 137),
+            (&*format!("{LATE}exit 255"), 255),
+            (&*format!("{LATE}kill -9 $$"), 137),
+            (&*format!("{LATE}exit 0"), 0),
             ("kill -INT $$", 130),
             ("kill -INT $PPID $$", 130),
         ] {
             let done = watched(shell, &["/bin/sh", "-c", &format!("echo out; echo err >&2; {script}")]);
             let raw = status(u8::try_from(done.status.code().unwrap()).unwrap());
             let heard = all(&[Said::Stdout(done.stdout.into()), Said::Stderr(done.stderr.into()), raw]).await;
-            let out = Said::Stdout(Bytes::from_static(b"out\n"));
-            assert_eq!(heard, [out, err("err\n"), status(expected)], "{shell:?} {script}");
+            let shown = if script.starts_with(LATE) { "err\nlate\n" } else { "err\n" };
+            assert_eq!(heard, [out("out\n"), err(shown), status(expected)], "{shell:?} {script}");
         }
         for (program, expected, line) in [
             ("/no/such", 127, "podgate: /no/such: not found in the container\n"),
