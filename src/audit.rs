@@ -179,6 +179,11 @@ pub enum Event<'a> {
         /// Since it was started.
         duration: Duration,
     },
+    /// The client left while the program ran.
+    ProgramLeft {
+        /// Since the program was started.
+        duration: Duration,
+    },
     /// The terminal gets another size.
     Resized {
         /// The new one.

@@ -6,6 +6,7 @@
 
 pub mod inbox;
 mod pump;
+mod running;
 mod wait;
 
 use crate::audit::{Event, Recorder};
@@ -15,9 +16,9 @@ use crate::types::Size;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use inbox::Inbox;
+use running::Running;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
 use wait::Wait;
 
 /// The exit status of whatever never ran, or ended nobody knows how (as OpenSSH's client says it).
@@ -122,11 +123,14 @@ impl Channel {
             }
             started
         };
-        let begun = Instant::now();
         let exit = match started {
             Ok(program) => {
                 self.audit.record(Event::ProgramStarted { what: &what, terminal });
-                self.pump(program, terminal).await?
+                let audit = self.audit.clone();
+                let running = Running::new(&audit);
+                let exit = self.pump(program, terminal).await?;
+                running.ended(&exit);
+                exit
             }
             Err(Stop::Interrupted) => return Ok(ClientExit::Status(INTERRUPTED)),
             Err(Stop::Refused(refusal)) => {
@@ -135,7 +139,6 @@ impl Channel {
                 return Ok(ClientExit::Status(refusal.status));
             }
         };
-        self.audit.record(Event::ProgramEnded { exit: &exit, duration: begun.elapsed() });
         Ok(match exit {
             Exit::Status(status) => ClientExit::Status(status),
             Exit::Signal { name, core } => ClientExit::Signal { name, core },

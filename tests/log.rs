@@ -139,6 +139,19 @@ async fn default_level_tells_a_session_from_login_to_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn default_level_tells_the_end_of_a_program_whose_client_left() {
+    let world = default_level().start().await;
+    let client = world.ssh().start("echo up; cat");
+    client.until_stdout("up").await;
+    client.kill().await;
+    world.gateway.wait_for_line("SSH_PROGRAM_LEFT").await;
+    let lines = connection_lines(&world).await;
+    let of = |code: &str| lines.iter().filter(|line| line.0 == code).collect::<Vec<_>>();
+    assert_eq!((of("SSH_PROGRAM_LEFT").len(), of("SSH_EXIT").len()), (1, 0), "{lines:?}");
+    assert!(of("SSH_PROGRAM_LEFT")[0].1["duration"].as_str().is_some_and(|text| text.ends_with('s')), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn login_that_fails_with_its_webhook_is_told_at_the_first_try_and_an_abandoned_one_says_what_it_waited_for() {
     let mut setup = default_level();
     setup.config["auth"] =

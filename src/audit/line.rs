@@ -47,6 +47,7 @@ impl Event<'_> {
             Self::ProgramEnded { exit: Exit::Lost(refusal), .. } => {
                 (unless(refusal.logged, Info), "SSH_EXIT_CODE_FAILED", "nobody knows how the program ended")
             }
+            Self::ProgramLeft { .. } => (Info, "SSH_PROGRAM_LEFT", "the client left while the program ran"),
             Self::Resized { .. } => (Debug, "SSH_CHANNEL_REQUEST", "the terminal gets another size"),
             Self::Signalled { .. } => (Debug, "SSH_CHANNEL_REQUEST", "a signal goes to the program"),
             Self::SignalRefused { .. } => (Debug, "SSH_CHANNEL_REQUEST_FAILED", "a signal did not reach the program"),
@@ -106,6 +107,7 @@ impl Event<'_> {
                 details.push(("duration", seconds(duration)));
                 details
             }
+            Self::ProgramLeft { duration } => vec![("duration", seconds(duration))],
             Self::Resized { size } => {
                 vec![("width", size.columns.to_string().into()), ("height", size.rows.to_string().into())]
             }

@@ -149,6 +149,7 @@ fn the_rest_has_its_codes_too() {
             "SSH_CHANNEL_REQUEST",
             json!({"request": "pty-req", "term": "xterm"}),
         ),
+        (Event::ProgramLeft { duration }, "info", "SSH_PROGRAM_LEFT", json!({"duration": "61.500s"})),
         (Event::Resized { size }, "debug", "SSH_CHANNEL_REQUEST", json!({"width": "80", "height": "24"})),
         (Event::Signalled { name: "INT" }, "debug", "SSH_CHANNEL_REQUEST", json!({"signal": "INT"})),
         (Event::WindowIgnored, "warning", "SSH_WINDOW_IGNORED", json!({})),
