@@ -94,3 +94,16 @@ async fn terminal_of_an_image_without_stty_has_its_program_all_the_same() {
     let ended = to_the_end(&mut channel).await;
     assert_eq!((ended.stdout.as_str(), ended.status), ("up\r\n", Some(4)), "{ended:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn end_is_known_on_a_terminal_that_stops_writers_in_the_background() {
+    let world = World::start().await;
+    let peer = world.peer("alice").await;
+    let mut channel = peer.session().await;
+    channel.request_pty(true, "xterm", 80, 24, 0, 0, &[(Pty::TOSTOP, 1)]).await.expect("a request");
+    assert!(answered(&mut channel).await);
+    // The shell that had the foreground is dead, and nobody took it back.
+    channel.exec(false, "bash -ic 'kill -9 $$'; exit 255").await.expect("a request");
+    let ended = to_the_end(&mut channel).await;
+    assert_eq!((ended.stderr.as_str(), ended.status), ("", Some(255)), "{ended:?}");
+}
