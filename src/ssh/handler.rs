@@ -3,8 +3,8 @@
 //! awaited inside the connection's only loop.
 
 use super::admission::{Admission, Admitted, admit};
-pub(super) use super::broken::ConnectionError;
 use super::channel::{Port, signal_name};
+use super::ended::ConnectionError;
 use super::login::{Login, Outcome};
 use super::transport;
 use super::window::{Arrived, Window};

@@ -4,7 +4,7 @@
 mod failures;
 
 use super::Shared;
-use super::handler::ConnectionError;
+use super::ended::ConnectionError;
 use super::offer;
 use crate::audit::Event;
 use crate::auth::{Answer, Attempt, AuthError, ClientFacts, Considered, Credential, Identity, Method};
