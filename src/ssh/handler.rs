@@ -114,8 +114,7 @@ impl Handler for Translator {
         _certificate: &russh::keys::Certificate,
     ) -> Result<Auth, Self::Error> {
         // Who may sign certificates is not configurable yet: a client goes on with the plain key.
-        self.shared.audit.record(Event::CertificateRefused);
-        let outcome = self.login.unoffered(user).await;
+        let outcome = self.login.unoffered(user, "certificate").await;
         Ok(self.answer(outcome))
     }
 
@@ -125,7 +124,7 @@ impl Handler for Translator {
         _submethods: &str,
         _response: Option<Response<'a>>,
     ) -> Result<Auth, Self::Error> {
-        let outcome = self.login.unoffered(user).await;
+        let outcome = self.login.unoffered(user, "keyboard-interactive").await;
         Ok(self.answer(outcome))
     }
 
