@@ -87,8 +87,11 @@ pub enum Event<'a> {
         /// What is wrong with it.
         reason: &'a str,
     },
-    /// The client offered an OpenSSH certificate.
-    CertificateRefused,
+    /// The client tried to log in by what nobody offered.
+    NotOffered {
+        /// How it tried.
+        method: &'static str,
+    },
     /// A credential came.
     AuthAttempt {
         /// How.

@@ -3,7 +3,6 @@
 //! Everything a connection needs is taken from one [`Snapshot`] when it is accepted.
 
 mod admission;
-mod broken;
 mod channel;
 mod connection;
 mod ended;

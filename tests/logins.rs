@@ -12,7 +12,7 @@ mod reasons;
 use crate::support::script::{Asked, Reply, Script, nothing, open_door, yes};
 use crate::support::world::PASSWORD;
 use crate::support::{Setup, World};
-use russh::client::{self, AuthResult, Config};
+use russh::client::{self, AuthResult, Config, KeyboardInteractiveAuthResponse};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::{PublicKey, PublicKeyOrCertificate};
 use serde_json::json;
@@ -111,6 +111,19 @@ async fn only_configured_methods_are_offered() {
     let world = World::start().await;
     let done = world.ssh().option("PreferredAuthentications=none").run("true").await.expect(255);
     assert!(done.stderr.contains("(publickey,password)"), "{}", done.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn method_that_is_not_offered_is_refused_with_a_line_that_names_it_and_the_user() {
+    let world = World::start().await;
+    let connected = client::connect(Arc::new(Config::default()), world.gateway.address, Trusting).await;
+    let mut client = connected.expect("a connection");
+    let outcome = client.authenticate_keyboard_interactive_start("alice", None).await.expect("an answer");
+    assert!(matches!(outcome, KeyboardInteractiveAuthResponse::Failure { .. }), "{outcome:?}");
+    let line = world.gateway.wait_for_line("SSH_AUTH_UNAVAILABLE").await;
+    let (details, wanted) = (&line["details"], (&json!("keyboard-interactive"), &json!("alice")));
+    assert_eq!((&details["method"], &details["username"]), wanted, "{line}");
+    assert_eq!(line["level"], "info", "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

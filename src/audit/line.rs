@@ -18,7 +18,9 @@ impl Event<'_> {
             Self::Abandoned { .. } => (Info, "SSH_LOGIN_ABANDONED", "the client left while it waited"),
             Self::LoginTimeout => (Info, "SSH_HANDSHAKE_FAILED", "the client did not log in in time"),
             Self::BadUsername { .. } => (Info, "SSH_AUTH_FAILED", "the client's user name is not valid"),
-            Self::CertificateRefused => (Debug, "SSH_AUTH_UNAVAILABLE", "certificates are not accepted"),
+            Self::NotOffered { .. } => {
+                (Info, "SSH_AUTH_UNAVAILABLE", "the client tries to log in by a method that is not offered")
+            }
             Self::AuthAttempt { .. } => (Debug, "SSH_AUTH_ATTEMPT", "the client tries to log in"),
             Self::AuthSucceeded { .. } => (Info, "SSH_AUTH_SUCCESSFUL", "the client logged in"),
             Self::AuthFailed { .. } => (Info, "SSH_AUTH_FAILED", "the login was refused"),
@@ -68,12 +70,9 @@ impl Event<'_> {
 
     pub(super) fn details(&self) -> Details<'_> {
         match *self {
-            Self::Connected
-            | Self::LoginTimeout
-            | Self::CertificateRefused
-            | Self::Admitted
-            | Self::WindowIgnored
-            | Self::ExtendedDataIgnored => Vec::new(),
+            Self::Connected | Self::LoginTimeout | Self::Admitted | Self::WindowIgnored | Self::ExtendedDataIgnored => {
+                Vec::new()
+            }
             Self::Disconnected { reason, duration, traffic } => disconnected(reason, duration, traffic),
             Self::BadUsername { reason } | Self::Abandoned { reason } | Self::AdmissionFailed { reason, .. } => {
                 vec![("reason", reason.into())]
@@ -82,6 +81,7 @@ impl Event<'_> {
             Self::AuthFailed { method, reason } | Self::AuthUnavailable { method, reason, .. } => {
                 vec![("method", method.name().into()), ("reason", reason.into())]
             }
+            Self::NotOffered { method } => vec![("method", method.into())],
             Self::ChannelOpened { channel } => vec![("channelId", channel.to_string().into())],
             Self::Denied { request, denied } => {
                 vec![("request", request.name().into()), ("reason", denied.to_string().into())]

@@ -36,6 +36,8 @@ fn failures_of_a_login_say_why() {
     let details = json!({"algorithm": "cipher", "offered": "a,b", "remedy": "ssh.ciphers: [a]"});
     assert_line(offer, "info", "SSH_HANDSHAKE_FAILED", details);
     assert_line(Event::NotUtf8 { what: "a name" }, "info", "SSH_DECODE_FAILED", json!({"what": "a name"}));
+    let method = "certificate";
+    assert_line(Event::NotOffered { method }, "info", "SSH_AUTH_UNAVAILABLE", json!({"method": method}));
     assert_line(Event::LoginTimeout, "info", "SSH_HANDSHAKE_FAILED", json!({}));
     let failed = Event::AdmissionFailed { reason: "no pod", logged: false };
     assert_line(failed, "error", "SSH_BACKEND_REJECTED_HANDSHAKE", json!({"reason": "no pod"}));
@@ -131,7 +133,6 @@ fn the_rest_has_its_codes_too() {
             "SSH_DISCONNECTED",
             json!({"reason": "cut", "duration": "61.500s", "bytesReceived": "7", "bytesSent": "9"}),
         ),
-        (Event::CertificateRefused, "debug", "SSH_AUTH_UNAVAILABLE", json!({})),
         (Event::AuthAttempt { method }, "debug", "SSH_AUTH_ATTEMPT", json!({"method": "password"})),
         (Event::AuthSucceeded { method }, "info", "SSH_AUTH_SUCCESSFUL", json!({"method": "password"})),
         (Event::Admitted, "debug", "SSH_HANDSHAKE_SUCCESSFUL", json!({})),

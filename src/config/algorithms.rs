@@ -137,7 +137,7 @@ impl<T: Copy + PartialEq> Kind<T> {
     fn unknown(&self, name: &str) -> String {
         let shown = printable(name, 64);
         let names = || self.offered.iter().map(|(name, _)| *name);
-        match names().find(|offered| offered.starts_with(name)).or_else(|| nearest(name, names())) {
+        match names().find(|offered| !name.is_empty() && offered.starts_with(name)).or_else(|| nearest(name, names())) {
             Some(near) => format!("{shown:?} is not offered; did you mean {near:?}?"),
             None => format!("{shown:?} is not offered; there are {}", names().collect::<Vec<_>>().join(", ")),
         }

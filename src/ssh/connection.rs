@@ -5,8 +5,8 @@
 //! said so), and the registry knows the connection no more.
 
 use super::admission::Admitted;
-use super::ended::Ended;
-use super::handler::{ConnectionError, Translator};
+use super::ended::{ConnectionError, Ended};
+use super::handler::Translator;
 use super::wire::{self, LINGER, Wire};
 use super::{Shared, Snapshot};
 use crate::audit::{Event, Recorder};
@@ -103,7 +103,10 @@ impl Connection {
         if let Ok(admitted) = self.admission.try_recv() {
             self.guest = Some(admitted);
         }
-        let reason = ended.err().map(|error| self.reason(&error));
+        let ended = ended.err().map(|error| Ended::of(&error, self.guest.is_some()));
+        if let Some(event) = ended.as_ref().and_then(Ended::event) {
+            self.shared.audit.record(event);
+        }
         self.shared.closed.cancel();
         self.shared.line.cut();
         self.shared.channels.close();
@@ -113,14 +116,7 @@ impl Connection {
         }
         let traffic = self.shared.line.traffic();
         let duration = self.accepted.elapsed();
-        self.shared.audit.record(Event::Disconnected { reason: reason.as_deref(), duration, traffic });
-    }
-
-    /// The end that an error brought, for the log; what somebody can do something about has a line of its own.
-    fn reason(&self, error: &ConnectionError) -> String {
-        let Some(ended) = Ended::of(error, self.guest.is_some()) else { return error.reason() };
-        self.shared.audit.record(ended.event());
-        ended.summary().to_owned()
+        self.shared.audit.record(Event::Disconnected { reason: ended.as_ref().map(Ended::reason), duration, traffic });
     }
 
     async fn handshake(

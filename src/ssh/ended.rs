@@ -1,13 +1,15 @@
-//! Errors of the protocol that end a connection and that somebody can do something about: in the log at level `info`, in
-//! plain words. Pure.
+//! Causes that end a connection without a word to the client, in an operator's words: russh's error is all that there is
+//! to tell. Those that somebody can do something about have a line of their own, with the details. Pure.
 
-use super::handler::ConnectionError;
 use crate::audit::Event;
 use crate::config::AlgorithmList;
 use crate::types::printable;
-use russh::AlgorithmKind;
-use russh::keys::ssh_key::encoding;
+use russh::keys::ssh_encoding;
+use russh::{AlgorithmKind, Error};
+use std::borrow::Cow;
+use std::io;
 
+const CLOSED: &str = "the client closed the connection";
 /// How much of a client's list is logged, in characters: it may be 16 KiB long.
 const OFFERED: usize = 1024;
 /// Names in a list of key exchanges that are none: they announce extensions (RFC 8308 section 2.1, OpenSSH's PROTOCOL).
@@ -23,7 +25,18 @@ const HOST_KEYS: &[(&str, &str)] = &[
     ("rsa-sha2-256", "ssh-keygen -t rsa -b 3072"),
 ];
 
-/// An end that is worth a line.
+/// Ends a connection's loop.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectionError {
+    /// The protocol or the stream failed.
+    #[error(transparent)]
+    Ssh(#[from] Error),
+    /// The client went away, or was cut, while a callback waited.
+    #[error("{CLOSED}")]
+    Closed,
+}
+
+/// A cause.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ended {
     /// Client and gateway have no algorithm of a kind in common (RFC 4253 section 7.1).
@@ -40,43 +53,78 @@ pub(super) enum Ended {
         /// Texts that it may have been.
         what: &'static str,
     },
+    /// Anything else.
+    Broken {
+        /// What happened.
+        reason: Cow<'static, str>,
+    },
 }
 
 impl Ended {
-    /// The end that an error tells of, where it is one of these.
-    pub(super) fn of(error: &ConnectionError, logged_in: bool) -> Option<Self> {
+    /// The cause that an error tells of.
+    pub(super) fn of(error: &ConnectionError, logged_in: bool) -> Self {
         match error {
-            ConnectionError::Ssh(russh::Error::NoCommonAlgo { kind, ours, theirs }) => {
-                Some(no_common_algorithm(kind, &algorithms(ours), &algorithms(theirs)))
+            ConnectionError::Ssh(Error::NoCommonAlgo { kind, ours, theirs }) => {
+                no_common_algorithm(kind, &algorithms(ours), &algorithms(theirs))
             }
-            ConnectionError::Ssh(
-                russh::Error::SshEncoding(encoding::Error::CharacterEncoding) | russh::Error::Utf8(_),
-            ) => Some(Self::NotUtf8 {
-                what: if logged_in {
-                    "a variable, the terminal's type, a subsystem, a signal, or a host, path or name in a request"
-                } else {
-                    "the user name, the password, or another text before the login"
-                },
-            }),
-            ConnectionError::Ssh(_) | ConnectionError::Closed => None,
+            ConnectionError::Ssh(Error::SshEncoding(ssh_encoding::Error::CharacterEncoding) | Error::Utf8(_)) => {
+                Self::NotUtf8 {
+                    what: if logged_in {
+                        "a variable, the terminal's type, a subsystem, a signal, or a host, path or name in a request"
+                    } else {
+                        "the user name, the password, or another text before the login"
+                    },
+                }
+            }
+            ConnectionError::Ssh(error) => Self::Broken { reason: reason(error) },
+            ConnectionError::Closed => Self::Broken { reason: CLOSED.into() },
         }
     }
 
     /// What happened, without the details.
-    pub(super) fn summary(&self) -> &'static str {
+    pub(super) fn reason(&self) -> &str {
         match self {
             Self::NoCommonAlgorithm { .. } => "no algorithm in common",
             Self::NotUtf8 { .. } => "the client sent a text that is not UTF-8",
+            Self::Broken { reason } => reason,
         }
     }
 
-    /// The event that tells of it.
-    pub(super) fn event(&self) -> Event<'_> {
+    /// The line of its own.
+    pub(super) fn event(&self) -> Option<Event<'_>> {
         match self {
-            Self::NoCommonAlgorithm { kind, offered, remedy } => Event::NoCommonAlgorithm { kind, offered, remedy },
-            Self::NotUtf8 { what } => Event::NotUtf8 { what },
+            Self::NoCommonAlgorithm { kind, offered, remedy } => {
+                Some(Event::NoCommonAlgorithm { kind, offered, remedy })
+            }
+            Self::NotUtf8 { what } => Some(Event::NotUtf8 { what }),
+            Self::Broken { .. } => None,
         }
     }
+}
+
+fn reason(error: &Error) -> Cow<'static, str> {
+    Cow::Borrowed(match error {
+        Error::SshEncoding(_) | Error::IndexOutOfBounds => {
+            "the client sent a message that is too short, or has something behind its end"
+        }
+        Error::Inconsistent => "the client sent a message that does not fit the state of the connection",
+        Error::SshKey(_) | Error::Keys(_) => {
+            "the client named a key algorithm that is no name, or sent a public key that cannot be read"
+        }
+        // The one message of a client's that is handed to a part that is gone.
+        Error::SendError => "the client refused a channel that it had opened itself",
+        Error::PacketAuth | Error::DecryptionError => "a packet arrived damaged",
+        Error::PacketSize(_) => "the client sent a packet that is too long",
+        Error::Version => "the client's first line is not that of SSH 2",
+        Error::KexInit | Error::Kex | Error::UnknownAlgo | Error::StrictKeyExchangeViolation { .. } => {
+            "the client did not keep to the order of the key exchange"
+        }
+        Error::Pending => "the client sent too much before a key exchange was done",
+        Error::KeepaliveTimeout => "the client did not answer keep-alive requests",
+        Error::HUP | Error::Disconnect => CLOSED,
+        Error::IO(error) if error.kind() == io::ErrorKind::UnexpectedEof => CLOSED,
+        other => return Cow::Owned(other.to_string()),
+    })
 }
 
 fn algorithms(names: &[String]) -> Vec<String> {
@@ -126,8 +174,8 @@ mod tests {
     }
 
     fn ended(kind: AlgorithmKind, ours: &str, theirs: &str) -> Ended {
-        let error = russh::Error::NoCommonAlgo { kind, ours: names(ours), theirs: names(theirs) };
-        Ended::of(&error.into(), false).expect("a reason")
+        let error = Error::NoCommonAlgo { kind, ours: names(ours), theirs: names(theirs) };
+        Ended::of(&error.into(), false)
     }
 
     #[test]
@@ -200,17 +248,33 @@ mod tests {
 
     #[test]
     fn text_that_is_not_utf8_is_told_by_what_it_can_have_been() {
-        let error = || ConnectionError::from(russh::Error::SshEncoding(encoding::Error::CharacterEncoding));
-        for (logged_in, part) in [(false, "the password"), (true, "a variable")] {
-            let Some(Ended::NotUtf8 { what }) = Ended::of(&error(), logged_in) else { panic!("no reason") };
-            assert!(what.contains(part), "{what}");
+        for error in [|| Error::SshEncoding(ssh_encoding::Error::CharacterEncoding), || not_utf8().into()] {
+            for (logged_in, part) in [(false, "the password"), (true, "a variable")] {
+                let Ended::NotUtf8 { what } = Ended::of(&error().into(), logged_in) else { panic!("another end") };
+                assert!(what.contains(part), "{what}");
+            }
         }
     }
 
+    fn not_utf8() -> std::str::Utf8Error {
+        String::from_utf8(vec![0xff]).expect_err("not UTF-8").utf8_error()
+    }
+
     #[test]
-    fn ends_that_nobody_can_do_anything_about_are_no_line() {
-        for error in [ConnectionError::Closed, russh::Error::HUP.into(), russh::Error::Inconsistent.into()] {
-            assert_eq!(Ended::of(&error, true), None, "{error}");
+    fn every_other_end_is_told_without_the_library_s_words_and_has_no_line_of_its_own() {
+        let eof = io::Error::from(io::ErrorKind::UnexpectedEof);
+        for (error, part) in [
+            (ConnectionError::Closed, "closed the connection"),
+            (Error::HUP.into(), "closed the connection"),
+            (Error::IO(eof).into(), "closed the connection"),
+            (Error::SshEncoding(ssh_encoding::Error::Length).into(), "too short"),
+            (Error::SshEncoding(ssh_encoding::Error::TrailingData { remaining: 1 }).into(), "behind its end"),
+            (Error::Inconsistent.into(), "does not fit"),
+            (Error::SendError.into(), "refused a channel"),
+            (Error::IO(io::Error::other("the cable is out")).into(), "the cable is out"),
+        ] {
+            let ended = Ended::of(&error, true);
+            assert!(ended.reason().contains(part) && ended.event().is_none(), "{ended:?}");
         }
     }
 }

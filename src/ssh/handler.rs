@@ -3,8 +3,8 @@
 //! awaited inside the connection's only loop.
 
 use super::admission::{Admission, Admitted, admit};
-pub(super) use super::broken::ConnectionError;
 use super::channel::{Port, signal_name};
+use super::ended::ConnectionError;
 use super::login::{Login, Outcome};
 use super::transport;
 use super::window::{Arrived, Window};
@@ -114,8 +114,7 @@ impl Handler for Translator {
         _certificate: &russh::keys::Certificate,
     ) -> Result<Auth, Self::Error> {
         // Who may sign certificates is not configurable yet: a client goes on with the plain key.
-        self.shared.audit.record(Event::CertificateRefused);
-        let outcome = self.login.unoffered(user).await;
+        let outcome = self.login.unoffered(user, "certificate").await;
         Ok(self.answer(outcome))
     }
 
@@ -125,7 +124,7 @@ impl Handler for Translator {
         _submethods: &str,
         _response: Option<Response<'a>>,
     ) -> Result<Auth, Self::Error> {
-        let outcome = self.login.unoffered(user).await;
+        let outcome = self.login.unoffered(user, "keyboard-interactive").await;
         Ok(self.answer(outcome))
     }
 

@@ -4,7 +4,7 @@
 mod failures;
 
 use super::Shared;
-use super::handler::ConnectionError;
+use super::ended::ConnectionError;
 use super::offer;
 use crate::audit::Event;
 use crate::auth::{Answer, Attempt, AuthError, ClientFacts, Considered, Credential, Identity, Method};
@@ -59,8 +59,13 @@ impl Login {
     }
 
     /// A request by a method that is not offered.
-    pub(super) async fn unoffered(&mut self, user: &str) -> Outcome {
-        let outcome = if self.user(user).await.is_some() { Outcome::Refused } else { Outcome::Ended };
+    pub(super) async fn unoffered(&mut self, user: &str, method: &'static str) -> Outcome {
+        let outcome = if self.user(user).await.is_some() {
+            self.shared.audit.record(Event::NotOffered { method });
+            Outcome::Refused
+        } else {
+            Outcome::Ended
+        };
         self.counted(Request::Credential, outcome).await
     }
 

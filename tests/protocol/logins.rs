@@ -7,7 +7,7 @@ use crate::support::raw::{Say, Server, Until, converse, global, open, userauth};
 use crate::support::rude::text;
 use crate::support::script::{Script, open_door};
 use crate::support::{Setup, World};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -214,6 +214,7 @@ async fn certificate_of_an_unknown_authority_lets_nobody_in_and_its_key_does() {
     assert!(accepted[0].contains("ED25519-CERT") && !accepted[1].contains("CERT"), "{accepted:?}");
     let refused = world.gateway.lines("SSH_AUTH_UNAVAILABLE");
     assert_eq!(refused.len(), 1, "{refused:?}");
+    assert_eq!((&refused[0]["level"], &refused[0]["details"]["method"]), (&json!("info"), &json!("certificate")));
     assert_eq!(world.gateway.lines("SSH_AUTH_SUCCESSFUL").len(), 1);
 }
 

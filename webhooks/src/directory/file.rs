@@ -63,6 +63,9 @@ struct Reader {
 /// Sections that have other names since ContainerSSH 0.4.
 const OLD: [&str; 2] = ["dockerrun", "kuberun"];
 
+/// The rule of names, which is the gateway's for login names and for what an answer calls a user.
+const NAME: &str = "it has to have 1 to 1024 bytes, and no control characters";
+
 const PROFILE: [&str; 4] = ["environment", "files", "metadata", "settings"];
 
 impl Reader {
@@ -94,8 +97,8 @@ impl Reader {
 
     fn user(&mut self, name: &str, json: Json) -> User {
         let path = below("users", name);
-        if name.is_empty() || name.len() > 255 || name.contains('/') || name.chars().any(char::is_control) {
-            self.wrong(&path, "is no login name: 1 to 255 bytes without '/' and control characters");
+        if !is_name(name) {
+            self.wrong(&path, format_args!("is no login name: {NAME}"));
         }
         let mut fields = self.object(&path, json);
         let known = [&["authenticatedUsername", "authorizedKeys"][..], &PROFILE, &["passwordHash"]].concat();
@@ -109,7 +112,9 @@ impl Reader {
             user = self.kept(&path, user, |user| user.key(&line));
         }
         match self.text(&path, &mut fields, "authenticatedUsername") {
-            Some(text) if text.is_empty() => self.wrong(&below(&path, "authenticatedUsername"), "is empty"),
+            Some(text) if !is_name(&text) => {
+                self.wrong(&below(&path, "authenticatedUsername"), format_args!("is no name: {NAME}"));
+            }
             Some(text) => user = user.authenticated_username(text),
             None => {}
         }
@@ -286,6 +291,10 @@ impl Reader {
     fn unknown(&mut self, path: &str, known: &[&str]) {
         self.wrong(path, format_args!("is not a known key; known here are {}", known.join(", ")));
     }
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=1024).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 fn below(path: &str, key: &str) -> String {

@@ -171,7 +171,8 @@ fn every_mistake_of_a_file_is_reported_by_its_path_and_none_is_quoted() {
 version: 1
 defaults: {pasword: s3cret, environment: {N: 1}, settings: {kubernets: {}, ssh: {}}}
 users:
-  a/b: {}
+  "a\tb": {}
+  "": {}
   alice:
     password: s3cret
     passwordHash: s3cret
@@ -182,6 +183,7 @@ users:
     settings: []
   bob: 7
   carol: {authorizedKeys: "\n\nssh-rsa s3cret"}
+  dave: {authenticatedUsername: "s3cret\tx"}
 "#;
     let problems = Directory::from_yaml(text).expect_err("mistakes");
     let paths: Vec<&str> = problems.list().iter().map(|problem| problem.path.as_str()).collect();
@@ -190,7 +192,8 @@ users:
         "defaults.pasword",
         "defaults.environment.N",
         "defaults.settings.kubernets",
-        "users.a/b",
+        "users.a\tb",
+        "users.",
         "users.alice.password",
         "users.alice.passwordHash",
         "users.alice.authenticatedUsername",
@@ -206,11 +209,29 @@ users:
         "users.alice.settings",
         "users.bob",
         "users.carol.authorizedKeys, line 3",
+        "users.dave.authenticatedUsername",
     ] {
         assert!(paths.contains(&expected), "{expected} is missing in\n{problems}");
     }
     assert_eq!(problems.to_string().lines().count(), problems.list().len());
     assert!(!problems.to_string().contains("s3cret"), "{problems}");
+}
+
+/// A file with one user. YAML's short form of a key ends at 1024 characters, this one does not.
+fn one_user(name: &str) -> String {
+    let name = json!(name);
+    format!("users:\n  ? {name}\n  : {{authorizedKeys: [{KEY}], authenticatedUsername: {name}}}\n")
+}
+
+#[tokio::test]
+async fn every_name_that_a_gateway_can_send_may_stand_in_a_file() {
+    for name in ["team/alice", "REALM\\alice", "alice@example.org", "a b", "null", "7", "日本", &"x".repeat(1024)] {
+        let directory = Directory::from_yaml(&one_user(name)).expect(name);
+        let grant = grant(directory.public_key(&from(name), KEY).await);
+        assert_eq!(grant.authenticated_username.as_deref(), Some(name));
+    }
+    let problems = Directory::from_yaml(&one_user(&"x".repeat(1025))).expect_err("too long");
+    assert_eq!(problems.list().len(), 2, "{problems}");
 }
 
 #[test]
