@@ -1,9 +1,9 @@
 //! What is done on a program's own streams before the user's first byte goes there: a terminal gets its modes, and a
 //! command line that is too long for a request's target is read from standard input.
 //!
-//! `/bin/sh` says by a mark that it is ready for what comes next. Until the last one the user's input stays with us, so it
-//! does not matter how much a shell reads ahead, and no key is pressed on a terminal that is not set up. What comes before
-//! a mark (a loader's warning) is the user's to read; the marks are not.
+//! A shell's `read` takes no byte behind its line (POSIX, XCU `read`), so the user's input can follow the script at once.
+//! On a terminal `/bin/sh` says by a mark that it is ready for what comes next, and no key is pressed before the last one,
+//! while the terminal is not set up. What comes before a mark (a loader's warning) is the user's to read; the marks are not.
 
 use super::argv::Line;
 use super::gate::Begun;
@@ -19,6 +19,9 @@ use std::pin::pin;
 const ASKS: &[u8] = b"\0PODGATE: 100\0";
 /// The program starts.
 const READY: &[u8] = b"\0PODGATE: 200\0";
+
+/// Says so, in the shell.
+const SAY_READY: &str = "printf '\\0PODGATE: 200\\0'; ";
 
 /// How much may come before a mark, in bytes.
 const MOST: usize = 64 * 1024;
@@ -59,46 +62,42 @@ impl Opening {
             ));
         }
         let modes = terminal.map(stty::script).unwrap_or_default();
-        let ready =
-            if terminal.is_some() { "printf '\\0PODGATE: 200\\0'; " } else { "printf '\\0PODGATE: 200\\0' >&2; " };
         let (waits, terminal) = (!modes.is_empty(), terminal.is_some());
-        let mut script = modes;
-        script.push_str(if waits { ready } else { "" });
-        script.push_str(&witness.script());
         let words = || std::iter::once(&line.needs).chain(&line.argv);
-        let argv: Vec<String> = shell(&script).into_iter().chain(words().cloned()).collect();
+        let script = |ready| format!("{modes}{}{}", if ready { SAY_READY } else { "" }, witness.script());
+        let argv: Vec<String> = shell(&script(waits)).into_iter().chain(words().cloned()).collect();
         if exec::fits(&argv) {
             return Ok(Self { argv, rest: None, waits, terminal });
         }
-        if !waits {
-            script.insert_str(0, ready);
-        }
         let words: String = words().map(|word| quoted(word)).collect();
-        let rest = format!("set --{words}; unset podgate; {script}\n");
+        let rest = format!("set --{words}; unset podgate; {}\n", script(terminal));
         let mut argv = shell(if terminal { READ_RAW } else { READ });
         argv.push("\n".to_owned());
-        Ok(Self { argv, rest: Some(BytesMut::from(rest.as_str())), waits: true, terminal })
+        Ok(Self { argv, rest: Some(BytesMut::from(rest.as_str())), waits: terminal, terminal })
     }
 
     /// Leads the program that was started so to where the user's input may come.
     pub(super) async fn lead(self, program: Program) -> Result<Program, Refusal> {
         let Program { mut input, mut output } = program;
-        let mut passage = Passage { terminal: self.terminal, ..Passage::default() };
-        if let Some(rest) = self.rest {
-            if !self.terminal || passage.wait(output.as_mut(), ASKS).await? == Came::Mark {
-                let mut writing = pin!(input.write(rest));
-                let mut ready = pin!(passage.wait(output.as_mut(), READY));
-                // A shell that ends takes no more of it, and its end tells why.
-                tokio::select! {
-                    biased;
-                    _written = &mut writing => drop(ready.await?),
-                    came = &mut ready => if came? == Came::Mark {
-                        let _written = writing.await;
-                    },
+        let mut passage = Passage::default();
+        match self.rest {
+            // A shell that takes no more of it has ended, and its end tells why.
+            Some(rest) if !self.terminal => drop(input.write(rest).await),
+            Some(rest) => {
+                if passage.wait(output.as_mut(), ASKS).await? == Came::Mark {
+                    let mut writing = pin!(input.write(rest));
+                    let mut ready = pin!(passage.wait(output.as_mut(), READY));
+                    tokio::select! {
+                        biased;
+                        _written = &mut writing => drop(ready.await?),
+                        came = &mut ready => if came? == Came::Mark {
+                            let _written = writing.await;
+                        },
+                    }
                 }
             }
-        } else if self.waits {
-            passage.wait(output.as_mut(), READY).await?;
+            None if self.waits => drop(passage.wait(output.as_mut(), READY).await?),
+            None => {}
         }
         if !passage.rest.is_empty() {
             output = Box::new(Begun { first: passage.rest, then: output });
@@ -127,8 +126,7 @@ enum Came {
 /// What came so far.
 #[derive(Debug, Default)]
 struct Passage {
-    terminal: bool,
-    /// What came on the marks' stream since the last mark.
+    /// What came from the terminal since the last mark.
     before: BytesMut,
     /// What is the user's to read.
     rest: VecDeque<Said>,
@@ -157,15 +155,14 @@ impl Passage {
             return Err(Refusal::new("the container's /bin/sh does not start the program, but says something else"));
         }
         match said {
-            Said::Stdout(piece) if self.terminal => self.before.extend_from_slice(&piece),
-            Said::Stderr(piece) if !self.terminal => self.before.extend_from_slice(&piece),
+            Said::Stdout(piece) => self.before.extend_from_slice(&piece),
             Said::Exit(_) => {
                 let before = self.before.split().freeze();
                 self.keep(before);
                 self.rest.push_back(said);
                 return Ok(true);
             }
-            other => self.rest.push_back(other),
+            Said::Stderr(_) => self.rest.push_back(said),
         }
         Ok(false)
     }
@@ -185,7 +182,7 @@ impl Passage {
 
     fn keep(&mut self, piece: Bytes) {
         if !piece.is_empty() {
-            self.rest.push_back(if self.terminal { Said::Stdout(piece) } else { Said::Stderr(piece) });
+            self.rest.push_back(Said::Stdout(piece));
         }
     }
 }

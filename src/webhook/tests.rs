@@ -272,7 +272,7 @@ async fn dropped_call_is_cancelled() {
 }
 
 #[tokio::test]
-async fn each_failed_try_is_one_line_and_the_end_is_an_error() {
+async fn first_failed_try_is_a_warning_and_the_end_is_an_error() {
     let fake = Fake::start(|at, _| Reply::Answer(if at == 0 { 500 } else { 403 }, "s3cret".into())).await;
     let (log, captured) = capture::log(LogFormat::Text);
     let connection = log.connection(ConnectionId::random(), facts().remote);
@@ -281,7 +281,7 @@ async fn each_failed_try_is_one_line_and_the_end_is_an_error() {
     client.ask(call, &json!({"passwordBase64": "s3cret"}), |_| Ok(())).await.expect_err("403");
     let text = captured.text(&log);
     let levels: Vec<_> = text.lines().map(|line| line.split('\t').nth(1).unwrap()).collect();
-    assert_eq!(levels, ["debug", "debug", "error"], "{text}");
+    assert_eq!(levels, ["debug", "warning", "error"], "{text}");
     assert!(text.lines().all(|line| line.contains(client.place())), "{text}");
     assert!(!text.contains("s3cret"), "{text}");
     let page = log.metrics().text().unwrap();

@@ -38,7 +38,8 @@ async fn on_terminal(local: &str, client: &str) -> Done {
 
 /// What `stty -a` says but for the size, which may come after the program's start, and by which the lines are broken.
 fn modes(said: &str) -> String {
-    let words: Vec<&str> = said.split_whitespace().collect();
+    let lines = said.lines().filter(|line| !line.starts_with("podgate: waiting: "));
+    let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
     let size = |at: usize| words[at.saturating_sub(1)..=at].iter().any(|word| ["rows", "columns"].contains(word));
     let modes = (0..words.len()).filter(|at| !size(*at)).map(|at| words[at]);
     modes.fold(String::from(" "), |modes, word| modes + word + " ")

@@ -56,7 +56,7 @@ fn command_travels_by_its_length_when_escaped() {
 fn mark_is_taken_out_however_it_is_cut_and_what_comes_around_it_is_kept() {
     let whole = "warning\n\0PODGATE: 200\0hello";
     for at in 0..whole.len() {
-        let mut passage = Passage { terminal: true, ..Passage::default() };
+        let mut passage = Passage::default();
         let (first, second) = whole.split_at(at);
         assert!(!passage.take(Said::Stdout(piece(first))).unwrap());
         let early = passage.found(READY);
@@ -81,10 +81,10 @@ fn shell_that_says_something_else_for_ever_is_refused_and_one_that_ends_is_heard
     assert!(!passage.take(Said::Stdout(Bytes::from(vec![b'x'; MOST]))).unwrap());
     assert!(passage.take(Said::Stderr(piece("x"))).is_err());
     let mut passage = Passage::default();
-    assert!(!passage.take(Said::Stderr(piece("no\0PODGATE: 2"))).unwrap());
+    assert!(!passage.take(Said::Stdout(piece("no\0PODGATE: 2"))).unwrap());
     assert!(!passage.found(READY));
     assert!(passage.take(Said::Exit(Exit::Status(126))).unwrap());
-    assert_eq!(passage.rest, [Said::Stderr(piece("no\0PODGATE: 2")), Said::Exit(Exit::Status(126))]);
+    assert_eq!(passage.rest, [Said::Stdout(piece("no\0PODGATE: 2")), Said::Exit(Exit::Status(126))]);
 }
 
 /// A process's standard input.
