@@ -94,8 +94,9 @@ impl Reader {
 
     fn user(&mut self, name: &str, json: Json) -> User {
         let path = below("users", name);
-        if name.is_empty() || name.len() > 255 || name.contains('/') || name.chars().any(char::is_control) {
-            self.wrong(&path, "is no login name: 1 to 255 bytes without '/' and control characters");
+        // The gateway asks about no other.
+        if name.trim().is_empty() || name.len() > 1024 || name.chars().any(char::is_control) {
+            self.wrong(&path, "is no login name: 1 to 1024 bytes without control characters, and not blank");
         }
         let mut fields = self.object(&path, json);
         let known = [&["authenticatedUsername", "authorizedKeys"][..], &PROFILE, &["passwordHash"]].concat();

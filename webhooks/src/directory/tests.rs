@@ -171,7 +171,7 @@ fn every_mistake_of_a_file_is_reported_by_its_path_and_none_is_quoted() {
 version: 1
 defaults: {pasword: s3cret, environment: {N: 1}, settings: {kubernets: {}, ssh: {}}}
 users:
-  a/b: {}
+  "a\tb": {}
   alice:
     password: s3cret
     passwordHash: s3cret
@@ -190,7 +190,7 @@ users:
         "defaults.pasword",
         "defaults.environment.N",
         "defaults.settings.kubernets",
-        "users.a/b",
+        "users.a\tb",
         "users.alice.password",
         "users.alice.passwordHash",
         "users.alice.authenticatedUsername",
@@ -211,6 +211,19 @@ users:
     }
     assert_eq!(problems.to_string().lines().count(), problems.list().len());
     assert!(!problems.to_string().contains("s3cret"), "{problems}");
+}
+
+#[test]
+fn login_names_are_those_that_the_gateway_asks_about() {
+    // YAML takes longer keys than 1024 characters only behind a question mark.
+    let long = |length| format!("users:\n  ? {}\n  : {{}}\n", "a".repeat(length));
+    for text in ["users: {'': {}}", "users: {' ': {}}", "users: {\"a\\nb\": {}}", &long(1025)] {
+        let problems = Directory::from_yaml(text).expect_err(text);
+        assert!(problems.to_string().contains("is no login name"), "{problems}");
+    }
+    for text in ["users: {team/alice: {}}", "users: {'realm\\bob': {}}", "users: {c@d.example: {}}", &long(1024)] {
+        Directory::from_yaml(text).unwrap_or_else(|problems| panic!("{text}: {problems}"));
+    }
 }
 
 #[test]
