@@ -76,11 +76,17 @@ impl Anchors {
             ErrorKind::Io { inner, path } => Some(format!(" ({}: {inner})", path.display())),
             _ => None,
         });
-        let exact = found.certs.iter().map(fingerprint).collect();
-        let is_ca = |certificate: &CertificateDer<'_>| Parsed::read(certificate).and_then(|parsed| parsed.is_ca());
-        let mut store = RootCertStore::empty();
-        store.add_parsable_certificates(found.certs.into_iter().filter(|found| is_ca(found) == Ok(true)));
-        if store.is_empty() {
+        let (mut store, mut exact) = (RootCertStore::empty(), HashSet::new());
+        for certificate in found.certs {
+            match Parsed::read(&certificate).and_then(|parsed| parsed.is_ca()) {
+                Ok(is_ca) => {
+                    exact.insert(fingerprint(&certificate));
+                    store.add_parsable_certificates(is_ca.then_some(certificate));
+                }
+                Err(_unusable) => {}
+            }
+        }
+        if exact.is_empty() {
             return Err(TlsError::Machine(why.unwrap_or_default()));
         }
         Ok(Self { store: Arc::new(store), exact, named: None, leaves: Vec::new() })
