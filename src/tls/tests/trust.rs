@@ -202,7 +202,7 @@ fn certificate_that_is_no_ca_vouches_for_itself_alone() {
     let signs = |params: &mut CertificateParams| params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     for is_ca in [IsCa::NoCa, IsCa::ExplicitNoCa, CA] {
         let mut given = params("hook", &["hook.example"]);
-        given.is_ca = is_ca.clone();
+        given.is_ca = is_ca;
         signs(&mut given);
         let key = KeyPair::generate().unwrap();
         let trusted = signed(&given, KeyPair::from_pem(&key.serialize_pem()).unwrap());

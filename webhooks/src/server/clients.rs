@@ -181,7 +181,7 @@ mod tests {
         for (constraints, usage, is_ca) in [
             (IsCa::NoCa, KeyUsagePurpose::DigitalSignature, false),
             (IsCa::ExplicitNoCa, KeyUsagePurpose::DigitalSignature, false),
-            (ca.clone(), KeyUsagePurpose::DigitalSignature, false),
+            (ca, KeyUsagePurpose::DigitalSignature, false),
             (ca, KeyUsagePurpose::KeyCertSign, true),
         ] {
             let mut params = CertificateParams::new(["gateway".to_owned()]).unwrap();
