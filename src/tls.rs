@@ -10,6 +10,7 @@ pub use sentences::{Block, cause_of, explain, explain_handshake, hung_up};
 use crate::types::Secret;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{ALL_KX_GROUPS, default_provider};
+use rustls::server::NoServerSessionStorage;
 use rustls::{CipherSuite, ClientConfig, NamedGroup, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -156,6 +157,11 @@ pub fn server_config(
     let (certificate, key) = identity;
     let mut config = builder.with_single_cert(chain(certificate)?, private_key(key)?).map_err(unfit)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    if client_ca.is_some() {
+        // A resumed session would take the client's certificate for what it was when the session began.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     Ok(config)
 }
 

@@ -211,7 +211,7 @@ impl<'t> Reader<'t> {
             && texts.keys.contains(&at.pointer)
             && Plain::read(key).text(key) != key
         {
-            self.doubt(at);
+            self.doubt("has a name that", at);
         }
     }
 
@@ -227,7 +227,7 @@ impl<'t> Reader<'t> {
         let is_change = !value.is_string();
         *value = Value::String(text);
         if !is_same && !self.is_old {
-            self.doubt(at);
+            self.doubt("", at);
         } else if is_change {
             self.change("is taken as if it stood in quotes".to_owned(), at);
         }
@@ -281,7 +281,7 @@ impl<'t> Reader<'t> {
             }
             return;
         };
-        if is_quantity(text) {
+        if is_quantity(text.trim()) {
             return;
         }
         match Plain::read(text).whole().filter(|_| self.may_be_plain(text, at)) {
@@ -291,8 +291,7 @@ impl<'t> Reader<'t> {
     }
 
     fn time(&mut self, value: &Value, at: &At) {
-        let is_time = value.as_str().is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok());
-        if !is_time {
+        if !value.as_str().is_some_and(is_time) {
             self.mistake("is no time such as 2030-01-31T12:00:00Z".to_owned(), at);
         }
     }
@@ -342,10 +341,12 @@ impl<'t> Reader<'t> {
         self.reading.changes.push(Note { path: at.shown.clone(), text });
     }
 
-    fn doubt(&mut self, at: &At) {
+    /// `what` is it that is in doubt: nothing where it is the value.
+    fn doubt(&mut self, what: &str, at: &At) {
         let text = "is taken as if it stood in quotes; without them it is another text to Kubernetes' YAML reader and \
                     ContainerSSH 0.6 (`1.0` is `1`, `yes` is `true`, `010` is `8`): put it in quotes";
-        self.reading.doubts.push(Note { path: at.shown.clone(), text: text.to_owned() });
+        let text = if what.is_empty() { text.to_owned() } else { format!("{what} {text}") };
+        self.reading.doubts.push(Note { path: at.shown.clone(), text });
     }
 
     fn mistake(&mut self, text: String, at: &At) {
@@ -355,6 +356,26 @@ impl<'t> Reader<'t> {
     fn wrong(&mut self, expected: &str, found: &Value, at: &At) {
         self.mistake(format!("must be {expected}, not {}", kind(found)), at);
     }
+}
+
+/// Whether Kubernetes reads a text as a time: RFC 3339 with capital letters, as Go has it. `jiff` takes more (ISO 8601).
+fn is_time(text: &str) -> bool {
+    let is_shape = |text: &str, shape: &str| {
+        text.len() == shape.len()
+            && text
+                .bytes()
+                .zip(shape.bytes())
+                .all(|(byte, like)| if like == b'0' { byte.is_ascii_digit() } else { byte == like })
+    };
+    let Some((seconds, rest)) = text.split_at_checked(19) else { return false };
+    let zone = match rest.strip_prefix('.') {
+        Some(fraction) => fraction.trim_start_matches(|c: char| c.is_ascii_digit()),
+        None => rest,
+    };
+    is_shape(seconds, "0000-00-00T00:00:00")
+        && !seconds.ends_with("60")
+        && ["Z", "+00:00", "-00:00"].iter().any(|shape| is_shape(zone, shape))
+        && text.parse::<jiff::Timestamp>().is_ok()
 }
 
 /// Whether Kubernetes reads a text as an amount: a decimal number with a suffix or an exponent.

@@ -5,14 +5,14 @@ use crate::types::printable;
 use rustls::{CertificateError, ExtendedKeyPurpose};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use std::net::{Ipv4Addr, Ipv6Addr};
-use x509_cert::Certificate;
 use x509_cert::der::Decode;
 use x509_cert::der::oid::ObjectIdentifier;
 use x509_cert::der::oid::db::rfc5280::{ANY_EXTENDED_KEY_USAGE, ID_KP_CLIENT_AUTH, ID_KP_SERVER_AUTH};
 use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::ext::pkix::{ExtendedKeyUsage, SubjectAltName};
+use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAltName};
 use x509_cert::name::Name;
 use x509_cert::time::Time;
+use x509_cert::{Certificate, Version};
 
 /// The longest name that is shown, in characters.
 const SHOWN: usize = 120;
@@ -56,6 +56,23 @@ impl Parsed {
     /// Whether it names `other` as its CA.
     pub(super) fn is_issued_by(&self, other: &Self) -> bool {
         self.0.tbs_certificate().issuer() == other.0.tbs_certificate().subject()
+    }
+
+    /// Whether its key may sign certificates (RFC 5280 sections 4.2.1.3 and 4.2.1.9). Version 1 has no field for that, and
+    /// is taken as a CA's where it is trusted, as Go's TLS does.
+    ///
+    /// # Errors
+    /// The extensions that say it cannot be read.
+    pub(super) fn is_ca(&self) -> Result<bool, CertificateError> {
+        let certificate = self.0.tbs_certificate();
+        if certificate.version() == Version::V1 {
+            return Ok(true);
+        }
+        let constraints = certificate.get_extension::<BasicConstraints>();
+        let usage = certificate.get_extension::<KeyUsage>();
+        let (Ok(constraints), Ok(usage)) = (constraints, usage) else { return Err(CertificateError::BadEncoding) };
+        Ok(constraints.is_some_and(|(_, constraints)| constraints.ca)
+            && usage.is_none_or(|(_, usage)| usage.key_cert_sign()))
     }
 
     /// Checks the time (RFC 5280 section 4.1.2.5); both ends are included.

@@ -1,7 +1,7 @@
 //! TLS errors for people: the cause in plain words, and the way out with the key to change. No name of a Rust type or
 //! variant is in them, except where TLS has no other word for a broken rule; then it is written as words.
 
-use super::trust::Unknown;
+use super::trust::{Namesake, Unknown};
 use crate::types::printable;
 use jiff::Timestamp;
 use rustls::{
@@ -236,7 +236,11 @@ fn other(error: &(dyn StdError + 'static), block: Block) -> Told {
 }
 
 fn unknown_way(unknown: &Unknown, block: Block) -> String {
-    let wanted = if unknown.signer.is_some() { "that CA's certificate" } else { "this very certificate" };
+    let wanted = match (&unknown.signer, unknown.namesake) {
+        (None, _) => "this very certificate",
+        (Some(_), Namesake::Leaf) => "a CA's certificate, or the server's own,",
+        (Some(_), Namesake::None | Namesake::OtherKey) => "that CA's certificate",
+    };
     let trusted = match &unknown.trusted {
         Some(named) => format!("trusted is {}", list(named.iter().map(String::clone), "and")),
         None => "trusted are this machine's CAs".to_owned(),

@@ -6,6 +6,9 @@ mod trust;
 
 use super::*;
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
+use rustls::HandshakeKind;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 fn certificate() -> (String, Secret) {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -84,4 +87,37 @@ fn choice_is_what_is_offered_and_in_its_order() {
     assert!(!has_suite(CipherSuite::TLS_RSA_WITH_AES_128_CBC_SHA));
     let free = client_config(Some(&ca), None, &Choice::default()).unwrap();
     assert!(free.crypto_provider().kx_groups.iter().any(|group| group.name() == NamedGroup::X25519MLKEM768));
+}
+
+/// The certificate of the first connection may have expired by the second.
+#[tokio::test]
+async fn server_that_wants_client_certificates_sees_one_on_every_connection() {
+    let (pem, key) = certificate();
+    for tls12 in [false, true] {
+        let choice = Choice { tls12, ..Choice::default() };
+        let mut client = client_config(Some(&pem), Some((&pem, &key)), &choice).unwrap();
+        if tls12 {
+            let only = ClientConfig::builder_with_provider(PROVIDER.clone());
+            let only = only.with_protocol_versions(&[&rustls::version::TLS12]).unwrap().dangerous();
+            let trust = ServerTrust::new(Anchors::of_pem(&pem).unwrap()).unwrap();
+            let only = only.with_custom_certificate_verifier(Arc::new(trust));
+            client = only.with_client_auth_cert(chain(&pem).unwrap(), private_key(&key).unwrap()).unwrap();
+        }
+        let client = TlsConnector::from(Arc::new(client));
+        let server = TlsAcceptor::from(Arc::new(server_config((&pem, &key), Some(&pem), &choice).unwrap()));
+        for _ in 0..2 {
+            let (near, far) = duplex(64 * 1024);
+            let server = server.clone();
+            let serving = tokio::spawn(async move {
+                let mut stream = server.accept(far).await.unwrap();
+                stream.write_all(b"up").await.unwrap();
+                stream.shutdown().await.unwrap();
+                stream.get_ref().1.handshake_kind()
+            });
+            let name = rustls_pki_types::ServerName::try_from("localhost").unwrap();
+            let mut said = String::new();
+            client.connect(name, near).await.unwrap().read_to_string(&mut said).await.unwrap();
+            assert_eq!((said.as_str(), serving.await.unwrap()), ("up", Some(HandshakeKind::Full)), "{tls12}");
+        }
+    }
 }

@@ -4,11 +4,15 @@
 //! The second rule is that of Go's TLS: `openssl req -x509` makes certificates that are a CA's and a server's in one,
 //! which webpki refuses as a server's. Names, validity and purpose of such a certificate hold as for any other. The
 //! other end always proves that it has the certificate's key.
+//!
+//! A certificate that is no CA's is trusted by the second rule alone, as in Go: webpki does not ask of a trusted
+//! certificate whether its key may sign others.
 
 use super::certificate::{Parsed, Purpose};
 use super::{PROVIDER, TlsError};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{
@@ -25,11 +29,14 @@ use std::sync::Arc;
 /// The certificates that are trusted; at least one.
 #[derive(Debug)]
 pub(super) struct Anchors {
+    /// Those that are CAs'; perhaps none.
     store: Arc<RootCertStore>,
     /// SHA-256 of each certificate: which ones they are, without holding them.
     exact: HashSet<[u8; 32]>,
     /// The owners' names, where the operator named the certificates.
     named: Option<Vec<String>>,
+    /// The owners' names of those that are no CA's.
+    leaves: Vec<String>,
 }
 
 impl Anchors {
@@ -38,17 +45,25 @@ impl Anchors {
     /// # Errors
     /// The text is not PEM, holds no certificate, or one that cannot be used.
     pub(super) fn of_pem(text: &str) -> Result<Self, TlsError> {
-        let (mut store, mut exact, mut named) = (RootCertStore::empty(), HashSet::new(), Vec::new());
+        let (mut store, mut exact, mut named, mut leaves) =
+            (RootCertStore::empty(), HashSet::new(), Vec::new(), Vec::new());
         for (index, certificate) in CertificateDer::pem_slice_iter(text.as_bytes()).enumerate() {
             let certificate = certificate.map_err(TlsError::CaPem)?;
+            let unusable = |source| TlsError::CaCertificate { number: index + 1, source };
+            let parsed = Parsed::read(&certificate).map_err(|error| unusable(error.into()))?;
             exact.insert(fingerprint(&certificate));
-            named.extend(Parsed::read(&certificate).map(|parsed| parsed.subject()));
-            store.add(certificate).map_err(|source| TlsError::CaCertificate { number: index + 1, source })?;
+            named.push(parsed.subject());
+            if parsed.is_ca().map_err(|error| unusable(error.into()))? {
+                store.add(certificate).map_err(unusable)?;
+            } else {
+                ParsedCertificate::try_from(&certificate).map_err(unusable)?;
+                leaves.push(parsed.subject());
+            }
         }
-        if store.is_empty() {
+        if exact.is_empty() {
             return Err(TlsError::CaEmpty);
         }
-        Ok(Self { store: Arc::new(store), exact, named: Some(named) })
+        Ok(Self { store: Arc::new(store), exact, named: Some(named), leaves })
     }
 
     /// The machine's own, but for those that cannot be used.
@@ -61,13 +76,20 @@ impl Anchors {
             ErrorKind::Io { inner, path } => Some(format!(" ({}: {inner})", path.display())),
             _ => None,
         });
-        let exact = found.certs.iter().map(fingerprint).collect();
-        let mut store = RootCertStore::empty();
-        store.add_parsable_certificates(found.certs);
-        if store.is_empty() {
+        let (mut store, mut exact) = (RootCertStore::empty(), HashSet::new());
+        for certificate in found.certs {
+            match Parsed::read(&certificate).and_then(|parsed| parsed.is_ca()) {
+                Ok(is_ca) => {
+                    exact.insert(fingerprint(&certificate));
+                    store.add_parsable_certificates(is_ca.then_some(certificate));
+                }
+                Err(_unusable) => {}
+            }
+        }
+        if exact.is_empty() {
             return Err(TlsError::Machine(why.unwrap_or_default()));
         }
-        Ok(Self { store: Arc::new(store), exact, named: None })
+        Ok(Self { store: Arc::new(store), exact, named: None, leaves: Vec::new() })
     }
 
     fn hold(&self, certificate: &CertificateDer<'_>) -> bool {
@@ -97,13 +119,17 @@ fn on_its_own<'a>(
 #[derive(Debug)]
 pub(super) struct ServerTrust {
     anchors: Anchors,
-    chains: Arc<WebPkiServerVerifier>,
+    /// None where no CA is trusted.
+    chains: Option<Arc<WebPkiServerVerifier>>,
 }
 
 impl ServerTrust {
     pub(super) fn new(anchors: Anchors) -> Result<Self, TlsError> {
-        let chains = WebPkiServerVerifier::builder_with_provider(Arc::clone(&anchors.store), PROVIDER.clone());
-        Ok(Self { chains: chains.build().map_err(|_no_anchors| TlsError::CaEmpty)?, anchors })
+        let chains = (!anchors.store.is_empty())
+            .then(|| WebPkiServerVerifier::builder_with_provider(anchors.store.clone(), PROVIDER.clone()).build())
+            .transpose()
+            .map_err(|_no_anchors| TlsError::CaEmpty)?;
+        Ok(Self { chains, anchors })
     }
 
     /// Says of a refused certificate what webpki does not: whose it is, and its names as people write them.
@@ -114,20 +140,20 @@ impl ServerTrust {
             NotValidForNameContext { expected, .. } => {
                 NotValidForNameContext { expected: expected.clone(), presented: parsed.names() }.into()
             }
-            UnknownIssuer => self.unknown(&parsed, others, false),
+            UnknownIssuer => self.unknown(&parsed, others, Namesake::None),
             // Many CAs have one name: that of every Kubernetes cluster is often "kubernetes".
-            BadSignature => self.unknown(&parsed, others, true),
+            BadSignature => self.unknown(&parsed, others, Namesake::OtherKey),
             Other(OtherError(inner))
                 if parsed.is_self_signed()
                     && inner.downcast_ref::<webpki::Error>() == Some(&webpki::Error::CaUsedAsEndEntity) =>
             {
-                self.unknown(&parsed, others, false)
+                self.unknown(&parsed, others, Namesake::None)
             }
             _ => error,
         }
     }
 
-    fn unknown(&self, shown: &Parsed, others: &[CertificateDer<'_>], namesake: bool) -> Error {
+    fn unknown(&self, shown: &Parsed, others: &[CertificateDer<'_>], namesake: Namesake) -> Error {
         let others: Vec<Parsed> = others.iter().filter_map(|other| Parsed::read(other).ok()).collect();
         let mut last = shown;
         // No chain is longer than what was sent.
@@ -135,10 +161,12 @@ impl ServerTrust {
             let above = others.iter().find(|other| !last.is_self_signed() && last.is_issued_by(other));
             last = above.unwrap_or(last);
         }
+        let signer = (!shown.is_self_signed()).then(|| last.issuer());
+        let is_leaf = signer.as_ref().is_some_and(|signer| self.anchors.leaves.contains(signer));
         let unknown = Unknown {
             subject: shown.subject(),
-            signer: (!shown.is_self_signed()).then(|| last.issuer()),
-            namesake,
+            signer,
+            namesake: if is_leaf && namesake == Namesake::None { Namesake::Leaf } else { namesake },
             trusted: self.anchors.named.clone(),
         };
         CertificateError::Other(OtherError(Arc::new(unknown))).into()
@@ -158,8 +186,10 @@ impl ServerCertVerifier for ServerTrust {
             on_its_own(end_entity, Purpose::Server, now)
                 .and_then(|certificate| verify_server_name(&certificate, server_name))
                 .map(|()| ServerCertVerified::assertion())
+        } else if let Some(chains) = &self.chains {
+            chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
         } else {
-            self.chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            Err(CertificateError::UnknownIssuer.into())
         };
         verified.map_err(|error| self.explained(error, end_entity, intermediates))
     }
@@ -170,7 +200,7 @@ impl ServerCertVerifier for ServerTrust {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &PROVIDER.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -179,11 +209,11 @@ impl ServerCertVerifier for ServerTrust {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &PROVIDER.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chains.supported_verify_schemes()
+        PROVIDER.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -191,27 +221,35 @@ impl ServerCertVerifier for ServerTrust {
 #[derive(Debug)]
 pub(super) struct ClientTrust {
     anchors: Anchors,
-    chains: Arc<dyn ClientCertVerifier>,
+    /// None where no CA is trusted.
+    chains: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl ClientTrust {
     pub(super) fn new(anchors: Anchors) -> Result<Self, TlsError> {
-        let chains = WebPkiClientVerifier::builder_with_provider(Arc::clone(&anchors.store), PROVIDER.clone());
-        Ok(Self { chains: chains.build().map_err(|_no_anchors| TlsError::CaEmpty)?, anchors })
+        let chains = (!anchors.store.is_empty())
+            .then(|| WebPkiClientVerifier::builder_with_provider(anchors.store.clone(), PROVIDER.clone()).build())
+            .transpose()
+            .map_err(|_no_anchors| TlsError::CaEmpty)?;
+        Ok(Self { chains, anchors })
     }
 }
 
 impl ClientCertVerifier for ClientTrust {
     fn offer_client_auth(&self) -> bool {
-        self.chains.offer_client_auth()
+        true
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        self.chains.client_auth_mandatory()
+        true
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.chains.root_hint_subjects()
+        // A client that chooses by these names would keep back a certificate that is trusted itself.
+        self.chains
+            .as_ref()
+            .filter(|_| self.anchors.leaves.is_empty())
+            .map_or(&[], |chains| chains.root_hint_subjects())
     }
 
     fn verify_client_cert(
@@ -223,7 +261,8 @@ impl ClientCertVerifier for ClientTrust {
         if self.anchors.hold(end_entity) {
             return on_its_own(end_entity, Purpose::Client, now).map(|_checked| ClientCertVerified::assertion());
         }
-        self.chains.verify_client_cert(end_entity, intermediates, now)
+        let chains = self.chains.as_ref().ok_or(CertificateError::UnknownIssuer)?;
+        chains.verify_client_cert(end_entity, intermediates, now)
     }
 
     fn verify_tls12_signature(
@@ -232,7 +271,7 @@ impl ClientCertVerifier for ClientTrust {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &PROVIDER.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -241,12 +280,23 @@ impl ClientCertVerifier for ClientTrust {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &PROVIDER.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chains.supported_verify_schemes()
+        PROVIDER.signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// A trusted certificate with the name of the CA that signed another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Namesake {
+    /// There is none.
+    None,
+    /// A CA's, with another key.
+    OtherKey,
+    /// One that is no CA's.
+    Leaf,
 }
 
 /// A server's certificate that neither is trusted nor leads to a certificate that is.
@@ -256,8 +306,8 @@ pub(super) struct Unknown {
     pub(super) subject: String,
     /// The CA at the end of what the server sent; none where the server signed its certificate itself.
     pub(super) signer: Option<String>,
-    /// Whether a trusted certificate has that CA's name and another key.
-    pub(super) namesake: bool,
+    /// The trusted certificate with that CA's name.
+    pub(super) namesake: Namesake,
     /// The owners of the configured certificates; none where the machine's are trusted.
     pub(super) trusted: Option<Vec<String>>,
 }
@@ -267,15 +317,15 @@ impl std::error::Error for Unknown {}
 impl fmt::Display for Unknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.signer {
-            Some(signer) if self.namesake => write!(
-                f,
-                "the server's certificate ({}) is signed by a CA with the trusted one's name, but another key: {signer}",
-                self.subject
-            ),
-            Some(signer) => {
-                write!(f, "the server's certificate ({}) is signed by a CA that is not trusted: {signer}", self.subject)
-            }
             None => write!(f, "the server's certificate ({}) is self-signed and not a trusted one", self.subject),
+            Some(signer) => {
+                let of = match self.namesake {
+                    Namesake::None => "by a CA that is not trusted",
+                    Namesake::OtherKey => "by a CA with the trusted one's name, but another key",
+                    Namesake::Leaf => "with a trusted certificate that is no CA's (basicConstraints CA:TRUE)",
+                };
+                write!(f, "the server's certificate ({}) is signed {of}: {signer}", self.subject)
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::telemetry::metrics::Question;
 use crate::tls;
 use crate::types::printable;
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, StatusCode, redirect};
 use rustls::{ClientConfig, RootCertStore};
 use serde::Serialize;
@@ -185,11 +185,11 @@ impl WebhookClient {
         let response = request.send().await?;
         match response.status() {
             StatusCode::OK => {
-                let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-                if let Some(encoding) = header(CONTENT_ENCODING).filter(|name| !name.eq_ignore_ascii_case(IDENTITY)) {
-                    return Err(Failure::Encoded(printable(encoding, 64)));
+                if let Some(encoding) = encoding(response.headers()) {
+                    return Err(Failure::Encoded(printable(&encoding, 64)));
                 }
-                let content_type = header(CONTENT_TYPE).map(str::to_owned);
+                let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+                let content_type = content_type.map(str::to_owned);
                 Ok(Body { bytes: bounded(response).await?, content_type })
             }
             status if status.is_redirection() => Err(Failure::Redirect(status.as_u16())),
@@ -250,6 +250,14 @@ pub(super) fn http_client(block: &HttpClient, kept: Kept) -> Result<Client, Webh
         builder = builder.unix_socket(socket.clone());
     }
     builder.build().map_err(|error| WebhookBuildError::Client(error.without_url().to_string()))
+}
+
+/// The encodings of a body that is not sent as it is (RFC 9110 section 8.4).
+fn encoding(headers: &HeaderMap) -> Option<String> {
+    let fields = headers.get_all(CONTENT_ENCODING).iter().map(|field| String::from_utf8_lossy(field.as_bytes()));
+    let all = fields.collect::<Vec<_>>().join(", ");
+    let is_plain = |name: &str| name.is_empty() || name.eq_ignore_ascii_case(IDENTITY);
+    (!all.split(',').map(str::trim).all(is_plain)).then_some(all)
 }
 
 /// The whole body, which is given up as soon as it is known to be too large.

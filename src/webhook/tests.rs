@@ -104,9 +104,18 @@ async fn content_encoding_that_was_not_asked_for_is_named() {
         assert!(error.to_string().contains(&format!("the content encoding {encoding:?}")), "{error}");
         assert_eq!((error.predicate(), tries), ("gives an answer that is not understood", 1));
     }
-    let plain = "HTTP/1.1 200 OK\r\ncontent-encoding: Identity\r\ncontent-length: 2\r\n\r\n{}";
-    let fake = Fake::start(move |_, _| Reply::Raw(plain)).await;
-    assert!(ask(&fake.block(), SOON).await.is_ok());
+    let twice =
+        "HTTP/1.1 200 OK\r\ncontent-encoding: identity\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}";
+    let (error, _) = outcome(move || Reply::Raw(twice), SOON).await;
+    assert!(matches!(&error, WebhookError::Final(Failure::Encoded(name)) if name == "identity, gzip"), "{error}");
+    for plain in [
+        "HTTP/1.1 200 OK\r\ncontent-encoding: Identity\r\ncontent-length: 2\r\n\r\n{}",
+        "HTTP/1.1 200 OK\r\ncontent-encoding:\r\ncontent-length: 2\r\n\r\n{}",
+        "HTTP/1.1 200 OK\r\ncontent-encoding: identity, identity\r\ncontent-length: 2\r\n\r\n{}",
+    ] {
+        let fake = Fake::start(move |_, _| Reply::Raw(plain)).await;
+        assert!(ask(&fake.block(), SOON).await.is_ok(), "{plain}");
+    }
 }
 
 #[tokio::test]

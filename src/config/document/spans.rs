@@ -65,12 +65,14 @@ fn text_at<'s, T>(node: &Spanned<T>, source: &'s str) -> Option<&'s str> {
 
 /// Whether the text before a scalar ends with the head of a block of lines (`|`, `>-`, `|2 # why`).
 fn is_block(before: &str) -> bool {
-    let Some((lines, indentation)) = before.rsplit_once('\n') else { return false };
+    // Not by the start of the line, which may be far away: a whole file can be one line.
+    let indented = before.trim_end_matches(|c: char| c.is_whitespace() && c != '\n');
+    let Some(lines) = indented.strip_suffix('\n') else { return false };
     let line = lines.trim_end().rsplit('\n').next().unwrap_or_default();
     let line = line.split(" #").next().unwrap_or_default();
     let head = line.split_whitespace().next_back().and_then(|word| word.strip_prefix(['|', '>']));
     let is_head = |rest: &str| rest.chars().all(|c| "+-0123456789".contains(c));
-    indentation.trim().is_empty() && head.is_some_and(is_head)
+    head.is_some_and(is_head)
 }
 
 impl<'de> Deserialize<'de> for Node {

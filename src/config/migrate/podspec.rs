@@ -42,7 +42,12 @@ fn tree(tree: &mut Tree, at: &str, lost: &mut Vec<(String, &'static str)>) {
             value => {
                 let key = named(&key).to_owned();
                 let path = format!("{at}.{key}");
-                if !FREE.contains(&key.as_str()) {
+                if let Some(format) = format_alone(&value) {
+                    // An amount that was not set has no format either.
+                    if !format.is_empty() {
+                        lost.push((path, LOST));
+                    }
+                } else if !FREE.contains(&key.as_str()) {
                     tree.insert(key, spelled(value, &path, lost));
                 } else if value != json!({}) {
                     tree.insert(key, quantities(value, &path, lost));
@@ -73,13 +78,21 @@ fn int_or_text(map: &Tree) -> Value {
     map.get(key).cloned().unwrap_or(Value::Null)
 }
 
-/// A quantity was written as its format alone: how much it was is lost.
+const LOST: &str = "was lost when ContainerSSH wrote the file; write how much it is";
+
+/// The format of an amount that was written as its format alone: how much it was is lost.
+fn format_alone(value: &Value) -> Option<&str> {
+    let map = value.as_object().filter(|map| map.len() == 1)?;
+    map.get("format")?.as_str()
+}
+
+/// A mapping of free names, which may be to amounts.
 fn quantities(value: Value, at: &str, lost: &mut Vec<(String, &'static str)>) -> Value {
     let Value::Object(mut map) = value else { return value };
     map.retain(|key, value| {
-        let is_lost = value.get("format").is_some();
+        let is_lost = format_alone(value).is_some();
         if is_lost {
-            lost.push((format!("{at}.{key}"), "was lost when ContainerSSH wrote the file; write how much it is"));
+            lost.push((format!("{at}.{key}"), LOST));
         }
         !is_lost
     });

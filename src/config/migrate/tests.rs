@@ -240,6 +240,31 @@ fn metadata_and_spec_are_whole_and_spelled_as_kubernetes_spells_them() {
 }
 
 #[test]
+fn amounts_that_were_lost_are_left_out_wherever_they_stand_and_those_that_were_set_are_told() {
+    let of_cpu = |divisor: &Value| json!({"resourcefieldref": {"resource": "limits.cpu", "divisor": divisor}});
+    let written = json!({
+        "containers": [{"name": "shell", "image": "a", "env": [
+            {"name": "A", "valuefrom": of_cpu(&json!({"format": ""}))},
+            {"name": "B", "valuefrom": of_cpu(&json!({"format": "DecimalSI"}))},
+            {"name": "C", "valuefrom": of_cpu(&json!("1m"))},
+        ]}],
+        "volumes": [{"name": "v", "volumesource": {"emptydir": {"medium": "Memory", "sizelimit": {"format": "BinarySI"}}}}],
+    });
+    let migration = migrated(&kuberun("kuberun.pod.podSpec", written));
+    let spec = get(&migration.document, "kubernetes.pod.spec").expect("a specification");
+    let expected = [json!({"resource": "limits.cpu"}), json!({"resource": "limits.cpu"})];
+    let expected = expected.into_iter().chain([json!({"resource": "limits.cpu", "divisor": "1m"})]);
+    for (index, expected) in expected.enumerate() {
+        assert_eq!(spec["containers"][0]["env"][index]["valueFrom"]["resourceFieldRef"], expected);
+    }
+    assert_eq!(spec["volumes"], json!([{"name": "v", "emptyDir": {"medium": "Memory"}}]));
+    let told = migration.decisions.iter().filter(|decision| decision.text.contains("was lost"));
+    let told: Vec<&str> = told.map(|decision| decision.path.as_str()).collect();
+    let expected = ["containers[0].env[1].valueFrom.resourceFieldRef.divisor", "volumes[0].emptyDir.sizeLimit"];
+    assert_eq!(told, expected.map(|path| format!("kubernetes.pod.spec.{path}")));
+}
+
+#[test]
 fn blocks_of_another_backend_are_left_out_by_name() {
     for (backend, block) in [("kubernetes", "kuberun"), ("kubernetes", "dockerrun"), ("kuberun", "kubernetes")] {
         let tree = json!({"backend": backend, block: {"connection": {"host": "h"}}});

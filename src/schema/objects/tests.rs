@@ -200,3 +200,43 @@ fn amounts_are_those_of_kubernetes() {
         assert!(!is_quantity(text), "{text}");
     }
 }
+
+#[test]
+fn amounts_with_spaces_around_them_are_left_alone_as_kubernetes_does() {
+    let value = container("resources", json!({"limits": {"cpu": " 500m ", "memory": "1Gi\n"}}));
+    assert_eq!(file(&POD_SPEC, &value), (value.clone(), Reading::default()));
+}
+
+/// Go's `time.Parse` with its layout `RFC3339`.
+#[test]
+fn times_are_those_of_kubernetes() {
+    for text in [
+        "2024-02-29T12:00:00Z",
+        "2024-01-01T00:00:00.123456789Z",
+        "2024-01-01T00:00:00+05:30",
+        "2024-01-01T00:00:00.5-00:00",
+    ] {
+        assert!(is_time(text), "{text}");
+    }
+    for text in [
+        "",
+        "yesterday",
+        "2024-01-01",
+        "2024-01-01 00:00:00Z",
+        "2024-01-01T00:00:00",
+        "2024-01-01t00:00:00z",
+        "2024-01-01T00:00Z",
+        "20240101T000000Z",
+        "2024-01-01T00:00:00+0530",
+        "2024-01-01T00:00:00+05",
+        "2024-01-01T00:00:00Z[UTC]",
+        "2024-01-01T00:00:00.Z",
+        "2024-01-01T24:00:00Z",
+        "2024-01-01T00:00:60Z",
+        "2023-02-29T12:00:00Z",
+        "2024-01-01T00:00:00Zä",
+        "ääääääääääääää",
+    ] {
+        assert!(!is_time(text), "{text}");
+    }
+}

@@ -3,7 +3,7 @@
 mod variants;
 
 use crate::tls::sentences::{Block, explain, explain_handshake, fault, pem_fault};
-use crate::tls::trust::Unknown;
+use crate::tls::trust::{Namesake, Unknown};
 use rustls::{
     AlertDescription, CertRevocationListError, CertificateError, Error, ExtendedKeyPurpose, InconsistentKeys,
     InvalidMessage, OtherError, PeerMisbehaved,
@@ -68,10 +68,11 @@ fn unknown() -> Vec<CertificateError> {
         other(Unknown { subject: "CN=a".into(), signer: signer.map(Into::into), namesake, trusted })
     };
     vec![
-        unknown(None, false, None),
-        unknown(Some("CN=b"), false, Some(vec!["CN=c".into(), "CN=d".into()])),
-        unknown(Some("CN=b"), true, Some(vec!["CN=b".into()])),
-        unknown(Some("CN=b"), false, Some((0..40).map(|number| format!("CN={number}")).collect())),
+        unknown(None, Namesake::None, None),
+        unknown(Some("CN=b"), Namesake::None, Some(vec!["CN=c".into(), "CN=d".into()])),
+        unknown(Some("CN=b"), Namesake::OtherKey, Some(vec!["CN=b".into()])),
+        unknown(Some("CN=b"), Namesake::Leaf, Some(vec!["CN=b".into()])),
+        unknown(Some("CN=b"), Namesake::None, Some((0..40).map(|number| format!("CN={number}")).collect())),
     ]
 }
 

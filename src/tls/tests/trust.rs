@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::tls::{Block, cause_of, explain};
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose, date_time_ymd,
+};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -193,6 +195,39 @@ fn certificate_of_a_ca_is_a_server_only_where_it_is_given_itself() {
     assert_eq!(told, sentence);
     judge(&leaf.pem(), leaf.der(), &[], "hook.example").unwrap();
     judge(&format!("{}{}", root.pem, leaf.pem()), leaf.der(), &[], "hook.example").unwrap();
+}
+
+#[test]
+fn certificate_that_is_no_ca_vouches_for_itself_alone() {
+    let signs = |params: &mut CertificateParams| params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    for is_ca in [IsCa::NoCa, IsCa::ExplicitNoCa, CA] {
+        let mut given = params("hook", &["hook.example"]);
+        given.is_ca = is_ca;
+        signs(&mut given);
+        let key = KeyPair::generate().unwrap();
+        let trusted = signed(&given, KeyPair::from_pem(&key.serialize_pem()).unwrap());
+        let issuer = Issuer::new(given, key);
+        let mut other = params("other", &["other.example", "hook.example"]);
+        other.is_ca = IsCa::NoCa;
+        let other = other.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
+        let another = signed(&params("another", &[]), KeyPair::generate().unwrap());
+        let bundle = format!("{}{}", another.pem, trusted.pem);
+        for ca in [&trusted.pem, &bundle] {
+            for name in ["other.example", "hook.example"] {
+                judge(ca, other.der(), std::slice::from_ref(&trusted.der), name).expect_err(name);
+                let told = judge(ca, other.der(), &[], name).expect_err(name);
+                let sentence = "the server's certificate (CN=other) is signed with a trusted certificate that is no \
+                                CA's (basicConstraints CA:TRUE): CN=hook; give a CA's certificate, or the server's \
+                                own, in cacert (trusted is CN=";
+                assert!(told.starts_with(sentence), "{is_ca:?}: {told}");
+            }
+            judge(ca, &trusted.der, &[], "hook.example").unwrap();
+            let clients = ClientTrust::new(Anchors::of_pem(ca).unwrap()).unwrap();
+            clients.verify_client_cert(other.der(), &[], UnixTime::now()).expect_err("no CA's");
+            clients.verify_client_cert(&trusted.der, &[], UnixTime::now()).unwrap();
+            assert!(clients.client_auth_mandatory() && clients.root_hint_subjects().is_empty());
+        }
+    }
 }
 
 #[test]

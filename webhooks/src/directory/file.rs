@@ -64,7 +64,7 @@ struct Reader {
 const OLD: [&str; 2] = ["dockerrun", "kuberun"];
 
 /// The rule of names, which is the gateway's for login names and for what an answer calls a user.
-const NAME: &str = "it has to have 1 to 1024 bytes, and no control characters";
+const NAME: &str = "it has to have 1 to 1024 bytes, no control characters, and not only spaces";
 
 const PROFILE: [&str; 4] = ["environment", "files", "metadata", "settings"];
 
@@ -294,7 +294,7 @@ impl Reader {
 }
 
 fn is_name(text: &str) -> bool {
-    (1..=1024).contains(&text.len()) && !text.chars().any(char::is_control)
+    text.len() <= 1024 && !text.trim().is_empty() && !text.chars().any(char::is_control)
 }
 
 fn below(path: &str, key: &str) -> String {

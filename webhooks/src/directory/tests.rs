@@ -235,6 +235,19 @@ async fn every_name_that_a_gateway_can_send_may_stand_in_a_file() {
 }
 
 #[test]
+fn login_names_are_those_that_the_gateway_asks_about() {
+    // YAML takes longer keys than 1024 characters only behind a question mark.
+    let long = |length| format!("users:\n  ? {}\n  : {{}}\n", "a".repeat(length));
+    for text in ["users: {'': {}}", "users: {' ': {}}", "users: {\"a\\nb\": {}}", &long(1025)] {
+        let problems = Directory::from_yaml(text).expect_err(text);
+        assert!(problems.to_string().contains("is no login name"), "{problems}");
+    }
+    for text in ["users: {team/alice: {}}", "users: {'realm\\bob': {}}", "users: {c@d.example: {}}", &long(1024)] {
+        Directory::from_yaml(text).unwrap_or_else(|problems| panic!("{text}: {problems}"));
+    }
+}
+
+#[test]
 fn what_is_no_yaml_is_one_mistake_that_shows_nothing_of_it() {
     for text in [
         "users: {a: s3cret",

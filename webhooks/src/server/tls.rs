@@ -4,7 +4,7 @@ use super::clients::Clients;
 use crate::text;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::NoServerSessionStorage;
-use rustls::{Error, RootCertStore, ServerConfig};
+use rustls::{Error, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::io;
@@ -98,9 +98,11 @@ impl Tls {
             None => builder.with_no_client_auth(),
             Some(pem) => {
                 let given = certificates(pem).map_err(TlsError::ClientCa)?;
-                let roots = roots(&given)?;
-                let clients = Clients::new(given, roots, provider);
-                builder.with_client_cert_verifier(Arc::new(clients.map_err(|_| TlsError::Empty(CLIENT_CA))?))
+                if given.is_empty() {
+                    return Err(TlsError::Empty("the client CA file"));
+                }
+                let clients = Clients::new(given, provider).map_err(TlsError::Verifier)?;
+                builder.with_client_cert_verifier(Arc::new(clients))
             }
         };
         let mut config = builder.with_single_cert(chain, key).map_err(TlsError::Config)?;
@@ -120,14 +122,4 @@ impl Tls {
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, pem::Error> {
     CertificateDer::pem_slice_iter(pem).collect()
-}
-
-const CLIENT_CA: &str = "the client CA file";
-
-fn roots(given: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for (index, certificate) in given.iter().enumerate() {
-        roots.add(certificate.clone()).map_err(|_unusable| TlsError::Verifier(index + 1))?;
-    }
-    if roots.is_empty() { Err(TlsError::Empty(CLIENT_CA)) } else { Ok(roots) }
 }
