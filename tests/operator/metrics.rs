@@ -126,7 +126,7 @@ async fn refused_login_and_failing_webhook_are_counted_by_cause() {
         (r#"podgate_login_step_seconds_count{step="password",outcome="refused"}"#, 1.0),
         (r#"podgate_login_step_seconds_count{step="password",outcome="failed"}"#, 1.0),
         (r#"podgate_log_events_total{level="info",code="SSH_AUTH_FAILED"}"#, 1.0),
-        (r#"podgate_log_events_total{level="info",code="SSH_AUTH_UNAVAILABLE"}"#, 1.0),
+        (r#"podgate_log_events_total{level="debug",code="SSH_AUTH_UNAVAILABLE"}"#, 1.0),
         (r#"containerssh_ssh_successful_handshakes_total{country="XX"}"#, 0.0),
     ] {
         assert!(value(&page, sample) >= least, "{sample}: {page}");
@@ -150,12 +150,13 @@ async fn every_step_of_a_login_is_measured_and_no_label_names_a_user() {
     for (sample, exact) in [
         (r#"containerssh_ssh_current_connections{country="XX"}"#, 1.0),
         ("podgate_current_sessions", 1.0),
-        (r#"podgate_log_events_total{level="debug",code="SECURITY_TTY_REJECTED"}"#, 1.0),
+        (r#"podgate_log_events_total{level="info",code="SECURITY_TTY_REJECTED"}"#, 1.0),
+        (r#"podgate_log_events_total{level="debug",code="SSH_AUTH_ATTEMPT"}"#, 2.0),
     ] {
         assert_eq!(value(&page, sample), exact, "{sample}: {page}");
     }
     assert!(value(&page, r#"containerssh_backend_requests_total{backend="kubernetes"}"#) >= 4.0, "{page}");
-    assert!(!world.gateway.log().contains("SECURITY_TTY_REJECTED"), "it is counted below the log's level, too");
+    assert!(!world.gateway.log().contains("SSH_AUTH_ATTEMPT"), "it is counted below the log's level, too");
     only_words_of_the_program(&world, &page);
 
     peer.handle.disconnect(russh::Disconnect::ByApplication, "", "").await.expect("a disconnect");
