@@ -9,7 +9,7 @@ use super::argv::Line;
 use super::gate::Begun;
 use super::witness::Witness;
 use super::{exec, stty};
-use crate::guest::{Output, Program, Refusal, Said};
+use crate::guest::{Input, Output, Program, Refusal, Said};
 use crate::types::Modes;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -83,19 +83,7 @@ impl Opening {
         match self.rest {
             // A shell that takes no more of it has ended, and its end tells why.
             Some(rest) if !self.terminal => drop(input.write(rest).await),
-            Some(rest) => {
-                if passage.wait(output.as_mut(), ASKS).await? == Came::Mark {
-                    let mut writing = pin!(input.write(rest));
-                    let mut ready = pin!(passage.wait(output.as_mut(), READY));
-                    tokio::select! {
-                        biased;
-                        _written = &mut writing => drop(ready.await?),
-                        came = &mut ready => if came? == Came::Mark {
-                            let _written = writing.await;
-                        },
-                    }
-                }
-            }
+            Some(rest) => passage.hand_over(rest, input.as_mut(), output.as_mut()).await?,
             None if self.waits => drop(passage.wait(output.as_mut(), READY).await?),
             None => {}
         }
@@ -142,6 +130,28 @@ impl Passage {
             }
         }
         Ok(Came::Mark)
+    }
+
+    /// Gives the script to a terminal's shell once it asks, and waits until that is ready.
+    async fn hand_over(
+        &mut self,
+        rest: BytesMut,
+        input: &mut dyn Input,
+        output: &mut dyn Output,
+    ) -> Result<(), Refusal> {
+        if self.wait(output, ASKS).await? == Came::End {
+            return Ok(());
+        }
+        let mut writing = pin!(input.write(rest));
+        let mut ready = pin!(self.wait(output, READY));
+        tokio::select! {
+            biased;
+            _written = &mut writing => drop(ready.await?),
+            came = &mut ready => if came? == Came::Mark {
+                let _written = writing.await;
+            },
+        }
+        Ok(())
     }
 
     /// Takes in what came; says whether it was the end.
