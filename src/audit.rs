@@ -89,7 +89,7 @@ pub enum Event<'a> {
     },
     /// The client tried to log in by what nobody offered.
     NotOffered {
-        /// How it tried.
+        /// Method that it asked for.
         method: &'static str,
     },
     /// A credential came.

@@ -58,7 +58,7 @@ pub struct Config {
     pub base: Base,
     /// Keys that are accepted without effect, and warnings for each start.
     pub notices: Vec<Notice>,
-    /// What `--check-config` refuses of the pods. At a start each is a warning, and the API server decides.
+    /// Mistakes in pods that `--check-config` refuses. At a start each is a warning, and the API server decides.
     pub strict: Vec<ConfigError>,
 }
 

@@ -83,7 +83,7 @@ pub struct Settings {
     pub level: Level,
     /// Which keys of ContainerSSH before 0.5 the config webhook's answer has, and what they are now.
     pub old_keys: Option<String>,
-    /// What of the pod in the config webhook's answer was understood otherwise than it is written.
+    /// Pod values of the config webhook's answer that were understood otherwise than they are written.
     pub readings: Option<String>,
 }
 

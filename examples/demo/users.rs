@@ -16,7 +16,7 @@ const OPERATORS: &str = "operators";
 /// The namespaces of the users' pods.
 pub(crate) const NAMESPACES: [&str; 2] = [DEVELOPERS, OPERATORS];
 
-/// Where distributions have OpenSSH's sftp-server.
+/// Places where distributions install OpenSSH's sftp-server.
 const SFTP_SERVERS: [&str; 4] = [
     "/usr/lib/openssh/sftp-server",
     "/usr/libexec/openssh/sftp-server",

@@ -74,9 +74,9 @@ pub(super) const MACS: Kind<Mac> = Kind {
     ],
 };
 
-/// What a list comes to.
+/// Result of reading a list.
 struct Read<'a, T> {
-    /// What is offered, in order.
+    /// Algorithms to offer, in order.
     chosen: Vec<T>,
     /// Names that are left out because they are broken, with the reason.
     broken: Vec<(&'a str, &'static str)>,

@@ -94,7 +94,7 @@ pub struct Migration {
     pub document: Map<String, Value>,
     /// What stands elsewhere or is gone.
     pub changes: Vec<Change>,
-    /// What of the pods is written as the type that Kubernetes wants; filled for a file that is rewritten.
+    /// Values of pods that are written as the type that Kubernetes wants; filled for a file that is rewritten.
     pub readings: Vec<Change>,
     /// What only a person can decide.
     pub decisions: Vec<Decision>,

@@ -55,7 +55,7 @@ pub(crate) fn shown(path: &str) -> String {
     if is_path(path) { format!("{:?}", printable(path, 255)) } else { "that it names".to_owned() }
 }
 
-/// Whether a text is surely a file's name and not a secret.
+/// True for a text that is surely a file's name and not a secret.
 pub(crate) fn is_path(text: &str) -> bool {
     text.len() < 256 && !text.contains('\n') && (text.starts_with('/') || text.contains('.'))
 }

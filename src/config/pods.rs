@@ -105,7 +105,7 @@ fn ours(reader: &mut Reader<'_>, value: &mut Value, wanted: &Type, at: &At) {
     reader.read(value, wanted, at);
 }
 
-/// What `--check-config` refuses and a start leaves to the API server.
+/// Mistakes that `--check-config` refuses and a start leaves to the API server.
 pub(super) fn strict(reading: &Reading) -> Vec<ConfigError> {
     let error = |note: &Note| ConfigError { path: note.path.clone(), text: note.text.clone() };
     reading.mistakes.iter().chain(&reading.doubts).map(error).collect()

@@ -114,7 +114,7 @@ fn host_key(section: &Section<'_>, index: usize, value: &str, files: &dyn Files)
     }
 }
 
-/// Whether a host key's value is a name to make a file by, and not a key without its PEM frame, whose base64 has capitals.
+/// True for a host key's value that can name a new file, and is not a key without its PEM frame, whose base64 has capitals.
 fn is_file_name(value: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "/._-".contains(c);
     let short = value.len() <= 40 && value.chars().all(plain);

@@ -103,7 +103,7 @@ pub(super) fn tools_probe() -> Vec<String> {
     ["/bin/sh", "-c", "env -i && exit 3; exit 4"].map(str::to_owned).to_vec()
 }
 
-/// What [`life_probe`] ends with in a container that lives and has `/bin/sh`.
+/// Exit status of [`life_probe`] in a container that lives and has `/bin/sh`.
 pub(super) const ALIVE: u8 = 3;
 
 /// Tells by its end that it was started.

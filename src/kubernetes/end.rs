@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 /// The exit status of a program that got KILL.
 pub(super) const KILLED: u8 = 137;
 
-/// How long the news takes that a container is gone: a kubelet looks at its containers once a second.
+/// Time until the news arrives that a container is gone: a kubelet looks at its containers once a second.
 const LAG: Duration = Duration::from_secs(2);
 
 /// The program with ends that are certain. `witnessed` says that it ran under a witness, who tells it apart from himself.
@@ -66,7 +66,7 @@ impl Output for Certain {
 }
 
 impl Certain {
-    /// Whether the container may have ended so.
+    /// True for an exit that may be the container's own end.
     fn doubts(&self, exit: &Exit) -> bool {
         match exit {
             Exit::Status(status) => *status == KILLED && !self.witnessed,

@@ -32,11 +32,11 @@ const STDIN: u8 = 0;
 const RESIZE: u8 = 4;
 const CLOSE: u8 = 255;
 
-/// How long the escaped arguments of an exec may be, in bytes: they stand in the request's target, for which our HTTP
+/// Limit of an exec's escaped arguments, in bytes: they stand in the request's target, for which our HTTP
 /// library has 64 KiB and a proxy on the way may have less.
 const LONGEST_ARGUMENTS: usize = 32 * 1024;
 
-/// Whether arguments can stand in an exec's target.
+/// True where the arguments fit into an exec's target.
 pub(super) fn fits(argv: &[String]) -> bool {
     let escaped = |word: &String| form_urlencoded::byte_serialize(word.as_bytes()).map(str::len).sum::<usize>();
     argv.iter().map(|word| "&command=".len() + escaped(word)).sum::<usize>() <= LONGEST_ARGUMENTS

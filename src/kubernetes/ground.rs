@@ -114,7 +114,7 @@ impl Ground {
         Ok(end::certain(program, Arc::clone(self), sh))
     }
 
-    /// Whether the container runs: whether a program starts in it within that time.
+    /// Tells if the container runs: a program starts in it within that time.
     pub(super) async fn lives(&self, within: Duration) -> bool {
         if self.tools().sh {
             self.ask(&argv::life_probe(), within).await == Some(argv::ALIVE)

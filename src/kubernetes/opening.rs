@@ -23,7 +23,7 @@ const READY: &[u8] = b"\0PODGATE: 200\0";
 /// Says so, in the shell.
 const SAY_READY: &str = "printf '\\0PODGATE: 200\\0'; ";
 
-/// How much may come before a mark, in bytes.
+/// Limit of the output before a mark, in bytes.
 const MOST: usize = 64 * 1024;
 
 /// Linux takes no argument and no variable of more bytes (`MAX_ARG_STRLEN`, with its NUL).
@@ -38,20 +38,20 @@ const READ_RAW: &str = "stty -g >/dev/null 2>&1 || \
      set -- \"$1\" \"$(stty -g)\"; stty raw -echo; printf '\\0PODGATE: 100\\0'; \
      IFS= read -r podgate || exit 126; stty \"$2\"; eval \"$podgate\"";
 
-/// How a program is started under its [witness](super::witness).
+/// Start of a program under its [witness](super::witness).
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Opening {
-    /// What is executed.
+    /// Command line of the exec.
     pub(super) argv: Vec<String>,
-    /// What goes to its standard input before anything of the user's.
+    /// Rest of the script, sent to standard input before the user's first byte.
     rest: Option<BytesMut>,
-    /// Whether it says when it is ready.
+    /// Set where the shell says by a mark that it is ready.
     waits: bool,
     terminal: bool,
 }
 
 impl Opening {
-    /// How `line` is started under `witness`; on a terminal with these modes.
+    /// Prepares the start of `line` under `witness`, on a terminal with these modes.
     ///
     /// # Errors
     /// No Linux would start it.
@@ -103,7 +103,7 @@ fn quoted(word: &str) -> String {
     format!(" '{}'", word.replace('\'', "'\\''").replace('\n', "'\"$1\"'"))
 }
 
-/// What a wait ended with.
+/// Result of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Came {
     Mark,
@@ -111,12 +111,12 @@ enum Came {
     End,
 }
 
-/// What came so far.
+/// Output so far.
 #[derive(Debug, Default)]
 struct Passage {
-    /// What came from the terminal since the last mark.
+    /// Output of the terminal since the last mark.
     before: BytesMut,
-    /// What is the user's to read.
+    /// Output for the user.
     rest: VecDeque<Said>,
     bytes: usize,
 }
@@ -177,7 +177,7 @@ impl Passage {
         Ok(false)
     }
 
-    /// Whether the mark has come; it is taken out.
+    /// Looks for the mark, and takes it out.
     fn found(&mut self, mark: &[u8]) -> bool {
         let Some(at) = self.before.windows(mark.len()).position(|window| window == mark) else { return false };
         let before = self.before.split_to(at).freeze();

@@ -277,7 +277,7 @@ impl Task {
     }
 }
 
-/// What ended a watch, without the names of kube's layers.
+/// Cause of a watch's end, without the names of kube's layers.
 fn told(error: watcher::Error) -> String {
     match error {
         watcher::Error::InitialListFailed(error)

@@ -61,7 +61,7 @@ impl Witness {
 struct Heard {
     output: Box<dyn Output>,
     terminal: bool,
-    /// What a mark begins with; the status and a NUL follow. A terminal does not change it.
+    /// Beginning of a mark; the status and a NUL follow. A terminal does not change it.
     mark: String,
     /// The end of what the mark's stream said, if that may be the first part of a mark.
     kept: Bytes,
@@ -152,7 +152,7 @@ impl Heard {
         (!data.is_empty()).then_some(data)
     }
 
-    /// What the program's number stands in at the beginning of `text`.
+    /// Reads the beginning of `text` as a mark with the program's number.
     fn read(&self, text: &[u8]) -> Read {
         let mark = self.mark.as_bytes();
         // Zeros come in masses, and differ in the second byte.
@@ -177,7 +177,7 @@ impl Heard {
     }
 }
 
-/// What a text that begins with a NUL is.
+/// Kind of a text that begins with a NUL.
 enum Read {
     Mark {
         status: u8,

@@ -33,7 +33,7 @@ impl Texts {
     }
 }
 
-/// Where a value stands.
+/// Place of a value.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct At {
     shown: String,
@@ -57,7 +57,7 @@ impl At {
     }
 }
 
-/// Who wrote the values.
+/// Author of the values.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Writer<'t> {
     /// A person, in a file: what stands in quotes is a text.
@@ -75,21 +75,21 @@ pub(crate) struct Note {
     pub(crate) text: String,
 }
 
-/// What became of the values.
+/// Result of reading the values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Reading {
-    /// What was understood otherwise than it is written.
+    /// Values that were understood otherwise than they are written.
     pub(crate) changes: Vec<Note>,
-    /// What Kubernetes' YAML reader understands otherwise.
+    /// Values that Kubernetes' YAML reader understands otherwise.
     pub(crate) doubts: Vec<Note>,
-    /// What a strict API server refuses; left as it is.
+    /// Values that a strict API server refuses; left as they are.
     pub(crate) mistakes: Vec<Note>,
 }
 
 /// Reads values by their types.
 pub(crate) struct Reader<'t> {
     writer: Writer<'t>,
-    /// Whether the file is of ContainerSSH before 0.5, whose YAML reader took texts as they stand there.
+    /// Set for a file of ContainerSSH before 0.5, whose YAML reader took texts as they stand there.
     is_old: bool,
     reading: Reading,
 }
@@ -106,12 +106,12 @@ impl<'t> Reader<'t> {
         Self { is_old: true, ..Self::new(writer) }
     }
 
-    /// What became of all.
+    /// Ends the reading.
     pub(crate) fn finish(self) -> Reading {
         self.reading
     }
 
-    /// Whether a scalar without quotes stands there.
+    /// True where a scalar without quotes stands.
     pub(crate) fn has_text(&self, at: &At) -> bool {
         self.plain(at).is_some()
     }
@@ -358,7 +358,7 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// Whether Kubernetes reads a text as a time: RFC 3339 with capital letters, as Go has it. `jiff` takes more (ISO 8601).
+/// True for a text that Kubernetes reads as a time: RFC 3339 with capital letters, as Go has it. `jiff` takes more (ISO 8601).
 fn is_time(text: &str) -> bool {
     let is_shape = |text: &str, shape: &str| {
         text.len() == shape.len()
@@ -378,7 +378,7 @@ fn is_time(text: &str) -> bool {
         && text.parse::<jiff::Timestamp>().is_ok()
 }
 
-/// Whether Kubernetes reads a text as an amount: a decimal number with a suffix or an exponent.
+/// True for a text that Kubernetes reads as an amount: a decimal number with a suffix or an exponent.
 fn is_quantity(text: &str) -> bool {
     const SUFFIXES: [&str; 16] = ["", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);

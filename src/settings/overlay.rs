@@ -47,7 +47,7 @@ pub(super) struct Overlaid {
     pub(super) changed_cluster: bool,
     /// The answer's old keys, and what became of them.
     pub(super) old_keys: Option<String>,
-    /// What of the answer's pod was understood otherwise than it is written.
+    /// Values of the answer's pod that were understood otherwise than they are written.
     pub(super) readings: Vec<Note>,
 }
 

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::io;
 
 const CLOSED: &str = "the client closed the connection";
-/// How much of a client's list is logged, in characters: it may be 16 KiB long.
+/// Limit of a client's list in the log, in characters: it may be 16 KiB long.
 const OFFERED: usize = 1024;
 /// Names in a list of key exchanges that are none: they announce extensions (RFC 8308 section 2.1, OpenSSH's PROTOCOL).
 const ANNOUNCEMENTS: &[&str] =
@@ -55,7 +55,7 @@ pub(super) enum Ended {
     },
     /// Anything else.
     Broken {
-        /// What happened.
+        /// Cause in plain words.
         reason: Cow<'static, str>,
     },
 }
@@ -81,7 +81,7 @@ impl Ended {
         }
     }
 
-    /// What happened, without the details.
+    /// Cause without its details.
     pub(super) fn reason(&self) -> &str {
         match self {
             Self::NoCommonAlgorithm { .. } => "no algorithm in common",

@@ -38,7 +38,7 @@ pub(super) struct Translator {
     budget: Budget,
     opened: usize,
     window: Window,
-    /// Whether the log has a line about extended data.
+    /// Set once the log has a line about extended data.
     extended_data_told: bool,
 }
 

@@ -55,7 +55,7 @@ struct State {
     pairing: Pairing,
 }
 
-/// What is to become of the writes that come next.
+/// Treatment of the next writes.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Pairing {
     /// Each goes out as it comes.

@@ -48,17 +48,17 @@ impl Parsed {
         shown(self.0.tbs_certificate().issuer())
     }
 
-    /// Whether owner and CA have the same name.
+    /// True where owner and CA have the same name.
     pub(super) fn is_self_signed(&self) -> bool {
         self.0.tbs_certificate().subject() == self.0.tbs_certificate().issuer()
     }
 
-    /// Whether it names `other` as its CA.
+    /// True where it names `other` as its CA.
     pub(super) fn is_issued_by(&self, other: &Self) -> bool {
         self.0.tbs_certificate().issuer() == other.0.tbs_certificate().subject()
     }
 
-    /// Whether its key may sign certificates (RFC 5280 sections 4.2.1.3 and 4.2.1.9). Version 1 has no field for that, and
+    /// True where its key may sign certificates (RFC 5280 sections 4.2.1.3 and 4.2.1.9). Version 1 has no field for that, and
     /// is taken as a CA's where it is trusted, as Go's TLS does.
     ///
     /// # Errors

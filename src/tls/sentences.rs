@@ -13,7 +13,7 @@ use std::error::Error as StdError;
 use std::fmt::Debug;
 use std::io;
 
-/// How many names are listed.
+/// Limit of listed names.
 const LISTED: usize = 8;
 
 /// The block of the configuration that a TLS client is made of: its keys are the way out.
@@ -88,7 +88,7 @@ pub fn cause_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
     behind(error, |_any| true)
 }
 
-/// Whether a connection that was being opened ended before its handshake did.
+/// True for a connection that ended before its handshake did.
 #[must_use]
 pub fn hung_up(error: &(dyn StdError + 'static)) -> bool {
     behind(error, |error: &io::Error| error.kind() == io::ErrorKind::UnexpectedEof).is_some()
@@ -153,7 +153,7 @@ fn client(error: &Error, block: Block) -> Told {
     }
 }
 
-/// Where neither end's settings are known to be wrong.
+/// Advice where neither end's settings are known to be wrong.
 const OUTSIDE: &str = "is there something between that changes the traffic, or a fault in the server's TLS?";
 
 fn certificate(error: &CertificateError, block: Block) -> Told {
@@ -203,7 +203,7 @@ const WEAK: &str = "the server's certificate is signed in a way, or has a key of
 const STRONG: &str =
     "take RSA of 2048 bits and more, ECDSA on P-256, P-384 or P-521, or Ed25519, with SHA-256 and better";
 
-/// What rustls has no variant for.
+/// Sentence for an error without a variant in rustls.
 fn other(error: &(dyn StdError + 'static), block: Block) -> Told {
     use webpki::Error as E;
     if let Some(unknown) = error.downcast_ref::<Unknown>() {
@@ -357,7 +357,7 @@ fn date(time: UnixTime) -> String {
     )
 }
 
-/// What is wrong with a PEM text; nothing of the text itself.
+/// Fault of a PEM text; nothing of the text itself.
 pub(super) fn pem_fault(error: &pem::Error) -> Cow<'static, str> {
     match error {
         pem::Error::MissingSectionEnd { .. } => "a line -----END …----- is missing".into(),
@@ -370,7 +370,7 @@ pub(super) fn pem_fault(error: &pem::Error) -> Cow<'static, str> {
     }
 }
 
-/// What is wrong with a certificate or key that was configured.
+/// Fault of a configured certificate or key.
 pub(super) fn fault(error: &Error) -> Cow<'static, str> {
     match error {
         Error::InvalidCertificate(CertificateError::BadEncoding) => "it is damaged, or no X.509 certificate".into(),

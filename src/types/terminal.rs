@@ -45,7 +45,7 @@ impl Modes {
         }
     }
 
-    /// Whether the client sent none.
+    /// True where the client sent none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -1,6 +1,6 @@
 //! Text from Kubernetes, webhooks and clients before it is shown to anyone.
 
-/// Whether a character steers a terminal or cannot be seen: control characters, line and paragraph separators, marks of
+/// True for a character that steers a terminal or cannot be seen: control characters, line and paragraph separators, marks of
 /// direction, and what Unicode calls ignorable by default (`Default_Ignorable_Code_Point`: zero-width characters, fillers,
 /// variation selectors, tags). Two texts that differ in nothing else look alike.
 #[must_use]

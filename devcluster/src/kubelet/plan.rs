@@ -20,7 +20,7 @@ pub(crate) struct PodPlan {
     pub(crate) hostname: String,
     pub(crate) restart: Restart,
     pub(crate) deadline: Option<Duration>,
-    /// How long the sidecars may take to end after the containers.
+    /// Time that the sidecars have to end after the containers.
     pub(crate) grace: Duration,
     pub(crate) init: Vec<ContainerPlan>,
     pub(crate) containers: Vec<ContainerPlan>,

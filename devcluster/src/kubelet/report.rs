@@ -147,7 +147,7 @@ fn conditions(phase: &str, records: &[Record], verdict: Option<&Verdict>, old: &
     json!(conditions)
 }
 
-/// Whether what comes after an init container may start: it ended well, or it is a sidecar that runs.
+/// True where the next container may start: the init container ended well, or is a sidecar that runs.
 fn is_complete(record: &Record) -> bool {
     match &record.state {
         ContainerState::Terminated(termination) => !record.sidecar && termination.exit_code == 0,

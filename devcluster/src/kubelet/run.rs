@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 /// The longest wait of `CrashLoopBackOff`.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
 
-/// What a container is in its pod.
+/// Role of a container in its pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     Init,
@@ -32,7 +32,7 @@ enum Role {
 pub(crate) struct Worker {
     pub(super) kubelet: Arc<Kubelet>,
     pub(super) pod: Arc<PodHandle>,
-    /// What it is told, from before its first run.
+    /// Orders for the pod, heard from before the worker's first run.
     orders: watch::Receiver<Order>,
     pub(super) plan: PodPlan,
     pub(super) object: Arc<Value>,

@@ -49,7 +49,7 @@ pub(crate) fn read<T: DeserializeOwned + Serialize>(object: &Value) -> Result<Re
     Ok(Read { object, unknown: unknown.into_inner() })
 }
 
-/// Where a value stands.
+/// Place of a value in its object.
 #[derive(Debug, Clone, Default)]
 struct Place {
     /// The innermost struct.

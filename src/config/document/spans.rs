@@ -54,7 +54,7 @@ fn element(item: Part, source: &str, at: &At, texts: &mut Texts) -> Value {
     of(item.value.0, source, at, texts)
 }
 
-/// What stands at a node's place, quotes too; for an alias, where it is defined. `None` for a block of lines.
+/// Text at a node's place, quotes included; for an alias, where it is defined. `None` for a block of lines.
 fn text_at<'s, T>(node: &Spanned<T>, source: &'s str) -> Option<&'s str> {
     let span = node.defined.span();
     let start = usize::try_from(span.byte_offset()?).ok()?;
@@ -63,7 +63,7 @@ fn text_at<'s, T>(node: &Spanned<T>, source: &'s str) -> Option<&'s str> {
     (!is_block(source.get(..start)?)).then(|| text.trim())
 }
 
-/// Whether the text before a scalar ends with the head of a block of lines (`|`, `>-`, `|2 # why`).
+/// True where the text before a scalar ends with the head of a block of lines (`|`, `>-`, `|2 # why`).
 fn is_block(before: &str) -> bool {
     // Not by the start of the line, which may be far away: a whole file can be one line.
     let indented = before.trim_end_matches(|c: char| c.is_whitespace() && c != '\n');

@@ -65,7 +65,7 @@ impl ConnectError {
     }
 }
 
-/// What happened, without the layers that it happened below.
+/// Cause of an error, without the layers that passed it on.
 pub(super) fn innermost(mut error: &(dyn std::error::Error + 'static)) -> String {
     while let Some(cause) = error.source() {
         error = cause;

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 /// `User-Agent` of everything we send to a cluster.
 pub(in crate::kubernetes) const AGENT: &str = concat!("podgate/", env!("CARGO_PKG_VERSION"));
 
-/// How long an unused connection is kept: shorter than any path leaves it standing, so that no call is sent on one that
+/// Lifetime of an unused connection: shorter than any path leaves it standing, so that no call is sent on one that
 /// is cut at that moment.
 const POOL_IDLE: Duration = Duration::from_secs(8);
 

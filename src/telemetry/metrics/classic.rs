@@ -27,7 +27,7 @@ pub(super) fn of(page: &str) -> String {
     classic
 }
 
-/// What a type's samples end with, and the classic type that is nearest.
+/// Suffix of a type's samples, and the nearest classic type.
 fn known(kind: &str) -> (&'static str, &'static str) {
     match kind {
         "counter" => ("_total", "counter"),

@@ -60,13 +60,13 @@ fn part(item: Part, source: &str, path: &mut Vec<String>) -> Json {
     }
 }
 
-/// Whether JSON writes a value as the file does.
+/// True where JSON writes a value as the file does.
 fn is_written_so(value: &Json, text: &str) -> bool {
     let json = value.to_string();
     json == text
 }
 
-/// Whether a value is below a user's or the defaults' `settings.kubernetes.pod`.
+/// True for a value below a user's or the defaults' `settings.kubernetes.pod`.
 fn is_of_a_pod(path: &[String]) -> bool {
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     matches!(
@@ -75,7 +75,7 @@ fn is_of_a_pod(path: &[String]) -> bool {
     )
 }
 
-/// What stands at a scalar's place; for an alias, where it is defined.
+/// Text at a scalar's place; for an alias, where it is defined.
 fn text_at<'s>(part: &Part, source: &'s str) -> Option<&'s str> {
     let span = part.defined.span();
     let start = usize::try_from(span.byte_offset()?).ok()?;

@@ -53,7 +53,7 @@ impl Clients {
     }
 }
 
-/// Whether a certificate's key may sign others (RFC 5280 sections 4.2.1.3 and 4.2.1.9). Version 1 has no field for that,
+/// True where a certificate's key may sign others (RFC 5280 sections 4.2.1.3 and 4.2.1.9). Version 1 has no field for that,
 /// and is a CA's where it is given, as for Go's TLS.
 fn is_ca(certificate: &CertificateDer<'_>) -> Result<bool, CertificateError> {
     let malformed = |_| CertificateError::BadEncoding;

@@ -48,7 +48,7 @@ pub enum TlsError {
     Config(Error),
 }
 
-/// What is wrong with a PEM text; nothing of the text itself.
+/// Fault of a PEM text; nothing of the text itself.
 fn damage(error: &pem::Error) -> &'static str {
     match error {
         pem::Error::MissingSectionEnd { .. } => "a line -----END …----- is missing",
@@ -59,7 +59,7 @@ fn damage(error: &pem::Error) -> &'static str {
     }
 }
 
-/// Why rustls does not serve under a certificate and key.
+/// Reason why rustls does not serve under a certificate and key.
 fn unfit(error: &Error) -> &'static str {
     match error {
         Error::InconsistentKeys(_) => "the key does not match the certificate",
