@@ -1,6 +1,6 @@
 //! The modes of a client's terminal (RFC 4254 section 8), beside what OpenSSH's sshd makes of them.
 
-use crate::support::client::{Done, PATIENCE};
+use crate::support::client::{Done, PATIENCE, WAITING};
 use crate::support::cluster::container;
 use crate::support::leash;
 use crate::support::peer::{answered, to_the_end};
@@ -38,7 +38,7 @@ async fn on_terminal(local: &str, client: &str) -> Done {
 
 /// What `stty -a` says but for the size, which may come after the program's start, and by which the lines are broken.
 fn modes(said: &str) -> String {
-    let lines = said.lines().filter(|line| !line.starts_with("podgate: waiting: "));
+    let lines = said.lines().filter(|line| !line.starts_with(WAITING));
     let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
     let size = |at: usize| words[at.saturating_sub(1)..=at].iter().any(|word| ["rows", "columns"].contains(word));
     let modes = (0..words.len()).filter(|at| !size(*at)).map(|at| words[at]);

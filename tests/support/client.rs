@@ -16,6 +16,9 @@ use tokio::time::timeout;
 /// How long a client may take.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The beginning of the lines that say what a client waits for.
+pub const WAITING: &str = "podgate: waiting: ";
+
 /// What a client did.
 #[derive(Debug)]
 pub struct Done {
@@ -37,7 +40,7 @@ impl Done {
 
     fn new(status: ExitStatus, stdout: Vec<u8>, stderr: &str) -> Self {
         let lines = stderr.split_inclusive('\n').map(str::to_owned);
-        let (waited, stderr): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with("podgate: waiting: "));
+        let (waited, stderr): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with(WAITING));
         Self { status: status.code().unwrap_or(-1), stdout, stderr: stderr.concat(), waited }
     }
 
@@ -190,10 +193,17 @@ impl Client {
             }
             drop(pipe);
         };
-        let (output, ()) = timeout(PATIENCE, async { tokio::join!(child.wait_with_output(), write) })
-            .await
-            .expect("the client ends in time");
-        Done::of(output.expect("the client's output"))
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let (mut output, mut errors) = (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
+        let all = async {
+            tokio::join!(output.read_to_end(&mut stdout), errors.read_to_end(&mut stderr), write).0.expect("the output");
+            child.wait().await.expect("the client's end")
+        };
+        let Ok(status) = timeout(PATIENCE, all).await else {
+            // How far it came says who keeps it.
+            panic!("it goes on after {PATIENCE:?}, {} bytes, {:?}", stdout.len(), String::from_utf8_lossy(&stderr));
+        };
+        Done::of(Output { status, stdout, stderr })
     }
 
     /// Starts a command on the host, to be talked to while it runs.

@@ -1,6 +1,6 @@
 //! Streams of many bytes to and from clients, hashed on the way so that a test holds none of them.
 
-use super::client::{Done, PATIENCE};
+use super::client::{Done, PATIENCE, WAITING};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -52,9 +52,10 @@ fn hex(hash: Sha256) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The hash in the output of `sha256sum`.
+/// The hash in the output of `sha256sum`, behind whatever a slow machine's client was told to wait for.
 pub fn sum(printed: &str) -> String {
-    printed.split_whitespace().next().unwrap_or_default().to_owned()
+    let said = printed.lines().find(|line| !line.starts_with(WAITING));
+    said.and_then(|line| line.split_whitespace().next()).unwrap_or_default().to_owned()
 }
 
 /// Waits for a client's end, and reads what was left unread of it.
