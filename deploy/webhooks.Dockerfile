@@ -1,4 +1,5 @@
-# The image of podgate-webhooks, the webhook server for users from a file. From the repository's root:
+# The image of podgate-webhooks, the webhook server that reads its users from a file. Build it in the root directory of the
+# repository:
 # docker build -f deploy/webhooks.Dockerfile -t podgate-webhooks .
 # Mount users.yaml, tls.crt and tls.key at /etc/podgate.
 
@@ -9,7 +10,7 @@ RUN cargo build --locked --release --package podgate-webhooks --bin podgate-webh
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /build/target/release/podgate-webhooks /usr/local/bin/podgate-webhooks
-# By number, so that Kubernetes can tell that it is not root.
+# A numeric user, so that Kubernetes can verify that it is not root.
 USER 65532:65532
 EXPOSE 8443
 ENTRYPOINT ["/usr/local/bin/podgate-webhooks"]

@@ -364,7 +364,8 @@ async fn operators_hour_ends_in_a_login_after_at_most_five_commands() {
     fs::write(world.folder().join("config.yaml"), hand_written(&world)).expect("a file");
     let path = programs(&world);
 
-    let hour = PAGE.split("## In an hour").nth(1).and_then(|rest| rest.split("```sh\n").nth(1)).expect("the commands");
+    let hour =
+        PAGE.split("## Migration steps").nth(1).and_then(|rest| rest.split("```sh\n").nth(1)).expect("the commands");
     let lines: Vec<_> = hour.split("```").next().expect("their end").lines().collect();
     assert!(lines.len() <= 5, "{lines:?}");
     let (mut server, mut seen, mut port) = (None, String::new(), String::new());

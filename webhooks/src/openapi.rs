@@ -8,28 +8,30 @@ use serde_json::{Map, Value, json};
 use std::path::Path;
 
 const AUTH: &str = "\
-Podgate asks these webhooks whether a client may log in. The base URL is `auth.password.webhook.url`, \
-`auth.publicKey.webhook.url` and `auth.authz.webhook.url` of its file; each method is asked only where it is configured.
+Podgate asks these webhooks whether a client may log in. The base URLs are `auth.password.webhook.url`, \
+`auth.publicKey.webhook.url` and `auth.authz.webhook.url` in its configuration file. Podgate sends requests only for \
+methods that are configured.
 
-Yes and no are both status 200; only `\"success\": true` is a yes. The content type of an answer is not looked at, field \
-names in it match in any case, and unknown fields are passed over. 4xx is final: the login fails. After 5xx and transport \
-errors `/pubkey` and `/authz` are asked again with back-off until the webhook's `authTimeout`. `/password` is asked again \
-only where the request was not sent whole, because a directory counts wrong passwords. Redirects are never followed.
+The status is 200 for an allowed and for a denied login; only `\"success\": true` allows it. The content type of the \
+response is ignored, field names are case-insensitive, and unknown fields are ignored. A 4xx status is final: the login \
+fails. After a 5xx status or a transport error, Podgate repeats a `/pubkey` or `/authz` request with back-off until \
+`authTimeout` of the webhook. It repeats a `/password` request only if it was not sent completely, because a directory \
+counts wrong passwords. Redirects are never followed.
 
-Entries marked `sensitive` go into the user's container, and to no further webhook.";
+Values that are marked `sensitive` are passed to the user's container, but not to other webhooks.";
 
 const CONFIG: &str = "\
-Podgate asks this webhook, once a user is authenticated and authorized, what the connection gets. It posts to \
-`configserver.url` of its file exactly as written; the path here is an example.
+After a user is authenticated and authorized, Podgate asks this webhook for the settings of the connection. It sends the \
+request to `configserver.url` in its configuration file, exactly as written; the path in this document is an example.
 
-The answer's `config` is a part of Podgate's own configuration in its JSON form; `backend`, `kubernetes`, `security` and \
-`log.level` have an effect for a connection. It is laid over the file's. Without `\"exact\": true` a zero (`\"\"`, 0, \
-false, null, `[]`, `{}`) means unset, as servers need that send the whole structure; with it every value means itself. \
-The content type of an answer is not looked at, field names beside `config` match in any case, and unknown ones are passed \
-over. 4xx is final: the connection ends. 5xx and transport errors are asked again with back-off. Redirects \
-are never followed.
+`config` in the response is a part of Podgate's own configuration in its JSON form. `backend`, `kubernetes`, `security` and \
+`log.level` have an effect. They override the file for this connection. Without `\"exact\": true`, a zero value (`\"\"`, 0, \
+false, null, `[]`, `{}`) means unset, because some servers send the complete structure; with it, every value is used as \
+written. The content type of the response is ignored, field names beside `config` are case-insensitive, and unknown ones \
+are ignored. A 4xx status is final: the connection ends. After a 5xx status or a transport error, Podgate repeats the \
+request with back-off. Redirects are never followed.
 
-Entries that an earlier answer marked `sensitive` are in the request only with `configserver.transmitSensitiveMetadata`.";
+Values that an earlier response marked `sensitive` are in the request only with `configserver.transmitSensitiveMetadata`.";
 
 /// Collects the schemas of one document.
 struct Document {
@@ -57,11 +59,11 @@ impl Document {
             "parameters": [key()],
             "requestBody": { "required": true, "content": request },
             "responses": {
-                "200": { "description": "The answer.", "content": answer },
-                "400": refusal("The body is not the request. Final."),
-                "403": refusal("This user gets nothing. Final."),
-                "413": refusal("The request is longer than the server takes. Final."),
-                "503": refusal("The server cannot tell now. Asked again, but for a password."),
+                "200": { "description": "The response.", "content": answer },
+                "400": refusal("The body is not a valid request. Podgate does not retry."),
+                "403": refusal("The user is refused. Podgate does not retry."),
+                "413": refusal("The request is larger than the server accepts. Podgate does not retry."),
+                "503": refusal("The server cannot decide now. Podgate retries, except for a password."),
             },
         });
         self.paths.insert(path.to_owned(), json!({ "post": operation }));
@@ -89,8 +91,8 @@ fn key() -> Value {
     json!({
         "name": "Idempotency-Key",
         "in": "header",
-        "description": "The id of the question, in double quotes: the same when it is repeated, another for every other \
-            question.",
+        "description": "The id of the request, in double quotes. It is the same in all retries of a request, and different \
+            for every other request.",
         "required": false,
         "schema": { "type": "string", "examples": ["\"8e03978e40d543e8bc936894a57f9324\""] },
     })
@@ -103,7 +105,7 @@ fn error() -> Value {
 fn error_schema() -> Value {
     json!({
         "type": "object",
-        "description": "Why there is no answer, for the gateway's log. A server may send anything else instead.",
+        "description": "The reason for the error, for the gateway's log. A server may send any other body instead.",
         "properties": { "error": { "type": "string" } },
     })
 }
@@ -112,16 +114,16 @@ fn auth() -> String {
     let mut document = Document::new();
     let summary = "May this user log in with this password?";
     document.post::<PasswordRequest, AuthAnswer>("/password", "password", summary);
-    let summary = "May this user log in with this key? Asked before the client has proved that it holds the key.";
+    let summary = "May this user log in with this key? Sent before the client has proved that it has the private key.";
     document.post::<PublicKeyRequest, AuthAnswer>("/pubkey", "pubkey", summary);
-    let summary = "May this user, already authenticated, come in?";
+    let summary = "May this authenticated user log in?";
     document.post::<AuthzRequest, AuthAnswer>("/authz", "authz", summary);
     document.finish("Podgate login webhooks", AUTH)
 }
 
 fn config() -> String {
     let mut document = Document::new();
-    document.post::<ConfigRequest, ConfigAnswer>("/config", "config", "What does this connection get?");
+    document.post::<ConfigRequest, ConfigAnswer>("/config", "config", "Settings for this connection.");
     document.finish("Podgate config webhook", CONFIG)
 }
 

@@ -28,7 +28,7 @@ use std::fmt;
 pub struct Connection {
     /// The client's address and port, `192.0.2.7:52311` or `[2001:db8::1]:49152`.
     pub remote_address: String,
-    /// The connection's id, opaque, unique for all time: 32 lower-case hex characters.
+    /// The connection's id, opaque and never used again: 32 lower-case hexadecimal characters.
     pub connection_id: String,
     /// The client's identification string, for example `SSH-2.0-OpenSSH_9.6`; may be empty.
     pub client_version: String,
@@ -57,7 +57,7 @@ pub struct PasswordRequest {
     pub password: Vec<u8>,
 }
 
-/// `POST /pubkey`: may this user log in with this key? Asked before the client has proved that it holds the key.
+/// `POST /pubkey`: may this user log in with this key? Sent before the client has proved that it has the private key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -69,7 +69,7 @@ pub struct PublicKeyRequest {
     pub public_key: String,
 }
 
-/// `POST /authz`: may this user, already authenticated, come in?
+/// `POST /authz`: may this authenticated user log in?
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -77,13 +77,13 @@ pub struct AuthzRequest {
     /// Who asks.
     #[serde(flatten)]
     pub connection: Connection,
-    /// The name that the authentication established; never empty.
+    /// The user's name after the authentication; never empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "String", default))]
     pub authenticated_username: Option<String>,
 }
 
-/// `POST` to the config URL: what does this connection get?
+/// `POST` to the config URL: asks for the settings of this connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -91,7 +91,7 @@ pub struct ConfigRequest {
     /// Who asks.
     #[serde(flatten)]
     pub connection: Connection,
-    /// The name that authentication and authorization established; never empty.
+    /// The user's name after authentication and authorization; never empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "String", default))]
     pub authenticated_username: Option<String>,

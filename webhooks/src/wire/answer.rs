@@ -7,15 +7,15 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value as Json};
 use std::fmt;
 
-/// The answer to `/password`, `/pubkey` and `/authz`. Sent with status 200 for yes and no alike.
+/// The response to `/password`, `/pubkey` and `/authz`. Its status is 200 for an allowed and for a denied login.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AuthAnswer {
-    /// Yes or no. Absent is no.
+    /// True allows the login. False or absent denies it.
     pub success: bool,
-    /// What the authenticator calls the user. Absent or empty is the login name, in an answer to `/authz` the name
-    /// established before.
+    /// The user's name from here on. If it is absent or empty, it is the login name; in a response to `/authz`, the name
+    /// does not change.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "String", default))]
     pub authenticated_username: Option<String>,
@@ -24,20 +24,20 @@ pub struct AuthAnswer {
     pub known: Known,
 }
 
-/// The config webhook's answer.
+/// The response of the config webhook.
 #[derive(Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ConfigAnswer {
-    /// A part of the gateway's configuration in its JSON form (`backend`, `kubernetes`, `security`, `log.level`), laid
-    /// over the gateway's file for this connection.
+    /// A part of the gateway's configuration in its JSON form (`backend`, `kubernetes`, `security`, `log.level`). It
+    /// overrides the gateway's file for this connection.
     pub config: Map<String, Json>,
-    /// True: every value in `config` means itself. Absent or false: a zero (`""`, 0, false, null, `[]`, `{}`) means
-    /// unset, as servers need that send the whole structure.
+    /// True: every value in `config` is used as written. Absent or false: a zero value (`""`, 0, false, null, `[]`, `{}`)
+    /// means unset, because some servers send the complete structure.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[cfg_attr(test, schemars(default))]
     pub exact: bool,
-    /// Replaces the name established before; absent or empty keeps it.
+    /// The user's new name. If it is absent or empty, the name does not change.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "String", default))]
     pub authenticated_username: Option<String>,

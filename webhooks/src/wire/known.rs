@@ -10,7 +10,7 @@ use std::fmt;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Known {
-    /// Texts that are carried between systems, by name.
+    /// Strings that are passed on to later webhooks, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[cfg_attr(test, schemars(default))]
     pub metadata: BTreeMap<String, Value>,
@@ -24,19 +24,19 @@ pub struct Known {
     pub files: BTreeMap<String, File>,
 }
 
-/// A text, perhaps a secret.
+/// A string, which can be a secret.
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Value {
-    /// The text.
+    /// The string.
     pub value: String,
-    /// Not sent to further webhooks, unless the gateway's `configserver.transmitSensitiveMetadata` says so. Absent is
-    /// false.
+    /// True: the value is not sent to other webhooks, except to the config server if
+    /// `configserver.transmitSensitiveMetadata` is true. Absent means false.
     #[cfg_attr(test, schemars(default))]
     pub sensitive: bool,
 }
 
-/// A file's content, perhaps a secret.
+/// The content of a file, which can be a secret.
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct File {
@@ -44,8 +44,8 @@ pub struct File {
     #[serde(serialize_with = "base64")]
     #[cfg_attr(test, schemars(with = "String", extend("contentEncoding" = "base64")))]
     pub value: Vec<u8>,
-    /// Not sent to further webhooks, unless the gateway's `configserver.transmitSensitiveMetadata` says so. Absent is
-    /// false.
+    /// True: the value is not sent to other webhooks, except to the config server if
+    /// `configserver.transmitSensitiveMetadata` is true. Absent means false.
     #[cfg_attr(test, schemars(default))]
     pub sensitive: bool,
 }

@@ -4,7 +4,7 @@ use super::*;
 
 /// What the page's list of refusals names: path and value. `*.key` is the key of every client.
 pub(super) fn refusals() -> Vec<(String, Value)> {
-    let list = PAGE.split("## What is refused").nth(1).expect("the list").split("\n## ").next().expect("its end");
+    let list = PAGE.split("## Refused settings").nth(1).expect("the list").split("\n## ").next().expect("its end");
     let rows = list.lines().filter(|line| line.starts_with("| `"));
     let values = rows.flat_map(|row| {
         let cells: Vec<_> = row.split('|').collect();
