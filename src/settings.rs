@@ -273,8 +273,8 @@ fn read(root: &Section<'_>, completeness: Completeness, files: Option<&dyn Files
     let section = root.section("kubernetes");
     let connection = section.section("connection");
     let cluster = cluster::read(&connection);
-    if let (Some(cluster), Some(files)) = (&cluster, files) {
-        cluster::check_files(&connection, cluster, files);
+    if let Some(files) = files {
+        cluster::check_files(&connection, files);
     }
     let pod = pod::read(&section.section("pod"), completeness);
     let timeouts = pod::timeouts(&section.section("timeouts"));

@@ -2,9 +2,11 @@
 //! machine's own. There is no switch against it, and one cryptographic provider (aws-lc-rs) for the whole process.
 
 mod certificate;
+mod material;
 mod sentences;
 mod trust;
 
+pub use material::{End, Fault, Part, ca_faults, identity_faults};
 pub use sentences::{Block, cause_of, explain, explain_handshake, hung_up};
 
 use crate::types::Secret;

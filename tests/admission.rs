@@ -5,7 +5,7 @@ mod registries;
 mod restricted;
 
 use crate::support::client::Running;
-use crate::support::cluster::{container, on_real};
+use crate::support::cluster::{container, on_real, soon};
 use crate::support::real::sight::Sign;
 use crate::support::world::merge;
 use crate::support::{Setup, World};
@@ -207,4 +207,18 @@ async fn pod_that_fits_on_no_node_is_told_and_waited_for() {
     let Some(world) = world(json!({"resources": {"requests": {"memory": "1Pi"}}}), json!({})).await else { return };
     let reason = "no node takes the pod yet: 0/1 nodes are available: 1 Insufficient memory";
     assert_waits(&world, reason, Sign::Pod("Insufficient memory")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn warning_of_the_node_that_holds_nothing_up_is_no_reason_to_wait() {
+    // The container counts as being created until the hook has ended.
+    let hook = json!({"exec": {"command": ["sleep", "6"]}});
+    let Some(world) = world(json!({"lifecycle": {"postStart": hook}}), json!({})).await else { return };
+    let client = world.ssh().start("echo in");
+    let told = |events: &[Value]| events.iter().any(|event| event["reason"] == "MissingClusterDNS");
+    assert!(world.cluster.real().wait_for_events(world.namespace(), told, soon()).await, "the node has a cluster DNS");
+    let done = client.ended().await.expect(0);
+    assert_eq!((done.text().as_str(), done.stderr.as_str()), ("in\n", ""));
+    assert!(!done.waited.iter().any(|line| line.contains("DNS")), "{:?}", done.waited);
+    world.wait_for_nothing().await;
 }

@@ -3,6 +3,7 @@
 
 mod connections;
 mod credentials;
+mod material;
 
 use crate::support::cluster::image;
 use crate::support::gateway::SOON;
@@ -268,7 +269,7 @@ async fn check_and_start_find_every_key_that_is_not_its_certificates_and_end_ali
     assert_eq!((check.status, &check.stderr), (Some(64), &start.stderr));
     assert_eq!(start.status, check.status);
     for section in ["auth.password.webhook", "auth.authz.webhook", "configserver", "metrics"] {
-        let told = format!("{section}: the key does not match the certificate");
+        let told = format!("{section}.key: does not match the certificate");
         assert!(check.stderr.contains(&told), "{told:?} is not in\n{}", check.stderr);
     }
 }

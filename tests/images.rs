@@ -1,6 +1,8 @@
 //! Guests of images that have little: what works in them, and what their users are told of the rest. Only a real cluster
 //! has images.
 
+mod guest;
+
 use crate::modes::session;
 use crate::support::cluster::on_real;
 use crate::support::peer::{answered, to_the_end};

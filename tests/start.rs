@@ -3,6 +3,7 @@
 //! login.
 
 mod deploy;
+mod mistakes;
 mod role;
 mod session;
 

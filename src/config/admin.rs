@@ -1,11 +1,12 @@
 //! `health` and `metrics`: what is served to the operator's own machinery. Off means that nothing listens.
 
-use super::http::{ClientKeys, TIMEOUT};
+use super::http::{ClientKeys, TIMEOUT, accepted};
 use super::pem::{self, Files};
 use super::reader::Section;
 use super::ssh::listen;
 use super::tls::Tls;
 use super::{Health, HttpServer, Metrics, ServerTls};
+use crate::tls::End;
 
 const HEALTH: &str = "0.0.0.0:7000";
 const METRICS: &str = "0.0.0.0:9100";
@@ -101,18 +102,10 @@ impl<'a> ServerKeys<'a> {
 
     fn tls(self, section: &Section<'_>, (certificate, key): (&str, &str), files: &dyn Files) -> Option<ServerTls> {
         let tls = self.tls.judge(section);
-        let certificate = pem::read(section, "cert", certificate, files);
-        let key = pem::read(section, "key", key, files);
-        let client_ca = match self.client_ca {
-            Some(value) => {
-                let text = pem::read(section, "clientcacert", value, files)?;
-                Some(pem::certificates(section, "clientcacert", text)?)
-            }
-            None => None,
-        };
-        let certificate = certificate.and_then(|text| pem::certificates(section, "cert", text));
-        let key = key.and_then(|text| pem::private_key(section, "key", text));
-        Some(ServerTls { certificate: certificate?, key: key?, client_ca, choice: tls? })
+        let identity = pem::identity(section, (certificate, key), End::Server, files);
+        let client_ca = self.client_ca.map(|value| pem::ca(section, "clientcacert", value, files));
+        let (client_ca, (certificate, key)) = (accepted(client_ca)?, identity?);
+        Some(ServerTls { certificate, key, client_ca, choice: tls? })
     }
 }
 

@@ -5,7 +5,7 @@ use super::pem::{self, Files};
 use super::reader::Section;
 use super::tls::Tls;
 use super::{Endpoint, HttpClient};
-use crate::tls::Choice;
+use crate::tls::{Choice, End};
 use std::time::Duration;
 
 const LEAST_TIMEOUT: Duration = Duration::from_millis(100);
@@ -72,23 +72,24 @@ impl<'a> ClientKeys<'a> {
             return Some(HttpClient { endpoint, timeout, ca: None, identity: None, tls: Choice::default() });
         }
         let tls = self.tls.judge(section);
-        let ca = match self.ca {
-            Some(value) => Some(pem::certificates(section, "cacert", pem::read(section, "cacert", value, files)?)?),
-            None => None,
-        };
+        // Each is read before the first mistake ends it: one run tells them all.
+        let ca = self.ca.map(|value| pem::ca(section, "cacert", value, files));
         let identity = match (self.certificate, self.key) {
-            (Some(certificate), Some(key)) => {
-                let certificate = pem::read(section, "cert", certificate, files);
-                let key = pem::read(section, "key", key, files);
-                let certificate = certificate.and_then(|text| pem::certificates(section, "cert", text));
-                let key = key.and_then(|text| pem::private_key(section, "key", text));
-                Some((certificate?, key?))
-            }
-            (Some(_), None) => return missing(section, "key", "cert"),
-            (None, Some(_)) => return missing(section, "cert", "key"),
+            (Some(certificate), Some(key)) => Some(pem::identity(section, (certificate, key), End::Client, files)),
+            (Some(_), None) => Some(missing(section, "key", "cert")),
+            (None, Some(_)) => Some(missing(section, "cert", "key")),
             (None, None) => None,
         };
+        let (ca, identity) = (accepted(ca)?, accepted(identity)?);
         Some(HttpClient { endpoint, timeout, ca, identity, tls: tls? })
+    }
+}
+
+/// The outcome of reading a value that need not be there; the outer `None` was reported.
+pub(super) fn accepted<T>(read: Option<Option<T>>) -> Option<Option<T>> {
+    match read {
+        Some(read) => read.map(Some),
+        None => Some(None),
     }
 }
 

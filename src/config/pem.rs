@@ -2,11 +2,14 @@
 //! checked to hold what its key asks for; no message ever shows it.
 
 use super::reader::Section;
+use crate::tls::{self, End, Fault, Part};
 use crate::types::{Secret, printable};
+use data_encoding::BASE64;
 use podgate_webhooks::text;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Where the files that a configuration names are read from.
@@ -16,6 +19,11 @@ pub trait Files {
     /// # Errors
     /// A file that cannot be read, and anything but UTF-8.
     fn read(&self, path: &Path) -> io::Result<String>;
+
+    /// The permission bits of a file that every user of the machine can read; `None` for any other.
+    fn readable_by_all(&self, _path: &Path) -> Option<u32> {
+        None
+    }
 }
 
 /// The machine's own files.
@@ -26,6 +34,14 @@ impl Files for Disk {
     fn read(&self, path: &Path) -> io::Result<String> {
         text::read(path)
     }
+
+    fn readable_by_all(&self, path: &Path) -> Option<u32> {
+        let path = path.canonicalize().ok()?;
+        let mode = |path: &Path| path.metadata().map(|metadata| metadata.permissions().mode() & 0o777).ok();
+        let of_file = mode(&path).filter(|bits| bits & 0o004 != 0)?;
+        let reached = path.ancestors().skip(1).all(|folder| mode(folder).is_some_and(|bits| bits & 0o001 != 0));
+        reached.then_some(of_file)
+    }
 }
 
 /// Whether a value is PEM itself and not a file's name.
@@ -33,16 +49,122 @@ pub(crate) fn is_inline(value: &str) -> bool {
     value.trim_start().starts_with("-----")
 }
 
-/// The value itself, or the text of the file that it names.
-pub(crate) fn read(section: &Section<'_>, key: &str, value: &str, files: &dyn Files) -> Option<String> {
-    if is_inline(value) {
-        return Some(value.trim_start().to_owned());
+/// A text of a section's key, and the file that it came from.
+pub(crate) struct Material<'a> {
+    section: &'a Section<'a>,
+    key: &'static str,
+    file: Option<&'a str>,
+    text: String,
+}
+
+/// Whether a text is what a key asks for.
+pub(crate) type Check = fn(&str) -> Result<(), &'static str>;
+
+impl<'a> Material<'a> {
+    /// The text of a file. `None` was reported.
+    pub(crate) fn file(section: &'a Section<'a>, key: &'static str, path: &'a str, files: &dyn Files) -> Option<Self> {
+        match files.read(Path::new(path)) {
+            Ok(text) => Some(Self { section, key, file: Some(path), text }),
+            Err(error) => {
+                section.error(key, unreadable(path, &error));
+                None
+            }
+        }
     }
-    let text = files.read(Path::new(value));
-    if let Err(error) = &text {
-        section.error(key, unreadable(value, error));
+
+    /// A text that stands in the configuration.
+    pub(crate) fn inline(section: &'a Section<'a>, key: &'static str, text: &str) -> Self {
+        Self { section, key, file: None, text: text.trim().to_owned() }
     }
-    text.ok()
+
+    /// The value itself, or the text of the file that it names. `None` was reported.
+    fn read(section: &'a Section<'a>, key: &'static str, value: &'a str, files: &dyn Files) -> Option<Self> {
+        if is_inline(value) { Some(Self::inline(section, key, value)) } else { Self::file(section, key, value, files) }
+    }
+
+    /// The same where it is what its key asks for. `None` was reported.
+    pub(crate) fn checked(self, check: Check) -> Option<Self> {
+        match check(self.text.trim()) {
+            Ok(()) => Some(self),
+            Err(why) => {
+                self.section.error(self.key, self.about(why));
+                None
+            }
+        }
+    }
+
+    /// The same, after a warning where it is a secret in a file that everybody can read.
+    pub(crate) fn with_warning(self, files: &dyn Files) -> Self {
+        if let Some(warning) = self.file.and_then(|file| exposed(file, files)) {
+            self.section.warning(self.key, &warning);
+        }
+        self
+    }
+
+    /// Reports the faults of a CA bundle; false where one makes it useless.
+    pub(crate) fn is_usable_ca(&self) -> bool {
+        let faults = tls::ca_faults(&self.text, UnixTime::now());
+        faults.iter().filter(|fault| !self.tell(fault)).count() == 0
+    }
+
+    /// Reports the faults of a certificate and its key; false where one makes them useless.
+    pub(crate) fn is_certificate_of(&self, key: &Self, end: End) -> bool {
+        let faults = tls::identity_faults(&self.text, &Secret::new(key.text.as_str()), end, UnixTime::now());
+        let told = faults.iter().map(|fault| if fault.part == Part::Key { key.tell(fault) } else { self.tell(fault) });
+        told.filter(|good| !good).count() == 0
+    }
+
+    /// Reports a fault; false for one that TLS does not start with.
+    fn tell(&self, fault: &Fault) -> bool {
+        let text = self.about(&fault.text);
+        if fault.fatal {
+            self.section.error(self.key, text)
+        } else {
+            self.section.warning(self.key, &text)
+        }
+        !fault.fatal
+    }
+
+    /// The end of a sentence, with the file that it is about.
+    fn about(&self, text: &str) -> String {
+        self.file.map_or_else(|| text.to_owned(), |file| format!("the file {} {text}", shown(file)))
+    }
+}
+
+/// The CA bundle that a value is or names. `None` was reported.
+pub(crate) fn ca(section: &Section<'_>, key: &'static str, value: &str, files: &dyn Files) -> Option<String> {
+    let ca = Material::read(section, key, value, files)?.checked(certificates_in)?;
+    ca.is_usable_ca().then_some(ca.text)
+}
+
+/// The certificate chain and private key that the values of `cert` and `key` are or name; all mistakes of both are told.
+/// `None` was reported.
+pub(crate) fn identity(
+    section: &Section<'_>,
+    (certificate, key): (&str, &str),
+    end: End,
+    files: &dyn Files,
+) -> Option<(String, Secret)> {
+    let certificate =
+        Material::read(section, "cert", certificate, files).and_then(|material| material.checked(certificates_in));
+    let key = Material::read(section, "key", key, files).and_then(|material| material.checked(private_key_in));
+    let key = key.map(|key| key.with_warning(files));
+    let (certificate, key) = (certificate?, key?);
+    certificate.is_certificate_of(&key, end).then(|| (certificate.text, Secret::new(key.text)))
+}
+
+/// A warning of a file with a secret that everybody on the machine can read. Files that Kubernetes mounts for a service
+/// account have the mode that it chose.
+pub(crate) fn exposed(path: &str, files: &dyn Files) -> Option<String> {
+    if path.starts_with("/var/run/secrets/kubernetes.io/") {
+        return None;
+    }
+    let mode = files.readable_by_all(Path::new(path))?;
+    Some(format!(
+        "the file {} can be read by every user of this machine (mode {mode:04o}); let only the gateway's user read it \
+         (chmod 600), or mount the Secret with defaultMode: 0440 and an fsGroup",
+        shown(path)
+    ))
 }
 
 /// Why a file can't be read.
@@ -60,17 +182,6 @@ pub(crate) fn is_path(text: &str) -> bool {
     text.len() < 256 && !text.contains('\n') && (text.starts_with('/') || text.contains('.'))
 }
 
-/// A CA bundle: at least one certificate.
-pub(crate) fn certificates(section: &Section<'_>, key: &str, text: String) -> Option<String> {
-    match certificates_in(&text) {
-        Ok(()) => Some(text),
-        Err(why) => {
-            section.error(key, why);
-            None
-        }
-    }
-}
-
 /// Whether a text holds certificates.
 pub(crate) fn certificates_in(text: &str) -> Result<(), &'static str> {
     let mut found = false;
@@ -79,17 +190,6 @@ pub(crate) fn certificates_in(text: &str) -> Result<(), &'static str> {
         found = true;
     }
     if found { Ok(()) } else { Err("holds no certificate in PEM (-----BEGIN CERTIFICATE-----)") }
-}
-
-/// A private key for TLS.
-pub(crate) fn private_key(section: &Section<'_>, key: &str, text: String) -> Option<Secret> {
-    match private_key_in(&text) {
-        Ok(()) => Some(Secret::new(text)),
-        Err(why) => {
-            section.error(key, why);
-            None
-        }
-    }
 }
 
 /// Whether a text holds a private key.
@@ -103,9 +203,39 @@ pub(crate) fn private_key_in(text: &str) -> Result<(), &'static str> {
     })
 }
 
+/// True for a private key in OpenSSH's own format that has a passphrase: the name of its cipher follows the first mark.
+pub(crate) fn is_encrypted_openssh(text: &str) -> bool {
+    let Some((_, rest)) = text.split_once("-----BEGIN OPENSSH PRIVATE KEY-----") else { return false };
+    let Some((body, _)) = rest.split_once("-----END") else { return false };
+    let body: String = body.split_ascii_whitespace().collect();
+    let Ok(bytes) = BASE64.decode(body.as_bytes()) else { return false };
+    let cipher = bytes.strip_prefix(b"openssh-key-v1\0").and_then(|rest| rest.split_first_chunk::<4>());
+    cipher.is_some_and(|(length, rest)| u32::from_be_bytes(*length) != 4 || !rest.starts_with(b"none"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::{Permissions, set_permissions};
+
+    #[test]
+    fn file_is_exposed_only_where_its_mode_and_every_folder_above_it_let_others_in() {
+        let folder = tempfile::Builder::new().tempdir().expect("a folder");
+        let file = folder.path().join("key");
+        std::fs::write(&file, "secret").expect("a file");
+        for (of_folder, of_file, expected) in [
+            (0o700, 0o644, None),
+            (0o755, 0o600, None),
+            (0o755, 0o640, None),
+            (0o755, 0o644, Some(0o644)),
+            (0o711, 0o444, Some(0o444)),
+        ] {
+            set_permissions(folder.path(), Permissions::from_mode(of_folder)).expect("a mode");
+            set_permissions(&file, Permissions::from_mode(of_file)).expect("a mode");
+            assert_eq!(Disk.readable_by_all(&file), expected, "{of_folder:o} {of_file:o}");
+        }
+        assert_eq!(Disk.readable_by_all(&folder.path().join("none")), None);
+    }
 
     #[test]
     fn byte_order_mark_of_a_file_is_skipped_and_another_encoding_named() {

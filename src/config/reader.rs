@@ -47,6 +47,11 @@ impl Report {
         }
     }
 
+    /// Notes a warning for each start.
+    pub(crate) fn warning(&self, path: impl Into<String>, text: &str) {
+        self.notice(path.into(), text, true);
+    }
+
     fn notice(&self, path: String, text: &str, warn: bool) {
         self.notices.borrow_mut().push(Notice { path, text: text.to_owned(), warn });
     }
@@ -137,6 +142,11 @@ impl<'a> Section<'a> {
     /// A text; an empty one is unset.
     pub(crate) fn text(&self, key: &'static str) -> Option<&'a str> {
         self.typed(key, "a text", Value::as_str).filter(|text| !text.is_empty())
+    }
+
+    /// A text that is not empty. Does not make the key known, and says nothing of a value of another type.
+    pub(crate) fn plain_text(&self, key: &str) -> Option<&'a str> {
+        self.values.and_then(|values| values.get(key)).and_then(Value::as_str).filter(|text| !text.is_empty())
     }
 
     /// Whether anything but an empty text stands there, right or wrong. Does not make the key known.

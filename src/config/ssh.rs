@@ -99,10 +99,15 @@ fn host_keys(section: &Section<'_>, files: &dyn Files) -> Option<Vec<HostKey>> {
 fn host_key(section: &Section<'_>, index: usize, value: &str, files: &dyn Files) -> Option<HostKey> {
     let key = format!("hostkeys[{index}]");
     if pem::is_inline(value) {
-        return private(section, &key, section.path(&key), value.trim_start().to_owned());
+        return private(section, &key, None, value.trim_start().to_owned());
     }
     match files.read(Path::new(value)) {
-        Ok(text) => private(section, &key, format!("{} ({})", section.path(&key), pem::shown(value)), text),
+        Ok(text) => {
+            if let Some(warning) = pem::exposed(value, files) {
+                section.warning(&key, &warning);
+            }
+            private(section, &key, Some(value), text)
+        }
         Err(error) => {
             let mut text = pem::unreadable(value, &error);
             if error.kind() == ErrorKind::NotFound && is_file_name(value) {
@@ -121,13 +126,21 @@ fn is_file_name(value: &str) -> bool {
     short || pem::is_path(value) && !value.contains(['\'', '\n'])
 }
 
-fn private(section: &Section<'_>, key: &str, origin: String, text: String) -> Option<HostKey> {
-    if text.contains("-----BEGIN ENCRYPTED") || text.contains("Proc-Type: 4,ENCRYPTED") {
-        section.error(key, "is encrypted; a host key has no passphrase (`ssh-keygen -p` takes it off)");
+fn private(section: &Section<'_>, key: &str, file: Option<&str>, text: String) -> Option<HostKey> {
+    let origin = file.map_or_else(|| section.path(key), |file| format!("{} ({})", section.path(key), pem::shown(file)));
+    let file = file.map_or_else(String::new, |file| format!("the file {} ", pem::shown(file)));
+    let classic = text.contains("-----BEGIN ENCRYPTED") || text.contains("Proc-Type: 4,ENCRYPTED");
+    if classic || pem::is_encrypted_openssh(&text) {
+        let way_out = "a host key has no passphrase (`ssh-keygen -p -N '' -f FILE` takes it off)";
+        section.error(key, format!("{file}is encrypted; {way_out}"));
+        return None;
+    }
+    if text.trim_start().starts_with("ssh-") || text.trim_start().starts_with("ecdsa-") {
+        section.error(key, format!("{file}is a public key; name the private one, which has no .pub"));
         return None;
     }
     if !(text.contains("-----BEGIN ") && text.contains("PRIVATE KEY-----")) {
-        section.error(key, "is not a private key in PEM or OpenSSH format");
+        section.error(key, format!("{file}is not a private key in PEM or OpenSSH format"));
         return None;
     }
     Some(HostKey { origin, pem: Secret::new(text) })

@@ -1,4 +1,4 @@
-//! What a pod's events say to someone who waits for it. Pure; the newest speaks.
+//! What a pod's events say to someone who waits for it. Pure; the newest that is about the pod's start is shown.
 
 use crate::types::printable;
 use k8s_openapi::api::core::v1::Event;
@@ -23,13 +23,14 @@ impl Note {
     }
 }
 
-/// The events as notes, oldest first.
+/// The events, in the order of a list of the API, as notes, oldest first.
 pub(super) fn notes(mut events: Vec<Event>) -> Vec<Note> {
+    // Some have the time in whole seconds; within one the order of the list holds, which is that of their creation.
     let at = |event: &Event| {
         let seen = event.series.as_ref().and_then(|series| series.last_observed_time.as_ref()).map(|time| time.0);
         let last = event.last_timestamp.as_ref().map(|time| time.0);
         let first = event.event_time.as_ref().map(|time| time.0);
-        seen.max(last).max(first)
+        seen.max(last).max(first).map(|time| time.as_second())
     };
     events.sort_by_key(at);
     let note = |event: Event| Note {
@@ -55,22 +56,49 @@ pub(super) fn only_scheduled(notes: &[Note]) -> bool {
     notes.last().is_some_and(|note| note.reason == "Scheduled")
 }
 
-/// What holds a container back that is still being created, one line. What failed about a container itself is left to
-/// its status, which says it better and comes at the same time.
+/// Kinds of warnings that say why a pod does not start, each with the words before its message (the kubelet's, the
+/// scheduler's and the controllers' of Kubernetes 1.36). Every other warning is about something that holds nothing up:
+/// settings that are ignored (`MissingClusterDNS`, `DNSConfigForming`), what a tool of the cluster thinks of the pod, a
+/// pull secret that may not be needed. What failed about a container itself (`Failed`, `BackOff`, `InspectFailed`) is left
+/// to its status, which says it better and comes at the same time.
+const REASONS: [(&[&str], &str); 9] = [
+    (&["FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedBinding"], "a volume is missing"),
+    (&["VolumePermissionChangeInProgress"], "a volume is being prepared"),
+    (&["FailedScheduling"], "no node takes the pod yet"),
+    (
+        &[
+            "FailedCreatePodSandBox",
+            "FailedPodSandBoxStatus",
+            "FailedCreatePodContainer",
+            "NetworkNotReady",
+            "FailedSync",
+        ],
+        "the node cannot start it yet",
+    ),
+    (&["FailedPrepareDynamicResources", "FailedResourceClaimCreation"], "a resource that it claims is missing"),
+    (&["FailedValidation"], "the node does not accept the pod"),
+    (&["NodeNotReady"], "the node of the pod does not answer"),
+    (&["FailedPostStartHook"], "the postStart hook of a container failed"),
+    (&["Unhealthy"], "the pod is not ready yet"),
+];
+
+/// Why a pod is not started that a node has, one line: what the newest event says that is about its start.
 pub(super) fn news(notes: &[Note]) -> Option<String> {
-    let tells = |note: &Note| match note.reason.as_str() {
-        "Pulling" => true,
-        "Failed" | "BackOff" => false,
-        _ => note.warning,
-    };
-    let last = notes.iter().rev().find(|note| tells(note))?;
-    Some(match last.reason.as_str() {
-        "Pulling" => printable(&last.message.replacen("Pulling", "pulling", 1), 200),
-        "FailedMount" | "FailedAttachVolume" => printable(&format!("a volume is missing: {}", last.message), 200),
-        "FailedScheduling" => printable(&format!("no node takes the pod yet: {}", last.message), 200),
-        "FailedCreatePodSandBox" => printable(&format!("the node cannot start it yet: {}", last.message), 200),
-        reason => printable(&format!("{reason}: {}", last.message), 200),
-    })
+    notes.iter().rev().find_map(Note::step).flatten()
+}
+
+impl Note {
+    /// What the event says about the start of the pod: a reason to wait, or (`Some(None)`) that a step has succeeded, so
+    /// that an older reason holds no more. `None` for an event about anything else.
+    fn step(&self) -> Option<Option<String>> {
+        match self.reason.as_str() {
+            "Pulling" => return Some(Some(printable(&self.message.replacen("Pulling", "pulling", 1), 200))),
+            "Pulled" | "Created" | "Started" | "SuccessfulAttachVolume" => return Some(None),
+            _ => {}
+        }
+        let (_, words) = REASONS.iter().find(|(reasons, _)| self.warning && reasons.contains(&self.reason.as_str()))?;
+        Some(Some(printable(&format!("{words}: {}", self.message), 200)))
+    }
 }
 
 #[cfg(test)]
@@ -109,9 +137,65 @@ mod tests {
     }
 
     #[test]
+    fn warning_that_holds_no_pod_up_is_no_reason() {
+        for (reason, message) in [
+            ("MissingClusterDNS", "pod: \"p\". kubelet does not have ClusterDNS IP configured"),
+            ("DNSConfigForming", "Nameserver limits were exceeded"),
+            ("FailedToRetrieveImagePullSecret", "Unable to retrieve some image pull secrets (s)"),
+            ("AlreadyMountedVolume", "The requested fsGroup is 1"),
+            ("PolicyViolation", "policy x/y fail"),
+            ("VolumeConditionAbnormal", "Volume v: degraded"),
+        ] {
+            let warning = Note::warning(reason, message);
+            assert_eq!(news(std::slice::from_ref(&warning)), None, "{reason}");
+            let notes = [Note::warning("FailedMount", "secret \"s\" not found"), warning];
+            assert_eq!(news(&notes).as_deref(), Some("a volume is missing: secret \"s\" not found"), "{reason}");
+        }
+        assert_eq!(news(&[Note::normal("FailedMount", "not a warning")]), None);
+    }
+
+    #[test]
+    fn every_warning_about_the_start_is_told_in_plain_words() {
+        for (reason, expected) in [
+            ("FailedMount", "a volume is missing: it"),
+            ("FailedBinding", "a volume is missing: it"),
+            ("VolumePermissionChangeInProgress", "a volume is being prepared: it"),
+            ("FailedScheduling", "no node takes the pod yet: it"),
+            ("NetworkNotReady", "the node cannot start it yet: it"),
+            ("FailedCreatePodSandBox", "the node cannot start it yet: it"),
+            ("FailedPrepareDynamicResources", "a resource that it claims is missing: it"),
+            ("NodeNotReady", "the node of the pod does not answer: it"),
+            ("Unhealthy", "the pod is not ready yet: it"),
+        ] {
+            assert_eq!(news(&[Note::warning(reason, "it")]).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn reason_does_not_outlive_the_step_that_it_held_up() {
+        let pulling = Note::normal("Pulling", "Pulling image \"x\"");
+        let pulled = Note::normal("Pulled", "Successfully pulled image \"x\" in 4s");
+        assert_eq!(news(&[pulling.clone(), pulled.clone()]), None);
+        assert_eq!(news(&[pulled, pulling]).as_deref(), Some("pulling image \"x\""));
+        let attached = Note::normal("SuccessfulAttachVolume", "AttachVolume.Attach succeeded");
+        assert_eq!(news(&[Note::warning("FailedAttachVolume", "Multi-Attach error"), attached]), None);
+    }
+
+    #[test]
+    fn event_of_the_same_second_stays_behind_the_one_that_was_made_first() {
+        let scheduled: Event = serde_json::from_value(json!({
+            "metadata": {}, "involvedObject": {}, "reason": "Scheduled", "type": "Normal",
+            "eventTime": "2026-01-01T00:00:05.700000Z"
+        }))
+        .unwrap();
+        let pulling = event("Pulling", "Pulling image \"b\"", "Normal", "2026-01-01T00:00:05Z");
+        assert!(!only_scheduled(&notes(vec![scheduled, pulling])));
+    }
+
+    #[test]
     fn event_text_loses_its_control_characters() {
-        let text = news(&[Note::warning("Strange", "red \x1b[31m\nnext")]).unwrap();
-        assert_eq!(text, "Strange: red [31m next");
+        let text = news(&[Note::warning("FailedMount", "red \x1b[31m\nnext")]).unwrap();
+        assert_eq!(text, "a volume is missing: red [31m next");
     }
 
     #[test]

@@ -2,11 +2,11 @@
 //! of HTTP credentials.
 
 use super::{Cluster, Source};
-use crate::config::pem::{self, Files};
+use crate::config::pem::{self, Check, Files, Material};
 use crate::config::reader::Section;
+use crate::tls::End;
 use crate::types::Secret;
 use rustls_pki_types::ServerName;
-use std::io;
 use std::path::{Path, PathBuf};
 use url::Url;
 
@@ -47,9 +47,6 @@ pub(super) fn read(section: &Section<'_>) -> Option<Cluster> {
         from_webhook: false,
     })
 }
-
-/// Whether a text is what a key asks for.
-type Check = fn(&str) -> Result<(), &'static str>;
 
 /// A mistake that was reported.
 struct Reported;
@@ -183,28 +180,35 @@ fn qps(section: &Section<'_>) -> Option<u64> {
     Some(milli)
 }
 
-/// Whether the files that a cluster names can be read and hold what they should. At start-up only: afterwards they are
-/// read where they are used.
-pub(super) fn check_files(section: &Section<'_>, cluster: &Cluster, files: &dyn Files) {
-    let (certificate, key) = cluster.client_certificate.as_ref().map_or((None, None), |(c, k)| (Some(c), Some(k)));
-    let checks: [(_, _, Check); 4] = [
-        ("cacertFile", cluster.ca.as_ref(), pem::certificates_in),
-        ("certFile", certificate, pem::certificates_in),
-        ("keyFile", key, pem::private_key_in),
-        ("bearerTokenFile", cluster.bearer_token.as_ref(), token_in),
-    ];
-    for (name, source, check) in checks {
-        if let Some(Source::File(path)) = source {
-            let text = files.read(path);
-            if let Err(why) = check_file(path, text, check) {
-                section.error(name, why);
-            }
+/// Checks the certificates, keys and tokens of a connection, all of them, and the files that it names. At start-up only:
+/// afterwards they are read where they are used.
+pub(super) fn check_files(section: &Section<'_>, files: &dyn Files) {
+    let ca = material(section, ("cacert", "cacertFile"), pem::certificates_in, files);
+    // Reported or accepted by its own rule where it stands alone.
+    let pair = [("cert", "certFile"), ("key", "keyFile")];
+    if pair.iter().all(|(inline, file)| section.has_text(inline) || section.has_text(file)) {
+        let [certificate, key] = pair;
+        let certificate = material(section, certificate, pem::certificates_in, files);
+        let key = material(section, key, pem::private_key_in, files).map(|key| key.with_warning(files));
+        if let (Some(certificate), Some(key)) = (certificate, key) {
+            certificate.is_certificate_of(&key, End::Client);
         }
     }
+    let _reported = ca.is_none_or(|ca| ca.is_usable_ca());
+    let token = material(section, ("bearerToken", "bearerTokenFile"), token_in, files);
+    drop(token.map(|token| token.with_warning(files)));
 }
 
-fn check_file(path: &Path, text: io::Result<String>, check: Check) -> Result<(), String> {
-    let name = path.to_string_lossy();
-    let text = text.map_err(|error| pem::unreadable(&name, &error))?;
-    check(text.trim()).map_err(|why| format!("the file {} {why}", pem::shown(&name)))
+/// A value that stands under one of two keys and is what they ask for. What is wrong with an inline one was reported.
+fn material<'a>(
+    section: &'a Section<'a>,
+    (inline, file): (&'static str, &'static str),
+    check: Check,
+    files: &dyn Files,
+) -> Option<Material<'a>> {
+    match (section.plain_text(inline), section.plain_text(file)) {
+        (Some(text), None) => check(text.trim()).is_ok().then(|| Material::inline(section, inline, text)),
+        (None, Some(path)) => Material::file(section, file, path, files)?.checked(check),
+        _ => None,
+    }
 }

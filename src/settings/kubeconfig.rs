@@ -65,6 +65,9 @@ pub(super) fn expand(sections: &mut Map<String, Value>, files: &dyn Files, repor
             report.error(format!("kubernetes.connection.{key}"), "cannot stand beside kubeconfig; keep one of them");
         }
     }
+    if let Some(warning) = pem::exposed(&path, files) {
+        report.warning(PATH, &warning);
+    }
     match current_context(&path, files) {
         Ok(keys) if !conflict => {
             connection.remove("kubeconfig");

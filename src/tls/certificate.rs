@@ -38,6 +38,15 @@ impl Parsed {
         Certificate::from_der(der).map(Self).map_err(|_malformed| CertificateError::BadEncoding)
     }
 
+    /// The X.509 version, 1 to 3.
+    pub(super) fn version(&self) -> u8 {
+        match self.0.tbs_certificate().version() {
+            Version::V1 => 1,
+            Version::V2 => 2,
+            Version::V3 => 3,
+        }
+    }
+
     /// The owner's name (RFC 4514), for people.
     pub(super) fn subject(&self) -> String {
         shown(self.0.tbs_certificate().subject())

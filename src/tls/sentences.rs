@@ -349,7 +349,8 @@ fn list(names: impl ExactSizeIterator<Item = String>, last: &str) -> String {
     }
 }
 
-fn date(time: UnixTime) -> String {
+/// A time for people, UTC to the second.
+pub(super) fn date(time: UnixTime) -> String {
     let time = i64::try_from(time.as_secs()).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
     time.map_or_else(
         || "a day beyond the calendar".to_owned(),

@@ -26,6 +26,8 @@ const (
 	Scratch = "podgate.test/scratch:1"
 	// Restricted is Busybox for the user id 1000, for the restricted Pod Security level and a read-only root.
 	Restricted = "podgate.test/restricted:1"
+	// Example is the image of deploy/guest.Dockerfile.
+	Example = "podgate.test/example:1"
 	// Podgate is the gateway, as deploy/Dockerfile lays it out.
 	Podgate = "podgate.test/podgate:1"
 	// Webhooks is podgate-webhooks, as deploy/webhooks.Dockerfile lays it out.

@@ -39,6 +39,14 @@ func recipes(ctx context.Context, options Options, work string) ([]recipe, error
 	if err != nil {
 		return nil, fmt.Errorf("busybox: %w", err)
 	}
+	dockerfile, err := os.ReadFile(filepath.Join(options.Module, "../../deploy/guest.Dockerfile"))
+	if err != nil {
+		return nil, err
+	}
+	example, err := dockerRecipe(Example, string(dockerfile))
+	if err != nil {
+		return nil, fmt.Errorf("deploy/guest.Dockerfile: %w", err)
+	}
 	guest := tree{}
 	accounts(guest, "/bin/bash")
 	wanted := []recipe{
@@ -47,6 +55,7 @@ func recipes(ctx context.Context, options Options, work string) ([]recipe, error
 		{Name: Guest, Defaults: shellDefaults("/bin/bash", "/root", ""), Debian: packages{Names: guestPackages}, files: guest},
 		{Name: Scratch, Defaults: settings{Entrypoint: []string{"/probe"}}, files: single("probe", waiter)},
 		{Name: Restricted, Defaults: shellDefaults("/bin/sh", "/home/user", ids(userID)), files: shell},
+		example,
 	}
 	for _, own := range []struct {
 		name, program string

@@ -51,7 +51,7 @@ func TestScratchAndPauseHoldOneFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(found) != 5 {
+	if len(found) != 6 {
 		t.Fatalf("without Podgate's programs there are %d images", len(found))
 	}
 	for _, r := range found {
