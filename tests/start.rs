@@ -224,7 +224,7 @@ async fn field_that_no_pod_has_is_named_with_its_path() {
     let container = json!({"name": "shell", "image": "local/guest:1", "imagePullPolice": "Never"});
     let pod = json!({"spec": {"containers": [container]}});
     let lines = Desk::new().await.start_fails(json!({"kubernetes": {"pod": pod}})).await;
-    let line = "kubernetes.pod: the pod is not taken: Pod in version \"v1\" cannot be handled as a Pod: strict decoding \
+    let line = "kubernetes.pod: the pod is refused: Pod in version \"v1\" cannot be handled as a Pod: strict decoding \
                 error: unknown field \"spec.containers[0].imagePullPolice\"";
     assert_eq!(lines, [line]);
 }

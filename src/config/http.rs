@@ -63,7 +63,7 @@ impl<'a> ClientKeys<'a> {
         let endpoint =
             Endpoint::parse(self.url?, self.plaintext || self.public).map_err(|why| section.error("url", why)).ok()?;
         if endpoint.is_plaintext() && !self.public {
-            section.warning("allowPlaintext", "passwords and settings travel in plain http beyond this machine");
+            section.warning("allowPlaintext", "passwords and settings are sent over plain http to another machine");
         }
         if !endpoint.is_tls() {
             if self.ca.or(self.certificate).or(self.key).is_some() {
@@ -93,7 +93,7 @@ impl<'a> ClientKeys<'a> {
 }
 
 fn missing<T>(section: &Section<'_>, key: &str, other: &str) -> Option<T> {
-    section.error(key, format!("is missing; a client certificate takes both, and {other} is set"));
+    section.error(key, format!("is missing; a client certificate needs both, and {other} is set"));
     None
 }
 

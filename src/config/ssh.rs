@@ -123,7 +123,7 @@ fn is_file_name(value: &str) -> bool {
 
 fn private(section: &Section<'_>, key: &str, origin: String, text: String) -> Option<HostKey> {
     if text.contains("-----BEGIN ENCRYPTED") || text.contains("Proc-Type: 4,ENCRYPTED") {
-        section.error(key, "is encrypted; a host key has no passphrase (`ssh-keygen -p` takes it off)");
+        section.error(key, "is encrypted; a host key has no passphrase (`ssh-keygen -p` removes it)");
         return None;
     }
     if !(text.contains("-----BEGIN ") && text.contains("PRIVATE KEY-----")) {
