@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// An SSH server that lands every connection in a Kubernetes pod of its own.
+/// SSH server that runs every connection in its own Kubernetes pod.
 #[derive(Debug, Parser)]
 #[command(name = "podgate", version, args_conflicts_with_subcommands = true)]
 struct Args {

@@ -124,7 +124,7 @@ async fn old_file_is_rewritten_and_what_changed_is_told() {
     for told in [
         "changed: listen is now ssh.listen",
         "changed: auth.url is now auth.password.webhook.url",
-        "changed: auth.pubkey is now the absence of auth.publicKey",
+        "changed: auth.pubkey is now a missing auth.publicKey",
         "changed: backend is now backend: kubernetes with kubernetes.pod.mode: session",
         "changed: kuberun.connection.certFile is now kubernetes.connection.cacertFile",
         "changed: kuberun.connection.insecure is left out: certificates are always verified",
@@ -135,7 +135,7 @@ async fn old_file_is_rewritten_and_what_changed_is_told() {
         "changed: kuberun.timeout is now kubernetes.timeouts.podStart, kubernetes.timeouts.podStop",
         "changed: dockerrun is left out",
         "to decide: kubernetes.pod.mode: ",
-        "to decide: auth: since 0.4 webhooks are asked with POST",
+        "to decide: auth: since 0.4, requests to webhooks use POST",
         "to fix: ssh.hostkeys[0]: cannot read the file \"/etc/containerssh/hostkey\"",
         "comments are not copied",
     ] {

@@ -75,7 +75,7 @@ pub(super) fn host_url(text: &str) -> Result<Url, String> {
         return Err("must be a host, host:port or https URL".into());
     }
     if !matches!(url.path(), "" | "/") {
-        return Err("must not have a path: the API is expected at the host's root".into());
+        return Err("must not have a path: the API must be at the root of the host".into());
     }
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
         return Err("must be a host and port alone; credentials have keys of their own".into());

@@ -67,7 +67,7 @@ pub(super) fn translate(migration: &mut Migration) {
 
 fn steps_said(key: &str, steps: &[&str]) -> String {
     let step = if key == "pubkey" { "publicKey" } else { key };
-    if steps.contains(&step) { format!("auth.{step}.method: webhook") } else { format!("the absence of auth.{step}") }
+    if steps.contains(&step) { format!("auth.{step}.method: webhook") } else { format!("a missing auth.{step}") }
 }
 
 fn has_method(auth: &Tree, step: &str) -> bool {

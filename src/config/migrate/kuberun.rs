@@ -118,8 +118,7 @@ fn ask_about_it(migration: &mut Migration) {
                 idleCommand in place of the image's own command: if that command restricts users, set shellCommand \
                 and security.* before you change it";
     migration.decide("kubernetes.pod.mode", text);
-    let text =
-        "since 0.4 webhooks are asked with POST; a server of 0.3's time reads GET (docs/webhooks.md has the messages)";
+    let text = "since 0.4, requests to webhooks use POST; a server for 0.3 expects GET (docs/webhooks.md describes the requests)";
     migration.decide("auth", text);
 }
 
