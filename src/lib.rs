@@ -1,4 +1,4 @@
-//! Podgate: an SSH server that lands every connection in a Kubernetes pod of its own.
+//! Podgate: SSH server that runs every connection in its own Kubernetes pod.
 //!
 //! The way of the data: `ssh` (a credential) → `auth` (an [`auth::Identity`]) → `settings` → `policy` (a
 //! [`policy::Permit`]) → `guest` (a [`guest::Program`]) → `session` (two pumps a channel). `kubernetes` is the backend

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// An SSH server that lands every connection in a Kubernetes pod of its own.
+/// SSH server that runs every connection in its own Kubernetes pod.
 #[derive(Debug, Parser)]
 #[command(name = "podgate", version, args_conflicts_with_subcommands = true)]
 struct Args {
@@ -21,24 +21,24 @@ struct Args {
     /// The configuration file, YAML or (`.json`) JSON.
     #[arg(long, value_name = "FILE", default_value = "config.yaml")]
     config: PathBuf,
-    /// Checks the configuration, lists every error and what has no effect, and exits.
+    /// Checks the configuration, lists every error and every key without effect, and exits.
     #[arg(long)]
     check_config: bool,
-    /// Asks the health endpoint of a running gateway with this configuration: exit status 0 where it serves, else 1.
+    /// Asks the health endpoint of a running gateway with this configuration: exit status 0 if it is ready, otherwise 1.
     #[arg(long, conflicts_with = "check_config")]
     healthcheck: bool,
-    /// Prints every value that holds as YAML, secrets masked, and exits.
+    /// Prints the effective configuration as YAML, with masked secrets, and exits.
     #[arg(long, conflicts_with_all = ["check_config", "healthcheck"])]
     dump_config: bool,
-    /// Prints the licence, those of the packages in it, and exits.
+    /// Prints the license and the licenses of all linked packages, and exits.
     #[arg(long)]
     licenses: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Prints a file of ContainerSSH 0.3 to 0.6 rewritten for today; says on standard error what it changed, what you
-    /// must decide, and what is left to mend.
+    /// Rewrites a file of ContainerSSH 0.3 to 0.6 and prints it. Reports on standard error what it changed, what you
+    /// must decide, and what you must fix.
     Migrate {
         /// The old configuration file.
         file: PathBuf,
@@ -121,8 +121,8 @@ fn migrate(file: &Path) -> ExitCode {
     changes.for_each(|change| say(&mut err, &format!("changed: {change}")));
     migration.decisions.iter().for_each(|decision| say(&mut err, &format!("to decide: {decision}")));
     let mistakes = migration.mistakes();
-    mistakes.iter().for_each(|mistake| say(&mut err, &format!("to mend: {mistake}")));
-    say(&mut err, "comments are not carried over; see what is left with podgate --config NEW --check-config");
+    mistakes.iter().for_each(|mistake| say(&mut err, &format!("to fix: {mistake}")));
+    say(&mut err, "comments are not copied; check the new file with podgate --config NEW --check-config");
     let printed = print(&migration.to_yaml());
     if mistakes.is_empty() { printed } else { ExitCode::FAILURE }
 }

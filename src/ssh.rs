@@ -150,7 +150,7 @@ impl Server {
             self.log.write(
                 Level::Warning,
                 "SSH_TOO_MANY_STARTUPS",
-                "a connection was refused: too many have not logged in yet",
+                "a connection was refused: too many connections are logging in",
                 &[("remoteAddr", &remote.to_string())],
             );
             return;
@@ -168,7 +168,7 @@ impl Server {
                 log.write(
                     Level::Debug,
                     "SSH_DISCONNECTED",
-                    "the connection ended before it began",
+                    "the connection ended before the SSH handshake",
                     &[("remoteAddr", &remote), ("reason", &text)],
                 );
             }

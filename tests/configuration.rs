@@ -124,10 +124,10 @@ async fn check_finds_without_a_cluster_what_a_strict_api_server_would_refuse() {
     let first = "kubernetes.pod.spec.containers[0]";
     for line in [
         "kubernetes.pod.metadata.label: is unknown to Kubernetes (up to 1.37); did you mean \"labels\"?".to_owned(),
-        format!("{first}.command: must be a list, not a text"),
-        format!("{first}.env[1].value: is taken as if it stood in quotes"),
+        format!("{first}.command: must be a list, not a string"),
+        format!("{first}.env[1].value: is read as if it were in quotes"),
         format!("{first}.imagePullPolice: is unknown to Kubernetes (up to 1.37); did you mean \"imagePullPolicy\"?"),
-        format!("{first}.ports[0].containerPort: must be a whole number, not a text"),
+        format!("{first}.ports[0].containerPort: must be an integer, not a string"),
     ] {
         assert!(ran.stderr.lines().any(|told| told.starts_with(&line)), "{line:?} is not in\n{}", ran.stderr);
     }
@@ -162,14 +162,14 @@ kubernetes:
     }
     let ran = check(folder.path(), &(file + pod)).await;
     assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""));
-    let written = "is taken as if it stood in quotes";
+    let written = "is read as if it were in quotes";
     for (path, told) in [
-        ("disableAgent", "is taken as true"),
+        ("disableAgent", "is read as true"),
         ("idleCommand[1]", written),
         ("metadata.annotations.note", written),
         ("spec.containers[0].env[0].value", written),
-        ("spec.containers[0].imagePullpolicy", "is taken as imagePullPolicy"),
-        ("spec.containers[0].tty", "is taken as true"),
+        ("spec.containers[0].imagePullpolicy", "is read as imagePullPolicy"),
+        ("spec.containers[0].tty", "is read as true"),
     ] {
         let line = format!("warning: kubernetes.pod.{path}: {told}\n");
         assert!(ran.stdout.contains(&line), "{line:?} is not in\n{}", ran.stdout);

@@ -87,7 +87,7 @@ async fn forced_command_in_a_scratch_image_does_not_run_without_what_was_asked_f
     merge(&mut config, guests);
     let world = Setup::config(config).start().await;
     let done = world.ssh().run("other words").await.expect(255);
-    let told = "podgate: the forced command cannot be told what was asked for: the image has no env program\n";
+    let told = "podgate: SSH_ORIGINAL_COMMAND cannot be passed to the forced command: the image has no env program\n";
     assert_eq!((done.text().as_str(), done.stderr.as_str()), ("", told));
 }
 

@@ -124,20 +124,20 @@ async fn old_file_is_rewritten_and_what_changed_is_told() {
     for told in [
         "changed: listen is now ssh.listen",
         "changed: auth.url is now auth.password.webhook.url",
-        "changed: auth.pubkey is now the absence of auth.publicKey",
+        "changed: auth.pubkey is now a missing auth.publicKey",
         "changed: backend is now backend: kubernetes with kubernetes.pod.mode: session",
         "changed: kuberun.connection.certFile is now kubernetes.connection.cacertFile",
         "changed: kuberun.connection.insecure is left out: certificates are always verified",
-        "changed: kuberun.connection.timeout is left out: 0 was no limit",
+        "changed: kuberun.connection.timeout is left out: 0 meant no limit",
         "changed: kuberun.pod.namespace is now kubernetes.pod.metadata.namespace",
         "changed: kuberun.pod.podSpec is now kubernetes.pod.spec",
         "changed: kuberun.pod.disableCommand is now security.command.mode: disable and security.subsystem.mode: disable",
         "changed: kuberun.timeout is now kubernetes.timeouts.podStart, kubernetes.timeouts.podStop",
         "changed: dockerrun is left out",
         "to decide: kubernetes.pod.mode: ",
-        "to decide: auth: since 0.4 webhooks are asked with POST",
-        "to mend: ssh.hostkeys[0]: cannot read the file \"/etc/containerssh/hostkey\"",
-        "comments are not carried over",
+        "to decide: auth: since 0.4, requests to webhooks use POST",
+        "to fix: ssh.hostkeys[0]: cannot read the file \"/etc/containerssh/hostkey\"",
+        "comments are not copied",
     ] {
         assert!(ran.stderr.contains(told), "{told:?} is not in\n{}", ran.stderr);
     }
@@ -168,12 +168,12 @@ kubernetes:
     assert_eq!(ran.status, Some(1), "{}", ran.stderr);
     let first = "kubernetes.pod.spec.containers[0]";
     for told in [
-        "changed: kubernetes.pod.idleCommand[1] is taken as if it stood in quotes".to_owned(),
-        format!("changed: {first}.TTY is taken as tty\n"),
-        format!("changed: {first}.TTY is taken as true\n"),
-        format!("changed: {first}.env[0].value is taken as if it stood in quotes"),
-        "to decide: kubernetes.pod.metadata.labels.version: is taken as if it stood in quotes".to_owned(),
-        format!("to mend: {first}.comand: is unknown to Kubernetes (up to 1.37); did you mean \"command\"?\n"),
+        "changed: kubernetes.pod.idleCommand[1] is read as if it were in quotes".to_owned(),
+        format!("changed: {first}.TTY is read as tty\n"),
+        format!("changed: {first}.TTY is read as true\n"),
+        format!("changed: {first}.env[0].value is read as if it were in quotes"),
+        "to decide: kubernetes.pod.metadata.labels.version: is read as if it were in quotes".to_owned(),
+        format!("to fix: {first}.comand: is unknown to Kubernetes (up to 1.37); did you mean \"command\"?\n"),
     ] {
         assert!(ran.stderr.contains(&told), "{told:?} is not in\n{}", ran.stderr);
     }

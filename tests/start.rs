@@ -225,7 +225,7 @@ async fn field_that_no_pod_has_is_named_with_its_path() {
     let container = json!({"name": "shell", "image": "local/guest:1", "imagePullPolice": "Never"});
     let pod = json!({"spec": {"containers": [container]}});
     let lines = Desk::new().await.start_fails(json!({"kubernetes": {"pod": pod}})).await;
-    let line = "kubernetes.pod: the pod is not taken: Pod in version \"v1\" cannot be handled as a Pod: strict decoding \
+    let line = "kubernetes.pod: the pod is refused: Pod in version \"v1\" cannot be handled as a Pod: strict decoding \
                 error: unknown field \"spec.containers[0].imagePullPolice\"";
     assert_eq!(lines, [line]);
 }
@@ -259,7 +259,7 @@ async fn api_that_is_not_there_is_a_warning_since_it_may_come_back() {
 async fn webhook_that_is_not_there_is_a_warning_at_the_start_and_a_reason_at_the_login() {
     let line = Desk::new().await.start_tells(json!({}), "WEBHOOK_UNREACHABLE").await;
     let told = "auth.password: http://127.0.0.1:1/password cannot be reached: no connection: Connection refused (os \
-                error 111); logins fail until it can";
+                error 111); logins fail until it can be reached";
     assert_eq!((&line["message"], &line["level"]), (&json!(told), &json!("warning")));
 
     let dead = json!({"url": "http://127.0.0.1:1", "authTimeout": "1s"});

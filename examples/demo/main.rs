@@ -30,18 +30,18 @@ use view::View;
 /// Letters and digits that are not mistaken for each other.
 const LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
 
-/// A trial of Podgate on this machine: two users with pods of a development cluster.
+/// Demo of Podgate on this machine, with two users and a development cluster.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Where the SSH server listens; loopback only.
+    /// Address of the SSH server; loopback only.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0", value_parser = loopback)]
     listen: SocketAddr,
-    /// The password of the user bob; a fresh one by default.
+    /// Password of the user bob; by default, a random one.
     #[arg(long)]
     password: Option<String>,
 }
 
-/// A login is a shell on this machine: nobody else is to reach it.
+/// A login is a shell on this machine, so nobody else may reach the server.
 fn loopback(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr = text.parse().map_err(|_| "not an address and a port".to_owned())?;
     if address.ip().is_loopback() { Ok(address) } else { Err("not a loopback address".to_owned()) }

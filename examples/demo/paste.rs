@@ -14,7 +14,7 @@ pub(crate) struct Folder(String);
 
 /// The temporary directory's name cannot be quoted for `ssh`.
 #[derive(Debug, thiserror::Error)]
-#[error("an ssh configuration cannot name {0:?}; set TMPDIR to a directory with a plain name")]
+#[error("an ssh configuration cannot contain the path {0:?}; set TMPDIR to a directory with another name")]
 pub(crate) struct Unquotable(String);
 
 impl Folder {
@@ -77,16 +77,16 @@ impl Folder {
         writeln!(
             out,
             "Podgate's demo: gateway, webhook server and development cluster in one process, on loopback.\n\
-             The cluster runs a pod's containers as local processes: a login is a shell on this machine, with your rights.\n\
+             The cluster runs a pod's containers as local processes: a login is a shell on this machine, with your permissions.\n\
              \n\
-             Paste into another terminal. alice has a key, and a pod that stays until the demo ends:\n\
+             Paste these commands into another terminal. alice logs in with a key. Her pod stays until the demo ends:\n\
              \n\
              \x20 ssh -F {config} alice\n\
              \x20 {scp} -F {config} /etc/hosts alice:\n\
              \x20 ssh -F {config} alice cat hosts\n\
              \x20 {scp} -F {config} alice:hosts {copy}\n\
              \n\
-             bob has a password, a new pod for each connection, and the commands env and date. Any other is refused:\n\
+             bob logs in with a password. Each connection gets a new pod, and only the commands env and date are allowed:\n\
              \n\
              \x20 ssh -F {config} bob env\n\
              \x20 ssh -F {config} bob cat /etc/hosts\n\
@@ -99,7 +99,7 @@ impl Folder {
         }
         writeln!(
             out,
-            "Ctrl-C ends everything. The operator's log, without client addresses, codes and connection ids:\n"
+            "Ctrl-C ends everything. This is the operator's log, without client addresses, codes and connection ids:\n"
         )?;
         out.flush()
     }

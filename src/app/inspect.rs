@@ -31,14 +31,15 @@ impl Look<'_> {
         let config_server = OptionFuture::from(self.config_client.map(ConfigClient::unreachable));
         let (auth, config_server) = tokio::join!(self.auth.unreachable(), config_server);
         for silent in auth.into_iter().chain(config_server.flatten()) {
-            let text = format!("{silent}; logins fail until it can");
+            let text = format!("{silent}; logins fail until it can be reached");
             self.log.write(Level::Warning, "WEBHOOK_UNREACHABLE", &text, &[]);
         }
     }
 
     async fn cluster(&self) -> Vec<String> {
         let Some(settings) = settings_of_file(self.config) else {
-            let text = "the file alone is no whole configuration: rights and pod are not checked at the start";
+            let text =
+                "the file alone is not a complete configuration: permissions and pod are not checked at the start";
             self.log.write(Level::Info, "KUBERNETES_NOT_INSPECTED", text, &[]);
             return Vec::new();
         };

@@ -25,12 +25,12 @@ impl Event<'_> {
             Self::AuthSucceeded { .. } => (Info, "SSH_AUTH_SUCCESSFUL", "the client logged in"),
             Self::AuthFailed { .. } => (Info, "SSH_AUTH_FAILED", "the login was refused"),
             Self::AuthUnavailable { logged, .. } => {
-                (unless(*logged, Info), "SSH_AUTH_UNAVAILABLE", "nobody can say whether the login is good")
+                (unless(*logged, Info), "SSH_AUTH_UNAVAILABLE", "the login could not be checked")
             }
             Self::Admitted => (Debug, "SSH_HANDSHAKE_SUCCESSFUL", "the connection has its settings"),
             Self::AdmissionFailed { logged, .. } => {
                 let level = unless(*logged, Error);
-                (level, "SSH_BACKEND_REJECTED_HANDSHAKE", "the connection cannot have what it came for")
+                (level, "SSH_BACKEND_REJECTED_HANDSHAKE", "the connection cannot be served")
             }
             Self::ChannelOpened { .. } => (Debug, "SSH_NEW_CHANNEL", "a session channel opens"),
             Self::Denied { denied, .. } => (Info, denied.code(), "the rules deny a request"),
@@ -47,7 +47,7 @@ impl Event<'_> {
                 (Info, "SSH_EXIT_SIGNAL", "a signal ended the program")
             }
             Self::ProgramEnded { exit: Exit::Lost(refusal), .. } => {
-                (unless(refusal.logged, Info), "SSH_EXIT_CODE_FAILED", "nobody knows how the program ended")
+                (unless(refusal.logged, Info), "SSH_EXIT_CODE_FAILED", "it is not known how the program ended")
             }
             Self::ProgramLeft { .. } => (Info, "SSH_PROGRAM_LEFT", "the client left while the program ran"),
             Self::Resized { .. } => (Debug, "SSH_CHANNEL_REQUEST", "the terminal gets another size"),
@@ -58,7 +58,7 @@ impl Event<'_> {
                 (Info, "SSH_HANDSHAKE_FAILED", "the client and the gateway have no algorithm in common")
             }
             Self::NotUtf8 { .. } => {
-                (Info, "SSH_DECODE_FAILED", "the connection ends: the client sent a text that is not UTF-8")
+                (Info, "SSH_DECODE_FAILED", "the connection ends: the client sent a string that is not UTF-8")
             }
             Self::ProtocolBroken { .. } => (Info, "SSH_PROTOCOL_BROKEN", "the client broke the protocol"),
             Self::ExtendedDataIgnored => {

@@ -15,7 +15,7 @@ use std::time::Duration;
 const AFTERWARDS: Duration = Duration::from_secs(5);
 
 /// Log message for variables of an answer that are left out.
-pub(crate) const LEFT_OUT: &str = "variables are left out: a shell does not allow their names";
+pub(crate) const LEFT_OUT: &str = "variables are left out: their names are not valid in a shell";
 
 /// The configured methods, ready to be asked.
 #[derive(Debug)]
@@ -172,14 +172,14 @@ impl Webhook {
         timer.end(if answer.success { Outcome::Success } else { Outcome::Refused });
         let url = [("url", self.client.place())];
         if answer.success {
-            attempt.log.write(Level::Debug, "AUTH_SUCCESSFUL", "the webhook said yes", &url);
+            attempt.log.write(Level::Debug, "AUTH_SUCCESSFUL", "the webhook allowed the login", &url);
             if let Some(names) = left_out.shown() {
                 let details = [url[0], ("variables", &*names)];
                 attempt.log.write(Level::Warning, "AUTH_ENV_LEFT_OUT", LEFT_OUT, &details);
             }
             return Ok(answer);
         }
-        attempt.log.write(Level::Debug, "AUTH_FAILED", "the webhook said no", &url);
+        attempt.log.write(Level::Debug, "AUTH_FAILED", "the webhook denied the login", &url);
         Err(AuthError::Denied { reason: refused })
     }
 

@@ -90,10 +90,10 @@ impl<'a> ServerKeys<'a> {
         let listen = listen(section, default);
         let tls = match (self.certificate, self.key) {
             (Some(certificate), Some(key)) => Some(self.tls(section, (certificate, key), files)?),
-            (Some(_), None) => return missing(section, "key", "cert is set, and TLS takes both"),
-            (None, Some(_)) => return missing(section, "cert", "key is set, and TLS takes both"),
+            (Some(_), None) => return missing(section, "key", "cert is set, and TLS needs both"),
+            (None, Some(_)) => return missing(section, "cert", "key is set, and TLS needs both"),
             (None, None) if self.client_ca.is_some() => {
-                return missing(section, "cert", "clientcacert is set, and clients show certificates in TLS alone");
+                return missing(section, "cert", "clientcacert is set, and clients send certificates only with TLS");
             }
             (None, None) => None,
         };

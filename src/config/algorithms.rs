@@ -139,7 +139,7 @@ impl<T: Copy + PartialEq> Kind<T> {
         let names = || self.offered.iter().map(|(name, _)| *name);
         match names().find(|offered| !name.is_empty() && offered.starts_with(name)).or_else(|| nearest(name, names())) {
             Some(near) => format!("{shown:?} is not offered; did you mean {near:?}?"),
-            None => format!("{shown:?} is not offered; there are {}", names().collect::<Vec<_>>().join(", ")),
+            None => format!("{shown:?} is not offered; available are {}", names().collect::<Vec<_>>().join(", ")),
         }
     }
 

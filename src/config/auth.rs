@@ -34,7 +34,7 @@ pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<Auth> {
     let other = other_methods(section);
     without_url(section);
     if legacy_password.is_some() {
-        section.notice("password", "a truth value here has no effect without auth.url");
+        section.notice("password", "true or false has no effect here without auth.url");
     }
     let tried = password.has_text("method") || public_key.has_text("method");
     if auth.password.is_none() && auth.public_key.is_none() && !tried && !other {
@@ -108,7 +108,7 @@ fn webhook(
 /// it said whom to ask.
 fn without_url(section: &Section<'_>) {
     if CLIENT.iter().chain(&["pubkey"]).any(|key| section.has_text(key)) {
-        section.notice("url", "is not set: the keys of one client beside the methods have no effect");
+        section.notice("url", "is not set: the HTTP client keys in this block have no effect");
     }
     let _ = ClientKeys::read(section);
     let _ = section.duration("authTimeout", LEAST_TIMEOUT);

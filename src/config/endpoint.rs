@@ -8,7 +8,8 @@ use std::fmt;
 use std::path::PathBuf;
 use url::{Host, Url};
 
-const FRAGMENT: &str = "must not have a fragment (#…), which is never sent to a server; write %23 for a # of its own";
+const FRAGMENT: &str =
+    "must not have a fragment (#…), which is never sent to a server; write %23 for a # in the path or query";
 
 impl Endpoint {
     /// Parses `https://…`, `http://…`, `unix:SOCKET` or `unix:SOCKET:/PATH`. The error reads as the end of a sentence
@@ -23,8 +24,8 @@ impl Endpoint {
             "http" if is_loopback(&url) || allow_plaintext => {}
             "http" => {
                 return Err(
-                    "plain http is only for loopback, because passwords and settings travel in it; use https, or \
-                            set allowPlaintext: true beside it where a service mesh does the TLS"
+                    "plain http is allowed only for loopback, because passwords and settings are not encrypted; use \
+                     https, or set allowPlaintext: true in this block if a service mesh encrypts the connection"
                         .into(),
                 );
             }

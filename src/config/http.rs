@@ -63,7 +63,7 @@ impl<'a> ClientKeys<'a> {
         let endpoint =
             Endpoint::parse(self.url?, self.plaintext || self.public).map_err(|why| section.error("url", why)).ok()?;
         if endpoint.is_plaintext() && !self.public {
-            section.warning("allowPlaintext", "passwords and settings travel in plain http beyond this machine");
+            section.warning("allowPlaintext", "passwords and settings are sent over plain http to another machine");
         }
         if !endpoint.is_tls() {
             if self.ca.or(self.certificate).or(self.key).is_some() {
@@ -94,7 +94,7 @@ pub(super) fn accepted<T>(read: Option<Option<T>>) -> Option<Option<T>> {
 }
 
 fn missing<T>(section: &Section<'_>, key: &str, other: &str) -> Option<T> {
-    section.error(key, format!("is missing; a client certificate takes both, and {other} is set"));
+    section.error(key, format!("is missing; a client certificate needs both, and {other} is set"));
     None
 }
 

@@ -124,7 +124,7 @@ impl<'a> Section<'a> {
 
     fn wrong_type(&self, key: &str, expected: &str, found: &Value) {
         let hint = match found {
-            Value::Number(_) | Value::Bool(_) if expected == "a text" => "; put it in quotes",
+            Value::Number(_) | Value::Bool(_) if expected == "a string" => "; put it in quotes",
             _ => "",
         };
         self.error(key, format!("must be {expected}, not {}{hint}", kind(found)));
@@ -141,7 +141,7 @@ impl<'a> Section<'a> {
 
     /// A text; an empty one is unset.
     pub(crate) fn text(&self, key: &'static str) -> Option<&'a str> {
-        self.typed(key, "a text", Value::as_str).filter(|text| !text.is_empty())
+        self.typed(key, "a string", Value::as_str).filter(|text| !text.is_empty())
     }
 
     /// A text that is not empty. Does not make the key known, and says nothing of a value of another type.
@@ -218,14 +218,14 @@ impl<'a> Section<'a> {
 
     /// A list of texts.
     pub(crate) fn texts(&self, key: &'static str) -> Option<Vec<&'a str>> {
-        let items = self.typed(key, "a list of texts", Value::as_array)?;
+        let items = self.typed(key, "a list of strings", Value::as_array)?;
         let texts: Vec<_> = items
             .iter()
             .enumerate()
             .filter_map(|(index, item)| {
                 let text = item.as_str();
                 if text.is_none() {
-                    self.wrong_type(&format!("{key}[{index}]"), "a text", item);
+                    self.wrong_type(&format!("{key}[{index}]"), "a string", item);
                 }
                 text
             })
@@ -235,12 +235,12 @@ impl<'a> Section<'a> {
 
     /// A mapping of free names to texts.
     pub(crate) fn table(&self, key: &'static str) -> Option<BTreeMap<String, String>> {
-        let entries = self.typed(key, "a mapping of texts", Value::as_object)?;
+        let entries = self.typed(key, "a mapping of strings", Value::as_object)?;
         let mut table = BTreeMap::new();
         for (name, value) in entries {
             match value.as_str() {
                 Some(text) => drop(table.insert(name.clone(), text.to_owned())),
-                None => self.wrong_type(&format!("{key}.{}", printable(name, 64)), "a text", value),
+                None => self.wrong_type(&format!("{key}.{}", printable(name, 64)), "a string", value),
             }
         }
         (table.len() == entries.len()).then_some(table)

@@ -131,7 +131,7 @@ fn private(section: &Section<'_>, key: &str, file: Option<&str>, text: String) -
     let file = file.map_or_else(String::new, |file| format!("the file {} ", pem::shown(file)));
     let classic = text.contains("-----BEGIN ENCRYPTED") || text.contains("Proc-Type: 4,ENCRYPTED");
     if classic || pem::is_encrypted_openssh(&text) {
-        let way_out = "a host key has no passphrase (`ssh-keygen -p -N '' -f FILE` takes it off)";
+        let way_out = "a host key has no passphrase (`ssh-keygen -p -N '' -f FILE` removes it)";
         section.error(key, format!("{file}is encrypted; {way_out}"));
         return None;
     }

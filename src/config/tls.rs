@@ -98,7 +98,7 @@ impl Tls {
             if !self.tls12 && wanted.iter().all(|index| *index >= TLS13_SUITES) {
                 section.notice(
                     "cipher",
-                    "names suites of TLS 1.2 alone, which have no effect without tlsVersion: \"1.2\"",
+                    "contains only suites of TLS 1.2, which have no effect without tlsVersion: \"1.2\"",
                 );
             }
             // As with Go's TLS, those of TLS 1.3 are all there unless one is named.
@@ -123,11 +123,17 @@ fn chosen<T: Copy>(
     let (ours, lacking): (Vec<_>, Vec<_>) = named.partition(|(_, value)| has(*value));
     let names: Vec<&str> = lacking.iter().filter_map(|(names, _)| names.first().copied()).collect();
     if !names.is_empty() && ours.is_empty() {
-        section.error(key, format!("{} is not in our TLS, and nothing else is named; add x25519", names.join(", ")));
+        section.error(
+            key,
+            format!(
+                "{} is not supported by the TLS library, and the list contains nothing else; add x25519",
+                names.join(", ")
+            ),
+        );
         return None;
     }
     if !names.is_empty() {
-        section.warning(key, &format!("{} is not in our TLS and is left out", names.join(", ")));
+        section.warning(key, &format!("{} is not supported by the TLS library and is left out", names.join(", ")));
     }
     Some(ours.into_iter().map(|(_, value)| value).collect())
 }
@@ -190,7 +196,10 @@ mod tests {
     fn list_of_which_nothing_is_left_is_an_error() {
         for value in [json!(["secp521r1"]), json!("secp521r1"), json!("secp521r1:secp521r1")] {
             let errors = with(&format!("{BLOCK}.curves"), value).expect_err("nothing is left");
-            assert!(has(&errors, &format!("{BLOCK}.curves"), "secp521r1 is not in our TLS"), "{errors}");
+            assert!(
+                has(&errors, &format!("{BLOCK}.curves"), "secp521r1 is not supported by the TLS library"),
+                "{errors}"
+            );
         }
     }
 

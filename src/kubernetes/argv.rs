@@ -56,7 +56,7 @@ pub(super) fn line(launch: &Launch, own: &[EnvVar], pod: &Pod, env_here: bool) -
     if !env_here {
         if launch.env.iter().any(|var| var.name().as_str() == ORIGINAL_COMMAND) {
             return Err(Refusal::new(
-                "the forced command cannot be told what was asked for: the image has no env program",
+                "SSH_ORIGINAL_COMMAND cannot be passed to the forced command: the image has no env program",
             ));
         }
         return Ok(Line { argv: program, needs, left_out: env.len() });

@@ -75,7 +75,9 @@ pub(super) fn decide(found: Option<&Pod>, wanted: &Wanted<'_>) -> Step {
     let label = |key: &str| pod.metadata.labels.as_ref().and_then(|labels| labels.get(key)).filter(|v| !v.is_empty());
     if label(INSTANCE).is_some() {
         // It goes when its connection does.
-        return Step::Taken(Refusal::new(format!("the pod {name} is another connection's, not a persistent one")));
+        return Step::Taken(Refusal::new(format!(
+            "the pod {name} belongs to another connection and is not persistent"
+        )));
     }
     match label(IDENTITY) {
         _ if wanted.shared => Step::Use,

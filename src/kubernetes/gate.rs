@@ -141,7 +141,7 @@ impl Passage {
         if self.bytes <= MOST {
             return Ok(());
         }
-        Err(Closed::Strange(Refusal::new("the container's program was not held until the session was attached to it")))
+        Err(Closed::Strange(Refusal::new("the program of the container did not wait until the session was attached")))
     }
 }
 

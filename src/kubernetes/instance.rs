@@ -171,7 +171,7 @@ impl Shared {
                 Answer::Pods(pods) if pods.is_empty() => {}
                 Answer::Pods(_) => return Err(format!("pods are left in the namespace {namespace}")),
                 Answer::Refused(why) | Answer::Failed(why) => return Err(why),
-                _ => return Err("the answer makes no sense".to_owned()),
+                _ => return Err("the answer is not valid".to_owned()),
             }
         }
         Ok(())

@@ -86,7 +86,7 @@ impl Life {
         let (client, manifest) = match self.prepare(manifest) {
             Ok(prepared) => prepared,
             Err(refusal) => {
-                let refusal = self.failed("KUBERNETES_CONFIG_ERROR", "The pod cannot be asked for", refusal, None);
+                let refusal = self.failed("KUBERNETES_CONFIG_ERROR", "The pod cannot be requested", refusal, None);
                 return self.stage.gone(refusal);
             }
         };
@@ -160,7 +160,7 @@ impl Life {
         self.stage.tell_over(over.clone());
         if let Over::Died(reason) = over {
             let (refusal, name) = (Refusal::new(reason), here.manifest.name.as_str());
-            return self.failed("KUBERNETES_POD_GONE", "The pod is over before its connection", refusal, Some(name));
+            return self.failed("KUBERNETES_POD_GONE", "The pod ended before its connection", refusal, Some(name));
         }
         self.stage.ended().cancelled().await;
         connection_ended()
@@ -185,12 +185,12 @@ impl Life {
             let (code, message, details) = match notice {
                 Notice::LabelCut => (
                     "KUBERNETES_USERNAME_TOO_LONG",
-                    "The user's name is cut to fit a label, the annotation podgate/username has it whole",
+                    "The user's name is shortened in the label, the annotation podgate/username has the complete name",
                     None,
                 ),
                 Notice::SensitiveLeftOut { what, name } => (
                     "KUBERNETES_ENV_LEFT_OUT",
-                    "Something sensitive is left out, it could only be put where everybody can read it",
+                    "A sensitive value is left out, because everyone who can read pods could read it",
                     Some((*what, name.as_str())),
                 ),
             };

@@ -162,7 +162,7 @@ impl Passage {
         };
         self.bytes += length;
         if self.bytes > MOST {
-            return Err(Refusal::new("the container's /bin/sh does not start the program, but says something else"));
+            return Err(Refusal::new("the container's /bin/sh printed something else instead of starting the program"));
         }
         match said {
             Said::Stdout(piece) => self.before.extend_from_slice(&piece),

@@ -186,7 +186,7 @@ fn object<'a>(
     }
     child
         .as_object_mut()
-        .ok_or_else(|| ManifestError::Shape { path: format!("{path}.{key}"), expected: "a map of texts" })
+        .ok_or_else(|| ManifestError::Shape { path: format!("{path}.{key}"), expected: "a mapping of strings" })
 }
 
 #[cfg(test)]

@@ -184,7 +184,7 @@ impl Drop for SingleGuests {
 }
 
 fn no_pod(what: &str) -> Refusal {
-    Refusal::new(format!("{what} needs a pod beside the programs, which mode: session does not have"))
+    Refusal::new(format!("{what} needs a pod that outlives its programs, which mode: session does not have"))
 }
 
 /// The way to the program.

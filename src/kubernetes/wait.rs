@@ -141,7 +141,7 @@ fn death(pod: &Pod, console: &Console, restarts: i32) -> Option<String> {
         return None;
     }
     let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
-    Some(last.map_or_else(|| "the container was started anew".to_owned(), |end| container_end(&console.name, end)))
+    Some(last.map_or_else(|| "the container was restarted".to_owned(), |end| container_end(&console.name, end)))
 }
 
 /// How a guest is over that could be used.
@@ -223,9 +223,9 @@ fn ended(pod: &Pod) -> Option<String> {
         Some("NodeLost") => return Some("the pod's node was lost".to_owned()),
         Some("DeadlineExceeded") => return Some("the pod reached the time limit of its specification".to_owned()),
         Some("Preempting" | "Preempted") => {
-            return Some("the pod had to make room for a more important one".to_owned());
+            return Some("the pod was preempted by one with a higher priority".to_owned());
         }
-        Some("NodeShutdown" | "Terminated" | "Shutdown") => return Some("the pod's node shuts down".to_owned()),
+        Some("NodeShutdown" | "Terminated" | "Shutdown") => return Some("the pod's node is shutting down".to_owned()),
         _ => {}
     }
     if let Some(reason) = disruption(&status) {
@@ -241,7 +241,7 @@ fn ended(pod: &Pod) -> Option<String> {
     Some(match (container, status.reason.as_deref()) {
         (Some(reason), _) => reason,
         (None, Some(reason)) => told(&format!("the pod failed ({reason})")),
-        (None, None) if phase == "Succeeded" => "everything in the pod came to its end".to_owned(),
+        (None, None) if phase == "Succeeded" => "all containers of the pod ended".to_owned(),
         (None, None) => told("the pod failed"),
     })
 }
@@ -251,11 +251,11 @@ fn disruption(status: &PodStatus) -> Option<String> {
     let condition = condition(status, "DisruptionTarget").filter(|condition| condition.status == "True")?;
     Some(match condition.reason.as_deref() {
         Some("EvictionByEvictionAPI") => "the pod was evicted, its node is being drained".to_owned(),
-        Some("PreemptionByScheduler") => "the pod had to make room for a more important one".to_owned(),
+        Some("PreemptionByScheduler") => "the pod was preempted by one with a higher priority".to_owned(),
         Some("DeletionByTaintManager") => "the pod's node is out of service".to_owned(),
         Some("DeletionByPodGC") => "the pod's node was lost".to_owned(),
         Some("TerminationByKubelet") => "the pod was ended by its node".to_owned(),
-        _ => printable(&format!("the pod was disturbed: {}", condition.message.as_deref().unwrap_or("")), LONGEST),
+        _ => printable(&format!("the pod was disrupted: {}", condition.message.as_deref().unwrap_or("")), LONGEST),
     })
 }
 

@@ -159,7 +159,8 @@ impl<'t> Reader<'t> {
         for key in keys.iter().filter(|key| fields.clone().all(|field| field != key.as_str())) {
             let Some(field) = fields.clone().find(|field| field.eq_ignore_ascii_case(key)) else { continue };
             if map.contains_key(field) {
-                let text = format!("is {field} in other letters, which stands there too; keep one of them");
+                let text =
+                    format!("differs from {field} only in upper and lower case, and both are set; keep one of them");
                 self.mistake(text, &at.key(key));
             } else if let Some(value) = map.remove(key) {
                 map.insert(field.to_owned(), value);
@@ -168,7 +169,7 @@ impl<'t> Reader<'t> {
         }
         if !self.is_old {
             for (key, field) in &spelled {
-                self.change(format!("is taken as {field}"), &at.key(key));
+                self.change(format!("is read as {field}"), &at.key(key));
             }
         }
         spelled
@@ -185,7 +186,7 @@ impl<'t> Reader<'t> {
                     self.object(inner, fields, &at);
                 }
                 (None, _) if self.is_old && key == "deprecatedserviceaccount" => {}
-                // Said already: the field stands there twice.
+                // Said already: the field is there twice.
                 (None, _) if fields.iter().any(|(field, _)| field.eq_ignore_ascii_case(key)) => {}
                 (None, _) => {
                     let hint = nearest(key, fields.iter().map(|(field, _)| *field));
@@ -200,7 +201,7 @@ impl<'t> Reader<'t> {
     fn read_filled(&mut self, value: &mut Value, wanted: &Type, at: &At) {
         if *wanted == Type::Text && value.is_null() {
             *value = Value::String(String::new());
-            return self.change("is taken as an empty text".to_owned(), at);
+            return self.change("is read as an empty string".to_owned(), at);
         }
         self.read(value, wanted, at);
     }
@@ -221,7 +222,7 @@ impl<'t> Reader<'t> {
             Value::String(text) if plain == Some(text) => text.clone(),
             Value::String(_) => return,
             Value::Bool(_) | Value::Number(_) => plain.cloned().unwrap_or_else(|| value.to_string()),
-            _ => return self.wrong("a text", value, at),
+            _ => return self.wrong("a string", value, at),
         };
         let is_same = Plain::read(&text).text(&text) == text;
         let is_change = !value.is_string();
@@ -229,7 +230,7 @@ impl<'t> Reader<'t> {
         if !is_same && !self.is_old {
             self.doubt("", at);
         } else if is_change {
-            self.change("is taken as if it stood in quotes".to_owned(), at);
+            self.change("is read as if it were in quotes".to_owned(), at);
         }
     }
 
@@ -242,14 +243,14 @@ impl<'t> Reader<'t> {
         match meant {
             Plain::Flag(flag) => {
                 *value = flag.into();
-                self.change(format!("is taken as {flag}"), at);
+                self.change(format!("is read as {flag}"), at);
             }
             _ => self.wrong("true or false", value, at),
         }
     }
 
     fn integer(&mut self, value: &mut Value, least: i128, most: i128, at: &At) {
-        let Some(number) = self.whole(value, at) else { return self.wrong("a whole number", value, at) };
+        let Some(number) = self.whole(value, at) else { return self.wrong("an integer", value, at) };
         if !(least..=most).contains(&number) {
             return self.mistake(format!("must be {least} to {most}"), at);
         }
@@ -267,7 +268,7 @@ impl<'t> Reader<'t> {
         match self.whole(value, at) {
             Some(number) if i32::try_from(number).is_ok() => self.set_whole(value, number, at),
             None if value.is_string() => {}
-            _ => self.wrong("a whole number or a text", value, at),
+            _ => self.wrong("an integer or a string", value, at),
         }
     }
 
@@ -286,13 +287,13 @@ impl<'t> Reader<'t> {
         }
         match Plain::read(text).whole().filter(|_| self.may_be_plain(text, at)) {
             Some(number) => self.set_whole(value, number, at),
-            None => self.mistake("is no amount such as 500m, 2 or 1Gi".to_owned(), at),
+            None => self.mistake("is not a quantity such as 500m, 2 or 1Gi".to_owned(), at),
         }
     }
 
     fn time(&mut self, value: &Value, at: &At) {
         if !value.as_str().is_some_and(is_time) {
-            self.mistake("is no time such as 2030-01-31T12:00:00Z".to_owned(), at);
+            self.mistake("is not a time such as 2030-01-31T12:00:00Z".to_owned(), at);
         }
     }
 
@@ -316,7 +317,7 @@ impl<'t> Reader<'t> {
             _ => return,
         };
         if *value != number {
-            self.change(format!("is taken as the whole number {number}"), at);
+            self.change(format!("is read as the integer {number}"), at);
             *value = number;
         }
     }
@@ -343,7 +344,7 @@ impl<'t> Reader<'t> {
 
     /// `what` is it that is in doubt: nothing where it is the value.
     fn doubt(&mut self, what: &str, at: &At) {
-        let text = "is taken as if it stood in quotes; without them it is another text to Kubernetes' YAML reader and \
+        let text = "is read as if it were in quotes; without quotes it is another string to Kubernetes' YAML reader and \
                     ContainerSSH 0.6 (`1.0` is `1`, `yes` is `true`, `010` is `8`): put it in quotes";
         let text = if what.is_empty() { text.to_owned() } else { format!("{what} {text}") };
         self.reading.doubts.push(Note { path: at.shown.clone(), text });

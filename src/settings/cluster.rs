@@ -72,7 +72,7 @@ pub(super) fn host_url(text: &str) -> Result<Url, String> {
         return Err("must be a host, host:port or https URL".into());
     }
     if !matches!(url.path(), "" | "/") {
-        return Err("must not have a path: the API is expected at the host's root".into());
+        return Err("must not have a path: the API must be at the root of the host".into());
     }
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
         return Err("must be a host and port alone; credentials have keys of their own".into());
@@ -98,7 +98,7 @@ fn source(
 ) -> Result<Option<Source>, Reported> {
     match (section.text(inline), section.text(file)) {
         (Some(_), Some(_)) => {
-            section.error(file, format!("cannot stand beside {inline}; keep one of them"));
+            section.error(file, format!("cannot be combined with {inline}; keep one of them"));
             Err(Reported)
         }
         (Some(text), None) => match check(text.trim()) {
@@ -124,15 +124,18 @@ fn pair(
         (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
         (None, None) => Ok(None),
         (Some(Source::File(path)), None) if path == Path::new(ACCOUNT_CA) => {
-            section.notice("certFile", "is the service account's CA, and without a key no client certificate");
+            section.notice(
+                "certFile",
+                "is the service account's CA; without a key it is not used as a client certificate",
+            );
             Ok(None)
         }
         (Some(_), None) => {
-            section.error("key", "is missing (or keyFile); a client certificate takes both");
+            section.error("key", "is missing (or keyFile); a client certificate needs both");
             Err(Reported)
         }
         (None, Some(_)) => {
-            section.error("cert", "is missing (or certFile); a client certificate takes both");
+            section.error("cert", "is missing (or certFile); a client certificate needs both");
             Err(Reported)
         }
     }
@@ -149,16 +152,16 @@ fn token_in(text: &str) -> Result<(), &'static str> {
 fn basic(section: &Section<'_>, has_token: bool) -> Option<(String, Secret)> {
     match (section.text("username"), section.secret("password")) {
         (Some(_), Some(_)) if has_token => {
-            section.error("username", "cannot stand beside a bearer token; keep one of them");
+            section.error("username", "cannot be combined with a bearer token; keep one of them");
             None
         }
         (Some(username), Some(password)) => Some((username.to_owned(), password)),
         (Some(_), None) => {
-            section.error("password", "is missing; username takes it");
+            section.error("password", "is missing; username needs it");
             None
         }
         (None, Some(_)) => {
-            section.error("username", "is missing; password takes it");
+            section.error("username", "is missing; password needs it");
             None
         }
         (None, None) => None,

@@ -36,7 +36,8 @@ pub(super) fn lay_over(merged: &mut Tree, over: &mut Tree, allowed: bool, report
     }
     let touches = |keys: &[&str]| changes.iter().any(|key| keys.contains(&key.as_str()));
     if touches(&TARGET) && !touches(&CREDENTIALS) && allowed {
-        let text = "a config server that changes it sends the credentials for it too; the file's are not sent there";
+        let text = "a config server that changes it must also send the credentials for it; those in the file are not \
+                    sent there";
         let key = TARGET.iter().find(|key| changes.iter().any(|change| change == *key)).unwrap_or(&"host");
         report.error(format!("kubernetes.connection.{key}"), text);
     }

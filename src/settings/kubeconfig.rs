@@ -62,7 +62,8 @@ pub(super) fn expand(sections: &mut Map<String, Value>, files: &dyn Files, repor
     for key in REPLACED {
         if connection.get(key).and_then(Value::as_str).is_some_and(|text| !text.is_empty()) {
             conflict = true;
-            report.error(format!("kubernetes.connection.{key}"), "cannot stand beside kubeconfig; keep one of them");
+            report
+                .error(format!("kubernetes.connection.{key}"), "cannot be combined with kubeconfig; keep one of them");
         }
     }
     if let Some(warning) = pem::exposed(&path, files) {
@@ -134,7 +135,7 @@ impl Reading<'_> {
     /// Reports what is no text and would be passed over.
     fn texts(&mut self, map: &Map<String, Value>, who: &str) {
         for (key, value) in map.iter().filter(|(key, value)| TEXTS.contains(&key.as_str()) && !value.is_string()) {
-            self.errors.push(format!("{who}: {key} must be a text, not {}; put it in quotes", kind(value)));
+            self.errors.push(format!("{who}: {key} must be a string, not {}; put it in quotes", kind(value)));
         }
     }
 

@@ -41,8 +41,7 @@ pub(super) fn read(
     };
     let (create_missing, shared) = (flag("createMissingPods"), flag("shared"));
     if shared {
-        section
-            .warning("shared", "every user who gets the name of a persistent pod gets into it, whoever else is there");
+        section.warning("shared", "all users with the same pod name share this persistent pod");
     }
     match word {
         None if wrong => None,
@@ -84,7 +83,7 @@ fn pod_name(
             None
         }
         Some(_) => {
-            section.error("metadata.name", "must be a text");
+            section.error("metadata.name", "must be a string");
             None
         }
     }
@@ -108,7 +107,7 @@ fn variables(section: &Section<'_>, key: &'static str) -> (BTreeMap<String, EnvN
         if let Ok(target) = EnvName::parse(&target) {
             env.insert(name, target);
         } else {
-            let text = format!("{:?} is left out: a shell does not allow such a name", printable(&target, 64));
+            let text = format!("{:?} is left out: the name is not valid in a shell", printable(&target, 64));
             section.warning(&format!("{key}.{}", printable(&name, 64)), &text);
             left_out.add(target);
         }

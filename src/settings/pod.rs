@@ -76,12 +76,12 @@ fn metadata(section: &Section<'_>) -> Option<(Namespace, Map<String, Value>)> {
     let namespace = namespace.as_str().map(Namespace::parse);
     let generate_name = metadata.get("generateName").is_some_and(Value::is_string);
     if !generate_name {
-        section.error("metadata.generateName", "must be a text");
+        section.error("metadata.generateName", "must be a string");
     }
     match namespace {
         Some(Ok(namespace)) => generate_name.then_some((namespace, metadata)),
         Some(Err(why)) => report(section, "metadata.namespace", &why.to_string()),
-        None => report(section, "metadata.namespace", "must be a text"),
+        None => report(section, "metadata.namespace", "must be a string"),
     }
 }
 
@@ -129,13 +129,13 @@ fn container(section: &Section<'_>, index: usize, value: &Value) -> Option<Conta
     let Value::Object(container) = value else { return report(section, &at(""), "must be a mapping") };
     let name = match container.get("name") {
         Some(Value::String(name)) => ContainerName::parse(name).map_err(|why| why.to_string()),
-        Some(_) => Err("must be a text".into()),
+        Some(_) => Err("must be a string".into()),
         None => Err("is missing".into()),
     };
     let image = match container.get("image") {
         Some(Value::String(image)) if image.trim().is_empty() => Err("is empty"),
         Some(Value::String(_)) => Ok(()),
-        Some(_) => Err("must be a text"),
+        Some(_) => Err("must be a string"),
         None => Err("is missing"),
     };
     if let Err(why) = image {

@@ -49,7 +49,7 @@ fn tell_lists(section: &Section<'_>, rules: &Rules) {
             }
             Mode::Filter if !rule.deny.is_empty() => {
                 section
-                    .notice(&format!("{key}.deny"), "has no effect with mode: filter, which asks the allow list alone");
+                    .notice(&format!("{key}.deny"), "has no effect with mode: filter, which uses only the allow list");
             }
             Mode::Enable | Mode::Filter | Mode::Disable | Mode::Unset => {}
         }
@@ -86,11 +86,11 @@ fn tell_filters(section: &Section<'_>, rules: &Rules) {
 fn tell_what_waits(section: &Section<'_>, rules: &Rules) {
     for (key, mode) in forwarding_modes(rules) {
         if mode == Mode::Enable {
-            section.warning(key, "opens nothing yet: what it allows is refused, with that reason");
+            section.warning(key, "is not built yet: requests that it allows are refused with this reason");
         }
     }
     if matches!(rules.signal.mode, Mode::Enable | Mode::Filter) {
-        section.notice("signal.mode", "decides, but a signal that it allows is not delivered yet");
+        section.notice("signal.mode", "is checked, but a signal that it allows is not delivered yet");
     }
 }
 

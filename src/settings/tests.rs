@@ -42,7 +42,7 @@ fn pods_that_cannot_be_are_refused() {
         (containers, json!([{"name": "A", "image": "a"}]), &first(".name"), "DNS label"),
         (containers, json!([{"name": "a/b", "image": "a"}]), &first(".name"), "DNS label"),
         (containers, json!([{"name": long, "image": "a"}]), &first(".name"), "longer than 63"),
-        (containers, json!([{"name": [1], "image": "a"}]), &first(".name"), "must be a text"),
+        (containers, json!([{"name": [1], "image": "a"}]), &first(".name"), "must be a string"),
         (containers, json!([{"name": "a"}]), &first(".image"), "is missing"),
         (containers, json!([{"name": "a", "image": " "}]), &first(".image"), "is empty"),
         (containers, json!([{"name": "a", "image": null}]), &first(".image"), "is missing"),
@@ -56,8 +56,13 @@ fn pods_that_cannot_be_are_refused() {
         ("kubernetes.pod.metadata.namespace", json!("A"), "kubernetes.pod.metadata.namespace", "DNS label"),
         ("kubernetes.pod.metadata.namespace", json!("../x"), "kubernetes.pod.metadata.namespace", "DNS label"),
         ("kubernetes.pod.metadata.namespace", json!(""), "kubernetes.pod.metadata.namespace", "DNS label"),
-        ("kubernetes.pod.metadata.namespace", json!([1]), "kubernetes.pod.metadata.namespace", "must be a text"),
-        ("kubernetes.pod.metadata.generateName", json!([1]), "kubernetes.pod.metadata.generateName", "must be a text"),
+        ("kubernetes.pod.metadata.namespace", json!([1]), "kubernetes.pod.metadata.namespace", "must be a string"),
+        (
+            "kubernetes.pod.metadata.generateName",
+            json!([1]),
+            "kubernetes.pod.metadata.generateName",
+            "must be a string",
+        ),
         (
             "kubernetes.pod.mode",
             json!("conection"),
@@ -100,9 +105,9 @@ fn connections_that_cannot_be_are_refused() {
     at("burst", json!(-1), "burst", "must be 0 to");
     let both = set(minimal(), &key("bearerToken"), json!("a"));
     let errors = load(&set(both.clone(), &key("bearerTokenFile"), json!("/etc/podgate/token"))).expect_err("both");
-    assert!(has(&errors, &key("bearerTokenFile"), "cannot stand beside bearerToken"), "{errors}");
+    assert!(has(&errors, &key("bearerTokenFile"), "cannot be combined with bearerToken"), "{errors}");
     let errors = load(&set(set(both, &key("username"), json!("u")), &key("password"), json!("p"))).expect_err("both");
-    assert!(has(&errors, &key("username"), "cannot stand beside a bearer token"), "{errors}");
+    assert!(has(&errors, &key("username"), "cannot be combined with a bearer token"), "{errors}");
 }
 
 #[test]

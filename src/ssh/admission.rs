@@ -90,7 +90,7 @@ async fn settle(shared: &Shared, mut identity: Identity) -> Result<(Settings, Id
         shared.log.write(Level::Warning, "CORE_CONFIG_NOTICE", text, &[("keys", old_keys)]);
     }
     if let Some(readings) = &settings.readings {
-        let text = "the config webhook's answer has values of other types than Kubernetes wants";
+        let text = "the config webhook's answer has values of other types than Kubernetes expects";
         shared.log.write(Level::Warning, "CORE_CONFIG_NOTICE", text, &[("keys", readings)]);
     }
     Ok((settings, identity))

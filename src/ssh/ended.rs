@@ -85,7 +85,7 @@ impl Ended {
     pub(super) fn reason(&self) -> &str {
         match self {
             Self::NoCommonAlgorithm { .. } => "no algorithm in common",
-            Self::NotUtf8 { .. } => "the client sent a text that is not UTF-8",
+            Self::NotUtf8 { .. } => "the client sent a string that is not UTF-8",
             Self::Broken { reason } => reason,
         }
     }
@@ -105,19 +105,19 @@ impl Ended {
 fn reason(error: &Error) -> Cow<'static, str> {
     Cow::Borrowed(match error {
         Error::SshEncoding(_) | Error::IndexOutOfBounds => {
-            "the client sent a message that is too short, or has something behind its end"
+            "the client sent a message that is too short, or has extra data at its end"
         }
         Error::Inconsistent => "the client sent a message that does not fit the state of the connection",
         Error::SshKey(_) | Error::Keys(_) => {
-            "the client named a key algorithm that is no name, or sent a public key that cannot be read"
+            "the client sent a key algorithm name that is not valid, or a public key that cannot be read"
         }
         // The one message of a client's that is handed to a part that is gone.
         Error::SendError => "the client refused a channel that it had opened itself",
         Error::PacketAuth | Error::DecryptionError => "a packet arrived damaged",
         Error::PacketSize(_) => "the client sent a packet that is too long",
-        Error::Version => "the client's first line is not that of SSH 2",
+        Error::Version => "the client's first line is not an SSH 2 identification",
         Error::KexInit | Error::Kex | Error::UnknownAlgo | Error::StrictKeyExchangeViolation { .. } => {
-            "the client did not keep to the order of the key exchange"
+            "the client sent the messages of the key exchange in the wrong order"
         }
         Error::Pending => "the client sent too much before a key exchange was done",
         Error::KeepaliveTimeout => "the client did not answer keep-alive requests",
@@ -139,7 +139,7 @@ fn no_common_algorithm(kind: &AlgorithmKind, ours: &[String], theirs: &[String])
         AlgorithmKind::Mac => ("MAC", listed(AlgorithmList::Macs)),
         AlgorithmKind::Key => ("host key", host_key(theirs)),
         AlgorithmKind::Compression => {
-            ("compression", "none here: the client has to be set up to go without compression".to_owned())
+            ("compression", "none here: configure the client to connect without compression".to_owned())
         }
     };
     Ended::NoCommonAlgorithm { kind, offered: printable(&theirs.join(","), OFFERED), remedy }
@@ -224,7 +224,7 @@ mod tests {
                 "none",
                 "zlib",
                 "compression",
-                "none here: the client has to be set up to go without compression",
+                "none here: configure the client to connect without compression",
             ),
         ] {
             let Ended::NoCommonAlgorithm { kind, offered, remedy: given } = ended(kind, ours, theirs) else {
@@ -268,7 +268,7 @@ mod tests {
             (Error::HUP.into(), "closed the connection"),
             (Error::IO(eof).into(), "closed the connection"),
             (Error::SshEncoding(ssh_encoding::Error::Length).into(), "too short"),
-            (Error::SshEncoding(ssh_encoding::Error::TrailingData { remaining: 1 }).into(), "behind its end"),
+            (Error::SshEncoding(ssh_encoding::Error::TrailingData { remaining: 1 }).into(), "at its end"),
             (Error::Inconsistent.into(), "does not fit"),
             (Error::SendError.into(), "refused a channel"),
             (Error::IO(io::Error::other("the cable is out")).into(), "the cable is out"),

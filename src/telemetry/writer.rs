@@ -144,7 +144,7 @@ impl Writer {
             let line = Line {
                 level: Level::Error,
                 code: "LOG_ROTATE_FAILED",
-                message: "the log cannot be opened again, the old one stays in use",
+                message: "the log cannot be reopened, the old one stays in use",
                 details: &[("reason", &error.to_string())],
             };
             let text = line.render(&self.shape);

@@ -55,14 +55,14 @@ impl Block {
 
     fn older(self) -> &'static str {
         match self {
-            Self::Webhook => "for TLS 1.2 set tlsVersion: \"1.2\"; nothing older is spoken",
-            Self::Kubernetes => "TLS 1.2 and 1.3 are spoken and nothing older: update the server",
+            Self::Webhook => "for TLS 1.2 set tlsVersion: \"1.2\"; older versions are not supported",
+            Self::Kubernetes => "only TLS 1.2 and 1.3 are supported: update the server",
         }
     }
 
     fn algorithms(self) -> &'static str {
         match self {
-            Self::Webhook => "look at tlsVersion, curves and cipher here, and at their kin on the server",
+            Self::Webhook => "check tlsVersion, curves and cipher here, and the same settings on the server",
             Self::Kubernetes => "update the server, or the load balancer before it",
         }
     }
@@ -185,7 +185,7 @@ fn certificate(error: &CertificateError, block: Block) -> Told {
         E::UnhandledCriticalExtension => told(UNKNOWN_EXTENSION, "make one without it"),
         E::Revoked => told("a certificate that the server sent is revoked", "replace it"),
         E::UnknownRevocationStatus | E::ExpiredRevocationList | E::ExpiredRevocationListContext { .. } => {
-            told("nobody knows whether the server's certificate is revoked", "")
+            told("it is not known whether the server's certificate is revoked", "")
         }
         E::InvalidOcspResponse => told("the server's proof that its certificate is not revoked is wrong", ""),
         E::ApplicationVerificationFailure => told("the server's certificate is not accepted", ""),
@@ -199,9 +199,9 @@ fn certificate(error: &CertificateError, block: Block) -> Told {
 
 const SERVER_USAGE: &str = "make one whose extendedKeyUsage has serverAuth";
 const UNKNOWN_EXTENSION: &str = "a certificate that the server sent has a critical extension that is not known here";
-const WEAK: &str = "the server's certificate is signed in a way, or has a key of a kind, that is not taken";
+const WEAK: &str = "the server's certificate has a signature or a key of a kind that is not supported";
 const STRONG: &str =
-    "take RSA of 2048 bits and more, ECDSA on P-256, P-384 or P-521, or Ed25519, with SHA-256 and better";
+    "use RSA of 2048 bits or more, ECDSA on P-256, P-384 or P-521, or Ed25519, with SHA-256 and better";
 
 /// Sentence for an error without a variant in rustls.
 fn other(error: &(dyn StdError + 'static), block: Block) -> Told {
@@ -212,7 +212,7 @@ fn other(error: &(dyn StdError + 'static), block: Block) -> Told {
     match error.downcast_ref::<E>() {
         Some(E::CaUsedAsEndEntity) => told(
             "the server's certificate is a CA's (basicConstraints CA:TRUE)",
-            format!("such a one is taken only where it is itself in {}", block.ca()),
+            format!("it is accepted only if it is itself in {}", block.ca()),
         ),
         Some(E::EndEntityUsedAsCa) => {
             told("a certificate that signed the server's is no CA's", "make it with basicConstraints CA:TRUE")
@@ -226,7 +226,7 @@ fn other(error: &(dyn StdError + 'static), block: Block) -> Told {
             told("the server's certificate has a name that its CA may not give", "ask the CA for another")
         }
         Some(E::PathLenConstraintViolated) => {
-            told("more CAs are between the server's certificate and the trusted one than that allows", "")
+            told("there are more CAs between the server's certificate and the trusted one than that one allows", "")
         }
         Some(E::EmptyEkuExtension) => told("the server's certificate is for nothing at all", SERVER_USAGE),
         Some(E::CertDistrusted) => told("the key of the server's certificate is known to be unsafe", "make another"),
@@ -267,9 +267,9 @@ fn misnamed(expected: &ServerName<'_>, presented: &[String], block: Block) -> To
 fn alerted(alert: AlertDescription, block: Block) -> Told {
     use AlertDescription as A;
     match alert {
-        A::ProtocolVersion => told("the server does not speak the versions of TLS that are spoken here", block.older()),
+        A::ProtocolVersion => told("the server does not support the TLS versions that Podgate uses", block.older()),
         A::HandshakeFailure | A::InsufficientSecurity => {
-            told("the server finds nothing that both ends speak", block.algorithms())
+            told("the server found no TLS version, cipher suite or curve in common", block.algorithms())
         }
         A::CertificateRequired | A::NoCertificate => {
             told("the server wants a client certificate", format!("give one in {}", block.identity()))
@@ -281,7 +281,7 @@ fn alerted(alert: AlertDescription, block: Block) -> Told {
         | A::CertificateUnknown
         | A::UnknownCA
         | A::AccessDenied => told(
-            format!("the server does not take the client certificate ({})", alert_name(alert)),
+            format!("the server does not accept the client certificate ({})", alert_name(alert)),
             format!("look at {}, and at the CA that the server asks for", block.identity()),
         ),
         A::UnrecognisedName => told("the server knows no host of that name", block.other_name()),
@@ -299,14 +299,14 @@ fn incompatible(why: &PeerIncompatible, block: Block) -> Told {
     use PeerIncompatible as P;
     match why {
         P::ServerTlsVersionIsDisabledByOurConfig | P::Tls12NotOffered | P::Tls12NotOfferedOrEnabled => {
-            told("the server speaks an older TLS than is spoken here", block.older())
+            told("the server uses an older TLS version than Podgate", block.older())
         }
         P::ServerDoesNotSupportTls12Or13 => told("the server speaks neither TLS 1.2 nor 1.3", "update the server"),
         P::NoCipherSuitesInCommon | P::NoKxGroupsInCommon | P::NoSignatureSchemesInCommon => {
-            told("the server finds nothing that both ends speak", block.algorithms())
+            told("the server found no TLS version, cipher suite or curve in common", block.algorithms())
         }
         P::NoCertificateRequestSignatureSchemesInCommon => {
-            told("the server takes no client certificate with a key of this kind", block.identity())
+            told("the server does not accept a client certificate with a key of this kind", block.identity())
         }
         other => told(broken("the server's TLS lacks what is needed here", other), "update the server"),
     }

@@ -64,7 +64,7 @@ impl ConfigClient {
         log.write(
             Level::Debug,
             "CONFIG_RESPONSE",
-            "the configuration of this connection is there",
+            "the settings of this connection were received",
             &[("url", self.client.place())],
         );
         if let Some(names) = left_out.shown() {

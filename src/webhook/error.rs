@@ -130,7 +130,7 @@ pub enum WebhookError {
     #[error("{0}")]
     Final(Failure),
     /// Another try might have mended it, but the question has a side effect and may have arrived.
-    #[error("{0}; this is not asked again, because the server may have the question already")]
+    #[error("{0}; the request is not repeated, because the server may have received it")]
     NotRepeated(Failure),
     /// All tries failed until the deadline.
     #[error("gave up after {tries} tries: {last}")]

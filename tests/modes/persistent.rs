@@ -86,7 +86,7 @@ async fn pod_of_a_connection_is_nobodys_to_stay_in() {
     let world = world_with(json!({})).await;
     world.cluster.create_pod(world.namespace(), den(json!({"labels": {"podgate/instance": "another"}}))).await;
     let told = refused(&world, "alice").await;
-    assert_eq!(told, "podgate: the pod den is another connection's, not a persistent one\n");
+    assert_eq!(told, "podgate: the pod den belongs to another connection and is not persistent\n");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

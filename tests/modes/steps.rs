@@ -52,7 +52,7 @@ async fn pod_start_bounds_finding_and_making_a_persistent_pod() {
     assert!(about(2, took), "{took:?}");
     world.cluster.faults().fail_requests("get", "pods", 100, NEVER);
     let (told, took) = given_up(&world).await;
-    assert_eq!(told, "podgate: the pod could not be had within 2s: Kubernetes cannot be reached\n");
+    assert_eq!(told, "podgate: the pod was not available within 2s: Kubernetes cannot be reached\n");
     assert!(about(2, took), "{took:?}");
 }
 
@@ -80,7 +80,7 @@ async fn pod_stop_bounds_the_wait_for_the_exit_code() {
     let start = Instant::now();
     client.write("\n").await;
     let done = client.ended().await.expect(255);
-    assert_eq!(done.stderr, "podgate: nobody knows how the program ended\n");
+    assert_eq!(done.stderr, "podgate: it is not known how the program ended\n");
     assert!(about(3, start.elapsed()), "{:?}", start.elapsed());
     world.wait_for_pods(0).await;
 }

@@ -61,7 +61,7 @@ async fn pod_of_an_answer_starts_with_what_was_understood_and_one_warning() {
     let warned = world.gateway.lines("CORE_CONFIG_NOTICE");
     let [line] = warned.as_slice() else { panic!("{warned:?}") };
     let keys = line["details"]["keys"].as_str().expect("what was understood");
-    let told = "kubernetes.pod.spec.containers[0].env[0].value is taken as if it stood in quotes";
+    let told = "kubernetes.pod.spec.containers[0].env[0].value is read as if it were in quotes";
     assert!(line["message"].as_str().is_some_and(|text| text.contains("other types")), "{line}");
-    assert!(keys.contains(told) && keys.contains("kubernetes.pod.metadata.Labels is taken as labels"), "{keys}");
+    assert!(keys.contains(told) && keys.contains("kubernetes.pod.metadata.Labels is read as labels"), "{keys}");
 }

@@ -25,9 +25,9 @@ const BREAKS: &[(State, Say, &str)] = &[
     (In, |at| vec![at.about(91, &[0; 12])], MISPLACED),
     (Channel, |at| vec![at.about(92, &[&[0; 4][..], &text(b""), &text(b"")].concat())], REFUSED),
 ];
-const NOT_UTF_8: &str = "the client sent a text that is not UTF-8";
-const CUT_SHORT: &str = "the client sent a message that is too short, or has something behind its end";
-const BAD_KEY: &str = "the client named a key algorithm that is no name, or sent a public key that cannot be read";
+const NOT_UTF_8: &str = "the client sent a string that is not UTF-8";
+const CUT_SHORT: &str = "the client sent a message that is too short, or has extra data at its end";
+const BAD_KEY: &str = "the client sent a key algorithm name that is not valid, or a public key that cannot be read";
 const MISPLACED: &str = "the client sent a message that does not fit the state of the connection";
 const REFUSED: &str = "the client refused a channel that it had opened itself";
 

@@ -25,9 +25,9 @@ fn paper_has_a_row_for_each_right() {
 /// What the start says about a missing right, and whether it starts all the same.
 fn lost(verb: &str, resource: &str) -> (&'static str, bool) {
     match (verb, resource) {
-        ("patch", "pods") => ("a gateway that was frozen for long can lose pods after it woke", true),
+        ("patch", "pods") => ("a gateway that was suspended for long can lose pods when it continues", true),
         (_, "pods" | "pods/exec") => ("no login can be served", false),
-        (_, "events") => ("what a user reads about a pod that does not start is less exact", true),
+        (_, "events") => ("the reason that a user sees for a pod that does not start is less exact", true),
         (_, "leases") => ("the pods of a gateway that is killed stay", true),
         other => panic!("nobody knows what {other:?} is needed for"),
     }

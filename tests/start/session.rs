@@ -21,7 +21,8 @@ fn beside() -> BTreeSet<Right> {
 #[test]
 fn paper_has_a_row_for_each_right_of_the_mode() {
     let paper = include_str!("../../docs/kubernetes.md");
-    let section = paper.split("## Other pod modes").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
+    let section =
+        paper.split("## Other pod modes").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
     let cells = |line: &str| line.split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect::<Vec<_>>();
     let rows = section.lines().filter(|line| line.starts_with("| `")).map(cells);
     let rights: BTreeSet<Right> = rows.map(|cells| (cells[2].clone(), cells[1].clone())).collect();

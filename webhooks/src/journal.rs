@@ -143,7 +143,7 @@ mod tests {
         assert_eq!((&line["path"], &line["decision"]), (&json!("/password"), &json!("deny")));
         assert_eq!((&line["remoteAddress"], &line["connectionId"]), (&json!("192.0.2.7:9"), &json!("c")));
         assert_eq!(line["idempotencyKey"], "8e03");
-        assert_eq!(line["reason"], "this server does not take that");
+        assert_eq!(line["reason"], "this server does not support this request");
         assert_eq!(line["username"].as_str().map(|name| name.chars().count()), Some(TEXT_LIMIT));
     }
 

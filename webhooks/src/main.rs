@@ -20,38 +20,38 @@ use tokio::signal::unix::{SignalKind, signal};
 /// The longest password that `hash` reads, in bytes.
 const PASSWORD_LIMIT: u64 = 4096;
 
-/// Answers the login and config webhooks of Podgate for users from a YAML file.
+/// Webhook server for Podgate that reads its users from a YAML file.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Args {
     #[command(subcommand)]
     command: Option<Command>,
-    /// The users' file; a change of it is taken within two seconds, or at once on SIGHUP
+    /// File of the users; a changed file is read within two seconds, or at once on SIGHUP
     #[arg(long, value_name = "FILE", required = true)]
     config: Option<PathBuf>,
-    /// https://HOST:PORT, http://LOOPBACK:PORT or unix:/PATH
+    /// Address of the server: https://HOST:PORT, http://LOOPBACK:PORT or unix:/PATH
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     listen: String,
-    /// The certificate chain for https, PEM
+    /// File of the certificate chain for https, in PEM
     #[arg(long, value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
-    /// The certificate's key, PEM
+    /// File of the certificate's private key, in PEM
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// Only clients with a certificate of this CA may connect, PEM
+    /// Allow only clients with a certificate of this CA; a file in PEM
     #[arg(long, value_name = "FILE", requires = "cert")]
     client_ca: Option<PathBuf>,
-    /// 0600 or 0660, for a Unix socket
+    /// Mode of the Unix socket: 0600 or 0660
     #[arg(long, value_name = "MODE")]
     socket_mode: Option<SocketMode>,
-    /// Read the file, report every mistake in it, and end
+    /// Read the file, report every mistake in it, and exit
     #[arg(long)]
     check: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Prints a password's hash for the users' file. Asks for the password at a terminal, else reads standard input
+    /// Prints the hash of a password for the file of the users. Asks for the password at a terminal, otherwise reads standard input
     Hash,
 }
 
@@ -137,7 +137,7 @@ fn serve(args: &Args) -> Result<(), Failure> {
     // A look at a file system that hangs is not waited for.
     runtime_of_tasks.shutdown_background();
     if !writing.finish() {
-        drop(writeln!(io::stderr(), "podgate-webhooks: nobody took the last lines"));
+        drop(writeln!(io::stderr(), "podgate-webhooks: the last log lines could not be written"));
     }
     served
 }
@@ -172,7 +172,7 @@ fn listen(args: &Args) -> Result<Listen, Failure> {
     let tls = tls.transpose().map_err(|error| Failure::Usage(chain(&error)))?;
     match (Listen::parse(&args.listen, tls).map_err(|error| Failure::Usage(chain(&error)))?, args.socket_mode) {
         (Listen::Unix(path, _), Some(mode)) => Ok(Listen::Unix(path, mode)),
-        (_, Some(_)) => Err(Failure::Usage("--socket-mode is of use with unix:/PATH only".into())),
+        (_, Some(_)) => Err(Failure::Usage("--socket-mode can be used only with unix:/PATH".into())),
         (listen, None) => Ok(listen),
     }
 }

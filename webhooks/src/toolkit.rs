@@ -17,18 +17,18 @@ use subtle::ConstantTimeEq;
 pub trait Decide: Send + Sync + 'static {
     /// May this user log in with this password? The bytes are what the client sent.
     fn password(&self, _connection: &Connection, _password: &[u8]) -> impl Future<Output = Decision> + Send {
-        async { Decision::deny("this server does not take that") }
+        async { Decision::deny("this server does not support this request") }
     }
 
     /// May this user log in with this key, an `authorized_keys` line without options and comment? A gateway asks before
     /// the client has proved that it holds the key: a yes is no login yet.
     fn public_key(&self, _connection: &Connection, _key: &str) -> impl Future<Output = Decision> + Send {
-        async { Decision::deny("this server does not take that") }
+        async { Decision::deny("this server does not support this request") }
     }
 
     /// May this user, whom someone else authenticated, come in?
     fn authorize(&self, _request: &AuthzRequest) -> impl Future<Output = Decision> + Send {
-        async { Decision::deny("this server does not take that") }
+        async { Decision::deny("this server does not support this request") }
     }
 
     /// What does this connection get? Its user is authenticated.

@@ -8,7 +8,7 @@ use std::fmt;
 /// Characters of a key that an error shows.
 const SHOWN: usize = 64;
 
-/// The value. An error names the key that stands there twice, and nothing else of the text.
+/// The value. An error names the key that is there twice, and nothing else of the text.
 #[derive(Clone, Default)]
 pub struct Unique(pub Json);
 
@@ -76,7 +76,7 @@ impl<'de> Visitor<'de> for AnyShape {
         while let Some(key) = object.next_key::<String>()? {
             if map.contains_key(&key) {
                 let shown: String = key.chars().take(SHOWN).collect();
-                return Err(A::Error::custom(format_args!("the key {shown:?} stands there twice")));
+                return Err(A::Error::custom(format_args!("the key {shown:?} is there twice")));
             }
             let Unique(value) = object.next_value()?;
             map.insert(key, value);

@@ -50,7 +50,7 @@ fn wrong_arguments_and_wrong_files_end_with_64() {
         (&["--config", &good, "--client-ca", "x"], "--cert"),
         (&["--config", &good, "--cert", "/nonexistent", "--key", "x"], "cannot read /nonexistent"),
         (&["--config", &good, "--socket-mode", "0666"], "0600"),
-        (&["--config", &good, "--socket-mode", "0660"], "unix:/PATH only"),
+        (&["--config", &good, "--socket-mode", "0660"], "only with unix:/PATH"),
     ] {
         let output = run(arguments, "");
         assert_eq!(output.status.code(), Some(64), "{arguments:?}: {}", text(&output.stderr));

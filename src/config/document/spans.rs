@@ -12,7 +12,7 @@ use std::fmt;
 pub(super) enum Node {
     Scalar(Value),
     List(Vec<Part>),
-    /// No key stands there twice.
+    /// No key is there twice.
     Mapping(Vec<(Spanned<String>, Part)>),
 }
 
@@ -135,10 +135,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
         let (mut entries, mut keys) = (Vec::new(), BTreeSet::new());
         while let Some(key) = mapping.next_key::<Spanned<String>>()? {
             if !keys.insert(key.value.clone()) {
-                return Err(A::Error::custom(format_args!(
-                    "the key {:?} stands there twice",
-                    printable(&key.value, 64)
-                )));
+                return Err(A::Error::custom(format_args!("the key {:?} is there twice", printable(&key.value, 64))));
             }
             entries.push((key, mapping.next_value()?));
         }

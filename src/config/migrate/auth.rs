@@ -28,7 +28,7 @@ pub(super) fn translate(migration: &mut Migration) {
     let beside: Vec<_> = new.collect();
     if !beside.is_empty() {
         for step in beside {
-            migration.refuse("auth.url", format!("cannot stand beside auth.{step}.webhook; move it there"));
+            migration.refuse("auth.url", format!("cannot be combined with auth.{step}.webhook; move it there"));
         }
         CLIENT.iter().for_each(|key| drop(auth.remove(*key)));
         migration.document.insert("auth".into(), Value::Object(auth));
@@ -38,11 +38,11 @@ pub(super) fn translate(migration: &mut Migration) {
     let password = asked(&auth, "password").flatten().unwrap_or(true);
     let public_key = asked(&auth, "pubkey").flatten().unwrap_or(true);
     if !password && !public_key {
-        migration.refuse("auth.url", "has no use: auth.password and auth.pubkey are both false");
+        migration.refuse("auth.url", "has no effect: auth.password and auth.pubkey are both false");
     }
     if public_key && !auth.contains_key("pubkey") {
-        let text = "keys are asked for, as ContainerSSH 0.4 to 0.6 did; 0.3 asked only with pubkey: true. Take the block out \
-                    if your server is not to be asked";
+        let text = "logins with keys are enabled, as in ContainerSSH 0.4 to 0.6; 0.3 enabled them only with pubkey: \
+                    true. Remove the block if your server does not support them";
         migration.decide("auth.publicKey", text);
     }
     let steps: Vec<&str> =
@@ -67,7 +67,7 @@ pub(super) fn translate(migration: &mut Migration) {
 
 fn steps_said(key: &str, steps: &[&str]) -> String {
     let step = if key == "pubkey" { "publicKey" } else { key };
-    if steps.contains(&step) { format!("auth.{step}.method: webhook") } else { format!("the absence of auth.{step}") }
+    if steps.contains(&step) { format!("auth.{step}.method: webhook") } else { format!("a missing auth.{step}") }
 }
 
 fn has_method(auth: &Tree, step: &str) -> bool {

@@ -57,8 +57,10 @@ pub(super) fn translate(migration: &mut Migration, whose: Whose) {
     }
     if migration.document.get("kubernetes").is_some_and(|block| !is_zero(block)) {
         if !is_backend {
-            migration
-                .refuse("kuberun", "stands beside kubernetes, and no backend says which is meant; keep one of them");
+            migration.refuse(
+                "kuberun",
+                "is set together with kubernetes, and backend selects none of them; keep one of them",
+            );
         }
         migration.gone("kubernetes", "has no effect beside backend: kuberun");
     }
@@ -113,11 +115,10 @@ fn implied(migration: &Migration, implies: bool) -> String {
 
 fn ask_about_it(migration: &mut Migration) {
     let text = "session starts a pod for each program, as kuberun did. connection is quicker (one pod a connection), but runs \
-                idleCommand in place of the image's own command: if that is what keeps users in bounds, set shellCommand \
+                idleCommand in place of the image's own command: if that command restricts users, set shellCommand \
                 and security.* before you change it";
     migration.decide("kubernetes.pod.mode", text);
-    let text =
-        "since 0.4 webhooks are asked with POST; a server of 0.3's time reads GET (docs/webhooks.md has the messages)";
+    let text = "since 0.4, requests to webhooks use POST; a server for 0.3 expects GET (docs/webhooks.md describes the requests)";
     migration.decide("auth", text);
 }
 
@@ -181,7 +182,7 @@ impl Block<'_> {
         let path = "kuberun.connection.certFile";
         self.migration.changes.retain(|change| change.path != path);
         if has_ca {
-            self.migration.gone(path, "it is a CA, and the CA has a key of its own");
+            self.migration.gone(path, "it is a CA, and the CA is already set");
         } else {
             self.migration.moved(path, &["kubernetes.connection.cacertFile"]);
         }
@@ -189,7 +190,7 @@ impl Block<'_> {
 
     fn http_timeout(&mut self, path: String, value: Value) {
         if is_zero(&value) {
-            self.migration.gone(path, "0 was no limit; a call of the API has 15s");
+            self.migration.gone(path, "0 meant no limit; the default limit of an API request is 15s");
         } else {
             put(&mut self.migration.document, "kubernetes.timeouts.http", value);
             self.migration.moved(path, &["kubernetes.timeouts.http"]);
@@ -255,7 +256,8 @@ impl Block<'_> {
             return;
         }
         if get(&self.migration.document, "security.forceCommand").is_some_and(|command| !is_zero(command)) {
-            let text = "cannot stand beside security.forceCommand, which runs as a command itself; keep one of them";
+            let text =
+                "cannot be combined with security.forceCommand, which is run as a command itself; keep one of them";
             self.migration.refuse(path, text);
             return;
         }
@@ -294,7 +296,7 @@ impl Block<'_> {
         }
         if spec.get("restartPolicy").is_some_and(|policy| !is_zero(policy) && policy != "Never") {
             spec.insert("restartPolicy".into(), "Never".into());
-            self.migration.says(format!("{path}.restartPolicy"), "Never, as kuberun made of every other");
+            self.migration.says(format!("{path}.restartPolicy"), "Never, because kuberun replaced every other value");
         }
         if spec.is_empty() || spec.values().all(is_zero) {
             return;

@@ -32,16 +32,16 @@ pub(super) fn look(migration: &mut Migration) {
         }
     }
     if matches!(at("log.level"), Some(level) if *level == json!("emerg") || *level == json!(0)) {
-        decisions.push(("log.level", "emerg is taken as written; ContainerSSH read it as notice"));
+        decisions.push(("log.level", "emerg is used as written; ContainerSSH read it as notice"));
     }
     if at("security.signal.mode").is_some_and(|mode| mode.as_str().is_some_and(|mode| !mode.is_empty())) {
-        decisions.push(("security.signal.mode", "has effect now; ContainerSSH went by security.shell.mode"));
+        decisions.push(("security.signal.mode", "has an effect now; ContainerSSH used security.shell.mode"));
     }
     if at(PASSWORD_TIMEOUT).is_some_and(is_short) {
         decisions.push((
             PASSWORD_TIMEOUT,
-            "a password is asked about once now: a directory that needs longer refuses the login; without this key it has \
-             authTimeout",
+            "a password is sent only once now: if your directory needs longer than this, the login fails; without this \
+             key, the limit is authTimeout",
         ));
     }
     for (path, text) in decisions {
@@ -49,8 +49,10 @@ pub(super) fn look(migration: &mut Migration) {
     }
     for path in FORWARDING.map(|key| format!("security.forwarding.{key}")) {
         if get(&migration.document, &path) == Some(&json!("enable")) {
-            migration
-                .decide(path, "opens nothing yet: what it allows is refused; keep ContainerSSH for users who need it");
+            migration.decide(
+                path,
+                "is not built yet: requests that it allows are refused; keep ContainerSSH for users who need it",
+            );
         }
     }
     zero_durations(migration);

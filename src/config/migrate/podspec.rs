@@ -78,7 +78,7 @@ fn int_or_text(map: &Tree) -> Value {
     map.get(key).cloned().unwrap_or(Value::Null)
 }
 
-const LOST: &str = "was lost when ContainerSSH wrote the file; write how much it is";
+const LOST: &str = "was lost when ContainerSSH wrote the file; write the quantity again";
 
 /// The format of an amount that was written as its format alone: how much it was is lost.
 fn format_alone(value: &Value) -> Option<&str> {

@@ -67,7 +67,7 @@ fn what_cannot_be_said_exactly_is_refused_with_what_to_do() {
     refused(&json!({"auth": {"url": "https://a", "password": false, "pubkey": false}}), "auth.url", "both false");
     let beside =
         json!({"auth": {"url": "https://a", "publicKey": {"method": "webhook", "webhook": {"url": "https://b"}}}});
-    refused(&beside, "auth.url", "cannot stand beside auth.publicKey.webhook");
+    refused(&beside, "auth.url", "cannot be combined with auth.publicKey.webhook");
 }
 
 /// `(old path, old value, [(new path, new value)])`
@@ -321,9 +321,9 @@ fn words_that_mean_something_else_today_are_for_a_person() {
         ("security.maxSessions", json!(5), "open at once"),
         ("security.signal.mode", json!("filter"), "security.shell.mode"),
         ("log.level", json!("emerg"), "notice"),
-        ("auth.password.webhook.timeout", json!("2s"), "asked about once"),
-        ("auth.password.webhook.timeout", json!(2_000_000_000_u64), "asked about once"),
-        ("security.forwarding.x11ForwardingMode", json!("enable"), "opens nothing yet"),
+        ("auth.password.webhook.timeout", json!("2s"), "sent only once"),
+        ("auth.password.webhook.timeout", json!(2_000_000_000_u64), "sent only once"),
+        ("security.forwarding.x11ForwardingMode", json!("enable"), "is not built yet"),
     ] {
         let migration = rewritten(&set(minimal(), path, value));
         let told = migration.decisions.iter().any(|decision| decision.path == path && decision.text.contains(part));

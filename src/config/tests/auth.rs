@@ -164,9 +164,9 @@ fn block_of_an_unused_method_is_typed_and_has_no_effect() {
 fn legacy_block_beside_the_new_ones_is_refused() {
     let new = json!({"method": "webhook", "webhook": {"url": "https://b"}});
     let errors = errors_of(&json!({"url": "https://a", "publicKey": new}));
-    assert!(has(&errors, "auth.url", "cannot stand beside auth.publicKey.webhook"), "{errors}");
+    assert!(has(&errors, "auth.url", "cannot be combined with auth.publicKey.webhook"), "{errors}");
     let errors = errors_of(&json!({"url": "https://a", "password": new}));
-    assert!(has(&errors, "auth.url", "cannot stand beside auth.password.webhook"), "{errors}");
+    assert!(has(&errors, "auth.url", "cannot be combined with auth.password.webhook"), "{errors}");
     let errors = errors_of(&json!({"url": "https://a", "password": false, "pubkey": false}));
     assert!(has(&errors, "auth.url", "both false"), "{errors}");
     let errors = errors_of(&json!({"url": "http://10.0.0.1"}));

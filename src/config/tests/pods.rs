@@ -185,7 +185,7 @@ fn our_own_keys_of_a_pod_are_read_likewise() {
     }
     let migration = Migration::of(&with_pod("idleCommand: [sleep, 3600]"), Format::Yaml).expect("a file");
     let shown: Vec<_> = migration.readings.iter().map(ToString::to_string).collect();
-    assert_eq!(shown, ["kubernetes.pod.idleCommand[1] is taken as if it stood in quotes"]);
+    assert_eq!(shown, ["kubernetes.pod.idleCommand[1] is read as if it were in quotes"]);
 }
 
 #[test]
@@ -329,5 +329,5 @@ fn own_texts_without_quotes_are_taken_as_they_are_written() {
     // JSON says in which type it means a value.
     let tree = serde_json::json!({"ssh": {"hostkeys": ["/etc/podgate/hostkey"], "banner": 5}});
     let errors = Config::parse(&tree.to_string(), Format::Json, &Memory::new()).expect_err("a number");
-    assert!(has(&errors, "ssh.banner", "must be a text, not a number; put it in quotes"), "{errors}");
+    assert!(has(&errors, "ssh.banner", "must be a string, not a number; put it in quotes"), "{errors}");
 }

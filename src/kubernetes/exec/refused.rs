@@ -35,7 +35,7 @@ pub enum ExecError {
     #[error("the Kubernetes API did not open a WebSocket: {0}")]
     Handshake(String),
     /// The server does not speak the protocol's version 5.
-    #[error("the cluster does not speak v5.channel.k8s.io; Podgate needs Kubernetes 1.30 or newer")]
+    #[error("the cluster does not support v5.channel.k8s.io; Podgate needs Kubernetes 1.30 or newer")]
     OldServer,
     /// 401.
     #[error("the cluster refused the gateway's credentials: {0}")]

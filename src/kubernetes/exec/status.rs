@@ -7,7 +7,7 @@ use crate::guest::{Exit, Refusal};
 use crate::types::printable;
 use serde::Deserialize;
 
-/// What the user reads when nobody knows how the program ended.
+/// What the user reads when it is not known how the program ended.
 pub(super) const LOST: &str = "the connection to the container was lost";
 
 /// What the user reads of a container that does not run.

@@ -17,7 +17,7 @@ pub(super) enum Need {
     Reasons,
     /// Without it nobody sweeps up after a gateway that was killed.
     Sweep,
-    /// Without it a gateway that was frozen for long can lose pods after it woke.
+    /// Without it a gateway that was suspended for long can lose pods when it continues.
     Wake,
 }
 

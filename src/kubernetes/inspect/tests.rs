@@ -75,12 +75,14 @@ async fn every_missing_right_is_named(stand: &Stand) {
         let (weight, lost) = match right.need {
             Need::Serve => (Weight::Fatal, "no login can be served"),
             Need::Files => {
-                (Weight::Warning, "files that a webhook sends cannot be written, and such a login is refused")
+                (Weight::Warning, "files that a webhook sends cannot be written, and a login with them is refused")
             }
             Need::Log => (Weight::Notice, "the output of a program that ends at once can be lost"),
-            Need::Reasons => (Weight::Notice, "what a user reads about a pod that does not start is less exact"),
+            Need::Reasons => {
+                (Weight::Notice, "the reason that a user sees for a pod that does not start is less exact")
+            }
             Need::Sweep => (Weight::Warning, "the pods of a gateway that is killed stay"),
-            Need::Wake => (Weight::Warning, "a gateway that was frozen for long can lose pods after it woke"),
+            Need::Wake => (Weight::Warning, "a gateway that was suspended for long can lose pods when it continues"),
         };
         let Right { verb, resource, .. } = right;
         let text = format!(
@@ -125,7 +127,7 @@ async fn namespace_that_a_config_server_may_choose_is_no_reason_not_to_start() {
 async fn cluster_that_does_not_tell_rights_is_not_guessed_about() {
     let stand = Stand::new();
     stand.cluster.faults().questions_about_oneself(false);
-    let text = "the gateway may not ask what it may do, a missing right shows at the first login: \
+    let text = "the gateway may not query its permissions, a missing one is reported at the first login: \
                 selfsubjectaccessreviews.authorization.k8s.io is forbidden: User \"gate\" cannot create resource \
                 \"selfsubjectaccessreviews\" in API group \"authorization.k8s.io\" at the cluster scope";
     assert_eq!(stand.found(SETTLED).await, [(Weight::Warning, text.to_owned())]);
@@ -182,14 +184,14 @@ async fn pod_that_is_not_taken_is_fatal_where_it_is_the_files_and_cannot_heal() 
     stand.cluster.faults().quota(None);
 
     stand.cluster.faults().deny_pods(Some("images come from our registry only"));
-    let text = "kubernetes.pod: the pod is not taken: admission webhook \"policy.devcluster.local\" denied the request: \
+    let text = "kubernetes.pod: the pod is refused: admission webhook \"policy.devcluster.local\" denied the request: \
                 images come from our registry only";
     assert_eq!(stand.found(SETTLED).await, [(Weight::Fatal, text.to_owned())]);
     assert_eq!(stand.found(OPEN).await, [(Weight::Warning, text.to_owned())]);
     stand.cluster.faults().deny_pods(None);
 
     stand.settings.pod.spec.insert("noSuchField".into(), json!(1));
-    let text = "kubernetes.pod: the pod is not taken: Pod in version \"v1\" cannot be handled as a Pod: strict decoding \
+    let text = "kubernetes.pod: the pod is refused: Pod in version \"v1\" cannot be handled as a Pod: strict decoding \
                 error: unknown field \"spec.noSuchField\"";
     assert_eq!(stand.found(OPEN).await, [(Weight::Fatal, text.to_owned())]);
     stand.settings.pod.spec.remove("noSuchField");

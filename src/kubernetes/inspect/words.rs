@@ -54,7 +54,7 @@ pub(super) fn no_client(error: &ClientError) -> String {
 
 /// The answers took too long.
 pub(super) fn too_slow(cluster: &Cluster, limit: Duration) -> String {
-    format!("{} did not answer all questions of the start within {} s; logins may fail", host(cluster), limit.as_secs())
+    format!("{} did not answer all startup checks within {} s; logins may fail", host(cluster), limit.as_secs())
 }
 
 /// No answer, or none that says anything about what was asked.
@@ -88,7 +88,10 @@ pub(super) fn no_answer(cluster: &Cluster, error: &ApiError) -> String {
 
 /// The API does not tell what one may.
 pub(super) fn unknown(error: &ApiError) -> String {
-    format!("the gateway may not ask what it may do, a missing right shows at the first login: {}", message(error))
+    format!(
+        "the gateway may not query its permissions, a missing one is reported at the first login: {}",
+        message(error)
+    )
 }
 
 /// Rights on one resource that are missing.
@@ -98,11 +101,11 @@ pub(super) fn missing(lacking: &[Missing], account: Option<&str>, namespace: &Na
     let verbs: Vec<&str> = lacking.iter().map(|missing| missing.right.verb).collect();
     let lost = match right.need {
         Need::Serve => "no login can be served",
-        Need::Files => "files that a webhook sends cannot be written, and such a login is refused",
+        Need::Files => "files that a webhook sends cannot be written, and a login with them is refused",
         Need::Log => "the output of a program that ends at once can be lost",
-        Need::Reasons => "what a user reads about a pod that does not start is less exact",
+        Need::Reasons => "the reason that a user sees for a pod that does not start is less exact",
         Need::Sweep => "the pods of a gateway that is killed stay",
-        Need::Wake => "a gateway that was frozen for long can lose pods after it woke",
+        Need::Wake => "a gateway that was suspended for long can lose pods when it continues",
     };
     let why = if why.is_empty() { String::new() } else { format!(" ({})", printable(why, 200)) };
     format!(
@@ -120,8 +123,8 @@ pub(super) fn refused(error: &ApiError, cluster: &Cluster) -> String {
         Judgement::Fine => String::new(),
         Judgement::NoNamespace => format!("kubernetes.pod.metadata.namespace: {}", message(error)),
         Judgement::MayHeal if error.code().is_none() => no_answer(cluster, error),
-        Judgement::MayHeal => format!("kubernetes.pod: the pod would not be taken now: {}", message(error)),
-        Judgement::Wrong | Judgement::Nonsense => format!("kubernetes.pod: the pod is not taken: {}", message(error)),
+        Judgement::MayHeal => format!("kubernetes.pod: the pod would be refused now: {}", message(error)),
+        Judgement::Wrong | Judgement::Nonsense => format!("kubernetes.pod: the pod is refused: {}", message(error)),
     }
 }
 

@@ -266,7 +266,7 @@ impl Keeper {
             }
             Answer::Failed(why) => self.notices.push(Notice::Failing(why)),
             Answer::Done | Answer::Gone | Answer::Conflict | Answer::Lease(_) | Answer::Leases(_) | Answer::Pods(_) => {
-                self.notices.push(Notice::Failing("the answer makes no sense".to_owned()))
+                self.notices.push(Notice::Failing("the answer is not valid".to_owned()))
             }
         }
     }

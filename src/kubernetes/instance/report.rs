@@ -72,7 +72,7 @@ impl<'a> Report<'a> {
 
     /// The process ends and its Lease stays, for that reason.
     pub(super) fn left(&self, why: &str) {
-        let text = "The gateway's Lease stays until another gateway finds it run out";
+        let text = "The gateway's Lease stays until another gateway finds that it has expired";
         self.own(Level::Warning, "KUBERNETES_LEASE_LEFT", text, Some(why));
     }
 
@@ -87,7 +87,7 @@ impl<'a> Report<'a> {
             Finding::Dead(instance, pods) => self.log.write(
                 Level::Notice,
                 "KUBERNETES_GATEWAY_GONE",
-                "A gateway is gone, the pods that it left are removed",
+                "A gateway has ended, the pods that it left are removed",
                 &[("instance", &instance.to_string()), ("pods", &pods.to_string())],
             ),
             Finding::Restored(instance, pods) => self.log.write(

@@ -23,7 +23,7 @@ pub(in crate::kubernetes) fn news(error: &ApiError) -> String {
     match error {
         ApiError::Refused { code: 429, .. } => "Kubernetes is busy".to_owned(),
         ApiError::Refused { code: 409, reason, .. } if reason == "AlreadyExists" => {
-            "the last pod of that name is still going".to_owned()
+            "the previous pod with this name is still being deleted".to_owned()
         }
         ApiError::Refused { code, .. } => format!("Kubernetes answers with an error ({code})"),
         ApiError::Untrusted(_) => UNTRUSTED.to_owned(),

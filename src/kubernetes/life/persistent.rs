@@ -47,7 +47,9 @@ impl Life {
                 Ok(Ok(pod)) => return Ok(pod),
                 Ok(Err(Attempt::Never(code, refusal))) => return Err(self.refused(code, refusal, manifest)),
                 Ok(Err(Attempt::Changed)) => (None, None),
-                Ok(Err(Attempt::Leaving)) => (Some("the last pod of that name is still going".to_owned()), None),
+                Ok(Err(Attempt::Leaving)) => {
+                    (Some("the previous pod with this name is still being deleted".to_owned()), None)
+                }
                 Ok(Err(Attempt::Failed(error))) => (Some(refusal::news(&error)), Some(error)),
                 Err(_elapsed) => (Some("Kubernetes cannot be reached".to_owned()), None),
             };
@@ -66,7 +68,7 @@ impl Life {
     fn late(&self, news: Option<String>, error: Option<ApiError>) -> Refusal {
         let limit = self.settings.timeouts.pod_start;
         let why = news.map_or_else(String::new, |news| format!(": {news}"));
-        let refusal = Refusal::new(format!("the pod could not be had within {limit:?}{why}"));
+        let refusal = Refusal::new(format!("the pod was not available within {limit:?}{why}"));
         match error {
             Some(error) => refusal.detail(error.to_string()),
             None => refusal,
@@ -74,7 +76,7 @@ impl Life {
     }
 
     fn refused(&self, code: &'static str, refusal: Refusal, manifest: &Manifest) -> Refusal {
-        self.failed(code, "The user's persistent pod cannot be had", refusal, Some(manifest.name.as_str()))
+        self.failed(code, "The user's persistent pod is not available", refusal, Some(manifest.name.as_str()))
     }
 
     async fn attempt(&self, api: &PodApi, manifest: &Manifest) -> Result<Pod, Attempt> {

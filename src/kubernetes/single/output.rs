@@ -168,7 +168,7 @@ fn verdict(stream: Exit, over: Option<Over>, missed: bool) -> Exit {
         (_, Some(Over::Exited(status))) => Exit::Status(status),
         (_, Some(Over::Died(reason))) => Exit::Lost(Refusal { logged: true, ..Refusal::new(reason) }),
         (_, None) => Exit::Lost(
-            Refusal::new("nobody knows how the program ended")
+            Refusal::new("it is not known how the program ended")
                 .detail("the container's exit code did not come within timeouts.podStop"),
         ),
     }

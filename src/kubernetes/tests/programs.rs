@@ -55,7 +55,7 @@ async fn image_without_env_runs_without_variables_but_never_drops_the_original_c
     let rules = Rules { force_command: Some("/bin/true".into()), ..Rules::default() };
     let forced = launch_under(&rules, Asked::Command("rm -rf /".into()));
     let told = begin(&guest, forced).await;
-    assert!(told.is_err_and(|told| told.reason.contains("the forced command cannot be told")));
+    assert!(told.is_err_and(|told| told.reason.contains("SSH_ORIGINAL_COMMAND cannot be passed")));
     stand.finish(vec![guest]).await;
 }
 

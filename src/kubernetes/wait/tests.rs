@@ -179,7 +179,7 @@ fn pod_that_is_over_is_never_ready_and_says_why() {
         (failed("UnexpectedAdmissionError", "no gpu"), "the pod failed (UnexpectedAdmissionError): no gpu"),
         (pod(json!({"phase": "Running", "reason": "NodeLost"})), "the pod's node was lost"),
         (pod(json!({"phase": "Failed"})), "the pod failed"),
-        (pod(json!({"phase": "Succeeded"})), "everything in the pod came to its end"),
+        (pod(json!({"phase": "Succeeded"})), "all containers of the pod ended"),
     ] {
         assert!(never(&pod).is_some_and(|told| told.starts_with(expected)), "{expected}: {:?}", never(&pod));
         assert_eq!(death(&pod, &console(), 0), never(&pod));

@@ -37,26 +37,26 @@ fn refused(kind: &Type, cases: &[(Value, &str, &str)]) {
 
 #[test]
 fn what_a_strict_server_refuses_of_a_container_is_a_mistake_and_stays_as_it_is() {
-    let whole = "must be a whole number, not a text";
+    let whole = "must be an integer, not a string";
     let ports = |port: Value| json!([{ "containerPort": port }]);
     let cases: Vec<(&str, Value, &str, &str)> = vec![
         ("imagePullPolice", json!("Always"), "imagePullPolice", "did you mean \"imagePullPolicy\""),
         ("bogusField", json!({"a": 1}), "bogusField", "unknown to Kubernetes (up to 1.37)"),
         ("env", json!({"A": "b"}), "env", "must be a list, not a mapping"),
-        ("env", json!(["A=b"]), "env[0]", "must be a mapping, not a text"),
-        ("env", json!([{"name": "A", "value": ["b"]}]), "env[0].value", "must be a text, not a list"),
+        ("env", json!(["A=b"]), "env[0]", "must be a mapping, not a string"),
+        ("env", json!([{"name": "A", "value": ["b"]}]), "env[0].value", "must be a string, not a list"),
         ("env", json!([{"name": "A", "valeu": "b"}]), "env[0].valeu", "did you mean \"value\""),
-        ("command", json!("sleep 5"), "command", "must be a list, not a text"),
+        ("command", json!("sleep 5"), "command", "must be a list, not a string"),
         ("tty", json!(1), "tty", "must be true or false, not a number"),
-        ("tty", json!("true"), "tty", "must be true or false, not a text"),
-        ("tty", json!("maybe"), "tty", "must be true or false, not a text"),
+        ("tty", json!("true"), "tty", "must be true or false, not a string"),
+        ("tty", json!("maybe"), "tty", "must be true or false, not a string"),
         ("ports", ports(json!("80")), "ports[0].containerPort", whole),
-        ("ports", ports(json!(1.5)), "ports[0].containerPort", "must be a whole number, not a number"),
+        ("ports", ports(json!(1.5)), "ports[0].containerPort", "must be an integer, not a number"),
         ("ports", ports(json!(3_000_000_000_u32)), "ports[0].containerPort", "must be -2147483648 to 2147483647"),
-        ("resources", json!({"limits": {"cpu": "much"}}), "resources.limits.cpu", "is no amount"),
+        ("resources", json!({"limits": {"cpu": "much"}}), "resources.limits.cpu", "is not a quantity"),
         ("resources", json!({"limits": {"cpu": true}}), "resources.limits.cpu", "must be an amount"),
         ("resources", json!({"limits": ["1"]}), "resources.limits", "must be a mapping"),
-        ("livenessProbe", json!({"httpGet": {"port": true}}), "livenessProbe.httpGet.port", "a whole number or a text"),
+        ("livenessProbe", json!({"httpGet": {"port": true}}), "livenessProbe.httpGet.port", "an integer or a string"),
         ("securityContext", json!({"runAsUser": "root"}), "securityContext.runAsUser", whole),
     ];
     for (key, value, path, part) in cases {
@@ -66,11 +66,11 @@ fn what_a_strict_server_refuses_of_a_container_is_a_mistake_and_stays_as_it_is()
 
 #[test]
 fn what_a_strict_server_refuses_elsewhere_is_a_mistake_and_stays_as_it_is() {
-    let twice = "restartPolicy in other letters, which stands there too";
+    let twice = "differs from restartPolicy only in upper and lower case";
     refused(
         &POD_SPEC,
         &[
-            (json!({"nodeSelector": {"a": {"b": 1}}}), "nodeSelector.a", "must be a text, not a mapping"),
+            (json!({"nodeSelector": {"a": {"b": 1}}}), "nodeSelector.a", "must be a string, not a mapping"),
             (json!({"hostNetwork": "true"}), "hostNetwork", "must be true or false"),
             (json!({"restartPolicy": "Never", "restartpolicy": "Always"}), "restartpolicy", twice),
         ],
@@ -80,8 +80,8 @@ fn what_a_strict_server_refuses_elsewhere_is_a_mistake_and_stays_as_it_is() {
         &[
             (json!({"labels": [1]}), "labels", "must be a mapping, not a list"),
             (json!({"lables": {}}), "lables", "did you mean \"labels\""),
-            (json!({"creationTimestamp": 5}), "creationTimestamp", "is no time"),
-            (json!({"creationTimestamp": "yesterday"}), "creationTimestamp", "is no time"),
+            (json!({"creationTimestamp": 5}), "creationTimestamp", "is not a time"),
+            (json!({"creationTimestamp": "yesterday"}), "creationTimestamp", "is not a time"),
             (json!({"finalizers": "a"}), "finalizers", "must be a list"),
         ],
     );

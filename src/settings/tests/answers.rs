@@ -253,7 +253,7 @@ fn pod_of_an_answer_is_read_as_kubernetes_types_want_it_and_told() {
     assert_eq!(pod.metadata["labels"], json!({"a": "1", "b": ""}));
     assert_eq!((pod.shell_command.as_deref(), pod.disable_agent), (Some(&["/bin/sh".into(), "1".into()][..]), true));
     let told = settings.readings.expect("what was understood");
-    assert!(told.contains("kubernetes.pod.spec.containers[0].TTY is taken as tty; "), "{told}");
+    assert!(told.contains("kubernetes.pod.spec.containers[0].TTY is read as tty; "), "{told}");
     // However much there is, it is one line of bounded length.
     let told = resolved(&answer(500), false).readings.expect("what was understood");
     assert!(told.ends_with("; and 500 more") && told.len() < 1000, "{told}");

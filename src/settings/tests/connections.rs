@@ -48,9 +48,9 @@ fn allowed_answer_names_no_files_and_gets_no_credentials_of_the_file() {
     for key in ["cacertFile", "certFile", "keyFile", "bearerTokenFile", "kubeconfig"] {
         refused(&json!({key: "/etc/shadow"}), true, key, "may not name files");
     }
-    refused(&json!({"host": "10.0.0.2"}), true, "host", "sends the credentials");
-    refused(&json!({"serverName": "x"}), true, "serverName", "sends the credentials");
-    refused(&json!({"cacert": ca}), true, "cacert", "sends the credentials");
+    refused(&json!({"host": "10.0.0.2"}), true, "host", "send the credentials");
+    refused(&json!({"serverName": "x"}), true, "serverName", "send the credentials");
+    refused(&json!({"cacert": ca}), true, "cacert", "send the credentials");
     refused(&json!({"host": "http://10.0.0.2", "bearerToken": "x"}), true, "host", "plain http");
     refused(&json!({"hots": "x"}), true, "hots", "did you mean \"host\"?");
     refused(&json!({"hots": "x"}), false, "hots", "did you mean \"host\"?");

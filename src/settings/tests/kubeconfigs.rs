@@ -55,10 +55,10 @@ fn kubeconfigs_that_weaken_the_connection_are_refused_by_name() {
         (server.clone(), json!({"auth-provider": {"name": "gcp"}}), "the auth-provider \"gcp\""),
         (server.clone(), json!({"token": "t", "as": "admin"}), "as (impersonation)"),
         (server.clone(), json!({"token": "t", "as-groups": ["x"]}), "as-groups (impersonation)"),
-        (server.clone(), json!({"token": 4711}), "user \"me\": token must be a text, not a number; put it in quotes"),
-        (server.clone(), json!({"username": "a", "password": 4711}), "password must be a text, not a number"),
-        (server, json!({"token": true}), "token must be a text, not true or false"),
-        (json!({"server": "https://a", "tls-server-name": 1.5}), json!({}), "tls-server-name must be a text"),
+        (server.clone(), json!({"token": 4711}), "user \"me\": token must be a string, not a number; put it in quotes"),
+        (server.clone(), json!({"username": "a", "password": 4711}), "password must be a string, not a number"),
+        (server, json!({"token": true}), "token must be a string, not true or false"),
+        (json!({"server": "https://a", "tls-server-name": 1.5}), json!({}), "tls-server-name must be a string"),
     ] {
         let errors = load(&kubeconfig(&cluster, &user)).expect_err(part);
         assert!(has(&errors, "kubernetes.connection.kubeconfig", part), "{errors}");
@@ -103,8 +103,8 @@ fn kubeconfig_beside_the_keys_that_it_replaces_is_refused() {
     let connection =
         json!({"host": "b", "bearerTokenFile": "/etc/podgate/token", "qps": 7, "path": "/api", "cert": ""});
     let errors = load_with(&text, connection).expect_err("both");
-    assert!(has(&errors, "kubernetes.connection.host", "cannot stand beside kubeconfig"), "{errors}");
-    assert!(has(&errors, "kubernetes.connection.bearerTokenFile", "cannot stand beside kubeconfig"), "{errors}");
+    assert!(has(&errors, "kubernetes.connection.host", "cannot be combined with kubeconfig"), "{errors}");
+    assert!(has(&errors, "kubernetes.connection.bearerTokenFile", "cannot be combined with kubeconfig"), "{errors}");
     assert_eq!(errors.0.len(), 2, "{errors}");
 }
 

@@ -40,7 +40,7 @@ fn persistent_pod_without_a_usable_name_is_refused() {
         (json!({}), "needs the name of the pod"),
         (json!({"name": ""}), "needs the name of the pod"),
         (json!({"name": "../x"}), "DNS label"),
-        (json!({"name": [1]}), "must be a text"),
+        (json!({"name": [1]}), "must be a string"),
     ] {
         refused(json!({"mode": "persistent", "metadata": metadata}), "metadata.name", part);
     }

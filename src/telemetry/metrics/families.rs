@@ -71,14 +71,16 @@ impl Default for Families {
             auth_requests: page.counters("containerssh_auth_server_requests", "Requests to login webhooks, by try"),
             auth_failed_requests: page.counters(
                 "containerssh_auth_server_failures",
-                "Requests to login webhooks without an answer that can be used: a try (soft), all of them (hard)",
+                "Failed requests to login webhooks: a single try (soft), all tries (hard)",
             ),
-            auth_success: page.counters("containerssh_auth_success", "Login webhooks that said yes"),
-            auth_failures: page.counters("containerssh_auth_failures", "Login webhooks that said no"),
+            auth_success: page
+                .counters("containerssh_auth_success", "Responses of login webhooks that allowed the login"),
+            auth_failures: page
+                .counters("containerssh_auth_failures", "Responses of login webhooks that denied the login"),
             config_requests: page.counters("containerssh_config_server_requests", "Requests to the config webhook"),
             config_failed_requests: page.counters(
                 "containerssh_config_server_failures",
-                "Requests to the config webhook without an answer that can be used: a try (soft), all of them (hard)",
+                "Failed requests to the config webhook: a single try (soft), all tries (hard)",
             ),
             backend_requests: page.counter("containerssh_backend_requests", "Requests to the Kubernetes API", backends),
             backend_errors: page.counter("containerssh_backend_errors", "Requests to Kubernetes that failed", backends),
@@ -97,9 +99,11 @@ impl Default for Families {
             sessions: page.alone("podgate_sessions", "Session channels opened"),
             current_sessions: page.alone("podgate_current_sessions", "Session channels open now"),
             steps: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
-            events: page.counters("podgate_log_events", "What happened, by its code in the log, logged or not"),
+            events: page
+                .counters("podgate_log_events", "Log events by their code, including those that are not written"),
             kubernetes_errors: Family::default(),
-            lines_dropped: page.alone("podgate_log_lines_dropped", "Log lines that found no room"),
+            lines_dropped: page
+                .alone("podgate_log_lines_dropped", "Log lines that were dropped because the queue was full"),
             registry: Registry::default(),
         };
         families.begin_at_zero();
@@ -107,7 +111,7 @@ impl Default for Families {
         let help = "Requests to Kubernetes that failed, by HTTP status or cause";
         page.0.register("podgate_kubernetes_errors", help, families.kubernetes_errors.clone());
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        page.0.register("podgate_build", "The gateway that is running", version);
+        page.0.register("podgate_build", "Version of the running gateway", version);
         families.registry = page.0;
         families
     }

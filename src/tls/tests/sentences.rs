@@ -157,10 +157,10 @@ fn alerts_are_told_with_the_key_to_change() {
     for (error, webhook, kubernetes) in [
         (
             alert(A::ProtocolVersion),
-            "the server does not speak the versions of TLS that are spoken here; for TLS 1.2 set tlsVersion: \"1.2\"; \
-             nothing older is spoken",
-            "the server does not speak the versions of TLS that are spoken here; TLS 1.2 and 1.3 are spoken and nothing \
-             older: update the server",
+            "the server does not support the TLS versions that Podgate uses; for TLS 1.2 set tlsVersion: \"1.2\"; \
+             older versions are not supported",
+            "the server does not support the TLS versions that Podgate uses; only TLS 1.2 and 1.3 are supported: \
+             update the server",
         ),
         (
             alert(A::CertificateRequired),
@@ -169,9 +169,9 @@ fn alerts_are_told_with_the_key_to_change() {
         ),
         (
             alert(A::UnknownCA),
-            "the server does not take the client certificate (unknown CA); look at cert and key, and at the CA that the \
+            "the server does not accept the client certificate (unknown CA); look at cert and key, and at the CA that the \
              server asks for",
-            "the server does not take the client certificate (unknown CA); look at cert and key, or certFile and keyFile, \
+            "the server does not accept the client certificate (unknown CA); look at cert and key, or certFile and keyFile, \
              and at the CA that the server asks for",
         ),
         (

@@ -190,8 +190,8 @@ fn certificate_of_a_ca_is_a_server_only_where_it_is_given_itself() {
     let leaf_key = KeyPair::generate().unwrap();
     let leaf = params("hook", &["hook.example"]).signed_by(&leaf_key, &issuer).unwrap();
     let told = judge(&root.pem, leaf.der(), &[], "hook.example").unwrap_err();
-    let sentence = "the server's certificate is a CA's (basicConstraints CA:TRUE); such a one is taken only where it is \
-                    itself in cacert";
+    let sentence = "the server's certificate is a CA's (basicConstraints CA:TRUE); it is accepted only if it is itself \
+                    in cacert";
     assert_eq!(told, sentence);
     judge(&leaf.pem(), leaf.der(), &[], "hook.example").unwrap();
     judge(&format!("{}{}", root.pem, leaf.pem()), leaf.der(), &[], "hook.example").unwrap();
@@ -326,7 +326,7 @@ async fn server_of_an_older_version_is_told_with_the_key_to_change() {
     let server = only.unwrap().with_no_client_auth();
     let server = server.with_single_cert(chain(&given.pem).unwrap(), private_key(&key).unwrap()).unwrap();
     let told = handshake(&given.pem, false, server).await.expect_err("no version in common");
-    let sentence = "the server does not speak the versions of TLS that are spoken here; for TLS 1.2 set tlsVersion: \
-                    \"1.2\"; nothing older is spoken";
+    let sentence = "the server does not support the TLS versions that Podgate uses; for TLS 1.2 set tlsVersion: \
+                    \"1.2\"; older versions are not supported";
     assert_eq!(told, sentence);
 }

@@ -152,7 +152,7 @@ impl Reader {
                     }
                 }
             }
-            Some(_) => self.wrong(&path, "is neither a list of lines nor a text of lines"),
+            Some(_) => self.wrong(&path, "is neither a list of lines nor a string of lines"),
         }
         lines
     }
@@ -182,7 +182,7 @@ impl Reader {
             let is_name = name.starts_with(first) && name.chars().all(|c| first(c) || c.is_ascii_digit());
             if !is_name {
                 let path = below(&below(path, "environment"), name);
-                let text = "is left out: a shell allows names of letters, digits and '_' alone".to_owned();
+                let text = "is left out: in a shell, a name has only letters, digits and '_'".to_owned();
                 self.warnings.push(Problem { path, text });
             }
             is_name

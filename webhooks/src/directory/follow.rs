@@ -173,7 +173,7 @@ fn line(path: &Path, judged: &Judged) -> Value {
             "level": "error",
             "file": file,
             "reason": error.to_string().chars().take(REASON_LIMIT).collect::<String>(),
-            "effect": "the users read before stay in use",
+            "effect": "the previous users stay in use",
         }),
     }
 }

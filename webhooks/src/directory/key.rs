@@ -15,7 +15,7 @@ pub enum KeyError {
     #[error("is not a line of TYPE BASE64 [COMMENT]; options before the type are refused, they would not be obeyed")]
     Form,
     /// Certificates have an end, principals and conditions that nothing here checks.
-    #[error("is a certificate; only plain keys are taken")]
+    #[error("is a certificate; only plain keys are supported")]
     Certificate,
 }
 

@@ -29,7 +29,7 @@ pub enum PasswordError {
     #[error("is not an argon2 hash ($argon2id$…); `podgate-webhooks hash` makes one")]
     NotArgon2,
     /// A hash that could be used to stall the server.
-    #[error("costs more than 1 GiB of memory or 64 rounds")]
+    #[error("needs more than 1 GiB of memory or 64 rounds")]
     TooCostly,
     /// Hashing failed: no randomness, or a password that argon2 does not take.
     #[error("the password cannot be hashed")]

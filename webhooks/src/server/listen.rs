@@ -28,7 +28,7 @@ pub enum ListenError {
     #[error("https needs a certificate and a key")]
     NoCertificate,
     /// A certificate that would not be used.
-    #[error("a certificate is of use with https only")]
+    #[error("a certificate can be used only with https")]
     UnusedCertificate,
 }
 

@@ -65,7 +65,7 @@ fn unfit(error: &Error) -> &'static str {
         Error::InconsistentKeys(_) => "the key does not match the certificate",
         Error::InvalidCertificate(_) => "the certificate is damaged, or no X.509 certificate",
         Error::General(_) => "the key is damaged, or not of RSA, ECDSA (P-256, P-384, P-521) or Ed25519",
-        _ => "TLS does not take them",
+        _ => "TLS does not accept them",
     }
 }
 

@@ -219,7 +219,7 @@ fn key_that_stands_there_twice_is_no_answer_and_no_request() {
         r#"{"success": true, "unknown": [{"a": "s3cret", "a": 1}]}"#,
     ] {
         let error = AuthAnswer::parse(body.as_bytes()).expect_err(body).to_string();
-        assert!(error.contains("stands there twice") && !error.contains("s3cret"), "{error}");
+        assert!(error.contains("is there twice") && !error.contains("s3cret"), "{error}");
     }
     let body = r#"{"config": {"security": {"maxSessions": 1, "maxSessions": -1}}}"#;
     assert!(ConfigAnswer::parse(body.as_bytes()).is_err());
