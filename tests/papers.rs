@@ -5,7 +5,7 @@ mod servers;
 use podgate::config::{Config, Files, Format};
 use podgate_webhooks::directory::Directory;
 use podgate_webhooks::wire::{
-    AuthAnswer, AuthzRequest, ConfigAnswer, ConfigRequest, PasswordRequest, PublicKeyRequest,
+    AuthAnswer, AuthzRequest, ConfigReply, ConfigRequest, PasswordRequest, PublicKeyRequest,
 };
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::{Ed25519Keypair, PrivateKey};
@@ -122,7 +122,7 @@ fn messages_of_the_papers_are_understood_and_nothing_in_them_is_passed_over() {
         } else if json.get("success").is_some() {
             serde_json::to_value(AuthAnswer::parse(block.as_bytes()).expect("an answer"))
         } else if json.get("config").is_some() {
-            serde_json::to_value(ConfigAnswer::parse(block.as_bytes()).expect("an answer"))
+            serde_json::to_value(ConfigReply::parse(block.as_bytes()).expect("an answer"))
         } else {
             let question: AuthzRequest = serde_json::from_str(&block).expect("a question");
             let config: ConfigRequest = serde_json::from_str(&block).expect("a question");

@@ -1,5 +1,6 @@
 //! What a pod's events say to someone who waits for it. Pure; the newest speaks.
 
+use crate::guest::WHOLE;
 use crate::types::printable;
 use k8s_openapi::api::core::v1::Event;
 
@@ -65,11 +66,11 @@ pub(super) fn news(notes: &[Note]) -> Option<String> {
     };
     let last = notes.iter().rev().find(|note| tells(note))?;
     Some(match last.reason.as_str() {
-        "Pulling" => printable(&last.message.replacen("Pulling", "pulling", 1), 200),
-        "FailedMount" | "FailedAttachVolume" => printable(&format!("a volume is missing: {}", last.message), 200),
-        "FailedScheduling" => printable(&format!("no node takes the pod yet: {}", last.message), 200),
-        "FailedCreatePodSandBox" => printable(&format!("the node cannot start it yet: {}", last.message), 200),
-        reason => printable(&format!("{reason}: {}", last.message), 200),
+        "Pulling" => printable(&last.message.replacen("Pulling", "pulling", 1), WHOLE),
+        "FailedMount" | "FailedAttachVolume" => printable(&format!("a volume is missing: {}", last.message), WHOLE),
+        "FailedScheduling" => printable(&format!("no node takes the pod yet: {}", last.message), WHOLE),
+        "FailedCreatePodSandBox" => printable(&format!("the node cannot start it yet: {}", last.message), WHOLE),
+        reason => printable(&format!("{reason}: {}", last.message), WHOLE),
     })
 }
 

@@ -1,7 +1,7 @@
 //! The OpenAPI documents, made from the wire types, and the test that holds `openapi/*.json` to them.
 //! `PODGATE_WRITE_OPENAPI=1 cargo test -p podgate-webhooks openapi` writes the files anew.
 
-use crate::wire::{AuthAnswer, AuthzRequest, ConfigAnswer, ConfigRequest, PasswordRequest, PublicKeyRequest};
+use crate::wire::{AuthAnswer, AuthzRequest, ConfigReply, ConfigRequest, PasswordRequest, PublicKeyRequest};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
@@ -11,8 +11,9 @@ const AUTH: &str = "\
 Podgate asks these webhooks whether a client may log in. The base URL is `auth.password.webhook.url`, \
 `auth.publicKey.webhook.url` and `auth.authz.webhook.url` of its file; each method is asked only where it is configured.
 
-Yes and no are both status 200; only `\"success\": true` is a yes. The content type of an answer is not looked at, field \
-names in it match in any case, and unknown fields are passed over. 4xx is final: the login fails. After 5xx and transport \
+Yes and no are both status 200; only `\"success\": true` is a yes. The content type of an answer is not looked at, and \
+field names in it match in any case. An answer with a field that is not known, with one twice or with one of another type is \
+not understood, and is a no. 4xx is final: the login fails. After 5xx and transport \
 errors `/pubkey` and `/authz` are asked again with back-off until the webhook's `authTimeout`. `/password` is asked again \
 only where the request was not sent whole, because a directory counts wrong passwords. Redirects are never followed.
 
@@ -25,8 +26,8 @@ Podgate asks this webhook, once a user is authenticated and authorized, what the
 The answer's `config` is a part of Podgate's own configuration in its JSON form; `backend`, `kubernetes`, `security` and \
 `log.level` have an effect for a connection. It is laid over the file's. Without `\"exact\": true` a zero (`\"\"`, 0, \
 false, null, `[]`, `{}`) means unset, as servers need that send the whole structure; with it every value means itself. \
-The content type of an answer is not looked at, field names beside `config` match in any case, and unknown ones are passed \
-over. 4xx is final: the connection ends. 5xx and transport errors are asked again with back-off. Redirects \
+The content type of an answer is not looked at, and field names beside `config` match in any case. An answer without \
+`config` and without `\"success\": false`, or with a field that is not known, is not understood: the connection ends. 4xx is final: the connection ends. 5xx and transport errors are asked again with back-off. Redirects \
 are never followed.
 
 Entries that an earlier answer marked `sensitive` are in the request only with `configserver.transmitSensitiveMetadata`.";
@@ -121,7 +122,7 @@ fn auth() -> String {
 
 fn config() -> String {
     let mut document = Document::new();
-    document.post::<ConfigRequest, ConfigAnswer>("/config", "config", "What does this connection get?");
+    document.post::<ConfigRequest, ConfigReply>("/config", "config", "What does this connection get?");
     document.finish("Podgate config webhook", CONFIG)
 }
 

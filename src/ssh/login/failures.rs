@@ -32,7 +32,7 @@ impl Failures {
         match outcome {
             Outcome::Refused if !free => self.failures = self.failures.saturating_add(1),
             // A key that may be used is no success yet, and no failure. Our own failure ends the connection by itself.
-            Outcome::Refused | Outcome::Accepted | Outcome::More(_) | Outcome::Ended => return false,
+            Outcome::Refused | Outcome::Accepted | Outcome::More(_) | Outcome::Ended | Outcome::Barred => return false,
         }
         self.failures >= MOST
     }

@@ -1,8 +1,10 @@
 //! The router: reads a request whole, asks the decider, writes the answer. Every answer is JSON, errors too:
 //! `{"error": "…"}`.
 
-use super::{Decide, Decision, NoConfig};
-use crate::wire::{AuthAnswer, AuthzRequest, ConfigRequest, Connection, PasswordRequest, PublicKeyRequest};
+use super::{Decide, Decision, Denial, Grant, NoConfig};
+use crate::wire::{
+    AuthAnswer, AuthzRequest, ConfigDenial, ConfigReply, ConfigRequest, Connection, PasswordRequest, PublicKeyRequest,
+};
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -52,17 +54,19 @@ async fn authorize<D: Decide>(State(decider): State<Arc<D>>, Asked(request): Ask
 async fn config<D: Decide>(State(decider): State<Arc<D>>, Asked(request): Asked<ConfigRequest>) -> Response {
     match decider.config(&request).await {
         Ok(answer) => Json(answer).into_response(),
-        Err(NoConfig::Refused(reason)) => failure(StatusCode::FORBIDDEN, &reason),
+        Err(NoConfig::Refused(Denial { message: Some(message), .. })) => {
+            Json(ConfigReply::Denied(ConfigDenial::new(Some(message)))).into_response()
+        }
+        Err(NoConfig::Refused(Denial { reason, message: None })) => failure(StatusCode::FORBIDDEN, &reason),
         Err(NoConfig::Unavailable(reason)) => failure(StatusCode::SERVICE_UNAVAILABLE, &reason),
     }
 }
 
 fn answer(decision: Decision) -> Response {
     match decision {
-        Decision::Deny(_) => Json(AuthAnswer::default()).into_response(),
-        Decision::Allow(grant) => {
-            Json(AuthAnswer { success: true, authenticated_username: grant.authenticated_username, known: grant.known })
-                .into_response()
+        Decision::Deny(denial) => Json(AuthAnswer::no(denial.message)).into_response(),
+        Decision::Allow(Grant { authenticated_username, known }) => {
+            Json(AuthAnswer { success: Some(true), message: None, authenticated_username, known }).into_response()
         }
         Decision::Unavailable(reason) => failure(StatusCode::SERVICE_UNAVAILABLE, &reason),
     }

@@ -1,5 +1,5 @@
-//! What a webhook answers. Whatever it echoes of the request (`remoteAddress` and the like) is passed over unread:
-//! servers written with ContainerSSH's Go library send `"<nil>:0"` there.
+//! What a webhook answers. Whatever it repeats of the question (`remoteAddress` and the like) is passed over unread:
+//! servers written with ContainerSSH's Go library send `"<nil>:0"` there. Any other field that is not known is an error.
 
 use super::fields::Fields;
 use super::known::Known;
@@ -7,13 +7,26 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value as Json};
 use std::fmt;
 
+/// Known fields of the answer to `/password`, `/pubkey` and `/authz`.
+const AUTH: [&str; 6] = ["success", "message", "authenticatedUsername", "metadata", "environment", "files"];
+/// Known fields of the config webhook's answer.
+const CONFIG: [&str; 8] =
+    ["config", "exact", "success", "message", "authenticatedUsername", "metadata", "environment", "files"];
+
 /// The answer to `/password`, `/pubkey` and `/authz`. Sent with status 200 for yes and no alike.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(transform = closed))]
 pub struct AuthAnswer {
     /// Yes or no. Absent is no.
-    pub success: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "bool"))]
+    pub success: Option<bool>,
+    /// The reason of a no, for the user: one line. `/password` and `/authz` end the connection with it; after a refused
+    /// key the user may still have another, and it is in the gateway's log alone. Passed over in a yes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String", default))]
+    pub message: Option<String>,
     /// What the authenticator calls the user. Absent or empty is the login name, in an answer to `/authz` the name
     /// established before.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -24,13 +37,24 @@ pub struct AuthAnswer {
     pub known: Known,
 }
 
-/// The config webhook's answer.
+/// The config webhook's answer, yes or no.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum ConfigReply {
+    /// The connection gets this.
+    Given(ConfigAnswer),
+    /// The user gets nothing.
+    Denied(ConfigDenial),
+}
+
+/// The config webhook's yes: what the connection gets.
 #[derive(Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(transform = given))]
 pub struct ConfigAnswer {
     /// A part of the gateway's configuration in its JSON form (`backend`, `kubernetes`, `security`, `log.level`), laid
-    /// over the gateway's file for this connection.
+    /// over the gateway's file for this connection. `{}` is that file as it is.
     pub config: Map<String, Json>,
     /// True: every value in `config` means itself. Absent or false: a zero (`""`, 0, false, null, `[]`, `{}`) means
     /// unset, as servers need that send the whole structure.
@@ -46,13 +70,70 @@ pub struct ConfigAnswer {
     pub known: Known,
 }
 
+/// The config webhook's no: `"success": false`. ContainerSSH's own gateway knows no such field, and denies the login all the
+/// same after a minute of asking again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(transform = denied))]
+pub struct ConfigDenial {
+    /// Always false.
+    success: No,
+    /// The reason, for the user: one line on standard error of the first session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String", default))]
+    pub message: Option<String>,
+}
+
+/// `false`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct No;
+
+impl Serialize for No {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bool(false)
+    }
+}
+
 impl AuthAnswer {
+    /// No, with the reason for the user where there is one.
+    #[must_use]
+    pub fn no(message: Option<String>) -> Self {
+        Self { success: Some(false), message, ..Self::default() }
+    }
+
+    /// True where the answer says yes in so many words.
+    #[must_use]
+    pub fn is_yes(&self) -> bool {
+        self.success == Some(true)
+    }
+
     /// Reads an answer's body, whatever its content type was.
     ///
     /// # Errors
-    /// What is not one JSON object, and fields of the wrong type. The text names the field and never its content.
+    /// What is not one JSON object, fields of the wrong type, and fields that are not known. The text names the field and
+    /// never its content.
     pub fn parse(body: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(body)
+    }
+}
+
+impl ConfigReply {
+    /// Reads an answer's body, whatever its content type was.
+    ///
+    /// # Errors
+    /// What is not one JSON object, fields of the wrong type, fields that are not known, and an answer without `config`
+    /// that does not say `"success": false`. The text names the field and never its content.
+    pub fn parse(body: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(body)
+    }
+
+    /// What the connection gets; `None` where that is nothing.
+    #[must_use]
+    pub fn given(self) -> Option<ConfigAnswer> {
+        match self {
+            Self::Given(answer) => Some(answer),
+            Self::Denied(_) => None,
+        }
     }
 }
 
@@ -63,13 +144,13 @@ impl ConfigAnswer {
     pub fn new(config: Map<String, Json>) -> Self {
         Self { config, exact: true, authenticated_username: None, known: Known::default() }
     }
+}
 
-    /// Reads an answer's body, whatever its content type was.
-    ///
-    /// # Errors
-    /// What is not one JSON object, and fields of the wrong type. The text names the field and never its content.
-    pub fn parse(body: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(body)
+impl ConfigDenial {
+    /// No, with the reason for the user where there is one.
+    #[must_use]
+    pub fn new(message: Option<String>) -> Self {
+        Self { success: No, message }
     }
 }
 
@@ -87,9 +168,10 @@ impl fmt::Debug for ConfigAnswer {
 
 impl<'de> Deserialize<'de> for AuthAnswer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Fields::folded(deserializer, |fields| {
+        Fields::of_webhook(deserializer, &AUTH, |fields| {
             Ok(Self {
-                success: fields.flag("success")?,
+                success: fields.said("success")?,
+                message: fields.message()?,
                 authenticated_username: fields.authenticated_username()?,
                 known: fields.known()?,
             })
@@ -97,15 +179,66 @@ impl<'de> Deserialize<'de> for AuthAnswer {
     }
 }
 
-impl<'de> Deserialize<'de> for ConfigAnswer {
+impl<'de> Deserialize<'de> for ConfigReply {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Fields::folded(deserializer, |fields| {
-            Ok(Self {
-                config: fields.object("config")?,
+        Fields::of_webhook(deserializer, &CONFIG, |fields| {
+            let (success, message) = (fields.said("success")?, fields.message()?);
+            if success == Some(false) {
+                return Ok(Self::Denied(ConfigDenial::new(message)));
+            }
+            Ok(Self::Given(ConfigAnswer {
+                config: fields.required("config", Fields::object)?,
                 exact: fields.flag("exact")?,
                 authenticated_username: fields.authenticated_username()?,
                 known: fields.known()?,
-            })
+            }))
         })
+    }
+}
+
+/// The schema of an answer: what it may hold beside the fields of its type, and nothing else.
+#[cfg(test)]
+fn closed(schema: &mut schemars::Schema) {
+    for name in super::fields::ECHOED {
+        allow(schema, name, serde_json::json!({ "description": "As in the question; passed over." }));
+    }
+    schema.insert("additionalProperties".to_owned(), false.into());
+}
+
+#[cfg(test)]
+fn given(schema: &mut schemars::Schema) {
+    closed(schema);
+    allow(schema, "success", serde_json::json!({ "const": true, "description": "Need not be said." }));
+    allow(schema, "message", serde_json::json!({ "type": "string", "description": "Passed over." }));
+}
+
+#[cfg(test)]
+fn denied(schema: &mut schemars::Schema) {
+    let known = CONFIG.iter().filter(|name| !["success", "message"].contains(*name));
+    for name in known {
+        allow(schema, name, serde_json::json!({ "description": "Passed over." }));
+    }
+    closed(schema);
+}
+
+/// Adds a property to an object's schema, unless it is there.
+#[cfg(test)]
+fn allow(schema: &mut schemars::Schema, name: &str, property: Json) {
+    let Some(properties) = schema.get_mut("properties").and_then(Json::as_object_mut) else { return };
+    properties.entry(name).or_insert(property);
+}
+
+#[cfg(test)]
+impl schemars::JsonSchema for No {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "No".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "const": false })
     }
 }
