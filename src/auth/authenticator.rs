@@ -113,7 +113,7 @@ impl Authenticator {
             Credential::PublicKey(_) => {
                 let reason = "the key is another login name's";
                 return Err(AuthError::Denied { reason, message: None });
-            },
+            }
         };
         let mut identity = Identity {
             username: attempt.username.clone(),

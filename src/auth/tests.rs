@@ -33,7 +33,15 @@ impl Client {
         let (log, captured) = capture::log(LogFormat::Ljson);
         let connection = log.connection(facts.connection, facts.remote);
         let username = Username::parse(username).unwrap();
-        Self { facts, username, log, awaited: Awaited::default(), connection, captured, deadline: LoginDeadline::new(SOON) }
+        Self {
+            facts,
+            username,
+            log,
+            awaited: Awaited::default(),
+            connection,
+            captured,
+            deadline: LoginDeadline::new(SOON),
+        }
     }
 
     fn attempt(&self) -> Attempt<'_> {

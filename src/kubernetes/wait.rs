@@ -13,7 +13,6 @@ use crate::settings;
 use crate::types::printable;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus};
 
-
 /// The container that the user lands in, as far as verdicts and reasons speak of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Console {
@@ -280,9 +279,7 @@ fn judge_container(container: &ContainerStatus, notes: &[Note], console: &Consol
             let end = last.map_or_else(|| format!("the container {name} ended"), |end| container_end(&name, end));
             Verdict::Waiting(Some(format!("{end}; it is started again")))
         }
-        reason => {
-            Verdict::Waiting(Some(printable(&format!("the container {name} waits: {reason}: {message}"), WHOLE)))
-        }
+        reason => Verdict::Waiting(Some(printable(&format!("the container {name} waits: {reason}: {message}"), WHOLE))),
     }
 }
 

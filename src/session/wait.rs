@@ -59,7 +59,16 @@ impl<'a> Wait<'a> {
     /// A wait that begins now.
     pub(super) fn new(client: &'a dyn Client, audit: &'a Recorder, terminal: bool) -> Self {
         let patient_until = Instant::now() + PATIENCE;
-        Self { client, audit, terminal, over: false, patient_until, reason: None, told: None, unread: Unread::default() }
+        Self {
+            client,
+            audit,
+            terminal,
+            over: false,
+            patient_until,
+            reason: None,
+            told: None,
+            unread: Unread::default(),
+        }
     }
 
     /// Ends the wait: the program started, or cannot. Returns the line that is still being written.
@@ -97,12 +106,12 @@ impl<'a> Wait<'a> {
 
     /// Begins to write the reason, unless a line is being written or that was the last one.
     fn tell(&mut self) {
-        let reason = self.reason.as_deref().unwrap_or(STARTING);
-        if self.unread.is_pending() || self.told.as_deref() == Some(reason) {
+        let reason = printable(self.reason.as_deref().unwrap_or(STARTING), SHOWN);
+        if self.unread.is_pending() || self.told.as_ref() == Some(&reason) {
             return;
         }
-        let (client, line) = (self.client, line(&format!("waiting: {}", printable(reason, SHOWN)), self.terminal));
-        self.told = Some(reason.to_owned());
+        let (client, line) = (self.client, line(&format!("waiting: {reason}"), self.terminal));
+        self.told = Some(reason);
         self.unread = Unread(Some(Box::pin(async move {
             // A client that is gone is found out by the next step.
             let _ = client.stderr(line).await;

@@ -70,10 +70,9 @@ impl Translator {
             },
             // The key was right, but not enough: a client goes on with its keys, and reads the disconnect then. One that was
             // refused and had nothing more to offer would leave before.
-            Outcome::Barred => Auth::Reject {
-                proceed_with_methods: Some(self.shared.snapshot.methods.clone()),
-                partial_success: true,
-            },
+            Outcome::Barred => {
+                Auth::Reject { proceed_with_methods: Some(self.shared.snapshot.methods.clone()), partial_success: true }
+            }
             Outcome::More(methods) => {
                 Auth::Reject { proceed_with_methods: Some(transport::methods(&methods)), partial_success: true }
             }

@@ -107,7 +107,9 @@ async fn http_where_tls_is_spoken_and_the_other_way_round_is_told() {
     let client = WebhookClient::new(&block, "/password", Question::Password).unwrap();
     assert!(client.reach().await.expect_err("TLS").ends_with(hint));
     // As nginx and Go's server say it; and a server that is no web server at all.
-    for reply in [|| Reply::Answer(400, "plain HTTP was sent to an HTTPS port".into()), || Reply::Raw("SSH-2.0-x\r\n\r\n")] {
+    for reply in
+        [|| Reply::Answer(400, "plain HTTP was sent to an HTTPS port".into()), || Reply::Raw("SSH-2.0-x\r\n\r\n")]
+    {
         let fake = Fake::start(move |_, _| reply()).await;
         let text = told_of_failure(&fake.block()).await;
         assert!(text.contains(hint), "{text}");
@@ -125,7 +127,9 @@ async fn http_where_tls_is_spoken_and_the_other_way_round_is_told() {
 
 #[test]
 fn number_of_tries_is_told_in_plain_english() {
-    for (tries, text) in [(1, "gave up after 1 try: no answer in time"), (2, "gave up after 2 tries: no answer in time")] {
+    for (tries, text) in
+        [(1, "gave up after 1 try: no answer in time"), (2, "gave up after 2 tries: no answer in time")]
+    {
         assert_eq!(WebhookError::GaveUp { tries, last: Failure::TimedOut }.to_string(), text);
     }
 }
@@ -444,6 +448,10 @@ async fn config_answer_that_is_not_understood_is_an_error_with_one_line_that_nam
         let quoted = reason.replace('"', "\\\"");
         assert!(told[0].contains(reason) || told[0].contains(&quoted), "{reason:?} is not in {text}");
         assert!(!text.contains("s3cret"), "{text}");
+        let page = connection.metrics().text().unwrap();
+        let counted =
+            r#"containerssh_config_server_failures_total{type="hard",retry="0",reason="HTTP_CLIENT_DECODE_FAILED"} 1"#;
+        assert!(page.contains(counted), "{page}");
     }
 }
 
@@ -465,8 +473,7 @@ async fn config_answer_that_says_no_is_a_denial_whatever_else_it_holds() {
 async fn variable_of_a_config_answer_that_a_shell_does_not_allow_is_left_out_with_one_warning() {
     let (log, captured) = capture::log(LogFormat::Text);
     let connection = log.connection(ConnectionId::random(), facts().remote);
-    let answer =
-        r#"{"config":{},"environment":{"--split-string=id":{"value":"s3cret"},"X-Y":{"value":"s3cret"},"B":{"value":"1"}}}"#;
+    let answer = r#"{"config":{},"environment":{"--split-string=id":{"value":"s3cret"},"X-Y":{"value":"s3cret"},"B":{"value":"1"}}}"#;
     let identity = fetch_with(&connection, false, answer).await.0.unwrap();
     assert_eq!(identity.known().environment.keys().collect::<Vec<_>>(), ["B", "TOKEN"]);
     let text = captured.text(&log);

@@ -90,5 +90,6 @@ async fn program_of_a_client_that_does_not_read_starts_and_ends_all_the_same() {
     world.schedule().await;
     let ended = to_the_end(&mut channel).await;
     assert_eq!((ended.status, ended.stderr.as_str(), ended.stdout.as_str()), (Some(5), "", ""));
+    drop((channel, peer));
     world.wait_for_nothing().await;
 }

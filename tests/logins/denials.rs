@@ -149,7 +149,11 @@ async fn config_answer_that_is_not_understood_gives_nobody_the_files_defaults() 
 async fn config_server_that_says_no_is_told_to_the_first_request_with_its_message() {
     for (answer, told, message) in [
         (json!({"success": false}), "podgate: the configuration server refused this login\n".to_owned(), None),
-        (json!({"success": false, "config": {}, "message": MESSAGE}), format!("{READ}\n"), Some(&READ["podgate: ".len()..])),
+        (
+            json!({"success": false, "config": {}, "message": MESSAGE}),
+            format!("{READ}\n"),
+            Some(&READ["podgate: ".len()..]),
+        ),
     ] {
         let script = answering("/config", move || Reply::Json(answer.clone())).await;
         let world = Setup::config(script.config()).start().await;

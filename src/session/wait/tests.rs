@@ -91,7 +91,11 @@ async fn wait_that_the_client_gave_up_is_logged_with_the_last_reason_and_no_othe
         let (audit, recorded) = recorder();
         let mut wait = Wait::new(&screen, &audit, false);
         wait.learn(reason.map(str::to_owned));
-        if over { drop(wait.over()) } else { drop(wait) }
+        if over {
+            drop(wait.over())
+        } else {
+            drop(wait)
+        }
         let text = recorded.text();
         assert_eq!(text.contains("code=SSH_LOGIN_ABANDONED"), logged.is_some(), "{text}");
         assert!(text.contains(logged.unwrap_or_default()), "{text}");

@@ -119,7 +119,7 @@ impl Fields {
         let unknown: Vec<&str> = self.left.keys().map(String::as_str).filter(|name| !is_known(name)).collect();
         let mut texts: Vec<String> = unknown.iter().take(LISTED).map(|name| not_known(name, known)).collect();
         if unknown.len() > LISTED {
-            texts.push(format!("and {} more fields that are not known", unknown.len() - LISTED));
+            texts.push(format!("and {} more", unknown.len() - LISTED));
         }
         (!texts.is_empty()).then(|| Misfit::new(texts.join("; ")))
     }

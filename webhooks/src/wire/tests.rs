@@ -27,12 +27,7 @@ fn known() -> Known {
 
 #[test]
 fn only_an_explicit_yes_is_success() {
-    for body in [
-        "{}",
-        r#"{"success":null}"#,
-        r#"{"success":false}"#,
-        r#"{"metadata":{"success":{"value":"true"}}}"#,
-    ] {
+    for body in ["{}", r#"{"success":null}"#, r#"{"success":false}"#, r#"{"metadata":{"success":{"value":"true"}}}"#] {
         assert!(AuthAnswer::parse(body.as_bytes()).is_ok_and(|answer| !answer.is_yes()), "{body}");
     }
     assert!(AuthAnswer::parse(b"{\"success\":true}\n").is_ok_and(|answer| answer.is_yes()));
@@ -48,10 +43,16 @@ fn field_that_is_not_known_is_no_answer_and_the_nearest_known_one_is_named() {
         (r#"{"success":true,"environments":{}}"#, "environments: is not a known field; did you mean environment?"),
         (r#"{"success":true,"AuthenticatedUser":""}"#, "authenticateduser: is not a known field"),
         (r#"{"success":true,"exact":true}"#, "exact: is not a known field"),
-        (r#"{"success":true,"files":{"/a":{"content":"YQ=="}}}"#, "files: /a: content: is not a known field; known here are value, s"),
-        (r#"{"success":true,"metadata":{"a":{"vaule":"b"}}}"#, "metadata: a: vaule: is not a known field; did you mean value?"),
+        (
+            r#"{"success":true,"files":{"/a":{"content":"YQ=="}}}"#,
+            "files: /a: content: is not a known field; known here are value, s",
+        ),
+        (
+            r#"{"success":true,"metadata":{"a":{"vaule":"b"}}}"#,
+            "metadata: a: vaule: is not a known field; did you mean value?",
+        ),
         (r#"{"success":true,"a\u001b\n":1}"#, "a\\u{1b}\\n: is not a known field"),
-        (r#"{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1}"#, "; and 2 more fields that are not known"),
+        (r#"{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1}"#, "; and 2 more"),
     ] {
         let error = AuthAnswer::parse(body.as_bytes()).expect_err(body).to_string();
         assert!(error.contains(reason), "{reason:?} is not in {error:?}");
