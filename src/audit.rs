@@ -108,6 +108,8 @@ pub enum Event<'a> {
         method: Method,
         /// Who refused it.
         reason: &'a str,
+        /// The webhook's own reason, which is the user's too.
+        message: Option<&'a str>,
     },
     /// Nobody could say whether the credential is good.
     AuthUnavailable {
@@ -120,6 +122,11 @@ pub enum Event<'a> {
     },
     /// The connection has its settings and its guest is being made.
     Admitted,
+    /// The connection logged in, and the config webhook says that it gets nothing.
+    ConfigDenied {
+        /// The webhook's own reason, which is the user's too.
+        message: Option<&'a str>,
+    },
     /// The connection logged in but cannot have what it came for.
     AdmissionFailed {
         /// Why.

@@ -9,12 +9,12 @@ mod credential;
 mod deadline;
 mod step;
 
-pub(crate) use answer::usable;
+pub(crate) use answer::{message, usable};
 pub use authenticator::Authenticator;
 pub(crate) use authenticator::LEFT_OUT;
 pub use credential::{Considered, Credential, ProvenKey};
 pub use deadline::LoginDeadline;
-pub use step::{Answer, Attempt, AuthError, Method, Prompt};
+pub use step::{Answer, Attempt, AuthError, Awaited, Method, Prompt};
 
 use crate::types::{ConnectionId, Username};
 use podgate_webhooks::wire;

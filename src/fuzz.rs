@@ -8,7 +8,7 @@ use crate::config::{Config, Files, Format};
 use crate::kubernetes::fuzz as kubernetes;
 use crate::settings::{Answer, Base, Settings};
 use crate::types::{ContainerName, EnvName, Namespace, PodName, Username, is_hidden, printable};
-use podgate_webhooks::wire::{AuthAnswer, ConfigAnswer};
+use podgate_webhooks::wire::{AuthAnswer, ConfigReply};
 use serde_json::{Map, Value, json};
 use std::io;
 use std::path::Path;
@@ -47,11 +47,11 @@ fn answers(data: &[u8]) {
         if usable(answer.authenticated_username.as_deref(), &mut answer.known).is_ok() {
             assert!(answer.known.environment.keys().all(|name| EnvName::parse(name).is_ok()));
         }
-        if answer.success {
+        if answer.is_yes() {
             assert!(String::from_utf8_lossy(data).to_ascii_lowercase().contains("true"));
         }
     }
-    let Ok(answer) = ConfigAnswer::parse(data) else { return };
+    let Ok(ConfigReply::Given(answer)) = ConfigReply::parse(data) else { return };
     let base = base();
     let file = Settings::resolve(&base, None).ok();
     let overlay = Answer { config: &answer.config, exact: answer.exact };

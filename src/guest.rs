@@ -7,7 +7,7 @@ use crate::auth::Identity;
 use crate::policy::{Dial, Launch, Listen, Permit};
 use crate::settings::Settings;
 use crate::telemetry::ConnectionLog;
-use crate::types::{ConnectionId, Size};
+use crate::types::{ConnectionId, Size, printable};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use std::future::ready;
@@ -117,6 +117,11 @@ pub enum State {
     Gone(Refusal),
 }
 
+/// The longest reason that a user reads, in characters.
+pub const SHOWN: usize = 400;
+/// The longest text of Kubernetes' that the log has, in characters.
+pub const WHOLE: usize = 4096;
+
 /// Why something cannot be had from a guest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
@@ -132,10 +137,13 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal that ends the session with 255.
+    /// A refusal that ends the session with 255. A reason above 400 characters is cut for the user, and whole in the log.
     #[must_use]
     pub fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), status: 255, detail: None, logged: false }
+        let whole = printable(&reason.into(), WHOLE);
+        let reason = printable(&whole, SHOWN);
+        let detail = (reason != whole).then_some(whole);
+        Self { reason, status: 255, detail, logged: false }
     }
 
     /// The same with more for the log.

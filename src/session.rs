@@ -19,7 +19,7 @@ use inbox::Inbox;
 use running::Running;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
-use wait::Wait;
+use wait::{Unread, Wait};
 
 /// The exit status of whatever never ran, or ended nobody knows how (as OpenSSH's client says it).
 const FAILED: u8 = 255;
@@ -58,7 +58,7 @@ pub enum ClientExit {
 /// What a channel's task is given when the channel opens.
 pub struct Channel {
     /// The way to the client.
-    pub client: Box<dyn Client>,
+    pub client: Arc<dyn Client>,
     /// The connection's guest.
     pub guest: Arc<dyn Guest>,
     /// Where the guest stands, or that the connection is to end.
@@ -109,32 +109,27 @@ impl Channel {
         if let Some(key) = launch.request().terminal.as_ref().and_then(|terminal| terminal.modes.interrupt()) {
             self.inbox.interrupt_by(key);
         }
-        let started = {
-            let mut wait = Wait::new(self.client.as_ref(), &self.audit, terminal);
-            let started = match self.wait_until_ready(&mut wait).await {
-                Ok(()) => {
-                    self.audit.record(Event::ProgramStarting { what: &what, terminal });
-                    self.start(launch, &mut wait).await
-                }
-                Err(stop) => Err(stop),
-            };
-            if !matches!(started, Err(Stop::Interrupted)) {
-                wait.over();
+        let (audit, client) = (self.audit.clone(), self.client.clone());
+        let mut wait = Wait::new(client.as_ref(), &audit, terminal);
+        let started = match self.wait_until_ready(&mut wait).await {
+            Ok(()) => {
+                self.audit.record(Event::ProgramStarting { what: &what, terminal });
+                self.start(launch, &mut wait).await
             }
-            started
+            Err(stop) => Err(stop),
         };
         let exit = match started {
             Ok(program) => {
                 self.audit.record(Event::ProgramStarted { what: &what, terminal });
-                let audit = self.audit.clone();
                 let running = Running::new(&audit);
-                let exit = self.pump(program, terminal).await?;
+                let exit = self.pump(program, wait.over(), terminal).await?;
                 running.ended(&exit);
                 exit
             }
             Err(Stop::Interrupted) => return Ok(ClientExit::Status(INTERRUPTED)),
             Err(Stop::Refused(refusal)) => {
                 self.audit.record(Event::ProgramRefused { refusal: &refusal });
+                wait.over().written().await;
                 self.tell(&refusal.reason, terminal).await;
                 return Ok(ClientExit::Status(refusal.status));
             }
@@ -157,14 +152,14 @@ impl Channel {
             match now {
                 State::Ready => return Ok(()),
                 State::Gone(refusal) => return Err(Stop::Refused(refusal)),
-                State::Starting(reason) => wait.learn(reason).await,
+                State::Starting(reason) => wait.learn(reason),
             }
             tokio::select! {
                 changed = state.changed() => if changed.is_err() {
                     return Err(Stop::Refused(Refusal::new("the connection is being closed")));
                 },
                 () = self.inbox.interrupted(), if wait.terminal => return Err(Stop::Interrupted),
-                () = wait.patience() => wait.tell().await,
+                () = wait.proceed() => {}
             }
         }
     }
@@ -183,16 +178,16 @@ impl Channel {
                 () = self.inbox.interrupted(), if wait.terminal => return Err(Stop::Interrupted),
                 Ok(()) = told.changed() => {
                     let reason = told.borrow_and_update().clone();
-                    wait.learn(reason).await;
+                    wait.learn(reason);
                 }
-                () = wait.patience() => wait.tell().await,
+                () = wait.proceed() => {}
             }
         }
     }
 
     /// Runs both pumps until the program has ended, or its guest has: then what runs in it is over, even where its
     /// stream still stands.
-    async fn pump(&mut self, program: Program, terminal: bool) -> Result<Exit, ClientGone> {
+    async fn pump(&mut self, program: Program, unread: Unread<'_>, terminal: bool) -> Result<Exit, ClientGone> {
         let Program { input, output } = program;
         let gone = gone(self.state.clone());
         let to_program = pump::Inward {
@@ -202,7 +197,7 @@ impl Channel {
             audit: &self.audit,
             terminal,
         };
-        let to_client = pump::outward(output, self.client.as_ref());
+        let to_client = pump::outward(output, self.client.as_ref(), unread);
         tokio::pin!(to_client, gone);
         tokio::select! {
             biased;
@@ -219,8 +214,13 @@ impl Channel {
 
 /// Writes one line of ours to the client's standard error. A client that is gone is found out by the next step.
 async fn tell(client: &dyn Client, text: &str, terminal: bool) {
+    let _ = client.stderr(line(text, terminal)).await;
+}
+
+/// A line of ours as it goes to a client.
+fn line(text: &str, terminal: bool) -> Bytes {
     let end = if terminal { "\r\n" } else { "\n" };
-    let _ = client.stderr(Bytes::from(format!("podgate: {text}{end}"))).await;
+    Bytes::from(format!("podgate: {text}{end}"))
 }
 
 /// Why nothing was started.

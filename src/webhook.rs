@@ -15,7 +15,7 @@ mod probe;
 mod retry;
 
 pub use client::{Call, WebhookClient};
-pub use config::ConfigClient;
+pub use config::{ConfigClient, ConfigError};
 pub use error::{Failure, WebhookBuildError, WebhookError};
 pub use probe::{ProbeError, probe};
 

@@ -1,7 +1,7 @@
 //! The operator's log: every line whole and attributable, none with a secret in it, in a file that can be moved away.
 
 use crate::support::gateway::{Gateway, SOON};
-use crate::support::script::{Asked, Reply, Script};
+use crate::support::script::{Asked, Reply, Script, open_door};
 use crate::support::world::PASSWORD;
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
@@ -164,15 +164,22 @@ async fn login_that_fails_with_its_webhook_is_told_at_the_first_try_and_an_aband
     let levels = world.gateway.lines("AUTH_BACKEND_ERROR");
     assert_eq!((&levels[0]["level"], &levels[1]["level"]), (&json!("warning"), &json!("error")));
 
-    let script = Script::start(|_: &Asked| Reply::Hang).await;
-    let mut setup = default_level();
-    setup.config["auth"] = json!({"password": {"webhook": {"url": script.url}}});
-    let world = setup.start().await;
-    let client = world.ssh_with_password("alice", PASSWORD).start("true");
-    script.wait_for_asked(1).await;
-    client.kill().await;
-    let line = world.gateway.wait_for_line("SSH_LOGIN_ABANDONED").await;
-    assert_eq!(line["details"]["reason"], "the authentication server had not answered yet", "{line}");
+    let servers = [("/password", "authentication"), ("/authz", "authorization"), ("/config", "configuration")];
+    for (before, (slow, server)) in servers.into_iter().enumerate() {
+        let script =
+            Script::start(move |asked: &Asked| if asked.path == slow { Reply::Hang } else { open_door(asked) }).await;
+        let mut setup = default_level();
+        let webhook = json!({"method": "webhook", "webhook": {"url": script.url}});
+        setup.config["auth"] = json!({"password": webhook, "authz": webhook});
+        setup.config["configserver"] = json!({"url": format!("{}/config", script.url)});
+        let world = setup.start().await;
+        let client = world.ssh_with_password("alice", PASSWORD).start("true");
+        script.wait_for_asked(before + 1).await;
+        client.kill().await;
+        let line = world.gateway.wait_for_line("SSH_LOGIN_ABANDONED").await;
+        let reason = format!("the {server} server had not answered yet");
+        assert_eq!(line["details"]["reason"], reason, "{line}");
+    }
 }
 
 /// Waits until a file holds a text.

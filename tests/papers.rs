@@ -4,9 +4,7 @@ mod servers;
 
 use podgate::config::{Config, Files, Format};
 use podgate_webhooks::directory::Directory;
-use podgate_webhooks::wire::{
-    AuthAnswer, AuthzRequest, ConfigAnswer, ConfigRequest, PasswordRequest, PublicKeyRequest,
-};
+use podgate_webhooks::wire::{AuthAnswer, AuthzRequest, ConfigReply, ConfigRequest, PasswordRequest, PublicKeyRequest};
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::{Ed25519Keypair, PrivateKey};
 use std::fs;
@@ -112,7 +110,7 @@ fn messages_of_the_papers_are_understood_and_nothing_in_them_is_passed_over() {
     // The users of the servers are none.
     let messages: Vec<String> =
         blocks(WEBHOOKS, "json").into_iter().filter(|block| !block.contains("\"keys\"")).collect();
-    assert_eq!(messages.len(), 6);
+    assert_eq!(messages.len(), 7);
     for block in messages {
         let json: serde_json::Value = serde_json::from_str(&block).unwrap_or_else(|error| panic!("{error}\n{block}"));
         let again = if json.get("passwordBase64").is_some() {
@@ -122,7 +120,7 @@ fn messages_of_the_papers_are_understood_and_nothing_in_them_is_passed_over() {
         } else if json.get("success").is_some() {
             serde_json::to_value(AuthAnswer::parse(block.as_bytes()).expect("an answer"))
         } else if json.get("config").is_some() {
-            serde_json::to_value(ConfigAnswer::parse(block.as_bytes()).expect("an answer"))
+            serde_json::to_value(ConfigReply::parse(block.as_bytes()).expect("an answer"))
         } else {
             let question: AuthzRequest = serde_json::from_str(&block).expect("a question");
             let config: ConfigRequest = serde_json::from_str(&block).expect("a question");

@@ -1,6 +1,7 @@
 //! How an event looks in the log: its level, ContainerSSH's code, one sentence, and labels.
 
 use super::{Event, Request, Traffic};
+use crate::auth::Method;
 use crate::config::Level;
 use crate::guest::{Exit, Refusal};
 use crate::policy::What;
@@ -28,6 +29,7 @@ impl Event<'_> {
                 (unless(*logged, Info), "SSH_AUTH_UNAVAILABLE", "the login could not be checked")
             }
             Self::Admitted => (Debug, "SSH_HANDSHAKE_SUCCESSFUL", "the connection has its settings"),
+            Self::ConfigDenied { .. } => (Info, "CONFIG_DENIED", "the configuration server refused the login"),
             Self::AdmissionFailed { logged, .. } => {
                 let level = unless(*logged, Error);
                 (level, "SSH_BACKEND_REJECTED_HANDSHAKE", "the connection cannot be served")
@@ -78,9 +80,9 @@ impl Event<'_> {
                 vec![("reason", reason.into())]
             }
             Self::AuthAttempt { method } | Self::AuthSucceeded { method } => vec![("method", method.name().into())],
-            Self::AuthFailed { method, reason } | Self::AuthUnavailable { method, reason, .. } => {
-                vec![("method", method.name().into()), ("reason", reason.into())]
-            }
+            Self::AuthUnavailable { method, reason, .. } => refused_by(method, reason, None),
+            Self::AuthFailed { method, reason, message } => refused_by(method, reason, message),
+            Self::ConfigDenied { message } => message.map(|text| ("message", text.into())).into_iter().collect(),
             Self::NotOffered { method } => vec![("method", method.into())],
             Self::ChannelOpened { channel } => vec![("channelId", channel.to_string().into())],
             Self::Denied { request, denied } => {
@@ -147,6 +149,12 @@ fn program(what: &What, terminal: bool) -> Details<'_> {
         What::Subsystem(name) => vec![("request", "subsystem".into()), ("subsystem", name.as_str().into())],
     };
     details.push(("terminal", if terminal { "true" } else { "false" }.into()));
+    details
+}
+
+fn refused_by<'a>(method: Method, reason: &'a str, message: Option<&'a str>) -> Details<'a> {
+    let mut details: Details<'a> = vec![("method", method.name().into()), ("reason", reason.into())];
+    details.extend(message.map(|text| ("message", text.into())));
     details
 }
 

@@ -29,7 +29,13 @@ fn failures_of_a_login_say_why() {
     let method = Method::PublicKey;
     let reason = "the key was refused";
     let why = json!({"method": "publickey", "reason": reason});
-    assert_line(Event::AuthFailed { method, reason }, "info", "SSH_AUTH_FAILED", why.clone());
+    assert_line(Event::AuthFailed { method, reason, message: None }, "info", "SSH_AUTH_FAILED", why.clone());
+    let said = json!({"method": "publickey", "reason": reason, "message": "it expired"});
+    let failed = Event::AuthFailed { method, reason, message: Some("it expired") };
+    assert_line(failed, "info", "SSH_AUTH_FAILED", said);
+    assert_line(Event::ConfigDenied { message: None }, "info", "CONFIG_DENIED", json!({}));
+    let denied = Event::ConfigDenied { message: Some("no pod for you") };
+    assert_line(denied, "info", "CONFIG_DENIED", json!({"message": "no pod for you"}));
     assert_line(Event::AuthUnavailable { method, reason, logged: false }, "info", "SSH_AUTH_UNAVAILABLE", why);
     assert_line(Event::BadUsername { reason: "is empty" }, "info", "SSH_AUTH_FAILED", json!({"reason": "is empty"}));
     let offer = Event::NoCommonAlgorithm { kind: "cipher", offered: "a,b", remedy: "ssh.ciphers: [a]" };

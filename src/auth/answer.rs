@@ -1,10 +1,18 @@
 //! What a webhook says about a user, checked once: whoever reads it later finds nothing that cannot be used.
 
-use crate::types::{EnvName, NamesLeftOut};
+use crate::types::{EnvName, NamesLeftOut, printable};
 use podgate_webhooks::wire::Known;
 
 /// The longest name that an authenticator may give a user, in bytes.
 const NAME_BYTES: usize = 1024;
+
+/// The longest reason of a denial that a user is shown, in characters.
+const MESSAGE: usize = 400;
+
+/// The reason that a webhook gives a user: one printable line. Nothing is left of a text without a visible character.
+pub(crate) fn message(text: Option<&str>) -> Option<String> {
+    text.map(|text| printable(text, MESSAGE)).filter(|line| !line.is_empty())
+}
 
 /// Checks an answer's `authenticatedUsername` and what it knows, and takes out the variables whose names no shell allows:
 /// they are returned. The error names the field, never a value.

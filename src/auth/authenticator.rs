@@ -1,7 +1,7 @@
 //! The login by webhooks: `/password` or `/pubkey`, then `/authz` where there is one.
 
 use super::step::{Answer, Attempt, AuthError, Method};
-use super::{Considered, Credential, Identity, usable};
+use super::{Considered, Credential, Identity, message, usable};
 use crate::config::{self, AuthWebhook, Level};
 use crate::telemetry::metrics::{Outcome, Question};
 use crate::types::{NamesLeftOut, Secret};
@@ -16,6 +16,20 @@ const AFTERWARDS: Duration = Duration::from_secs(5);
 
 /// Log message for variables of an answer that are left out.
 pub(crate) const LEFT_OUT: &str = "variables are left out: their names are not valid in a shell";
+
+/// What the log says about a no.
+struct Refused {
+    /// Where the webhook said so.
+    said: &'static str,
+    /// Where its answer does not say.
+    unsaid: &'static str,
+}
+
+const PASSWORD: Refused =
+    Refused { said: "the password was refused", unsaid: "the password was refused: the answer has no success" };
+const KEY: Refused = Refused { said: "the key was refused", unsaid: "the key was refused: the answer has no success" };
+const AUTHORIZATION: Refused =
+    Refused { said: "authorization was refused", unsaid: "authorization was refused: the answer has no success" };
 
 /// The configured methods, ready to be asked.
 #[derive(Debug)]
@@ -82,7 +96,7 @@ impl Authenticator {
         attempt.log.name_user(attempt.username.as_str(), None);
         let connection = attempt.facts.connection_as(attempt.username, Known::default());
         let question = PublicKeyRequest { connection, public_key: key.to_owned() };
-        let answer = webhook.ask(attempt, &question, "the key was refused").await?;
+        let answer = webhook.ask(attempt, &question, &KEY).await?;
         Ok(Considered { username: attempt.username.clone(), key: key.to_owned(), answer })
     }
 
@@ -96,7 +110,10 @@ impl Authenticator {
         let answer = match credential {
             Credential::Password(password) => self.check_password(attempt, &password).await?,
             Credential::PublicKey(key) if key.0.username == *attempt.username => key.0.answer,
-            Credential::PublicKey(_) => return Err(AuthError::Denied { reason: "the key is another login name's" }),
+            Credential::PublicKey(_) => {
+                let reason = "the key is another login name's";
+                return Err(AuthError::Denied { reason, message: None });
+            }
         };
         let mut identity = Identity {
             username: attempt.username.clone(),
@@ -112,7 +129,7 @@ impl Authenticator {
         let webhook = self.password.as_ref().ok_or(AuthError::NotConfigured)?;
         let connection = attempt.facts.connection_as(attempt.username, Known::default());
         let question = PasswordRequest { connection, password: password.expose().as_bytes().to_vec() };
-        webhook.ask(attempt, &question, "the password was refused").await
+        webhook.ask(attempt, &question, &PASSWORD).await
     }
 
     /// Asks whether the identity may come in. Values marked sensitive stay here; a name or value in the answer wins.
@@ -122,7 +139,7 @@ impl Authenticator {
             connection: attempt.facts.connection_as(attempt.username, identity.known.without_sensitive()),
             authenticated_username: Some(identity.authenticated.clone()),
         };
-        let answer = webhook.ask(attempt, &question, "authorization was refused").await?;
+        let answer = webhook.ask(attempt, &question, &AUTHORIZATION).await?;
         identity.learn(answer.authenticated_username, answer.known);
         Ok(())
     }
@@ -149,13 +166,14 @@ impl Webhook {
         webhook.map(make).transpose()
     }
 
-    /// Asks; only an explicit yes is returned. `refused` is what the log says about a no.
+    /// Asks; only an explicit yes is returned.
     async fn ask(
         &self,
         attempt: Attempt<'_>,
         question: &(impl Serialize + Sync),
-        refused: &'static str,
+        refused: &Refused,
     ) -> Result<AuthAnswer, AuthError> {
+        attempt.awaited.set(self.question == Question::Authorization);
         attempt.deadline.allow(self.limit.saturating_add(AFTERWARDS));
         let metrics = attempt.log.metrics();
         let timer = metrics.step(self.question.step());
@@ -168,10 +186,10 @@ impl Webhook {
             }
         };
         let (answer, left_out) = answered.answer;
-        metrics.answered(self.question, answered.retried, answer.success);
-        timer.end(if answer.success { Outcome::Success } else { Outcome::Refused });
+        metrics.answered(self.question, answered.retried, answer.is_yes());
+        timer.end(if answer.is_yes() { Outcome::Success } else { Outcome::Refused });
         let url = [("url", self.client.place())];
-        if answer.success {
+        if answer.is_yes() {
             attempt.log.write(Level::Debug, "AUTH_SUCCESSFUL", "the webhook allowed the login", &url);
             if let Some(names) = left_out.shown() {
                 let details = [url[0], ("variables", &*names)];
@@ -180,7 +198,8 @@ impl Webhook {
             return Ok(answer);
         }
         attempt.log.write(Level::Debug, "AUTH_FAILED", "the webhook denied the login", &url);
-        Err(AuthError::Denied { reason: refused })
+        let reason = if answer.success.is_some() { refused.said } else { refused.unsaid };
+        Err(AuthError::Denied { reason, message: message(answer.message.as_deref()) })
     }
 
     fn unavailable(&self, error: &WebhookError) -> AuthError {
@@ -196,7 +215,7 @@ impl Webhook {
 fn parse(body: &[u8]) -> Result<(AuthAnswer, NamesLeftOut), String> {
     let mut answer = AuthAnswer::parse(body).map_err(|error| error.to_string())?;
     let mut left_out = NamesLeftOut::default();
-    if answer.success {
+    if answer.is_yes() {
         left_out = usable(answer.authenticated_username.as_deref(), &mut answer.known)?;
     }
     Ok((answer, left_out))

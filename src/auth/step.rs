@@ -4,6 +4,7 @@
 use super::{ClientFacts, Identity, LoginDeadline};
 use crate::telemetry::ConnectionLog;
 use crate::types::Username;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One try to log in. The client may take another name for the next.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +17,30 @@ pub struct Attempt<'a> {
     pub log: &'a ConnectionLog,
     /// When the login as a whole is over; a step that needs longer extends it.
     pub deadline: &'a LoginDeadline,
+    /// The server whose answer is awaited.
+    pub awaited: &'a Awaited,
+}
+
+/// The server that a login waits for, for whoever ends it meanwhile.
+#[derive(Debug, Default)]
+pub struct Awaited {
+    authorization: AtomicBool,
+}
+
+impl Awaited {
+    /// The authorization server is asked from now on, or the authentication server.
+    pub(super) fn set(&self, authorization: bool) {
+        self.authorization.store(authorization, Ordering::Relaxed);
+    }
+
+    /// What the login waits for, in words.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self.authorization.load(Ordering::Relaxed) {
+            true => "the authorization server had not answered yet",
+            false => "the authentication server had not answered yet",
+        }
+    }
 }
 
 /// What a step says when it does not refuse.
@@ -61,11 +86,13 @@ impl Method {
 /// Why a step made no identity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    /// The answer is no. The text is for the log; the client learns no more than that.
+    /// The answer is no.
     #[error("{reason}")]
     Denied {
-        /// Who said no.
+        /// Who said no, for the log.
         reason: &'static str,
+        /// The webhook's own reason for the user: one printable line. Without one the client learns nothing.
+        message: Option<String>,
     },
     /// Nobody can say. The text is for the user; the details have been logged.
     #[error("{reason}")]

@@ -17,6 +17,7 @@ struct Client {
     facts: ClientFacts,
     username: Username,
     log: Log,
+    awaited: Awaited,
     connection: ConnectionLog,
     captured: capture::Captured,
     deadline: LoginDeadline,
@@ -32,11 +33,25 @@ impl Client {
         let (log, captured) = capture::log(LogFormat::Ljson);
         let connection = log.connection(facts.connection, facts.remote);
         let username = Username::parse(username).unwrap();
-        Self { facts, username, log, connection, captured, deadline: LoginDeadline::new(SOON) }
+        Self {
+            facts,
+            username,
+            log,
+            awaited: Awaited::default(),
+            connection,
+            captured,
+            deadline: LoginDeadline::new(SOON),
+        }
     }
 
     fn attempt(&self) -> Attempt<'_> {
-        Attempt { facts: &self.facts, username: &self.username, log: &self.connection, deadline: &self.deadline }
+        Attempt {
+            facts: &self.facts,
+            username: &self.username,
+            log: &self.connection,
+            deadline: &self.deadline,
+            awaited: &self.awaited,
+        }
     }
 }
 
@@ -99,6 +114,40 @@ async fn anything_but_an_explicit_yes_makes_no_identity() {
 }
 
 #[tokio::test]
+async fn answer_without_success_is_a_denial_that_says_so_in_its_reason() {
+    for (body, reason) in [
+        (r#"{"success":false}"#, "the password was refused"),
+        ("{}", "the password was refused: the answer has no success"),
+        (r#"{"success":null}"#, "the password was refused: the answer has no success"),
+    ] {
+        let fake = Fake::start(move |_, _| Reply::Answer(200, body.into())).await;
+        let client = Client::new("jo");
+        let error = all(&fake).authenticate(client.attempt(), password()).await.unwrap_err();
+        assert_eq!(error, AuthError::Denied { reason, message: None }, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn message_of_a_denial_is_one_printable_line_of_at_most_400_characters() {
+    let long = "x".repeat(1000);
+    let cut = format!("{}…", "x".repeat(399));
+    for (text, expected) in [
+        ("expired", Some("expired")),
+        (r"two\nlines\u001b[31m\u202e", Some("two lines[31m")),
+        (long.as_str(), Some(cut.as_str())),
+        ("", None),
+        (r" \u200b\n", None),
+    ] {
+        let body = format!(r#"{{"success":false,"message":"{text}"}}"#);
+        let fake = Fake::start(move |_, _| Reply::Answer(200, body.clone())).await;
+        let client = Client::new("jo");
+        let error = all(&fake).authenticate(client.attempt(), password()).await.unwrap_err();
+        let AuthError::Denied { message, .. } = error else { panic!("{error}") };
+        assert_eq!(message.as_deref(), expected);
+    }
+}
+
+#[tokio::test]
 async fn webhook_without_an_answer_is_no_denial_and_says_why() {
     for (reply, reason) in [
         (|| Reply::Answer(400, "{}".into()), "the authentication server answers with an error"),
@@ -111,8 +160,20 @@ async fn webhook_without_an_answer_is_no_denial_and_says_why() {
             || Reply::Answer(200, r#"{"success":true,"environment":{"S":{"value":"\u0000"}}}"#.into()),
             "the authentication server gives an answer that is not understood",
         ),
+        (
+            || Reply::Answer(200, r#"{"success":true,"group":"staff"}"#.into()),
+            "the authentication server gives an answer that is not understood",
+        ),
+        (
+            || Reply::Answer(200, r#"{"success":false,"message":["no"]}"#.into()),
+            "the authentication server gives an answer that is not understood",
+        ),
+        (
+            || Reply::Answer(200, r#"{"success":true,"success":true}"#.into()),
+            "the authentication server gives an answer that is not understood",
+        ),
         (|| Reply::Endless, "the authentication server gives an answer that is too large"),
-    ] as [(fn() -> Reply, &str); 5]
+    ] as [(fn() -> Reply, &str); 8]
     {
         let fake = Fake::start(move |_, _| reply()).await;
         let client = Client::new("jo");
@@ -128,10 +189,10 @@ async fn authorization_says_the_last_word() {
     let fake = Fake::start(refusing).await;
     let (client, auth) = (Client::new("jo"), all(&fake));
     let outcome = auth.authenticate(client.attempt(), password()).await;
-    assert_eq!(outcome.unwrap_err(), AuthError::Denied { reason: "authorization was refused" });
+    assert_eq!(outcome.unwrap_err(), AuthError::Denied { reason: "authorization was refused", message: None });
     let considered = auth.consider_key(client.attempt(), KEY).await.unwrap();
     let outcome = auth.authenticate(client.attempt(), considered.proven()).await;
-    assert_eq!(outcome.unwrap_err(), AuthError::Denied { reason: "authorization was refused" });
+    assert_eq!(outcome.unwrap_err(), AuthError::Denied { reason: "authorization was refused", message: None });
     assert_eq!(paths(&fake), ["/hook/password", "/hook/authz", "/hook/pubkey", "/hook/authz"]);
 
     let broken =

@@ -3,7 +3,7 @@
 use super::{Anything, TARGETS, base};
 use crate::config::{Config, Format};
 use crate::settings::{Answer, Settings};
-use podgate_webhooks::wire::ConfigAnswer;
+use podgate_webhooks::wire::ConfigReply;
 use std::fs;
 use std::path::Path;
 
@@ -57,7 +57,7 @@ fn seeds_are_good_enough_to_get_through() {
     }
     let base = base();
     Settings::resolve(&base, None).expect("what the targets start from");
-    let answers = seeds("answers").into_iter().filter_map(|seed| ConfigAnswer::parse(&seed).ok());
+    let answers = seeds("answers").into_iter().filter_map(|seed| ConfigReply::parse(&seed).ok()?.given());
     let taken = answers
         .map(|answer| {
             Settings::resolve(&base, Some(Answer { config: &answer.config, exact: answer.exact })).map(|_| ())

@@ -5,6 +5,7 @@
 
 use super::client::ConnectError;
 use super::retry::Throttle;
+use crate::guest::WHOLE;
 use crate::types::{ContainerName, Namespace, PodName, printable};
 use bytes::Bytes;
 use futures_util::{AsyncBufRead, AsyncBufReadExt};
@@ -123,7 +124,7 @@ impl From<kube::Error> for ApiError {
                 Self::Refused {
                     code: status.code,
                     reason: printable(&status.reason, 80),
-                    message: printable(&status.message, 600),
+                    message: printable(&status.message, WHOLE),
                     retry_after: asked.map(|seconds| Duration::from_secs(u64::from(seconds))),
                 }
             }

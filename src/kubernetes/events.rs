@@ -1,5 +1,6 @@
 //! What a pod's events say to someone who waits for it. Pure; the newest that is about the pod's start is shown.
 
+use crate::guest::WHOLE;
 use crate::types::printable;
 use k8s_openapi::api::core::v1::Event;
 
@@ -92,12 +93,12 @@ impl Note {
     /// that an older reason holds no more. `None` for an event about anything else.
     fn step(&self) -> Option<Option<String>> {
         match self.reason.as_str() {
-            "Pulling" => return Some(Some(printable(&self.message.replacen("Pulling", "pulling", 1), 200))),
+            "Pulling" => return Some(Some(printable(&self.message.replacen("Pulling", "pulling", 1), WHOLE))),
             "Pulled" | "Created" | "Started" | "SuccessfulAttachVolume" => return Some(None),
             _ => {}
         }
         let (_, words) = REASONS.iter().find(|(reasons, _)| self.warning && reasons.contains(&self.reason.as_str()))?;
-        Some(Some(printable(&format!("{words}: {}", self.message), 200)))
+        Some(Some(printable(&format!("{words}: {}", self.message), WHOLE)))
     }
 }
 

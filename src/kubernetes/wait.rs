@@ -8,13 +8,10 @@ mod image;
 
 use super::argv::Main;
 use super::events::{self, Note};
-use crate::guest::Refusal;
+use crate::guest::{Refusal, WHOLE};
 use crate::settings;
 use crate::types::printable;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus};
-
-/// How long a reason may get, in characters.
-const LONGEST: usize = 400;
 
 /// The container that the user lands in, as far as verdicts and reasons speak of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,7 +192,7 @@ pub(super) fn ended_silently(pod: &Pod) -> bool {
 /// The reason of a pod that its node evicted.
 pub(super) fn evicted(message: &str) -> String {
     let told = "the pod was evicted from its node";
-    printable(&if message.is_empty() { told.to_owned() } else { format!("{told}: {message}") }, LONGEST)
+    printable(&if message.is_empty() { told.to_owned() } else { format!("{told}: {message}") }, WHOLE)
 }
 
 /// How many times the console container was started again so far.
@@ -217,7 +214,7 @@ fn ended(pod: &Pod) -> Option<String> {
         return None;
     }
     let message = status.message.as_deref().filter(|message| !message.is_empty());
-    let told = |text: &str| printable(&message.map_or_else(|| text.to_owned(), |m| format!("{text}: {m}")), LONGEST);
+    let told = |text: &str| printable(&message.map_or_else(|| text.to_owned(), |m| format!("{text}: {m}")), WHOLE);
     match status.reason.as_deref() {
         Some("Evicted") => return Some(evicted(message.unwrap_or_default())),
         Some("NodeLost") => return Some("the pod's node was lost".to_owned()),
@@ -255,7 +252,7 @@ fn disruption(status: &PodStatus) -> Option<String> {
         Some("DeletionByTaintManager") => "the pod's node is out of service".to_owned(),
         Some("DeletionByPodGC") => "the pod's node was lost".to_owned(),
         Some("TerminationByKubelet") => "the pod was ended by its node".to_owned(),
-        _ => printable(&format!("the pod was disrupted: {}", condition.message.as_deref().unwrap_or("")), LONGEST),
+        _ => printable(&format!("the pod was disrupted: {}", condition.message.as_deref().unwrap_or("")), WHOLE),
     })
 }
 
@@ -273,7 +270,7 @@ fn judge_container(container: &ContainerStatus, notes: &[Note], console: &Consol
         | "ImageInspectError"
         | "SignatureValidationFailed" => image::judge(reason, message, image, notes),
         "CreateContainerConfigError" => {
-            let reason = printable(&format!("the container {name} cannot be made: {message}"), LONGEST);
+            let reason = printable(&format!("the container {name} cannot be made: {message}"), WHOLE);
             Verdict::Never(Refusal::new(reason))
         }
         "RunContainerError" | "StartError" => Verdict::Never(not_started(&name, message, console)),
@@ -282,9 +279,7 @@ fn judge_container(container: &ContainerStatus, notes: &[Note], console: &Consol
             let end = last.map_or_else(|| format!("the container {name} ended"), |end| container_end(&name, end));
             Verdict::Waiting(Some(format!("{end}; it is started again")))
         }
-        reason => {
-            Verdict::Waiting(Some(printable(&format!("the container {name} waits: {reason}: {message}"), LONGEST)))
-        }
+        reason => Verdict::Waiting(Some(printable(&format!("the container {name} waits: {reason}: {message}"), WHOLE))),
     }
 }
 
@@ -309,7 +304,7 @@ fn not_started(name: &str, message: &str, console: &Console) -> Refusal {
     let reason = if name != console.name || !missing.iter().any(|text| message.contains(text)) {
         let cause = message.rsplit_once("unable to start container process: ").map_or(message, |(_, cause)| cause);
         let cause = cause.strip_suffix(": unknown").unwrap_or(cause);
-        printable(&format!("the container {name} cannot be started: {cause}"), LONGEST)
+        printable(&format!("the container {name} cannot be started: {cause}"), WHOLE)
     } else {
         let why = match console.purpose {
             Purpose::Agent => ": put the agent into the image, or set kubernetes.pod.disableAgent to true",
@@ -319,7 +314,7 @@ fn not_started(name: &str, message: &str, console: &Console) -> Refusal {
         };
         format!("the image {image} has no {program}{why}")
     };
-    Refusal::new(reason).detail(printable(message, 1000))
+    Refusal::new(reason).detail(printable(message, WHOLE))
 }
 
 fn container_end(name: &str, end: &ContainerStateTerminated) -> String {
@@ -334,14 +329,14 @@ fn container_end(name: &str, end: &ContainerStateTerminated) -> String {
 fn unscheduled(status: &PodStatus) -> Option<String> {
     let condition = condition(status, "PodScheduled").filter(|condition| condition.status == "False")?;
     let message = condition.message.as_deref().unwrap_or("nobody says why");
-    Some(printable(&format!("no node takes the pod yet: {message}"), LONGEST))
+    Some(printable(&format!("no node takes the pod yet: {message}"), WHOLE))
 }
 
 /// A node that has said nothing of a pod of its own when its events are looked at.
 fn not_begun(pod: &Pod, status: &PodStatus, notes: &[Note]) -> Option<String> {
     let node = pod.spec.as_ref()?.node_name.as_deref()?;
     let silent = containers(status).next().is_none() && events::only_scheduled(notes);
-    silent.then(|| printable(&format!("the node {node} has not begun to start the pod"), LONGEST))
+    silent.then(|| printable(&format!("the node {node} has not begun to start the pod"), WHOLE))
 }
 
 fn condition<'a>(status: &'a PodStatus, kind: &str) -> Option<&'a PodCondition> {

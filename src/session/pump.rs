@@ -1,6 +1,7 @@
 //! The two pumps of a running program, one a direction, so that neither can hold the other.
 
 use super::inbox::{Inbox, Taken};
+use super::wait::Unread;
 use super::{Client, ClientGone};
 use crate::audit::{Event, Recorder};
 use crate::guest::{Exit, Input, Output, Said};
@@ -10,13 +11,29 @@ use std::future::pending;
 use tokio::sync::{mpsc, watch};
 
 /// From the program to the client, to the exit. Everything the program wrote has been handed to the client's window by
-/// then.
-pub(super) async fn outward(mut output: Box<dyn Output>, client: &dyn Client) -> Result<Exit, ClientGone> {
+/// then. A line that is `unread` goes out before any output; an exit does not wait for it.
+pub(super) async fn outward(
+    mut output: Box<dyn Output>,
+    client: &dyn Client,
+    mut unread: Unread<'_>,
+) -> Result<Exit, ClientGone> {
     loop {
-        match output.next().await {
-            Said::Stdout(data) => client.stdout(data).await?,
-            Said::Stderr(data) => client.stderr(data).await?,
+        let pending = unread.is_pending();
+        let said = tokio::select! {
+            biased;
+            said = output.next() => said,
+            () = unread.written(), if pending => continue,
+        };
+        match said {
             Said::Exit(exit) => return Ok(exit),
+            Said::Stdout(data) => {
+                unread.written().await;
+                client.stdout(data).await?;
+            }
+            Said::Stderr(data) => {
+                unread.written().await;
+                client.stderr(data).await?;
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::config::{Errors, Level};
 use crate::guest::{Arrival, Guest, Refusal, State, Unavailable};
 use crate::policy::Rules;
 use crate::settings::{Answer, Settings};
-use crate::webhook::WebhookError;
+use crate::webhook::ConfigError;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -30,8 +30,8 @@ pub(super) struct Admitted {
 /// Why a connection cannot have what it came for.
 #[derive(Debug, thiserror::Error)]
 enum AdmissionError {
-    #[error("the configuration server could not be asked: {0}")]
-    Webhook(#[source] WebhookError),
+    #[error("{0}")]
+    Config(#[source] ConfigError),
     #[error("the settings for this connection are not valid: {0}")]
     Settings(#[source] Errors),
 }
@@ -40,7 +40,9 @@ impl AdmissionError {
     /// What the client may read: no path and no value of the configuration.
     fn refusal(&self) -> Refusal {
         let reason = match self {
-            Self::Webhook(error) => format!("the configuration server {}", error.predicate()),
+            Self::Config(ConfigError::Webhook(error)) => format!("the configuration server {}", error.predicate()),
+            Self::Config(ConfigError::Denied { message: Some(message) }) => message.clone(),
+            Self::Config(ConfigError::Denied { message: None }) => self.to_string(),
             Self::Settings(_) => "the configuration for this login is not valid; tell the operator".to_owned(),
         };
         Refusal { logged: true, ..Refusal::new(reason).detail(self.to_string()) }
@@ -67,8 +69,7 @@ pub(super) async fn admit(shared: &Shared, identity: Identity) -> Admitted {
             (settings.rules.clone(), shared.snapshot.backend.guest(arrival))
         }
         Err(error) => {
-            let logged = matches!(error, AdmissionError::Webhook(_));
-            shared.audit.record(Event::AdmissionFailed { reason: &error.to_string(), logged });
+            record(shared, &error);
             let guest: Arc<dyn Guest> = Arc::new(Unavailable::new(error.refusal()));
             (Rules::default(), guest)
         }
@@ -77,12 +78,21 @@ pub(super) async fn admit(shared: &Shared, identity: Identity) -> Admitted {
     Admitted { admission: Arc::new(Admission { rules, guest, state }), state: sender }
 }
 
+fn record(shared: &Shared, error: &AdmissionError) {
+    let reason = error.to_string();
+    shared.audit.record(match error {
+        AdmissionError::Config(ConfigError::Denied { message }) => Event::ConfigDenied { message: message.as_deref() },
+        AdmissionError::Config(ConfigError::Webhook(_)) => Event::AdmissionFailed { reason: &reason, logged: true },
+        AdmissionError::Settings(_) => Event::AdmissionFailed { reason: &reason, logged: false },
+    });
+}
+
 async fn settle(shared: &Shared, mut identity: Identity) -> Result<(Settings, Identity), AdmissionError> {
     let Some(config) = &shared.snapshot.config else {
         let settings = Settings::resolve(&shared.snapshot.base, None).map_err(AdmissionError::Settings)?;
         return Ok((settings, identity));
     };
-    let answer = config.fetch(&mut identity, &shared.facts(), &shared.log).await.map_err(AdmissionError::Webhook)?;
+    let answer = config.fetch(&mut identity, &shared.facts(), &shared.log).await.map_err(AdmissionError::Config)?;
     let answer = Answer { config: &answer.config, exact: answer.exact };
     let settings = Settings::resolve(&shared.snapshot.base, Some(answer)).map_err(AdmissionError::Settings)?;
     if let Some(old_keys) = &settings.old_keys {

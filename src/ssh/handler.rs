@@ -68,6 +68,11 @@ impl Translator {
                 proceed_with_methods: Some(self.shared.snapshot.methods.clone()),
                 partial_success: false,
             },
+            // The key was right, but not enough: a client goes on with its keys, and reads the disconnect then. One that was
+            // refused and had nothing more to offer would leave before.
+            Outcome::Barred => {
+                Auth::Reject { proceed_with_methods: Some(self.shared.snapshot.methods.clone()), partial_success: true }
+            }
             Outcome::More(methods) => {
                 Auth::Reject { proceed_with_methods: Some(transport::methods(&methods)), partial_success: true }
             }
@@ -80,7 +85,7 @@ impl Translator {
     fn answer_offer(&self, outcome: Outcome) -> Auth {
         match outcome {
             Outcome::Ended => Auth::Accept,
-            Outcome::Accepted | Outcome::Refused | Outcome::More(_) => self.answer(outcome),
+            Outcome::Accepted | Outcome::Refused | Outcome::More(_) | Outcome::Barred => self.answer(outcome),
         }
     }
 }

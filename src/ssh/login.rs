@@ -7,7 +7,7 @@ use super::Shared;
 use super::ended::ConnectionError;
 use super::offer;
 use crate::audit::Event;
-use crate::auth::{Answer, Attempt, AuthError, ClientFacts, Considered, Credential, Identity, Method};
+use crate::auth::{Answer, Attempt, AuthError, Awaited, ClientFacts, Considered, Credential, Identity, Method};
 use crate::types::{Secret, Username};
 use failures::{Failures, Request};
 use russh::Disconnect;
@@ -24,8 +24,11 @@ pub(super) enum Outcome {
     Refused,
     /// This was right, and one of these must follow.
     More(Vec<Method>),
-    /// Nobody judged this: the connection ends, and a disconnect that says why is on its way.
+    /// This leads nowhere, and the client is to know why: the connection ends, and a disconnect that says it is on its
+    /// way.
     Ended,
+    /// The key was right, and leads nowhere: otherwise as [`Outcome::Ended`].
+    Barred,
 }
 
 /// Keys that may be offered without a proof: russh does not count what it said yes to.
@@ -39,11 +42,13 @@ pub(super) struct Login {
     ended: bool,
     offers: usize,
     failures: Failures,
+    awaited: Awaited,
 }
 
 impl Login {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, considered: None, identity: None, ended: false, offers: 0, failures: Failures::default() }
+        let (failures, awaited) = (Failures::default(), Awaited::default());
+        Self { shared, considered: None, identity: None, ended: false, offers: 0, failures, awaited }
     }
 
     /// Who the client is, once an attempt was accepted.
@@ -110,7 +115,8 @@ impl Login {
         }
         if let Err(bad) = offer::check(key, algorithm) {
             let reason = bad.to_string();
-            self.shared.audit.record(Event::AuthFailed { method: Method::PublicKey, reason: &reason });
+            let method = Method::PublicKey;
+            self.shared.audit.record(Event::AuthFailed { method, reason: &reason, message: None });
             return Ok(Outcome::Refused);
         }
         self.shared.audit.record(Event::AuthAttempt { method: Method::PublicKey });
@@ -122,8 +128,17 @@ impl Login {
                 self.considered = Some(considered);
                 Ok(Outcome::Accepted)
             }
+            // The next key may be the right one: the webhook's message is for the log alone.
+            Err(AuthError::Denied { reason, message }) => {
+                self.denied(Method::PublicKey, reason, message.as_deref());
+                Ok(Outcome::Refused)
+            }
             Err(error) => Ok(self.refused(Method::PublicKey, error).await),
         }
+    }
+
+    fn denied(&self, method: Method, reason: &str, message: Option<&str>) {
+        self.shared.audit.record(Event::AuthFailed { method, reason, message });
     }
 
     /// A key whose signature was checked: trusted from here on, if it is the one that was asked about.
@@ -139,7 +154,10 @@ impl Login {
             return Ok(Outcome::Refused);
         };
         let answer = self.authenticate(&user, considered.proven()).await?;
-        Ok(self.settle(Method::PublicKey, answer).await)
+        Ok(match self.settle(Method::PublicKey, answer).await {
+            Outcome::Ended => Outcome::Barred,
+            outcome => outcome,
+        })
     }
 
     async fn authenticate(
@@ -153,7 +171,7 @@ impl Login {
     }
 
     fn attempt<'a>(&'a self, facts: &'a ClientFacts, username: &'a Username) -> Attempt<'a> {
-        Attempt { facts, username, log: &self.shared.log, deadline: &self.shared.deadline }
+        Attempt { facts, username, log: &self.shared.log, deadline: &self.shared.deadline, awaited: &self.awaited }
     }
 
     async fn settle(&mut self, method: Method, answer: Result<Answer, AuthError>) -> Outcome {
@@ -179,10 +197,16 @@ impl Login {
         outcome
     }
 
-    /// A refusal carries no text: where the reason is not the client's credential, it ends the connection.
+    /// A refusal carries no text: where there is a reason that the client is to read, it ends the connection.
     async fn refused(&mut self, method: Method, error: AuthError) -> Outcome {
         match error {
-            AuthError::Denied { reason } => self.shared.audit.record(Event::AuthFailed { method, reason }),
+            AuthError::Denied { reason, message } => {
+                self.denied(method, reason, message.as_deref());
+                if let Some(message) = message {
+                    self.end(Disconnect::NoMoreAuthMethodsAvailable, &message).await;
+                    return Outcome::Ended;
+                }
+            }
             AuthError::NotConfigured => {
                 self.shared.audit.record(Event::AuthUnavailable { method, reason: &error.to_string(), logged: false });
             }
@@ -227,7 +251,7 @@ impl Login {
         tokio::select! {
             result = work => Ok(result),
             () = self.shared.line.closed() => {
-                self.shared.audit.record(Event::Abandoned { reason: "the authentication server had not answered yet" });
+                self.shared.audit.record(Event::Abandoned { reason: self.awaited.reason() });
                 Err(ConnectionError::Closed)
             }
         }

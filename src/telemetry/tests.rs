@@ -152,7 +152,7 @@ fn full_queue_drops_lines_and_says_how_many() {
     let text = inner.text(&log);
     let kept = text.matches("filler").count();
     assert!(kept * value.len() < queue::CAPACITY);
-    let note = format!("{} lines were dropped", fit + 5 - kept);
+    let note = format!("lines were dropped: {}", fit + 5 - kept);
     assert!(text.contains(&note), "{note}");
     let counted = format!("podgate_log_lines_dropped_total {}\n", fit + 5 - kept);
     assert!(log.metrics().text().unwrap().contains(&counted), "{counted}");

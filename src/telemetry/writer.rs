@@ -93,7 +93,7 @@ impl Writer {
                     let count = lines.len() as u64;
                     let mut text: String = lines.into_iter().collect();
                     if dropped > 0 {
-                        text.push_str(&self.note(&format!("the log could not keep up, {dropped} lines were dropped")));
+                        text.push_str(&self.note(&format!("the log could not keep up, lines were dropped: {dropped}")));
                     }
                     if !self.write(text.as_bytes()) {
                         break;

@@ -42,6 +42,8 @@ pub struct WebhookClient {
     url: Url,
     place: String,
     timeout: Duration,
+    /// Set for a URL that begins with `http:`, as one of a Unix socket does not.
+    plain: bool,
 }
 
 /// One question: who asks, and how long all its tries may take.
@@ -98,7 +100,8 @@ impl WebhookClient {
         // whether that arrived. So what may not be repeated gets a connection of its own.
         let kept = if has_side_effect(question) { Kept::Never } else { Kept::While(IDLE) };
         let (url, place) = (block.endpoint.below(path), block.endpoint.shown(path));
-        Ok(Self { client: http_client(block, kept)?, question, url, place, timeout: block.timeout })
+        let plain = matches!(&block.endpoint, Endpoint::Url(url) if url.scheme() == "http");
+        Ok(Self { client: http_client(block, kept)?, question, url, place, timeout: block.timeout, plain })
     }
 
     /// Where it is, for the log: without credentials and query.
@@ -111,11 +114,19 @@ impl WebhookClient {
     /// nobody waits for a login yet.
     ///
     /// # Errors
-    /// No connection, or none that can be trusted, or no answer in the time of a try.
-    pub async fn reach(&self) -> Result<(), Failure> {
+    /// No connection, or none that can be trusted, or no answer in the time of a try. The text is for the log.
+    pub async fn reach(&self) -> Result<(), String> {
         let limit = self.timeout.min(CONNECT_LIMIT);
-        self.client.head(self.url.clone()).timeout(limit).send().await?;
-        Ok(())
+        let answer = self.client.head(self.url.clone()).timeout(limit).send().await.map_err(Failure::from);
+        answer.map(drop).map_err(|failure| format!("{failure}{}", self.hint(Some(&failure))))
+    }
+
+    /// What to look at first, behind a failure in the log.
+    fn hint(&self, failure: Option<&Failure>) -> &'static str {
+        match failure {
+            Some(failure) if self.plain && failure.may_want_tls() => "; is it https? the URL says http",
+            _ => "",
+        }
     }
 
     /// Asks, and reads the answer with `parse`, whose error text names fields and never quotes what they held.
@@ -138,7 +149,7 @@ impl WebhookClient {
             log.metrics().ask_failed(kind, tries > 1, false, failure.code(kind));
             // Users do not wait for the last one.
             let level = if tries == 1 { Level::Warning } else { Level::Debug };
-            let (tries, reason) = (tries.to_string(), failure.to_string());
+            let (tries, reason) = (tries.to_string(), format!("{failure}{}", self.hint(Some(failure))));
             let details = [("url", self.place.as_str()), id.detail(), ("try", &tries), ("reason", &reason)];
             log.write(level, failing, "a try to ask the webhook failed", &details);
         };
@@ -156,7 +167,8 @@ impl WebhookClient {
         let answer = answer.and_then(|body| body.text().and_then(&parse).map_err(WebhookError::Malformed));
         if let Err(error) = &answer {
             log.metrics().ask_failed(kind, retried, true, error.code(kind));
-            let details = [("url", self.place.as_str()), id.detail(), ("reason", &error.to_string())];
+            let reason = format!("{error}{}", self.hint(error.failure()));
+            let details = [("url", self.place.as_str()), id.detail(), ("reason", &reason)];
             log.write(Level::Error, failing, "the webhook gave no answer", &details);
         }
         answer.map(|answer| Answered { answer, retried })

@@ -1,13 +1,13 @@
 //! The config webhook: what does this identity get? Asked once a connection, after the login.
 
-use super::client::{Call, WebhookClient};
+use super::client::{Answered, Call, WebhookClient};
 use super::error::{WebhookBuildError, WebhookError};
-use crate::auth::{ClientFacts, Identity, LEFT_OUT, usable};
+use crate::auth::{ClientFacts, Identity, LEFT_OUT, message, usable};
 use crate::config::{ConfigServer, Level};
 use crate::telemetry::ConnectionLog;
 use crate::telemetry::metrics::{Outcome, Question};
 use crate::types::NamesLeftOut;
-use podgate_webhooks::wire::{ConfigAnswer, ConfigRequest};
+use podgate_webhooks::wire::{ConfigAnswer, ConfigReply, ConfigRequest};
 use std::time::Duration;
 
 /// All tries together.
@@ -41,13 +41,13 @@ impl ConfigClient {
     /// `transmitSensitiveMetadata`. Takes at most 60 s; dropping it cancels the call.
     ///
     /// # Errors
-    /// The server gave no answer, or none that is understood; logged already.
+    /// The server gave no answer, or none that is understood, which is logged already; or it refused this user.
     pub async fn fetch(
         &self,
         identity: &mut Identity,
         facts: &ClientFacts,
         log: &ConnectionLog,
-    ) -> Result<ConfigAnswer, WebhookError> {
+    ) -> Result<ConfigAnswer, ConfigError> {
         let known =
             if self.transmit_sensitive { identity.known().clone() } else { identity.known().without_sensitive() };
         let question = ConfigRequest {
@@ -57,8 +57,15 @@ impl ConfigClient {
         let timer = log.metrics().step(Question::Config.step());
         let call = Call { limit: LIMIT, log };
         let answer = self.client.ask(call, &question, parse).await;
-        timer.end(if answer.is_ok() { Outcome::Success } else { Outcome::Failed });
-        let (answer, left_out) = answer?.answer;
+        timer.end(match &answer {
+            Ok(Answered { answer: Reply::Given(..), .. }) => Outcome::Success,
+            Ok(Answered { answer: Reply::Denied { .. }, .. }) => Outcome::Refused,
+            Err(_) => Outcome::Failed,
+        });
+        let (answer, left_out) = match answer.map_err(ConfigError::Webhook)?.answer {
+            Reply::Given(answer, left_out) => (answer, left_out),
+            Reply::Denied { message } => return Err(ConfigError::Denied { message }),
+        };
         identity.learn(answer.authenticated_username.clone(), answer.known.clone());
         log.name_user(identity.username().as_str(), Some(identity.authenticated()));
         log.write(
@@ -75,9 +82,35 @@ impl ConfigClient {
     }
 }
 
-/// The answer, and the variables of it that nobody gets.
-fn parse(body: &[u8]) -> Result<(ConfigAnswer, NamesLeftOut), String> {
-    let mut answer = ConfigAnswer::parse(body).map_err(|error| error.to_string())?;
-    let left_out = usable(answer.authenticated_username.as_deref(), &mut answer.known)?;
-    Ok((answer, left_out))
+/// Why a connection has no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// There was no answer that is understood; logged already.
+    #[error("the configuration server could not be asked: {0}")]
+    Webhook(#[source] WebhookError),
+    /// The server says that this user gets nothing.
+    #[error("the configuration server refused this login")]
+    Denied {
+        /// Its reason for the user: one printable line.
+        message: Option<String>,
+    },
+}
+
+/// An answer that is understood.
+#[derive(Debug)]
+enum Reply {
+    /// The configuration, and the variables that nobody gets.
+    Given(ConfigAnswer, NamesLeftOut),
+    /// A no.
+    Denied { message: Option<String> },
+}
+
+fn parse(body: &[u8]) -> Result<Reply, String> {
+    match ConfigReply::parse(body).map_err(|error| error.to_string())? {
+        ConfigReply::Given(mut answer) => {
+            let left_out = usable(answer.authenticated_username.as_deref(), &mut answer.known)?;
+            Ok(Reply::Given(answer, left_out))
+        }
+        ConfigReply::Denied(denial) => Ok(Reply::Denied { message: message(denial.message.as_deref()) }),
+    }
 }

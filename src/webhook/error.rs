@@ -30,6 +30,9 @@ pub enum Failure {
     /// The connection broke before the whole answer was there.
     #[error("the connection broke: {0}")]
     Broken(String),
+    /// Something else than HTTP came.
+    #[error("what the server answers is not HTTP: {0}")]
+    NotHttp(String),
     /// No whole answer in the time of one try, or in what was left of all of them.
     #[error("no answer in time")]
     TimedOut,
@@ -54,6 +57,7 @@ impl Failure {
     pub(super) fn code(&self, question: Question) -> &'static str {
         match self {
             Self::Unreachable(_) | Self::Broken(_) => "HTTP_CLIENT_CONNECTION_FAILED",
+            Self::NotHttp(_) => "HTTP_CLIENT_DECODE_FAILED",
             Self::Tls(_) => "HTTP_CLIENT_TLS_FAILED",
             Self::TimedOut => "HTTP_CLIENT_TIMEOUT",
             Self::Redirect(_) => "HTTP_CLIENT_REDIRECTS_DISABLED",
@@ -64,10 +68,19 @@ impl Failure {
         }
     }
 
+    /// Whether a server that is asked without TLS may want it: how it is seen to speak another protocol, or to say so.
+    pub(super) fn may_want_tls(&self) -> bool {
+        match self {
+            Self::Broken(_) | Self::NotHttp(_) | Self::Status(400) => true,
+            Self::Unreachable(_) | Self::Tls(_) | Self::TimedOut | Self::Redirect(_) | Self::Status(_) => false,
+            Self::Encoded(_) | Self::TooLarge(_) => false,
+        }
+    }
+
     /// Whether another try would end the same way.
     pub(super) fn is_final(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Broken(_) | Self::TimedOut => false,
+            Self::Unreachable(_) | Self::Broken(_) | Self::NotHttp(_) | Self::TimedOut => false,
             Self::Status(status) => *status < 500,
             Self::Tls(_) | Self::Redirect(_) | Self::TooLarge(_) | Self::Encoded(_) => true,
         }
@@ -82,7 +95,7 @@ impl Failure {
             Self::TimedOut => "does not answer in time",
             Self::Redirect(_) | Self::Status(_) => "answers with an error",
             Self::TooLarge(_) => "gives an answer that is too large",
-            Self::Encoded(_) => "gives an answer that is not understood",
+            Self::NotHttp(_) | Self::Encoded(_) => "gives an answer that is not understood",
         }
     }
 }
@@ -99,9 +112,22 @@ impl From<reqwest::Error> for Failure {
         match error.is_connect() {
             true if hung_up(&error) => Self::Unreachable(Block::Webhook.hung_up()),
             true => Self::Unreachable(text),
+            false if is_no_http(&error) => Self::NotHttp(text),
             false => Self::Broken(text),
         }
     }
+}
+
+/// True where the server's bytes are not HTTP.
+fn is_no_http(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The causes without the layers that they passed through: reqwest's own line would show the URL, and hyper's name
@@ -133,7 +159,7 @@ pub enum WebhookError {
     #[error("{0}; the request is not repeated, because the server may have received it")]
     NotRepeated(Failure),
     /// All tries failed until the deadline.
-    #[error("gave up after {tries} tries: {last}")]
+    #[error("gave up after {tries} {}: {last}", if *tries == 1 { "try" } else { "tries" })]
     GaveUp {
         /// How many there were.
         tries: u32,
@@ -154,6 +180,14 @@ impl WebhookError {
                 failure.code(question)
             }
             Self::Malformed(_) => "HTTP_CLIENT_DECODE_FAILED",
+        }
+    }
+
+    /// The failure of the last try; `None` where nothing failed on the way there and back.
+    pub(super) fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Final(failure) | Self::NotRepeated(failure) | Self::GaveUp { last: failure, .. } => Some(failure),
+            Self::Encode(_) | Self::Malformed(_) => None,
         }
     }
 

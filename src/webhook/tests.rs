@@ -4,7 +4,7 @@ mod once;
 
 use super::fake::{Fake, Reply, yes};
 use super::*;
-use crate::auth::{Answer, Attempt, Authenticator, ClientFacts, Credential, Identity, LoginDeadline};
+use crate::auth::{Answer, Attempt, Authenticator, Awaited, ClientFacts, Credential, Identity, LoginDeadline};
 use crate::config::{self, AuthWebhook, ConfigServer, Endpoint, HttpClient, LogFormat};
 use crate::telemetry::metrics::Question;
 use crate::telemetry::{ConnectionLog, capture};
@@ -83,6 +83,55 @@ async fn body_at_the_limit_is_taken() {
     let body = format!("\"{}\"", "x".repeat(client::BODY_LIMIT - 2));
     let fake = Fake::start(move |_, _| Reply::Answer(200, body.clone())).await;
     assert!(ask(&fake.block(), SOON).await.is_ok());
+}
+
+/// The log's lines about a question that fails at `block`.
+async fn told_of_failure(block: &HttpClient) -> String {
+    let (log, captured) = capture::log(LogFormat::Text);
+    let connection = log.connection(ConnectionId::random(), facts().remote);
+    let client = WebhookClient::new(block, "/password", Question::Password).unwrap();
+    let call = Call { limit: Duration::from_millis(500), log: &connection };
+    client.ask(call, &json!({}), |_| Ok(())).await.expect_err("no answer");
+    captured.text(&log)
+}
+
+#[tokio::test]
+async fn http_where_tls_is_spoken_and_the_other_way_round_is_told() {
+    let tls = Fake::start_tls("localhost", |_, _| yes()).await;
+    let Endpoint::Url(mut url) = tls.block().endpoint else { panic!("a URL") };
+    url.set_scheme("http").unwrap();
+    let block = HttpClient { endpoint: Endpoint::Url(url), ..tls.block() };
+    let hint = "; is it https? the URL says http";
+    let text = told_of_failure(&block).await;
+    assert!(text.contains(hint), "{text}");
+    let client = WebhookClient::new(&block, "/password", Question::Password).unwrap();
+    assert!(client.reach().await.expect_err("TLS").ends_with(hint));
+    // As nginx and Go's server say it; and a server that is no web server at all.
+    for reply in
+        [|| Reply::Answer(400, "plain HTTP was sent to an HTTPS port".into()), || Reply::Raw("SSH-2.0-x\r\n\r\n")]
+    {
+        let fake = Fake::start(move |_, _| reply()).await;
+        let text = told_of_failure(&fake.block()).await;
+        assert!(text.contains(hint), "{text}");
+    }
+    let fake = Fake::start(|_, _| Reply::Answer(403, String::new())).await;
+    let text = told_of_failure(&fake.block()).await;
+    assert!(!text.contains("https"), "{text}");
+
+    let plain = Fake::start(|_, _| yes()).await;
+    let Endpoint::Url(mut url) = plain.block().endpoint else { panic!("a URL") };
+    url.set_scheme("https").unwrap();
+    let text = told_of_failure(&HttpClient { endpoint: Endpoint::Url(url), ..tls.block() }).await;
+    assert!(text.contains("; is it the right port, and https there?"), "{text}");
+}
+
+#[test]
+fn number_of_tries_is_told_in_plain_english() {
+    for (tries, text) in
+        [(1, "gave up after 1 try: no answer in time"), (2, "gave up after 2 tries: no answer in time")]
+    {
+        assert_eq!(WebhookError::GaveUp { tries, last: Failure::TimedOut }.to_string(), text);
+    }
 }
 
 #[tokio::test]
@@ -317,7 +366,8 @@ async fn identity() -> Identity {
     let config = config::Auth { password: Some(password), public_key: None, authz: None };
     let (facts, username, log) = (facts(), Username::parse("jo").unwrap(), quiet());
     let deadline = LoginDeadline::new(SOON);
-    let attempt = Attempt { facts: &facts, username: &username, log: &log, deadline: &deadline };
+    let awaited = Awaited::default();
+    let attempt = Attempt { facts: &facts, username: &username, log: &log, deadline: &deadline, awaited: &awaited };
     let credential = Credential::Password(Secret::new("x"));
     match Authenticator::new(&config).unwrap().authenticate(attempt, credential).await {
         Ok(Answer::Done(identity)) => identity,
@@ -325,7 +375,7 @@ async fn identity() -> Identity {
     }
 }
 
-async fn fetch(transmit_sensitive: bool, answer: &'static str) -> (Result<Identity, WebhookError>, serde_json::Value) {
+async fn fetch(transmit_sensitive: bool, answer: &'static str) -> (Result<Identity, ConfigError>, serde_json::Value) {
     fetch_with(&quiet(), transmit_sensitive, answer).await
 }
 
@@ -333,7 +383,7 @@ async fn fetch_with(
     log: &ConnectionLog,
     transmit_sensitive: bool,
     answer: &'static str,
-) -> (Result<Identity, WebhookError>, serde_json::Value) {
+) -> (Result<Identity, ConfigError>, serde_json::Value) {
     let fake = Fake::start(move |_, _| Reply::Answer(200, answer.into())).await;
     let server =
         ConfigServer { client: fake.block(), transmit_sensitive, exact_values: false, allow_connection: false };
@@ -347,7 +397,7 @@ async fn fetch_with(
 #[tokio::test]
 async fn sensitive_values_reach_the_config_server_only_where_that_is_configured() {
     for transmit in [false, true] {
-        let (identity, asked) = fetch(transmit, "{}").await;
+        let (identity, asked) = fetch(transmit, r#"{"config":{}}"#).await;
         assert_eq!(asked["authenticatedUsername"], "jo@example.com");
         assert_eq!(asked["metadata"]["team"]["value"], "a");
         assert_eq!(asked.to_string().contains("s3cret"), transmit, "{asked}");
@@ -368,17 +418,62 @@ async fn config_answer_that_knows_more_is_learned() {
 
 #[tokio::test]
 async fn config_answer_with_a_variable_that_cannot_be_set_is_refused() {
-    let answer = r#"{"environment":{"A":{"value":"s3cret\u0000"}}}"#;
+    let answer = r#"{"config":{},"environment":{"A":{"value":"s3cret\u0000"}}}"#;
     let error = fetch(false, answer).await.0.expect_err("no such variable");
-    assert!(matches!(&error, WebhookError::Malformed(text) if !text.contains("s3cret")), "{error}");
+    let ConfigError::Webhook(WebhookError::Malformed(text)) = &error else { panic!("{error}") };
+    assert!(text.starts_with("environment: ") && !text.contains("s3cret"), "{text}");
+}
+
+#[tokio::test]
+async fn config_answer_that_is_not_understood_is_an_error_with_one_line_that_names_the_field() {
+    for (answer, reason) in [
+        ("{}", "config: is missing"),
+        (r#"{"config":null}"#, "config: is null"),
+        (r#"{"success":true}"#, "config: is missing"),
+        (r#"{"config":[]}"#, "config: is not an object"),
+        (r#"{"security":{"maxSessions":1}}"#, "security: is not a known field; known here are config, exact, "),
+        (r#"{"configuration":{}}"#, "configuration: is not a known field; did you mean config?; config: is missing"),
+        (r#"{"Config":{},"exakt":true}"#, "exakt: is not a known field; did you mean exact?"),
+        (r#"{"error":"s3cret"}"#, "error: is not a known field"),
+        (r#"{"config":{},"success":"false"}"#, "success: is not true or false"),
+        (r#"{"config":{},"config":{}}"#, "the key \"config\" stands there twice"),
+    ] {
+        let (log, captured) = capture::log(LogFormat::Text);
+        let connection = log.connection(ConnectionId::random(), facts().remote);
+        let error = fetch_with(&connection, false, answer).await.0.expect_err(answer);
+        assert!(matches!(error, ConfigError::Webhook(WebhookError::Malformed(_))), "{answer}: {error}");
+        let text = captured.text(&log);
+        let told: Vec<&str> = text.lines().filter(|line| line.contains("code=CONFIG_BACKEND_ERROR")).collect();
+        assert_eq!(told.len(), 1, "{text}");
+        let quoted = reason.replace('"', "\\\"");
+        assert!(told[0].contains(reason) || told[0].contains(&quoted), "{reason:?} is not in {text}");
+        assert!(!text.contains("s3cret"), "{text}");
+        let page = connection.metrics().text().unwrap();
+        let counted =
+            r#"containerssh_config_server_failures_total{type="hard",retry="0",reason="HTTP_CLIENT_DECODE_FAILED"} 1"#;
+        assert!(page.contains(counted), "{page}");
+    }
+}
+
+#[tokio::test]
+async fn config_answer_that_says_no_is_a_denial_whatever_else_it_holds() {
+    for (answer, expected) in [
+        (r#"{"success":false}"#, None),
+        (r#"{"success":false,"config":{},"message":"no\npod"}"#, Some("no pod")),
+        (r#"{"Success":false,"config":null,"message":""}"#, None),
+    ] {
+        let error = fetch(false, answer).await.0.expect_err(answer);
+        let ConfigError::Denied { message } = error else { panic!("{answer}: {error}") };
+        assert_eq!(message.as_deref(), expected, "{answer}");
+    }
+    assert!(fetch(false, r#"{"success":true,"config":{}}"#).await.0.is_ok());
 }
 
 #[tokio::test]
 async fn variable_of_a_config_answer_that_a_shell_does_not_allow_is_left_out_with_one_warning() {
     let (log, captured) = capture::log(LogFormat::Text);
     let connection = log.connection(ConnectionId::random(), facts().remote);
-    let answer =
-        r#"{"environment":{"--split-string=id":{"value":"s3cret"},"X-Y":{"value":"s3cret"},"B":{"value":"1"}}}"#;
+    let answer = r#"{"config":{},"environment":{"--split-string=id":{"value":"s3cret"},"X-Y":{"value":"s3cret"},"B":{"value":"1"}}}"#;
     let identity = fetch_with(&connection, false, answer).await.0.unwrap();
     assert_eq!(identity.known().environment.keys().collect::<Vec<_>>(), ["B", "TOKEN"]);
     let text = captured.text(&log);

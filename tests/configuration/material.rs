@@ -135,12 +135,12 @@ async fn each_mistake_is_told_with_its_key_and_file_by_the_check_and_the_start()
         (
             host_key("passphrase"),
             "ssh.hostkeys[0]: the file \"@/passphrase\" is encrypted; a host key has no passphrase (`ssh-keygen -p -N '' -f \
-             FILE` takes it off)",
+             FILE` removes it)",
         ),
         (
             host_key("encrypted.key"),
             "ssh.hostkeys[0]: the file \"@/encrypted.key\" is encrypted; a host key has no passphrase (`ssh-keygen -p -N '' \
-             -f FILE` takes it off)",
+             -f FILE` removes it)",
         ),
         (
             host_key("public.pub"),

@@ -1,8 +1,10 @@
 //! What a user sees and can do while a pod starts.
 
 use crate::support::cluster::on_development;
+use crate::support::peer::{answered, to_the_end};
 use crate::support::{Setup, World};
 use podgate_devcluster::ImageFault;
+use russh::client;
 use serde_json::json;
 
 /// A world whose pods no node takes.
@@ -71,5 +73,23 @@ async fn interrupt_while_the_pod_starts_ends_the_wait() {
     client.until_stderr("no node takes the pod yet").await;
     client.write("\x03").await;
     client.ended().await.expect(130);
+    world.wait_for_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn program_of_a_client_that_does_not_read_starts_and_ends_all_the_same() {
+    let world = unschedulable().await;
+    let config = client::Config { window_size: 0, ..client::Config::default() };
+    let peer = world.peer_with("alice", config).await;
+    let mut channel = peer.session().await;
+    channel.request_pty(true, "xterm", 80, 24, 0, 0, &[]).await.expect("a request");
+    assert!(answered(&mut channel).await);
+    channel.exec(true, "exit 5").await.expect("a request");
+    assert!(answered(&mut channel).await);
+    world.wait_for_event("FailedScheduling").await;
+    world.schedule().await;
+    let ended = to_the_end(&mut channel).await;
+    assert_eq!((ended.status, ended.stderr.as_str(), ended.stdout.as_str()), (Some(5), "", ""));
+    drop((channel, peer));
     world.wait_for_nothing().await;
 }

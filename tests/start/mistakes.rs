@@ -148,7 +148,7 @@ fn of_the_file() -> Vec<(&'static str, Made)> {
             checked(|_| guest(json!({"imagePullPolice": "Never"}))),
         ),
         (
-            "kubernetes.pod.spec.containers[0].env[0].value: is taken as if it stood in quotes",
+            "kubernetes.pod.spec.containers[0].env[0].value: is read as if it were in quotes",
             checked(|_| guest(json!({"env": [{"name": "PORT", "value": 8080}]}))),
         ),
     ]
@@ -255,7 +255,7 @@ fn of_the_start() -> Vec<(&'static str, Made)> {
         ),
         ("kubernetes.pod.metadata.namespace: namespaces \"…\" not found", no_namespace.boxed()),
         (
-            "kubernetes.pod: the pod is not taken: … unknown field \"spec.containers[0].imagePullPolice\"",
+            "kubernetes.pod: the pod is refused: … unknown field \"spec.containers[0].imagePullPolice\"",
             refused(guest(json!({"imagePullPolice": "Never"}))),
         ),
         ("auth.password: … cannot be reached: no connection: …", warned("WEBHOOK_UNREACHABLE", json!({}))),

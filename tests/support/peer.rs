@@ -38,11 +38,15 @@ impl client::Handler for Watcher {
 impl World {
     /// Logs in as a user with the world's key.
     pub async fn peer(&self, user: &str) -> Peer {
+        self.peer_with(user, client::Config::default()).await
+    }
+
+    /// The same with another configuration of the client.
+    pub async fn peer_with(&self, user: &str, config: client::Config) -> Peer {
         let banner = Arc::new(Mutex::new(String::new()));
         let watcher = Watcher { banner: banner.clone() };
-        let config = Arc::new(client::Config::default());
-        let mut handle =
-            client::connect(config, self.gateway.address, watcher).await.expect("a connection to the gateway");
+        let connected = client::connect(Arc::new(config), self.gateway.address, watcher).await;
+        let mut handle = connected.expect("a connection to the gateway");
         let key = load_secret_key(&self.key.file, None).expect("the key");
         let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
         assert!(handle.authenticate_publickey(user, key).await.expect("an answer").success());

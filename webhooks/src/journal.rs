@@ -98,7 +98,7 @@ impl<D: Decide> Decide for Journal<D> {
         let answer = self.decider.config(request).await;
         let (decision, reason) = match &answer {
             Ok(_) => ("answer", None),
-            Err(NoConfig::Refused(reason)) => ("deny", Some(reason.as_str())),
+            Err(NoConfig::Refused(reason)) => ("deny", Some(reason.as_ref())),
             Err(NoConfig::Unavailable(reason)) => ("unavailable", Some(reason.as_str())),
         };
         let name = request.authenticated_username.as_deref();

@@ -1,7 +1,7 @@
 //! The webhook contract of Podgate, and what serves it.
 //!
 //! [`wire`] is the contract, [`text`] the rule for bytes that are to be text, [`unique`] that for keys; a gateway takes these
-//! alone (feature `server` off). With the feature: `toolkit` turns a page of
+//! alone (feature `server` off), with the rule of [`nearest`] for mistyped names. With the feature: `toolkit` turns a page of
 //! Rust into a webhook server, `server` puts it on the network, `directory` is a decider with users from a YAML file,
 //! and `journal` writes a line for each decision.
 
@@ -9,6 +9,7 @@
 pub mod directory;
 #[cfg(feature = "server")]
 pub mod journal;
+pub mod nearest;
 #[cfg(test)]
 mod openapi;
 #[cfg(feature = "server")]

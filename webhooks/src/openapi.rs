@@ -1,7 +1,7 @@
 //! The OpenAPI documents, made from the wire types, and the test that holds `openapi/*.json` to them.
 //! `PODGATE_WRITE_OPENAPI=1 cargo test -p podgate-webhooks openapi` writes the files anew.
 
-use crate::wire::{AuthAnswer, AuthzRequest, ConfigAnswer, ConfigRequest, PasswordRequest, PublicKeyRequest};
+use crate::wire::{AuthAnswer, AuthzRequest, ConfigReply, ConfigRequest, PasswordRequest, PublicKeyRequest};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
@@ -13,10 +13,11 @@ Podgate asks these webhooks whether a client may log in. The base URLs are `auth
 methods that are configured.
 
 The status is 200 for an allowed and for a denied login; only `\"success\": true` allows it. The content type of the \
-response is ignored, field names are case-insensitive, and unknown fields are ignored. A 4xx status is final: the login \
-fails. After a 5xx status or a transport error, Podgate repeats a `/pubkey` or `/authz` request with back-off until \
-`authTimeout` of the webhook. It repeats a `/password` request only if it was not sent completely, because a directory \
-counts wrong passwords. Redirects are never followed.
+response is ignored, and field names are case-insensitive. A response with a field that is unknown, repeated or of the \
+wrong type is an error, and denies the login. A 4xx status is final: the login fails. After a 5xx status or a transport \
+error, Podgate repeats a `/pubkey` or `/authz` request with back-off until `authTimeout` of the webhook. It repeats a \
+`/password` request only if it was not sent completely, because a directory counts wrong passwords. Redirects are never \
+followed.
 
 Values that are marked `sensitive` are passed to the user's container, but not to other webhooks.";
 
@@ -27,9 +28,10 @@ request to `configserver.url` in its configuration file, exactly as written; the
 `config` in the response is a part of Podgate's own configuration in its JSON form. `backend`, `kubernetes`, `security` and \
 `log.level` have an effect. They override the file for this connection. Without `\"exact\": true`, a zero value (`\"\"`, 0, \
 false, null, `[]`, `{}`) means unset, because some servers send the complete structure; with it, every value is used as \
-written. The content type of the response is ignored, field names beside `config` are case-insensitive, and unknown ones \
-are ignored. A 4xx status is final: the connection ends. After a 5xx status or a transport error, Podgate repeats the \
-request with back-off. Redirects are never followed.
+written. The content type of the response is ignored, and field names beside `config` are case-insensitive. A response \
+without `config` and without `\"success\": false`, or with an unknown or repeated field, is an error: the connection ends. A \
+4xx status is final: the connection ends. After a 5xx status or a transport error, Podgate repeats the request with \
+back-off. Redirects are never followed.
 
 Values that an earlier response marked `sensitive` are in the request only with `configserver.transmitSensitiveMetadata`.";
 
@@ -123,7 +125,7 @@ fn auth() -> String {
 
 fn config() -> String {
     let mut document = Document::new();
-    document.post::<ConfigRequest, ConfigAnswer>("/config", "config", "Settings for this connection.");
+    document.post::<ConfigRequest, ConfigReply>("/config", "config", "Settings for this connection.");
     document.finish("Podgate config webhook", CONFIG)
 }
 

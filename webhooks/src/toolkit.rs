@@ -9,6 +9,7 @@ pub use answers::{Refusal, router};
 
 use crate::wire::{AuthzRequest, ConfigAnswer, ConfigRequest, Connection, Known};
 use std::borrow::Cow;
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
@@ -46,13 +47,25 @@ pub fn same(one: &[u8], other: &[u8]) -> bool {
 /// The answer to a login step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// No. The reason is for this server's own log: what goes to the gateway has no room for one.
-    Deny(Cow<'static, str>),
+    /// No.
+    Deny(Denial),
     /// Yes.
     Allow(Grant),
     /// Nobody can tell now (status 503): the gateway asks again, but for a password. The reason goes into the gateway's
     /// log.
     Unavailable(String),
+}
+
+/// A no, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// The reason for this server's own log. It goes nowhere else.
+    pub reason: Cow<'static, str>,
+    /// The reason for the user: one line, which the gateway cuts at 400 characters. `/password`, `/authz` and the config
+    /// webhook end the connection with it; after a refused key the user may still have another, and the gateway only logs
+    /// it. `None` tells nothing, as it should be where a text would tell strangers which users there are. ContainerSSH's own
+    /// gateway does not understand an answer with one.
+    pub message: Option<String>,
 }
 
 /// What a yes says about the user.
@@ -67,24 +80,64 @@ pub struct Grant {
 /// Why there is no configuration. The connection ends.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoConfig {
-    /// This user gets none (status 403): final.
+    /// This user gets none: final. Status 403, or 200 with `"success": false` where there is a message for the user.
     #[error("{0}")]
-    Refused(String),
+    Refused(Denial),
     /// Nobody can tell now (status 503): the gateway asks again.
     #[error("{0}")]
     Unavailable(String),
 }
 
 impl Decision {
-    /// No, and why.
+    /// No, and why, for this server's own log. The user learns nothing of it.
     pub fn deny(reason: impl Into<Cow<'static, str>>) -> Self {
-        Self::Deny(reason.into())
+        Self::Deny(Denial::from(reason.into()))
+    }
+
+    /// No, and why: for this server's own log, and for the user.
+    pub fn deny_saying(reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self::Deny(Denial { reason: reason.into(), message: Some(message.into()) })
     }
 
     /// Yes, with nothing more to say about the user.
     #[must_use]
     pub fn allow() -> Self {
         Self::Allow(Grant::default())
+    }
+}
+
+/// A no without a message for the user.
+impl From<Cow<'static, str>> for Denial {
+    fn from(reason: Cow<'static, str>) -> Self {
+        Self { reason, message: None }
+    }
+}
+
+/// A no without a message for the user.
+impl From<&'static str> for Denial {
+    fn from(reason: &'static str) -> Self {
+        Cow::from(reason).into()
+    }
+}
+
+/// A no without a message for the user.
+impl From<String> for Denial {
+    fn from(reason: String) -> Self {
+        Cow::from(reason).into()
+    }
+}
+
+/// The reason.
+impl AsRef<str> for Denial {
+    fn as_ref(&self) -> &str {
+        &self.reason
+    }
+}
+
+/// The reason.
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
     }
 }
 

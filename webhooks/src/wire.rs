@@ -2,8 +2,9 @@
 //! understands, field by field ContainerSSH's.
 //!
 //! Always true: an error never quotes what a field held, because that may be a secret; a `Debug` never shows a password,
-//! a sensitive value or a file. Unknown fields are passed over on both sides. Only answers match field names without
-//! regard to case, as Go's decoder does for the gateways that these servers were written for.
+//! a sensitive value or a file. A question's unknown fields are passed over, because a later gateway may say more. An
+//! answer's are errors, as they are for the gateways that these servers were written for: what was meant by them is unknown.
+//! Only answers match field names without regard to case, as Go's decoder does there.
 
 mod answer;
 mod fields;
@@ -14,7 +15,7 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{AuthAnswer, ConfigAnswer};
+pub use answer::{AuthAnswer, ConfigAnswer, ConfigDenial, ConfigReply};
 pub use known::{File, Known, Value};
 
 use fields::Fields;
@@ -109,7 +110,7 @@ impl fmt::Debug for PasswordRequest {
 
 impl<'de> Deserialize<'de> for PasswordRequest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Fields::exact(deserializer, |fields| {
+        Fields::of_gateway(deserializer, |fields| {
             Ok(Self { connection: fields.connection()?, password: fields.required("passwordBase64", Fields::bytes)? })
         })
     }
@@ -117,7 +118,7 @@ impl<'de> Deserialize<'de> for PasswordRequest {
 
 impl<'de> Deserialize<'de> for PublicKeyRequest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Fields::exact(deserializer, |fields| {
+        Fields::of_gateway(deserializer, |fields| {
             Ok(Self { connection: fields.connection()?, public_key: fields.required("publicKey", Fields::text)? })
         })
     }
@@ -125,7 +126,7 @@ impl<'de> Deserialize<'de> for PublicKeyRequest {
 
 impl<'de> Deserialize<'de> for AuthzRequest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Fields::exact(deserializer, |fields| {
+        Fields::of_gateway(deserializer, |fields| {
             Ok(Self { connection: fields.connection()?, authenticated_username: fields.authenticated_username()? })
         })
     }
@@ -133,7 +134,7 @@ impl<'de> Deserialize<'de> for AuthzRequest {
 
 impl<'de> Deserialize<'de> for ConfigRequest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Fields::exact(deserializer, |fields| {
+        Fields::of_gateway(deserializer, |fields| {
             Ok(Self { connection: fields.connection()?, authenticated_username: fields.authenticated_username()? })
         })
     }

@@ -1,7 +1,7 @@
 //! Why a program could not be started, from what the cluster answered to the upgrade. Decides without I/O.
 
 use super::status::{self, Failure};
-use crate::guest::Refusal;
+use crate::guest::{Refusal, WHOLE};
 use crate::kubernetes::client::ConnectError;
 use crate::kubernetes::websocket::handshake::HandshakeError;
 use crate::types::printable;
@@ -131,7 +131,7 @@ pub(super) fn handshake(error: HandshakeError) -> ExecError {
 pub(super) fn answer(code: StatusCode, body: &[u8], verb: &'static str, program: &str) -> ExecError {
     let failure = Failure::parse(body);
     let detail = match &failure {
-        Some(failure) => printable(failure.message(), 1000),
+        Some(failure) => printable(failure.message(), WHOLE),
         None => printable(&String::from_utf8_lossy(body), 200),
     };
     match (code, &failure) {

@@ -3,7 +3,7 @@
 //! Only `"status": "Success"` is success. What a container runtime says about a program that it cannot start is put into
 //! our words; its own text goes to the log.
 
-use crate::guest::{Exit, Refusal};
+use crate::guest::{Exit, Refusal, WHOLE};
 use crate::types::printable;
 use serde::Deserialize;
 
@@ -91,7 +91,7 @@ fn failed(failure: &Failure, program: &str) -> Exit {
         return Exit::Lost(refusal);
     }
     let detail = format!("{}: {}", failure.0.reason.as_deref().unwrap_or("no reason"), failure.message());
-    Exit::Lost(Refusal::new("the cluster could not run the program to its end").detail(printable(&detail, 1000)))
+    Exit::Lost(Refusal::new("the cluster could not run the program to its end").detail(printable(&detail, WHOLE)))
 }
 
 /// Texts of containerd, CRI-O, runc, crun, gVisor and the API server (lower case), any of which means that the container
@@ -141,7 +141,7 @@ pub(super) fn start_failure(text: &str, program: &str) -> Option<Refusal> {
     } else {
         return None;
     };
-    Some(Refusal { status, ..Refusal::new(reason).detail(printable(text, 1000)) })
+    Some(Refusal { status, ..Refusal::new(reason).detail(printable(text, WHOLE)) })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What the API's answers to a create mean for the person who waits: one line that says what can be done. Pure.
 
-use crate::guest::Refusal;
+use crate::guest::{Refusal, WHOLE};
 use crate::kubernetes::api::ApiError;
 use crate::types::{Namespace, PodName, printable};
 use std::time::Duration;
@@ -64,7 +64,7 @@ pub(in crate::kubernetes) fn refused(error: &ApiError, namespace: &Namespace) ->
     } else {
         format!("Kubernetes refuses the pod ({code}): {message}")
     };
-    Refusal::new(printable(&reason, 400)).detail(error.to_string())
+    Refusal::new(printable(&reason, WHOLE)).detail(error.to_string())
 }
 
 /// The verb that the gateway lacks.

@@ -1,7 +1,7 @@
 //! Whether an image that could not be pulled ever will be. Pure.
 
-use super::{LONGEST, Verdict};
-use crate::guest::Refusal;
+use super::Verdict;
+use crate::guest::{Refusal, WHOLE};
 use crate::kubernetes::events::{self, Note};
 use crate::types::printable;
 
@@ -25,7 +25,7 @@ pub(super) fn judge(reason: &str, message: &str, image: &str, notes: &[Note]) ->
     let image = printable(image, 200);
     let plain_back_off = reason == "ImagePullBackOff" && !message.contains("ErrImagePull");
     let cause = plain_back_off.then(|| events::pull_failure(notes)).flatten().unwrap_or(message);
-    let never = |reason: String| Verdict::Never(Refusal::new(reason).detail(printable(cause, 1000)));
+    let never = |reason: String| Verdict::Never(Refusal::new(reason).detail(printable(cause, WHOLE)));
     match reason {
         "InvalidImageName" => never(format!("{image} is not the name of an image")),
         "ErrImageNeverPull" => {
@@ -34,7 +34,7 @@ pub(super) fn judge(reason: &str, message: &str, image: &str, notes: &[Note]) ->
         _ if is_final(cause) => never(format!("the image {image} cannot be pulled: {}", why(cause))),
         _ => Verdict::Waiting(Some(printable(
             &format!("the image {image} cannot be pulled yet: {}", innermost(cause)),
-            LONGEST,
+            WHOLE,
         ))),
     }
 }

@@ -43,6 +43,20 @@ fn news(pod: &Pod) -> Option<String> {
 }
 
 #[test]
+fn long_text_of_a_kubelet_is_cut_for_the_user_and_whole_in_the_log() {
+    let long = format!("{} end", "x".repeat(3000));
+    for reason in ["CreateContainerConfigError", "RunContainerError", "ErrImageNeverPull"] {
+        let Verdict::Never(refusal) = judge(&waits(reason, &long), &[], &console()) else { panic!("{reason}") };
+        assert!(refusal.reason.chars().count() <= 400, "{reason}");
+        assert!(refusal.detail.is_some_and(|detail| detail.contains(&long)), "{reason}");
+    }
+    let refusal = Refusal::new(news(&waits("SomethingNew", &long)).unwrap());
+    assert!(refusal.reason.ends_with('…') && refusal.detail.is_some_and(|detail| detail.ends_with(" end")));
+    let short = Refusal::new("the pod is gone");
+    assert_eq!((short.reason.as_str(), short.detail), ("the pod is gone", None));
+}
+
+#[test]
 fn only_a_pod_that_ended_without_a_reason_is_asked_about() {
     for (status, silent) in [
         (json!({"phase": "Running"}), false),

@@ -2,11 +2,14 @@
 
 use super::*;
 use crate::audit::capture::recorder;
+use crate::guest::{Exit, Output, Said};
+use crate::session::pump::outward;
 use crate::session::{ClientExit, ClientGone};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use std::future::ready;
 use std::sync::Mutex;
+use tokio::sync::Notify;
 
 /// A client that remembers its standard error and refuses everything else.
 #[derive(Default)]
@@ -27,6 +30,52 @@ impl Client for Screen {
     }
 }
 
+/// A client that takes a line each time it is told that it reads.
+#[derive(Default)]
+struct Slow {
+    screen: Screen,
+    reads: Notify,
+}
+
+impl Client for Slow {
+    fn stdout(&self, data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
+        self.screen.stdout(data)
+    }
+
+    fn stderr(&self, data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
+        Box::pin(async move {
+            self.reads.notified().await;
+            self.screen.stderr(data).await
+        })
+    }
+
+    fn end(&self, exit: ClientExit) -> BoxFuture<'_, Result<(), ClientGone>> {
+        self.screen.end(exit)
+    }
+}
+
+/// A program that says this, the last first.
+struct Says(Vec<Said>);
+
+impl Output for Says {
+    fn next(&mut self) -> BoxFuture<'_, Said> {
+        let said = self.0.pop();
+        Box::pin(async move {
+            match said {
+                Some(said) => said,
+                None => pending().await,
+            }
+        })
+    }
+}
+
+/// Lets the line be written that a wait has begun.
+async fn settle(wait: &mut Wait<'_>) {
+    if wait.unread.is_pending() {
+        wait.proceed().await;
+    }
+}
+
 impl Screen {
     fn text(&self) -> String {
         self.0.lock().unwrap().clone()
@@ -41,9 +90,9 @@ async fn wait_that_the_client_gave_up_is_logged_with_the_last_reason_and_no_othe
     {
         let (audit, recorded) = recorder();
         let mut wait = Wait::new(&screen, &audit, false);
-        wait.learn(reason.map(str::to_owned)).await;
+        wait.learn(reason.map(str::to_owned));
         if over {
-            wait.over()
+            drop(wait.over())
         } else {
             drop(wait)
         }
@@ -58,7 +107,8 @@ async fn terminal_shows_each_reason_at_once_and_none_twice() {
     let (screen, audit) = (Screen::default(), recorder().0);
     let mut wait = Wait::new(&screen, &audit, true);
     for reason in [Some("pulling"), Some("pulling"), None, Some("starting")] {
-        wait.learn(reason.map(str::to_owned)).await;
+        wait.learn(reason.map(str::to_owned));
+        settle(&mut wait).await;
     }
     assert_eq!(screen.text(), "podgate: waiting: pulling\r\npodgate: waiting: starting\r\n");
 }
@@ -67,16 +117,18 @@ async fn terminal_shows_each_reason_at_once_and_none_twice() {
 async fn program_hears_nothing_for_three_seconds_then_the_reason_and_each_other_one() {
     let (screen, audit) = (Screen::default(), recorder().0);
     let mut wait = Wait::new(&screen, &audit, false);
-    wait.learn(Some("scheduling".to_owned())).await;
-    wait.learn(Some("pulling".to_owned())).await;
+    wait.learn(Some("scheduling".to_owned()));
+    wait.learn(Some("pulling".to_owned()));
     assert_eq!(screen.text(), "");
     let begun = Instant::now();
-    wait.patience().await;
+    wait.proceed().await;
     assert_eq!(begun.elapsed().as_secs(), 3);
-    wait.tell().await;
+    settle(&mut wait).await;
     assert_eq!(screen.text(), "podgate: waiting: pulling\n");
-    wait.learn(Some("pulling".to_owned())).await;
-    wait.learn(Some("starting".to_owned())).await;
+    wait.learn(Some("pulling".to_owned()));
+    settle(&mut wait).await;
+    wait.learn(Some("starting".to_owned()));
+    settle(&mut wait).await;
     assert_eq!(screen.text(), "podgate: waiting: pulling\npodgate: waiting: starting\n");
 }
 
@@ -84,8 +136,57 @@ async fn program_hears_nothing_for_three_seconds_then_the_reason_and_each_other_
 async fn wait_without_a_known_reason_is_told_once() {
     let (screen, audit) = (Screen::default(), recorder().0);
     let mut wait = Wait::new(&screen, &audit, false);
-    wait.patience().await;
-    wait.tell().await;
+    wait.proceed().await;
+    settle(&mut wait).await;
     assert_eq!(screen.text(), format!("podgate: waiting: {STARTING}\n"));
-    assert!(tokio::time::timeout(Duration::from_secs(3600), wait.patience()).await.is_err());
+    assert!(tokio::time::timeout(Duration::from_secs(3600), wait.proceed()).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_that_does_not_read_holds_up_no_reason_and_reads_the_first_and_the_last_in_the_end() {
+    let (screen, audit) = (Slow::default(), recorder().0);
+    let mut wait = Wait::new(&screen, &audit, true);
+    for reason in ["scheduling", "pulling", "starting"] {
+        wait.learn(Some(reason.to_owned()));
+        assert!(tokio::time::timeout(Duration::from_secs(3600), wait.proceed()).await.is_err(), "the line is written");
+    }
+    assert_eq!(screen.screen.text(), "");
+    screen.reads.notify_waiters();
+    wait.proceed().await;
+    let mut unread = wait.over();
+    assert!(unread.is_pending());
+    screen.reads.notify_one();
+    unread.written().await;
+    assert_eq!(screen.screen.text(), "podgate: waiting: scheduling\r\npodgate: waiting: starting\r\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn line_that_nobody_reads_goes_out_before_any_output_and_holds_up_no_exit() {
+    let (screen, audit) = (Slow::default(), recorder().0);
+    let line = || {
+        let mut wait = Wait::new(&screen, &audit, true);
+        wait.learn(Some("starting".to_owned()));
+        wait.over()
+    };
+    let exit = outward(Box::new(Says(vec![Said::Exit(Exit::Status(7))])), &screen, line()).await;
+    assert_eq!(exit, Ok(Exit::Status(7)));
+    assert_eq!(screen.screen.text(), "");
+    let said = vec![Said::Exit(Exit::Status(0)), Said::Stderr(Bytes::from_static(b"output"))];
+    screen.reads.notify_one();
+    let mut pumping = Box::pin(outward(Box::new(Says(said)), &screen, line()));
+    assert!(tokio::time::timeout(Duration::from_secs(3600), &mut pumping).await.is_err(), "the output was not read");
+    screen.reads.notify_one();
+    assert_eq!(pumping.await, Ok(Exit::Status(0)));
+    assert_eq!(screen.screen.text(), "podgate: waiting: starting\r\noutput");
+}
+
+#[tokio::test(start_paused = true)]
+async fn long_reason_is_cut_for_the_client_and_whole_in_the_log() {
+    let (screen, (audit, recorded)) = (Screen::default(), recorder());
+    let mut wait = Wait::new(&screen, &audit, true);
+    wait.learn(Some("x".repeat(1000)));
+    settle(&mut wait).await;
+    assert_eq!(screen.text().chars().filter(|c| *c == 'x').count(), SHOWN - 1);
+    drop(wait);
+    assert!(recorded.text().contains(&"x".repeat(1000)));
 }

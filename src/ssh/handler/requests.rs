@@ -10,6 +10,7 @@ use crate::ssh::channel::{Ends, Face, Port};
 use crate::ssh::window::HIGH_MARK;
 use russh::server::{ChannelOpenHandle, Msg, Session};
 use russh::{ChannelId, ChannelOpenFailure};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -53,7 +54,7 @@ impl Translator {
         let (port, ends) = Port::new(&self.budget, self.entry.open_channel(), &self.shared.closed);
         let Ends { begin, size, signals, life } = ends;
         let channel = Channel {
-            client: Box::new(Face { write, handle: session.handle(), id }),
+            client: Arc::new(Face { write, handle: session.handle(), id }),
             guest: admission.guest.clone(),
             state: admission.state.clone(),
             inbox: port.inbox.clone(),

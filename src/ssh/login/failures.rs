@@ -32,7 +32,7 @@ impl Failures {
         match outcome {
             Outcome::Refused if !free => self.failures = self.failures.saturating_add(1),
             // A key that may be used is no success yet, and no failure. Our own failure ends the connection by itself.
-            Outcome::Refused | Outcome::Accepted | Outcome::More(_) | Outcome::Ended => return false,
+            Outcome::Refused | Outcome::Accepted | Outcome::More(_) | Outcome::Ended | Outcome::Barred => return false,
         }
         self.failures >= MOST
     }
@@ -50,6 +50,7 @@ mod tests {
         let asked = (Request::Credential, Outcome::Accepted);
         let partial = (Request::Credential, Outcome::More(vec![Method::Password]));
         let ours = (Request::Credential, Outcome::Ended);
+        let barred = (Request::Credential, Outcome::Barred);
         let times = |times: usize, request: &(Request, Outcome)| vec![request.clone(); times];
         // Requests, and the number of the one after which the connection has to end.
         let table = [
@@ -62,6 +63,7 @@ mod tests {
             ("such a key each time before a failure", vec![[asked.clone(), refused.clone()]; 6].concat(), Some(12)),
             ("halves of a login", [times(5, &refused), times(3, &partial)].concat(), None),
             ("failures of the server", [times(5, &refused), times(3, &ours)].concat(), None),
+            ("keys that are right and lead nowhere", [times(5, &refused), times(3, &barred)].concat(), None),
         ];
         for (what, requests, end) in table {
             let mut failures = Failures::default();

@@ -1,8 +1,10 @@
 //! The router: reads a request whole, asks the decider, writes the answer. Every answer is JSON, errors too:
 //! `{"error": "…"}`.
 
-use super::{Decide, Decision, NoConfig};
-use crate::wire::{AuthAnswer, AuthzRequest, ConfigRequest, Connection, PasswordRequest, PublicKeyRequest};
+use super::{Decide, Decision, Denial, Grant, NoConfig};
+use crate::wire::{
+    AuthAnswer, AuthzRequest, ConfigDenial, ConfigReply, ConfigRequest, Connection, PasswordRequest, PublicKeyRequest,
+};
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -52,17 +54,19 @@ async fn authorize<D: Decide>(State(decider): State<Arc<D>>, Asked(request): Ask
 async fn config<D: Decide>(State(decider): State<Arc<D>>, Asked(request): Asked<ConfigRequest>) -> Response {
     match decider.config(&request).await {
         Ok(answer) => Json(answer).into_response(),
-        Err(NoConfig::Refused(reason)) => failure(StatusCode::FORBIDDEN, &reason),
+        Err(NoConfig::Refused(Denial { message: Some(message), .. })) => {
+            Json(ConfigReply::Denied(ConfigDenial::new(Some(message)))).into_response()
+        }
+        Err(NoConfig::Refused(Denial { reason, message: None })) => failure(StatusCode::FORBIDDEN, &reason),
         Err(NoConfig::Unavailable(reason)) => failure(StatusCode::SERVICE_UNAVAILABLE, &reason),
     }
 }
 
 fn answer(decision: Decision) -> Response {
     match decision {
-        Decision::Deny(_) => Json(AuthAnswer::default()).into_response(),
-        Decision::Allow(grant) => {
-            Json(AuthAnswer { success: true, authenticated_username: grant.authenticated_username, known: grant.known })
-                .into_response()
+        Decision::Deny(denial) => Json(AuthAnswer::no(denial.message)).into_response(),
+        Decision::Allow(Grant { authenticated_username, known }) => {
+            Json(AuthAnswer { success: Some(true), message: None, authenticated_username, known }).into_response()
         }
         Decision::Unavailable(reason) => failure(StatusCode::SERVICE_UNAVAILABLE, &reason),
     }
@@ -145,6 +149,7 @@ impl IntoResponse for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::ConfigAnswer;
     use axum::body::{Body, HttpBody};
     use hyper::body::Frame;
     use std::convert::Infallible;
@@ -177,6 +182,34 @@ mod tests {
                 value.map(|value| ("idempotency-key".parse().expect("a name"), value.parse().expect("a value")));
             let key = idempotency_key(&HeaderMap::from_iter(header));
             assert_eq!(key.as_deref(), expected, "{value:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn denial_is_on_the_wire_with_its_message_and_never_with_its_reason() {
+        struct Nobody(Option<&'static str>);
+        impl Decide for Nobody {
+            async fn authorize(&self, _: &AuthzRequest) -> Decision {
+                self.0.map_or_else(|| Decision::deny("s3cret"), |message| Decision::deny_saying("s3cret", message))
+            }
+
+            async fn config(&self, _: &ConfigRequest) -> Result<ConfigAnswer, NoConfig> {
+                Err(NoConfig::Refused(Denial { reason: "no pod".into(), message: self.0.map(str::to_owned) }))
+            }
+        }
+        let denied = serde_json::json!({"success": false, "message": "expired"});
+        for (path, message, status, expected) in [
+            ("/authz", None, 200, serde_json::json!({"success": false})),
+            ("/authz", Some("expired"), 200, denied.clone()),
+            ("/config", None, 403, serde_json::json!({"error": "no pod"})),
+            ("/config", Some("expired"), 200, denied.clone()),
+        ] {
+            let service = hyper_util::service::TowerToHyperService::new(router(Nobody(message)));
+            let request = Request::post(path).body(Body::from(r#"{"username":"jo"}"#)).expect("a request");
+            let response = hyper::service::Service::call(&service, request).await.expect("an answer");
+            assert_eq!(response.status().as_u16(), status, "{path} {message:?}");
+            let body = axum::body::to_bytes(response.into_body(), 4096).await.expect("a body");
+            assert_eq!(serde_json::from_slice::<serde_json::Value>(&body).ok(), Some(expected), "{path} {message:?}");
         }
     }
 

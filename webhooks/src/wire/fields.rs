@@ -2,6 +2,7 @@
 
 use super::known::{File, Known, Value};
 use super::{Connection, known};
+use crate::nearest::nearest;
 use crate::unique::Unique;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -29,38 +30,74 @@ impl fmt::Display for Misfit {
     }
 }
 
-/// The fields of one object that nobody has taken yet. `null` is absence.
-pub(super) struct Fields {
-    left: Map<String, Json>,
-    /// Names are lower case and match whatever case was asked for.
-    folded: bool,
+/// Who wrote an object, which decides how its names are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    /// A gateway. Names match to the letter; unknown ones are passed over, as a later gateway may say more.
+    Gateway,
+    /// A webhook. Names match without regard to ASCII case, as Go's decoder matches them; unknown ones are errors.
+    Webhook,
 }
 
+/// The fields of one object that nobody has taken yet. `null` is absence.
+pub(super) struct Fields {
+    /// Values by name, which is lower case in a webhook's object.
+    left: Map<String, Json>,
+    writer: Writer,
+}
+
+/// Known fields of an answer's entry.
+const ENTRY: [&str; 2] = ["value", "sensitive"];
+/// Fields of the question that an answer may hold too, whatever is in them.
+pub(super) const ECHOED: [&str; 4] = ["remoteAddress", "connectionId", "clientVersion", "username"];
+/// Characters of an unknown name that an error shows, and names.
+const SHOWN: usize = 64;
+const LISTED: usize = 4;
+
 impl Fields {
-    /// Reads an object whose names match to the letter.
-    pub(super) fn exact<'de, D: Deserializer<'de>, T>(
+    /// Reads a gateway's object.
+    pub(super) fn of_gateway<'de, D: Deserializer<'de>, T>(
         deserializer: D,
         read: impl FnOnce(&mut Self) -> Result<T, Misfit>,
     ) -> Result<T, D::Error> {
         // By way of a free value, because a type error of serde quotes the text that did not fit.
         let Unique(json) = Unique::deserialize(deserializer)?;
-        Self::of(json, false).and_then(|mut fields| read(&mut fields)).map_err(D::Error::custom)
+        Self::of(json, Writer::Gateway).and_then(|mut fields| read(&mut fields)).map_err(D::Error::custom)
     }
 
-    /// Reads an object whose names match without regard to ASCII case. Two names that differ in case alone are an error:
-    /// which of them counts would be a guess.
-    pub(super) fn folded<'de, D: Deserializer<'de>, T>(
+    /// Reads a webhook's object, which may hold the `known` fields, and no others but [`ECHOED`] ones.
+    pub(super) fn of_webhook<'de, D: Deserializer<'de>, T>(
         deserializer: D,
+        known: &[&'static str],
         read: impl FnOnce(&mut Self) -> Result<T, Misfit>,
     ) -> Result<T, D::Error> {
         let Unique(json) = Unique::deserialize(deserializer)?;
-        Self::of(json, true).and_then(|mut fields| read(&mut fields)).map_err(D::Error::custom)
+        Self::closed(json, Writer::Webhook, known, &ECHOED, read).map_err(D::Error::custom)
     }
 
-    fn of(json: Json, folded: bool) -> Result<Self, Misfit> {
+    /// Reads an object. In a webhook's, a field that is neither `known` nor `ignored` is an error.
+    fn closed<T>(
+        json: Json,
+        writer: Writer,
+        known: &[&'static str],
+        ignored: &[&'static str],
+        read: impl FnOnce(&mut Self) -> Result<T, Misfit>,
+    ) -> Result<T, Misfit> {
+        let mut fields = Self::of(json, writer)?;
+        let unknown = fields.unknown(known, ignored);
+        match (unknown, read(&mut fields)) {
+            (None, outcome) => outcome,
+            (Some(unknown), Ok(_)) => Err(unknown),
+            (Some(unknown), Err(misfit)) => Err(Misfit::new(format!("{unknown}; {misfit}"))),
+        }
+    }
+
+    /// The object's fields. Two names of a webhook's that differ in case alone are an error: which of them counts would
+    /// be a guess.
+    fn of(json: Json, writer: Writer) -> Result<Self, Misfit> {
         let Json::Object(map) = json else { return Err(Misfit::new("is not an object")) };
-        if !folded {
-            return Ok(Self { left: map, folded });
+        if writer == Writer::Gateway {
+            return Ok(Self { left: map, writer });
         }
         let mut left = Map::new();
         for (name, value) in map {
@@ -70,12 +107,33 @@ impl Fields {
             }
             left.insert(name, value);
         }
-        Ok(Self { left, folded })
+        Ok(Self { left, writer })
+    }
+
+    /// The error about names of a webhook's object that are not known, where there are any.
+    fn unknown(&self, known: &[&'static str], ignored: &[&'static str]) -> Option<Misfit> {
+        if self.writer == Writer::Gateway {
+            return None;
+        }
+        let is_known = |name: &str| known.iter().chain(ignored).any(|known| known.eq_ignore_ascii_case(name));
+        let unknown: Vec<&str> = self.left.keys().map(String::as_str).filter(|name| !is_known(name)).collect();
+        let mut texts: Vec<String> = unknown.iter().take(LISTED).map(|name| not_known(name, known)).collect();
+        if unknown.len() > LISTED {
+            texts.push(format!("and {} more", unknown.len() - LISTED));
+        }
+        (!texts.is_empty()).then(|| Misfit::new(texts.join("; ")))
+    }
+
+    fn key(&self, name: &str) -> String {
+        match self.writer {
+            Writer::Gateway => name.to_owned(),
+            Writer::Webhook => name.to_ascii_lowercase(),
+        }
     }
 
     fn take(&mut self, name: &str) -> Option<Json> {
-        let value = if self.folded { self.left.remove(&name.to_ascii_lowercase()) } else { self.left.remove(name) };
-        value.filter(|value| !value.is_null())
+        let key = self.key(name);
+        self.left.remove(&key).filter(|value| !value.is_null())
     }
 
     /// A field that must be there, read by one of the methods below.
@@ -84,12 +142,9 @@ impl Fields {
         name: &str,
         read: impl FnOnce(&mut Self, &str) -> Result<T, Misfit>,
     ) -> Result<T, Misfit> {
-        match self.take(name) {
-            Some(value) => {
-                let key = if self.folded { name.to_ascii_lowercase() } else { name.to_owned() };
-                self.left.insert(key, value);
-                read(self, name)
-            }
+        match self.left.get(&self.key(name)) {
+            Some(Json::Null) => Err(Misfit::new("is null").below(name)),
+            Some(_) => read(self, name),
             None => Err(Misfit::new("is missing").below(name)),
         }
     }
@@ -103,13 +158,18 @@ impl Fields {
         }
     }
 
-    /// A yes or no; no where absent.
-    pub(super) fn flag(&mut self, name: &str) -> Result<bool, Misfit> {
+    /// A yes or no, where it is said.
+    pub(super) fn said(&mut self, name: &str) -> Result<Option<bool>, Misfit> {
         match self.take(name) {
-            None => Ok(false),
-            Some(Json::Bool(flag)) => Ok(flag),
+            None => Ok(None),
+            Some(Json::Bool(flag)) => Ok(Some(flag)),
             Some(_) => Err(Misfit::new("is not true or false").below(name)),
         }
+    }
+
+    /// A yes or no; no where absent.
+    pub(super) fn flag(&mut self, name: &str) -> Result<bool, Misfit> {
+        Ok(self.said(name)?.unwrap_or(false))
     }
 
     /// Bytes in base64; none where absent.
@@ -130,6 +190,11 @@ impl Fields {
     /// `authenticatedUsername`; an empty one is an absent one.
     pub(super) fn authenticated_username(&mut self) -> Result<Option<String>, Misfit> {
         Ok(Some(self.text("authenticatedUsername")?).filter(|name| !name.is_empty()))
+    }
+
+    /// `message`; an empty one is an absent one.
+    pub(super) fn message(&mut self) -> Result<Option<String>, Misfit> {
+        Ok(Some(self.text("message")?).filter(|text| !text.is_empty()))
     }
 
     /// What a request says about the connection. Only the login name has to be there.
@@ -165,9 +230,20 @@ impl Fields {
             if json.is_null() {
                 continue;
             }
-            let entry = Self::of(json, self.folded).and_then(|mut entry| read(&mut entry));
+            let entry = Self::closed(json, self.writer, &ENTRY, &[], &read);
             entries.insert(key.clone(), entry.map_err(|misfit| misfit.below(&key).below(name))?);
         }
         Ok(entries)
+    }
+}
+
+/// The sentence for a name that is not known, with the known one that was meant, or all of them.
+fn not_known(name: &str, known: &[&'static str]) -> String {
+    let shown: String = name.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    let continued = |known: &str| known.len() > 3 && name.starts_with(&known.to_ascii_lowercase());
+    let meant = nearest(name, known.iter().copied()).or_else(|| known.iter().copied().find(|known| continued(known)));
+    match meant {
+        Some(meant) => format!("{shown}: is not a known field; did you mean {meant}?"),
+        None => format!("{shown}: is not a known field; known here are {}", known.join(", ")),
     }
 }

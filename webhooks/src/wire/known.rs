@@ -122,7 +122,7 @@ impl fmt::Debug for File {
 
 impl<'de> Deserialize<'de> for Known {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Fields::exact(deserializer, Fields::known)
+        Fields::of_gateway(deserializer, Fields::known)
     }
 }
 

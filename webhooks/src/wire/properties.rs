@@ -27,7 +27,8 @@ fn json() -> impl Strategy<Value = Json> {
 }
 
 fn name() -> impl Strategy<Value = String> {
-    const NAMES: [&str; 17] = [
+    const NAMES: [&str; 18] = [
+        "message",
         "success",
         "Success",
         "exact",
@@ -70,14 +71,14 @@ fn complaint<T>(read: serde_json::Result<T>) -> String {
 proptest! {
     #[test]
     fn bytes_never_panic_and_are_never_a_yes(body in vec(any::<u8>(), 0..256)) {
-        prop_assert!(!AuthAnswer::parse(&body).is_ok_and(|answer| answer.success));
-        prop_assert!(ConfigAnswer::parse(&body).is_err());
+        prop_assert!(!AuthAnswer::parse(&body).is_ok_and(|answer| answer.is_yes()));
+        prop_assert!(!ConfigReply::parse(&body).is_ok_and(|reply| reply.given().is_some()));
         let _ = serde_json::from_slice::<PasswordRequest>(&body);
     }
 
     #[test]
     fn answer_is_a_yes_only_where_it_says_success(body in json()) {
-        let yes = AuthAnswer::parse(body.to_string().as_bytes()).is_ok_and(|answer| answer.success);
+        let yes = AuthAnswer::parse(body.to_string().as_bytes()).is_ok_and(|answer| answer.is_yes());
         let said: Vec<&Json> = body.as_object().into_iter().flatten()
             .filter(|(name, _)| name.eq_ignore_ascii_case("success")).map(|(_, value)| value).collect();
         if yes {
@@ -91,7 +92,7 @@ proptest! {
         let encoded = BASE64.encode(SECRET.as_bytes());
         for text in [
             complaint(AuthAnswer::parse(body.as_bytes())),
-            complaint(ConfigAnswer::parse(body.as_bytes())),
+            complaint(ConfigReply::parse(body.as_bytes())),
             complaint(serde_json::from_str::<PasswordRequest>(&body)),
             complaint(serde_json::from_str::<PublicKeyRequest>(&body)),
             complaint(serde_json::from_str::<AuthzRequest>(&body)),
@@ -117,14 +118,20 @@ proptest! {
     }
 
     #[test]
-    fn answers_arrive_as_they_were_sent(success: bool, name in proptest::option::of(".+"), known in known(), exact: bool) {
-        let sent = AuthAnswer { success, authenticated_username: name.clone(), known: known.clone() };
+    fn answers_arrive_as_they_were_sent(
+        success: Option<bool>, name in proptest::option::of(".+"), message in proptest::option::of(".+"), known in known(),
+        exact: bool,
+    ) {
+        let (authenticated_username, denial) = (name.clone(), ConfigDenial::new(message.clone()));
+        let sent = AuthAnswer { success, message, authenticated_username, known: known.clone() };
         let text = serde_json::to_vec(&sent).expect("JSON");
         prop_assert_eq!(AuthAnswer::parse(&text).expect("an answer"), sent);
         let config = Map::from_iter([("backend".to_owned(), json!("kubernetes"))]);
-        let sent = ConfigAnswer { config, exact, authenticated_username: name, known };
-        let text = serde_json::to_vec(&sent).expect("JSON");
-        prop_assert!(ConfigAnswer::parse(&text).expect("an answer") == sent);
+        let given = ConfigReply::Given(ConfigAnswer { config, exact, authenticated_username: name, known });
+        for sent in [given, ConfigReply::Denied(denial)] {
+            let text = serde_json::to_vec(&sent).expect("JSON");
+            prop_assert!(ConfigReply::parse(&text).expect("an answer") == sent);
+        }
     }
 
     #[test]

@@ -27,17 +27,66 @@ fn known() -> Known {
 
 #[test]
 fn only_an_explicit_yes_is_success() {
-    for body in [
-        "{}",
-        r#"{"success":null}"#,
-        r#"{"success":false}"#,
-        r#"{"config":{}}"#,
-        r#"{"data":{"success":true}}"#,
-        r#"{"metadata":{"success":{"value":"true"}}}"#,
-    ] {
-        assert_eq!(AuthAnswer::parse(body.as_bytes()).map(|a| a.success).ok(), Some(false), "{body}");
+    for body in ["{}", r#"{"success":null}"#, r#"{"success":false}"#, r#"{"metadata":{"success":{"value":"true"}}}"#] {
+        assert!(AuthAnswer::parse(body.as_bytes()).is_ok_and(|answer| !answer.is_yes()), "{body}");
     }
-    assert!(AuthAnswer::parse(b"{\"success\":true}\n").is_ok_and(|a| a.success));
+    assert!(AuthAnswer::parse(b"{\"success\":true}\n").is_ok_and(|answer| answer.is_yes()));
+}
+
+#[test]
+fn field_that_is_not_known_is_no_answer_and_the_nearest_known_one_is_named() {
+    for (body, reason) in [
+        (r#"{"config":{}}"#, "config: is not a known field; known here are success, message, "),
+        (r#"{"data":{"success":true}}"#, "data: is not a known field; known here are success, "),
+        (r#"{"result":{"success":true}}"#, "result: is not a known field; known here are success, "),
+        (r#"{"sucess":true}"#, "sucess: is not a known field; did you mean success?"),
+        (r#"{"success":true,"environments":{}}"#, "environments: is not a known field; did you mean environment?"),
+        (r#"{"success":true,"AuthenticatedUser":""}"#, "authenticateduser: is not a known field"),
+        (r#"{"success":true,"exact":true}"#, "exact: is not a known field"),
+        (
+            r#"{"success":true,"files":{"/a":{"content":"YQ=="}}}"#,
+            "files: /a: content: is not a known field; known here are value, s",
+        ),
+        (
+            r#"{"success":true,"metadata":{"a":{"vaule":"b"}}}"#,
+            "metadata: a: vaule: is not a known field; did you mean value?",
+        ),
+        (r#"{"success":true,"a\u001b\n":1}"#, "a\\u{1b}\\n: is not a known field"),
+        (r#"{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1}"#, "; and 2 more"),
+    ] {
+        let error = AuthAnswer::parse(body.as_bytes()).expect_err(body).to_string();
+        assert!(error.contains(reason), "{reason:?} is not in {error:?}");
+    }
+    let long = format!(r#"{{"{}":1}}"#, "x".repeat(100_000));
+    assert!(AuthAnswer::parse(long.as_bytes()).is_err_and(|error| error.to_string().len() < 400));
+}
+
+#[test]
+fn message_is_read_in_both_answers_and_written_where_there_is_one() {
+    let answer = AuthAnswer::parse(br#"{"success":false,"message":"expired"}"#).expect("an answer");
+    assert_eq!(answer, AuthAnswer::no(Some("expired".into())));
+    assert_eq!(serde_json::to_value(&answer).ok(), Some(json!({"success": false, "message": "expired"})));
+    assert_eq!(serde_json::to_value(AuthAnswer::no(None)).ok(), Some(json!({"success": false})));
+    let reply = ConfigReply::parse(br#"{"success":false,"message":"no pod"}"#).expect("an answer");
+    assert_eq!(reply, ConfigReply::Denied(ConfigDenial::new(Some("no pod".into()))));
+    assert_eq!(serde_json::to_value(&reply).ok(), Some(json!({"success": false, "message": "no pod"})));
+    for body in [r#"{"success":false,"message":["s3cret"]}"#, r#"{"success":false,"message":1}"#] {
+        for error in [AuthAnswer::parse(body.as_bytes()).err(), ConfigReply::parse(body.as_bytes()).err()] {
+            assert!(error.is_some_and(|error| error.to_string().starts_with("message: is not a string")), "{body}");
+        }
+    }
+}
+
+#[test]
+fn config_answer_needs_its_config_unless_it_says_no() {
+    for body in ["{}", r#"{"success":true}"#, r#"{"exact":true}"#] {
+        let error = ConfigReply::parse(body.as_bytes()).expect_err(body).to_string();
+        assert!(error.starts_with("config: is missing"), "{error}");
+    }
+    let error = ConfigReply::parse(br#"{"config":null}"#).expect_err("null").to_string();
+    assert!(error.starts_with("config: is null"), "{error}");
+    assert!(ConfigReply::parse(br#"{"success":false}"#).is_ok_and(|reply| reply.given().is_none()));
+    assert!(ConfigReply::parse(br#"{"success":true,"config":{}}"#).is_ok_and(|reply| reply.given().is_some()));
 }
 
 #[test]
@@ -66,7 +115,7 @@ fn what_is_no_answer_is_an_error_that_quotes_nothing() {
     }
     let error = AuthAnswer::parse(br#"{"environment":{"TOKEN":"x"}}"#).expect_err("a bare string").to_string();
     assert!(error.starts_with("environment: TOKEN: is not an object"), "{error}");
-    assert!(ConfigAnswer::parse(br#"{"config":"s3cret"}"#).is_err_and(|e| !e.to_string().contains("s3cret")));
+    assert!(ConfigReply::parse(br#"{"config":"s3cret"}"#).is_err_and(|e| !e.to_string().contains("s3cret")));
 }
 
 #[test]
@@ -75,17 +124,19 @@ fn echoed_request_fields_are_accepted_whatever_they_hold() {
         let body = format!(
             r#"{{"remoteAddress":{value},"connectionId":{value},"clientVersion":{value},"username":{value},"success":true}}"#
         );
-        assert!(AuthAnswer::parse(body.as_bytes()).is_ok_and(|a| a.success), "{body}");
-        assert!(ConfigAnswer::parse(body.as_bytes()).is_ok(), "{body}");
+        assert!(AuthAnswer::parse(body.as_bytes()).is_ok_and(|answer| answer.is_yes()), "{body}");
+        let body = body.replace("\"success\":true", "\"config\":{}");
+        assert!(ConfigReply::parse(body.as_bytes()).is_ok(), "{body}");
     }
 }
 
 #[test]
 fn null_maps_and_entries_and_an_empty_name_are_absent() {
     let body = br#"{"success":true,"authenticatedUsername":"","metadata":null,"environment":{"A":null},
-        "files":{"/a":{"value":null,"sensitive":null}},"later":{"unknown":[1]}}"#;
+        "files":{"/a":{"value":null,"sensitive":null}}}"#;
     let expected = AuthAnswer {
-        success: true,
+        success: Some(true),
+        message: None,
         authenticated_username: None,
         known: Known { files: [("/a".into(), File::default())].into(), ..Known::default() },
     };
@@ -97,20 +148,20 @@ fn field_names_of_answers_match_in_any_case_but_names_of_entries_do_not_change()
     let body =
         br#"{"Success":true,"AuthenticatedUserName":"Bar","Environment":{"Path":{"Value":"x","SENSITIVE":true}}}"#;
     let answer = AuthAnswer::parse(body).expect("an answer");
-    assert!(answer.success);
+    assert!(answer.is_yes());
     assert_eq!(answer.authenticated_username.as_deref(), Some("Bar"));
     assert_eq!(answer.known.environment, [("Path".into(), Value::secret("x"))].into());
-    let answer = ConfigAnswer::parse(br#"{"CONFIG":{"Backend":"x"},"Exact":true}"#).expect("an answer");
+    let answer = ConfigReply::parse(br#"{"CONFIG":{"Backend":"x"},"Exact":true}"#).expect("an answer");
     assert_eq!(serde_json::to_value(&answer).ok(), Some(json!({"config": {"Backend": "x"}, "exact": true})));
 }
 
 #[test]
 fn recorded_answers_are_understood() {
     let answer = AuthAnswer::parse(PASSWORD).expect("a recorded answer");
-    assert!(answer.success && answer.known.is_empty());
+    assert!(answer.is_yes() && answer.known.is_empty());
     assert_eq!(answer.authenticated_username.as_deref(), Some("foo"));
 
-    let answer = ConfigAnswer::parse(ALL_ZERO).expect("a recorded answer");
+    let answer = ConfigReply::parse(ALL_ZERO).expect("a recorded answer").given().expect("a yes");
     assert!(!answer.exact && answer.known.is_empty() && answer.authenticated_username.is_none());
     assert_eq!(answer.config.get("backend"), Some(&json!("")));
     assert_eq!(answer.config.len(), 13);
@@ -222,7 +273,7 @@ fn key_that_stands_there_twice_is_no_answer_and_no_request() {
         assert!(error.contains("is there twice") && !error.contains("s3cret"), "{error}");
     }
     let body = r#"{"config": {"security": {"maxSessions": 1, "maxSessions": -1}}}"#;
-    assert!(ConfigAnswer::parse(body.as_bytes()).is_err());
+    assert!(ConfigReply::parse(body.as_bytes()).is_err());
     let body = r#"{"username": "root", "username": "alice", "passwordBase64": ""}"#;
     assert!(serde_json::from_str::<PasswordRequest>(body).is_err());
 }
