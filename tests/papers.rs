@@ -1,5 +1,6 @@
 //! The papers: what they show works as it is shown.
 
+mod pods;
 mod servers;
 
 use podgate::config::{Config, Files, Format};
@@ -69,9 +70,16 @@ impl Machine {
 impl Files for Machine {
     fn read(&self, path: &Path) -> io::Result<String> {
         match path.to_str() {
-            Some("hostkey") => Ok(self.host_key.clone()),
-            Some("kubeconfig.yaml") => Ok(KUBECONFIG.to_owned()),
-            Some("/etc/podgate/ca.crt" | "/etc/podgate/client.crt") => Ok(self.certificate.clone()),
+            Some("hostkey" | "/etc/podgate/ssh_host_ed25519_key" | "/etc/podgate/hostkeys/ssh_host_ed25519_key") => {
+                Ok(self.host_key.clone())
+            }
+            Some("kubeconfig.yaml" | "/etc/podgate/kubeconfig") => Ok(KUBECONFIG.to_owned()),
+            Some(
+                "/etc/podgate/ca.crt"
+                | "/etc/podgate/client.crt"
+                | "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt",
+            ) => Ok(self.certificate.clone()),
+            Some("/var/run/secrets/kubernetes.io/serviceaccount/token") => Ok("t.o.k".to_owned()),
             Some("/etc/podgate/client.key") => Ok(self.key.clone()),
             _ => Err(io::ErrorKind::NotFound.into()),
         }

@@ -3,11 +3,12 @@
 //!
 //! [`DevCluster::start`] gives a cluster on a loopback port with TLS, a CA and a token of its own;
 //! [`DevCluster::kubeconfig`] is all that a client needs. `kubectl` works against it. [`DevCluster::faults`] makes it
-//! misbehave. Any number of clusters can run side by side, in one process too. [`leash`] has the programs that a test
+//! misbehave. Any number of clusters can run side by side, in one process too. [`leash()`] has the programs that a test
 //! starts beside it end with the test.
 //!
 //! Not there: isolation of any kind, volumes, probes, Secrets and ConfigMaps (a reference to one is the configuration
-//! error that it would be), services, SPDY, OpenAPI, protobuf.
+//! error that it would be), services, SPDY, OpenAPI, protobuf. Of Pod Security there are the rules of the level `restricted`
+//! about privileges and users.
 //!
 //! A request passes `server` (TLS, HTTP), `api` (who, what, may they, is it set to fail) and reaches the `store`; the
 //! `kubelet` runs the pods and writes their status; `session` carries exec and attach.
@@ -32,6 +33,7 @@ mod patch;
 mod process;
 mod pulse;
 mod request;
+mod security;
 mod selector;
 mod server;
 mod session;
