@@ -10,7 +10,7 @@ pub use unusable::unusable;
 
 use crate::admin::{AdminError, Endpoint, Serving};
 use crate::auth::Authenticator;
-use crate::config::{Config, Level};
+use crate::config::{Config, ConfigError, Level};
 use crate::kubernetes;
 use crate::kubernetes::client::Clients;
 use crate::registry::{Command, Registry};
@@ -43,6 +43,9 @@ pub enum BuildError {
         /// Why.
         source: WebhookBuildError,
     },
+    /// A certificate or key of the configuration cannot be used.
+    #[error("{0}")]
+    Material(ConfigError),
     /// A host key is none.
     #[error(transparent)]
     HostKey(#[from] HostKeyError),

@@ -58,6 +58,8 @@ pub struct Config {
     pub base: Base,
     /// Keys that are accepted without effect, and warnings for each start.
     pub notices: Vec<Notice>,
+    /// Certificates and keys that were read and that nothing can start with.
+    pub unusable: Vec<ConfigError>,
     /// Mistakes in pods that `--check-config` refuses. At a start each is a warning, and the API server decides.
     pub strict: Vec<ConfigError>,
 }
@@ -85,12 +87,14 @@ impl Config {
         report.pods(&reading);
         settings::expand(&mut tree, files, &report);
         let parts = read(&Section::root(&tree, &report), files);
-        let (parts, notices) = report.finish(parts).map_err(|errors| errors.and(strict.clone()))?;
+        let unusable = report.faults();
+        let (parts, notices) =
+            report.finish(parts).map_err(|errors| errors.and(unusable.clone()).and(strict.clone()))?;
         let Parts { ssh, auth, configserver, log, health, metrics } = parts;
         let (exact, connection) =
             configserver.as_ref().map_or((false, false), |server| (server.exact_values, server.allow_connection));
         let base = settings::base(tree, exact, connection, migration.is_kuberun());
-        Ok(Self { ssh, auth, configserver, log, health, metrics, base, notices, strict })
+        Ok(Self { ssh, auth, configserver, log, health, metrics, base, notices, unusable, strict })
     }
 }
 

@@ -13,7 +13,8 @@ use crate::support::script::Authority;
 use crate::support::world::{PASSWORD, merge};
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tokio::time::timeout;
 
@@ -280,7 +281,9 @@ pub fn of_the_world(world: &World, sample: &str) -> String {
     let connection = |key: &str| world.connection[key].as_str().expect("a text");
     let keys = [("cacert", "ca.crt"), ("cert", "admin.crt"), ("key", "admin.key"), ("bearerToken", "token")];
     for (key, name) in keys.into_iter().filter(|(key, _)| world.connection[key].is_string()) {
-        fs::write(world.folder().join(name), connection(key)).expect("a file");
+        let file = world.folder().join(name);
+        fs::write(&file, connection(key)).expect("a file");
+        fs::set_permissions(file, Permissions::from_mode(0o600)).expect("a mode");
     }
     sample
         .replace("127.0.0.1:2222", "127.0.0.1:0")

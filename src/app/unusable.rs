@@ -21,13 +21,23 @@ pub fn unusable(config: &Config) -> Vec<BuildError> {
         config.health.as_ref().map(|health| ("health", &health.server)),
         config.metrics.as_ref().map(|metrics| ("metrics", &metrics.server)),
     ];
-    let endpoints =
-        endpoints.into_iter().flatten().filter_map(|(section, server)| Endpoint::tls(section, server).err());
-    host_keys
-        .chain(webhooks.map(|(section, source)| BuildError::Webhook { section, source }))
-        .chain(endpoints.map(BuildError::Admin))
-        .chain(cluster(config).map(|error| BuildError::Cluster(format!("kubernetes.connection: {error}"))))
-        .collect()
+    let endpoints = endpoints
+        .into_iter()
+        .flatten()
+        .filter_map(|(section, server)| Some((section, BuildError::Admin(Endpoint::tls(section, server).err()?))));
+    let connection = "kubernetes.connection";
+    let cluster = cluster(config).map(|error| BuildError::Cluster(format!("{connection}: {error}")));
+    let sections = webhooks
+        .map(|(section, source)| (section, BuildError::Webhook { section, source }))
+        .chain(endpoints)
+        .chain(cluster.map(|error| (connection, error)));
+    // What is known of a section's key says more than the section's own failure.
+    let told = |section: &str| {
+        let below = |path: &str| path.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'));
+        config.unusable.iter().any(|fault| below(&fault.path))
+    };
+    let sections = sections.filter(|(section, _)| !told(section)).map(|(_, error)| error);
+    host_keys.chain(config.unusable.iter().cloned().map(BuildError::Material)).chain(sections).collect()
 }
 
 /// A file may be mounted only where the gateway runs: a missing one is the start's to find.

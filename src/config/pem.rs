@@ -101,28 +101,20 @@ impl<'a> Material<'a> {
         self
     }
 
-    /// Reports the faults of a CA bundle; false where one makes it useless.
-    pub(crate) fn is_usable_ca(&self) -> bool {
-        let faults = tls::ca_faults(&self.text, UnixTime::now());
-        faults.iter().filter(|fault| !self.tell(fault)).count() == 0
+    /// Reports the faults of a CA bundle.
+    pub(crate) fn judge_ca(&self) {
+        tls::ca_faults(&self.text, UnixTime::now()).iter().for_each(|fault| self.tell(fault));
     }
 
-    /// Reports the faults of a certificate and its key; false where one makes them useless.
-    pub(crate) fn is_certificate_of(&self, key: &Self, end: End) -> bool {
+    /// Reports the faults of a certificate and its key.
+    pub(crate) fn judge_with(&self, key: &Self, end: End) {
         let faults = tls::identity_faults(&self.text, &Secret::new(key.text.as_str()), end, UnixTime::now());
-        let told = faults.iter().map(|fault| if fault.part == Part::Key { key.tell(fault) } else { self.tell(fault) });
-        told.filter(|good| !good).count() == 0
+        faults.iter().for_each(|fault| if fault.part == Part::Key { key.tell(fault) } else { self.tell(fault) });
     }
 
-    /// Reports a fault; false for one that TLS does not start with.
-    fn tell(&self, fault: &Fault) -> bool {
+    fn tell(&self, fault: &Fault) {
         let text = self.about(&fault.text);
-        if fault.fatal {
-            self.section.error(self.key, text)
-        } else {
-            self.section.warning(self.key, &text)
-        }
-        !fault.fatal
+        if fault.fatal { self.section.fault(self.key, text) } else { self.section.warning(self.key, &text) }
     }
 
     /// The end of a sentence, with the file that it is about.
@@ -134,7 +126,8 @@ impl<'a> Material<'a> {
 /// The CA bundle that a value is or names. `None` was reported.
 pub(crate) fn ca(section: &Section<'_>, key: &'static str, value: &str, files: &dyn Files) -> Option<String> {
     let ca = Material::read(section, key, value, files)?.checked(certificates_in)?;
-    ca.is_usable_ca().then_some(ca.text)
+    ca.judge_ca();
+    Some(ca.text)
 }
 
 /// The certificate chain and private key that the values of `cert` and `key` are or name; all mistakes of both are told.
@@ -150,7 +143,8 @@ pub(crate) fn identity(
     let key = Material::read(section, "key", key, files).and_then(|material| material.checked(private_key_in));
     let key = key.map(|key| key.with_warning(files));
     let (certificate, key) = (certificate?, key?);
-    certificate.is_certificate_of(&key, end).then(|| (certificate.text, Secret::new(key.text)))
+    certificate.judge_with(&key, end);
+    Some((certificate.text, Secret::new(key.text)))
 }
 
 /// A warning of a file with a secret that everybody on the machine can read. Files that Kubernetes mounts for a service

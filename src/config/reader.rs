@@ -18,6 +18,7 @@ use std::time::Duration;
 #[derive(Default)]
 pub(crate) struct Report {
     errors: RefCell<Vec<ConfigError>>,
+    faults: RefCell<Vec<ConfigError>>,
     notices: RefCell<Vec<Notice>>,
     changes: RefCell<Vec<Change>>,
     #[cfg(test)]
@@ -45,6 +46,11 @@ impl Report {
         for note in &reading.mistakes {
             self.notice(note.path.clone(), &format!("{}; the API server decides", note.text), true);
         }
+    }
+
+    /// The faults of certificates and keys that were read.
+    pub(crate) fn faults(&self) -> Vec<ConfigError> {
+        migrate::at_origin(&self.changes.borrow(), self.faults.take())
     }
 
     /// Notes a warning for each start.
@@ -98,6 +104,12 @@ impl<'a> Section<'a> {
     /// Notes a mistake of a key.
     pub(crate) fn error(&self, key: &str, text: impl Into<String>) {
         self.report.error(self.path(key), text);
+    }
+
+    /// Notes that a certificate or key was read and cannot be used.
+    pub(crate) fn fault(&self, key: &str, text: impl Into<String>) {
+        let fault = ConfigError { path: self.path(key), text: text.into() };
+        self.report.faults.borrow_mut().push(fault);
     }
 
     /// Notes what `--check-config` shows.

@@ -194,10 +194,12 @@ pub(super) fn check_files(section: &Section<'_>, files: &dyn Files) {
         let certificate = material(section, certificate, pem::certificates_in, files);
         let key = material(section, key, pem::private_key_in, files).map(|key| key.with_warning(files));
         if let (Some(certificate), Some(key)) = (certificate, key) {
-            certificate.is_certificate_of(&key, End::Client);
+            certificate.judge_with(&key, End::Client);
         }
     }
-    let _reported = ca.is_none_or(|ca| ca.is_usable_ca());
+    if let Some(ca) = ca {
+        ca.judge_ca();
+    }
     let token = material(section, ("bearerToken", "bearerTokenFile"), token_in, files);
     drop(token.map(|token| token.with_warning(files)));
 }

@@ -298,3 +298,21 @@ async fn secret_that_strangers_cannot_reach_is_no_warning_whatever_its_mode() {
     let check = podgate(&["--config", &file.to_string_lossy(), "--check-config"]).await;
     assert_eq!((check.status, check.stdout.contains("warning")), (Some(0), false), "{}", check.stdout);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kubeconfig_that_every_user_can_read_is_a_warning() {
+    let files = Files::new();
+    let kubeconfig = json!({
+        "current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}],
+        "users": [{"name": "u", "user": {"token": "t0ken"}}],
+    });
+    files.write("kubeconfig", &kubeconfig.to_string());
+    fs::set_permissions(files.folder.path(), Permissions::from_mode(0o755)).expect("a mode");
+    fs::set_permissions(files.path("kubeconfig"), Permissions::from_mode(0o644)).expect("a mode");
+    let connection = json!({"host": null, "kubeconfig": files.path("kubeconfig")});
+    let file = files.config(json!({"kubernetes": {"connection": connection}}));
+    let check = podgate(&["--config", &file.to_string_lossy(), "--check-config"]).await;
+    let line = files.said(&format!("warning: kubernetes.connection.kubeconfig: {}\n", exposed("kubeconfig")));
+    assert!(check.status == Some(0) && check.stdout.contains(&line), "{}{}", check.stdout, check.stderr);
+}

@@ -121,7 +121,7 @@ func TestImagesRunInContainerd(t *testing.T) {
 	}{
 		{Busybox, []string{"true"}, "", 0},
 		{Busybox, []string{"sh", "-c", "id -u; echo $HOME; exit 3"}, "0\n/root\n", 3},
-		{Example, []string{"sh", "-c", "id -un; pwd; touch a && ls -A"}, "user\n/home/user\na\n", 0},
+		{Example, []string{"sh", "-c", "id -un; pwd; stat -c %U:%a ."}, "user\n/home/user\nuser:700\n", 0},
 		{Restricted, []string{"sh", "-c", "id -u; pwd; ! touch a 2>/dev/null"}, "1000\n/home/user\n", 0},
 		{Guest, []string{"sh", "-c", tools}, "/root\nuid=0(root) gid=0(root) groups=0(root)\n", 0},
 		{Scratch, []string{"/probe", "probe", "7", "a", "b c"}, "a\nb c\n", 7},
