@@ -3,6 +3,7 @@
 //! login.
 
 mod deploy;
+mod kubeconfig;
 mod role;
 mod session;
 
