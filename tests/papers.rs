@@ -27,30 +27,31 @@ const DOCS: [&str; 7] = [
     include_str!("../docs/migration.md"),
 ];
 
-/// The text of every code block of a language, unindented.
-fn blocks(paper: &str, language: &str) -> Vec<String> {
-    let (mut found, mut open): (Vec<String>, Option<usize>) = (Vec::new(), None);
-    let mut ours = false;
-    for line in paper.lines() {
+/// Language and unindented text of each code block.
+fn fenced(page: &str) -> Vec<(String, String)> {
+    let (mut found, mut open): (Vec<(String, String)>, Option<usize>) = (Vec::new(), None);
+    for line in page.lines() {
         let indent = line.len() - line.trim_start().len();
         match (line.trim_start().strip_prefix("```"), open) {
-            (Some(kind), None) => {
+            (Some(language), None) => {
                 open = Some(indent);
-                ours = kind == language;
-                if ours {
-                    found.push(String::new());
-                }
+                found.push((language.to_owned(), String::new()));
             }
             (Some(_), Some(_)) => open = None,
-            (None, Some(indent)) if ours => {
-                let block = found.last_mut().expect("a block");
-                block.push_str(line.get(indent..).unwrap_or_default());
-                block.push('\n');
+            (None, Some(indent)) => {
+                let (_, text) = found.last_mut().expect("a block");
+                text.push_str(line.get(indent..).unwrap_or_default());
+                text.push('\n');
             }
-            (None, _) => {}
+            (None, None) => {}
         }
     }
     found
+}
+
+/// The text of every code block of a language, unindented.
+fn blocks(paper: &str, language: &str) -> Vec<String> {
+    fenced(paper).into_iter().filter(|(found, _)| found == language).map(|(_, text)| text).collect()
 }
 
 /// A machine that has every file which the papers name.

@@ -3,7 +3,7 @@
 //! takes its home from the user database whatever `HOME` is, gets the home's key and known hosts by a wrapper. On a
 //! development cluster, ports are the system's choice as well, and what needs service accounts is left out.
 
-use super::README;
+use super::{README, fenced};
 use crate::support::cluster::{kubeconfig, soon};
 use crate::support::leash;
 use crate::support::turn::Turn;
@@ -57,28 +57,6 @@ fn steps() -> Vec<Step> {
         }
     }
     steps
-}
-
-/// Language and unindented text of each code block.
-fn fenced(page: &str) -> Vec<(String, String)> {
-    let (mut found, mut open): (Vec<(String, String)>, Option<usize>) = (Vec::new(), None);
-    for line in page.lines() {
-        let indent = line.len() - line.trim_start().len();
-        match (line.trim_start().strip_prefix("```"), open) {
-            (Some(language), None) => {
-                open = Some(indent);
-                found.push((language.to_owned(), String::new()));
-            }
-            (Some(_), Some(_)) => open = None,
-            (None, Some(indent)) => {
-                let (_, text) = found.last_mut().expect("a block");
-                text.push_str(line.get(indent..).unwrap_or_default());
-                text.push('\n');
-            }
-            (None, None) => {}
-        }
-    }
-    found
 }
 
 /// The commands of a block: a line each, or a line with the here-document that it begins.
