@@ -6,6 +6,7 @@
 
 mod objects;
 mod plain;
+pub(crate) mod strategic;
 mod trace;
 mod types;
 

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod connection;
+mod console;
 mod kubeconfig;
 mod migrated;
 mod mode;
@@ -159,6 +160,9 @@ pub struct Pod {
     pub disable_agent: bool,
     /// `exposeAuthMetadataAsEnv`, `…AsLabels` and `…AsAnnotations`
     pub expose: Expose,
+    /// Fields of the file's console container that this one lacks because the config webhook's answer replaced the list of
+    /// containers: the likely reason why a cluster does not admit the pod.
+    pub lost: Vec<String>,
 }
 
 /// `kubernetes.pod.mode`: which pod a program runs in.
@@ -243,6 +247,7 @@ impl Settings {
         let settings = read_all(&overlaid.sections, &report);
         let (mut settings, _) = report.finish(settings)?;
         Arc::make_mut(&mut settings.kubernetes.cluster).from_webhook = overlaid.changed_cluster;
+        settings.kubernetes.pod.lost = overlaid.lost;
         settings.old_keys = overlaid.old_keys;
         settings.readings = readings(&overlaid.readings);
         Ok(settings)

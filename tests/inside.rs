@@ -19,6 +19,13 @@ async fn gateway_in_a_pod_serves_whom_the_webhook_knows_and_leaves_nothing() {
     let refused = gateway.ssh("mallory").run("true").await;
     assert!(refused.status == 255 && refused.stderr.contains("Permission denied"), "{refused:?}");
 
+    // The namespace takes no pod whose container an answer replaced by a bare one; an answer may change the image.
+    let refused = gateway.ssh("carol").run("true").await.expect(255);
+    assert!(refused.stderr.contains("violates PodSecurity \"restricted:latest\""), "{refused:?}");
+    let log = gateway.log().await;
+    assert!(log.contains("has no securityContext as the file's has: to change the image alone, answer"), "{log}");
+    assert_eq!(gateway.ssh("bob").run("id -u; echo $WHO").await.expect(0).text(), "1000\nbob\n");
+
     let done = gateway.ssh("alice").run("id -u; exit 7").await.expect(7);
     assert_eq!(done.text(), "1000\n");
     let held = gateway.ssh("alice").start("echo here; cat");

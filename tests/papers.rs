@@ -1,5 +1,6 @@
 //! The papers: what they show works as it is shown.
 
+mod pods;
 mod real_use;
 mod servers;
 
@@ -10,6 +11,7 @@ use podgate_webhooks::wire::{
 };
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::{Ed25519Keypair, PrivateKey};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -54,6 +56,15 @@ fn blocks(paper: &str, language: &str) -> Vec<String> {
     fenced(paper).into_iter().filter(|(found, _)| found == language).map(|(_, text)| text).collect()
 }
 
+/// The YAML of a page: its blocks, and the files that the README's reader makes by copied commands.
+fn yaml(page: &str) -> Vec<String> {
+    // The shell puts the reader's key into the file.
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0pVm5sEBn7sBq9FMcHGVKmbLBrKwDjIVqXxoEPjUvn";
+    let file = |text: String| text.replace("$(cat ~/.ssh/id_ed25519.pub)", key);
+    let made = if page == README { real_use::files() } else { BTreeMap::new() };
+    blocks(page, "yaml").into_iter().chain(made.into_values().map(file)).collect()
+}
+
 /// A machine that has every file which the papers name.
 struct Machine {
     certificate: String,
@@ -73,9 +84,16 @@ impl Machine {
 impl Files for Machine {
     fn read(&self, path: &Path) -> io::Result<String> {
         match path.to_str() {
-            Some("hostkey") => Ok(self.host_key.clone()),
-            Some("kubeconfig.yaml") => Ok(KUBECONFIG.to_owned()),
-            Some("/etc/podgate/ca.crt" | "/etc/podgate/client.crt") => Ok(self.certificate.clone()),
+            Some("hostkey" | "/etc/podgate/ssh_host_ed25519_key" | "/etc/podgate/hostkeys/ssh_host_ed25519_key") => {
+                Ok(self.host_key.clone())
+            }
+            Some("kubeconfig.yaml" | "/etc/podgate/kubeconfig") => Ok(KUBECONFIG.to_owned()),
+            Some(
+                "/etc/podgate/ca.crt"
+                | "/etc/podgate/client.crt"
+                | "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt",
+            ) => Ok(self.certificate.clone()),
+            Some("/var/run/secrets/kubernetes.io/serviceaccount/token") => Ok("t.o.k".to_owned()),
             Some("/etc/podgate/client.key") => Ok(self.key.clone()),
             _ => Err(io::ErrorKind::NotFound.into()),
         }
@@ -95,10 +113,7 @@ fn whole(part: &str) -> String {
 #[test]
 fn files_of_the_papers_are_read() {
     let mut read = 0;
-    // The shell puts the reader's key into the file.
-    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0pVm5sEBn7sBq9FMcHGVKmbLBrKwDjIVqXxoEPjUvn";
-    let ours = real_use::files().into_values().map(|text| text.replace("$(cat ~/.ssh/id_ed25519.pub)", key));
-    for block in ours.chain(blocks(WEBHOOKS, "yaml")) {
+    for block in yaml(README).into_iter().chain(yaml(WEBHOOKS)) {
         if block.contains("users:") {
             Directory::from_yaml(&block).unwrap_or_else(|problems| panic!("{problems}\n{block}"));
         } else {

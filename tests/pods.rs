@@ -1,5 +1,6 @@
 //! The pod of a connection: what it is made like, and which container the user lands in.
 
+mod merged;
 mod removal;
 mod scalars;
 mod trouble;

@@ -7,7 +7,7 @@
 //! starts beside it end with the test.
 //!
 //! Not there: isolation of any kind, volumes, probes, Secrets and ConfigMaps (a reference to one is the configuration
-//! error that it would be), services, SPDY, OpenAPI, protobuf.
+//! error that it would be), services, SPDY, OpenAPI, protobuf; Pod Security but for the privileges of the level `restricted`.
 //!
 //! A request passes `server` (TLS, HTTP), `api` (who, what, may they, is it set to fail) and reaches the `store`; the
 //! `kubelet` runs the pods and writes their status; `session` carries exec and attach.
@@ -32,6 +32,7 @@ mod patch;
 mod process;
 mod pulse;
 mod request;
+mod security;
 mod selector;
 mod server;
 mod session;

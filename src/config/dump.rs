@@ -87,6 +87,11 @@ fn masked(value: &Value, kind: Kind) -> Value {
         (_, Kind::Secret) => MASKED.into(),
         (Value::String(text), Kind::PrivateKey | Kind::PrivateKeys) if pem::is_inline(text) => mask_key(text).into(),
         (Value::Array(items), Kind::PrivateKeys) => items.iter().map(|item| masked(item, kind)).collect(),
+        (Value::Array(variables), Kind::Variables) => {
+            let mut variables = variables.clone();
+            mask_values(&mut variables);
+            variables.into()
+        }
         (Value::String(text), Kind::Url) => mask_url(text).into(),
         (Value::String(text), Kind::Host) => mask_host(text).into(),
         (value, _) => value.clone(),
@@ -100,12 +105,7 @@ fn masked_spec(mut value: Value) -> Value {
         // Two fields that differ in their letters' case alone stay as they are written.
         Value::Object(map) => {
             map.iter_mut().for_each(|(key, value)| match (key.to_ascii_lowercase().as_str(), &mut *value) {
-                ("env" | "httpheaders", Value::Array(entries)) => {
-                    let fields = entries.iter_mut().filter_map(Value::as_object_mut).flatten();
-                    let texts =
-                        fields.filter(|(key, text)| key.eq_ignore_ascii_case("value") && text.as_str() != Some(""));
-                    texts.for_each(|(_, text)| *text = MASKED.into());
-                }
+                ("env" | "httpheaders", Value::Array(entries)) => mask_values(entries),
                 _ => *value = masked_spec(value.take()),
             })
         }
@@ -113,6 +113,13 @@ fn masked_spec(mut value: Value) -> Value {
         _ => {}
     }
     value
+}
+
+/// A list of names with values without the latter.
+fn mask_values(entries: &mut [Value]) {
+    let fields = entries.iter_mut().filter_map(Value::as_object_mut).flatten();
+    let texts = fields.filter(|(key, text)| key.eq_ignore_ascii_case("value") && text.as_str() != Some(""));
+    texts.for_each(|(_, text)| *text = MASKED.into());
 }
 
 /// A key without what makes it one, in the frame that it had.

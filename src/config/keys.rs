@@ -34,6 +34,8 @@ pub(crate) enum Kind {
     Names,
     /// A mapping of the operator's own names.
     Mapping,
+    /// A list of Kubernetes' `EnvVar`, whose values are not shown.
+    Variables,
 }
 
 /// What it does.
@@ -49,6 +51,7 @@ pub(crate) enum Today {
 
 use Kind::{
     Duration, Flag, Host, Integer, Mapping, Names, Number, Pem, PrivateKey, PrivateKeys, Secret, Text, Texts, Url,
+    Variables,
 };
 use Today::{Refused, Rests, Works};
 
@@ -217,6 +220,10 @@ const ROWS: &[Row] = &[
         r#"{"containers": [{"name": "shell", "image": "containerssh/containerssh-guest-image"}]}"#,
         Works,
     ),
+    ("kubernetes.pod.image", Text, "", Works),
+    ("kubernetes.pod.resources", Mapping, "", Works),
+    ("kubernetes.pod.env", Variables, "", Works),
+    ("kubernetes.pod.merge", Text, r#""replace""#, Works),
     ("kubernetes.pod.consoleContainerNumber", Integer, "0", Works),
     ("kubernetes.pod.mode", Text, r#""connection""#, Works),
     ("kubernetes.pod.createMissingPods", Flag, "false", Works),

@@ -14,6 +14,10 @@ static OURS: LazyLock<Fields> = LazyLock::new(|| {
     let texts = || Type::List(Box::new(Type::Text));
     let table = || Type::Map(Box::new(Type::Text));
     vec![
+        ("image", Type::Text),
+        ("resources", of_container("resources")),
+        ("env", of_container("env")),
+        ("merge", Type::Text),
         ("consoleContainerNumber", Type::Integer64),
         ("mode", Type::Text),
         ("createMissingPods", Type::Flag),
@@ -31,6 +35,11 @@ static OURS: LazyLock<Fields> = LazyLock::new(|| {
     ]
 });
 
+/// The type of a field of a container.
+fn of_container(field: &str) -> Type {
+    POD_SPEC.field_of_each("containers", field).cloned().unwrap_or(Type::Any)
+}
+
 /// The fields of `kuberun.pod` that hold texts.
 static KUBERUN: LazyLock<Fields> = LazyLock::new(|| {
     vec![
@@ -44,19 +53,20 @@ static KUBERUN: LazyLock<Fields> = LazyLock::new(|| {
 
 /// Reads a file's pods.
 pub(super) fn in_file(tree: &mut Tree, texts: &Texts) -> Reading {
-    read(tree, Writer::File(texts))
+    read(tree, Writer::File(texts), false)
 }
 
 /// Reads the pods of a config webhook's answer. What was understood otherwise than it is written; the API server judges
-/// the rest when the pod is made.
-pub(crate) fn in_answer(tree: &mut Tree) -> Vec<Note> {
-    let Reading { mut changes, doubts, mistakes: _ } = read(tree, Writer::Server);
+/// the rest when the pod is made. In a patch of `metadata` and `spec`, null stays null.
+pub(crate) fn in_answer(tree: &mut Tree, is_patch: bool) -> Vec<Note> {
+    let Reading { mut changes, doubts, mistakes: _ } = read(tree, Writer::Server, is_patch);
     changes.extend(doubts);
     changes
 }
 
-fn read(tree: &mut Tree, writer: Writer<'_>) -> Reading {
-    let (mut reader, mut old) = (Reader::new(writer), Reader::old(writer));
+fn read(tree: &mut Tree, writer: Writer<'_>, is_patch: bool) -> Reading {
+    let reader = if is_patch { Reader::patch(writer) } else { Reader::new(writer) };
+    let (mut reader, mut old) = (reader, Reader::old(writer));
     if let Some((pod, at)) = pod(tree, "kubernetes") {
         kubernetes(&mut reader, pod, &at);
     }

@@ -112,6 +112,11 @@ impl<'a> Section<'a> {
         self.ask(key)
     }
 
+    /// All of its values.
+    pub(crate) fn all(&self) -> Option<&'a Map<String, Value>> {
+        self.values
+    }
+
     fn ask(&self, key: &'static str) -> Option<&'a Value> {
         self.asked.borrow_mut().push(key);
         self.values?.get(key)

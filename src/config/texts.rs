@@ -29,7 +29,7 @@ fn is_text(kind: Kind) -> bool {
     match kind {
         Kind::Text | Kind::Secret | Kind::Url | Kind::Host | Kind::Pem | Kind::PrivateKey => true,
         Kind::PrivateKeys | Kind::Texts | Kind::Names => true,
-        Kind::Flag | Kind::Integer | Kind::Number | Kind::Duration | Kind::Mapping => false,
+        Kind::Flag | Kind::Integer | Kind::Number | Kind::Duration | Kind::Mapping | Kind::Variables => false,
     }
 }
 

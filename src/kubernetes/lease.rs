@@ -125,7 +125,7 @@ impl Lease {
         if error.may_heal() {
             return Err(Attempt::Again(error));
         }
-        Err(Attempt::Never(refusal::refused(&error, self.api.namespace())))
+        Err(Attempt::Never(refusal::refused(&error, self.api.namespace(), &manifest.lost)))
     }
 
     /// The name is taken: by a create of ours whose answer was lost, or by somebody else's pod.
@@ -144,7 +144,7 @@ impl Lease {
                 Err(Attempt::Again(taken))
             }
             Err(error) if error.may_heal() => Err(Attempt::Again(error)),
-            Err(error) => Err(Attempt::Never(refusal::refused(&error, self.api.namespace()))),
+            Err(error) => Err(Attempt::Never(refusal::refused(&error, self.api.namespace(), &[]))),
         }
     }
 

@@ -55,6 +55,8 @@ pub(super) struct Manifest {
     pub(super) notices: Vec<Notice>,
     /// The container that the user lands in.
     pub(super) console: Console,
+    /// What that container lacks of the file's, because an answer replaced it.
+    pub(super) lost: Vec<String>,
 }
 
 /// Something about a pod that the operator should know.
@@ -122,7 +124,7 @@ pub(super) fn manifest(order: &Order<'_>) -> Result<Manifest, ManifestError> {
         Runs::Program(main) => Console::program(pod, main),
     };
     let json = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec});
-    Ok(Manifest { name, json, notices, console })
+    Ok(Manifest { name, json, notices, console, lost: pod.lost.clone() })
 }
 
 /// The pod of these settings, for nobody: to find out whether the API would take it.

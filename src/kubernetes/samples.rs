@@ -44,6 +44,7 @@ pub(super) fn settings() -> Kubernetes {
             agent_path: "/usr/bin/containerssh-agent".into(),
             disable_agent: true,
             expose: Expose::default(),
+            lost: Vec::new(),
         },
         timeouts: Timeouts {
             pod_start: Duration::from_secs(20),

@@ -51,6 +51,16 @@ impl At {
         }
     }
 
+    /// The path as it is shown.
+    pub(crate) fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// Something about the value here.
+    pub(crate) fn note(&self, text: String) -> Note {
+        Note { path: self.shown.clone(), text }
+    }
+
     /// In a list.
     pub(crate) fn index(&self, index: usize) -> Self {
         Self { shown: format!("{}[{index}]", self.shown), pointer: format!("{}/{index}", self.pointer) }
@@ -91,19 +101,26 @@ pub(crate) struct Reader<'t> {
     writer: Writer<'t>,
     /// Set for a file of ContainerSSH before 0.5, whose YAML reader took texts as they stand there.
     is_old: bool,
+    /// Set for a strategic merge patch, in which null removes what is there.
+    is_patch: bool,
     reading: Reading,
 }
 
 impl<'t> Reader<'t> {
     /// A reader of what `writer` wrote.
     pub(crate) fn new(writer: Writer<'t>) -> Self {
-        Self { writer, is_old: false, reading: Reading::default() }
+        Self { writer, is_old: false, is_patch: false, reading: Reading::default() }
     }
 
     /// A reader of a block of ContainerSSH before 0.5: structures that Go embeds are a level of their own, and field
     /// names are not worth a word, as they are all spelled otherwise.
     pub(crate) fn old(writer: Writer<'t>) -> Self {
         Self { is_old: true, ..Self::new(writer) }
+    }
+
+    /// A reader of a strategic merge patch.
+    pub(crate) fn patch(writer: Writer<'t>) -> Self {
+        Self { is_patch: true, ..Self::new(writer) }
     }
 
     /// Ends the reading.
@@ -130,7 +147,9 @@ impl<'t> Reader<'t> {
                 for (key, value) in map.iter_mut() {
                     let at = at.key(key);
                     self.free_key(key, &at);
-                    self.read_filled(value, inner, &at);
+                    if !(self.is_patch && value.is_null()) {
+                        self.read_filled(value, inner, &at);
+                    }
                 }
             }
             (_, Value::Null) => {}

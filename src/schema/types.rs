@@ -49,6 +49,18 @@ pub(crate) enum Type {
 }
 
 impl Type {
+    /// The type of a field.
+    pub(crate) fn field(&self, name: &str) -> Option<&Self> {
+        let Self::Object(fields) = self else { return None };
+        fields.iter().find(|(field, _)| *field == name).map(|(_, inner)| inner)
+    }
+
+    /// The type of a field of a list's elements.
+    pub(crate) fn field_of_each(&self, list: &str, name: &str) -> Option<&Self> {
+        let Some(Self::List(element)) = self.field(list) else { return None };
+        element.field(name)
+    }
+
     /// The names of its fields, and of those of whatever it is made of.
     pub(crate) fn names(&self) -> BTreeSet<&'static str> {
         match self {

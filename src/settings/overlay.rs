@@ -3,12 +3,17 @@
 //! answer is exact, a zero of our own structure is unset. List elements, map values and the objects of Kubernetes are
 //! not our structure: their zeros are values.
 
-use super::pod;
+mod pod;
+
+pub(super) use pod::WORDS as MERGE_WORDS;
+
+use super::pod::default_spec;
 use super::{Answer, Base};
 use crate::config::document::drop_nulls;
 use crate::config::pods;
 use crate::config::reader::Report;
 use crate::schema::Note;
+use pod::Merge;
 use serde_json::{Map, Value};
 
 type Tree = Map<String, Value>;
@@ -18,11 +23,13 @@ const WITHOUT_EFFECT: [&str; 10] =
     ["listen", "ssh", "configserver", "auth", "metrics", "geoip", "audit", "health", "docker", "sshproxy"];
 
 /// Where our own structure ends.
-const FOREIGN: [&str; 8] = [
+const FOREIGN: [&str; 10] = [
     "kuberun.pod.podSpec",
     "kuberun.pod.subsystems",
     "kubernetes.pod.metadata",
     "kubernetes.pod.spec",
+    "kubernetes.pod.resources",
+    "kubernetes.pod.env",
     "kubernetes.pod.subsystems",
     "kubernetes.pod.exposeAuthMetadataAsEnv",
     "kubernetes.pod.exposeAuthMetadataAsLabels",
@@ -49,23 +56,65 @@ pub(super) struct Overlaid {
     pub(super) old_keys: Option<String>,
     /// Values of the answer's pod that were understood otherwise than they are written.
     pub(super) readings: Vec<Note>,
+    /// Fields of the file's console container that the answer's list of containers replaced without naming them.
+    pub(super) lost: Vec<String>,
 }
 
 /// Lays an answer over the file.
 pub(super) fn overlay(base: &Base, answer: Option<Answer<'_>>, report: &Report) -> Overlaid {
     let mut merged = base.sections.clone();
     if let Some(pod) = at(&mut merged, &["kubernetes", "pod"]) {
-        pod.entry("spec").or_insert_with(|| Value::Object(pod::default_spec()));
+        pod.entry("spec").or_insert_with(|| Value::Object(default_spec()));
     }
     let Some(answer) = answer else { return Overlaid { sections: merged, ..Overlaid::default() } };
+    let exact = answer.exact || base.exact_values;
     let mut over = effective(answer.config);
-    let readings = pods::in_answer(&mut over);
-    drop_nulls(&mut over);
-    drop_unset(&mut over, "", answer.exact || base.exact_values);
+    let how = Merge::of(pod_of(&merged), pod_of(&over));
+    let is_patch = exact && how == Merge::Strategic;
+    let readings = pods::in_answer(&mut over, is_patch);
+    drop_absent(&mut over, is_patch);
+    drop_unset(&mut over, "", exact);
     let (mut over, old_keys) = super::migrated::translate(base, over, report);
     let changed_cluster = super::connection::lay_over(&mut merged, &mut over, base.allow_connection, report);
+    let lost = match (pod_mut(&mut merged), take_pod(&mut over)) {
+        (Some(file), Some(answer)) => pod::lay_over(file, answer, how, report),
+        _ => Vec::new(),
+    };
     merge(&mut merged, over);
-    Overlaid { sections: merged, changed_cluster, old_keys, readings }
+    drop_nulls(&mut merged);
+    Overlaid { sections: merged, changed_cluster, old_keys, readings, lost }
+}
+
+fn pod_of(tree: &Tree) -> Option<&Tree> {
+    tree.get("kubernetes")?.get("pod")?.as_object()
+}
+
+fn pod_mut(tree: &mut Tree) -> Option<&mut Tree> {
+    tree.get_mut("kubernetes")?.get_mut("pod")?.as_object_mut()
+}
+
+/// The answer's pod, where it is a mapping; anything else stays, for the reader to report.
+fn take_pod(over: &mut Tree) -> Option<Tree> {
+    pod_of(over)?;
+    match over.get_mut("kubernetes")?.as_object_mut()?.remove("pod") {
+        Some(Value::Object(pod)) => Some(pod),
+        _ => None,
+    }
+}
+
+/// Takes out what is null. In a strategic merge patch those of Kubernetes' objects stay, where null removes something.
+fn drop_absent(over: &mut Tree, is_patch: bool) {
+    let mut patches = Vec::new();
+    if let Some(pod) = pod_mut(over).filter(|_| is_patch) {
+        for key in ["metadata", "spec"] {
+            let patch = pod.remove(key).filter(|patch| !patch.is_null());
+            patches.extend(patch.map(|patch| (key.to_owned(), patch)));
+        }
+    }
+    drop_nulls(over);
+    if let Some(pod) = pod_mut(over) {
+        pod.extend(patches);
+    }
 }
 
 /// The part of an answer that means something for a connection, and what nobody knows, for the reader to report.
@@ -119,7 +168,7 @@ pub(super) fn at<'t>(tree: &'t mut Tree, path: &[&str]) -> Option<&'t mut Tree> 
 }
 
 /// Mappings key by key, everything else whole.
-fn merge(base: &mut Tree, over: Tree) {
+pub(super) fn merge(base: &mut Tree, over: Tree) {
     for (key, value) in over {
         match (base.get_mut(&key), value) {
             (Some(Value::Object(base)), Value::Object(over)) => merge(base, over),

@@ -1,8 +1,10 @@
 //! `kubernetes.pod` and `kubernetes.timeouts`: what a connection's pod looks like. The objects of Kubernetes stay JSON
 //! (the API server judges their fields); only what Podgate itself needs of them is read here.
 
-use super::{Completeness, Mode, Pod, Timeouts, mode};
+use super::console::{self, Short};
+use super::{Completeness, Mode, Pod, Timeouts, mode, overlay};
 use crate::config::reader::Section;
+use crate::schema::{At, strategic};
 use crate::types::{ContainerName, Namespace, printable};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -28,11 +30,9 @@ pub(super) fn read(section: &Section<'_>, completeness: Completeness) -> Option<
         );
     }
     let metadata = metadata(section);
-    let spec = match section.value("spec") {
-        Some(_) => section.object("spec").cloned(),
-        None => Some(default_spec()),
-    };
+    let _ = section.choice("merge", &overlay::MERGE_WORDS);
     let number = section.integer("consoleContainerNumber", 0..=i64::MAX).unwrap_or(0);
+    let spec = spec(section, number);
     let console = spec.as_ref().and_then(|spec| console(section, spec, number, completeness));
     let idle_command = command(section, "idleCommand").filter(|words| *words != IDLE_COMMAND);
     let mode = mode::read(section, metadata.as_ref().map(|(_, metadata)| metadata), spec.as_ref(), completeness);
@@ -58,7 +58,29 @@ pub(super) fn read(section: &Section<'_>, completeness: Completeness) -> Option<
         agent_path,
         disable_agent,
         expose,
+        lost: Vec::new(),
     })
+}
+
+/// The specification with the short keys in the console container, which may have its image from there alone.
+fn spec(section: &Section<'_>, number: i64) -> Option<Map<String, Value>> {
+    console::check(section);
+    let mut spec = match section.value("spec") {
+        Some(_) => section.object("spec")?.clone(),
+        None => default_spec(),
+    };
+    for key in ["metadata", "spec"] {
+        let left = section.value(key).and_then(|value| strategic::directive(value, &At::default().key(key)));
+        if let Some(at) = left {
+            let text = "is a directive of a strategic merge: it has a meaning in an answer of the config webhook, under \
+                        kubernetes.pod.merge: strategic";
+            section.error(at.shown(), text);
+        }
+    }
+    let short = section.all().map(Short::of).unwrap_or_default();
+    let container = usize::try_from(number).ok().and_then(|number| console::container(&mut spec, number));
+    container.into_iter().for_each(|container| short.over(container));
+    Some(spec)
 }
 
 /// `metadata.namespace` alone.

@@ -3,6 +3,7 @@
 mod answers;
 mod connections;
 mod kubeconfigs;
+mod merging;
 mod migrated;
 mod modes;
 mod security;

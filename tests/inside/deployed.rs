@@ -26,6 +26,8 @@ const API: (&str, &str) = ("10.96.0.1", "kubernetes.default.svc");
 /// The names of the namespaces in the file.
 const HOME: &str = "podgate";
 const GUESTS: &str = "podgate-guests";
+/// The guests' image.
+const GUEST: &str = "podgate.test/restricted:1";
 
 /// Where the gateway's token comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -153,7 +155,7 @@ impl Deployed {
         let kubernetes = &mut config["kubernetes"];
         self.rename(&mut kubernetes["pod"]["metadata"]["namespace"]);
         let container = &mut kubernetes["pod"]["spec"]["containers"][0];
-        container["image"] = json!("podgate.test/restricted:1");
+        container["image"] = json!(GUEST);
         container["imagePullPolicy"] = json!("Never");
         if token == Token::File {
             kubernetes["connection"]["bearerTokenFile"] = json!("/etc/podgate/token/token");
@@ -275,6 +277,12 @@ async fn webhooks(address: IpAddr, key: &Key) -> (Hooks, String) {
     let (certificate, private) = (pair.cert.pem(), pair.signing_key.serialize_pem());
     let tls = Tls::from_pem(certificate.as_bytes(), private.as_bytes(), None).expect("a certificate");
     let listen = Listen::parse(&format!("https://{address}:0"), Some(tls)).expect("an address");
-    let users = vec![("alice", json!({}))];
+    let pod = |pod: Value| json!({"kubernetes": {"pod": pod}});
+    let bare = json!({"name": "shell", "image": GUEST});
+    let users = vec![
+        ("alice", json!({})),
+        ("bob", pod(json!({"image": GUEST, "env": [{"name": "WHO", "value": "bob"}]}))),
+        ("carol", pod(json!({"spec": {"containers": [bare]}}))),
+    ];
     (Hooks::serve_at(listen, router(directory(users, key))).await, certificate)
 }

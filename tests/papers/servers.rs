@@ -1,6 +1,6 @@
 //! The servers of the papers: taken out of the page, started, asked, and then used by a gateway for a real login.
 
-use super::{WEBHOOKS, blocks};
+use super::{WEBHOOKS, blocks, pods};
 use crate::support::cluster::{on_development, soon};
 use crate::support::keys::Key;
 use crate::support::leash;
@@ -176,7 +176,8 @@ async fn answers_as_the_page_says(served: &Served, key: &Key, image: &str) {
     assert_eq!((status, &said["success"]), (200, &json!(true)), "{said}");
     let (status, said) = served.ask("POST", "/config", &body).await;
     assert_eq!((status, &said["exact"]), (200, &json!(true)), "{said}");
-    assert_eq!(said["config"]["kubernetes"]["pod"]["spec"]["containers"][0]["image"], image, "{said}");
+    assert_eq!(said["config"]["kubernetes"]["pod"]["image"], image, "{said}");
+    pods::assert_admitted(&[(served.url.clone(), pods::pod_of_answer(&said))]).await;
 }
 
 /// What the page's command makes of [`PASSWORD`]. Without a terminal it reads standard input.
@@ -199,7 +200,7 @@ fn block(language: &str) -> String {
     found.remove(0)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_in_rust_decides_a_login() {
     // Cargo builds the examples beside the tests.
     let example = Path::new(env!("CARGO_BIN_EXE_podgate")).with_file_name("examples").join("minimal");
@@ -211,7 +212,7 @@ async fn server_in_rust_decides_a_login() {
     bench.log_in(asks(&served.url), true, "debian:bookworm-slim").await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_in_python_decides_a_login() {
     if !available("python3", "python3") {
         return;
@@ -225,7 +226,7 @@ async fn server_in_python_decides_a_login() {
     bench.log_in(asks(&served.url), true, IMAGE).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_in_go_decides_a_login() {
     if !available("go", "Go 1.24 or newer") || !available("python3", "python3") {
         return;

@@ -6,8 +6,8 @@ use super::gateway::SOON;
 use super::real::{Asked, RealCluster};
 use super::role::Rights;
 use super::turn::Turn;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::PostParams;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use podgate_devcluster::{DevCluster, Faults, Options, State, Token};
 use serde_json::{Value, json};
@@ -294,15 +294,35 @@ impl Cluster {
     pub async fn create_pod(&self, namespace: &str, pod: Value) {
         match self {
             Self::Development(cluster) => {
-                let kubeconfig = Kubeconfig::from_yaml(&cluster.kubeconfig()).expect("a kubeconfig");
-                let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-                let client = kube::Client::try_from(config.expect("a configuration")).expect("a client");
-                let pods = kube::Api::<Pod>::namespaced(client, namespace);
+                let pods = kube::Api::<Pod>::namespaced(client(cluster).await, namespace);
                 let pod = serde_json::from_value(pod).expect("a pod");
                 pods.create(&PostParams::default(), &pod).await.expect("the pod");
             }
             Self::Real(cluster) => cluster.create_pod(namespace, pod).await,
         }
+    }
+
+    /// Why the API would not create a pod, of which nothing stays either way; `None` where it would.
+    pub async fn refuses(&self, namespace: &str, pod: &Value) -> Option<String> {
+        let client = match self {
+            Self::Development(cluster) => client(cluster).await,
+            Self::Real(cluster) => cluster.client(),
+        };
+        let pods = kube::Api::<Pod>::namespaced(client, namespace);
+        let pod = serde_json::from_value(pod.clone()).expect("a pod");
+        let dry = PostParams { dry_run: true, ..PostParams::default() };
+        pods.create(&dry, &pod).await.err().map(|error| error.to_string())
+    }
+
+    /// Has a namespace of the world's enforce the level `restricted` of Pod Security.
+    pub async fn restrict(&self, namespace: &str) {
+        let client = match self {
+            Self::Development(cluster) => client(cluster).await,
+            Self::Real(cluster) => cluster.client(),
+        };
+        let level = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+        let namespaces = kube::Api::<Namespace>::all(client);
+        namespaces.patch(namespace, &PatchParams::default(), &Patch::Merge(level)).await.expect("a label");
     }
 
     /// Deletes the one Lease of a namespace, as an administrator would.
@@ -366,4 +386,11 @@ impl Cluster {
             Self::Real(cluster) => cluster.api_up().await,
         }
     }
+}
+
+/// An administrator's client of a development cluster.
+async fn client(cluster: &DevCluster) -> kube::Client {
+    let kubeconfig = Kubeconfig::from_yaml(&cluster.kubeconfig()).expect("a kubeconfig");
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    kube::Client::try_from(config.expect("a configuration")).expect("a client")
 }

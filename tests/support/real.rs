@@ -115,6 +115,11 @@ impl RealCluster {
         self.mint(FIRST_TOKEN).await
     }
 
+    /// The administrator's client.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// The service account's name.
     pub fn account(&self) -> String {
         format!("system:serviceaccount:{}:{GATEWAY}", self.namespaces[0])

@@ -85,7 +85,7 @@ impl Directory {
     /// defaults:
     ///   settings:
     ///     backend: kubernetes
-    ///     kubernetes: {pod: {spec: {containers: [{name: shell, image: "debian:13"}]}}}
+    ///     kubernetes: {pod: {image: "debian:13"}}
     /// users:
     ///   alice:
     ///     authorizedKeys:

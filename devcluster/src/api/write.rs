@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::defaults;
 use crate::kinds::Kind;
 use crate::patch;
+use crate::security;
 use crate::status::ApiError;
 use crate::store::{identity, random_uid};
 use crate::time;
@@ -33,11 +34,13 @@ pub(super) fn create(context: &Arc<Context>, kind: Kind, call: &Call) -> Result<
     name(&mut object);
     defaults::apply(kind, &mut object);
     validate::new_object(kind, &object)?;
-    if kind.namespaced() && context.store.get(Kind::Namespace, "", call.namespace()).is_none() {
-        return Err(ApiError::not_found(Kind::Namespace, call.namespace()));
-    }
-    if kind == Kind::Pod {
-        admit_pod(context, &object)?;
+    if kind.namespaced() {
+        let namespace = context.store.get(Kind::Namespace, "", call.namespace());
+        let namespace = namespace.ok_or_else(|| ApiError::not_found(Kind::Namespace, call.namespace()))?;
+        if kind == Kind::Pod {
+            security::admit(&namespace, &object)?;
+            admit_pod(context, &object)?;
+        }
     }
     if call.is_dry_run() {
         let (namespace, name) = identity(&object);

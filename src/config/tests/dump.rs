@@ -177,3 +177,11 @@ fn file_that_cannot_run_is_not_dumped_as_another_one() {
         assert!(dump(&tree.to_string(), Format::Json).is_err(), "{tree}");
     }
 }
+
+#[test]
+fn values_of_the_console_containers_variables_are_masked() {
+    let env = json!([{"name": "A", "value": "s3cret"}, {"name": "B", "value": ""}, {"name": "C", "valueFrom":
+        {"secretKeyRef": {"name": "n", "key": "k"}}}]);
+    let text = dumped(&set(minimal(), "kubernetes.pod.env", env));
+    assert!(!text.contains("s3cret") && text.contains("name: A") && text.contains("key: k"), "{text}");
+}

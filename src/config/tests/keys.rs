@@ -6,7 +6,7 @@ use crate::config::keys::{self, Key, Kind, Today};
 use crate::config::migrate::get;
 use crate::config::reader::{Report, Section};
 use crate::config::{Config, Errors, Format, document};
-use crate::settings::Settings;
+use crate::settings::{Answer, Settings};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -115,6 +115,7 @@ fn sample(key: &Key) -> Value {
         ("docker.execution", "imagePullPolicy") => "Always",
         ("docker.execution", "auth") => return json!({"a": "b"}),
         ("kubernetes.pod", "mode") => "session",
+        ("kubernetes.pod", "merge") => "strategic",
         ("", "backend") => "sshproxy",
         ("kubernetes.connection", "kubeconfig") => "/etc/podgate/kubeconfig",
         ("kubernetes.connection", "cacertFile") => "/etc/podgate/ca.crt",
@@ -138,6 +139,7 @@ fn sample(key: &Key) -> Value {
             Kind::Duration => return json!("90s"),
             Kind::Texts | Kind::Names => return json!(["x"]),
             Kind::Mapping => return json!({"x": "y"}),
+            Kind::Variables => return json!([{"name": "X", "value": "y"}]),
         },
     };
     json!(text)
@@ -150,10 +152,14 @@ fn load(tree: &Value) -> Result<Config, Errors> {
 /// Everything that a configuration means, but for secrets.
 fn meaning(config: &Config) -> String {
     let settings = Settings::resolve(&config.base, None);
+    // Some keys are about an answer alone.
+    let answer = json!({"kubernetes": {"pod": {"spec": {"containers": [{"name": "b", "image": "other"}]}}}});
+    let answer = Answer { config: answer.as_object().expect("a mapping"), exact: false };
+    let answered = Settings::resolve(&config.base, Some(answer));
     // What a connection starts from is judged by what comes out of it.
     let shown = (&config.ssh, &config.auth, &config.configserver, &config.log, &config.health, &config.metrics);
     let lease = crate::settings::Home::of(&config.base).map(|home| home.lease);
-    format!("{shown:?} {settings:?} {lease:?}")
+    format!("{shown:?} {settings:?} {answered:?} {lease:?}")
 }
 
 fn walk(today: Today, judge: impl Fn(&Key, &Value, &Value)) {

@@ -31,8 +31,12 @@ pub(in crate::kubernetes) fn news(error: &ApiError) -> String {
     }
 }
 
-/// A final answer. What concerns the gateway's own rights and credentials is for the log alone.
-pub(in crate::kubernetes) fn refused(error: &ApiError, namespace: &Namespace) -> Refusal {
+/// Fields of a container that a cluster's rules are about.
+const JUDGED: [&str; 2] = ["securityContext", "resources"];
+
+/// A final answer. What concerns the gateway's own rights and credentials is for the log alone, and so is what the pod
+/// lacks because an answer replaced the file's containers (`lost`).
+pub(in crate::kubernetes) fn refused(error: &ApiError, namespace: &Namespace, lost: &[String]) -> Refusal {
     let (code, message) = match error {
         ApiError::Refused { code, message, .. } => (code, message),
         ApiError::Untrusted(_) => return Refusal::new(UNTRUSTED).detail(error.to_string()),
@@ -41,14 +45,19 @@ pub(in crate::kubernetes) fn refused(error: &ApiError, namespace: &Namespace) ->
         }
     };
     let lower = message.to_lowercase();
+    let mut is_rule = false;
+    let mut rule = |reason: String| {
+        is_rule = true;
+        reason
+    };
     let reason = if lower.contains("failed quota") && lower.contains("must specify") {
         let (quota, wants) = after(message, "quota: ").split_once(": must specify ").unwrap_or((message, ""));
-        format!("the quota {quota} of the namespace {namespace} takes only pods that specify {wants}")
+        rule(format!("the quota {quota} of the namespace {namespace} takes only pods that specify {wants}"))
     } else if lower.contains("exceeded quota") || lower.contains("failed quota") {
         format!("the quota of the namespace {namespace} has no room for the pod: {}", after(message, "quota:"))
     } else if lower.contains("denied the request") || lower.contains("denied request") {
         // Webhooks and policies choose the code.
-        format!("the cluster's rules do not admit the pod: {message}")
+        rule(format!("the cluster's rules do not admit the pod: {message}"))
     } else if *code == 401 {
         "the gateway's credentials for Kubernetes are not accepted".to_owned()
     } else if let Some(verb) = missing_right(*code, &lower) {
@@ -56,7 +65,7 @@ pub(in crate::kubernetes) fn refused(error: &ApiError, namespace: &Namespace) ->
     } else if *code == 403 && lower.contains("being terminated") {
         format!("the namespace {namespace} is being deleted")
     } else if *code == 403 {
-        format!("the cluster's rules do not admit the pod: {message}")
+        rule(format!("the cluster's rules do not admit the pod: {message}"))
     } else if *code == 404 {
         format!("the namespace {namespace} does not exist")
     } else if *code == 400 || *code == 422 {
@@ -64,7 +73,20 @@ pub(in crate::kubernetes) fn refused(error: &ApiError, namespace: &Namespace) ->
     } else {
         format!("Kubernetes refuses the pod ({code}): {message}")
     };
-    Refusal::new(printable(&reason, 400)).detail(error.to_string())
+    let hint = if is_rule { hint(lost) } else { None };
+    Refusal::new(printable(&reason, 400)).detail(format!("{error}{}", hint.unwrap_or_default()))
+}
+
+/// What is to be done where an answer's bare container is the likely cause.
+fn hint(lost: &[String]) -> Option<String> {
+    let judged: Vec<&str> = lost.iter().map(String::as_str).filter(|field| JUDGED.contains(field)).collect();
+    (!judged.is_empty()).then(|| {
+        format!(
+            "; the config webhook's answer replaced spec.containers, and its container has no {} as the file's has: to \
+             change the image alone, answer kubernetes.pod.image; to change more, answer kubernetes.pod.merge: strategic",
+            judged.join(" and no ")
+        )
+    })
 }
 
 /// The verb that the gateway lacks.
@@ -84,7 +106,34 @@ mod tests {
     fn assert_reason(code: u16, message: &str, expected: &str) {
         let namespace = Namespace::parse("lab").unwrap();
         let error = ApiError::Refused { code, reason: String::new(), message: message.into(), retry_after: None };
-        assert_eq!(refused(&error, &namespace).reason, expected);
+        assert_eq!(refused(&error, &namespace, &["securityContext".into()]).reason, expected);
+    }
+
+    #[test]
+    fn bare_container_of_an_answer_is_named_in_the_log_where_the_clusters_rules_refuse_the_pod() {
+        let namespace = Namespace::parse("lab").unwrap();
+        let security = "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": privileged";
+        let quota = "pods \"x\" is forbidden: failed quota: q: must specify limits.cpu for: shell";
+        for (code, message, lost, expected) in [
+            (403, security, &["volumeMounts"][..], None),
+            (403, security, &[], None),
+            (404, "namespaces \"lab\" not found", &["securityContext"], None),
+            (403, "pods \"x\" is forbidden: exceeded quota: q, requested: pods=1", &["resources"], None),
+            (422, "Pod \"x\" is invalid: spec.containers[0].image: Required value", &["resources"], None),
+            (403, security, &["securityContext", "volumeMounts"], Some("has no securityContext as the file's has")),
+            (403, quota, &["resources", "securityContext"], Some("has no resources and no securityContext as")),
+        ] {
+            let error = ApiError::Refused { code, reason: String::new(), message: message.into(), retry_after: None };
+            let lost: Vec<String> = lost.iter().map(ToString::to_string).collect();
+            let refusal = refused(&error, &namespace, &lost);
+            assert!(!refusal.reason.contains("kubernetes.pod"), "{}", refusal.reason);
+            let detail = refusal.detail.unwrap();
+            assert!(detail.starts_with(&error.to_string()), "{detail}");
+            match expected {
+                Some(part) => assert!(detail.contains(part) && detail.contains("kubernetes.pod.image"), "{detail}"),
+                None => assert_eq!(detail, error.to_string()),
+            }
+        }
     }
 
     #[test]

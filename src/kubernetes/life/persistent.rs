@@ -89,14 +89,14 @@ impl Life {
             shared,
             create_missing,
         };
-        let found = api.get(&manifest.name).await.map_err(|error| failed(error, api))?;
+        let found = api.get(&manifest.name).await.map_err(|error| failed(error, api, &[]))?;
         match (claim::decide(found.as_ref(), &wanted), found) {
             (Step::Use, Some(pod)) => Ok(pod),
             (Step::Claim(patch), Some(_)) => {
                 self.debug("KUBERNETES_POD_CLAIM", "Claiming the pod for the user", manifest.name.as_str());
                 api.patch(&manifest.name, &patch).await.map_err(|error| match error.code() {
                     Some(404 | 409) => Attempt::Changed,
-                    _ => failed(error, api),
+                    _ => failed(error, api, &[]),
                 })
             }
             (Step::Create, _) => {
@@ -104,7 +104,7 @@ impl Life {
                 api.create(&manifest.json).await.map_err(|error| match error.code() {
                     // Another login was faster, or an answer of ours was lost: whose it is now is looked at.
                     Some(409) => Attempt::Changed,
-                    _ => failed(error, api),
+                    _ => failed(error, api, &manifest.lost),
                 })
             }
             (Step::Missing(refusal), _) => Err(Attempt::Never("KUBERNETES_POD_NOT_FOUND", refusal)),
@@ -115,9 +115,9 @@ impl Life {
     }
 }
 
-fn failed(error: ApiError, api: &PodApi) -> Attempt {
+fn failed(error: ApiError, api: &PodApi, lost: &[String]) -> Attempt {
     match error.may_heal() {
         true => Attempt::Failed(error),
-        false => Attempt::Never(FAILED, refusal::refused(&error, api.namespace())),
+        false => Attempt::Never(FAILED, refusal::refused(&error, api.namespace(), lost)),
     }
 }

@@ -92,13 +92,6 @@ impl RealCluster {
         leases.patch(name, &PatchParams::default(), &patch).await.expect("the Lease");
     }
 
-    /// Labels one of the world's namespaces.
-    pub async fn label_namespace(&self, name: &str, labels: Value) {
-        let patch = Patch::Merge(json!({"metadata": {"labels": labels}}));
-        let namespaces = self.everywhere::<Namespace>();
-        namespaces.patch(name, &PatchParams::default(), &patch).await.expect("labels");
-    }
-
     /// Waits until every node takes pods, or until none is heard of.
     pub async fn nodes_ready(&self, ready: bool) -> bool {
         let wanted = if ready { "True" } else { "Unknown" };

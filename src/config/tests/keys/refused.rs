@@ -133,7 +133,7 @@ fn everything_of_containerssh() -> Vec<(String, Value)> {
             Kind::Flag => vec![json!(false)],
             Kind::Integer | Kind::Number => vec![json!(0)],
             Kind::Duration => vec![json!("0s"), json!(0)],
-            Kind::Texts | Kind::PrivateKeys => vec![json!([])],
+            Kind::Texts | Kind::PrivateKeys | Kind::Variables => vec![json!([])],
             Kind::Names => vec![json!([]), json!("")],
             Kind::Mapping => vec![json!({})],
             _ if HALVES.contains(&name) => Vec::new(),
