@@ -79,3 +79,29 @@ async fn gateway_in_a_pod_edited_for_mode_session_lacks_no_right_of_it() {
     let log = gateway.log().await;
     assert!(!log.contains("KUBERNETES_INSPECTED"), "{log}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_have_one_host_key_and_each_ends_its_own_sessions_alone() {
+    if !on_real(WHY) {
+        return;
+    }
+    let mut gateway = Deployed::start(Token::Mounted, Edit::None).await;
+    let first = gateway.address.clone();
+    let second = gateway.another_replica().await;
+    let leases = gateway.guests(&["get", "leases", "-o", "name"]).await;
+    assert_eq!(leases.lines().count(), 2, "{leases}");
+
+    let ends = gateway.ssh_at(&first, "alice").start("echo here; cat");
+    ends.until_stdout("here").await;
+    let pod = gateway.guests(&["get", "pods", "-o", "name"]).await;
+    let mut stays = gateway.ssh_at(&second, "alice").start("echo here; cat");
+    stays.until_stdout("here").await;
+    let one = ["delete", "pods", "--field-selector", &format!("status.podIP={first}"), "--wait=false"];
+    gateway.gateway(&one).await;
+    let told = ends.ended().await;
+    assert!(told.status == 255 && told.stderr.contains("the server is shutting down"), "{told:?}");
+    gateway.guests(&["wait", "--for=delete", pod.trim(), "--timeout=60s"]).await;
+    stays.write("still\n").await;
+    stays.until_stdout("still").await;
+    stays.kill().await;
+}

@@ -3,6 +3,7 @@
 //! login.
 
 mod deploy;
+mod kubeconfig;
 mod mistakes;
 mod role;
 mod session;

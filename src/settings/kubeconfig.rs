@@ -167,11 +167,13 @@ impl Reading<'_> {
         if let Some(exec) = user.get("exec") {
             let command = exec.get("command").and_then(Value::as_str).unwrap_or_default();
             let text = "is refused: no program is run for credentials; use a token, tokenFile or certificate";
+            let text = format!("{text}, as in the file that deploy/kubeconfig writes");
             self.errors.push(format!("{who}: the exec plugin {:?} {text}", printable(command, 64)));
         }
         if let Some(provider) = user.get("auth-provider") {
             let name = provider.get("name").and_then(Value::as_str).unwrap_or_default();
-            let text = "is refused; use a token, tokenFile or certificate";
+            let text =
+                "is refused; use a token, tokenFile or certificate, as in the file that deploy/kubeconfig writes";
             self.errors.push(format!("{who}: the auth-provider {:?} {text}", printable(name, 64)));
         }
         for key in ["as", "as-uid", "as-groups", "as-user-extra"] {

@@ -52,9 +52,11 @@ pub struct Deployed {
     kubeconfig: PathBuf,
     home: String,
     guests: String,
-    address: String,
+    /// The address of the first replica's pod.
+    pub address: String,
     token: String,
     key: Key,
+    host_key: Key,
     folder: TempDir,
     hooks: Hooks,
     _turn: Turn,
@@ -77,6 +79,7 @@ impl Deployed {
             address: String::new(),
             token: String::new(),
             key,
+            host_key,
             folder,
             hooks,
             _turn: turn,
@@ -85,17 +88,33 @@ impl Deployed {
         let deployment = objects.iter().position(|object| object["kind"] == "Deployment").expect("a deployment");
         let deployment = objects.remove(deployment);
         it.apply(&objects).await;
-        let from = format!("--from-file={}", host_key.file.display());
+        let from = format!("--from-file={}", it.host_key.file.display());
         it.gateway(&["create", "secret", "generic", "podgate-hostkey", &from]).await;
         if token == Token::File {
             it.token = it.mint("first").await;
         }
         it.apply(&[deployment]).await;
-        it.gateway(&["rollout", "status", "deployment/podgate", "--timeout=90s"]).await;
-        it.address = it.gateway(&["get", "pods", "-o", "jsonpath={.items[0].status.podIP}"]).await;
-        let line = format!("[{}]:2222 {}\n", it.address, host_key.public);
-        fs::write(it.folder.path().join("known_hosts"), line).expect("known_hosts");
+        it.address = it.serving().await.remove(0);
         it
+    }
+
+    /// Waits until every replica serves; the addresses of their pods, which the clients know from then on.
+    async fn serving(&self) -> Vec<String> {
+        self.gateway(&["rollout", "status", "deployment/podgate", "--timeout=90s"]).await;
+        let addresses = self.gateway(&["get", "pods", "-o", "jsonpath={.items[*].status.podIP}"]).await;
+        let addresses: Vec<String> = addresses.split_whitespace().map(str::to_owned).collect();
+        let line = |address: &String| format!("[{address}]:2222 {}\n", self.host_key.public);
+        let lines: String = addresses.iter().map(line).collect();
+        fs::write(self.folder.path().join("known_hosts"), lines).expect("known_hosts");
+        addresses
+    }
+
+    /// Runs a second replica beside the first; its pod's address.
+    pub async fn another_replica(&mut self) -> String {
+        self.gateway(&["scale", "deployment/podgate", "--replicas=2"]).await;
+        let addresses = self.serving().await;
+        assert_eq!(addresses.len(), 2, "{addresses:?}");
+        addresses.into_iter().find(|address| *address != self.address).expect("another address")
     }
 
     /// The file's objects with the operator's own words in them.
@@ -210,11 +229,16 @@ impl Deployed {
 
     /// `ssh` to the gateway's pod.
     pub fn ssh(&self, user: &str) -> Client {
+        self.ssh_at(&self.address, user)
+    }
+
+    /// `ssh` to the pod of a replica.
+    pub fn ssh_at(&self, address: &str, user: &str) -> Client {
         let mut command = leash::program("ssh");
         command.args(["-F", "/dev/null", "-p", "2222", "-i"]).arg(&self.key.file);
         command.env_remove("SSH_AUTH_SOCK");
         let known_hosts = format!("UserKnownHostsFile={}", self.folder.path().join("known_hosts").display());
-        let (host, user) = (format!("HostName={}", self.address), format!("User={user}"));
+        let (host, user) = (format!("HostName={address}"), format!("User={user}"));
         let options = ["BatchMode=yes", "IdentitiesOnly=yes", "LogLevel=ERROR", &known_hosts, &host, &user];
         options.into_iter().fold(Client::of(command), Client::option)
     }

@@ -1,7 +1,7 @@
 //! The pods of the papers: a namespace that enforces the level `restricted`, as those of `deploy/kubernetes.yaml` do, admits
 //! the pod of every example, of a file or of an answer over that file's configuration.
 
-use super::{DOCS, Machine, README, WEBHOOKS, blocks, whole};
+use super::{DOCS, Machine, README, WEBHOOKS, blocks, whole, yaml};
 use crate::support::World;
 use crate::support::world::merge;
 use podgate::config::{Config, Format};
@@ -77,7 +77,7 @@ fn pod_of_file(example: &str) -> Value {
 async fn examples() -> Vec<(String, Value)> {
     let mut found = vec![("the manifest".to_owned(), pod(&base(&manifest()), None))];
     for page in [README].into_iter().chain(DOCS) {
-        for block in blocks(page, "yaml") {
+        for block in yaml(page) {
             if block.contains("users:") {
                 let answers = answers_of_users(&block).await;
                 let pods = answers.iter().map(|answer| (block.clone(), pod(&base(&manifest()), Some(answer))));

@@ -34,6 +34,13 @@ const (
 	Webhooks = "podgate.test/webhooks:1"
 )
 
+// The public images that README.md names, by their full names. The node holds Guest and Busybox under them as well: a pod
+// that says no imagePullPolicy finds them there, and nothing is pulled.
+const (
+	PublicDebian  = "docker.io/library/debian:bookworm-slim"
+	PublicBusybox = "docker.io/library/busybox:1.37"
+)
+
 // Options say of what the images are made and where they are kept.
 type Options struct {
 	// Cache is the folder of the tars; it is made where it is missing.
@@ -86,7 +93,9 @@ func Build(ctx context.Context, options Options) ([]Image, error) {
 
 // recipe says all that makes an image what it is.
 type recipe struct {
-	Name     string
+	Name string
+	// Aliases are further full names of the same image.
+	Aliases  []string
 	Defaults settings
 	Debian   packages
 	// files are ours, and lie over Debian's.
@@ -147,7 +156,7 @@ func (r recipe) make(root tree, layerPath, path string) error {
 		return err
 	}
 	defer image.Close()
-	if err := writeLayout(image, r.Name, r.Defaults, layer); err != nil {
+	if err := writeLayout(image, append([]string{r.Name}, r.Aliases...), r.Defaults, layer); err != nil {
 		return err
 	}
 	return image.Close()

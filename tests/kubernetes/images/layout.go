@@ -72,8 +72,8 @@ type rootFS struct {
 	DiffIDs []string `json:"diff_ids"`
 }
 
-// writeLayout writes the image name, with its one layer read from the start of a file, as a layout in a tar.
-func writeLayout(to io.Writer, name string, defaults settings, layer *os.File) error {
+// writeLayout writes an image under all its names, with its one layer read from the start of a file, as a layout in a tar.
+func writeLayout(to io.Writer, names []string, defaults settings, layer *os.File) error {
 	layerBlob, err := describe(typeLayer, layer)
 	if err != nil {
 		return err
@@ -93,8 +93,13 @@ func writeLayout(to io.Writer, name string, defaults settings, layer *os.File) e
 		return err
 	}
 	listBlob.Platform = &here
-	listBlob.Annotations = map[string]string{annotationName: name, annotationShort: tag(name)}
-	top, _, err := document(typeIndex, index{SchemaVersion: 2, MediaType: typeIndex, Manifests: []descriptor{listBlob}})
+	var named []descriptor
+	for _, name := range names {
+		one := listBlob
+		one.Annotations = map[string]string{annotationName: name, annotationShort: tag(name)}
+		named = append(named, one)
+	}
+	top, _, err := document(typeIndex, index{SchemaVersion: 2, MediaType: typeIndex, Manifests: named})
 	if err != nil {
 		return err
 	}

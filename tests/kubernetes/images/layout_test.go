@@ -14,7 +14,7 @@ import (
 
 func TestEveryBlobIsNamedByItsDigestAndTheIndexLeadsToTheLayer(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "image.tar")
-	r := recipe{Name: Pause, Defaults: settings{User: "7:7", Entrypoint: []string{"/pause"}}}
+	r := recipe{Name: Pause, Aliases: []string{PublicBusybox}, Defaults: settings{User: "7:7", Entrypoint: []string{"/pause"}}}
 	if err := r.make(single("pause", []byte("program")), path+".layer", path); err != nil {
 		t.Fatal(err)
 	}
@@ -29,8 +29,13 @@ func TestEveryBlobIsNamedByItsDigestAndTheIndexLeadsToTheLayer(t *testing.T) {
 	}
 
 	top := parse[index](t, files["index.json"])
-	if len(top.Manifests) != 1 || top.Manifests[0].Annotations["io.containerd.image.name"] != "podgate.test/pause:1" {
+	if len(top.Manifests) != 2 || top.Manifests[0].Digest != top.Manifests[1].Digest {
 		t.Fatalf("the index is %+v", top)
+	}
+	for at, name := range []string{"podgate.test/pause:1", "docker.io/library/busybox:1.37"} {
+		if found := top.Manifests[at].Annotations["io.containerd.image.name"]; found != name {
+			t.Fatalf("the name is %s, not %s", found, name)
+		}
 	}
 	list := parse[manifest](t, blob(top.Manifests[0]))
 	if len(list.Layers) != 1 {

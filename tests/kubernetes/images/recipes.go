@@ -51,8 +51,11 @@ func recipes(ctx context.Context, options Options, work string) ([]recipe, error
 	accounts(guest, "/bin/bash")
 	wanted := []recipe{
 		{Name: Pause, Defaults: settings{User: "65535:65535", Entrypoint: []string{"/pause"}}, files: single("pause", waiter)},
-		{Name: Busybox, Defaults: shellDefaults("/bin/sh", "/root", ""), files: shell},
-		{Name: Guest, Defaults: shellDefaults("/bin/bash", "/root", ""), Debian: packages{Names: guestPackages}, files: guest},
+		{Name: Busybox, Aliases: []string{PublicBusybox}, Defaults: shellDefaults("/bin/sh", "/root", ""), files: shell},
+		{
+			Name: Guest, Aliases: []string{PublicDebian}, Defaults: shellDefaults("/bin/bash", "/root", ""),
+			Debian: packages{Names: guestPackages}, files: guest,
+		},
 		{Name: Scratch, Defaults: settings{Entrypoint: []string{"/probe"}}, files: single("probe", waiter)},
 		{Name: Restricted, Defaults: shellDefaults("/bin/sh", "/home/user", ids(userID)), files: shell},
 		example,
