@@ -10,7 +10,7 @@ mod deadline;
 mod step;
 
 pub(crate) use answer::usable;
-pub use authenticator::Authenticator;
+pub use authenticator::{Authenticator, Proved};
 pub(crate) use authenticator::LEFT_OUT;
 pub use credential::{Considered, Credential, ProvenKey};
 pub use deadline::LoginDeadline;

@@ -3,13 +3,16 @@
 //! tells its first request why.
 
 use super::Shared;
-use crate::audit::Event;
-use crate::auth::{Identity, LEFT_OUT};
+use crate::audit::{Event, Recorder};
+use crate::auth::{ClientFacts, Identity, LEFT_OUT};
 use crate::config::{Errors, Level};
 use crate::guest::{Arrival, Guest, Refusal, State, Unavailable};
 use crate::policy::Rules;
-use crate::settings::{Answer, Settings};
-use crate::webhook::WebhookError;
+use crate::settings::{Answer, Base, Settings};
+use crate::telemetry::ConnectionLog;
+use crate::webhook::{ConfigClient, WebhookError};
+use bytes::Bytes;
+use podgate_webhooks::wire::ConfigAnswer;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -29,7 +32,7 @@ pub(super) struct Admitted {
 
 /// Why a connection cannot have what it came for.
 #[derive(Debug, thiserror::Error)]
-enum AdmissionError {
+pub(crate) enum AdmissionError {
     #[error("the configuration server could not be asked: {0}")]
     Webhook(#[source] WebhookError),
     #[error("the settings for this connection are not valid: {0}")]
@@ -38,12 +41,18 @@ enum AdmissionError {
 
 impl AdmissionError {
     /// What the client may read: no path and no value of the configuration.
-    fn refusal(&self) -> Refusal {
+    pub(crate) fn refusal(&self) -> Refusal {
         let reason = match self {
             Self::Webhook(error) => format!("the configuration server {}", error.predicate()),
             Self::Settings(_) => "the configuration for this login is not valid; tell the operator".to_owned(),
         };
         Refusal { logged: true, ..Refusal::new(reason).detail(self.to_string()) }
+    }
+
+    /// Records the failure; the webhook's own line has told one of its own.
+    pub(crate) fn record(&self, audit: &Recorder) {
+        let logged = matches!(self, Self::Webhook(_));
+        audit.record(Event::AdmissionFailed { reason: &self.to_string(), logged });
     }
 }
 
@@ -53,9 +62,6 @@ pub(super) async fn admit(shared: &Shared, identity: Identity) -> Admitted {
         Ok((settings, identity)) => {
             shared.log.set_level(settings.level);
             shared.audit.record(Event::Admitted);
-            if let Some(names) = settings.kubernetes.pod.expose.left_out.shown() {
-                shared.log.write(Level::Warning, "CONFIG_ENV_LEFT_OUT", LEFT_OUT, &[("variables", &*names)]);
-            }
             let settings = Arc::new(settings);
             let arrival = Arrival {
                 id: shared.id,
@@ -67,8 +73,7 @@ pub(super) async fn admit(shared: &Shared, identity: Identity) -> Admitted {
             (settings.rules.clone(), shared.snapshot.backend.guest(arrival))
         }
         Err(error) => {
-            let logged = matches!(error, AdmissionError::Webhook(_));
-            shared.audit.record(Event::AdmissionFailed { reason: &error.to_string(), logged });
+            error.record(&shared.audit);
             let guest: Arc<dyn Guest> = Arc::new(Unavailable::new(error.refusal()));
             (Rules::default(), guest)
         }
@@ -78,20 +83,55 @@ pub(super) async fn admit(shared: &Shared, identity: Identity) -> Admitted {
 }
 
 async fn settle(shared: &Shared, mut identity: Identity) -> Result<(Settings, Identity), AdmissionError> {
-    let Some(config) = &shared.snapshot.config else {
-        let settings = Settings::resolve(&shared.snapshot.base, None).map_err(AdmissionError::Settings)?;
-        return Ok((settings, identity));
+    let origin = shared.snapshot.config.as_ref().map_or(Origin::File, Origin::Server);
+    let answer = ask(origin, &mut identity, &shared.facts(), &shared.log).await?;
+    Ok((resolve(&shared.snapshot.base, answer.as_ref(), &shared.log)?, identity))
+}
+
+/// The origin of what a connection's settings have beside the file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Origin<'a> {
+    /// Nothing: the file is all.
+    File,
+    /// The config webhook.
+    Server(&'a ConfigClient),
+    /// An answer of the config webhook that is there already, as its server would send it.
+    Answer(&'a Bytes),
+}
+
+/// The config webhook's answer, understood; what it knows about the user is part of `identity` then.
+pub(crate) async fn ask(
+    origin: Origin<'_>,
+    identity: &mut Identity,
+    facts: &ClientFacts,
+    log: &ConnectionLog,
+) -> Result<Option<ConfigAnswer>, AdmissionError> {
+    let answer = match origin {
+        Origin::File => return Ok(None),
+        Origin::Server(client) => client.fetch(identity, facts, log).await,
+        Origin::Answer(body) => ConfigClient::read(body, identity, log),
     };
-    let answer = config.fetch(&mut identity, &shared.facts(), &shared.log).await.map_err(AdmissionError::Webhook)?;
-    let answer = Answer { config: &answer.config, exact: answer.exact };
-    let settings = Settings::resolve(&shared.snapshot.base, Some(answer)).map_err(AdmissionError::Settings)?;
+    answer.map(Some).map_err(AdmissionError::Webhook)
+}
+
+/// The settings of a connection, made of the file and the answer.
+pub(crate) fn resolve(
+    base: &Base,
+    answer: Option<&ConfigAnswer>,
+    log: &ConnectionLog,
+) -> Result<Settings, AdmissionError> {
+    let answer = answer.map(|answer| Answer { config: &answer.config, exact: answer.exact });
+    let settings = Settings::resolve(base, answer).map_err(AdmissionError::Settings)?;
     if let Some(old_keys) = &settings.old_keys {
         let text = "the config webhook's answer has deprecated keys";
-        shared.log.write(Level::Warning, "CORE_CONFIG_NOTICE", text, &[("keys", old_keys)]);
+        log.write(Level::Warning, "CORE_CONFIG_NOTICE", text, &[("keys", old_keys)]);
     }
     if let Some(readings) = &settings.readings {
         let text = "the config webhook's answer has values of other types than Kubernetes wants";
-        shared.log.write(Level::Warning, "CORE_CONFIG_NOTICE", text, &[("keys", readings)]);
+        log.write(Level::Warning, "CORE_CONFIG_NOTICE", text, &[("keys", readings)]);
     }
-    Ok((settings, identity))
+    if let Some(names) = settings.kubernetes.pod.expose.left_out.shown() {
+        log.write(Level::Warning, "CONFIG_ENV_LEFT_OUT", LEFT_OUT, &[("variables", &*names)]);
+    }
+    Ok(settings)
 }

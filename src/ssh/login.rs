@@ -6,7 +6,7 @@ mod failures;
 use super::Shared;
 use super::ended::ConnectionError;
 use super::offer;
-use crate::audit::Event;
+use crate::audit::{Event, Recorder};
 use crate::auth::{Answer, Attempt, AuthError, ClientFacts, Considered, Credential, Identity, Method};
 use crate::types::{Secret, Username};
 use failures::{Failures, Request};
@@ -181,18 +181,13 @@ impl Login {
 
     /// A refusal carries no text: where the reason is not the client's credential, it ends the connection.
     async fn refused(&mut self, method: Method, error: AuthError) -> Outcome {
-        match error {
-            AuthError::Denied { reason } => self.shared.audit.record(Event::AuthFailed { method, reason }),
-            AuthError::NotConfigured => {
-                self.shared.audit.record(Event::AuthUnavailable { method, reason: &error.to_string(), logged: false });
-            }
-            AuthError::Unavailable { reason } => {
-                self.shared.audit.record(Event::AuthUnavailable { method, reason: &reason, logged: true });
+        match told(&self.shared.audit, method, error) {
+            None => Outcome::Refused,
+            Some(reason) => {
                 self.end(Disconnect::ServiceNotAvailable, &reason).await;
-                return Outcome::Ended;
+                Outcome::Ended
             }
         }
-        Outcome::Refused
     }
 
     /// The login name, parsed. There is none where the name is not one, or where the login has ended.
@@ -234,8 +229,23 @@ impl Login {
     }
 }
 
+/// Records a refusal. The reason that the client is told, where the connection ends for it.
+pub(crate) fn told(audit: &Recorder, method: Method, error: AuthError) -> Option<String> {
+    match error {
+        AuthError::Denied { reason } => audit.record(Event::AuthFailed { method, reason }),
+        AuthError::NotConfigured => {
+            audit.record(Event::AuthUnavailable { method, reason: &error.to_string(), logged: false });
+        }
+        AuthError::Unavailable { reason } | AuthError::Misunderstood { reason } => {
+            audit.record(Event::AuthUnavailable { method, reason: &reason, logged: true });
+            return Some(reason);
+        }
+    }
+    None
+}
+
 /// The key as one `authorized_keys` line without options and comment.
-fn key_line(key: &PublicKey) -> Option<String> {
+pub(super) fn key_line(key: &PublicKey) -> Option<String> {
     let bare = PublicKey::new(key.key_data().clone(), "");
     bare.to_openssh().ok().map(|line| line.trim().to_owned())
 }

@@ -2,7 +2,8 @@
 //! that breaks this is refused before anybody is asked about its key (RFC 4252 section 7, and as sshd does).
 
 use russh::keys::ssh_key::Mpint;
-use russh::keys::{Algorithm, PublicKey};
+use super::login::key_line;
+use russh::keys::{Algorithm, HashAlg, PublicKey};
 
 /// The shortest RSA key that counts, in bits, as OpenSSH's `RequiredRSASize`.
 const RSA_BITS: usize = 1024;
@@ -45,6 +46,21 @@ pub(super) fn check(key: &PublicKey, algorithm: &Algorithm) -> Result<(), BadOff
         Some(rsa) if bits(rsa.n()) < RSA_BITS => Err(BadOffer::Short),
         _ => Ok(()),
     }
+}
+
+/// Reads the text of a public key's file as the key that a client would offer: an `authorized_keys` line without options and
+/// comment.
+///
+/// # Errors
+/// No public key, and a key that is refused before anybody is asked about it. One line.
+pub(crate) fn offered_key(text: &str) -> Result<String, String> {
+    let key = PublicKey::from_openssh(text.trim()).map_err(|_| "not a public key as ssh-keygen writes it".to_owned())?;
+    let algorithm = match key.algorithm() {
+        Algorithm::Rsa { .. } => Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
+        other => other,
+    };
+    check(&key, &algorithm).map_err(|bad| bad.to_string())?;
+    key_line(&key).ok_or_else(|| "not a public key as ssh-keygen writes it".to_owned())
 }
 
 /// The length of a positive number in bits; a key's own `key_size` counts whole bytes.

@@ -1,12 +1,14 @@
 //! The config webhook: what does this identity get? Asked once a connection, after the login.
 
-use super::client::{Call, WebhookClient};
+use super::answer::Body;
+use super::client::{Call, WebhookClient, tell_failure, understood};
 use super::error::{WebhookBuildError, WebhookError};
 use crate::auth::{ClientFacts, Identity, LEFT_OUT, usable};
 use crate::config::{ConfigServer, Level};
 use crate::telemetry::ConnectionLog;
 use crate::telemetry::metrics::{Outcome, Question};
 use crate::types::NamesLeftOut;
+use bytes::Bytes;
 use podgate_webhooks::wire::{ConfigAnswer, ConfigRequest};
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub struct ConfigClient {
     client: WebhookClient,
     transmit_sensitive: bool,
+    limit: Duration,
 }
 
 impl ConfigClient {
@@ -27,7 +30,13 @@ impl ConfigClient {
     /// As [`WebhookClient::new`].
     pub fn new(server: &ConfigServer) -> Result<Self, WebhookBuildError> {
         let client = WebhookClient::new(&server.client, "", Question::Config)?;
-        Ok(Self { client, transmit_sensitive: server.transmit_sensitive })
+        Ok(Self { client, transmit_sensitive: server.transmit_sensitive, limit: LIMIT })
+    }
+
+    /// The same, asking no longer than `limit` where that is shorter.
+    #[must_use]
+    pub fn within(self, limit: Duration) -> Self {
+        Self { limit: self.limit.min(limit), ..self }
     }
 
     /// A line about the server, where it cannot be reached.
@@ -55,24 +64,39 @@ impl ConfigClient {
             authenticated_username: Some(identity.authenticated().to_owned()),
         };
         let timer = log.metrics().step(Question::Config.step());
-        let call = Call { limit: LIMIT, log };
+        let call = Call { limit: self.limit, log };
         let answer = self.client.ask(call, &question, parse).await;
         timer.end(if answer.is_ok() { Outcome::Success } else { Outcome::Failed });
-        let (answer, left_out) = answer?.answer;
-        identity.learn(answer.authenticated_username.clone(), answer.known.clone());
-        log.name_user(identity.username().as_str(), Some(identity.authenticated()));
-        log.write(
-            Level::Debug,
-            "CONFIG_RESPONSE",
-            "the configuration of this connection is there",
-            &[("url", self.client.place())],
-        );
-        if let Some(names) = left_out.shown() {
-            let details = [("url", self.client.place()), ("variables", &*names)];
-            log.write(Level::Warning, "CONFIG_ENV_LEFT_OUT", LEFT_OUT, &details);
-        }
-        Ok(answer)
+        Ok(learn(answer?.answer, self.client.place(), identity, log))
     }
+
+    /// Takes an answer in that nobody was asked for, as [`ConfigClient::fetch`] takes in the body of a server's.
+    ///
+    /// # Errors
+    /// An answer that is not understood; logged already.
+    pub fn read(body: &Bytes, identity: &mut Identity, log: &ConnectionLog) -> Result<ConfigAnswer, WebhookError> {
+        let body = Body { bytes: body.clone(), content_type: None };
+        let answer = understood(&body, parse).inspect_err(|error| tell_failure(log, Question::Config, &[], error))?;
+        Ok(learn(answer, "file", identity, log))
+    }
+}
+
+/// Makes what an answer knows about the user part of `identity`.
+fn learn(
+    (answer, left_out): (ConfigAnswer, NamesLeftOut),
+    place: &str,
+    identity: &mut Identity,
+    log: &ConnectionLog,
+) -> ConfigAnswer {
+    identity.learn(answer.authenticated_username.clone(), answer.known.clone());
+    log.name_user(identity.username().as_str(), Some(identity.authenticated()));
+    let text = "the configuration of this connection is there";
+    log.write(Level::Debug, "CONFIG_RESPONSE", text, &[("url", place)]);
+    if let Some(names) = left_out.shown() {
+        let details = [("url", place), ("variables", &*names)];
+        log.write(Level::Warning, "CONFIG_ENV_LEFT_OUT", LEFT_OUT, &details);
+    }
+    answer
 }
 
 /// The answer, and the variables of it that nobody gets.
