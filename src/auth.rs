@@ -10,8 +10,8 @@ mod deadline;
 mod step;
 
 pub(crate) use answer::usable;
-pub use authenticator::{Authenticator, Proved};
 pub(crate) use authenticator::LEFT_OUT;
+pub use authenticator::{Authenticator, Proved};
 pub use credential::{Considered, Credential, ProvenKey};
 pub use deadline::LoginDeadline;
 pub use step::{Answer, Attempt, AuthError, Method, Prompt};

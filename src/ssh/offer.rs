@@ -1,8 +1,8 @@
 //! The algorithms that a user's key may be offered and proven with: those that fit the key and are not broken. A request
 //! that breaks this is refused before anybody is asked about its key (RFC 4252 section 7, and as sshd does).
 
-use russh::keys::ssh_key::Mpint;
 use super::login::key_line;
+use russh::keys::ssh_key::Mpint;
 use russh::keys::{Algorithm, HashAlg, PublicKey};
 
 /// The shortest RSA key that counts, in bits, as OpenSSH's `RequiredRSASize`.
@@ -54,7 +54,8 @@ pub(super) fn check(key: &PublicKey, algorithm: &Algorithm) -> Result<(), BadOff
 /// # Errors
 /// No public key, and a key that is refused before anybody is asked about it. One line.
 pub(crate) fn offered_key(text: &str) -> Result<String, String> {
-    let key = PublicKey::from_openssh(text.trim()).map_err(|_| "not a public key as ssh-keygen writes it".to_owned())?;
+    let key =
+        PublicKey::from_openssh(text.trim()).map_err(|_| "not a public key as ssh-keygen writes it".to_owned())?;
     let algorithm = match key.algorithm() {
         Algorithm::Rsa { .. } => Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
         other => other,

@@ -203,12 +203,7 @@ pub(super) fn understood<T>(body: &Body, parse: impl Fn(&[u8]) -> Result<T, Stri
 }
 
 /// Logs that a question has no answer.
-pub(super) fn tell_failure(
-    log: &ConnectionLog,
-    question: Question,
-    details: &[(&str, &str)],
-    error: &WebhookError,
-) {
+pub(super) fn tell_failure(log: &ConnectionLog, question: Question, details: &[(&str, &str)], error: &WebhookError) {
     let (_, failing) = codes(question);
     let reason = error.to_string();
     let details = [details, &[("reason", reason.as_str())]].concat();

@@ -1,0 +1,402 @@
+//! `podgate test-login`: the way of a login from its credential to its pod, without a client and without a pod. Every step
+//! is the gateway's own function, and what it would log is kept beside its result.
+//!
+//! Invariants: nothing is created in the cluster (the pod is a dry run), nothing is written to the operator's log or counted
+//! in metrics that anybody reads, and no credential is shown.
+
+mod captured;
+mod permissions;
+mod report;
+
+pub use report::{Report, Step, StepResult, Verdict};
+
+use super::BuildError;
+use crate::audit::{Event, Recorder, Request as Audited};
+use crate::auth::{
+    Attempt, AuthError, Authenticator, ClientFacts, Credential, Identity, LoginDeadline, Method, Proved,
+};
+use crate::config::{Config, ConfigServer, masked_spec};
+use crate::guest::Refusal;
+use crate::kubernetes::client::Clients;
+use crate::kubernetes::{Backend, ConnectionFacts, Failed, Plan};
+use crate::policy::{Asked, Endpoints, Launch, Permit};
+use crate::settings::{Mode, Settings};
+use crate::shutdown::Tasks;
+use crate::ssh::{AdmissionError, Origin, ask, offered_key, resolve, told};
+use crate::telemetry::ConnectionLog;
+use crate::types::{ConnectionId, PodName, Secret, Username, printable};
+use crate::webhook::{ConfigClient, WebhookError};
+use bytes::Bytes;
+use captured::Captured;
+use podgate_webhooks::wire::ConfigAnswer;
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The identification string that webhooks see, by which they can tell a test from a client: `SSH-2.0-`, a version of
+/// software, and a comment (RFC 4253 section 4.2).
+pub const CLIENT_VERSION: &str = concat!("SSH-2.0-podgate_", env!("CARGO_PKG_VERSION"), " test-login");
+
+/// What to test.
+#[derive(Debug)]
+pub struct TestLogin {
+    /// The login name, as a client would send it.
+    pub user: String,
+    /// What the client shows.
+    pub shown: Shown,
+    /// The config webhook's answer, where its server is not to be asked.
+    pub answer: Option<Bytes>,
+    /// The client's address.
+    pub remote: SocketAddr,
+    /// The program that it asks for; `None` is any that it may start.
+    pub program: Option<Asked>,
+    /// How long each server may take to answer, all tries together.
+    pub limit: Duration,
+}
+
+/// A credential as the operator gives it.
+#[derive(Debug)]
+pub enum Shown {
+    /// None: the login name is taken as proved.
+    Nothing,
+    /// A password.
+    Password(Secret),
+    /// The text of a public key's file. The private key is taken as proved.
+    PublicKey(String),
+}
+
+/// Tests a login; each step is handed to `say` when it is done.
+///
+/// # Errors
+/// A webhook's client or the log that cannot be made; nothing was asked.
+pub async fn test_login(config: &Config, test: TestLogin, say: impl FnMut(&Step) + Send) -> Result<Report, BuildError> {
+    crate::tls::install();
+    let mut walk = Walk::new(config, test, say)?;
+    let stopped = Box::pin(walk.login()).await.err();
+    walk.report.verdict = stopped.map_or(Verdict::Served, |Stopped(verdict)| verdict);
+    Ok(walk.report)
+}
+
+/// A step that ended the login.
+struct Stopped(Verdict);
+
+/// One login on its way.
+struct Walk<'a, S> {
+    config: &'a Config,
+    test: TestLogin,
+    auth: Authenticator,
+    server: Option<ConfigClient>,
+    backend: Backend,
+    captured: Captured,
+    log: ConnectionLog,
+    audit: Recorder,
+    facts: ClientFacts,
+    deadline: LoginDeadline,
+    report: Report,
+    say: S,
+    began: Instant,
+}
+
+impl<'a, S: FnMut(&Step) + Send> Walk<'a, S> {
+    fn new(config: &'a Config, test: TestLogin, say: S) -> Result<Self, BuildError> {
+        let of = |section| move |source| BuildError::Webhook { section, source };
+        let auth = Authenticator::new(&hurried(&config.auth, test.limit)).map_err(of("auth"))?;
+        let client = |server: &ConfigServer| ConfigClient::new(server).map(|client| client.within(test.limit));
+        let server = config.configserver.as_ref().map(client).transpose().map_err(of("configserver"))?;
+        let (log, captured) = Captured::log().map_err(BuildError::Log)?;
+        let connection = ConnectionId::random();
+        let facts = ClientFacts { connection, remote: test.remote, client_version: CLIENT_VERSION.to_owned() };
+        let backend = Backend::new(log.clone(), Tasks::new(), Clients::new(), Arc::new(|_| false));
+        let log = log.connection(connection, test.remote);
+        let (audit, deadline) = (Recorder::new(log.clone()), LoginDeadline::new(test.limit));
+        let report = Report::new(&test, connection);
+        let began = Instant::now();
+        Ok(Self { config, test, auth, server, backend, captured, log, audit, facts, deadline, report, say, began })
+    }
+
+    async fn login(&mut self) -> Result<(), Stopped> {
+        let user = self.name().await?;
+        let identity = self.authenticate(&user).await?;
+        self.report.authenticated = Some(identity.authenticated().to_owned());
+        let (identity, answer) = self.configuration(identity).await?;
+        let settings = self.settings(answer.as_ref()).await?;
+        let launch = self.permissions(&settings).await?;
+        self.pod(&identity, settings, launch).await
+    }
+
+    /// Ends a step that took since the end of the last one.
+    async fn end(
+        &mut self,
+        name: &'static str,
+        result: StepResult,
+        detail: impl Into<String>,
+        reads: Option<&Refusal>,
+    ) {
+        let step = Step {
+            name,
+            result,
+            took: self.began.elapsed(),
+            detail: printable(&detail.into(), report::LINE),
+            reads: reads.map(|refusal| format!("podgate: {}", refusal.reason)),
+            log: self.captured.take().await,
+        };
+        (self.say)(&step);
+        self.report.steps.push(step);
+        self.began = Instant::now();
+    }
+
+    async fn name(&mut self) -> Result<Username, Stopped> {
+        match Username::parse(&self.test.user) {
+            Ok(user) => {
+                self.end("login name", StepResult::Ok, user.as_str(), None).await;
+                Ok(user)
+            }
+            Err(invalid) => {
+                self.audit.record(Event::BadUsername { reason: &format!("username {invalid}") });
+                let refusal = Refusal::new(format!("the user name {invalid}"));
+                self.end("login name", StepResult::Refused, invalid.to_string(), Some(&refusal)).await;
+                Err(Stopped(Verdict::Refused))
+            }
+        }
+    }
+
+    async fn authenticate(&mut self, user: &Username) -> Result<Identity, Stopped> {
+        let shown = std::mem::replace(&mut self.test.shown, Shown::Nothing);
+        let shows = match &shown {
+            Shown::Nothing => None,
+            Shown::Password(_) => Some(Method::Password),
+            Shown::PublicKey(_) => Some(Method::PublicKey),
+        };
+        let offered = self.auth.methods();
+        let options = [
+            (Method::PublicKey, "public key", "offered; --public-key FILE asks about one"),
+            (Method::Password, "password", "offered; --password-stdin asks about one"),
+        ];
+        for (method, name, option) in options.into_iter().filter(|(method, ..)| shows != Some(*method)) {
+            let detail = if offered.contains(&method) { option } else { "not offered" };
+            self.end(name, StepResult::Skipped, detail, None).await;
+        }
+        let method = shows.or(offered.first().copied()).unwrap_or(Method::Password);
+        let proved = match shown {
+            Shown::Nothing => self.auth.assume(user),
+            Shown::Password(password) => {
+                let proved = self.auth.prove(self.attempt(user), Credential::Password(password)).await;
+                self.proved("password", method, proved).await?
+            }
+            Shown::PublicKey(text) => self.public_key(user, &text).await?,
+        };
+        self.authorize(user, method, proved).await
+    }
+
+    fn attempt<'b>(&'b self, username: &'b Username) -> Attempt<'b> {
+        Attempt { facts: &self.facts, username, log: &self.log, deadline: &self.deadline }
+    }
+
+    async fn public_key(&mut self, user: &Username, text: &str) -> Result<Proved, Stopped> {
+        let key = match offered_key(text) {
+            Ok(key) => key,
+            Err(reason) => {
+                self.audit.record(Event::AuthFailed { method: Method::PublicKey, reason: &reason });
+                self.end("public key", StepResult::Refused, reason, None).await;
+                return Err(Stopped(Verdict::Refused));
+            }
+        };
+        let proved = match self.auth.consider_key(self.attempt(user), &key).await {
+            Ok(considered) => self.auth.prove(self.attempt(user), considered.proven()).await,
+            Err(error) => Err(error),
+        };
+        self.proved("public key", Method::PublicKey, proved).await
+    }
+
+    async fn proved(
+        &mut self,
+        name: &'static str,
+        method: Method,
+        proved: Result<Proved, AuthError>,
+    ) -> Result<Proved, Stopped> {
+        match proved {
+            Ok(proved) => {
+                let detail = format!("the webhook says yes: {}", proved.authenticated());
+                self.end(name, StepResult::Ok, detail, None).await;
+                Ok(proved)
+            }
+            Err(error) => Err(self.unauthenticated(name, method, error).await),
+        }
+    }
+
+    async fn authorize(&mut self, user: &Username, method: Method, proved: Proved) -> Result<Identity, Stopped> {
+        let admitted = self.auth.admit(self.attempt(user), proved).await;
+        match admitted {
+            Ok(identity) if self.auth.authorizes() => {
+                let detail = format!("the webhook says yes: {}", identity.authenticated());
+                self.end("authorization", StepResult::Ok, detail, None).await;
+                Ok(identity)
+            }
+            Ok(identity) => {
+                self.end("authorization", StepResult::Skipped, "auth.authz is not configured", None).await;
+                Ok(identity)
+            }
+            Err(error) => Err(self.unauthenticated("authorization", method, error).await),
+        }
+    }
+
+    async fn unauthenticated(&mut self, name: &'static str, method: Method, error: AuthError) -> Stopped {
+        let verdict = match &error {
+            AuthError::Unavailable { .. } => Verdict::Unavailable,
+            AuthError::Denied { .. } | AuthError::Misunderstood { .. } | AuthError::NotConfigured => Verdict::Refused,
+        };
+        let detail = error.to_string();
+        let refusal = told(&self.audit, method, error).map(Refusal::new);
+        self.end(name, verdict.into(), detail, refusal.as_ref()).await;
+        Stopped(verdict)
+    }
+
+    async fn configuration(&mut self, mut identity: Identity) -> Result<(Identity, Option<ConfigAnswer>), Stopped> {
+        let origin = match (&self.test.answer, &self.server) {
+            (Some(answer), _) => Origin::Answer(answer),
+            (None, Some(server)) => Origin::Server(server),
+            (None, None) => Origin::File,
+        };
+        let answer = ask(origin, &mut identity, &self.facts, &self.log).await;
+        match answer {
+            Ok(answer) => {
+                let (result, detail) = match (&answer, &self.test.answer) {
+                    (None, _) => (StepResult::Skipped, "configserver is not configured: the file is all"),
+                    (Some(_), Some(_)) => (StepResult::Ok, "the answer that was given is understood"),
+                    (Some(_), None) => (StepResult::Ok, "the webhook's answer is understood"),
+                };
+                let detail = match &answer {
+                    Some(answer) => format!("{detail}; it says {}", said(answer)),
+                    None => detail.to_owned(),
+                };
+                self.end("configuration", result, detail, None).await;
+                Ok((identity, answer))
+            }
+            Err(error) => Err(self.inadmissible("configuration", &error).await),
+        }
+    }
+
+    async fn settings(&mut self, answer: Option<&ConfigAnswer>) -> Result<Settings, Stopped> {
+        match resolve(&self.config.base, answer, &self.log) {
+            Ok(settings) => {
+                let pod = &settings.kubernetes.pod;
+                let mode = match &pod.mode {
+                    Mode::Connection => "connection: a pod for each connection".to_owned(),
+                    Mode::Session => "session: a pod for each program".to_owned(),
+                    Mode::Persistent { name, shared: false, .. } => format!("persistent: the user's pod {name}"),
+                    Mode::Persistent { name, shared: true, .. } => format!("persistent: the shared pod {name}"),
+                };
+                let detail = format!("mode {mode}, namespace {}, container {}", pod.namespace, pod.console_name);
+                self.end("settings", StepResult::Ok, detail, None).await;
+                Ok(settings)
+            }
+            Err(error) => Err(self.inadmissible("settings", &error).await),
+        }
+    }
+
+    async fn inadmissible(&mut self, name: &'static str, error: &AdmissionError) -> Stopped {
+        let verdict = match error {
+            AdmissionError::Webhook(WebhookError::Malformed(_)) | AdmissionError::Settings(_) => Verdict::Refused,
+            AdmissionError::Webhook(_) => Verdict::Unavailable,
+        };
+        error.record(&self.audit);
+        self.end(name, verdict.into(), error.to_string(), Some(&error.refusal())).await;
+        Stopped(verdict)
+    }
+
+    /// What the rules allow, and the program that is to start.
+    async fn permissions(&mut self, settings: &Settings) -> Result<Permit<Launch>, Stopped> {
+        let endpoints = Endpoints { client: self.test.remote, server: self.test.remote };
+        for permission in permissions::all(settings, endpoints) {
+            self.end(permission.name, permission.result, permission.detail, None).await;
+        }
+        match permissions::launch(settings, self.test.program.take(), endpoints) {
+            Ok((launch, detail)) => {
+                self.end("program", StepResult::Ok, detail, None).await;
+                Ok(launch)
+            }
+            Err(denied) => {
+                self.audit.record(Event::Denied { request: Audited::Program, denied: &denied });
+                let refusal = Refusal::new(denied.to_string());
+                self.end("program", StepResult::Refused, denied.to_string(), Some(&refusal)).await;
+                Err(Stopped(Verdict::Refused))
+            }
+        }
+    }
+
+    async fn pod(&mut self, identity: &Identity, settings: Settings, launch: Permit<Launch>) -> Result<(), Stopped> {
+        let mut kubernetes = settings.kubernetes;
+        kubernetes.timeouts.http = kubernetes.timeouts.http.min(self.test.limit);
+        let (mode, namespace) = (kubernetes.pod.mode.clone(), kubernetes.pod.namespace.to_string());
+        let facts = ConnectionFacts { id: self.facts.connection, remote: self.facts.remote, log: self.log.clone() };
+        let rehearsal = match self.backend.rehearsal(identity, Arc::new(kubernetes), facts, launch) {
+            Ok(rehearsal) => rehearsal,
+            Err(refusal) => {
+                self.audit.record(Event::ProgramRefused { refusal: &refusal });
+                self.end("pod", StepResult::Refused, refusal.reason.clone(), Some(&refusal)).await;
+                return Err(Stopped(Verdict::Refused));
+            }
+        };
+        self.report.pod = rehearsal.pod().cloned().map(masked);
+        if let Some(name) = rehearsal.name() {
+            self.end("pod", StepResult::Ok, made(name, identity), None).await;
+        }
+        match rehearsal.dry_run().await {
+            Ok(plan) => {
+                self.end("dry run", StepResult::Ok, planned(plan, &mode, &namespace), None).await;
+                Ok(())
+            }
+            Err(Failed { refusal, unavailable }) => {
+                let verdict = if unavailable { Verdict::Unavailable } else { Verdict::Refused };
+                self.end("dry run", verdict.into(), refusal.reason.clone(), Some(&refusal)).await;
+                Err(Stopped(verdict))
+            }
+        }
+    }
+}
+
+/// The same webhooks, none of which is asked for longer than that.
+fn hurried(auth: &crate::config::Auth, limit: Duration) -> crate::config::Auth {
+    let mut auth = auth.clone();
+    for webhook in [&mut auth.password, &mut auth.public_key, &mut auth.authz].into_iter().flatten() {
+        webhook.auth_timeout = webhook.auth_timeout.min(limit);
+    }
+    auth
+}
+
+/// The sections of an answer, by name alone: their values can be secrets.
+fn said(answer: &ConfigAnswer) -> String {
+    let sections: Vec<&str> = answer.config.keys().map(String::as_str).collect();
+    if sections.is_empty() { "nothing beside the file".to_owned() } else { sections.join(", ") }
+}
+
+fn made(name: &PodName, identity: &Identity) -> String {
+    match identity.known().files.len() {
+        0 => name.to_string(),
+        files => format!("{name}, into which {files} files would be written once it runs"),
+    }
+}
+
+fn planned(plan: Plan, mode: &Mode, namespace: &str) -> String {
+    match plan {
+        Plan::Create if *mode == Mode::Session => {
+            format!("the API takes the pod: one would be created in {namespace} for each program")
+        }
+        Plan::Create => format!("the API takes the pod: it would be created in {namespace}"),
+        Plan::CreateMissing => format!("the user's pod is not there: it would be created in {namespace}"),
+        Plan::Claim => format!("the pod is there in {namespace} and nobody's: it would be claimed for this user"),
+        Plan::Wait => {
+            format!("the last pod of that name is still going in {namespace}: it would be created after that")
+        }
+        Plan::Use => format!("the pod is there in {namespace} and would be used"),
+    }
+}
+
+/// The pod without what can be a secret.
+fn masked(mut pod: Value) -> Value {
+    if let Some(spec) = pod.get_mut("spec") {
+        *spec = masked_spec(spec.take());
+    }
+    pod
+}
