@@ -124,7 +124,7 @@ async fn assert_told_as_at_a_login(world: &World, user: &str, code: &str) -> Str
     let done = world.ssh_as(user).run("true").await.expect(255);
     // The pod's name is another each time.
     let named = |text: &str| {
-        let words = text.split(['"', ' ', ')']).filter(|word| word.starts_with("containerssh-"));
+        let words = text.split(['"', '\\', ' ', ')']).filter(|word| word.starts_with("containerssh-"));
         words.fold(text.to_owned(), |text, name| text.replace(name, "NAME"))
     };
     assert_eq!(named(tested.reads()), named(done.stderr.trim_end()));

@@ -133,9 +133,9 @@ async fn every_mode_tells_what_it_would_do() {
     let tested = test_login(&world, &["alice"], "").await.expect(0);
     tested.assert("dry run", "ok", "the user's pod is not there: it would be created");
     assert_nothing_was_made(&world);
-    let den = json!({
-        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "den"}, "spec": {"containers": [container("shell")]},
-    });
+    let mut idle = container("shell");
+    idle["command"] = json!(["/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1000 & wait $!; done"]);
+    let den = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "den"}, "spec": {"containers": [idle]}});
     world.cluster.create_pod(world.namespace(), den).await;
     let tested = test_login(&world, &["alice"], "").await.expect(0);
     tested.assert("dry run", "ok", "nobody's: it would be claimed");
