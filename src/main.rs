@@ -4,7 +4,7 @@
 
 use clap::{Parser, Subcommand};
 use podgate::app::flags::with_two_dashes;
-use podgate::app::test_login::{self, Shown, TestLogin, Verdict};
+use podgate::app::test_login::{self, Shown, ShownKey, Step, TestLogin, Verdict};
 use podgate::app::{App, unusable};
 use podgate::config::{self, Config, Errors, Level, LogDestination, Migration, dump_file};
 use podgate::policy::Asked;
@@ -201,17 +201,20 @@ async fn test_login(args: TestLoginArgs) -> ExitCode {
     let (output, test) = (args.output, login_of(args));
     let test = match test {
         Ok(test) => test,
-        Err(error) => {
+        Err(NoTest::Interrupted) => return ExitCode::from(130),
+        Err(NoTest::Wrong(error)) => {
             say(&mut io::stderr(), &format!("podgate: {error}"));
             return ExitCode::from(64);
         }
     };
     let mut shown = Ok(());
-    let report = test_login::test_login(&config, test, |step| {
+    let say_step = |step: &Step| {
         if output == Output::Text && shown.is_ok() {
             shown = write_out(&step.lines());
         }
-    });
+    };
+    let say_news = |news: &str| say(&mut io::stderr(), &format!("podgate: asking again: {news}"));
+    let report = test_login::test_login(&config, test, say_step, say_news);
     let report = match report.await {
         Ok(report) => report,
         Err(error) => return fail(&error),
@@ -230,31 +233,34 @@ async fn test_login(args: TestLoginArgs) -> ExitCode {
     }
 }
 
-/// What the command line says to test; reads the files that it names.
-fn login_of(args: TestLoginArgs) -> Result<TestLogin, String> {
+/// Why there is nothing to test.
+enum NoTest {
+    /// Ctrl-C at the question for the password.
+    Interrupted,
+    /// The command line names what cannot be read. One line.
+    Wrong(String),
+}
+
+/// Reads what the command line names.
+fn login_of(args: TestLoginArgs) -> Result<TestLogin, NoTest> {
     let is_stdin = |path: &Path| path == Path::new("-");
     if args.password_stdin && args.answer.as_deref().is_some_and(is_stdin) {
-        return Err("--password-stdin and --answer - both read standard input".to_owned());
+        return Err(NoTest::Wrong("--password-stdin and --answer - both read standard input".to_owned()));
     }
-    let failed = |what: &str, path: &Path, error: io::Error| format!("--{what}: {}: {error}", path.display());
+    let failed = |option: &str, path: &Path, why: &dyn std::fmt::Display| {
+        NoTest::Wrong(format!("{option}: {}: {why}", path.display()))
+    };
     let shown = match &args.public_key {
         Some(path) => {
-            Shown::PublicKey(std::fs::read_to_string(path).map_err(|error| failed("public-key", path, error))?)
+            let text = std::fs::read_to_string(path).map_err(|error| failed("--public-key", path, &error))?;
+            let key = ShownKey::parse(&text);
+            Shown::PublicKey(key.ok_or_else(|| failed("--public-key", path, &"this is no public key"))?)
         }
-        None if args.password_stdin => {
-            let password = password(&args.user).map_err(|error| format!("--password-stdin: {error}"))?;
-            Shown::Password(Secret::new(password))
-        }
+        None if args.password_stdin => Shown::Password(Secret::new(password(&args.user)?)),
         None => Shown::Nothing,
     };
-    let read = |path: &Path| match is_stdin(path) {
-        true => {
-            let mut answer = Vec::new();
-            io::stdin().lock().read_to_end(&mut answer).map(|_| answer)
-        }
-        false => std::fs::read(path),
-    };
-    let answer = args.answer.as_deref().map(|path| read(path).map_err(|error| failed("answer", path, error)));
+    let read = |path: &Path| if is_stdin(path) { all_of_stdin() } else { std::fs::read(path) };
+    let answer = args.answer.as_deref().map(|path| read(path).map_err(|error| failed("--answer", path, &error)));
     let program = args.command.map(Asked::Command).or(args.subsystem.map(Asked::Subsystem));
     Ok(TestLogin {
         user: args.user,
@@ -267,16 +273,26 @@ fn login_of(args: TestLoginArgs) -> Result<TestLogin, String> {
 }
 
 /// A password from the terminal, or from what standard input is instead.
-fn password(user: &str) -> Result<String, String> {
-    let text = |bytes| String::from_utf8(bytes).map_err(|_| "the password is not UTF-8 text".to_owned());
-    if io::stdin().is_terminal() {
-        let asked = Silent::new().and_then(|terminal| terminal.ask(&format!("{user}'s password: ")));
-        return text(asked.map_err(|error| error.to_string())?);
-    }
-    let mut bytes = Vec::new();
-    io::stdin().lock().read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    let text = text(bytes)?;
+fn password(user: &str) -> Result<String, NoTest> {
+    let at_terminal = io::stdin().is_terminal();
+    let read = || match at_terminal {
+        true => Silent::new()?.ask(&format!("{user}'s password: ")),
+        false => all_of_stdin(),
+    };
+    let bytes = match read() {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(NoTest::Interrupted),
+        Err(error) => return Err(NoTest::Wrong(format!("--password-stdin: {error}"))),
+    };
+    let text = String::from_utf8(bytes);
+    let text = text.map_err(|_| NoTest::Wrong("--password-stdin: the password is not UTF-8 text".to_owned()))?;
     Ok(text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text)).to_owned())
+}
+
+fn all_of_stdin() -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::stdin().lock().read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn write_out(text: &str) -> io::Result<()> {

@@ -60,8 +60,8 @@ impl Tested {
 
     #[track_caller]
     fn below(&self, what: &str) -> &str {
-        let lines = self.out.lines().filter_map(|line| line.trim_start().strip_prefix(what));
-        lines.last().unwrap_or_else(|| panic!("no {what:?}:\n{}", self.out)).trim()
+        let mut lines = self.out.lines().filter_map(|line| line.trim_start().strip_prefix(what));
+        lines.next_back().unwrap_or_else(|| panic!("no {what:?}:\n{}", self.out)).trim()
     }
 
     fn json(&self) -> Value {

@@ -7,6 +7,7 @@
 mod captured;
 mod permissions;
 mod report;
+mod words;
 
 pub use report::{Report, Step, StepResult, Verdict};
 
@@ -15,21 +16,20 @@ use crate::audit::{Event, Recorder, Request as Audited};
 use crate::auth::{
     Attempt, AuthError, Authenticator, ClientFacts, Credential, Identity, LoginDeadline, Method, Proved,
 };
-use crate::config::{Config, ConfigServer, masked_spec};
+use crate::config::{Config, ConfigServer};
 use crate::guest::Refusal;
 use crate::kubernetes::client::Clients;
-use crate::kubernetes::{Backend, ConnectionFacts, Failed, Plan};
+use crate::kubernetes::{Backend, ConnectionFacts, Failed};
 use crate::policy::{Asked, Endpoints, Launch, Permit};
-use crate::settings::{Mode, Settings};
+use crate::settings::Settings;
 use crate::shutdown::Tasks;
 use crate::ssh::{AdmissionError, Origin, ask, offered_key, resolve, told};
 use crate::telemetry::ConnectionLog;
-use crate::types::{ConnectionId, PodName, Secret, Username, printable};
+use crate::types::{ConnectionId, Secret, Username, printable};
 use crate::webhook::{ConfigClient, WebhookError};
 use bytes::Bytes;
 use captured::Captured;
 use podgate_webhooks::wire::ConfigAnswer;
-use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -62,17 +62,34 @@ pub enum Shown {
     Nothing,
     /// A password.
     Password(Secret),
-    /// The text of a public key's file. The private key is taken as proved.
-    PublicKey(String),
+    /// A public key. The private key is taken as proved.
+    PublicKey(ShownKey),
 }
 
-/// Tests a login; each step is handed to `say` when it is done.
+/// A public key as a client would offer it.
+#[derive(Debug)]
+pub struct ShownKey(Result<String, String>);
+
+impl ShownKey {
+    /// Reads the text of a public key's file; `None` is no public key.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        offered_key(text).map(Self)
+    }
+}
+
+/// Tests a login; each step is handed to `say` when it is done, and each try of a server that failed to `news`, one line.
 ///
 /// # Errors
 /// A webhook's client or the log that cannot be made; nothing was asked.
-pub async fn test_login(config: &Config, test: TestLogin, say: impl FnMut(&Step) + Send) -> Result<Report, BuildError> {
+pub async fn test_login(
+    config: &Config,
+    test: TestLogin,
+    say: impl FnMut(&Step) + Send,
+    news: impl Fn(&str) + Send + 'static,
+) -> Result<Report, BuildError> {
     crate::tls::install();
-    let mut walk = Walk::new(config, test, say)?;
+    let mut walk = Walk::new(config, test, say, news)?;
     let stopped = Box::pin(walk.login()).await.err();
     walk.report.verdict = stopped.map_or(Verdict::Served, |Stopped(verdict)| verdict);
     Ok(walk.report)
@@ -99,12 +116,17 @@ struct Walk<'a, S> {
 }
 
 impl<'a, S: FnMut(&Step) + Send> Walk<'a, S> {
-    fn new(config: &'a Config, test: TestLogin, say: S) -> Result<Self, BuildError> {
+    fn new(
+        config: &'a Config,
+        test: TestLogin,
+        say: S,
+        news: impl Fn(&str) + Send + 'static,
+    ) -> Result<Self, BuildError> {
         let of = |section| move |source| BuildError::Webhook { section, source };
         let auth = Authenticator::new(&hurried(&config.auth, test.limit)).map_err(of("auth"))?;
         let client = |server: &ConfigServer| ConfigClient::new(server).map(|client| client.within(test.limit));
         let server = config.configserver.as_ref().map(client).transpose().map_err(of("configserver"))?;
-        let (log, captured) = Captured::log().map_err(BuildError::Log)?;
+        let (log, captured) = Captured::log(news).map_err(BuildError::Log)?;
         let connection = ConnectionId::random();
         let facts = ClientFacts { connection, remote: test.remote, client_version: CLIENT_VERSION.to_owned() };
         let backend = Backend::new(log.clone(), Tasks::new(), Clients::new(), Arc::new(|_| false));
@@ -184,7 +206,7 @@ impl<'a, S: FnMut(&Step) + Send> Walk<'a, S> {
                 let proved = self.auth.prove(self.attempt(user), Credential::Password(password)).await;
                 self.proved("password", method, proved).await?
             }
-            Shown::PublicKey(text) => self.public_key(user, &text).await?,
+            Shown::PublicKey(key) => self.public_key(user, key).await?,
         };
         self.authorize(user, method, proved).await
     }
@@ -193,8 +215,8 @@ impl<'a, S: FnMut(&Step) + Send> Walk<'a, S> {
         Attempt { facts: &self.facts, username, log: &self.log, deadline: &self.deadline }
     }
 
-    async fn public_key(&mut self, user: &Username, text: &str) -> Result<Proved, Stopped> {
-        let key = match offered_key(text) {
+    async fn public_key(&mut self, user: &Username, ShownKey(key): ShownKey) -> Result<Proved, Stopped> {
+        let key = match key {
             Ok(key) => key,
             Err(reason) => {
                 self.audit.record(Event::AuthFailed { method: Method::PublicKey, reason: &reason });
@@ -267,7 +289,7 @@ impl<'a, S: FnMut(&Step) + Send> Walk<'a, S> {
                     (Some(_), None) => (StepResult::Ok, "the webhook's answer is understood"),
                 };
                 let detail = match &answer {
-                    Some(answer) => format!("{detail}; it says {}", said(answer)),
+                    Some(answer) => format!("{detail}; it says {}", words::said(answer)),
                     None => detail.to_owned(),
                 };
                 self.end("configuration", result, detail, None).await;
@@ -281,12 +303,7 @@ impl<'a, S: FnMut(&Step) + Send> Walk<'a, S> {
         match resolve(&self.config.base, answer, &self.log) {
             Ok(settings) => {
                 let pod = &settings.kubernetes.pod;
-                let mode = match &pod.mode {
-                    Mode::Connection => "connection: a pod for each connection".to_owned(),
-                    Mode::Session => "session: a pod for each program".to_owned(),
-                    Mode::Persistent { name, shared: false, .. } => format!("persistent: the user's pod {name}"),
-                    Mode::Persistent { name, shared: true, .. } => format!("persistent: the shared pod {name}"),
-                };
+                let mode = words::mode(&pod.mode);
                 let detail = format!("mode {mode}, namespace {}, container {}", pod.namespace, pod.console_name);
                 self.end("settings", StepResult::Ok, detail, None).await;
                 Ok(settings)
@@ -338,13 +355,13 @@ impl<'a, S: FnMut(&Step) + Send> Walk<'a, S> {
                 return Err(Stopped(Verdict::Refused));
             }
         };
-        self.report.pod = rehearsal.pod().cloned().map(masked);
+        self.report.pod = rehearsal.pod().cloned().map(words::masked);
         if let Some(name) = rehearsal.name() {
-            self.end("pod", StepResult::Ok, made(name, identity), None).await;
+            self.end("pod", StepResult::Ok, words::made(name, identity), None).await;
         }
         match rehearsal.dry_run().await {
             Ok(plan) => {
-                self.end("dry run", StepResult::Ok, planned(plan, &mode, &namespace), None).await;
+                self.end("dry run", StepResult::Ok, words::planned(plan, &mode, &namespace), None).await;
                 Ok(())
             }
             Err(Failed { refusal, unavailable }) => {
@@ -363,40 +380,4 @@ fn hurried(auth: &crate::config::Auth, limit: Duration) -> crate::config::Auth {
         webhook.auth_timeout = webhook.auth_timeout.min(limit);
     }
     auth
-}
-
-/// The sections of an answer, by name alone: their values can be secrets.
-fn said(answer: &ConfigAnswer) -> String {
-    let sections: Vec<&str> = answer.config.keys().map(String::as_str).collect();
-    if sections.is_empty() { "nothing beside the file".to_owned() } else { sections.join(", ") }
-}
-
-fn made(name: &PodName, identity: &Identity) -> String {
-    match identity.known().files.len() {
-        0 => name.to_string(),
-        files => format!("{name}, into which {files} files would be written once it runs"),
-    }
-}
-
-fn planned(plan: Plan, mode: &Mode, namespace: &str) -> String {
-    match plan {
-        Plan::Create if *mode == Mode::Session => {
-            format!("the API takes the pod: one would be created in {namespace} for each program")
-        }
-        Plan::Create => format!("the API takes the pod: it would be created in {namespace}"),
-        Plan::CreateMissing => format!("the user's pod is not there: it would be created in {namespace}"),
-        Plan::Claim => format!("the pod is there in {namespace} and nobody's: it would be claimed for this user"),
-        Plan::Wait => {
-            format!("the last pod of that name is still going in {namespace}: it would be created after that")
-        }
-        Plan::Use => format!("the pod is there in {namespace} and would be used"),
-    }
-}
-
-/// The pod without what can be a secret.
-fn masked(mut pod: Value) -> Value {
-    if let Some(spec) = pod.get_mut("spec") {
-        *spec = masked_spec(spec.take());
-    }
-    pod
 }

@@ -49,19 +49,15 @@ pub(super) fn check(key: &PublicKey, algorithm: &Algorithm) -> Result<(), BadOff
 }
 
 /// Reads the text of a public key's file as the key that a client would offer: an `authorized_keys` line without options and
-/// comment.
-///
-/// # Errors
-/// No public key, and a key that is refused before anybody is asked about it. One line.
-pub(crate) fn offered_key(text: &str) -> Result<String, String> {
-    let key =
-        PublicKey::from_openssh(text.trim()).map_err(|_| "not a public key as ssh-keygen writes it".to_owned())?;
+/// comment, or one line on why it is refused before anybody is asked about it. `None` is no public key.
+pub(crate) fn offered_key(text: &str) -> Option<Result<String, String>> {
+    let key = PublicKey::from_openssh(text.trim()).ok()?;
     let algorithm = match key.algorithm() {
         Algorithm::Rsa { .. } => Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
         other => other,
     };
-    check(&key, &algorithm).map_err(|bad| bad.to_string())?;
-    key_line(&key).ok_or_else(|| "not a public key as ssh-keygen writes it".to_owned())
+    let line = key_line(&key)?;
+    Some(check(&key, &algorithm).map(|()| line).map_err(|bad| bad.to_string()))
 }
 
 /// The length of a positive number in bits; a key's own `key_size` counts whole bytes.

@@ -44,8 +44,9 @@ async fn credential_that_is_no_good_is_refused_before_the_configuration_is_asked
     let long = "x".repeat(1025);
     let tested = test_login(&world, &[&long], "").await.expect(REFUSED);
     assert_eq!(tested.reads(), "podgate: the user name is longer than 1024 bytes");
-    let tested = test_login(&world, &["alice", "--public-key", "-"], "").await.expect(64);
-    assert!(tested.err.starts_with("podgate: --public-key: -: "), "{}", tested.err);
+    let private = other.file.display().to_string();
+    let tested = test_login(&world, &["alice", "--public-key", &private], "").await.expect(64);
+    assert_eq!(tested.err, format!("podgate: --public-key: {private}: this is no public key\n"));
     assert_nothing_was_made(&world);
 }
 
@@ -94,11 +95,9 @@ async fn answer_that_is_not_understood_is_refused_with_the_field_that_is_wrong()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn program_that_the_policy_denies_is_refused_in_its_words() {
-    let mut setup = Setup::default();
-    setup.users = vec![
-        ("alice", json!({"security": {"command": {"mode": "filter", "allow": ["id"]}, "shell": {"mode": "disable"}}})),
-        ("bob", json!({"security": {"defaultMode": "disable"}})),
-    ];
+    let commands = json!({"security": {"command": {"mode": "filter", "allow": ["id"]}, "shell": {"mode": "disable"}}});
+    let nothing = json!({"security": {"defaultMode": "disable"}});
+    let setup = Setup { users: vec![("alice", commands), ("bob", nothing)], ..Setup::default() };
     let world = setup.start().await;
     let tested = test_login(&world, &["alice", "--command", "id -u"], "").await.expect(REFUSED);
     tested.assert("shell", "denied", "shells are disabled (SECURITY_SHELL_REJECTED)");
@@ -177,8 +176,7 @@ async fn pod_security_is_told_as_at_a_login() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn missing_right_and_unknown_credentials_are_told_as_at_a_login() {
-    let mut setup = Setup::default();
-    setup.access = Access::Rights(Rights::gateway());
+    let setup = Setup { access: Access::Rights(Rights::gateway()), ..Setup::default() };
     let world = setup.start().await;
     world.cluster.grant(&Rights::gateway().without("create", "pods")).await;
     let reads = assert_told_as_at_a_login(&world, "alice", "KUBERNETES_POD_CREATE_FAILED").await;
@@ -195,6 +193,7 @@ async fn server_that_is_away_is_no_refusal() {
     let auth = changed(&world, json!({"auth": {"password": {"webhook": away}}}));
     let tested = with_config(&auth, &["alice", "--password-stdin", "--timeout", "1"], "x").await.expect(UNAVAILABLE);
     tested.assert("password", "unavailable", "cannot be reached");
+    assert!(tested.err.starts_with("podgate: asking again: warning AUTH_BACKEND_ERROR a try "), "{}", tested.err);
     assert_eq!(tested.reads(), "podgate: the authentication server cannot be reached");
     let server = changed(&world, json!({"configserver": away}));
     let tested = with_config(&server, &["alice", "--timeout", "1"], "").await.expect(UNAVAILABLE);

@@ -22,12 +22,21 @@ pub(super) struct Captured {
     written: Written,
 }
 
-#[derive(Debug, Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
+type Written = Arc<Mutex<Vec<u8>>>;
 
-impl Write for Written {
+/// The log's end: keeps the lines, and tells at once of a try that failed.
+struct Sink<N> {
+    written: Written,
+    news: N,
+}
+
+impl<N: Fn(&str)> Write for Sink<N> {
+    /// The log writes whole lines.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        for line in lines(bytes).iter().filter(|line| is_failed_try(line)) {
+            (self.news)(&shown(line));
+        }
         Ok(bytes.len())
     }
 
@@ -37,10 +46,11 @@ impl Write for Written {
 }
 
 impl Captured {
-    /// A log and what is written to it.
-    pub(super) fn log() -> Result<(Log, Self), LogError> {
+    /// A log and what is written to it; `news` hears of each try of a server that failed and is followed by another.
+    pub(super) fn log(news: impl Fn(&str) + Send + 'static) -> Result<(Log, Self), LogError> {
         let written = Written::default();
-        let log = Log::to_sink(Level::Info, LogFormat::Ljson, written.clone())?;
+        let sink = Sink { written: Arc::clone(&written), news };
+        let log = Log::to_sink(Level::Info, LogFormat::Ljson, sink)?;
         Ok((log.clone(), Self { log, written }))
     }
 
@@ -49,10 +59,17 @@ impl Captured {
         let log = self.log.clone();
         // A writer that cannot write into memory in time has told nothing; what it has told is taken.
         let _ = tokio::task::spawn_blocking(move || log.flush(WRITTEN)).await;
-        let bytes = std::mem::take(&mut *self.written.0.lock().unwrap_or_else(PoisonError::into_inner));
-        let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines.filter_map(|line| serde_json::from_slice(line).ok()).collect()
+        lines(&std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner)))
     }
+}
+
+fn lines(bytes: &[u8]) -> Vec<Value> {
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.filter_map(|line| serde_json::from_slice(line).ok()).collect()
+}
+
+fn is_failed_try(line: &Value) -> bool {
+    line.pointer("/details/try").is_some()
 }
 
 /// A line for a person: level, code, message, and the details that are its own.
