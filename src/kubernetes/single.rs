@@ -1,7 +1,7 @@
 //! Mode session: a pod for every program, which is the main process of its console container. The program's streams are
 //! attached to; its status is the container's exit code, because an attach's own end says nothing of it.
 //!
-//! A program that we name is held by a [gate](super::gate) until we are attached. The image's own program cannot be held:
+//! A program that we name is held by a [gate] until we are attached. The image's own program cannot be held:
 //! where it wrote before, and nothing since, the container's log is given.
 
 mod output;
