@@ -3,6 +3,8 @@
 
 pub mod flags;
 
+pub mod test_login;
+
 mod inspect;
 mod unusable;
 
@@ -17,7 +19,7 @@ use crate::registry::{Command, Registry};
 use crate::settings::Home;
 use crate::shutdown::Tasks;
 use crate::ssh::{HostKeyError, Server, Snapshot};
-use crate::telemetry::Log;
+use crate::telemetry::{Log, LogError};
 use crate::webhook::{ConfigClient, WebhookBuildError};
 use inspect::Look;
 use std::future::Future;
@@ -61,6 +63,9 @@ pub enum BuildError {
     /// The health endpoint or the metrics page cannot be served.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// There is no log.
+    #[error(transparent)]
+    Log(LogError),
     /// The cluster would not serve a login.
     #[error("{0}")]
     Cluster(String),

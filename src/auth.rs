@@ -10,8 +10,8 @@ mod deadline;
 mod step;
 
 pub(crate) use answer::{message, usable};
-pub use authenticator::Authenticator;
 pub(crate) use authenticator::LEFT_OUT;
+pub use authenticator::{Authenticator, Proved};
 pub use credential::{Considered, Credential, ProvenKey};
 pub use deadline::LoginDeadline;
 pub use step::{Answer, Attempt, AuthError, Awaited, Method, Prompt};

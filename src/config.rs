@@ -28,6 +28,7 @@ pub(crate) mod yaml;
 pub use algorithms::AlgorithmList;
 pub use document::Format;
 pub use dump::dump_file;
+pub(crate) use dump::masked_spec;
 pub use errors::{ConfigError, Errors};
 pub use migrate::{Became, Change, Decision, Migration};
 pub use pem::{Disk, Files};

@@ -10,6 +10,7 @@ pub mod exec;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 pub mod inspect;
+pub mod rehearsal;
 
 mod api;
 mod argv;
@@ -41,6 +42,7 @@ mod samples;
 #[cfg(test)]
 mod tests;
 
+pub use life::{Failed, Plan};
 pub use reaper::Live;
 
 use crate::auth::Identity;

@@ -1,15 +1,22 @@
 //! The gateway's command line. Nothing here but order and exit codes: 0 for a stop that was asked for, 1 when it cannot
-//! run, 64 for a command line or configuration that is wrong (sysexits' `EX_USAGE`).
+//! run, 64 for a command line or configuration that is wrong (sysexits' `EX_USAGE`). `test-login` adds 77 for a user who would
+//! be refused (`EX_NOPERM`) and 69 where nobody can say (`EX_UNAVAILABLE`).
 
 use clap::{Parser, Subcommand};
 use podgate::app::flags::with_two_dashes;
+use podgate::app::test_login::{self, Shown, ShownKey, Step, TestLogin, Verdict};
 use podgate::app::{App, unusable};
 use podgate::config::{self, Config, Errors, Level, LogDestination, Migration, dump_file};
+use podgate::policy::Asked;
 use podgate::telemetry::{self, Log};
+use podgate::types::Secret;
 use podgate::webhook::probe;
-use std::io::{self, Write};
+use podgate_webhooks::terminal::Silent;
+use std::io::{self, IsTerminal, Read, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// SSH server that runs every connection in its own Kubernetes pod.
@@ -43,6 +50,58 @@ enum Task {
         /// The old configuration file.
         file: PathBuf,
     },
+    /// Tests a login without an SSH client: asks the webhooks, merges their answer, applies the security policy and lets the
+    /// Kubernetes API try the pod without creating it. Prints each step with its result, and each reason as the user and the
+    /// log would have it. Exit status 0: the user would be served; 77: refused; 69: a webhook or the API gives no answer;
+    /// 64: the command line or the configuration is wrong; 1: the result cannot be written.
+    TestLogin(TestLoginArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct TestLoginArgs {
+    /// The login name.
+    user: String,
+    /// The configuration file, YAML or (`.json`) JSON.
+    #[arg(long, value_name = "FILE", default_value = "config.yaml")]
+    config: PathBuf,
+    /// Asks the webhook about a password: from the terminal, or all of standard input less the line's end. Without this and
+    /// --public-key, authentication is skipped. A wrong password counts as a failed login where the webhook counts them.
+    #[arg(long, conflicts_with = "public_key")]
+    password_stdin: bool,
+    /// Asks the webhook about the public key in this file. The private key is not needed.
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<PathBuf>,
+    /// Takes the config webhook's answer (JSON) from this file and does not ask the webhook; - is standard input.
+    #[arg(long, value_name = "FILE")]
+    answer: Option<PathBuf>,
+    /// The client's address that the webhooks are told, with a port or without.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = remote_address)]
+    remote_address: SocketAddr,
+    /// Tests a login that runs this command. Without this and --subsystem: any program that the policy allows.
+    #[arg(long, conflicts_with = "subsystem")]
+    command: Option<String>,
+    /// Tests a login that starts this subsystem, for example sftp.
+    #[arg(long, value_name = "NAME")]
+    subsystem: Option<String>,
+    /// How long each server may take to answer, in seconds. A login waits longer: see authTimeout and podStart.
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
+    timeout: u64,
+    /// The form of the result: lines for people and the pod as YAML, or one JSON document.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+/// An address without a port has the port 0.
+fn remote_address(text: &str) -> Result<SocketAddr, String> {
+    let with_port = text.parse::<SocketAddr>().ok();
+    let address = with_port.or_else(|| Some(SocketAddr::new(text.parse::<IpAddr>().ok()?, 0)));
+    address.ok_or_else(|| "not an IP address, with a port or without".to_owned())
 }
 
 #[tokio::main]
@@ -57,8 +116,10 @@ async fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
         }
     };
-    if let Some(Task::Migrate { file }) = &args.task {
-        return migrate(file);
+    match args.task {
+        Some(Task::Migrate { file }) => return migrate(&file),
+        Some(Task::TestLogin(args)) => return test_login(args).await,
+        None => {}
     }
     if args.licenses {
         return print(concat!(include_str!("../LICENSE"), include_str!("../THIRD-PARTY.txt")));
@@ -127,10 +188,121 @@ fn migrate(file: &Path) -> ExitCode {
     if mistakes.is_empty() { printed } else { ExitCode::FAILURE }
 }
 
+async fn test_login(args: TestLoginArgs) -> ExitCode {
+    let config = match Config::load(&args.config) {
+        Ok(config) => config,
+        Err(errors) => return invalid(&args.config, &errors),
+    };
+    podgate::tls::install();
+    let unusable = unusable_parts(&config);
+    if !unusable.is_empty() {
+        return wrong(&args.config, &unusable.join("\n"));
+    }
+    let (output, test) = (args.output, login_of(args));
+    let test = match test {
+        Ok(test) => test,
+        Err(NoTest::Interrupted) => return ExitCode::from(130),
+        Err(NoTest::Wrong(error)) => {
+            say(&mut io::stderr(), &format!("podgate: {error}"));
+            return ExitCode::from(64);
+        }
+    };
+    let mut shown = Ok(());
+    let say_step = |step: &Step| {
+        if output == Output::Text && shown.is_ok() {
+            shown = write_out(&step.lines());
+        }
+    };
+    let say_news = |news: &str| say(&mut io::stderr(), &format!("podgate: asking again: {news}"));
+    let report = test_login::test_login(&config, test, say_step, say_news);
+    let report = match report.await {
+        Ok(report) => report,
+        Err(error) => return fail(&error),
+    };
+    let end = match output {
+        Output::Text => report.conclusion(),
+        Output::Json => format!("{:#}\n", report.json()),
+    };
+    if let Err(error) = shown.and_then(|()| write_out(&end)) {
+        return fail(&error);
+    }
+    match report.verdict {
+        Verdict::Served => ExitCode::SUCCESS,
+        Verdict::Refused => ExitCode::from(77),
+        Verdict::Unavailable => ExitCode::from(69),
+    }
+}
+
+/// Why there is nothing to test.
+enum NoTest {
+    /// Ctrl-C at the question for the password.
+    Interrupted,
+    /// The command line names what cannot be read. One line.
+    Wrong(String),
+}
+
+/// Reads what the command line names.
+fn login_of(args: TestLoginArgs) -> Result<TestLogin, NoTest> {
+    let is_stdin = |path: &Path| path == Path::new("-");
+    if args.password_stdin && args.answer.as_deref().is_some_and(is_stdin) {
+        return Err(NoTest::Wrong("--password-stdin and --answer - both read standard input".to_owned()));
+    }
+    let failed = |option: &str, path: &Path, why: &dyn std::fmt::Display| {
+        NoTest::Wrong(format!("{option}: {}: {why}", path.display()))
+    };
+    let shown = match &args.public_key {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|error| failed("--public-key", path, &error))?;
+            let key = ShownKey::parse(&text);
+            Shown::PublicKey(key.ok_or_else(|| failed("--public-key", path, &"this is no public key"))?)
+        }
+        None if args.password_stdin => Shown::Password(Secret::new(password(&args.user)?)),
+        None => Shown::Nothing,
+    };
+    let read = |path: &Path| if is_stdin(path) { all_of_stdin() } else { std::fs::read(path) };
+    let answer = args.answer.as_deref().map(|path| read(path).map_err(|error| failed("--answer", path, &error)));
+    let program = args.command.map(Asked::Command).or(args.subsystem.map(Asked::Subsystem));
+    Ok(TestLogin {
+        user: args.user,
+        shown,
+        answer: answer.transpose()?.map(Into::into),
+        remote: args.remote_address,
+        program,
+        limit: Duration::from_secs(args.timeout),
+    })
+}
+
+/// A password from the terminal, or from what standard input is instead.
+fn password(user: &str) -> Result<String, NoTest> {
+    let at_terminal = io::stdin().is_terminal();
+    let read = || match at_terminal {
+        true => Silent::new()?.ask(&format!("{user}'s password: ")),
+        false => all_of_stdin(),
+    };
+    let bytes = match read() {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(NoTest::Interrupted),
+        Err(error) => return Err(NoTest::Wrong(format!("--password-stdin: {error}"))),
+    };
+    let text = String::from_utf8(bytes);
+    let text = text.map_err(|_| NoTest::Wrong("--password-stdin: the password is not UTF-8 text".to_owned()))?;
+    Ok(text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text)).to_owned())
+}
+
+fn all_of_stdin() -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::stdin().lock().read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn write_out(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
+}
+
 /// What was asked for; where it can't be written, that is a failure.
 fn print(text: &str) -> ExitCode {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match write_out(text) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }

@@ -150,6 +150,19 @@ fn policy_and_types_name_no_runtime() {
 }
 
 #[test]
+fn login_name_that_nobody_proved_is_taken_by_the_test_of_a_login_alone() {
+    let all = sources();
+    let users = all.iter().filter(|source| source.code.contains(".assume("));
+    let users: Vec<&Path> = users.map(|source| source.path.as_path()).collect();
+    assert_eq!(users.len(), 1, "{users:?}");
+    assert!(users[0].ends_with("src/app/test_login.rs"), "{users:?}");
+    let test =
+        all.iter().filter(|source| source.path.starts_with(users[0].with_extension("")) || source.path == users[0]);
+    let makes_guests = test.filter(|source| [".guest(", "Arrival"].iter().any(|way| source.code.contains(way)));
+    assert_eq!(makes_guests.count(), 0, "the test of a login makes a guest");
+}
+
+#[test]
 fn every_source_says_what_it_owns() {
     for source in sources() {
         let text = fs::read_to_string(&source.path).expect("a source");

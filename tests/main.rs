@@ -36,5 +36,6 @@ mod shutdown;
 mod smoke;
 mod start;
 mod support;
+mod test_login;
 mod tools;
 mod transfers;

@@ -3,7 +3,7 @@
 //!
 //! [`DevCluster::start`] gives a cluster on a loopback port with TLS, a CA and a token of its own;
 //! [`DevCluster::kubeconfig`] is all that a client needs. `kubectl` works against it. [`DevCluster::faults`] makes it
-//! misbehave. Any number of clusters can run side by side, in one process too. [`leash()`] has the programs that a test
+//! misbehave. Any number of clusters can run side by side, in one process too. [`fn@leash`] has the programs that a test
 //! starts beside it end with the test.
 //!
 //! Not there: isolation of any kind, volumes, probes, Secrets and ConfigMaps (a reference to one is the configuration

@@ -4,7 +4,7 @@ use super::step::{Answer, Attempt, AuthError, Method};
 use super::{Considered, Credential, Identity, message, usable};
 use crate::config::{self, AuthWebhook, Level};
 use crate::telemetry::metrics::{Outcome, Question};
-use crate::types::{NamesLeftOut, Secret};
+use crate::types::{NamesLeftOut, Secret, Username};
 use crate::webhook::{Call, WebhookBuildError, WebhookClient, WebhookError};
 use futures_util::future::join_all;
 use podgate_webhooks::wire::{AuthAnswer, AuthzRequest, Known, PasswordRequest, PublicKeyRequest};
@@ -106,6 +106,16 @@ impl Authenticator {
     /// # Errors
     /// A no, no answer, or no webhook for passwords.
     pub async fn authenticate(&self, attempt: Attempt<'_>, credential: Credential) -> Result<Answer, AuthError> {
+        let proved = self.prove(attempt, credential).await?;
+        self.admit(attempt, proved).await.map(Answer::Done)
+    }
+
+    /// Checks a credential: a password is asked about, a key was before. The first half of
+    /// [`Authenticator::authenticate`].
+    ///
+    /// # Errors
+    /// A no, no answer, or no webhook for passwords.
+    pub async fn prove(&self, attempt: Attempt<'_>, credential: Credential) -> Result<Proved, AuthError> {
         attempt.log.name_user(attempt.username.as_str(), None);
         let answer = match credential {
             Credential::Password(password) => self.check_password(attempt, &password).await?,
@@ -115,14 +125,34 @@ impl Authenticator {
                 return Err(AuthError::Denied { reason, message: None });
             }
         };
-        let mut identity = Identity {
+        Ok(Proved(Identity {
             username: attempt.username.clone(),
             authenticated: answer.authenticated_username.unwrap_or_else(|| attempt.username.as_str().to_owned()),
             known: answer.known,
-        };
+        }))
+    }
+
+    /// Takes a login name as proved where no credential is shown, for `podgate test-login`: nobody gets a pod by it.
+    #[must_use]
+    pub fn assume(&self, username: &Username) -> Proved {
+        let authenticated = username.as_str().to_owned();
+        Proved(Identity { username: username.clone(), authenticated, known: Known::default() })
+    }
+
+    /// Asks for authorization, where it is configured. The second half of [`Authenticator::authenticate`].
+    ///
+    /// # Errors
+    /// A no, or no answer.
+    pub async fn admit(&self, attempt: Attempt<'_>, Proved(mut identity): Proved) -> Result<Identity, AuthError> {
         self.authorize(attempt, &mut identity).await?;
         attempt.log.name_user(attempt.username.as_str(), Some(identity.authenticated()));
-        Ok(Answer::Done(identity))
+        Ok(identity)
+    }
+
+    /// Tells if `/authz` is asked.
+    #[must_use]
+    pub fn authorizes(&self) -> bool {
+        self.authz.is_some()
     }
 
     async fn check_password(&self, attempt: Attempt<'_>, password: &Secret) -> Result<AuthAnswer, AuthError> {
@@ -142,6 +172,18 @@ impl Authenticator {
         let answer = webhook.ask(attempt, &question, &AUTHORIZATION).await?;
         identity.learn(answer.authenticated_username, answer.known);
         Ok(())
+    }
+}
+
+/// A user whose credential was good and who is not authorized yet: no [`Identity`].
+#[derive(Debug)]
+pub struct Proved(Identity);
+
+impl Proved {
+    /// What the authenticator calls the user.
+    #[must_use]
+    pub fn authenticated(&self) -> &str {
+        self.0.authenticated()
     }
 }
 
@@ -207,7 +249,11 @@ impl Webhook {
             Question::Authorization => "authorization",
             Question::Password | Question::PublicKey | Question::Config => "authentication",
         };
-        AuthError::Unavailable { reason: format!("the {kind} server {}", error.predicate()) }
+        let reason = format!("the {kind} server {}", error.predicate());
+        match error {
+            WebhookError::Malformed(_) => AuthError::Misunderstood { reason },
+            _ => AuthError::Unavailable { reason },
+        }
     }
 }
 

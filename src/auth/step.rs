@@ -100,6 +100,12 @@ pub enum AuthError {
         /// One line.
         reason: String,
     },
+    /// An answer came that cannot be understood, which is no yes. The text is for the user; the details have been logged.
+    #[error("{reason}")]
+    Misunderstood {
+        /// One line.
+        reason: String,
+    },
     /// The method is not configured, and was not offered.
     #[error("this authentication method is not configured")]
     NotConfigured,

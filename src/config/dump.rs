@@ -100,7 +100,7 @@ fn masked(value: &Value, kind: Kind) -> Value {
 
 /// A pod's specification without the values of variables and of HTTP headers, which can be secrets: wherever it has a list of
 /// names with values, their names are left.
-fn masked_spec(mut value: Value) -> Value {
+pub(crate) fn masked_spec(mut value: Value) -> Value {
     match &mut value {
         // Two fields that differ in their letters' case alone stay as they are written.
         Value::Object(map) => {

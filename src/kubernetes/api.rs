@@ -39,6 +39,7 @@ pub(super) struct PodApi {
     call: Duration,
     throttle: Arc<Throttle>,
     client: Hidden,
+    dry_run: bool,
 }
 
 /// kube's client, which has no `Debug`.
@@ -96,6 +97,11 @@ impl ApiError {
             Self::Unreachable(_) => false,
             Self::Untrusted(_) | Self::Unsendable(_) => true,
         }
+    }
+
+    /// Whether it is the dry run that is refused, by a webhook of the cluster that takes none, and not what was tried.
+    pub(super) fn is_of_dry_run(&self) -> bool {
+        matches!(self, Self::Refused { code: 400, message, .. } if message.contains("does not support dry run"))
     }
 
     /// HTTP's status, where there was an answer.
@@ -160,7 +166,12 @@ pub(super) fn causes(error: &dyn Error) -> String {
 impl PodApi {
     /// The pods of `namespace`; `call` is how long one call may take.
     pub(super) fn new(client: kube::Client, namespace: Namespace, call: Duration, throttle: Arc<Throttle>) -> Self {
-        Self { namespace, call, throttle, client: Hidden(client) }
+        Self { namespace, call, throttle, client: Hidden(client), dry_run: false }
+    }
+
+    /// The same, and the API only tries what would change something (`dryRun=All`).
+    pub(super) fn rehearsing(self) -> Self {
+        Self { dry_run: true, ..self }
     }
 
     /// The namespace.
@@ -231,6 +242,9 @@ impl PodApi {
         // What is to go does not wait its turn: it may be the last that this process does.
         let waits = method != http::Method::DELETE;
         let kind = if method == http::Method::PATCH { "application/merge-patch+json" } else { "application/json" };
+        let tried = self.dry_run && method != http::Method::GET;
+        let joint = if path.contains('?') { '&' } else { '?' };
+        let path = if tried { format!("{path}{joint}dryRun=All") } else { path.to_owned() };
         let request = http::Request::builder()
             .method(method)
             .uri(path)

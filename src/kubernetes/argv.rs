@@ -70,7 +70,7 @@ pub(super) fn line(launch: &Launch, own: &[EnvVar], pod: &Pod, env_here: bool) -
 }
 
 /// The program that was asked for; `None` is the image's own.
-fn program(what: &What, pod: &Pod) -> Result<Option<Vec<String>>, Refusal> {
+pub(super) fn program(what: &What, pod: &Pod) -> Result<Option<Vec<String>>, Refusal> {
     match what {
         What::Shell => Ok(pod.shell_command.clone()),
         What::Command(command) => {

@@ -4,7 +4,10 @@
 
 mod cover;
 mod persistent;
+mod rehearsal;
 mod start;
+
+pub use rehearsal::{Failed, Plan};
 
 use super::Shared;
 use super::api::PodApi;
@@ -85,14 +88,9 @@ impl Life {
     async fn whole(&self, manifest: Result<Manifest, ManifestError>) {
         let (client, manifest) = match self.prepare(manifest) {
             Ok(prepared) => prepared,
-            Err(refusal) => {
-                let refusal = self.failed("KUBERNETES_CONFIG_ERROR", "The pod cannot be requested", refusal, None);
-                return self.stage.gone(refusal);
-            }
+            Err(refusal) => return self.stage.gone(refusal),
         };
-        let namespace = self.settings.pod.namespace.clone();
-        let api =
-            Arc::new(PodApi::new(client.kube(), namespace, self.settings.timeouts.http, Arc::clone(&self.throttle)));
+        let api = Arc::new(self.api(&client));
         let mut lease = Lease::new(Arc::clone(&api), manifest.name.clone(), self.holder());
         // On the heap, so that what it took is free while the pod runs.
         let started = Box::pin(self.start(client, api, manifest, &mut lease)).await;
@@ -105,12 +103,19 @@ impl Life {
     }
 
     fn prepare(&self, manifest: Result<Manifest, ManifestError>) -> Result<(Arc<ClusterClient>, Manifest), Refusal> {
-        let manifest = manifest.map_err(|error| Refusal::new(error.to_string()))?;
+        let failed = |refusal| self.failed("KUBERNETES_CONFIG_ERROR", "The pod cannot be requested", refusal, None);
+        let manifest = manifest.map_err(|error| failed(Refusal::new(error.to_string())))?;
         let http = self.settings.timeouts.http;
         let client = self.backend.clients.get(&self.settings.cluster, http).map_err(|error| {
-            Refusal::new("the connection to Kubernetes is not set up correctly").detail(error.to_string())
+            let refusal = Refusal::new("the connection to Kubernetes is not set up correctly");
+            failed(refusal.detail(error.to_string()))
         })?;
         Ok((client, manifest))
+    }
+
+    fn api(&self, client: &ClusterClient) -> PodApi {
+        let (namespace, call) = (self.settings.pod.namespace.clone(), self.settings.timeouts.http);
+        PodApi::new(client.kube(), namespace, call, Arc::clone(&self.throttle))
     }
 
     fn holder(&self) -> Holder {
@@ -196,6 +201,11 @@ impl Life {
             };
             self.connection.log.write(Level::Warning, code, message, details.as_slice());
         }
+    }
+
+    fn not_created(&self, refusal: Refusal, manifest: &Manifest) -> Refusal {
+        let name = Some(manifest.name.as_str());
+        self.failed("KUBERNETES_POD_CREATE_FAILED", "The pod was not created", refusal, name)
     }
 
     /// Logs a failure, and returns it marked as logged.

@@ -3,13 +3,16 @@
 //! tells its first request why.
 
 use super::Shared;
-use crate::audit::Event;
-use crate::auth::{Identity, LEFT_OUT};
+use crate::audit::{Event, Recorder};
+use crate::auth::{ClientFacts, Identity, LEFT_OUT};
 use crate::config::{Errors, Level};
 use crate::guest::{Arrival, Guest, Refusal, State, Unavailable};
 use crate::policy::Rules;
-use crate::settings::{Answer, Settings};
-use crate::webhook::ConfigError;
+use crate::settings::{Answer, Base, Settings};
+use crate::telemetry::ConnectionLog;
+use crate::webhook::{ConfigClient, ConfigError};
+use bytes::Bytes;
+use podgate_webhooks::wire::ConfigAnswer;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -29,7 +32,7 @@ pub(super) struct Admitted {
 
 /// Why a connection cannot have what it came for.
 #[derive(Debug, thiserror::Error)]
-enum AdmissionError {
+pub(crate) enum AdmissionError {
     #[error("{0}")]
     Config(#[source] ConfigError),
     #[error("the settings for this connection are not valid: {0}")]
@@ -38,7 +41,7 @@ enum AdmissionError {
 
 impl AdmissionError {
     /// What the client may read: no path and no value of the configuration.
-    fn refusal(&self) -> Refusal {
+    pub(crate) fn refusal(&self) -> Refusal {
         let reason = match self {
             Self::Config(ConfigError::Webhook(error)) => format!("the configuration server {}", error.predicate()),
             Self::Config(ConfigError::Denied { message: Some(message) }) => message.clone(),
@@ -46,6 +49,16 @@ impl AdmissionError {
             Self::Settings(_) => "the configuration for this login is not valid; tell the operator".to_owned(),
         };
         Refusal { logged: true, ..Refusal::new(reason).detail(self.to_string()) }
+    }
+
+    /// Records the failure; a webhook that gave no answer has a line of its own.
+    pub(crate) fn record(&self, audit: &Recorder) {
+        let reason = self.to_string();
+        audit.record(match self {
+            Self::Config(ConfigError::Denied { message }) => Event::ConfigDenied { message: message.as_deref() },
+            Self::Config(ConfigError::Webhook(_)) => Event::AdmissionFailed { reason: &reason, logged: true },
+            Self::Settings(_) => Event::AdmissionFailed { reason: &reason, logged: false },
+        });
     }
 }
 
@@ -55,9 +68,6 @@ pub(super) async fn admit(shared: &Shared, identity: Identity) -> Admitted {
         Ok((settings, identity)) => {
             shared.log.set_level(settings.level);
             shared.audit.record(Event::Admitted);
-            if let Some(names) = settings.kubernetes.pod.expose.left_out.shown() {
-                shared.log.write(Level::Warning, "CONFIG_ENV_LEFT_OUT", LEFT_OUT, &[("variables", &*names)]);
-            }
             let settings = Arc::new(settings);
             let arrival = Arrival {
                 id: shared.id,
@@ -69,7 +79,7 @@ pub(super) async fn admit(shared: &Shared, identity: Identity) -> Admitted {
             (settings.rules.clone(), shared.snapshot.backend.guest(arrival))
         }
         Err(error) => {
-            record(shared, &error);
+            error.record(&shared.audit);
             let guest: Arc<dyn Guest> = Arc::new(Unavailable::new(error.refusal()));
             (Rules::default(), guest)
         }
@@ -78,30 +88,56 @@ pub(super) async fn admit(shared: &Shared, identity: Identity) -> Admitted {
     Admitted { admission: Arc::new(Admission { rules, guest, state }), state: sender }
 }
 
-fn record(shared: &Shared, error: &AdmissionError) {
-    let reason = error.to_string();
-    shared.audit.record(match error {
-        AdmissionError::Config(ConfigError::Denied { message }) => Event::ConfigDenied { message: message.as_deref() },
-        AdmissionError::Config(ConfigError::Webhook(_)) => Event::AdmissionFailed { reason: &reason, logged: true },
-        AdmissionError::Settings(_) => Event::AdmissionFailed { reason: &reason, logged: false },
-    });
+async fn settle(shared: &Shared, mut identity: Identity) -> Result<(Settings, Identity), AdmissionError> {
+    let origin = shared.snapshot.config.as_ref().map_or(Origin::File, Origin::Server);
+    let answer = ask(origin, &mut identity, &shared.facts(), &shared.log).await?;
+    Ok((resolve(&shared.snapshot.base, answer.as_ref(), &shared.log)?, identity))
 }
 
-async fn settle(shared: &Shared, mut identity: Identity) -> Result<(Settings, Identity), AdmissionError> {
-    let Some(config) = &shared.snapshot.config else {
-        let settings = Settings::resolve(&shared.snapshot.base, None).map_err(AdmissionError::Settings)?;
-        return Ok((settings, identity));
+/// The origin of what a connection's settings have beside the file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Origin<'a> {
+    /// Nothing: the file is all.
+    File,
+    /// The config webhook.
+    Server(&'a ConfigClient),
+    /// An answer of the config webhook that is there already, as its server would send it.
+    Answer(&'a Bytes),
+}
+
+/// The config webhook's answer, understood; what it knows about the user is part of `identity` then.
+pub(crate) async fn ask(
+    origin: Origin<'_>,
+    identity: &mut Identity,
+    facts: &ClientFacts,
+    log: &ConnectionLog,
+) -> Result<Option<ConfigAnswer>, AdmissionError> {
+    let answer = match origin {
+        Origin::File => return Ok(None),
+        Origin::Server(client) => client.fetch(identity, facts, log).await,
+        Origin::Answer(body) => ConfigClient::read(body, identity, log),
     };
-    let answer = config.fetch(&mut identity, &shared.facts(), &shared.log).await.map_err(AdmissionError::Config)?;
-    let answer = Answer { config: &answer.config, exact: answer.exact };
-    let settings = Settings::resolve(&shared.snapshot.base, Some(answer)).map_err(AdmissionError::Settings)?;
+    answer.map(Some).map_err(AdmissionError::Config)
+}
+
+/// The settings of a connection, made of the file and the answer.
+pub(crate) fn resolve(
+    base: &Base,
+    answer: Option<&ConfigAnswer>,
+    log: &ConnectionLog,
+) -> Result<Settings, AdmissionError> {
+    let answer = answer.map(|answer| Answer { config: &answer.config, exact: answer.exact });
+    let settings = Settings::resolve(base, answer).map_err(AdmissionError::Settings)?;
     if let Some(old_keys) = &settings.old_keys {
         let text = "the config webhook's answer has deprecated keys";
-        shared.log.write(Level::Warning, "CORE_CONFIG_NOTICE", text, &[("keys", old_keys)]);
+        log.write(Level::Warning, "CORE_CONFIG_NOTICE", text, &[("keys", old_keys)]);
     }
     if let Some(readings) = &settings.readings {
         let text = "the config webhook's answer has values of other types than Kubernetes expects";
-        shared.log.write(Level::Warning, "CORE_CONFIG_NOTICE", text, &[("keys", readings)]);
+        log.write(Level::Warning, "CORE_CONFIG_NOTICE", text, &[("keys", readings)]);
     }
-    Ok((settings, identity))
+    if let Some(names) = settings.kubernetes.pod.expose.left_out.shown() {
+        log.write(Level::Warning, "CONFIG_ENV_LEFT_OUT", LEFT_OUT, &[("variables", &*names)]);
+    }
+    Ok(settings)
 }

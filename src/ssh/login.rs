@@ -6,7 +6,7 @@ mod failures;
 use super::Shared;
 use super::ended::ConnectionError;
 use super::offer;
-use crate::audit::Event;
+use crate::audit::{Event, Recorder};
 use crate::auth::{Answer, Attempt, AuthError, Awaited, ClientFacts, Considered, Credential, Identity, Method};
 use crate::types::{Secret, Username};
 use failures::{Failures, Request};
@@ -128,17 +128,11 @@ impl Login {
                 self.considered = Some(considered);
                 Ok(Outcome::Accepted)
             }
-            // The next key may be the right one: the webhook's message is for the log alone.
-            Err(AuthError::Denied { reason, message }) => {
-                self.denied(Method::PublicKey, reason, message.as_deref());
-                Ok(Outcome::Refused)
+            Err(error) => {
+                let told = told_of_offer(&self.shared.audit, error);
+                Ok(self.refused(told).await)
             }
-            Err(error) => Ok(self.refused(Method::PublicKey, error).await),
         }
-    }
-
-    fn denied(&self, method: Method, reason: &str, message: Option<&str>) {
-        self.shared.audit.record(Event::AuthFailed { method, reason, message });
     }
 
     /// A key whose signature was checked: trusted from here on, if it is the one that was asked about.
@@ -184,7 +178,10 @@ impl Login {
             Ok(Answer::More(methods)) => Outcome::More(methods),
             // Questions can be asked in keyboard-interactive alone, which nothing offers.
             Ok(Answer::Ask(_)) => Outcome::Refused,
-            Err(error) => self.refused(method, error).await,
+            Err(error) => {
+                let told = told(&self.shared.audit, method, error);
+                self.refused(told).await
+            }
         }
     }
 
@@ -198,25 +195,10 @@ impl Login {
     }
 
     /// A refusal carries no text: where there is a reason that the client is to read, it ends the connection.
-    async fn refused(&mut self, method: Method, error: AuthError) -> Outcome {
-        match error {
-            AuthError::Denied { reason, message } => {
-                self.denied(method, reason, message.as_deref());
-                if let Some(message) = message {
-                    self.end(Disconnect::NoMoreAuthMethodsAvailable, &message).await;
-                    return Outcome::Ended;
-                }
-            }
-            AuthError::NotConfigured => {
-                self.shared.audit.record(Event::AuthUnavailable { method, reason: &error.to_string(), logged: false });
-            }
-            AuthError::Unavailable { reason } => {
-                self.shared.audit.record(Event::AuthUnavailable { method, reason: &reason, logged: true });
-                self.end(Disconnect::ServiceNotAvailable, &reason).await;
-                return Outcome::Ended;
-            }
-        }
-        Outcome::Refused
+    async fn refused(&mut self, told: Option<(Disconnect, String)>) -> Outcome {
+        let Some((code, reason)) = told else { return Outcome::Refused };
+        self.end(code, &reason).await;
+        Outcome::Ended
     }
 
     /// The login name, parsed. There is none where the name is not one, or where the login has ended.
@@ -258,8 +240,32 @@ impl Login {
     }
 }
 
+/// Records a refusal. The code and the reason of the disconnect, where the connection ends for it.
+pub(crate) fn told(audit: &Recorder, method: Method, error: AuthError) -> Option<(Disconnect, String)> {
+    match error {
+        AuthError::Denied { reason, message } => {
+            audit.record(Event::AuthFailed { method, reason, message: message.as_deref() });
+            message.map(|message| (Disconnect::NoMoreAuthMethodsAvailable, message))
+        }
+        AuthError::NotConfigured => {
+            audit.record(Event::AuthUnavailable { method, reason: &error.to_string(), logged: false });
+            None
+        }
+        AuthError::Unavailable { reason } | AuthError::Misunderstood { reason } => {
+            audit.record(Event::AuthUnavailable { method, reason: &reason, logged: true });
+            Some((Disconnect::ServiceNotAvailable, reason))
+        }
+    }
+}
+
+/// As [`told`], of a key that was offered: the next one may be accepted, so that a denial's message is only in the log.
+pub(crate) fn told_of_offer(audit: &Recorder, error: AuthError) -> Option<(Disconnect, String)> {
+    let denied = matches!(error, AuthError::Denied { .. });
+    told(audit, Method::PublicKey, error).filter(|_| !denied)
+}
+
 /// The key as one `authorized_keys` line without options and comment.
-fn key_line(key: &PublicKey) -> Option<String> {
+pub(super) fn key_line(key: &PublicKey) -> Option<String> {
     let bare = PublicKey::new(key.key_data().clone(), "");
     bare.to_openssh().ok().map(|line| line.trim().to_owned())
 }

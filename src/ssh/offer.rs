@@ -1,8 +1,9 @@
 //! The algorithms that a user's key may be offered and proven with: those that fit the key and are not broken. A request
 //! that breaks this is refused before anybody is asked about its key (RFC 4252 section 7, and as sshd does).
 
+use super::login::key_line;
 use russh::keys::ssh_key::Mpint;
-use russh::keys::{Algorithm, PublicKey};
+use russh::keys::{Algorithm, HashAlg, PublicKey};
 
 /// The shortest RSA key that counts, in bits, as OpenSSH's `RequiredRSASize`.
 const RSA_BITS: usize = 1024;
@@ -45,6 +46,18 @@ pub(super) fn check(key: &PublicKey, algorithm: &Algorithm) -> Result<(), BadOff
         Some(rsa) if bits(rsa.n()) < RSA_BITS => Err(BadOffer::Short),
         _ => Ok(()),
     }
+}
+
+/// Reads the text of a public key's file as the key that a client would offer: an `authorized_keys` line without options and
+/// comment, or one line on why it is refused before anybody is asked about it. `None` is no public key.
+pub(crate) fn offered_key(text: &str) -> Option<Result<String, String>> {
+    let key = PublicKey::from_openssh(text.trim()).ok()?;
+    let algorithm = match key.algorithm() {
+        Algorithm::Rsa { .. } => Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
+        other => other,
+    };
+    let line = key_line(&key)?;
+    Some(check(&key, &algorithm).map(|()| line).map_err(|bad| bad.to_string()))
 }
 
 /// The length of a positive number in bits; a key's own `key_size` counts whole bytes.

@@ -164,12 +164,11 @@ impl WebhookClient {
             Err(error) => Err(error),
         };
         let retried = asked.into_inner() > 1;
-        let answer = answer.and_then(|body| body.text().and_then(&parse).map_err(WebhookError::Malformed));
+        let answer = answer.and_then(|body| understood(&body, parse));
         if let Err(error) = &answer {
             log.metrics().ask_failed(kind, retried, true, error.code(kind));
-            let reason = format!("{error}{}", self.hint(error.failure()));
-            let details = [("url", self.place.as_str()), id.detail(), ("reason", &reason)];
-            log.write(Level::Error, failing, "the webhook gave no answer", &details);
+            let hint = self.hint(error.failure());
+            tell_failure(log, kind, &[("url", self.place.as_str()), id.detail()], error, hint);
         }
         answer.map(|answer| Answered { answer, retried })
     }
@@ -208,6 +207,25 @@ impl WebhookClient {
             status => Err(Failure::Status(status.as_u16())),
         }
     }
+}
+
+/// What `parse` makes of an answer's body.
+pub(super) fn understood<T>(body: &Body, parse: impl Fn(&[u8]) -> Result<T, String>) -> Result<T, WebhookError> {
+    body.text().and_then(parse).map_err(WebhookError::Malformed)
+}
+
+/// Logs that a question has no answer. `hint` stands behind the reason.
+pub(super) fn tell_failure(
+    log: &ConnectionLog,
+    question: Question,
+    details: &[(&str, &str)],
+    error: &WebhookError,
+    hint: &str,
+) {
+    let (_, failing) = codes(question);
+    let reason = format!("{error}{hint}");
+    let details = [details, &[("reason", reason.as_str())]].concat();
+    log.write(Level::Error, failing, "the webhook gave no answer", &details);
 }
 
 /// A question's id: the same for all its tries, another for every question.

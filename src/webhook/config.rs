@@ -1,12 +1,14 @@
 //! The config webhook: what does this identity get? Asked once a connection, after the login.
 
-use super::client::{Answered, Call, WebhookClient};
+use super::answer::Body;
+use super::client::{Answered, Call, WebhookClient, tell_failure, understood};
 use super::error::{WebhookBuildError, WebhookError};
 use crate::auth::{ClientFacts, Identity, LEFT_OUT, message, usable};
 use crate::config::{ConfigServer, Level};
 use crate::telemetry::ConnectionLog;
 use crate::telemetry::metrics::{Outcome, Question};
 use crate::types::NamesLeftOut;
+use bytes::Bytes;
 use podgate_webhooks::wire::{ConfigAnswer, ConfigReply, ConfigRequest};
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub struct ConfigClient {
     client: WebhookClient,
     transmit_sensitive: bool,
+    limit: Duration,
 }
 
 impl ConfigClient {
@@ -27,7 +30,13 @@ impl ConfigClient {
     /// As [`WebhookClient::new`].
     pub fn new(server: &ConfigServer) -> Result<Self, WebhookBuildError> {
         let client = WebhookClient::new(&server.client, "", Question::Config)?;
-        Ok(Self { client, transmit_sensitive: server.transmit_sensitive })
+        Ok(Self { client, transmit_sensitive: server.transmit_sensitive, limit: LIMIT })
+    }
+
+    /// The same, asking no longer than `limit` where that is shorter.
+    #[must_use]
+    pub fn within(self, limit: Duration) -> Self {
+        Self { limit: self.limit.min(limit), ..self }
     }
 
     /// A line about the server, where it cannot be reached.
@@ -55,31 +64,47 @@ impl ConfigClient {
             authenticated_username: Some(identity.authenticated().to_owned()),
         };
         let timer = log.metrics().step(Question::Config.step());
-        let call = Call { limit: LIMIT, log };
+        let call = Call { limit: self.limit, log };
         let answer = self.client.ask(call, &question, parse).await;
         timer.end(match &answer {
             Ok(Answered { answer: Reply::Given(..), .. }) => Outcome::Success,
             Ok(Answered { answer: Reply::Denied { .. }, .. }) => Outcome::Refused,
             Err(_) => Outcome::Failed,
         });
-        let (answer, left_out) = match answer.map_err(ConfigError::Webhook)?.answer {
-            Reply::Given(answer, left_out) => (answer, left_out),
-            Reply::Denied { message } => return Err(ConfigError::Denied { message }),
-        };
-        identity.learn(answer.authenticated_username.clone(), answer.known.clone());
-        log.name_user(identity.username().as_str(), Some(identity.authenticated()));
-        log.write(
-            Level::Debug,
-            "CONFIG_RESPONSE",
-            "the settings of this connection were received",
-            &[("url", self.client.place())],
-        );
-        if let Some(names) = left_out.shown() {
-            let details = [("url", self.client.place()), ("variables", &*names)];
-            log.write(Level::Warning, "CONFIG_ENV_LEFT_OUT", LEFT_OUT, &details);
-        }
-        Ok(answer)
+        learn(answer.map_err(ConfigError::Webhook)?.answer, self.client.place(), identity, log)
     }
+
+    /// Takes in an answer from elsewhere, as [`ConfigClient::fetch`] takes in a server's.
+    ///
+    /// # Errors
+    /// An answer that is not understood, which is logged already; or one that refuses this user.
+    pub fn read(body: &Bytes, identity: &mut Identity, log: &ConnectionLog) -> Result<ConfigAnswer, ConfigError> {
+        let body = Body { bytes: body.clone(), content_type: None };
+        let reply = understood(&body, parse).inspect_err(|error| tell_failure(log, Question::Config, &[], error, ""));
+        learn(reply.map_err(ConfigError::Webhook)?, "file", identity, log)
+    }
+}
+
+/// Makes what an answer knows about the user part of `identity`.
+fn learn(
+    reply: Reply,
+    place: &str,
+    identity: &mut Identity,
+    log: &ConnectionLog,
+) -> Result<ConfigAnswer, ConfigError> {
+    let (answer, left_out) = match reply {
+        Reply::Given(answer, left_out) => (answer, left_out),
+        Reply::Denied { message } => return Err(ConfigError::Denied { message }),
+    };
+    identity.learn(answer.authenticated_username.clone(), answer.known.clone());
+    log.name_user(identity.username().as_str(), Some(identity.authenticated()));
+    let text = "the settings of this connection were received";
+    log.write(Level::Debug, "CONFIG_RESPONSE", text, &[("url", place)]);
+    if let Some(names) = left_out.shown() {
+        let details = [("url", place), ("variables", &*names)];
+        log.write(Level::Warning, "CONFIG_ENV_LEFT_OUT", LEFT_OUT, &details);
+    }
+    Ok(answer)
 }
 
 /// Why a connection has no configuration.

@@ -41,8 +41,7 @@ fn pod(change: Value) -> Value {
 /// A world of such pods in a namespace of the level `restricted`; `None` on the development cluster.
 async fn restricted(pod: Value) -> Option<World> {
     let world = Setup::config(guests_of(EXAMPLE, pod)?).start().await;
-    let level = json!({"pod-security.kubernetes.io/enforce": "restricted"});
-    world.cluster.real().label_namespace(world.namespace(), level).await;
+    world.cluster.restrict(world.namespace()).await;
     Some(world)
 }
 

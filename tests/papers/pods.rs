@@ -8,7 +8,7 @@ use podgate::config::{Config, Format};
 use podgate::settings::{Answer, Base, Settings};
 use podgate_webhooks::directory::Directory;
 use podgate_webhooks::toolkit::Decide;
-use podgate_webhooks::wire::{ConfigAnswer, ConfigRequest};
+use podgate_webhooks::wire::{ConfigAnswer, ConfigReply, ConfigRequest};
 use serde_json::{Value, json};
 
 const MANIFEST: &str = include_str!("../../deploy/kubernetes.yaml");
@@ -36,8 +36,8 @@ fn pod(base: &Base, answer: Option<&ConfigAnswer>) -> Value {
 
 /// The pod of an answer over the manifest's configuration.
 pub(super) fn pod_of_answer(answer: &Value) -> Value {
-    let answer = ConfigAnswer::parse(answer.to_string().as_bytes()).expect("an answer");
-    pod(&base(&manifest()), Some(&answer))
+    let reply = ConfigReply::parse(answer.to_string().as_bytes()).expect("an answer");
+    pod(&base(&manifest()), Some(&reply.given().expect("a yes")))
 }
 
 /// The answers to all users of a `users.yaml`.

@@ -293,8 +293,7 @@ fn of_the_login() -> Vec<(&'static str, Made)> {
     };
     let privileged = async {
         let world = Setup::config(guest(json!({"securityContext": {"privileged": true}}))).start().await;
-        let level = json!({"pod-security.kubernetes.io/enforce": "restricted"});
-        world.cluster.real().label_namespace(world.namespace(), level).await;
+        world.cluster.restrict(world.namespace()).await;
         read_by_user(&world, "true").await
     };
     let scratch = async {

@@ -3,7 +3,7 @@
 //! [`wire`] is the contract, [`text`] the rule for bytes that are to be text, [`unique`] that for keys; a gateway takes these
 //! alone (feature `server` off), with the rule of [`nearest`] for mistyped names. With the feature: `toolkit` turns a page of
 //! Rust into a webhook server, `server` puts it on the network, `directory` is a decider with users from a YAML file,
-//! and `journal` writes a line for each decision.
+//! and `journal` writes a line for each decision. `terminal` asks a person for a password (feature `terminal`).
 
 #[cfg(feature = "server")]
 pub mod directory;
@@ -14,6 +14,8 @@ pub mod nearest;
 mod openapi;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "terminal")]
+pub mod terminal;
 pub mod text;
 #[cfg(feature = "server")]
 pub mod toolkit;

@@ -1,19 +1,17 @@
 //! The program `podgate-webhooks`: a webhook server for users from a file. Only arguments, order and exit codes are here:
 //! 64 for arguments and files that are wrong, 1 for what fails while running.
 
-mod terminal;
-
 use clap::{Parser, Subcommand};
 use podgate_webhooks::directory::{Followed, Follower, hash_password};
 use podgate_webhooks::journal::{self, Lines};
 use podgate_webhooks::server::{Listen, Server, SocketMode, Tls};
+use podgate_webhooks::terminal::Silent;
 use serde_json::json;
 use std::error::Error;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use terminal::Silent;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -8,14 +8,14 @@ use std::io::{self, BufRead, Stdin, Write};
 const INTERRUPT: u8 = 3;
 
 /// Standard input, a terminal that does not show what is typed.
-pub(crate) struct Silent {
+pub struct Silent {
     stdin: Stdin,
     before: Termios,
 }
 
 impl Silent {
     /// Silences it. What was typed until now is forgotten.
-    pub(crate) fn new() -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         let stdin = io::stdin();
         let before = tcgetattr(&stdin)?;
         let mut silent = before.clone();
@@ -31,7 +31,7 @@ impl Silent {
     ///
     /// # Errors
     /// A terminal that is gone, and `Interrupted` for Ctrl-C.
-    pub(crate) fn ask(&self, prompt: &str) -> io::Result<Vec<u8>> {
+    pub fn ask(&self, prompt: &str) -> io::Result<Vec<u8>> {
         let mut stderr = io::stderr();
         stderr.write_all(prompt.as_bytes())?;
         let mut stdin = self.stdin.lock();

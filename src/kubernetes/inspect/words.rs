@@ -40,7 +40,7 @@ pub(super) fn judge(error: &ApiError) -> Judgement {
         404 => Judgement::NoNamespace,
         400 if says("cannot be handled as a Pod") || says("strict decoding error") => Judgement::Nonsense,
         // A webhook of the cluster that has never been asked what it would say.
-        400 if says("does not support dry run") => Judgement::MayHeal,
+        _ if error.is_of_dry_run() => Judgement::MayHeal,
         403 if says("must specify") => Judgement::Wrong,
         403 if says("exceeded quota") || says("failed quota") || says("being terminated") => Judgement::MayHeal,
         _ => Judgement::Wrong,

@@ -8,13 +8,13 @@ use std::time::Duration;
 const UNTRUSTED: &str = "the Kubernetes API cannot be reached securely";
 
 /// `podStart` ended before the pod was created.
-pub(super) fn out_of_time(pod_start: Duration, error: &ApiError) -> Refusal {
+pub(in crate::kubernetes) fn out_of_time(pod_start: Duration, error: &ApiError) -> Refusal {
     Refusal::new(format!("the pod could not be created within {pod_start:?}: {}", news(error)))
         .detail(error.to_string())
 }
 
 /// A configured name that another pod has.
-pub(super) fn name_taken(name: &PodName) -> Refusal {
+pub(in crate::kubernetes) fn name_taken(name: &PodName) -> Refusal {
     Refusal::new(format!("a pod named {name} exists already (kubernetes.pod.metadata.name gives every pod one name)"))
 }
 

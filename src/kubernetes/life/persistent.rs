@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 const FAILED: &str = "KUBERNETES_POD_CREATE_FAILED";
 
 /// How one try ended that brought no pod.
-enum Attempt {
+pub(super) enum Attempt {
     /// Somebody else changed something meanwhile.
     Changed,
     /// The last pod of that name is on its way out.
@@ -27,6 +27,18 @@ enum Attempt {
     Failed(ApiError),
     /// It cannot be had, for a reason with this code in the log.
     Never(&'static str, Refusal),
+}
+
+impl Attempt {
+    /// What a waiting person may want to know, and the failure behind it.
+    fn news(self) -> (Option<String>, Option<ApiError>) {
+        match self {
+            Self::Changed => (None, None),
+            Self::Leaving => (Some("the last pod of that name is still going".to_owned()), None),
+            Self::Failed(error) => (Some(refusal::news(&error)), Some(error)),
+            Self::Never(_, refusal) => (Some(refusal.reason), None),
+        }
+    }
 }
 
 impl Life {
@@ -46,11 +58,7 @@ impl Life {
             let (news, error) = match attempt {
                 Ok(Ok(pod)) => return Ok(pod),
                 Ok(Err(Attempt::Never(code, refusal))) => return Err(self.refused(code, refusal, manifest)),
-                Ok(Err(Attempt::Changed)) => (None, None),
-                Ok(Err(Attempt::Leaving)) => {
-                    (Some("the previous pod with this name is still being deleted".to_owned()), None)
-                }
-                Ok(Err(Attempt::Failed(error))) => (Some(refusal::news(&error)), Some(error)),
+                Ok(Err(attempt)) => attempt.news(),
                 Err(_elapsed) => (Some("Kubernetes cannot be reached".to_owned()), None),
             };
             let wait = backoff.wait(error.as_ref().and_then(ApiError::retry_after));
@@ -79,7 +87,24 @@ impl Life {
         self.failed(code, "The user's persistent pod is not available", refusal, Some(manifest.name.as_str()))
     }
 
+    /// The refusal of a login that one try brought no pod, and that has no time for another.
+    pub(super) fn given_up(&self, attempt: Attempt, manifest: &Manifest) -> Refusal {
+        match attempt {
+            Attempt::Never(code, refusal) => self.refused(code, refusal, manifest),
+            attempt => {
+                let (news, error) = attempt.news();
+                self.refused(FAILED, self.late(news, error), manifest)
+            }
+        }
+    }
+
     async fn attempt(&self, api: &PodApi, manifest: &Manifest) -> Result<Pod, Attempt> {
+        let (step, found) = self.next_step(api, manifest).await?;
+        self.take(api, manifest, step, found).await
+    }
+
+    /// What is there under the pod's name, and what is to be done about it.
+    pub(super) async fn next_step(&self, api: &PodApi, manifest: &Manifest) -> Result<(Step, Option<Pod>), Attempt> {
         let (create_missing, shared) = match &self.settings.pod.mode {
             Mode::Persistent { create_missing, shared, .. } => (*create_missing, *shared),
             Mode::Connection | Mode::Session => (false, false),
@@ -92,7 +117,17 @@ impl Life {
             create_missing,
         };
         let found = api.get(&manifest.name).await.map_err(|error| failed(error, api, &[]))?;
-        match (claim::decide(found.as_ref(), &wanted), found) {
+        Ok((claim::decide(found.as_ref(), &wanted), found))
+    }
+
+    pub(super) async fn take(
+        &self,
+        api: &PodApi,
+        manifest: &Manifest,
+        step: Step,
+        found: Option<Pod>,
+    ) -> Result<Pod, Attempt> {
+        match (step, found) {
             (Step::Use, Some(pod)) => Ok(pod),
             (Step::Claim(patch), Some(_)) => {
                 self.debug("KUBERNETES_POD_CLAIM", "Claiming the pod for the user", manifest.name.as_str());
@@ -118,7 +153,7 @@ impl Life {
 }
 
 fn failed(error: ApiError, api: &PodApi, lost: &[String]) -> Attempt {
-    match error.may_heal() {
+    match error.may_heal() || error.is_of_dry_run() {
         true => Attempt::Failed(error),
         false => Attempt::Never(FAILED, refusal::refused(&error, api.namespace(), lost)),
     }

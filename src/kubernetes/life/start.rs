@@ -110,8 +110,7 @@ impl Life {
             if self.stage.ended().is_cancelled() {
                 return refusal;
             }
-            let name = Some(manifest.name.as_str());
-            self.failed("KUBERNETES_POD_CREATE_FAILED", "The pod was not created", refusal, name)
+            self.not_created(refusal, manifest)
         })
     }
 

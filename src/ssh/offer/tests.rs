@@ -98,3 +98,16 @@ fn refusals_name_the_algorithm_and_the_key() {
     assert!(told("ssh-rsa").contains("ssh-rsa (SHA-1)") && told("ssh-dss").contains("ssh-dss"));
     assert_eq!(told("ssh-ed25519"), "the algorithm ssh-ed25519 does not fit a key of type ssh-rsa");
 }
+
+#[test]
+fn file_of_a_public_key_is_what_a_client_would_offer() {
+    for text in ["", "ssh-ed25519", "-----BEGIN OPENSSH PRIVATE KEY-----\nAA\n-----END OPENSSH PRIVATE KEY-----\n"] {
+        assert_eq!(offered_key(text), None, "{text:?}");
+    }
+    for (line, algorithms) in KEYS {
+        let offered = offered_key(&format!("{line} jo@example.org\n")).expect("a key");
+        assert_eq!(offered.ok().as_deref(), Some(*line).filter(|_| !algorithms.is_empty()), "{line}");
+    }
+    let short = offered_key(&rsa(768).to_openssh().unwrap()).expect("a key");
+    assert_eq!(short, Err("the RSA key has less than 1024 bits".to_owned()));
+}
