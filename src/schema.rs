@@ -10,6 +10,7 @@ mod trace;
 mod types;
 
 pub(crate) use objects::{At, EMBEDDED, Note, Reader, Reading, Texts, Writer};
+pub(crate) use podgate_webhooks::text::nearest;
 pub(crate) use types::{METADATA, POD_SPEC, Type};
 
 use serde_json::Value;
@@ -24,15 +25,4 @@ pub(crate) fn kind(value: &Value) -> &'static str {
         Value::Array(_) => "a list",
         Value::Object(_) => "a mapping",
     }
-}
-
-/// The known name nearest to what was written, when it is near enough to be meant.
-pub(crate) fn nearest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let text = text.to_lowercase();
-    let limit = (text.chars().count() / 3).clamp(1, 3);
-    names
-        .map(|name| (strsim::osa_distance(&text, &name.to_lowercase()), name))
-        .filter(|(distance, _)| *distance <= limit)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
 }

@@ -55,6 +55,11 @@ pub(crate) fn in_answer(tree: &mut Tree) -> Vec<Note> {
     changes
 }
 
+/// What the API server would refuse of the pods of a config webhook's answer.
+pub(crate) fn mistakes_in_answer(tree: &Tree) -> Vec<Note> {
+    read(&mut tree.clone(), Writer::Server).mistakes
+}
+
 fn read(tree: &mut Tree, writer: Writer<'_>) -> Reading {
     let (mut reader, mut old) = (Reader::new(writer), Reader::old(writer));
     if let Some((pod, at)) = pod(tree, "kubernetes") {

@@ -51,6 +51,11 @@ pub(super) struct Overlaid {
     pub(super) readings: Vec<Note>,
 }
 
+/// True for a section of the file that says nothing about one connection.
+pub(super) fn is_without_effect(section: &str) -> bool {
+    WITHOUT_EFFECT.contains(&section)
+}
+
 /// Lays an answer over the file.
 pub(super) fn overlay(base: &Base, answer: Option<Answer<'_>>, report: &Report) -> Overlaid {
     let mut merged = base.sections.clone();
@@ -76,7 +81,7 @@ fn effective(config: &Tree) -> Tree {
             if let Some(level) = value.get("level") {
                 over.insert(key.clone(), Value::Object([("level".to_owned(), level.clone())].into_iter().collect()));
             }
-        } else if !WITHOUT_EFFECT.contains(&key.as_str()) {
+        } else if !is_without_effect(key) {
             over.insert(key.clone(), value.clone());
         }
     }

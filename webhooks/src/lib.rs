@@ -3,7 +3,7 @@
 //! [`wire`] is the contract, [`text`] the rule for bytes that are to be text, [`unique`] that for keys; a gateway takes these
 //! alone (feature `server` off). With the feature: `toolkit` turns a page of
 //! Rust into a webhook server, `server` puts it on the network, `directory` is a decider with users from a YAML file,
-//! and `journal` writes a line for each decision.
+//! and `journal` tells a log of each decision.
 
 #[cfg(feature = "server")]
 pub mod directory;
