@@ -73,7 +73,9 @@ impl Files for Machine {
         match path.to_str() {
             Some("hostkey") => Ok(self.host_key.clone()),
             Some("kubeconfig.yaml") => Ok(KUBECONFIG.to_owned()),
-            Some("/etc/podgate/ca.crt" | "/etc/podgate/client.crt") => Ok(self.certificate.clone()),
+            Some("/etc/podgate/ca.crt" | "/etc/podgate/client.crt" | "/etc/podgate/webhooks-ca/ca.crt") => {
+                Ok(self.certificate.clone())
+            }
             Some("/etc/podgate/client.key") => Ok(self.key.clone()),
             _ => Err(io::ErrorKind::NotFound.into()),
         }
@@ -104,7 +106,7 @@ fn files_of_the_papers_are_read() {
         }
         read += 1;
     }
-    assert_eq!(read, 5);
+    assert_eq!(read, 6);
 }
 
 #[test]

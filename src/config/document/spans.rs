@@ -1,7 +1,7 @@
 //! YAML with the place of each scalar, by which the text is found that stands there without quotes.
 
 use crate::schema::{At, Texts};
-use crate::types::printable;
+use crate::types::{printable, quoted};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use serde_saphyr::{Spanned, Tagged};
@@ -136,8 +136,8 @@ impl<'de> Visitor<'de> for NodeVisitor {
         while let Some(key) = mapping.next_key::<Spanned<String>>()? {
             if !keys.insert(key.value.clone()) {
                 return Err(A::Error::custom(format_args!(
-                    "the key {:?} stands there twice",
-                    printable(&key.value, 64)
+                    "the key {} stands there twice",
+                    quoted(&printable(&key.value, 64))
                 )));
             }
             entries.push((key, mapping.next_value()?));

@@ -23,7 +23,7 @@ fn answer_that_a_login_refuses_is_refused_with_the_same_sentence() {
         ),
         (json!({"security": []}), "security: must be a mapping, not a list"),
         (json!({"security": {"maxSessions": "5"}}), "security.maxSessions: must be an integer, not a text"),
-        (json!({"kubernets": {}}), "kubernets: unknown key; did you mean \"kubernetes\"?"),
+        (json!({"kubernets": {"a": 1}}), "kubernets: unknown key; did you mean \"kubernetes\"?"),
         (json!({"kubernetes": {"pod": {"mode": "sesion"}}}), "kubernetes.pod.mode: \"sesion\" is not one of"),
         (json!({"kubernetes": {"pod": {"spec": {"containers": []}}}}), "kubernetes.pod.spec.containers"),
         (json!({"kubernetes": {"pod": {"metadata": {"namespace": "A"}}}}), "kubernetes.pod.metadata.namespace: "),

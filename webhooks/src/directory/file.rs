@@ -180,7 +180,7 @@ impl Reader {
                         "is a section of ContainerSSH 0.3; write backend: kubernetes and kubernetes",
                     );
                 }
-                SettingsError::Section { key } => self.unknown(&below(&path, &key), &SECTIONS),
+                SettingsError::Section { key } => self.unknown(&path, &key, &SECTIONS),
             }
             Settings::default()
         })
@@ -301,15 +301,15 @@ impl Reader {
 
     fn refuse_unknown(&mut self, path: &str, fields: &Map<String, Json>, known: &[&str]) {
         for key in fields.keys().filter(|key| !known.contains(&key.as_str())) {
-            self.unknown(&below(path, key), known);
+            self.unknown(path, key, known);
         }
     }
 
-    fn unknown(&mut self, path: &str, known: &[&str]) {
-        let key = path.rsplit('.').next().unwrap_or_default();
+    fn unknown(&mut self, path: &str, key: &str, known: &[&str]) {
+        let path = below(path, key);
         match nearest(key, known.iter().copied()) {
-            Some(near) => self.wrong(path, format_args!("unknown key; did you mean \"{near}\"?")),
-            None => self.wrong(path, format_args!("unknown key; known here are {}", known.join(", "))),
+            Some(near) => self.wrong(&path, format_args!("unknown key; did you mean \"{near}\"?")),
+            None => self.wrong(&path, format_args!("unknown key; known here are {}", known.join(", "))),
         }
     }
 }
