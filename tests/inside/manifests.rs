@@ -6,7 +6,6 @@ use crate::support::client::PATIENCE;
 use crate::support::cluster::{self, on_real};
 use crate::support::leash;
 use crate::support::turn::Turn;
-use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
@@ -37,26 +36,14 @@ async fn api_server_takes_every_object_of_the_manifests_without_a_warning() {
     let _turn = Turn::wait(false).await;
     let kubeconfig = cluster::kubeconfig().expect("a real cluster");
     let (home, guests) = (cluster::namespace("podgate"), cluster::namespace("podgate-guests"));
-    let rename = |name: &mut Value| match name.as_str() {
-        Some("podgate") => *name = json!(home),
-        Some("podgate-guests") => *name = json!(guests),
-        _ => {}
-    };
-    let mut objects = Vec::new();
-    for text in MANIFESTS.iter().flat_map(|file| file.split("\n---\n")) {
-        let mut object: Value = serde_saphyr::from_str(text).expect("YAML");
-        if object["kind"] == "Namespace" {
-            rename(&mut object["metadata"]["name"]);
-        } else {
-            rename(&mut object["metadata"]["namespace"]);
-        }
-        objects.push(object);
-    }
-    let list = |objects: &[&Value]| json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
-    let (namespaces, others): (Vec<_>, Vec<_>) = objects.iter().partition(|object| object["kind"] == "Namespace");
-    kubectl(&kubeconfig, &["apply", "-f", "-"], list(&namespaces)).await;
+    let files = MANIFESTS.join("\n---\n").replace("podgate-guests", &guests);
+    let files = files.replace("namespace: podgate\n", &format!("namespace: {home}\n"));
+    let (namespaces, others): (Vec<&str>, Vec<&str>) =
+        files.split("\n---\n").partition(|object| object.contains("kind: Namespace\n"));
+    let namespaces = namespaces.join("\n---\n").replace("  name: podgate\n", &format!("  name: {home}\n"));
+    kubectl(&kubeconfig, &["apply", "-f", "-"], namespaces).await;
     let words = ["apply", "--dry-run=server", "--validate=strict", "-f", "-"];
-    let said = kubectl(&kubeconfig, &words, list(&others)).await;
+    let said = kubectl(&kubeconfig, &words, others.join("\n---\n")).await;
     kubectl(&kubeconfig, &["delete", "namespace", "--wait=false", &home, &guests], String::new()).await;
     assert_eq!(said.matches("(server dry run)").count(), others.len(), "{said}");
     assert!(!said.to_lowercase().contains("warning") && others.len() == 9, "{said}");

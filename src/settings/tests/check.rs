@@ -25,7 +25,7 @@ fn answer_that_a_login_refuses_is_refused_with_the_same_sentence() {
         (json!({"security": {"maxSessions": "5"}}), "security.maxSessions: must be an integer, not a text"),
         (json!({"kubernets": {"a": 1}}), "kubernets: unknown key; did you mean \"kubernetes\"?"),
         (json!({"kubernetes": {"pod": {"mode": "sesion"}}}), "kubernetes.pod.mode: \"sesion\" is not one of"),
-        (json!({"kubernetes": {"pod": {"spec": {"containers": []}}}}), "kubernetes.pod.spec.containers"),
+        (json!({"kubernetes": {"pod": {"spec": {"containers": 7}}}}), "kubernetes.pod.spec.containers"),
         (json!({"kubernetes": {"pod": {"metadata": {"namespace": "A"}}}}), "kubernetes.pod.metadata.namespace: "),
         (json!({"kubernetes": {"timeouts": {"http": "5"}}}), "kubernetes.timeouts.http: \"5\" is not a duration"),
         (

@@ -352,7 +352,10 @@ fn key_that_is_nearly_right_is_told_with_the_one_that_was_meant() {
             "{users: {a: {settings: {kubernets: {}}}}}",
             "users.a.settings.kubernets: unknown key; did you mean \"kubernetes\"?",
         ),
-        ("{users: {a: {files: {/b: {txt: x, text: y}}}}}", "users.a.files./b.txt: unknown key; did you mean \"text\"?"),
+        (
+            "{users: {a: {files: {/b: {txt: one, text: two}}}}}",
+            "users.a.files./b.txt: unknown key; did you mean \"text\"?",
+        ),
     ] {
         assert_eq!(Directory::from_yaml(file).expect_err(file).to_string(), expected);
     }
