@@ -140,7 +140,8 @@ impl<D> Journaled<D> {
             ("reason", outcome.reason),
             ("idempotencyKey", connection.idempotency_key.as_deref()),
         ];
-        let texts: Vec<_> = texts.into_iter().filter_map(|(name, text)| Some((name, cut(text?)))).collect();
+        let texts = texts.into_iter().filter_map(|(name, text)| Some((name, cut(text?))));
+        let texts: Vec<_> = texts.filter(|(_, text)| !text.is_empty()).collect();
         let details: Vec<_> = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
         let Outcome { level, code, message, .. } = *outcome;
         self.journal.write(Event { level, code, message, details: &details });

@@ -49,7 +49,7 @@ async fn server_that_answers_the_question_at_the_start_is_reached_whatever_its_s
         let client = WebhookClient::new(&fake.block(), "/password", Question::Password).unwrap();
         let reached = client.reach().await;
         assert!(reached.is_ok(), "{status}: {reached:?}");
-        assert_eq!(fake.asked().iter().map(|asked| asked.path.as_str()).collect::<Vec<_>>(), ["/password"]);
+        assert_eq!(fake.asked().iter().map(|asked| asked.path.as_str()).collect::<Vec<_>>(), ["/hook/password"]);
     }
 }
 

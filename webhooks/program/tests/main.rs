@@ -83,11 +83,13 @@ const WRONG_SETTINGS: &str = "
 defaults: {settings: {kubernetes: {pod: {mode: sesion}}}}
 users:
   alice: {settings: {security: {forceComand: s3cret}}}
-  bob: {settings: {kubernets: {}, kubernetes: {pod: {spec: {containers: []}}}}}
+  bob: {settings: {kubernets: {}, ssh: {}, kubernetes: {pod: {modus: session}}}}
   carol: {}
 ";
 
-const SETTINGS_MISTAKES: [&str; 4] = [
+const SETTINGS_MISTAKES: [&str; 6] = [
+    "users.bob.settings.ssh: unknown key; known here are backend",
+    "users.bob.settings.kubernetes.pod.modus: unknown key",
     "users.bob.settings.kubernets: unknown key; did you mean \"kubernetes\"?",
     "users.alice.settings.security.forceComand: unknown key; did you mean \"forceCommand\"?",
     "users.carol",

@@ -2,7 +2,7 @@
 //! not quoted, because it may be a secret.
 
 use super::check::SettingsCheck;
-use super::settings::{SECTIONS, Settings, SettingsError};
+use super::settings::{SECTIONS, Settings};
 use super::{Directory, User, check, yaml};
 use crate::text::nearest;
 use crate::wire::{File, Known, Value};
@@ -170,20 +170,18 @@ impl Reader {
 
     fn settings(&mut self, path: &str, fields: &mut Map<String, Json>) -> Settings {
         let path = below(path, "settings");
-        let json = fields.remove("settings").filter(|json| !json.is_null()).unwrap_or_else(|| Map::new().into());
-        Settings::new(json).unwrap_or_else(|error| {
-            match error {
-                SettingsError::NotAnObject => self.wrong(&path, "is not an object"),
-                SettingsError::Section { key } if OLD.contains(&key.as_str()) => {
-                    self.wrong(
-                        &below(&path, &key),
-                        "is a section of ContainerSSH 0.3; write backend: kubernetes and kubernetes",
-                    );
-                }
-                SettingsError::Section { key } => self.unknown(&path, &key, &SECTIONS),
+        let mut sections = self.optional_object_at(&path, fields.remove("settings"));
+        sections.retain(|key, _| {
+            let known = SECTIONS.contains(&key.as_str());
+            if OLD.contains(&key.as_str()) {
+                let text = "is a section of ContainerSSH 0.3; write backend: kubernetes and kubernetes";
+                self.wrong(&below(&path, key), text);
+            } else if !known {
+                self.unknown(&path, key, &SECTIONS);
             }
-            Settings::default()
-        })
+            known
+        });
+        Settings::of(sections)
     }
 
     fn known(&mut self, path: &str, fields: &mut Map<String, Json>) -> Known {
@@ -271,7 +269,11 @@ impl Reader {
     }
 
     fn optional_object(&mut self, path: &str, fields: &mut Map<String, Json>, key: &str) -> Map<String, Json> {
-        match fields.remove(key) {
+        self.optional_object_at(path, fields.remove(key))
+    }
+
+    fn optional_object_at(&mut self, path: &str, json: Option<Json>) -> Map<String, Json> {
+        match json {
             None | Some(Json::Null) => Map::new(),
             Some(json) => self.object(path, json),
         }

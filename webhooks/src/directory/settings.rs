@@ -42,6 +42,11 @@ impl Settings {
         }
     }
 
+    /// These sections, whose names have been looked at.
+    pub(super) fn of(sections: Map<String, Json>) -> Self {
+        Self(sections)
+    }
+
     pub(super) fn sections(&self) -> &Map<String, Json> {
         &self.0
     }
