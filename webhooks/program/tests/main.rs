@@ -438,3 +438,24 @@ fn manifest_starts_the_server_with_the_certificate_that_its_commands_make() {
         assert_eq!(verified.status.success(), trusted, "{name}: {}", text(&verified.stderr));
     }
 }
+
+/// The codes of the log that stand in a text.
+fn codes(text: &str) -> std::collections::BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_uppercase() && c != '_');
+    words.filter(|word| word.strip_prefix("WEBHOOKS_").is_some_and(|kind| !kind.is_empty())).collect()
+}
+
+#[test]
+fn page_names_every_code_of_the_log_and_no_other() {
+    let sources = [
+        include_str!("../src/main.rs"),
+        include_str!("../../src/journal.rs"),
+        include_str!("../../src/directory/follow.rs"),
+    ];
+    let sources = sources.join("\n");
+    let page = include_str!("../../../docs/webhooks.md");
+    let (_, log) = page.split_once("\n### The log\n").expect("the section");
+    let table: String = log.lines().filter(|line| line.starts_with("| `WEBHOOKS_")).collect();
+    let (written, documented) = (codes(&sources), codes(&table));
+    assert!(written.len() > 10 && written == documented, "{written:?}\n{documented:?}");
+}
