@@ -10,9 +10,9 @@ pub(crate) mod strategic;
 mod trace;
 mod types;
 
-pub(crate) use podgate_webhooks::nearest::nearest;
 
 pub(crate) use objects::{At, EMBEDDED, Note, Reader, Reading, Texts, Writer};
+pub(crate) use podgate_webhooks::text::nearest;
 pub(crate) use types::{METADATA, POD_SPEC, Type};
 
 use serde_json::Value;

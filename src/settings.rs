@@ -1,6 +1,7 @@
 //! What one connection gets: the file's `backend`, `kubernetes`, `security` and `log.level`, overlaid by the config
 //! webhook's answer, typed by the same parser as the file.
 
+mod check;
 mod cluster;
 mod connection;
 mod console;
@@ -11,6 +12,7 @@ mod overlay;
 mod pod;
 mod security;
 
+pub use check::{Judgement, check_answer};
 pub(crate) use cluster::ACCOUNT_CA;
 
 use crate::config::pem::Files;

@@ -13,4 +13,4 @@ pub use id::ConnectionId;
 pub use name::{ContainerName, Invalid, MetadataKey, Namespace, PodName, Username};
 pub use secret::Secret;
 pub use terminal::{Modes, Size};
-pub use text::{is_hidden, printable};
+pub use text::{is_hidden, printable, quoted, time_text};

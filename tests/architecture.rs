@@ -64,7 +64,7 @@ fn below(folder: &str) -> Vec<Source> {
 
 #[test]
 fn program_that_a_test_starts_is_on_the_leash() {
-    let folders = ["src", "tests", "devcluster/tests", "webhooks/tests"];
+    let folders = ["src", "tests", "devcluster/tests", "webhooks/tests", "webhooks/program/tests"];
     let all: Vec<Source> = folders.iter().flat_map(|folder| below(folder)).collect();
     assert!(all.len() > 100, "the sources were not found");
     let starts = |source: &&Source| source.code.contains("Command::new(") && source.code.contains(".spawn()");
@@ -147,6 +147,45 @@ fn policy_and_types_name_no_runtime() {
             assert!(!names(&source.code, name), "{} names {name}", source.path.display());
         }
     }
+}
+
+/// Sources that make words of a variant's name, which every test of theirs reads.
+const NAMES_OF_VARIANTS: &[&str] = &["src/tls/sentences.rs"];
+
+/// The modules that are compiled for tests alone.
+fn test_modules(all: &[Source]) -> Vec<String> {
+    let mut found = vec!["tests".to_owned()];
+    for source in all {
+        let lines: Vec<&str> = source.code.lines().map(str::trim).collect();
+        for pair in lines.windows(3) {
+            let is_test = ["#[cfg(test)]", "#[cfg(any(test, "].iter().any(|attribute| pair[0].starts_with(attribute));
+            let declared = pair[1..].iter().find(|line| !line.starts_with("#[")).filter(|_| is_test);
+            let name = declared.and_then(|line| line.strip_suffix(';')).and_then(|line| line.split_once("mod "));
+            found.extend(name.map(|(_, name)| name.to_owned()));
+        }
+    }
+    found
+}
+
+#[test]
+fn debug_text_of_a_type_is_in_no_message() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let all: Vec<Source> =
+        ["src", "webhooks/src", "webhooks/program/src"].iter().flat_map(|folder| below(folder)).collect();
+    let tests = test_modules(&all);
+    assert!(["fuzz", "fake", "openapi"].iter().all(|name| tests.iter().any(|test| test == name)), "{tests:?}");
+    let mut wrong = Vec::new();
+    for source in &all {
+        let path = source.path.strip_prefix(root).expect("below the root");
+        let is_test = path.with_extension("").iter().any(|part| tests.iter().any(|test| part == test.as_str()));
+        if is_test || NAMES_OF_VARIANTS.iter().any(|allowed| path == Path::new(allowed)) {
+            continue;
+        }
+        let product = source.code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let lines = product.lines().filter(|line| line.contains(":?}") || line.contains(":#?}"));
+        wrong.extend(lines.map(|line| format!("{}: {}", path.display(), line.trim())));
+    }
+    assert!(wrong.is_empty(), "use types::quoted, types::time_text or words in\n{}", wrong.join("\n"));
 }
 
 #[test]

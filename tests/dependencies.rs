@@ -122,15 +122,27 @@ fn licences_that_are_printed_are_those_of_what_is_linked() {
     assert!(printed == now, "THIRD-PARTY.txt differs: PODGATE_WRITE_LICENSES=1 cargo test --test integration licences");
 }
 
-#[test]
-fn development_cluster_is_never_in_the_gateway() {
+/// What `cargo tree` says of what is linked into the gateway.
+fn linked(words: &[&str]) -> String {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--package", "podgate", "--locked", "--offline", "--edges", "normal", "--prefix", "none"])
+        .args(["tree", "--package", "podgate", "--locked", "--offline", "--prefix", "none"])
+        .args(words)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo tree");
-    let text = String::from_utf8(output.stdout).expect("text");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn development_cluster_is_never_in_the_gateway() {
+    let text = linked(&["--edges", "normal"]);
     assert!(text.contains("russh ") && !text.contains("podgate-devcluster"), "{text}");
+}
+
+#[test]
+fn webhook_server_is_never_in_the_gateway() {
+    let text = linked(&["--edges", "normal,features", "--invert", "podgate-webhooks-toolkit"]);
+    assert!(text.starts_with("podgate-webhooks-toolkit ") && !text.contains("feature \"server\""), "{text}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! a real cluster has the image and a network for pods.
 
 mod deployed;
+mod manifests;
 
 use crate::support::cluster::on_real;
 use deployed::{Deployed, Edit, Token};

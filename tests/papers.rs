@@ -89,6 +89,7 @@ impl Files for Machine {
             Some(
                 "/etc/podgate/ca.crt"
                 | "/etc/podgate/client.crt"
+                | "/etc/podgate/webhooks-ca/ca.crt"
                 | "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt",
             ) => Ok(self.certificate.clone()),
             Some("/var/run/secrets/kubernetes.io/serviceaccount/token") => Ok("t.o.k".to_owned()),
@@ -122,7 +123,7 @@ fn files_of_the_papers_are_read() {
         }
         read += 1;
     }
-    assert_eq!(read, 5);
+    assert_eq!(read, 6);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a webhook says about a user, checked once: whoever reads it later finds nothing that cannot be used.
 
-use crate::types::{EnvName, NamesLeftOut, printable};
+use crate::types::{EnvName, NamesLeftOut, printable, quoted};
 use podgate_webhooks::wire::Known;
 
 /// The longest name that an authenticator may give a user, in bytes.
@@ -29,11 +29,11 @@ pub(crate) fn usable(name: Option<&str>, known: &mut Known) -> Result<NamesLeftO
         is_name
     });
     if let Some((name, _)) = known.environment.iter().find(|(_, entry)| entry.value.contains('\0')) {
-        return Err(format!("environment: {name:?} has a value with a NUL character"));
+        return Err(format!("environment: {} has a value with a NUL character", quoted(name)));
     }
     for path in known.files.keys() {
         if path.is_empty() || path.contains('\0') {
-            return Err(format!("files: {path:?} is not a path"));
+            return Err(format!("files: {} is not a path", quoted(path)));
         }
     }
     Ok(left)

@@ -6,7 +6,7 @@
 
 use super::reader::{Section, nearest};
 use super::{Cipher, Kex, Mac};
-use crate::types::printable;
+use crate::types::{printable, quoted};
 
 /// One kind of algorithm.
 pub(super) struct Kind<T: 'static> {
@@ -94,15 +94,15 @@ impl<T: Copy + PartialEq> Kind<T> {
             section.error(self.key, self.unknown(name));
         }
         for (name, why) in broken {
-            let shown = printable(name, 64);
+            let shown = quoted(&printable(name, 64));
             if chosen.is_empty() && unknown.is_empty() {
                 let instead = self.offered.first().map_or("", |(name, _)| *name);
                 section.error(
                     self.key,
-                    format!("{shown:?} is not offered ({why}), and nothing else is named; use {instead}"),
+                    format!("{shown} is not offered ({why}), and nothing else is named; use {instead}"),
                 );
             } else {
-                section.warning(self.key, &format!("{shown:?} is left out: {why}"));
+                section.warning(self.key, &format!("{shown} is left out: {why}"));
             }
         }
         chosen
@@ -135,11 +135,11 @@ impl<T: Copy + PartialEq> Kind<T> {
     }
 
     fn unknown(&self, name: &str) -> String {
-        let shown = printable(name, 64);
+        let shown = quoted(&printable(name, 64));
         let names = || self.offered.iter().map(|(name, _)| *name);
         match names().find(|offered| !name.is_empty() && offered.starts_with(name)).or_else(|| nearest(name, names())) {
-            Some(near) => format!("{shown:?} is not offered; did you mean {near:?}?"),
-            None => format!("{shown:?} is not offered; available are {}", names().collect::<Vec<_>>().join(", ")),
+            Some(near) => format!("{shown} is not offered; did you mean \"{near}\"?"),
+            None => format!("{shown} is not offered; available are {}", names().collect::<Vec<_>>().join(", ")),
         }
     }
 

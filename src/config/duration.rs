@@ -1,6 +1,7 @@
 //! Durations as Go writes them: `1h`, `1m0s`, `1.5h`, `500ms`, or an integer of nanoseconds. Never negative, never more
 //! than Go's own largest (292 years).
 
+use crate::types::quoted;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -31,13 +32,13 @@ pub(super) fn read(value: &Value) -> Result<Duration, String> {
 /// Go's `time.ParseDuration`, without negative values.
 fn parse(text: &str) -> Result<Duration, String> {
     if text.starts_with('-') {
-        return Err(format!("{text:?} is negative"));
+        return Err(format!("{} is negative", quoted(text)));
     }
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     if rest == "0" {
         return Ok(Duration::ZERO);
     }
-    let wrong = || format!("{text:?} is not a duration, for example \"60s\", \"1m30s\" or \"500ms\"");
+    let wrong = || format!("{} is not a duration, for example \"60s\", \"1m30s\" or \"500ms\"", quoted(text));
     if rest.is_empty() {
         return Err(wrong());
     }
@@ -48,7 +49,7 @@ fn parse(text: &str) -> Result<Duration, String> {
         rest = after;
     }
     if i64::try_from(total).is_err() {
-        return Err(format!("{text:?} is too long"));
+        return Err(format!("{} is too long", quoted(text)));
     }
     Ok(Duration::from_nanos(total))
 }

@@ -29,7 +29,7 @@ impl Endpoint {
                         .into(),
                 );
             }
-            other => return Err(format!("has the scheme {other:?}; use https, or unix:SOCKET")),
+            other => return Err(format!("has the scheme \"{other}\"; use https, or unix:SOCKET")),
         }
         if url.fragment().is_some() {
             return Err(FRAGMENT.into());

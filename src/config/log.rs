@@ -3,7 +3,7 @@
 use super::reader::Section;
 use super::ssh::is_host_port;
 use super::{Level, Log, LogDestination, LogFormat, Syslog, SyslogDestination};
-use crate::types::printable;
+use crate::types::{printable, quoted};
 use serde_json::Value;
 use std::fmt;
 use std::path::PathBuf;
@@ -82,7 +82,7 @@ pub(crate) fn level(section: &Section<'_>) -> Level {
         None => {
             let names: Vec<_> = LEVELS.iter().map(|(name, _)| *name).collect();
             let shown = printable(&text, 64);
-            section.error("level", format!("{shown:?} is not one of {}, nor 7 to 0", names.join(", ")));
+            section.error("level", format!("{} is not one of {}, nor 7 to 0", quoted(&shown), names.join(", ")));
             DEFAULT
         }
     }

@@ -3,7 +3,7 @@
 
 use super::reader::Section;
 use crate::tls::{self, End, Fault, Part};
-use crate::types::{Secret, printable};
+use crate::types::{Secret, printable, quoted};
 use data_encoding::BASE64;
 use podgate_webhooks::text;
 use rustls_pki_types::pem::PemObject;
@@ -168,7 +168,7 @@ pub(crate) fn unreadable(path: &str, error: &io::Error) -> String {
 
 /// A file's name for a message. A key that was pasted without its PEM frame looks like a name too and is not shown.
 pub(crate) fn shown(path: &str) -> String {
-    if is_path(path) { format!("{:?}", printable(path, 255)) } else { "that it names".to_owned() }
+    if is_path(path) { quoted(&printable(path, 255)) } else { "that it names".to_owned() }
 }
 
 /// True for a text that is surely a file's name and not a secret.

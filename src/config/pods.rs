@@ -64,6 +64,11 @@ pub(crate) fn in_answer(tree: &mut Tree, is_patch: bool) -> Vec<Note> {
     changes
 }
 
+/// Fields of the pods of a config webhook's answer that the API server would refuse.
+pub(crate) fn mistakes_in_answer(tree: &Tree, is_patch: bool) -> Vec<Note> {
+    read(&mut tree.clone(), Writer::Server, is_patch).mistakes
+}
+
 fn read(tree: &mut Tree, writer: Writer<'_>, is_patch: bool) -> Reading {
     let reader = if is_patch { Reader::patch(writer) } else { Reader::new(writer) };
     let (mut reader, mut old) = (reader, Reader::old(writer));

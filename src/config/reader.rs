@@ -7,7 +7,7 @@ use super::errors::{ConfigError, Errors};
 use super::migrate::{self, Change, Migration};
 pub(crate) use crate::schema::nearest;
 use crate::schema::{Reading, kind};
-use crate::types::{Secret, printable};
+use crate::types::{Secret, printable, quoted, time_text};
 use serde_json::{Map, Value};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -214,9 +214,12 @@ impl<'a> Section<'a> {
         match duration::read(value) {
             Ok(duration) if duration >= least => return Some(duration),
             Ok(_) if value.is_number() => {
-                self.error(key, format!("must be at least {least:?}; a bare number is nanoseconds, write \"2s\""));
+                self.error(
+                    key,
+                    format!("must be at least {}; a bare number is nanoseconds, write \"2s\"", time_text(least)),
+                );
             }
-            Ok(_) => self.error(key, format!("must be at least {least:?}")),
+            Ok(_) => self.error(key, format!("must be at least {}", time_text(least))),
             Err(text) => self.error(key, text),
         }
         None
@@ -228,7 +231,7 @@ impl<'a> Section<'a> {
         let found = words.iter().find(|(word, _)| *word == text);
         if found.is_none() {
             let allowed: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-            self.error(key, format!("{:?} is not one of {}", printable(text, 64), allowed.join(", ")));
+            self.error(key, format!("{} is not one of {}", quoted(&printable(text, 64)), allowed.join(", ")));
         }
         found.map(|(_, value)| *value)
     }
@@ -299,7 +302,7 @@ impl<'a> Section<'a> {
         let shown = printable(key, 64);
         let asked = self.asked.borrow();
         match nearest(key, asked.iter().copied()) {
-            Some(near) => self.error(&shown, format!("unknown key; did you mean {near:?}?")),
+            Some(near) => self.error(&shown, format!("unknown key; did you mean \"{near}\"?")),
             None => self.error(&shown, "unknown key"),
         }
     }

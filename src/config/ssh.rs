@@ -49,7 +49,7 @@ pub(super) fn listen(section: &Section<'_>, default: &str) -> Option<String> {
     if is_host_port(&full) {
         return Some(full);
     }
-    section.error("listen", format!("must be host:port, for example {default:?} or \"[::]:2222\""));
+    section.error("listen", format!("must be host:port, for example \"{default}\" or \"[::]:2222\""));
     None
 }
 

@@ -5,7 +5,7 @@
 
 use super::reader::{Section, nearest};
 use crate::tls::{Choice, has_group, has_suite};
-use crate::types::printable;
+use crate::types::{printable, quoted};
 use rustls::{CipherSuite, NamedGroup};
 use serde_json::Value;
 
@@ -170,8 +170,8 @@ fn listed(section: &Section<'_>, key: &'static str, known: &[&[&str]], default: 
             Some(index) => listed.push(index),
             None => {
                 let near = nearest(name, known.iter().flat_map(|spellings| spellings.iter().copied()));
-                let hint = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
-                section.error(key, format!("{:?} is not a known name{hint}", printable(name, 64)));
+                let hint = near.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
+                section.error(key, format!("{} is not a known name{hint}", quoted(&printable(name, 64))));
             }
         }
     }

@@ -6,7 +6,7 @@
 use super::client::ConnectError;
 use super::retry::Throttle;
 use crate::guest::WHOLE;
-use crate::types::{ContainerName, Namespace, PodName, printable};
+use crate::types::{ContainerName, Namespace, PodName, printable, time_text};
 use bytes::Bytes;
 use futures_util::{AsyncBufRead, AsyncBufReadExt};
 use k8s_openapi::List;
@@ -261,7 +261,7 @@ impl PodApi {
     }
 
     fn no_answer(&self) -> ApiError {
-        ApiError::Unreachable(format!("no answer within {:?}", self.call))
+        ApiError::Unreachable(format!("no answer within {}", time_text(self.call)))
     }
 }
 

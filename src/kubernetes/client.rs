@@ -16,6 +16,7 @@ pub(super) use rest::AGENT;
 use crate::settings::Cluster;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::TlsError;
+use crate::types::quoted;
 use connector::Connector;
 use credentials::Credentials;
 use std::collections::HashMap;
@@ -42,7 +43,7 @@ pub enum ClientError {
         host: String,
     },
     /// `serverName` is neither a DNS name nor an address.
-    #[error("the Kubernetes server name {name:?} is neither a DNS name nor an address")]
+    #[error("the Kubernetes server name {} is neither a DNS name nor an address", quoted(name))]
     ServerName {
         /// What was configured.
         name: String,

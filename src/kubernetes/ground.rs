@@ -10,7 +10,7 @@ use super::opening::Opening;
 use super::witness::Witness;
 use crate::guest::{Exit, Program, Refusal, Said};
 use crate::policy::Terminal;
-use crate::types::{ContainerName, PodName, Size, printable};
+use crate::types::{ContainerName, PodName, Size, printable, time_text};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -213,7 +213,7 @@ impl Ground {
     /// Runs a program of ours to its end, with that on its standard input.
     async fn help(&self, argv: &[String], input: Bytes, within: Duration) -> Result<Helped, Refusal> {
         let program = self.exec(argv, None, within).await?;
-        let late = Refusal::new(format!("no end within {within:?}"));
+        let late = Refusal::new(format!("no end within {}", time_text(within)));
         timeout(within, to_its_end(program, input)).await.map_err(|_| late)
     }
 }

@@ -209,7 +209,7 @@ impl<'t> Reader<'t> {
                 (None, _) if fields.iter().any(|(field, _)| field.eq_ignore_ascii_case(key)) => {}
                 (None, _) => {
                     let hint = nearest(key, fields.iter().map(|(field, _)| *field));
-                    let hint = hint.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+                    let hint = hint.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
                     self.mistake(format!("is unknown to Kubernetes (up to {KUBERNETES}){hint}"), &at);
                 }
             }

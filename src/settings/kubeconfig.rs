@@ -6,7 +6,7 @@ use crate::config::document::{self, Format};
 use crate::config::pem::{self, Files};
 use crate::config::reader::Report;
 use crate::schema::kind;
-use crate::types::printable;
+use crate::types::{printable, quoted};
 use data_encoding::BASE64;
 use podgate_webhooks::text::text;
 use serde_json::{Map, Value};
@@ -90,16 +90,16 @@ fn current_context(path: &str, files: &dyn Files) -> Result<Map<String, Value>, 
     let cluster = named(&config, "clusters", "cluster", cluster_name).map_err(one)?;
     let mut reading =
         Reading { base: Path::new(path).parent().unwrap_or(Path::new("")), keys: Map::new(), errors: Vec::new() };
-    reading.cluster(cluster, &quoted("cluster", cluster_name));
+    reading.cluster(cluster, &entry("cluster", cluster_name));
     if let Some(user_name) = text_of(context, "user") {
         let user = named(&config, "users", "user", user_name).map_err(one)?;
-        reading.user(user, &quoted("user", user_name));
+        reading.user(user, &entry("user", user_name));
     }
     if reading.errors.is_empty() { Ok(reading.keys) } else { Err(reading.errors) }
 }
 
-fn quoted(kind: &str, name: &str) -> String {
-    format!("{kind} {:?}", printable(name, 64))
+fn entry(kind: &str, name: &str) -> String {
+    format!("{kind} {}", quoted(&printable(name, 64)))
 }
 
 fn text_of<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
@@ -121,7 +121,7 @@ fn named<'a>(
         .find(|entry| entry.get("name").and_then(Value::as_str) == Some(name))
         .and_then(|entry| entry.get(part))
         .and_then(Value::as_object)
-        .ok_or_else(|| format!("has no {}", quoted(part, name)))
+        .ok_or_else(|| format!("has no {}", entry(part, name)))
 }
 
 struct Reading<'a> {
@@ -168,13 +168,13 @@ impl Reading<'_> {
             let command = exec.get("command").and_then(Value::as_str).unwrap_or_default();
             let text = "is refused: no program is run for credentials; use a token, tokenFile or certificate";
             let text = format!("{text}, as in the file that deploy/kubeconfig writes");
-            self.errors.push(format!("{who}: the exec plugin {:?} {text}", printable(command, 64)));
+            self.errors.push(format!("{who}: the exec plugin {} {text}", quoted(&printable(command, 64))));
         }
         if let Some(provider) = user.get("auth-provider") {
             let name = provider.get("name").and_then(Value::as_str).unwrap_or_default();
             let text =
                 "is refused; use a token, tokenFile or certificate, as in the file that deploy/kubeconfig writes";
-            self.errors.push(format!("{who}: the auth-provider {:?} {text}", printable(name, 64)));
+            self.errors.push(format!("{who}: the auth-provider {} {text}", quoted(&printable(name, 64))));
         }
         for key in ["as", "as-uid", "as-groups", "as-user-extra"] {
             if user.contains_key(key) {

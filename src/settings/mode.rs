@@ -3,7 +3,7 @@
 
 use super::{Completeness, Expose, Mode};
 use crate::config::reader::Section;
-use crate::types::{EnvName, Invalid, MetadataKey, NamesLeftOut, PodName, printable};
+use crate::types::{EnvName, Invalid, MetadataKey, NamesLeftOut, PodName, printable, quoted};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -107,7 +107,7 @@ fn variables(section: &Section<'_>, key: &'static str) -> (BTreeMap<String, EnvN
         if let Ok(target) = EnvName::parse(&target) {
             env.insert(name, target);
         } else {
-            let text = format!("{:?} is left out: the name is not valid in a shell", printable(&target, 64));
+            let text = format!("{} is left out: the name is not valid in a shell", quoted(&printable(&target, 64)));
             section.warning(&format!("{key}.{}", printable(&name, 64)), &text);
             left_out.add(target);
         }

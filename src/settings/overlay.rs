@@ -60,6 +60,11 @@ pub(super) struct Overlaid {
     pub(super) lost: Vec<String>,
 }
 
+/// True for a section of the file that says nothing about one connection.
+pub(super) fn is_without_effect(section: &str) -> bool {
+    WITHOUT_EFFECT.contains(&section)
+}
+
 /// Lays an answer over the file.
 pub(super) fn overlay(base: &Base, answer: Option<Answer<'_>>, report: &Report) -> Overlaid {
     let mut merged = base.sections.clone();
@@ -83,6 +88,11 @@ pub(super) fn overlay(base: &Base, answer: Option<Answer<'_>>, report: &Report) 
     merge(&mut merged, over);
     drop_nulls(&mut merged);
     Overlaid { sections: merged, changed_cluster, old_keys, readings, lost }
+}
+
+/// True for an answer that asks for a strategic merge itself, whatever the file says.
+pub(super) fn is_patch(answer: &Tree) -> bool {
+    Merge::of(None, pod_of(answer)) == Merge::Strategic
 }
 
 fn pod_of(tree: &Tree) -> Option<&Tree> {
@@ -125,7 +135,7 @@ fn effective(config: &Tree) -> Tree {
             if let Some(level) = value.get("level") {
                 over.insert(key.clone(), Value::Object([("level".to_owned(), level.clone())].into_iter().collect()));
             }
-        } else if !WITHOUT_EFFECT.contains(&key.as_str()) {
+        } else if !is_without_effect(key) {
             over.insert(key.clone(), value.clone());
         }
     }

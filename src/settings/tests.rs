@@ -1,6 +1,7 @@
 //! What a connection gets: denials first, then the file alone, then the file under an answer.
 
 mod answers;
+mod check;
 mod connections;
 mod kubeconfigs;
 mod merging;

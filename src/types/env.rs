@@ -4,7 +4,7 @@
 //! Kubernetes allows names that a shell does not (`X-Y`). A client that asks for one is refused; what a webhook or the
 //! operator's file gives such a name is left out, with a warning, because a login must not hang on it.
 
-use super::{Invalid, printable};
+use super::{Invalid, printable, quoted};
 use std::fmt;
 
 /// The name of an environment variable.
@@ -60,7 +60,7 @@ impl NamesLeftOut {
     /// The first of them for a line of the log, quoted; `None` where there are none.
     #[must_use]
     pub fn shown(&self) -> Option<String> {
-        let shown: Vec<_> = self.0.iter().take(Self::SHOWN).map(|name| format!("{:?}", printable(name, 64))).collect();
+        let shown: Vec<_> = self.0.iter().take(Self::SHOWN).map(|name| quoted(&printable(name, 64))).collect();
         let more = self.0.len().saturating_sub(Self::SHOWN);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         (!shown.is_empty()).then(|| format!("{}{more}", shown.join(", ")))

@@ -1,5 +1,7 @@
 //! Text from Kubernetes, webhooks and clients before it is shown to anyone.
 
+use std::time::Duration;
+
 /// True for a character that steers a terminal or cannot be seen: control characters, line and paragraph separators, marks of
 /// direction, and what Unicode calls ignorable by default (`Default_Ignorable_Code_Point`: zero-width characters, fillers,
 /// variation selectors, tags). Two texts that differ in nothing else look alike.
@@ -25,6 +27,33 @@ pub fn printable(text: &str, limit: usize) -> String {
     flat.chars().take(limit.saturating_sub(1)).chain(['…']).collect()
 }
 
+/// `text` in double quotes, on one line: quotes, backslashes and [hidden](is_hidden) characters in it are escaped.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            _ if is_hidden(c) => quoted.extend(c.escape_default()),
+            _ => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// A time for people, in seconds from one second on and else in milliseconds: `2s`, `1.5s`, `300ms`. Cut at milliseconds.
+#[must_use]
+pub fn time_text(time: Duration) -> String {
+    let (seconds, millis) = (time.as_secs(), time.subsec_millis());
+    match (seconds, millis) {
+        (0, _) => format!("{millis}ms"),
+        (_, 0) => format!("{seconds}s"),
+        _ => format!("{seconds}.{}s", format!("{millis:03}").trim_end_matches('0')),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,6 +62,28 @@ mod tests {
     fn control_characters_are_gone_and_long_text_is_cut() {
         assert_eq!(printable("\x1b[31mred\x07\r\nnext\u{202e}", 80), "[31mred next");
         assert_eq!(printable("abcdef", 4), "abc…");
+    }
+
+    #[test]
+    fn quoted_text_is_one_line_with_one_end() {
+        for (text, expected) in [
+            ("", r#""""#),
+            ("a b", r#""a b""#),
+            ("ü日", r#""ü日""#),
+            ("a\"b\\", r#""a\"b\\""#),
+            ("a\nb\u{1b}\u{202e}", r#""a\nb\u{1b}\u{202e}""#),
+        ] {
+            assert_eq!(quoted(text), expected);
+        }
+    }
+
+    #[test]
+    fn time_is_told_in_seconds_or_milliseconds() {
+        for (millis, expected) in
+            [(0, "0ms"), (1, "1ms"), (300, "300ms"), (1000, "1s"), (1500, "1.5s"), (2050, "2.05s"), (180_000, "180s")]
+        {
+            assert_eq!(time_text(Duration::from_millis(millis)), expected);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Answers before anybody looks for fields in them: says in plain words that one is no JSON at all but an empty body, a
 //! page for people, or text in another character set. No message shows anything of the body.
 
+use crate::types::quoted;
 use bytes::Bytes;
 use podgate_webhooks::text;
 
@@ -18,7 +19,7 @@ impl Body {
     /// begins with "the answer is not understood: ".
     pub(super) fn text(&self) -> Result<&[u8], String> {
         let text = text::text(&self.bytes).map_err(|wrong| match self.charset() {
-            Some(charset) => format!("it {wrong} (its Content-Type names the charset {charset:?})"),
+            Some(charset) => format!("it {wrong} (its Content-Type names the charset {})", quoted(&charset)),
             None => format!("it {wrong}"),
         })?;
         match text.trim_start().chars().next() {

@@ -2,6 +2,7 @@
 
 use crate::telemetry::metrics::Question;
 use crate::tls::{Block, TlsError, cause_of, explain, hung_up};
+use crate::types::quoted;
 use std::error::Error;
 
 /// Why a client cannot be made of an HTTP client block.
@@ -44,7 +45,8 @@ pub enum Failure {
     Status(u16),
     /// A body in an encoding that was not asked for.
     #[error(
-        "the answer has the content encoding {0:?}, which was not asked for; switch off the compression of answers"
+        "the answer has the content encoding {}, which was not asked for; switch off the compression of answers",
+        quoted(.0)
     )]
     Encoded(String),
     /// A body larger than we take.

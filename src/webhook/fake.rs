@@ -287,8 +287,15 @@ async fn read(stream: &mut BufReader<impl AsyncRead + AsyncWrite + Unpin>) -> Op
             line => lines.push(line.to_owned()),
         }
     }
-    let path = lines.first()?.strip_prefix("POST ")?.split(' ').next()?.to_owned();
+    let (method, rest) = lines.first()?.split_once(' ')?;
+    let path = rest.split(' ').next()?.to_owned();
     let headers: Vec<String> = lines[1..].iter().map(|line| line.to_ascii_lowercase()).collect();
+    if method == "HEAD" {
+        return Some(Asked { path, headers, body: Value::Null });
+    }
+    if method != "POST" {
+        return None;
+    }
     let length = headers.iter().find_map(|line| line.strip_prefix("content-length: "))?.parse().ok()?;
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;

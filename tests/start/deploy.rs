@@ -1,23 +1,34 @@
-//! `deploy/kubernetes.yaml`: its parts fit each other, its configuration is whole, and neither the gateway nor a guest gets
-//! more of the node than the strictest level of Kubernetes allows.
+//! `deploy/kubernetes.yaml` and `deploy/webhooks.yaml`: their parts fit each other, the configuration is whole, and neither
+//! the gateway nor the webhook server nor a guest gets more of the node than the strictest level of Kubernetes allows.
 
 use crate::support::keys::Key;
 use podgate::config::{Config, Files, Format};
+use podgate::settings::check_answer;
+use podgate_webhooks::directory::{Directory, Findings, Problem};
 use serde_json::{Value, json};
 use std::io;
 use std::path::Path;
 
 const FILE: &str = include_str!("../../deploy/kubernetes.yaml");
+const WEBHOOKS: &str = include_str!("../../deploy/webhooks.yaml");
 
-/// The objects of a kind in the file.
+/// The objects of a kind in the gateway's file.
 fn objects(kind: &str) -> Vec<Value> {
-    let documents = FILE.split("\n---\n").map(|text| serde_saphyr::from_str::<Value>(text).expect("YAML"));
+    objects_of(FILE, kind)
+}
+
+fn objects_of(file: &str, kind: &str) -> Vec<Value> {
+    let documents = file.split("\n---\n").map(|text| serde_saphyr::from_str::<Value>(text).expect("YAML"));
     documents.filter(|object| object["kind"] == kind).collect()
 }
 
-/// The only object of a kind in the file.
+/// The only object of a kind in the gateway's file.
 pub(super) fn object(kind: &str) -> Value {
-    let mut objects = objects(kind);
+    object_of(FILE, kind)
+}
+
+fn object_of(file: &str, kind: &str) -> Value {
+    let mut objects = objects_of(file, kind);
     assert_eq!(objects.len(), 1, "{kind}");
     objects.remove(0)
 }
@@ -38,7 +49,9 @@ impl Files for Mounted {
     fn read(&self, path: &Path) -> io::Result<String> {
         match path.to_str() {
             Some("/etc/podgate/hostkeys/ssh_host_ed25519_key") => Ok(self.host_key.clone()),
-            Some("/var/run/secrets/kubernetes.io/serviceaccount/ca.crt") => Ok(self.ca.clone()),
+            Some("/etc/podgate/webhooks-ca/ca.crt" | "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt") => {
+                Ok(self.ca.clone())
+            }
             Some("/var/run/secrets/kubernetes.io/serviceaccount/token") => Ok("t.o.k".to_owned()),
             _ => Err(io::ErrorKind::NotFound.into()),
         }
@@ -109,4 +122,94 @@ fn gateway_and_guests_are_restricted() {
     is_restricted(gateway);
     assert_eq!(gateway["containers"][0]["securityContext"]["readOnlyRootFilesystem"], true);
     is_restricted(&configuration()["kubernetes"]["pod"]["spec"]);
+}
+
+/// The file's folder in a pod, and the volume that is mounted there.
+fn volume_of<'p>(pod: &'p Value, file: &str) -> (&'p str, &'p Value) {
+    let mounts = pod["containers"][0]["volumeMounts"].as_array().expect("mounts");
+    let folder = |mount: &Value| mount["mountPath"].as_str().expect("a path").to_owned();
+    let mount = mounts.iter().find(|mount| file.starts_with(&format!("{}/", folder(mount)))).expect(file);
+    assert_eq!((&mount["readOnly"], &mount["subPath"]), (&json!(true), &Value::Null), "{mount}");
+    let volumes = pod["volumes"].as_array().expect("volumes");
+    let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]).expect("its volume");
+    (mount["mountPath"].as_str().expect("a path"), volume)
+}
+
+#[test]
+fn webhook_server_is_where_the_gateway_asks_and_reads_what_is_mounted() {
+    let (deployment, service) = (object_of(WEBHOOKS, "Deployment"), object_of(WEBHOOKS, "Service"));
+    let secret = object_of(WEBHOOKS, "Secret");
+    let (pod, home) = (&deployment["spec"]["template"], &object("Deployment")["metadata"]["namespace"]);
+    for object in [&deployment, &service, &secret] {
+        assert_eq!(&object["metadata"]["namespace"], home);
+    }
+    assert_eq!(service["spec"]["selector"], pod["metadata"]["labels"]);
+    assert_eq!(deployment["spec"]["selector"]["matchLabels"], pod["metadata"]["labels"]);
+    let (port, container) = (&service["spec"]["ports"][0], &pod["spec"]["containers"][0]);
+    let listens = &container["ports"][0];
+    assert_eq!((&port["port"], &port["targetPort"]), (&json!(443), &listens["name"]));
+    for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+        assert_eq!(container[probe]["tcpSocket"]["port"], listens["name"], "{probe}");
+    }
+
+    let args: Vec<&str> = container["args"].as_array().expect("words").iter().filter_map(Value::as_str).collect();
+    let value = |name: &str| args.iter().find_map(|word| word.strip_prefix(&format!("--{name}="))).expect(name);
+    assert_eq!(value("listen"), format!("https://0.0.0.0:{}", listens["containerPort"]));
+    for (name, secret, file) in [
+        ("config", secret["metadata"]["name"].as_str().expect("a name"), "users.yaml"),
+        ("cert", "podgate-webhooks-tls", "tls.crt"),
+        ("key", "podgate-webhooks-tls", "tls.key"),
+    ] {
+        let (folder, volume) = volume_of(&pod["spec"], value(name));
+        assert_eq!((value(name), &volume["secret"]["secretName"]), (&*format!("{folder}/{file}"), &json!(secret)));
+    }
+
+    // Readable for the group that the container is in.
+    assert_eq!(WEBHOOKS.matches("defaultMode: 0440").count(), 2);
+    assert_eq!(pod["spec"]["securityContext"]["fsGroup"], 65532);
+
+    let (config, gateway) = (configuration(), object("Deployment"));
+    let host = format!(
+        "https://{}.{}.svc",
+        service["metadata"]["name"].as_str().expect("a name"),
+        home.as_str().expect("a name")
+    );
+    let ca = "/etc/podgate/webhooks-ca/ca.crt";
+    assert_eq!(config["auth"]["publicKey"]["webhook"], json!({"url": host, "cacert": ca}));
+    assert_eq!(config["configserver"], json!({"url": format!("{host}/config"), "cacert": ca}));
+    let (_, volume) = volume_of(&gateway["spec"]["template"]["spec"], ca);
+    assert_eq!(volume["configMap"], json!({"name": "podgate-webhooks-ca", "optional": true}));
+    for made in [
+        "create configmap podgate-webhooks-ca -n podgate --from-file=ca.crt",
+        "create secret tls podgate-webhooks-tls -n podgate",
+    ] {
+        assert!(WEBHOOKS.contains(made), "{made}");
+    }
+}
+
+#[test]
+fn webhook_server_is_restricted() {
+    let pod = &object_of(WEBHOOKS, "Deployment")["spec"]["template"]["spec"];
+    is_restricted(pod);
+    assert_eq!(pod["automountServiceAccountToken"], false);
+    let container = &pod["containers"][0];
+    assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+    for resource in [&container["resources"]["requests"]["memory"], &container["resources"]["limits"]["memory"]] {
+        assert!(resource.is_string(), "{container}");
+    }
+}
+
+#[test]
+fn users_of_the_webhook_server_are_read_without_a_warning() {
+    let text = object_of(WEBHOOKS, "Secret")["stringData"]["users.yaml"].as_str().expect("a text").to_owned();
+    let check = |settings: &serde_json::Map<String, Value>| {
+        let judged = check_answer(settings);
+        let problem = |path: String, text: String| Problem { path, text };
+        Findings {
+            mistakes: judged.mistakes.into_iter().map(|error| problem(error.path, error.text)).collect(),
+            warnings: judged.notices.into_iter().map(|notice| problem(notice.path, notice.text)).collect(),
+        }
+    };
+    let directory = Directory::from_yaml_checked(&text, &check).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(directory.warnings(), []);
 }

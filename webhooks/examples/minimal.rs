@@ -1,5 +1,5 @@
 //! A whole webhook server: one user with a password and a key, and the pod that the user gets. Run it with `PASSWORD=…
-//! KEY='ssh-ed25519 AAAA…' cargo run -p podgate-webhooks --example minimal`.
+//! KEY='ssh-ed25519 AAAA…' cargo run -p podgate-webhooks-toolkit --example minimal`.
 
 use podgate_webhooks::server::{Listen, Server};
 use podgate_webhooks::toolkit::{Decide, Decision, Grant, NoConfig, router, same};

@@ -3,6 +3,7 @@
 //! Always true: whoever is not listed is denied, and a password of theirs takes as long to be denied as a listed user's
 //! (whose hash is the costliest of the directory); a user without a password hash has no password.
 
+mod check;
 mod file;
 mod follow;
 mod key;
@@ -15,6 +16,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use check::{Findings, SettingsCheck};
 pub use file::{Problem, Problems};
 pub use follow::{FileError, Followed, Follower};
 pub use key::KeyError;
@@ -99,12 +101,21 @@ impl Directory {
     /// ```
     ///
     /// # Errors
-    /// Every mistake in the text, each with its path.
+    /// Every mistake in the text, each with its path. Of the settings, the names of the sections alone are looked at.
     pub fn from_yaml(text: &str) -> Result<Self, Problems> {
-        file::read(text)
+        file::read(text, &|_| Findings::default())
     }
 
-    /// Mistakes of the file that were passed over: variables whose names a shell does not allow, which nobody gets.
+    /// Reads a YAML file's text as [`Directory::from_yaml`] does; `check` judges the settings that each user gets.
+    ///
+    /// # Errors
+    /// Every mistake in the text, each with its path.
+    pub fn from_yaml_checked(text: &str, check: &SettingsCheck) -> Result<Self, Problems> {
+        file::read(text, check)
+    }
+
+    /// What the operator should know of the file: variables whose names a shell does not allow, which nobody gets, and
+    /// what the check of the settings warns of.
     #[must_use]
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings

@@ -1,164 +1,185 @@
-//! One JSON line for each request: who asked, from where, what came of it and why. Never a password, a key or a setting.
+//! Events of a webhook server, for the operator's log: one for each request (who asked, from where, what came of it and
+//! why). Never a password, a key or a setting.
 //!
-//! Always true: a request never waits for its line to be written. Lines that nobody takes are dropped, and counted in the
-//! line that follows.
-
-mod lines;
-
-pub use lines::Lines;
+//! Always true: a request never waits for its line, as [`Journal::write`] does not.
 
 use crate::toolkit::{self, Decide, Decision, NoConfig, Refusal};
 use crate::wire::{AuthzRequest, ConfigAnswer, ConfigRequest, Connection};
 use axum::Router;
 use axum::extract::Request;
+use axum::http::Method;
 use axum::middleware::{Next, from_fn};
-use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// Texts that clients make up are cut at this many characters, and all others too.
 const TEXT_LIMIT: usize = 255;
 
-/// The webhooks of a decider ([`toolkit::router`]), with a line for each request: decided, or refused before that.
-pub fn router<D: Decide>(decider: D, lines: Lines) -> Router {
-    let journal = Journal { decider, lines: lines.clone() };
-    toolkit::router(journal).layer(from_fn(move |request: Request, next: Next| {
-        let lines = lines.clone();
+/// Importance of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Something that has to be mended before the server does what its file says.
+    Error,
+    /// Something that is probably not meant.
+    Warning,
+    /// The usual.
+    Info,
+    /// Details.
+    Debug,
+}
+
+/// One event, which is one line of a log.
+#[derive(Debug, Clone, Copy)]
+pub struct Event<'a> {
+    /// Its importance.
+    pub level: Level,
+    /// Its kind: `WEBHOOKS_…`.
+    pub code: &'static str,
+    /// A sentence.
+    pub message: &'a str,
+    /// Names and values, in the order of the line.
+    pub details: &'a [(&'a str, &'a str)],
+}
+
+/// A log.
+pub trait Journal: Send + Sync + 'static {
+    /// Takes an event; never waits.
+    fn write(&self, event: Event<'_>);
+}
+
+/// The webhooks of a decider ([`toolkit::router`]), with an event for each request: decided, or refused before that.
+pub fn router<D: Decide>(decider: D, journal: Arc<dyn Journal>) -> Router {
+    let journaled = Journaled { decider, journal: Arc::clone(&journal) };
+    toolkit::router(journaled).layer(from_fn(move |request: Request, next: Next| {
+        let journal = Arc::clone(&journal);
         async move {
-            let path = cut(request.uri().path());
+            let (method, path) = (request.method().clone(), cut(request.uri().path()));
             let response = next.run(request).await;
-            if let Some(Refusal { status, reason }) = response.extensions().get() {
-                let status = status.as_u16();
-                lines.write(json!({"path": path, "decision": "refused", "status": status, "reason": cut(reason)}));
+            if let Some(refusal) = response.extensions().get() {
+                journal.write_refusal(&method, &path, refusal);
             }
             response
         }
     }))
 }
 
-/// A decider whose decisions are written down.
-struct Journal<D> {
-    decider: D,
-    lines: Lines,
+impl dyn Journal {
+    fn write_refusal(&self, method: &Method, path: &str, refusal: &Refusal) {
+        // A gateway asks so at its start whether a server is there; any answer is a yes.
+        if method == Method::HEAD {
+            let (code, message) = ("WEBHOOKS_REACHED", "somebody asks whether the server is there");
+            return self.write(Event { level: Level::Debug, code, message, details: &[("path", path)] });
+        }
+        let (status, reason) = (refusal.status.as_u16().to_string(), cut(&refusal.reason));
+        let (code, message) = ("WEBHOOKS_REQUEST_REFUSED", "the request is not one of the webhooks'");
+        let details = [("path", path), ("status", &status), ("reason", &reason)];
+        self.write(Event { level: Level::Warning, code, message, details: &details });
+    }
 }
 
-impl<D> Journal<D> {
-    fn note(&self, path: &str, connection: &Connection, decision: &Decision) {
-        let (text, reason, name) = match decision {
-            Decision::Deny(reason) => ("deny", Some(reason.as_ref()), None),
-            Decision::Allow(grant) => ("allow", None, grant.authenticated_username.as_deref()),
-            Decision::Unavailable(reason) => ("unavailable", Some(reason.as_str()), None),
+/// How a request ended.
+struct Outcome<'a> {
+    level: Level,
+    code: &'static str,
+    message: &'static str,
+    reason: Option<&'a str>,
+    authenticated: Option<&'a str>,
+}
+
+impl<'a> Outcome<'a> {
+    fn of(decision: &'a Decision) -> Self {
+        match decision {
+            Decision::Allow(grant) => Self {
+                level: Level::Info,
+                code: "WEBHOOKS_ALLOWED",
+                message: "the step of the login is allowed",
+                reason: None,
+                authenticated: grant.authenticated_username.as_deref(),
+            },
+            Decision::Deny(reason) => Self {
+                level: Level::Info,
+                code: "WEBHOOKS_DENIED",
+                message: "the step of the login is denied",
+                reason: Some(reason.as_ref()),
+                authenticated: None,
+            },
+            Decision::Unavailable(reason) => Self::undecided(reason),
+        }
+    }
+
+    fn undecided(reason: &'a str) -> Self {
+        let (code, message) = ("WEBHOOKS_UNDECIDED", "no decision can be made now");
+        Self { level: Level::Error, code, message, reason: Some(reason), authenticated: None }
+    }
+
+    fn of_config(answer: &'a Result<ConfigAnswer, NoConfig>, authenticated: Option<&'a str>) -> Self {
+        let (code, message, reason) = match answer {
+            Ok(_) => ("WEBHOOKS_CONFIG_GIVEN", "the configuration of the connection is given", None),
+            Err(NoConfig::Refused(reason)) => {
+                ("WEBHOOKS_CONFIG_DENIED", "the user gets no configuration", Some(reason.as_ref()))
+            }
+            Err(NoConfig::Unavailable(reason)) => return Self { authenticated, ..Self::undecided(reason) },
         };
-        self.lines.write(line(path, connection, text, reason, name));
+        Self { level: Level::Info, code, message, reason, authenticated }
     }
 }
 
-fn line(path: &str, connection: &Connection, decision: &str, reason: Option<&str>, name: Option<&str>) -> Value {
-    let mut line = json!({
-        "path": path,
-        "decision": decision,
-        "username": cut(&connection.username),
-        "remoteAddress": cut(&connection.remote_address),
-        "connectionId": cut(&connection.connection_id),
-    });
-    if let Some(key) = &connection.idempotency_key {
-        line["idempotencyKey"] = json!(cut(key));
+/// A decider whose decisions are written down.
+struct Journaled<D> {
+    decider: D,
+    journal: Arc<dyn Journal>,
+}
+
+impl<D> Journaled<D> {
+    fn note(&self, path: &str, connection: &Connection, outcome: &Outcome<'_>) {
+        let texts = [
+            ("connectionId", Some(connection.connection_id.as_str())),
+            ("remoteAddr", Some(&connection.remote_address)),
+            ("username", Some(&connection.username)),
+            ("authenticatedUsername", outcome.authenticated),
+            ("path", Some(path)),
+            ("reason", outcome.reason),
+            ("idempotencyKey", connection.idempotency_key.as_deref()),
+        ];
+        let texts = texts.into_iter().filter_map(|(name, text)| Some((name, cut(text?))));
+        let texts: Vec<_> = texts.filter(|(_, text)| !text.is_empty()).collect();
+        let details: Vec<_> = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        let Outcome { level, code, message, .. } = *outcome;
+        self.journal.write(Event { level, code, message, details: &details });
     }
-    if let Some(reason) = reason {
-        line["reason"] = json!(cut(reason));
-    }
-    if let Some(name) = name {
-        line["authenticatedUsername"] = json!(cut(name));
-    }
-    line
 }
 
 fn cut(text: &str) -> String {
     text.chars().take(TEXT_LIMIT).collect()
 }
 
-impl<D: Decide> Decide for Journal<D> {
+impl<D: Decide> Decide for Journaled<D> {
     async fn password(&self, connection: &Connection, password: &[u8]) -> Decision {
         let decision = self.decider.password(connection, password).await;
-        self.note("/password", connection, &decision);
+        self.note("/password", connection, &Outcome::of(&decision));
         decision
     }
 
     async fn public_key(&self, connection: &Connection, key: &str) -> Decision {
         let decision = self.decider.public_key(connection, key).await;
-        self.note("/pubkey", connection, &decision);
+        self.note("/pubkey", connection, &Outcome::of(&decision));
         decision
     }
 
     async fn authorize(&self, request: &AuthzRequest) -> Decision {
         let decision = self.decider.authorize(request).await;
-        self.note("/authz", &request.connection, &decision);
+        self.note("/authz", &request.connection, &Outcome::of(&decision));
         decision
     }
 
     async fn config(&self, request: &ConfigRequest) -> Result<ConfigAnswer, NoConfig> {
         let answer = self.decider.config(request).await;
-        let (decision, reason) = match &answer {
-            Ok(_) => ("answer", None),
-            Err(NoConfig::Refused(reason)) => ("deny", Some(reason.as_ref())),
-            Err(NoConfig::Unavailable(reason)) => ("unavailable", Some(reason.as_str())),
-        };
-        let name = request.authenticated_username.as_deref();
-        self.lines.write(line("/config", &request.connection, decision, reason, name));
+        let outcome = Outcome::of_config(&answer, request.authenticated_username.as_deref());
+        self.note("/config", &request.connection, &outcome);
         answer
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use axum::body::Body;
-    use hyper::service::Service;
-    use hyper_util::service::TowerToHyperService;
-    use lines::tests::Sink;
-
-    struct Nobody;
-    impl Decide for Nobody {}
-
-    /// The line that is written for one request.
-    async fn line_of(path: &str, body: String) -> (String, Value) {
-        let sink = Sink::default();
-        let (lines, writer) = Lines::start(sink.clone()).expect("a writer");
-        let service = TowerToHyperService::new(router(Nobody, lines));
-        let request =
-            Request::post(path).header("Idempotency-Key", "\"8e03\"").body(Body::from(body)).expect("a request");
-        drop(service.call(request).await);
-        drop(service);
-        assert!(writer.finish());
-        let text = sink.text();
-        assert_eq!(text.matches('\n').count(), 1, "{text}");
-        let line = serde_json::from_str(&text).expect("JSON");
-        (text, line)
-    }
-
-    #[tokio::test]
-    async fn denial_is_one_line_without_the_password_whatever_the_name_holds() {
-        let name = format!("a\n\u{1b}{}", "b".repeat(300));
-        let body = json!({"username": name, "remoteAddress": "192.0.2.7:9", "connectionId": "c", "passwordBase64": "aHVudGVyMg=="});
-        let (text, line) = line_of("/password", body.to_string()).await;
-        assert!(!text.contains("hunter2") && !text.contains("aHVudGVyMg") && !text.contains('\u{1b}'), "{text}");
-        assert_eq!((&line["path"], &line["decision"]), (&json!("/password"), &json!("deny")));
-        assert_eq!((&line["remoteAddress"], &line["connectionId"]), (&json!("192.0.2.7:9"), &json!("c")));
-        assert_eq!(line["idempotencyKey"], "8e03");
-        assert_eq!(line["reason"], "this server does not support this request");
-        assert_eq!(line["username"].as_str().map(|name| name.chars().count()), Some(TEXT_LIMIT));
-    }
-
-    #[tokio::test]
-    async fn request_that_is_refused_before_a_decision_is_one_line_too() {
-        for (path, body, status, reason) in [
-            ("/password", "hunter2".to_owned(), 400, "the body is not the request"),
-            ("/password", r#"{"username":"a","passwordBase64":"hunter2!"}"#.into(), 400, "passwordBase64"),
-            ("/authz", "x".repeat(5 << 20), 413, "length limit"),
-            ("/hunter", "{}".into(), 404, "no such webhook"),
-        ] {
-            let (text, line) = line_of(path, body).await;
-            assert_eq!((&line["path"], &line["status"]), (&json!(path), &json!(status)), "{text}");
-            assert!(line["reason"].as_str().is_some_and(|said| said.contains(reason)), "{text}");
-            assert!(line["decision"] == "refused" && !text.contains("hunter2"), "{text}");
-        }
-    }
-}
+pub(crate) mod capture;
+#[cfg(test)]
+mod tests;

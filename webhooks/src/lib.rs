@@ -1,15 +1,14 @@
 //! The webhook contract of Podgate, and what serves it.
 //!
-//! [`wire`] is the contract, [`text`] the rule for bytes that are to be text, [`unique`] that for keys; a gateway takes these
-//! alone (feature `server` off), with the rule of [`nearest`] for mistyped names. With the feature: `toolkit` turns a page of
+//! [`wire`] is the contract, [`text`] the rules for bytes that are to be text and for mistyped names, [`unique`] that for keys; a gateway takes these
+//! alone (feature `server` off). With the feature: `toolkit` turns a page of
 //! Rust into a webhook server, `server` puts it on the network, `directory` is a decider with users from a YAML file,
-//! and `journal` writes a line for each decision. `terminal` asks a person for a password (feature `terminal`).
+//! and `journal` tells a log of each decision. `terminal` asks a person for a password (feature `terminal`).
 
 #[cfg(feature = "server")]
 pub mod directory;
 #[cfg(feature = "server")]
 pub mod journal;
-pub mod nearest;
 #[cfg(test)]
 mod openapi;
 #[cfg(feature = "server")]

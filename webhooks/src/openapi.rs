@@ -1,5 +1,5 @@
 //! The OpenAPI documents, made from the wire types, and the test that holds `openapi/*.json` to them.
-//! `PODGATE_WRITE_OPENAPI=1 cargo test -p podgate-webhooks openapi` writes the files anew.
+//! `PODGATE_WRITE_OPENAPI=1 cargo test -p podgate-webhooks-toolkit openapi` writes the files anew.
 
 use crate::wire::{AuthAnswer, AuthzRequest, ConfigReply, ConfigRequest, PasswordRequest, PublicKeyRequest};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
@@ -140,7 +140,7 @@ fn openapi_documents_are_those_of_the_wire_types() {
         let held = std::fs::read_to_string(&path).expect("the document is there");
         assert!(
             held == document,
-            "openapi/{name} differs: PODGATE_WRITE_OPENAPI=1 cargo test -p podgate-webhooks openapi"
+            "openapi/{name} differs: PODGATE_WRITE_OPENAPI=1 cargo test -p podgate-webhooks-toolkit openapi"
         );
     }
 }

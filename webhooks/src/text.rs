@@ -1,4 +1,5 @@
-//! Text as files and answers bring it: UTF-8, with or without a byte order mark in front of it, which is skipped.
+//! Text as files and answers bring it: UTF-8, with or without a byte order mark in front of it, which is skipped; and the
+//! known name that a mistyped one was meant to be.
 
 use std::path::Path;
 use std::{fmt, fs, io, str};
@@ -46,6 +47,17 @@ pub fn read(path: &Path) -> io::Result<String> {
 #[must_use]
 pub fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// The known name nearest to what was written, when it is near enough to be meant. Case does not count.
+pub fn nearest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let text = text.to_lowercase();
+    let limit = (text.chars().count() / 3).clamp(1, 3);
+    names
+        .map(|name| (strsim::osa_distance(&text, &name.to_lowercase()), name))
+        .filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
 }
 
 /// The end of a sentence that begins with what holds the bytes.

@@ -76,7 +76,7 @@ impl<'de> Visitor<'de> for AnyShape {
         while let Some(key) = object.next_key::<String>()? {
             if map.contains_key(&key) {
                 let shown: String = key.chars().take(SHOWN).collect();
-                return Err(A::Error::custom(format_args!("the key {shown:?} is there twice")));
+                return Err(A::Error::custom(format_args!("the key {} is there twice", Json::from(shown))));
             }
             let Unique(value) = object.next_value()?;
             map.insert(key, value);

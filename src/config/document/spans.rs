@@ -1,7 +1,7 @@
 //! YAML with the place of each scalar, by which the text is found that stands there without quotes.
 
 use crate::schema::{At, Texts};
-use crate::types::printable;
+use crate::types::{printable, quoted};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use serde_saphyr::{Spanned, Tagged};
@@ -135,7 +135,8 @@ impl<'de> Visitor<'de> for NodeVisitor {
         let (mut entries, mut keys) = (Vec::new(), BTreeSet::new());
         while let Some(key) = mapping.next_key::<Spanned<String>>()? {
             if !keys.insert(key.value.clone()) {
-                return Err(A::Error::custom(format_args!("the key {:?} is there twice", printable(&key.value, 64))));
+                let shown = quoted(&printable(&key.value, 64));
+                return Err(A::Error::custom(format_args!("the key {shown} is there twice")));
             }
             entries.push((key, mapping.next_value()?));
         }

@@ -318,7 +318,7 @@ impl Block<'_> {
             return;
         }
         match nearest(key, known.iter().copied()) {
-            Some(near) => self.migration.refuse(path, format!("unknown key; did you mean {near:?}?")),
+            Some(near) => self.migration.refuse(path, format!("unknown key; did you mean \"{near}\"?")),
             None => self.migration.refuse(path, "unknown key"),
         }
     }

@@ -4,7 +4,7 @@ use super::{Missing, Need};
 use crate::kubernetes::api::ApiError;
 use crate::kubernetes::client::ClientError;
 use crate::settings::{Cluster, Source};
-use crate::types::{Namespace, printable};
+use crate::types::{Namespace, printable, quoted};
 use std::time::Duration;
 
 /// Behind the first line about an account that has no right at all.
@@ -97,7 +97,7 @@ pub(super) fn unknown(error: &ApiError) -> String {
 /// Rights on one resource that are missing.
 pub(super) fn missing(lacking: &[Missing], account: Option<&str>, namespace: &Namespace) -> String {
     let Some(Missing { right, why }) = lacking.first() else { return String::new() };
-    let who = account.map_or_else(|| "the gateway's account".to_owned(), |name| format!("User {name:?}"));
+    let who = account.map_or_else(|| "the gateway's account".to_owned(), |name| format!("User {}", quoted(name)));
     let verbs: Vec<&str> = lacking.iter().map(|missing| missing.right.verb).collect();
     let lost = match right.need {
         Need::Serve => "no login can be served",
@@ -109,7 +109,7 @@ pub(super) fn missing(lacking: &[Missing], account: Option<&str>, namespace: &Na
     };
     let why = if why.is_empty() { String::new() } else { format!(" ({})", printable(why, 200)) };
     format!(
-        "{who} cannot {} resource \"{}\" in API group {:?} in the namespace {:?}{why}: {lost}",
+        "{who} cannot {} resource \"{}\" in API group \"{}\" in the namespace \"{}\"{why}: {lost}",
         verbs.join(", "),
         right.resource,
         right.resource.group,

@@ -7,7 +7,7 @@
 use super::protocol::{Answer, Draft, LeaseSeen, PodSeen, Request, Version};
 use crate::kubernetes::api::{ApiError, causes};
 use crate::kubernetes::pod::{HOME, INSTANCE, Instance, TERM};
-use crate::types::Namespace;
+use crate::types::{Namespace, time_text};
 use http::Method;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -184,7 +184,7 @@ impl Api {
             .map_err(|error| unsendable(&error))?;
         match timeout(self.within, self.client.request::<T>(request)).await {
             Ok(answer) => answer.map_err(ApiError::from),
-            Err(_) => Err(ApiError::Unreachable(format!("no answer within {:?}", self.within))),
+            Err(_) => Err(ApiError::Unreachable(format!("no answer within {}", time_text(self.within)))),
         }
     }
 

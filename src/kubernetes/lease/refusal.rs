@@ -2,14 +2,14 @@
 
 use crate::guest::{Refusal, WHOLE};
 use crate::kubernetes::api::ApiError;
-use crate::types::{Namespace, PodName, printable};
+use crate::types::{Namespace, PodName, printable, time_text};
 use std::time::Duration;
 
 const UNTRUSTED: &str = "the Kubernetes API cannot be reached securely";
 
 /// `podStart` ended before the pod was created.
 pub(in crate::kubernetes) fn out_of_time(pod_start: Duration, error: &ApiError) -> Refusal {
-    Refusal::new(format!("the pod could not be created within {pod_start:?}: {}", news(error)))
+    Refusal::new(format!("the pod could not be created within {}: {}", time_text(pod_start), news(error)))
         .detail(error.to_string())
 }
 

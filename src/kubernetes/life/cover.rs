@@ -4,6 +4,7 @@ use super::Life;
 use crate::guest::Refusal;
 use crate::kubernetes::pod::Manifest;
 use crate::kubernetes::stage::connection_ended;
+use crate::types::time_text;
 use tokio::time::{Instant, sleep_until};
 
 impl Life {
@@ -16,8 +17,8 @@ impl Life {
             lease = presence.cover(&place) => lease,
             () = self.stage.ended().cancelled() => return Err(connection_ended()),
             () = sleep_until(deadline) => {
-                let limit = self.settings.timeouts.pod_start;
-                let reason = format!("the pod could not be created within {limit:?}: Kubernetes cannot be reached");
+                let limit = time_text(self.settings.timeouts.pod_start);
+                let reason = format!("the pod could not be created within {limit}: Kubernetes cannot be reached");
                 return Err(Refusal::new(reason).detail("the gateway's Lease was not written"));
             }
         };

@@ -10,6 +10,7 @@ use crate::kubernetes::pod::Manifest;
 use crate::kubernetes::retry::Backoff;
 use crate::kubernetes::stage::connection_ended;
 use crate::settings::Mode;
+use crate::types::time_text;
 use k8s_openapi::api::core::v1::Pod;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -74,9 +75,9 @@ impl Life {
     }
 
     fn late(&self, news: Option<String>, error: Option<ApiError>) -> Refusal {
-        let limit = self.settings.timeouts.pod_start;
+        let limit = time_text(self.settings.timeouts.pod_start);
         let why = news.map_or_else(String::new, |news| format!(": {news}"));
-        let refusal = Refusal::new(format!("the pod was not available within {limit:?}{why}"));
+        let refusal = Refusal::new(format!("the pod was not available within {limit}{why}"));
         match error {
             Some(error) => refusal.detail(error.to_string()),
             None => refusal,

@@ -15,6 +15,7 @@ use crate::kubernetes::wait::{self, Over, Verdict};
 use crate::kubernetes::watch::Seen;
 use crate::settings::Mode;
 use crate::telemetry::metrics::{Outcome, Step};
+use crate::types::time_text;
 use bytes::Bytes;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
@@ -193,13 +194,13 @@ impl Life {
     }
 
     fn out_of_time(&self, last: Option<String>, trouble: Option<String>) -> Refusal {
-        let limit = self.settings.timeouts.pod_start;
+        let limit = time_text(self.settings.timeouts.pod_start);
         let reason = match last {
-            Some(news) => format!("the pod was not ready within {limit:?}: {news}"),
+            Some(news) => format!("the pod was not ready within {limit}: {news}"),
             None if trouble.is_some() => {
-                format!("the pod was not ready within {limit:?}: Kubernetes cannot be reached")
+                format!("the pod was not ready within {limit}: Kubernetes cannot be reached")
             }
-            None => format!("the pod was not ready within {limit:?}"),
+            None => format!("the pod was not ready within {limit}"),
         };
         let refusal = Refusal::new(reason);
         match trouble {

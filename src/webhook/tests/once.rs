@@ -40,6 +40,20 @@ async fn password_that_may_have_arrived_is_asked_once_and_everything_else_again(
 }
 
 #[tokio::test]
+async fn server_that_answers_the_question_at_the_start_is_reached_whatever_its_status() {
+    let fake = Fake::start(|_, _| Reply::Close).await;
+    let client = WebhookClient::new(&fake.block(), "/password", Question::Password).unwrap();
+    assert!(client.reach().await.is_err());
+    for status in [405, 501, 200, 204, 302, 400, 401, 403, 404, 500, 503] {
+        let fake = Fake::start(move |_, _| Reply::Last(status, "")).await;
+        let client = WebhookClient::new(&fake.block(), "/password", Question::Password).unwrap();
+        let reached = client.reach().await;
+        assert!(reached.is_ok(), "{status}: {reached:?}");
+        assert_eq!(fake.asked().iter().map(|asked| asked.path.as_str()).collect::<Vec<_>>(), ["/hook/password"]);
+    }
+}
+
+#[tokio::test]
 async fn password_is_asked_again_where_nobody_listened() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("hook.sock");

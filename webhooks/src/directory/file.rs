@@ -1,8 +1,10 @@
 //! The users' file: YAML (or JSON), read strictly. Every mistake is reported in one go, by its path; what stood there is
 //! not quoted, because it may be a secret.
 
-use super::settings::{SECTIONS, Settings, SettingsError};
-use super::{Directory, User, yaml};
+use super::check::SettingsCheck;
+use super::settings::{SECTIONS, Settings};
+use super::{Directory, User, check, yaml};
+use crate::text::nearest;
 use crate::wire::{File, Known, Value};
 use data_encoding::BASE64;
 use serde_json::{Map, Value as Json};
@@ -16,6 +18,13 @@ pub struct Problem {
     pub path: String,
     /// What is wrong, the end of a sentence that begins with the path.
     pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let colon = if self.path.is_empty() { "" } else { ": " };
+        write!(f, "{}{colon}{}", self.path, self.text)
+    }
 }
 
 /// All mistakes of a file; at least one.
@@ -33,10 +42,9 @@ impl Problems {
 /// One line a mistake.
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, Problem { path, text }) in self.0.iter().enumerate() {
+        for (index, problem) in self.0.iter().enumerate() {
             let end = if index + 1 == self.0.len() { "" } else { "\n" };
-            let colon = if path.is_empty() { "" } else { ": " };
-            write!(f, "{path}{colon}{text}{end}")?;
+            write!(f, "{problem}{end}")?;
         }
         Ok(())
     }
@@ -44,11 +52,14 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// Reads the file's text.
-pub(super) fn read(text: &str) -> Result<Directory, Problems> {
+/// Reads the file's text; `check` judges the settings.
+pub(super) fn read(text: &str, check: &SettingsCheck) -> Result<Directory, Problems> {
     let json = yaml::read(text).map_err(|text| Problems(vec![Problem { path: String::new(), text }]))?;
     let mut reader = Reader::default();
     let mut directory = reader.directory(json);
+    let findings = check::settings_of(&directory, check);
+    reader.problems.extend(findings.mistakes);
+    reader.warnings.extend(findings.warnings);
     directory.warnings = reader.warnings;
     if reader.problems.is_empty() { Ok(directory) } else { Err(Problems(reader.problems)) }
 }
@@ -159,20 +170,18 @@ impl Reader {
 
     fn settings(&mut self, path: &str, fields: &mut Map<String, Json>) -> Settings {
         let path = below(path, "settings");
-        let json = fields.remove("settings").filter(|json| !json.is_null()).unwrap_or_else(|| Map::new().into());
-        Settings::new(json).unwrap_or_else(|error| {
-            match error {
-                SettingsError::NotAnObject => self.wrong(&path, "is not an object"),
-                SettingsError::Section { key } if OLD.contains(&key.as_str()) => {
-                    self.wrong(
-                        &below(&path, &key),
-                        "is a section of ContainerSSH 0.3; write backend: kubernetes and kubernetes",
-                    );
-                }
-                SettingsError::Section { key } => self.unknown(&below(&path, &key), &SECTIONS),
+        let mut sections = self.optional_object_at(&path, fields.remove("settings"));
+        sections.retain(|key, _| {
+            let known = SECTIONS.contains(&key.as_str());
+            if OLD.contains(&key.as_str()) {
+                let text = "is a section of ContainerSSH 0.3; write backend: kubernetes and kubernetes";
+                self.wrong(&below(&path, key), text);
+            } else if !known {
+                self.unknown(&path, key, &SECTIONS);
             }
-            Settings::default()
-        })
+            known
+        });
+        Settings::of(sections)
     }
 
     fn known(&mut self, path: &str, fields: &mut Map<String, Json>) -> Known {
@@ -187,6 +196,9 @@ impl Reader {
             }
             is_name
         });
+        for (name, _) in environment.iter().filter(|(_, value)| value.value.contains('\0')) {
+            self.wrong(&below(&below(path, "environment"), name), "has a NUL character, which no variable can hold");
+        }
         Known { metadata: self.values(path, fields, "metadata"), environment, files: self.files(path, fields) }
     }
 
@@ -223,6 +235,9 @@ impl Reader {
         let mut files = BTreeMap::new();
         for (name, json) in self.optional_object(&path, fields, "files") {
             let path = below(&path, &name);
+            if name.is_empty() || name.contains('\0') {
+                self.wrong(&path, "is not a path");
+            }
             let mut entry = self.object(&path, json);
             self.refuse_unknown(&path, &entry, &["base64", "sensitive", "text"]);
             let sensitive = self.flag(&path, &mut entry, "sensitive");
@@ -254,7 +269,11 @@ impl Reader {
     }
 
     fn optional_object(&mut self, path: &str, fields: &mut Map<String, Json>, key: &str) -> Map<String, Json> {
-        match fields.remove(key) {
+        self.optional_object_at(path, fields.remove(key))
+    }
+
+    fn optional_object_at(&mut self, path: &str, json: Option<Json>) -> Map<String, Json> {
+        match json {
             None | Some(Json::Null) => Map::new(),
             Some(json) => self.object(path, json),
         }
@@ -284,12 +303,16 @@ impl Reader {
 
     fn refuse_unknown(&mut self, path: &str, fields: &Map<String, Json>, known: &[&str]) {
         for key in fields.keys().filter(|key| !known.contains(&key.as_str())) {
-            self.unknown(&below(path, key), known);
+            self.unknown(path, key, known);
         }
     }
 
-    fn unknown(&mut self, path: &str, known: &[&str]) {
-        self.wrong(path, format_args!("is not a known key; known here are {}", known.join(", ")));
+    fn unknown(&mut self, path: &str, key: &str, known: &[&str]) {
+        let path = below(path, key);
+        match nearest(key, known.iter().copied()) {
+            Some(near) => self.wrong(&path, format_args!("unknown key; did you mean \"{near}\"?")),
+            None => self.wrong(&path, format_args!("unknown key; known here are {}", known.join(", "))),
+        }
     }
 }
 

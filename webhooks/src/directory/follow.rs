@@ -8,12 +8,11 @@
 //! look finds it unchanged. A file that is still being written can be a good one that says less, and less may be more
 //! rights: a user whose `settings` are not there yet gets the defaults.
 
-use super::{Directory, Problem, Problems};
-use crate::journal::Lines;
+use super::{Directory, Problem, Problems, SettingsCheck};
+use crate::journal::{Event, Journal, Level};
 use crate::text::text;
 use crate::toolkit::{Decide, Decision, NoConfig};
 use crate::wire::{AuthzRequest, ConfigAnswer, ConfigRequest, Connection};
-use serde_json::{Value, json};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -28,7 +27,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The longest file that is read, in bytes.
 const LONGEST: u64 = 64 << 20; // 64 MiB
 
-/// How much of what is wrong with a file is logged, in characters; `--check` says all of it.
+/// How much of what is wrong with a file is in one event, in characters; [`FileError`] has all of it.
 const REASON_LIMIT: usize = 4096;
 
 /// Why a file gives no directory.
@@ -57,9 +56,9 @@ pub enum FileError {
 pub struct Followed(RwLock<Arc<Directory>>);
 
 /// Looks at the file, and puts what it finds into its [`Followed`].
-#[derive(Debug)]
 pub struct Follower {
     path: PathBuf,
+    check: Box<SettingsCheck>,
     followed: Arc<Followed>,
     /// What the file held when it was judged last.
     judged: Found,
@@ -74,23 +73,30 @@ type Found = Result<String, String>;
 type Judged = Result<usize, FileError>;
 
 impl Followed {
-    /// Reads the file for the first time.
+    /// Reads the file for the first time. `check` judges the settings in it, now and at every change.
     ///
     /// # Errors
     /// A file that cannot be read, or has mistakes.
-    pub fn open(path: impl Into<PathBuf>) -> Result<(Arc<Self>, Follower), FileError> {
+    pub fn open(path: impl Into<PathBuf>, check: Box<SettingsCheck>) -> Result<(Arc<Self>, Follower), FileError> {
         let path = path.into();
         let judged = read(&path);
-        let directory = parse(&path, &judged)?;
+        let directory = parse(&path, &judged, &*check)?;
         let followed = Arc::new(Self(RwLock::new(Arc::new(directory))));
-        Ok((Arc::clone(&followed), Follower { path, followed, judged, waiting: None }))
+        Ok((Arc::clone(&followed), Follower { path, check, followed, judged, waiting: None }))
     }
 
-    /// Writes a line for each of the [`Followed::warnings`].
-    pub fn warn(&self, lines: &Lines) {
+    /// Writes an event for each of the [`Followed::warnings`].
+    pub fn warn(&self, journal: &dyn Journal) {
         for Problem { path, text } in self.warnings() {
-            lines.write(json!({"event": "warning", "level": "warning", "reason": format!("{path}: {text}")}));
+            let (code, details) = ("WEBHOOKS_FILE_WARNING", [("key", path.as_str())]);
+            journal.write(Event { level: Level::Warning, code, message: &text, details: &details });
         }
+    }
+
+    /// Number of users in the file that is in use.
+    #[must_use]
+    pub fn users(&self) -> usize {
+        self.now().users.len()
     }
 
     /// Warnings of the file that is in use, as [`Directory::warnings`].
@@ -106,8 +112,8 @@ impl Followed {
 
 impl Follower {
     /// Follows the file for ever: a change once it has settled, and at every `hangup` whatever is there. What came of it is
-    /// a line.
-    pub async fn run(mut self, mut hangup: Signal, lines: Lines) {
+    /// an event.
+    pub async fn run(mut self, mut hangup: Signal, journal: Arc<dyn Journal>) {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -119,9 +125,9 @@ impl Follower {
             // A file system that hangs holds up this loop alone.
             let Ok(found) = spawn_blocking(move || read(&path)).await else { continue };
             if let Some(judged) = self.see(found, at_once) {
-                lines.write(line(&self.path, &judged));
+                tell(&*journal, &self.path, &judged);
                 if judged.is_ok() {
-                    self.followed.warn(&lines);
+                    self.followed.warn(&*journal);
                 }
             }
         }
@@ -137,7 +143,7 @@ impl Follower {
             self.waiting = Some(found);
             return None;
         }
-        let directory = parse(&self.path, &found);
+        let directory = parse(&self.path, &found, &*self.check);
         self.waiting = None;
         self.judged = found;
         Some(directory.map(|directory| {
@@ -148,9 +154,9 @@ impl Follower {
     }
 }
 
-fn parse(path: &Path, found: &Found) -> Result<Directory, FileError> {
+fn parse(path: &Path, found: &Found, check: &SettingsCheck) -> Result<Directory, FileError> {
     let text = found.as_ref().map_err(|reason| FileError::Read { path: path.to_owned(), reason: reason.clone() })?;
-    Directory::from_yaml(text).map_err(|problems| FileError::Wrong { path: path.to_owned(), problems })
+    Directory::from_yaml_checked(text, check).map_err(|problems| FileError::Wrong { path: path.to_owned(), problems })
 }
 
 fn read(path: &Path) -> Found {
@@ -164,18 +170,34 @@ fn read(path: &Path) -> Found {
     whole().map_err(|error: io::Error| error.to_string())
 }
 
-fn line(path: &Path, judged: &Judged) -> Value {
+/// Writes what came of a file that was judged: one event, however many mistakes there are.
+fn tell(journal: &dyn Journal, path: &Path, judged: &Judged) {
     let file = path.display().to_string();
     match judged {
-        Ok(users) => json!({"event": "reloaded", "file": file, "users": users}),
-        Err(error) => json!({
-            "event": "not reloaded",
-            "level": "error",
-            "file": file,
-            "reason": error.to_string().chars().take(REASON_LIMIT).collect::<String>(),
-            "effect": "the previous users stay in use",
+        Ok(users) => journal.write(Event {
+            level: Level::Info,
+            code: "WEBHOOKS_FILE_TAKEN",
+            message: "the changed file is in use",
+            details: &[("file", &file), ("users", &users.to_string())],
+        }),
+        Err(error) => journal.write(Event {
+            level: Level::Error,
+            code: "WEBHOOKS_FILE_REFUSED",
+            message: "the changed file is not in use; the previous users stay in use",
+            details: &[("file", &file), ("reason", &reason(error))],
         }),
     }
+}
+
+/// All mistakes on one line, cut.
+fn reason(error: &FileError) -> String {
+    let whole = match error {
+        FileError::Read { reason, .. } => format!("cannot be read: {reason}"),
+        FileError::Wrong { problems, .. } => {
+            problems.list().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        }
+    };
+    whole.chars().take(REASON_LIMIT).collect()
 }
 
 impl Decide for Followed {
@@ -199,6 +221,8 @@ impl Decide for Followed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::directory::Findings;
+    use crate::journal::capture::Capture;
 
     fn users(users: &[&str]) -> Found {
         Ok(users.iter().fold("users:\n".to_owned(), |text, name| format!("{text}  {name}: {{}}\n")))
@@ -207,7 +231,7 @@ mod tests {
     fn opened() -> (Arc<Followed>, Follower) {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), users(&["alice"]).expect("a text")).expect("a file");
-        Followed::open(file.path()).expect("users")
+        Followed::open(file.path(), Box::new(|_| Findings::default())).expect("users")
     }
 
     fn listed(followed: &Followed) -> Vec<String> {
@@ -221,8 +245,12 @@ mod tests {
             assert!(follower.see(found.clone(), false).is_none());
             let judged = follower.see(found.clone(), false).expect("a judgement");
             assert!(judged.is_err());
-            let line = line(&follower.path, &judged).to_string();
-            assert!(line.contains(r#""level":"error""#) && !line.contains("s3cret"), "{line}");
+            let journal = Capture::new();
+            tell(&*journal, &follower.path, &judged);
+            let events = journal.take();
+            let codes: Vec<_> = events.iter().map(|event| (event.level, event.code)).collect();
+            assert_eq!(codes, [(Level::Error, "WEBHOOKS_FILE_REFUSED")]);
+            assert!(!format!("{events:?}").contains("s3cret"), "{events:?}");
             assert!(follower.see(found.clone(), false).is_none());
             assert_eq!(listed(&followed), ["alice"]);
         }

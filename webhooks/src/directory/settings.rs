@@ -42,6 +42,15 @@ impl Settings {
         }
     }
 
+    /// These sections, whose names have been looked at.
+    pub(super) fn of(sections: Map<String, Json>) -> Self {
+        Self(sections)
+    }
+
+    pub(super) fn sections(&self) -> &Map<String, Json> {
+        &self.0
+    }
+
     /// These with `later` on top: objects are merged key by key, everything else (lists too) is replaced.
     pub(super) fn overlaid(&self, later: &Self) -> Map<String, Json> {
         let mut merged = self.0.clone();

@@ -299,3 +299,75 @@ fn one_document_is_read_and_two_are_refused_in_plain_words() {
         assert!(!problems.contains("::") && !problems.contains("from_") && !problems.contains("s3cret"), "{problems}");
     }
 }
+
+/// The keys that may stand at a place of the file, by what is said to a key that nobody meant.
+fn keys_at(file: &str) -> Vec<String> {
+    let problems = Directory::from_yaml(file).expect_err(file);
+    let unknown: Vec<&str> = problems
+        .list()
+        .iter()
+        .filter_map(|problem| problem.text.strip_prefix("unknown key; known here are "))
+        .collect();
+    assert_eq!(unknown.len(), 1, "{file}: {problems}");
+    unknown[0].split(", ").map(str::to_owned).collect()
+}
+
+#[test]
+fn page_names_every_key_of_the_file_and_no_other() {
+    let mut known = std::collections::BTreeSet::new();
+    for (below, file) in [
+        ("", "{Q: 1, users: {}}"),
+        ("defaults.", "{defaults: {Q: 1}, users: {}}"),
+        ("users.NAME.", "{users: {a: {Q: 1}}}"),
+        ("users.NAME.metadata.KEY.", "{users: {a: {metadata: {m: {value: x, Q: 1}}}}}"),
+        ("users.NAME.environment.KEY.", "{users: {a: {environment: {M: {value: x, Q: 1}}}}}"),
+        ("users.NAME.files.PATH.", "{users: {a: {files: {/m: {text: x, Q: 1}}}}}"),
+    ] {
+        known.extend(keys_at(file).into_iter().map(|key| format!("{below}{key}")));
+    }
+    let page = include_str!("../../../docs/webhooks.md");
+    let (_, section) = page.split_once("\n### Keys of the file\n").expect("the section");
+    let section = section.split("\n### ").next().expect("its text");
+    let mut documented = std::collections::BTreeSet::new();
+    for row in section.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let (keys, _) = row.split_once(" | ").expect("a row");
+        for key in keys.split(", ") {
+            assert!(documented.insert(key.trim_matches('`').to_owned()), "{key} is there twice");
+        }
+    }
+    assert_eq!(documented, known);
+    let (_, row) = section.split_once("| `users.NAME.settings` |").expect("a row");
+    for section in ["backend", "kubernetes", "security", "log"] {
+        assert!(settings::SECTIONS.contains(&section) && row.contains(&format!("`{section}")), "{section}");
+    }
+}
+
+#[test]
+fn key_that_is_nearly_right_is_told_with_the_one_that_was_meant() {
+    for (file, expected) in [
+        ("{user: {}, users: {}}", "user: unknown key; did you mean \"users\"?"),
+        ("{users: {a: {password_hash: x}}}", "users.a.password_hash: unknown key; did you mean \"passwordHash\"?"),
+        ("{users: {a: {setings: {}}}}", "users.a.setings: unknown key; did you mean \"settings\"?"),
+        (
+            "{users: {a: {settings: {kubernets: {}}}}}",
+            "users.a.settings.kubernets: unknown key; did you mean \"kubernetes\"?",
+        ),
+        (
+            "{users: {a: {files: {/b: {txt: one, text: two}}}}}",
+            "users.a.files./b.txt: unknown key; did you mean \"text\"?",
+        ),
+    ] {
+        assert_eq!(Directory::from_yaml(file).expect_err(file).to_string(), expected);
+    }
+}
+
+#[test]
+fn value_that_no_variable_and_path_that_no_file_can_have_are_mistakes() {
+    for (file, expected) in [
+        (r#"{users: {a: {environment: {B: "s3cret\0"}}}}"#, "users.a.environment.B: has a NUL character"),
+        (r#"{users: {a: {files: {"": {text: s3cret}}}}}"#, "users.a.files.: is not a path"),
+    ] {
+        let said = Directory::from_yaml(file).expect_err(file).to_string();
+        assert!(said.starts_with(expected) && !said.contains("s3cret"), "{said}");
+    }
+}

@@ -22,7 +22,7 @@ pub enum Listen {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ListenError {
     /// Not one of the three forms.
-    #[error("{0:?} is not https://HOST:PORT, http://LOOPBACK:PORT or unix:/PATH")]
+    #[error("{} is not https://HOST:PORT, http://LOOPBACK:PORT or unix:/PATH", serde_json::Value::from(.0.as_str()))]
     Form(String),
     /// HTTPS without a certificate.
     #[error("https needs a certificate and a key")]

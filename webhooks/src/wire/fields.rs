@@ -2,7 +2,7 @@
 
 use super::known::{File, Known, Value};
 use super::{Connection, known};
-use crate::nearest::nearest;
+use crate::text::nearest;
 use crate::unique::Unique;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};

@@ -1,5 +1,9 @@
 //! The program itself: its exit codes, its lines, and its end.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a test ends where its set-up fails")]
+
+mod papers;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -43,7 +47,7 @@ fn wrong_arguments_and_wrong_files_end_with_64() {
         (&[][..], "--config"),
         (&["--nonsense"], "--nonsense"),
         (&["--config", "/nonexistent"], "cannot read /nonexistent"),
-        (&["--config", &bad], "users.foo.pasword: is not a known key"),
+        (&["--config", &bad], "bad.yaml: users.foo.pasword: unknown key; known here are"),
         (&["--config", &good, "--listen", "0.0.0.0:80"], "is not https://HOST:PORT"),
         (&["--config", &good, "--listen", "https://127.0.0.1:0"], "https needs a certificate"),
         (&["--config", &good, "--cert", "x"], "--key"),
@@ -57,12 +61,13 @@ fn wrong_arguments_and_wrong_files_end_with_64() {
         let said = text(&output.stderr);
         assert!(said.contains(expected) && !said.contains("s3cret"), "{arguments:?}: {said}");
     }
-    assert_eq!(run(&["--config", &good, "--check"], "").status.code(), Some(0));
+    let output = run(&["--config", &good, "--check"], "");
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "the file is valid; users: 0\n".to_owned()));
     let shell = write(folder.path(), "shell.yaml", "users: {foo: {environment: {X-Y: s3cret}}}\n---\n");
     let output = run(&["--config", &shell, "--check"], "");
     assert_eq!(output.status.code(), Some(0));
-    let said = text(&output.stderr);
-    assert!(said.contains("users.foo.environment.X-Y: is left out") && !said.contains("s3cret"), "{said}");
+    let said = text(&output.stdout);
+    assert!(said.contains("warning: users.foo.environment.X-Y: is left out") && !said.contains("s3cret"), "{said}");
     assert_eq!(run(&["--help"], "").status.code(), Some(0));
 }
 
@@ -73,6 +78,95 @@ fn address_that_cannot_be_had_ends_with_1() {
     let output = run(&["--config", &file, "--listen", "http://0.0.0.0:0"], "");
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("passwords in the clear"), "{}", text(&output.stderr));
+}
+
+/// A file whose settings no gateway understands.
+const WRONG_SETTINGS: &str = "
+defaults: {settings: {kubernetes: {pod: {mode: sesion}}}}
+users:
+  alice: {settings: {security: {forceComand: s3cret}}}
+  bob: {settings: {kubernets: {}, ssh: {}, kubernetes: {pod: {modus: session}}}}
+  carol: {}
+";
+
+const SETTINGS_MISTAKES: [&str; 6] = [
+    "users.bob.settings.ssh: unknown key; known here are backend",
+    "users.bob.settings.kubernetes.pod.modus: unknown key",
+    "users.bob.settings.kubernets: unknown key; did you mean \"kubernetes\"?",
+    "users.alice.settings.security.forceComand: unknown key; did you mean \"forceCommand\"?",
+    "users.carol",
+    "defaults.settings.kubernetes.pod.mode: \"sesion\" is not one of connection, session, persistent",
+];
+
+#[test]
+fn settings_that_a_gateway_does_not_understand_are_refused_by_the_check_and_by_the_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = write(folder.path(), "users.yaml", WRONG_SETTINGS);
+    for words in [&["--config", &file, "--check"][..], &["--config", &file, "--log-format", "text"]] {
+        let output = run(words, "");
+        let said = text(&output.stderr);
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(64), String::new()), "{said}");
+        for mistake in SETTINGS_MISTAKES {
+            let told = said.lines().filter(|line| line.contains(&format!("{file}: {mistake}"))).count();
+            // Whoever has no mistake of their own is not named.
+            assert_eq!(told, usize::from(mistake != "users.carol"), "{mistake}\n{said}");
+        }
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+    let fine = "
+defaults: {settings: {backend: kubernetes, kubernetes: {pod: {spec: {containers: [{name: a, image: b, comand: []}]}}}}}
+users: {alice: {settings: {security: {maxSessions: 0}, docker: {}}}, bob: {}}
+";
+    let file = write(folder.path(), "fine.yaml", fine);
+    let output = run(&["--config", &file, "--check"], "");
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}{}", text(&output.stderr));
+    for warning in [
+        "warning: defaults.settings.kubernetes.pod.spec.containers[0].comand: ",
+        "warning: users.alice.settings.docker: has no effect for a single connection",
+    ] {
+        assert_eq!(said.matches(warning).count(), 1, "{warning}\n{said}");
+    }
+}
+
+/// Checks a line of the log against the gateway's form: its fields, their order, and the time in milliseconds.
+fn is_a_line_of_the_gateways(line: &str) -> serde_json::Value {
+    let json: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    let object = json.as_object().expect("an object");
+    let mut at = 0;
+    for field in ["timestamp", "level", "code", "message", "details"] {
+        assert!(object.contains_key(field), "{field}: {line}");
+        let found = line[at..].find(&format!("\"{field}\":")).expect("in this order");
+        at += found;
+    }
+    assert_eq!(object.len(), 5, "{line}");
+    let time = json["timestamp"].as_str().expect("a text");
+    assert_eq!((&time[10..11], &time[19..20]), ("T", "."), "{time}");
+    assert!(time[20..23].chars().all(|c| c.is_ascii_digit()) && !time[23..24].contains(char::is_numeric), "{time}");
+    assert!(json["code"].as_str().is_some_and(|code| code.starts_with("WEBHOOKS_")), "{line}");
+    assert!(json["details"].as_object().expect("an object").values().all(serde_json::Value::is_string), "{line}");
+    json
+}
+
+#[test]
+fn failure_at_the_start_is_a_line_of_the_log_for_each_mistake() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = write(folder.path(), "users.yaml", "users: {a: {b: 1, c: 2}}");
+    let output = run(&["--config", &file, "--listen", "ftp://x"], "");
+    let lines: Vec<_> = text(&output.stderr).lines().map(is_a_line_of_the_gateways).collect();
+    assert_eq!((output.status.code(), lines.len()), (Some(64), 3), "{lines:?}");
+    for line in lines {
+        assert_eq!((&line["level"], &line["code"]), (&"crit".into(), &"WEBHOOKS_START_FAILED".into()));
+    }
+    let output = run(&["--config", &file, "--log-format", "text"], "");
+    let said = text(&output.stderr);
+    assert!(
+        said.lines().all(|line| line.contains("\tcrit\t") && line.ends_with("(code=WEBHOOKS_START_FAILED)")),
+        "{said}"
+    );
+    for wrong in [["--log-format", "xml"], ["--log-level", "loud"]] {
+        assert_eq!(run(&[&["--config", &file][..], &wrong].concat(), "").status.code(), Some(64));
+    }
 }
 
 #[test]
@@ -112,7 +206,7 @@ impl Server {
     fn line(&mut self) -> serde_json::Value {
         let mut line = String::new();
         self.lines.read_line(&mut line).expect("a line");
-        serde_json::from_str(&line).expect("JSON")
+        is_a_line_of_the_gateways(&line)
     }
 }
 
@@ -133,16 +227,35 @@ fn hashed_password_logs_in_and_each_decision_is_a_line() {
     let file = write(folder.path(), "users.yaml", &users);
 
     let mut server = Server::start(&["--config", &file, "--listen", "http://127.0.0.1:0"]);
-    let url = server.line()["url"].as_str().expect("where it listens").to_owned();
+    let url = server.line()["details"]["url"].as_str().expect("where it listens").to_owned();
     let address = url.strip_prefix("http://").expect("HTTP");
     // "hunter3", then "hunter2"
-    for (password, decision) in [("aHVudGVyMw==", "deny"), ("aHVudGVyMg==", "allow")] {
+    for (password, code) in [("aHVudGVyMw==", "WEBHOOKS_DENIED"), ("aHVudGVyMg==", "WEBHOOKS_ALLOWED")] {
         let body = format!(r#"{{"username":"foo","passwordBase64":"{password}","connectionId":"7"}}"#);
         let answer = ask(address, "/password", &body);
-        assert!(answer.contains(&format!(r#""success":{}"#, decision == "allow")), "{answer}");
+        assert!(answer.contains(&format!(r#""success":{}"#, code == "WEBHOOKS_ALLOWED")), "{answer}");
         let line = server.line();
-        assert_eq!((&line["decision"], &line["username"]), (&decision.into(), &"foo".into()), "{line}");
+        assert_eq!((&line["code"], &line["details"]["username"]), (&code.into(), &"foo".into()), "{line}");
         assert!(!line.to_string().contains("hunter") && !line.to_string().contains(password), "{line}");
+    }
+}
+
+#[test]
+fn question_whether_the_server_is_there_is_no_line_at_the_default_level() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = write(folder.path(), "users.yaml", "users: {}");
+    for (level, expected) in [("info", "WEBHOOKS_REQUEST_REFUSED"), ("debug", "WEBHOOKS_REACHED")] {
+        let listen = ["--listen", "http://127.0.0.1:0", "--log-level", level];
+        let mut server = Server::start(&[&["--config", &file][..], &listen].concat());
+        let url = server.line()["details"]["url"].as_str().expect("where it listens").to_owned();
+        for method in ["HEAD", "GET"] {
+            let mut stream = TcpStream::connect(url.strip_prefix("http://").expect("HTTP")).expect("a connection");
+            write!(stream, "{method} /password HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("a request");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("an answer");
+            assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
+        }
+        assert_eq!(server.line()["code"], expected);
     }
 }
 
@@ -159,7 +272,7 @@ impl Server {
     fn reload(&mut self) -> serde_json::Value {
         loop {
             let line = self.line();
-            if line["event"] != serde_json::Value::Null {
+            if line["code"].as_str().is_some_and(|code| code.starts_with("WEBHOOKS_FILE_")) {
                 return line;
             }
         }
@@ -171,32 +284,38 @@ fn changed_file_is_taken_however_it_was_written_and_a_broken_one_is_not() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = write(folder.path(), "users.yaml", "users: {alice: {}}");
     let mut server = Server::start(&["--config", &file, "--listen", "http://127.0.0.1:0"]);
-    let url = server.line()["url"].as_str().expect("where it listens").to_owned();
+    let url = server.line()["details"]["url"].as_str().expect("where it listens").to_owned();
     let address = url.strip_prefix("http://").expect("HTTP");
     assert!(knows(address, "alice") && !knows(address, "bob"));
 
     write(folder.path(), "users.yaml", "users: {mallory: {passwordHash: s3cret}}");
     let line = server.reload();
-    assert_eq!((&line["event"], &line["level"]), (&"not reloaded".into(), &"error".into()), "{line}");
-    let reason = line["reason"].as_str().expect("a reason");
+    assert_eq!((&line["code"], &line["level"]), (&"WEBHOOKS_FILE_REFUSED".into(), &"error".into()), "{line}");
+    let reason = line["details"]["reason"].as_str().expect("a reason");
     assert!(
         reason.contains("users.mallory.passwordHash: is not an argon2 hash") && !reason.contains("s3cret"),
         "{line}"
     );
     assert!(knows(address, "alice") && !knows(address, "mallory"));
 
+    write(folder.path(), "users.yaml", "users: {mallory: {settings: {security: {forceComand: s3cret}}}}");
+    let line = server.reload();
+    let reason = line["details"]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("did you mean \"forceCommand\"") && !reason.contains("s3cret"), "{line}");
+    assert!(knows(address, "alice") && !knows(address, "mallory"));
+
     let next = write(folder.path(), "next.yaml", "users: {bob: {}}");
     std::fs::rename(next, &file).expect("a rename");
-    assert_eq!((&server.reload()["event"], knows(address, "bob")), (&"reloaded".into(), true));
+    assert_eq!((&server.reload()["code"], knows(address, "bob")), (&"WEBHOOKS_FILE_TAKEN".into(), true));
     assert!(!knows(address, "alice"));
 
     write(folder.path(), "users.yaml", "users: {alice: {}, bob: {}}");
-    assert_eq!(server.reload()["users"], 2);
+    assert_eq!(server.reload()["details"]["users"], "2");
     assert!(knows(address, "alice"));
 
     std::fs::remove_file(&file).expect("the file");
     let line = server.reload();
-    assert!(line["reason"].as_str().is_some_and(|reason| reason.contains("cannot read")), "{line}");
+    assert!(line["details"]["reason"].as_str().is_some_and(|reason| reason.contains("cannot be read")), "{line}");
     assert!(knows(address, "alice"));
 }
 
@@ -205,14 +324,14 @@ fn sighup_takes_what_is_there_at_once_and_ends_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = write(folder.path(), "users.yaml", "users: {alice: {}}");
     let mut server = Server::start(&["--config", &file, "--listen", "http://127.0.0.1:0"]);
-    let url = server.line()["url"].as_str().expect("where it listens").to_owned();
+    let url = server.line()["details"]["url"].as_str().expect("where it listens").to_owned();
     for users in [1, 1, 2] {
         if users == 2 {
             write(folder.path(), "users.yaml", "users: {alice: {}, bob: {}}");
         }
         let told = Command::new("kill").args(["-HUP", &server.child.id().to_string()]).status().expect("kill");
         assert!(told.success());
-        assert_eq!(server.reload()["users"], users);
+        assert_eq!(server.reload()["details"]["users"], users.to_string());
     }
     assert!(knows(url.strip_prefix("http://").expect("HTTP"), "bob"));
 }
@@ -257,10 +376,13 @@ fn sigterm_ends_with_0_and_leaves_no_socket() {
     let socket = folder.path().join("s");
     let listen = format!("unix:{}", socket.display());
     let mut server = Server::start(&["--config", &file, "--listen", &listen, "--socket-mode", "0660"]);
-    assert_eq!(server.line()["url"], listen.as_str());
+    assert_eq!(server.line()["details"]["url"], listen.as_str());
     assert!(socket.exists());
     let killed = Command::new("kill").arg(server.child.id().to_string()).status().expect("kill");
     assert!(killed.success());
     assert_eq!(server.child.wait().expect("its end").code(), Some(0));
     assert!(!socket.exists());
+    for code in ["WEBHOOKS_STOPPING", "WEBHOOKS_STOPPED"] {
+        assert_eq!(server.line()["code"], code);
+    }
 }
