@@ -10,7 +10,6 @@ pub(crate) mod strategic;
 mod trace;
 mod types;
 
-
 pub(crate) use objects::{At, EMBEDDED, Note, Reader, Reading, Texts, Writer};
 pub(crate) use podgate_webhooks::text::nearest;
 pub(crate) use types::{METADATA, POD_SPEC, Type};

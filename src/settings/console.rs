@@ -108,11 +108,11 @@ pub(super) fn check(section: &Section<'_>) {
         match (variable, variable.get("name")) {
             (Value::Object(_), Some(Value::String(name))) if !name.is_empty() => {
                 if !names.insert(name) {
-                    section.error(&format!("{at}.name"), "stands there twice");
+                    section.error(&format!("{at}.name"), "is there twice");
                 }
             }
             (Value::Object(_), None) => section.error(&format!("{at}.name"), "is missing"),
-            (Value::Object(_), Some(_)) => section.error(&format!("{at}.name"), "must be a text that is not empty"),
+            (Value::Object(_), Some(_)) => section.error(&format!("{at}.name"), "must be a string that is not empty"),
             (other, _) => section.error(&at, format!("must be a mapping, not {}", kind(other))),
         }
     }

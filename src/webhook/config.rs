@@ -86,12 +86,7 @@ impl ConfigClient {
 }
 
 /// Makes what an answer knows about the user part of `identity`.
-fn learn(
-    reply: Reply,
-    place: &str,
-    identity: &mut Identity,
-    log: &ConnectionLog,
-) -> Result<ConfigAnswer, ConfigError> {
+fn learn(reply: Reply, place: &str, identity: &mut Identity, log: &ConnectionLog) -> Result<ConfigAnswer, ConfigError> {
     let (answer, left_out) = match reply {
         Reply::Given(answer, left_out) => (answer, left_out),
         Reply::Denied { message } => return Err(ConfigError::Denied { message }),

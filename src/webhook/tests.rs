@@ -436,7 +436,7 @@ async fn config_answer_that_is_not_understood_is_an_error_with_one_line_that_nam
         (r#"{"Config":{},"exakt":true}"#, "exakt: is not a known field; did you mean exact?"),
         (r#"{"error":"s3cret"}"#, "error: is not a known field"),
         (r#"{"config":{},"success":"false"}"#, "success: is not true or false"),
-        (r#"{"config":{},"config":{}}"#, "the key \"config\" stands there twice"),
+        (r#"{"config":{},"config":{}}"#, "the key \"config\" is there twice"),
     ] {
         let (log, captured) = capture::log(LogFormat::Text);
         let connection = log.connection(ConnectionId::random(), facts().remote);

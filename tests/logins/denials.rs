@@ -104,7 +104,7 @@ async fn answer_to_a_login_that_is_not_understood_is_a_no_and_its_field_is_in_th
     for (path, body, reason) in [
         ("/password", r#"{"sucess": true}"#, "sucess: is not a known field; did you mean success?"),
         ("/password", r#"{"success": true, "group": "ops"}"#, "group: is not a known field; known here are success, "),
-        ("/password", r#"{"success": true, "success": false}"#, r#"the key "success" stands there twice"#),
+        ("/password", r#"{"success": true, "success": false}"#, r#"the key "success" is there twice"#),
         ("/authz", r#"{"success": 1}"#, "success: is not true or false"),
         ("/authz", r#"{"result": true}"#, "result: is not a known field"),
     ] {

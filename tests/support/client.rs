@@ -196,7 +196,9 @@ impl Client {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let (mut output, mut errors) = (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
         let all = async {
-            tokio::join!(output.read_to_end(&mut stdout), errors.read_to_end(&mut stderr), write).0.expect("the output");
+            tokio::join!(output.read_to_end(&mut stdout), errors.read_to_end(&mut stderr), write)
+                .0
+                .expect("the output");
             child.wait().await.expect("the client's end")
         };
         let Ok(status) = timeout(PATIENCE, all).await else {

@@ -42,7 +42,9 @@ pub(super) fn planned(plan: Plan, mode: &Mode, namespace: &str) -> String {
         Plan::CreateMissing => format!("the user's pod is not there: it would be created in {namespace}"),
         Plan::Claim => format!("the pod is there in {namespace} and nobody's: it would be claimed for this user"),
         Plan::Wait => {
-            format!("the last pod of that name is still going in {namespace}: it would be created after that")
+            format!(
+                "the previous pod with this name is still being deleted in {namespace}: it would be created after that"
+            )
         }
         Plan::Use => format!("the pod is there in {namespace} and would be used"),
     }

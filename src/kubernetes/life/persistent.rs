@@ -35,7 +35,7 @@ impl Attempt {
     fn news(self) -> (Option<String>, Option<ApiError>) {
         match self {
             Self::Changed => (None, None),
-            Self::Leaving => (Some("the last pod of that name is still going".to_owned()), None),
+            Self::Leaving => (Some("the previous pod with this name is still being deleted".to_owned()), None),
             Self::Failed(error) => (Some(refusal::news(&error)), Some(error)),
             Self::Never(_, refusal) => (Some(refusal.reason), None),
         }

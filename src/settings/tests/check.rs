@@ -66,7 +66,7 @@ fn what_no_login_refuses_and_an_operator_should_know_is_a_notice() {
         ),
         (
             json!({"security": {"forwarding": {"forwardingMode": "enable"}}}),
-            "security.forwarding.forwardingMode: opens nothing yet",
+            "security.forwarding.forwardingMode: is not built yet",
         ),
         (
             json!({"kubernetes": {"pod": {"spec": {"containers": [{"name": "a", "image": "b", "comand": []}]}}}}),

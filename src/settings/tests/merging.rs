@@ -46,7 +46,7 @@ fn with_short(mut file: Value, short: Value) -> Value {
 #[test]
 fn short_keys_of_a_wrong_shape_are_refused_in_file_and_answer() {
     for (key, value, at, part) in [
-        ("image", json!(["x"]), "image", "must be a text"),
+        ("image", json!(["x"]), "image", "must be a string"),
         ("image", json!(" "), "image", "is empty"),
         ("resources", json!([]), "resources", "must be a mapping"),
         (
@@ -57,8 +57,8 @@ fn short_keys_of_a_wrong_shape_are_refused_in_file_and_answer() {
         ),
         ("env", json!(["A=b"]), "env[0]", "must be a mapping, not a text"),
         ("env", json!([{"value": "b"}]), "env[0].name", "is missing"),
-        ("env", json!([{"name": ""}]), "env[0].name", "must be a text that is not empty"),
-        ("env", json!([{"name": "A"}, {"name": "A"}]), "env[1].name", "stands there twice"),
+        ("env", json!([{"name": ""}]), "env[0].name", "must be a string that is not empty"),
+        ("env", json!([{"name": "A"}, {"name": "A"}]), "env[1].name", "is there twice"),
         ("merge", json!("strategical"), "merge", "is not one of replace, strategic"),
         ("imagee", json!("x"), "imagee", "did you mean \"image\"?"),
     ] {

@@ -39,7 +39,7 @@ async fn denial_is_one_event_without_the_password_whatever_the_name_holds() {
         ("remoteAddr", "192.0.2.7:9"),
         ("username", &name[..TEXT_LIMIT]),
         ("path", "/password"),
-        ("reason", "this server does not take that"),
+        ("reason", "this server does not support this request"),
         ("idempotencyKey", "8e03"),
     ];
     let expected = expected.map(|(name, text)| (name.to_owned(), text.to_owned()));
