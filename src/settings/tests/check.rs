@@ -22,7 +22,7 @@ fn answer_that_a_login_refuses_is_refused_with_the_same_sentence() {
             "security.forceComand: unknown key; did you mean \"forceCommand\"?",
         ),
         (json!({"security": []}), "security: must be a mapping, not a list"),
-        (json!({"security": {"maxSessions": "5"}}), "security.maxSessions: must be an integer, not a text"),
+        (json!({"security": {"maxSessions": "5"}}), "security.maxSessions: must be an integer, not a string"),
         (json!({"kubernets": {"a": 1}}), "kubernets: unknown key; did you mean \"kubernetes\"?"),
         (json!({"kubernetes": {"pod": {"mode": "sesion"}}}), "kubernetes.pod.mode: \"sesion\" is not one of"),
         (json!({"kubernetes": {"pod": {"spec": {"containers": 7}}}}), "kubernetes.pod.spec.containers"),

@@ -55,7 +55,7 @@ fn short_keys_of_a_wrong_shape_are_refused_in_file_and_answer() {
             "env",
             "must be a list of Kubernetes' EnvVar ([{name: A, value: b}]), not a mapping",
         ),
-        ("env", json!(["A=b"]), "env[0]", "must be a mapping, not a text"),
+        ("env", json!(["A=b"]), "env[0]", "must be a mapping, not a string"),
         ("env", json!([{"value": "b"}]), "env[0].name", "is missing"),
         ("env", json!([{"name": ""}]), "env[0].name", "must be a string that is not empty"),
         ("env", json!([{"name": "A"}, {"name": "A"}]), "env[1].name", "is there twice"),
