@@ -14,7 +14,7 @@ mod window;
 mod wire;
 
 pub(crate) use admission::{AdmissionError, Origin, ask, resolve};
-pub(crate) use login::{told, told_of_offer};
+pub(crate) use login::{Ending, told, told_of_offer};
 pub(crate) use offer::offered_key;
 pub use transport::{HostKeyError, unusable_host_keys};
 

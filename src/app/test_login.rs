@@ -23,14 +23,13 @@ use crate::kubernetes::{Backend, ConnectionFacts, Failed};
 use crate::policy::{Asked, Endpoints, Launch, Permit};
 use crate::settings::Settings;
 use crate::shutdown::Tasks;
-use crate::ssh::{AdmissionError, Origin, ask, offered_key, resolve, told, told_of_offer};
+use crate::ssh::{AdmissionError, Ending, Origin, ask, offered_key, resolve, told, told_of_offer};
 use crate::telemetry::ConnectionLog;
 use crate::types::{ConnectionId, Secret, Username, printable};
 use crate::webhook::{ConfigClient, ConfigError, WebhookError};
 use bytes::Bytes;
 use captured::Captured;
 use podgate_webhooks::wire::ConfigAnswer;
-use russh::Disconnect;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -297,14 +296,8 @@ impl<'a, S: FnMut(&Step) + Send> Walk<'a, S> {
         self.stop(name, verdict, detail, told).await
     }
 
-    async fn stop(
-        &mut self,
-        name: &'static str,
-        verdict: Verdict,
-        detail: String,
-        told: Option<(Disconnect, String)>,
-    ) -> Stopped {
-        let refusal = told.map(|(_, reason)| Refusal::new(reason));
+    async fn stop(&mut self, name: &'static str, verdict: Verdict, detail: String, told: Option<Ending>) -> Stopped {
+        let refusal = told.map(|ending| Refusal::new(ending.reason));
         self.end(name, verdict.into(), detail, refusal.as_ref()).await;
         Stopped(verdict)
     }

@@ -195,8 +195,8 @@ impl Login {
     }
 
     /// A refusal carries no text: where there is a reason that the client is to read, it ends the connection.
-    async fn refused(&mut self, told: Option<(Disconnect, String)>) -> Outcome {
-        let Some((code, reason)) = told else { return Outcome::Refused };
+    async fn refused(&mut self, told: Option<Ending>) -> Outcome {
+        let Some(Ending { code, reason }) = told else { return Outcome::Refused };
         self.end(code, &reason).await;
         Outcome::Ended
     }
@@ -240,12 +240,20 @@ impl Login {
     }
 }
 
-/// Records a refusal. The code and the reason of the disconnect, where the connection ends for it.
-pub(crate) fn told(audit: &Recorder, method: Method, error: AuthError) -> Option<(Disconnect, String)> {
+/// A disconnect that ends a login.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    code: Disconnect,
+    /// One line for the user.
+    pub(crate) reason: String,
+}
+
+/// Records a refusal. The disconnect, where the connection ends for it.
+pub(crate) fn told(audit: &Recorder, method: Method, error: AuthError) -> Option<Ending> {
     match error {
         AuthError::Denied { reason, message } => {
             audit.record(Event::AuthFailed { method, reason, message: message.as_deref() });
-            message.map(|message| (Disconnect::NoMoreAuthMethodsAvailable, message))
+            message.map(|reason| Ending { code: Disconnect::NoMoreAuthMethodsAvailable, reason })
         }
         AuthError::NotConfigured => {
             audit.record(Event::AuthUnavailable { method, reason: &error.to_string(), logged: false });
@@ -253,13 +261,13 @@ pub(crate) fn told(audit: &Recorder, method: Method, error: AuthError) -> Option
         }
         AuthError::Unavailable { reason } | AuthError::Misunderstood { reason } => {
             audit.record(Event::AuthUnavailable { method, reason: &reason, logged: true });
-            Some((Disconnect::ServiceNotAvailable, reason))
+            Some(Ending { code: Disconnect::ServiceNotAvailable, reason })
         }
     }
 }
 
 /// As [`told`], of a key that was offered: the next one may be accepted, so that a denial's message is only in the log.
-pub(crate) fn told_of_offer(audit: &Recorder, error: AuthError) -> Option<(Disconnect, String)> {
+pub(crate) fn told_of_offer(audit: &Recorder, error: AuthError) -> Option<Ending> {
     let denied = matches!(error, AuthError::Denied { .. });
     told(audit, Method::PublicKey, error).filter(|_| !denied)
 }

@@ -2,7 +2,7 @@
 
 use crate::config::{Level, LogFormat};
 use crate::telemetry::{Log, LogError};
-use crate::types::printable;
+use crate::types::{printable, quoted};
 use serde_json::Value;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -77,8 +77,9 @@ pub(super) fn shown(line: &Value) -> String {
     let text = |key: &str| line.get(key).and_then(Value::as_str).unwrap_or_default();
     let details = line.get("details").and_then(Value::as_object).into_iter().flatten();
     let own = details.filter(|(name, _)| !COMMON.contains(&name.as_str()));
-    let own: Vec<String> =
-        own.map(|(name, value)| format!("{name}={:?}", printable(value.as_str().unwrap_or_default(), VALUE))).collect();
+    let own: Vec<String> = own
+        .map(|(name, value)| format!("{name}={}", quoted(&printable(value.as_str().unwrap_or_default(), VALUE))))
+        .collect();
     let own = if own.is_empty() { String::new() } else { format!(" ({})", own.join(" ")) };
     format!("{} {} {}{own}", text("level"), text("code"), text("message"))
 }

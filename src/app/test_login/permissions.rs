@@ -7,7 +7,7 @@ use crate::policy::{
     Asked, Denied, Dial, Endpoints, Launch, Listen, Mode, OpenTerminal, Permit, Rules, SetEnv, Start, Terminal,
 };
 use crate::settings::{Pod, Settings};
-use crate::types::{Modes, Size, printable};
+use crate::types::{Modes, Size, printable, quoted};
 
 /// A command that every guest has.
 const COMMAND: &str = "true";
@@ -97,7 +97,7 @@ fn runs(launch: &Permit<Launch>, pod: &Pod) -> String {
     let launch = launch.request();
     match program(&launch.what, pod) {
         Ok(Some(words)) => {
-            let words: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+            let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
             format!("runs {}", words.join(" "))
         }
         Ok(None) => "runs the image's own program".to_owned(),
@@ -112,7 +112,7 @@ fn command(rules: &Rules, pod: &Pod, endpoints: Endpoints) -> Result<String, Den
     let permits = permits?;
     let which = match rules.effective(rules.command.mode) {
         Mode::Filter => {
-            let all: Vec<String> = all.iter().map(|command| format!("{:?}", printable(command, 80))).collect();
+            let all: Vec<String> = all.iter().map(|command| quoted(&printable(command, 80))).collect();
             format!("only {}", all.join(", "))
         }
         _ => "any".to_owned(),
@@ -155,7 +155,7 @@ fn tcp() -> Dial {
 fn in_words(asked: &Asked) -> String {
     match asked {
         Asked::Shell => "shell".to_owned(),
-        Asked::Command(command) => format!("command {:?}", printable(command, 200)),
-        Asked::Subsystem(name) => format!("subsystem {:?}", printable(name, 64)),
+        Asked::Command(command) => format!("command {}", quoted(&printable(command, 200))),
+        Asked::Subsystem(name) => format!("subsystem {}", quoted(&printable(name, 64))),
     }
 }

@@ -169,13 +169,13 @@ impl Report {
         let at = self.steps.last().map_or("", |step| step.name);
         let verdict = match self.verdict {
             Verdict::Served => format!("{user} would be served"),
-            Verdict::Refused => format!("{user} would be refused at the step {at:?}"),
+            Verdict::Refused => format!("{user} would be refused at the step \"{at}\""),
             Verdict::Unavailable => {
-                format!("nobody can say whether {user} would be served: no answer at the step {at:?}")
+                format!("nobody can say whether {user} would be served: no answer at the step \"{at}\"")
             }
         };
         let (connection, remote) = (self.connection, self.remote);
-        format!("{pod}{verdict} (connectionId {connection}, remoteAddr {remote}, client {CLIENT_VERSION:?})\n")
+        format!("{pod}{verdict} (connectionId {connection}, remoteAddr {remote}, client \"{CLIENT_VERSION}\")\n")
     }
 
     /// Everything as one document.
