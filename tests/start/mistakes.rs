@@ -64,6 +64,7 @@ async fn each_mistake_of_the_paper_is_read_as_its_row_says() {
         .into_iter()
         .chain(of_a_kubeconfig())
         .chain(of_its_keys())
+        .chain(of_the_account())
         .chain(of_the_start())
         .chain(of_the_login())
         .collect();
@@ -223,17 +224,7 @@ fn of_its_keys() -> Vec<(&'static str, Made)> {
     ]
 }
 
-fn of_the_start() -> Vec<(&'static str, Made)> {
-    let connection = |change: Value| json!({"kubernetes": {"connection": change}});
-    let taken = async {
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = taken.local_addr().expect("an address").to_string();
-        refused(json!({"ssh": {"listen": address}})).await
-    };
-    let other_ca = async move {
-        let other = DevCluster::start(Options::default()).expect("a development cluster");
-        refused(connection(json!({"cacert": other.ca_pem()}))).await
-    };
+fn of_the_account() -> Vec<(&'static str, Made)> {
     let no_rights = async {
         let desk = Desk::new().await;
         desk.cluster.grant(&Rights::gateway().without("get", "pods/exec").without("create", "pods/exec")).await;
@@ -250,6 +241,36 @@ fn of_the_start() -> Vec<(&'static str, Made)> {
         let mut change = desk.kubeconfig_with_namespace(json!(desk.namespace));
         change["kubernetes"]["pod"] = json!({"metadata": null});
         Some(desk.start_fails(change).await.join("\n"))
+    };
+    vec![
+        (
+            "kubernetes.connection.bearerToken: … does not accept the credentials; …",
+            refused(json!({"kubernetes": {"connection": {"bearerToken": "t-canary"}}})),
+        ),
+        (
+            "User \"…\" cannot get, create resource \"pods/exec\" in API group \"\" in the namespace \"…\": no login can be \
+             served",
+            no_rights.boxed(),
+        ),
+        ("kubernetes.pod.metadata.namespace: namespaces \"…\" not found", no_namespace.boxed()),
+        (
+            "User \"…\" cannot create, get, list, watch, delete resource \"pods\" in API group \"\" in the namespace \
+             \"default\": …; is it the right namespace, and is the role bound there?",
+            default_namespace.boxed(),
+        ),
+    ]
+}
+
+fn of_the_start() -> Vec<(&'static str, Made)> {
+    let connection = |change: Value| json!({"kubernetes": {"connection": change}});
+    let taken = async {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = taken.local_addr().expect("an address").to_string();
+        refused(json!({"ssh": {"listen": address}})).await
+    };
+    let other_ca = async move {
+        let other = DevCluster::start(Options::default()).expect("a development cluster");
+        refused(connection(json!({"cacert": other.ca_pem()}))).await
     };
     let tls = async {
         let url = serve_at(Authority::new().listen("localhost", false), axum::Router::new()).await;
@@ -270,21 +291,6 @@ fn of_the_start() -> Vec<(&'static str, Made)> {
         (
             "kubernetes.connection: … cannot be reached securely: the server's certificate is for …, not for …; …",
             refused(connection(json!({"serverName": "other.example"}))),
-        ),
-        (
-            "kubernetes.connection.bearerToken: … does not accept the credentials; …",
-            refused(connection(json!({"bearerToken": "t-canary"}))),
-        ),
-        (
-            "User \"…\" cannot get, create resource \"pods/exec\" in API group \"\" in the namespace \"…\": no login can be \
-             served",
-            no_rights.boxed(),
-        ),
-        ("kubernetes.pod.metadata.namespace: namespaces \"…\" not found", no_namespace.boxed()),
-        (
-            "User \"…\" cannot create, get, list, watch, delete resource \"pods\" in API group \"\" in the namespace \
-             \"default\": …; is it the right namespace, and is the role bound there?",
-            default_namespace.boxed(),
         ),
         (
             "kubernetes.pod: the pod is refused: … unknown field \"spec.containers[0].imagePullPolice\"",
