@@ -7,7 +7,7 @@
 use super::admission::Admitted;
 use super::ended::{ConnectionError, Ended};
 use super::handler::Translator;
-use super::wire::{self, LINGER, Wire};
+use super::wire::{self, ClosedBy, LINGER, Wire};
 use super::{Shared, Snapshot};
 use crate::audit::{Event, Recorder};
 use crate::auth::LoginDeadline;
@@ -127,9 +127,12 @@ impl Connection {
         let config = self.shared.snapshot.transport.clone();
         let session = tokio::select! {
             session = russh::server::run_stream(config, stream, translator) => session?,
-            () = self.shared.deadline.passed() => return Err(ConnectionError::Closed),
             // Before both sides have said who they are, there is nothing to tell a reason with.
-            _reason = asked_to_end(&mut self.asked) => return Err(ConnectionError::Closed),
+            () = self.shared.deadline.passed() => {
+                self.shared.audit.record(Event::LoginTimeout);
+                return Err(ConnectionError::Closed(ClosedBy::Gateway));
+            }
+            _reason = asked_to_end(&mut self.asked) => return Err(ConnectionError::Closed(ClosedBy::Gateway)),
         };
         // Set once: a connection has one handshake.
         let _ = self.shared.handle.set(session.handle());
