@@ -18,6 +18,7 @@ use crate::session;
 use crate::telemetry::Log;
 use crate::telemetry::metrics::Connected;
 use crate::types::ConnectionId;
+use futures_util::FutureExt;
 use russh::Disconnect;
 use russh::server::RunningSession;
 use std::io;
@@ -107,6 +108,7 @@ impl Connection {
         if let Some(event) = ended.as_ref().and_then(Ended::event) {
             self.shared.audit.record(event);
         }
+        self.record_left_alone();
         self.shared.closed.cancel();
         self.shared.line.cut();
         self.shared.channels.close();
@@ -117,6 +119,17 @@ impl Connection {
         let traffic = self.shared.line.traffic();
         let duration = self.accepted.elapsed();
         self.shared.audit.record(Event::Disconnected { reason: ended.as_ref().map(Ended::reason), duration, traffic });
+    }
+
+    /// Records that the client left before its guest was there, where no session of its tells that: it opened none.
+    fn record_left_alone(&self) {
+        let Some(admitted) = &self.guest else { return };
+        if let State::Starting(reason) = &*admitted.state.borrow()
+            && self.shared.opened.notified().now_or_never().is_none()
+        {
+            let reason = reason.as_deref().unwrap_or(session::STARTING);
+            self.shared.audit.record(Event::Abandoned { reason });
+        }
     }
 
     async fn handshake(
