@@ -19,6 +19,7 @@ use inbox::Inbox;
 use running::Running;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
+pub(crate) use wait::STARTING;
 use wait::{Unread, Wait};
 
 /// The exit status of whatever never ran, or ended nobody knows how (as OpenSSH's client says it).

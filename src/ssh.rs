@@ -18,7 +18,7 @@ pub(crate) use login::{Ending, told, told_of_offer};
 pub(crate) use offer::offered_key;
 pub use transport::{HostKeyError, unusable_host_keys};
 
-use crate::audit::Recorder;
+use crate::audit::{Event, Recorder};
 use crate::auth::{Authenticator, ClientFacts, LoginDeadline};
 use crate::config::{Config, Level};
 use crate::guest::Backend;
@@ -31,6 +31,7 @@ use crate::types::ConnectionId;
 use crate::webhook::ConfigClient;
 use arc_swap::ArcSwap;
 use connection::Accepted;
+use ended::ConnectionError;
 use russh::server::Handle;
 use russh::{Disconnect, MethodSet};
 use std::io;
@@ -42,7 +43,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use wire::Line;
+use wire::{ClosedBy, Line};
 
 /// Connections that have not logged in yet, as OpenSSH's `MaxStartups`.
 const STARTUPS: usize = 256;
@@ -205,6 +206,14 @@ impl Shared {
             // A connection that has ended needs no disconnect.
             let _ = handle.disconnect(code, format!("podgate: {reason}"), String::new()).await;
         }
+    }
+
+    /// Records a login that its client left while a webhook was asked. One that this process ends has not been left.
+    fn left_by(&self, by: ClosedBy, reason: &'static str) -> ConnectionError {
+        if by == ClosedBy::Client {
+            self.audit.record(Event::Abandoned { reason });
+        }
+        ConnectionError::Closed(by)
     }
 
     /// What webhooks are told of the client.

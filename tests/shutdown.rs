@@ -1,6 +1,8 @@
 //! The end of the gateway: sessions are told, pods are removed, nothing keeps it from ending.
 
 use crate::support::gateway::Gateway;
+use crate::support::script::{Asked, Reply, Script, open_door};
+use crate::support::world::PASSWORD;
 use crate::support::{Setup, World};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -54,6 +56,29 @@ async fn half_open_logins_do_not_hold_up_the_end() {
     let taken = stop(&mut world, "TERM").await;
     assert!(taken < AT_ONCE, "{taken:?}\n{}", world.gateway.log());
     drop((silent, greeted));
+    assert_ended_by_the_gateway(&world, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn login_that_waits_for_a_webhook_is_ended_by_the_gateway_and_not_called_abandoned() {
+    for slow in ["/password", "/config"] {
+        let script =
+            Script::start(move |asked: &Asked| if asked.path == slow { Reply::Hang } else { open_door(asked) }).await;
+        let mut world = Setup::config(script.config()).start().await;
+        let client = world.ssh_with_password("alice", PASSWORD).start("true");
+        script.wait_for_asked(if slow == "/password" { 1 } else { 2 }).await;
+        stop(&mut world, "TERM").await;
+        client.ended().await.expect(255);
+        assert_ended_by_the_gateway(&world, 1);
+    }
+}
+
+/// Asserts that the log calls no client the one that closed its connection.
+fn assert_ended_by_the_gateway(world: &World, connections: usize) {
+    let ends = world.gateway.lines("SSH_DISCONNECTED");
+    assert_eq!(ends.len(), connections, "{ends:?}");
+    assert!(ends.iter().all(|end| end["details"]["reason"] == "the gateway closed the connection"), "{ends:?}");
+    assert!(world.gateway.lines("SSH_LOGIN_ABANDONED").is_empty(), "{}", world.gateway.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

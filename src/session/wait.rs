@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep_until};
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The line for a wait of which no reason is known.
-const STARTING: &str = "the container is being started";
+pub(crate) const STARTING: &str = "the container is being started";
 
 /// One client's wait.
 pub(super) struct Wait<'a> {

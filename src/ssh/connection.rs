@@ -7,7 +7,7 @@
 use super::admission::Admitted;
 use super::ended::{ConnectionError, Ended};
 use super::handler::Translator;
-use super::wire::{self, LINGER, Wire};
+use super::wire::{self, ClosedBy, LINGER, Wire};
 use super::{Shared, Snapshot};
 use crate::audit::{Event, Recorder};
 use crate::auth::LoginDeadline;
@@ -18,6 +18,7 @@ use crate::session;
 use crate::telemetry::Log;
 use crate::telemetry::metrics::Connected;
 use crate::types::ConnectionId;
+use futures_util::FutureExt;
 use russh::Disconnect;
 use russh::server::RunningSession;
 use std::io;
@@ -107,6 +108,7 @@ impl Connection {
         if let Some(event) = ended.as_ref().and_then(Ended::event) {
             self.shared.audit.record(event);
         }
+        self.record_left_alone();
         self.shared.closed.cancel();
         self.shared.line.cut();
         self.shared.channels.close();
@@ -119,6 +121,17 @@ impl Connection {
         self.shared.audit.record(Event::Disconnected { reason: ended.as_ref().map(Ended::reason), duration, traffic });
     }
 
+    /// Records that the client left before its guest was there, where no session of its tells that: it opened none.
+    fn record_left_alone(&self) {
+        let Some(admitted) = &self.guest else { return };
+        if let State::Starting(reason) = &*admitted.state.borrow()
+            && self.shared.opened.notified().now_or_never().is_none()
+        {
+            let reason = reason.as_deref().unwrap_or(session::STARTING);
+            self.shared.audit.record(Event::Abandoned { reason });
+        }
+    }
+
     async fn handshake(
         &mut self,
         stream: Wire,
@@ -127,9 +140,12 @@ impl Connection {
         let config = self.shared.snapshot.transport.clone();
         let session = tokio::select! {
             session = russh::server::run_stream(config, stream, translator) => session?,
-            () = self.shared.deadline.passed() => return Err(ConnectionError::Closed),
             // Before both sides have said who they are, there is nothing to tell a reason with.
-            _reason = asked_to_end(&mut self.asked) => return Err(ConnectionError::Closed),
+            () = self.shared.deadline.passed() => {
+                self.shared.audit.record(Event::LoginTimeout);
+                return Err(ConnectionError::Closed(ClosedBy::Gateway));
+            }
+            _reason = asked_to_end(&mut self.asked) => return Err(ConnectionError::Closed(ClosedBy::Gateway)),
         };
         // Set once: a connection has one handshake.
         let _ = self.shared.handle.set(session.handle());

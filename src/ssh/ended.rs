@@ -1,6 +1,7 @@
 //! Causes that end a connection without a word to the client, in an operator's words: russh's error is all that there is
 //! to tell. Those that somebody can do something about have a line of their own, with the details. Pure.
 
+use super::wire::ClosedBy;
 use crate::audit::Event;
 use crate::config::AlgorithmList;
 use crate::types::printable;
@@ -10,6 +11,7 @@ use std::borrow::Cow;
 use std::io;
 
 const CLOSED: &str = "the client closed the connection";
+const CUT: &str = "the gateway closed the connection";
 /// Limit of a client's list in the log, in characters: it may be 16 KiB long.
 const OFFERED: usize = 1024;
 /// Names in a list of key exchanges that are none: they announce extensions (RFC 8308 section 2.1, OpenSSH's PROTOCOL).
@@ -31,9 +33,9 @@ pub(super) enum ConnectionError {
     /// The protocol or the stream failed.
     #[error(transparent)]
     Ssh(#[from] Error),
-    /// The client went away, or was cut, while a callback waited.
-    #[error("{CLOSED}")]
-    Closed,
+    /// One side closed the connection before the key exchange, or while a callback waited.
+    #[error("{}", closed(*.0))]
+    Closed(ClosedBy),
 }
 
 /// A cause.
@@ -77,7 +79,7 @@ impl Ended {
                 }
             }
             ConnectionError::Ssh(error) => Self::Broken { reason: reason(error) },
-            ConnectionError::Closed => Self::Broken { reason: CLOSED.into() },
+            ConnectionError::Closed(by) => Self::Broken { reason: closed(*by).into() },
         }
     }
 
@@ -102,6 +104,13 @@ impl Ended {
     }
 }
 
+fn closed(by: ClosedBy) -> &'static str {
+    match by {
+        ClosedBy::Client => CLOSED,
+        ClosedBy::Gateway => CUT,
+    }
+}
+
 fn reason(error: &Error) -> Cow<'static, str> {
     Cow::Borrowed(match error {
         Error::SshEncoding(_) | Error::IndexOutOfBounds => {
@@ -123,6 +132,8 @@ fn reason(error: &Error) -> Cow<'static, str> {
         Error::KeepaliveTimeout => "the client did not answer keep-alive requests",
         Error::HUP | Error::Disconnect => CLOSED,
         Error::IO(error) if error.kind() == io::ErrorKind::UnexpectedEof => CLOSED,
+        // The error of a stream that was cut.
+        Error::IO(error) if error.kind() == io::ErrorKind::ConnectionAborted => CUT,
         other => return Cow::Owned(other.to_string()),
     })
 }
@@ -264,7 +275,9 @@ mod tests {
     fn every_other_end_is_told_without_the_library_s_words_and_has_no_line_of_its_own() {
         let eof = io::Error::from(io::ErrorKind::UnexpectedEof);
         for (error, part) in [
-            (ConnectionError::Closed, "closed the connection"),
+            (ConnectionError::Closed(ClosedBy::Client), "the client closed the connection"),
+            (ConnectionError::Closed(ClosedBy::Gateway), "the gateway closed the connection"),
+            (Error::IO(io::ErrorKind::ConnectionAborted.into()).into(), "the gateway closed the connection"),
             (Error::HUP.into(), "closed the connection"),
             (Error::IO(eof).into(), "closed the connection"),
             (Error::SshEncoding(ssh_encoding::Error::Length).into(), "too short"),

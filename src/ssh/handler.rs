@@ -142,9 +142,8 @@ impl Handler for Translator {
         self.shared.deadline.allow(SETTINGS);
         let admitted = tokio::select! {
             admitted = Box::pin(admit(&self.shared, identity)) => admitted,
-            () = self.shared.line.closed() => {
-                self.shared.audit.record(Event::Abandoned { reason: "the configuration server had not answered yet" });
-                return Err(ConnectionError::Closed);
+            by = self.shared.line.closed() => {
+                return Err(self.shared.left_by(by, "the configuration server had not answered yet"));
             }
         };
         self.admission = Some(admitted.admission.clone());

@@ -232,10 +232,7 @@ impl Login {
     async fn unless_closed<T>(&self, work: impl Future<Output = T>) -> Result<T, ConnectionError> {
         tokio::select! {
             result = work => Ok(result),
-            () = self.shared.line.closed() => {
-                self.shared.audit.record(Event::Abandoned { reason: self.awaited.reason() });
-                Err(ConnectionError::Closed)
-            }
+            by = self.shared.line.closed() => Err(self.shared.left_by(by, self.awaited.reason())),
         }
     }
 }

@@ -67,6 +67,15 @@ enum Pairing {
     Second,
 }
 
+/// The side that closed a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClosedBy {
+    /// The client, or the network between.
+    Client,
+    /// This process: [`Line::cut`].
+    Gateway,
+}
+
 /// Splits a connection into what russh reads and writes, and what watches it.
 pub(super) fn split(stream: TcpStream) -> (Wire, Line) {
     let (read, write) = stream.into_split();
@@ -110,12 +119,13 @@ impl Line {
         self.state().pairing = Pairing::First;
     }
 
-    /// Waits until the client has closed the connection or it was cut. What the client sends meanwhile is kept for the
-    /// next read. Cancel-safe.
-    pub(super) async fn closed(&self) {
+    /// Waits until the client has closed the connection or it was cut, and says which of them. What the client sends
+    /// meanwhile is kept for the next read. Cancel-safe.
+    pub(super) async fn closed(&self) -> ClosedBy {
         tokio::select! {
-            () = self.0.cut.cancelled() => {}
-            () = self.peer_closed() => {}
+            biased;
+            () = self.0.cut.cancelled() => ClosedBy::Gateway,
+            () = self.peer_closed() => ClosedBy::Client,
         }
     }
 
@@ -314,7 +324,7 @@ mod tests {
         let (mut client, mut wire, line) = pair().await;
         client.write_all(b"SSH-2.0-x y\r\nrest").await.unwrap();
         drop(client);
-        line.closed().await;
+        assert_eq!(line.closed().await, ClosedBy::Client);
         let mut all = Vec::new();
         wire.read_to_end(&mut all).await.unwrap();
         assert_eq!(all, b"SSH-2.0-x y\r\nrest");

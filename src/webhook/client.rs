@@ -225,7 +225,11 @@ pub(super) fn tell_failure(
     let (_, failing) = codes(question);
     let reason = format!("{error}{hint}");
     let details = [details, &[("reason", reason.as_str())]].concat();
-    log.write(Level::Error, failing, "the webhook gave no answer", &details);
+    let text = match error {
+        WebhookError::Malformed(_) => "the webhook gave no answer that is understood",
+        _ => "the webhook gave no answer",
+    };
+    log.write(Level::Error, failing, text, &details);
 }
 
 /// A question's id: the same for all its tries, another for every question.

@@ -106,7 +106,7 @@ fn learn(reply: Reply, place: &str, identity: &mut Identity, log: &ConnectionLog
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// There was no answer that is understood; logged already.
-    #[error("the configuration server could not be asked: {0}")]
+    #[error("no settings from the configuration server: {0}")]
     Webhook(#[source] WebhookError),
     /// The server says that this user gets nothing.
     #[error("the configuration server refused this login")]

@@ -67,6 +67,20 @@ async fn person_sees_every_reason_as_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn client_without_a_session_that_leaves_while_the_pod_starts_is_logged_as_well() {
+    let world = unschedulable().await;
+    let client = world.ssh().arg("-N").arg("127.0.0.1").launch();
+    world.pod().await;
+    world.gateway.wait_for_line("SSH_AUTH_SUCCESSFUL").await;
+    client.kill().await;
+    let line = world.gateway.wait_for_line("SSH_LOGIN_ABANDONED").await;
+    assert!(line["details"]["reason"].is_string(), "{line}");
+    world.gateway.wait_for_line("SSH_DISCONNECTED").await;
+    assert_eq!(world.gateway.lines("SSH_LOGIN_ABANDONED").len(), 1);
+    world.wait_for_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn interrupt_while_the_pod_starts_ends_the_wait() {
     let world = unschedulable().await;
     let mut client = world.ssh().arg("-tt").arg("127.0.0.1").launch();

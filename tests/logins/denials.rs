@@ -118,6 +118,7 @@ async fn answer_to_a_login_that_is_not_understood_is_a_no_and_its_field_is_in_th
         let line = world.gateway.wait_for_line("AUTH_BACKEND_ERROR").await;
         assert!(line["details"]["reason"].as_str().is_some_and(|why| why.contains(reason)), "{reason}: {line}");
         assert_eq!((line["level"].as_str(), world.gateway.lines("AUTH_BACKEND_ERROR").len()), (Some("error"), 1));
+        assert_eq!(line["message"], "the webhook gave no answer that is understood");
         assert_eq!(world.cluster.requests("create", "pods"), 0);
     }
 }

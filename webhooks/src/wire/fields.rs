@@ -20,7 +20,7 @@ impl Misfit {
     }
 
     fn below(self, name: &str) -> Self {
-        Self(format!("{name}: {}", self.0))
+        Self(format!("{}: {}", shown(name), self.0))
     }
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Fields {
 const ENTRY: [&str; 2] = ["value", "sensitive"];
 /// Fields of the question that an answer may hold too, whatever is in them.
 pub(super) const ECHOED: [&str; 4] = ["remoteAddress", "connectionId", "clientVersion", "username"];
-/// Characters of an unknown name that an error shows, and names.
+/// Characters of a name that an error shows, and unknown names.
 const SHOWN: usize = 64;
 const LISTED: usize = 4;
 
@@ -62,6 +62,7 @@ impl Fields {
     ) -> Result<T, D::Error> {
         // By way of a free value, because a type error of serde quotes the text that did not fit.
         let Unique(json) = Unique::deserialize(deserializer)?;
+        let json = object(json)?;
         Self::of(json, Writer::Gateway).and_then(|mut fields| read(&mut fields)).map_err(D::Error::custom)
     }
 
@@ -72,6 +73,7 @@ impl Fields {
         read: impl FnOnce(&mut Self) -> Result<T, Misfit>,
     ) -> Result<T, D::Error> {
         let Unique(json) = Unique::deserialize(deserializer)?;
+        let json = object(json)?;
         Self::closed(json, Writer::Webhook, known, &ECHOED, read).map_err(D::Error::custom)
     }
 
@@ -237,9 +239,23 @@ impl Fields {
     }
 }
 
+/// The whole message, which is an object: no path says what is none.
+fn object<E: serde::de::Error>(json: Json) -> Result<Json, E> {
+    if json.is_object() { Ok(json) } else { Err(E::custom("it is not a JSON object")) }
+}
+
+/// A name as an error shows it: the sender chose it.
+fn shown(name: &str) -> String {
+    let mut shown: String = name.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    if name.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// The sentence for a name that is not known, with the known one that was meant, or all of them.
 fn not_known(name: &str, known: &[&'static str]) -> String {
-    let shown: String = name.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    let shown = shown(name);
     let continued = |known: &str| known.len() > 3 && name.starts_with(&known.to_ascii_lowercase());
     let meant = nearest(name, known.iter().copied()).or_else(|| known.iter().copied().find(|known| continued(known)));
     match meant {

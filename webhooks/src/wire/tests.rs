@@ -119,6 +119,23 @@ fn what_is_no_answer_is_an_error_that_quotes_nothing() {
 }
 
 #[test]
+fn names_of_a_hostile_answer_are_short_and_printable_in_its_error() {
+    let name = "\u{1b}[31m\u{202e}\n".repeat(1000);
+    for answer in [
+        serde_json::json!({"metadata": {name.as_str(): 5}}),
+        serde_json::json!({format!("{name}a"): 1, format!("{name}A"): 2}),
+        serde_json::json!({name.as_str(): 1}),
+    ] {
+        let error = AuthAnswer::parse(answer.to_string().as_bytes()).expect_err("no answer").to_string();
+        assert!(error.len() < 1024 && !error.contains(['\u{1b}', '\n', '\u{202e}']), "{error}");
+    }
+    for answer in ["null", "[]", "\"yes\"", "true", "1"] {
+        let error = AuthAnswer::parse(answer.as_bytes()).expect_err("no answer").to_string();
+        assert!(error.starts_with("it is not a JSON object"), "{error}");
+    }
+}
+
+#[test]
 fn echoed_request_fields_are_accepted_whatever_they_hold() {
     for value in [r#""<nil>:0""#, r#""""#, r#"":22""#, "null", "7", "{}"] {
         let body = format!(
