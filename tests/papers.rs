@@ -157,6 +157,34 @@ fn messages_of_the_papers_are_understood_and_nothing_in_them_is_passed_over() {
     }
 }
 
+/// The code blocks of a table's row.
+fn codes(row: &str) -> Vec<&str> {
+    row.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn invalid_responses_of_the_page_are_refused_in_the_words_beside_them() {
+    let (_, section) = WEBHOOKS.split_once("\n### Invalid responses\n").expect("the section");
+    let (section, _) = section.split_once("\n### ").expect("its end");
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| `{")).collect();
+    assert_eq!(rows.len(), 9);
+    for row in rows {
+        let (response, told) = row.split_once(" | ").expect("two columns");
+        let (body, told) = (codes(response)[0].replace("{…}", "{}"), codes(told)[0]);
+        let error = match response.ends_with("config request") {
+            true => ConfigReply::parse(body.as_bytes()).expect_err(row),
+            false => AuthAnswer::parse(body.as_bytes()).expect_err(row),
+        };
+        let error = error.to_string();
+        let error = error.split(" at line ").next().unwrap_or_default();
+        let mut rest = error;
+        for part in told.split('…') {
+            (_, rest) = rest.split_once(part).unwrap_or_else(|| panic!("{part:?} of {row} is not in {error}"));
+        }
+        assert!(rest.is_empty() || told.ends_with('…'), "{row}: {error}");
+    }
+}
+
 #[test]
 fn server_in_a_page_is_the_example_that_is_compiled() {
     let example = include_str!("../webhooks/examples/minimal.rs");

@@ -205,6 +205,8 @@ impl<'t> Reader<'t> {
                     self.object(inner, fields, &at);
                 }
                 (None, _) if self.is_old && key == "deprecatedserviceaccount" => {}
+                // A directive, which the merge judges.
+                (None, _) if self.is_patch && key.starts_with('$') => {}
                 // Said already: the field is there twice.
                 (None, _) if fields.iter().any(|(field, _)| field.eq_ignore_ascii_case(key)) => {}
                 (None, _) => {

@@ -10,7 +10,7 @@ use std::path::Path;
 
 impl Desk {
     /// Writes a kubeconfig for the desk's cluster with this user in it, and something changed.
-    fn kubeconfig(&self, user: Value, context: Value) -> Value {
+    pub(super) fn kubeconfig(&self, user: Value, context: Value) -> Value {
         let connection = &self.config["kubernetes"]["connection"];
         fs::write(self.path("ca.crt"), connection["cacert"].as_str().expect("PEM")).expect("a file");
         let file = self.path("kubeconfig.yaml");
@@ -28,8 +28,23 @@ impl Desk {
         change
     }
 
-    fn token(&self) -> Value {
+    /// The same with a good token, and this namespace in its context.
+    pub(super) fn kubeconfig_with_namespace(&self, namespace: Value) -> Value {
+        let context = json!({"cluster": "here", "user": "me", "namespace": namespace});
+        self.kubeconfig(self.token(), json!({"contexts": [{"name": "work", "context": context}]}))
+    }
+
+    pub(super) fn token(&self) -> Value {
         json!({"token": self.config["kubernetes"]["connection"]["bearerToken"]})
+    }
+
+    /// Gives the development cluster's account a Role's rights, as on a real cluster: of the pods' namespace alone.
+    pub(super) fn limit_to_namespace(&self) {
+        if let Cluster::Development(cluster) = &self.cluster {
+            let rules = Rights::gateway().rules().into_iter().map(|rule| rule.within(&self.namespace)).collect();
+            let token = self.token()["token"].as_str().expect("a token").to_owned();
+            cluster.faults().set_token(Token { token, user: self.cluster.account(), rules });
+        }
     }
 }
 
@@ -90,23 +105,14 @@ async fn token_of_another_cluster_or_a_past_one_is_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn namespace_comes_from_the_gateways_file_with_or_without_one_in_the_kubeconfig() {
     let desk = Desk::new().await;
-    if let Cluster::Development(cluster) = &desk.cluster {
-        // A Role's rights, as on a real cluster: of the pods' namespace alone.
-        let rules = Rights::gateway().rules().into_iter().map(|rule| rule.within(&desk.namespace)).collect();
-        let token = desk.token()["token"].as_str().expect("a token").to_owned();
-        cluster.faults().set_token(Token { token, user: desk.cluster.account(), rules });
-    }
-    let context = |namespace: Value| {
-        let context = json!({"cluster": "here", "user": "me", "namespace": namespace});
-        json!({"contexts": [{"name": "work", "context": context}]})
-    };
+    desk.limit_to_namespace();
     let account = desk.cluster.account();
     let line = format!(
         "User {account:?} cannot create, get, list, watch, delete resource \"pods\" in API group \"\" in the namespace \
          \"default\": no login can be served; is it the right namespace, and is the role bound there?"
     );
     for namespace in [json!(null), json!(desk.namespace)] {
-        let mut change = desk.kubeconfig(desk.token(), context(namespace));
+        let mut change = desk.kubeconfig_with_namespace(namespace);
         let named = desk.start_tells(change.clone(), "SSH_AVAILABLE").await;
         assert_eq!(named["level"], "info");
         change["kubernetes"]["pod"] = json!({"metadata": null});

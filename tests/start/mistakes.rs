@@ -60,8 +60,14 @@ fn row_says_all_that_it_does_not_leave_out() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_mistake_of_the_paper_is_read_as_its_row_says() {
-    let mistakes: Vec<(&str, Made)> =
-        of_the_file().into_iter().chain(of_its_keys()).chain(of_the_start()).chain(of_the_login()).collect();
+    let mistakes: Vec<(&str, Made)> = of_the_file()
+        .into_iter()
+        .chain(of_a_kubeconfig())
+        .chain(of_its_keys())
+        .chain(of_the_account())
+        .chain(of_the_start())
+        .chain(of_the_login())
+        .collect();
     let made: BTreeSet<&str> = mistakes.iter().map(|(row, _)| *row).collect();
     assert_eq!(rows().into_iter().collect::<BTreeSet<_>>(), made, "the rows of the paper, and the mistakes made here");
     for (row, mistake) in mistakes {
@@ -154,6 +160,21 @@ fn of_the_file() -> Vec<(&'static str, Made)> {
     ]
 }
 
+fn of_a_kubeconfig() -> Vec<(&'static str, Made)> {
+    let exec = json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "aws"}});
+    vec![
+        (
+            "kubernetes.connection.kubeconfig: user \"…\": the exec plugin \"…\" is refused: no program is run for \
+             credentials; …",
+            checked(move |desk| desk.kubeconfig(exec, json!({}))),
+        ),
+        (
+            "kubernetes.connection.kubeconfig: has no context \"…\"",
+            checked(|desk| desk.kubeconfig(desk.token(), json!({"current-context": "wrok"}))),
+        ),
+    ]
+}
+
 fn of_its_keys() -> Vec<(&'static str, Made)> {
     let host_key = |desk: &Desk| json!({"ssh": {"hostkeys": [desk.path("key")]}});
     let client = |desk: &Desk, certificate: &str, key: &str| {
@@ -203,6 +224,43 @@ fn of_its_keys() -> Vec<(&'static str, Made)> {
     ]
 }
 
+fn of_the_account() -> Vec<(&'static str, Made)> {
+    let no_rights = async {
+        let desk = Desk::new().await;
+        desk.cluster.grant(&Rights::gateway().without("get", "pods/exec").without("create", "pods/exec")).await;
+        Some(desk.start_fails(json!({})).await.join("\n"))
+    };
+    let no_namespace = async {
+        // An account with a role of one namespace only reads that it may not.
+        let desk = Desk::with(Access::Administrator).await;
+        Some(desk.start_fails(pod(json!({"metadata": {"namespace": "shels"}}))).await.join("\n"))
+    };
+    let default_namespace = async {
+        let desk = Desk::new().await;
+        desk.limit_to_namespace();
+        let mut change = desk.kubeconfig_with_namespace(json!(desk.namespace));
+        change["kubernetes"]["pod"] = json!({"metadata": null});
+        Some(desk.start_fails(change).await.join("\n"))
+    };
+    vec![
+        (
+            "kubernetes.connection.bearerToken: … does not accept the credentials; …",
+            refused(json!({"kubernetes": {"connection": {"bearerToken": "t-canary"}}})),
+        ),
+        (
+            "User \"…\" cannot get, create resource \"pods/exec\" in API group \"\" in the namespace \"…\": no login can be \
+             served",
+            no_rights.boxed(),
+        ),
+        ("kubernetes.pod.metadata.namespace: namespaces \"…\" not found", no_namespace.boxed()),
+        (
+            "User \"…\" cannot create, get, list, watch, delete resource \"pods\" in API group \"\" in the namespace \
+             \"default\": …; is it the right namespace, and is the role bound there?",
+            default_namespace.boxed(),
+        ),
+    ]
+}
+
 fn of_the_start() -> Vec<(&'static str, Made)> {
     let connection = |change: Value| json!({"kubernetes": {"connection": change}});
     let taken = async {
@@ -213,16 +271,6 @@ fn of_the_start() -> Vec<(&'static str, Made)> {
     let other_ca = async move {
         let other = DevCluster::start(Options::default()).expect("a development cluster");
         refused(connection(json!({"cacert": other.ca_pem()}))).await
-    };
-    let no_rights = async {
-        let desk = Desk::new().await;
-        desk.cluster.grant(&Rights::gateway().without("get", "pods/exec").without("create", "pods/exec")).await;
-        Some(desk.start_fails(json!({})).await.join("\n"))
-    };
-    let no_namespace = async {
-        // An account with a role of one namespace only reads that it may not.
-        let desk = Desk::with(Access::Administrator).await;
-        Some(desk.start_fails(pod(json!({"metadata": {"namespace": "shels"}}))).await.join("\n"))
     };
     let tls = async {
         let url = serve_at(Authority::new().listen("localhost", false), axum::Router::new()).await;
@@ -244,16 +292,6 @@ fn of_the_start() -> Vec<(&'static str, Made)> {
             "kubernetes.connection: … cannot be reached securely: the server's certificate is for …, not for …; …",
             refused(connection(json!({"serverName": "other.example"}))),
         ),
-        (
-            "kubernetes.connection.bearerToken: … does not accept the credentials; …",
-            refused(connection(json!({"bearerToken": "t-canary"}))),
-        ),
-        (
-            "User \"…\" cannot get, create resource \"pods/exec\" in API group \"\" in the namespace \"…\": no login can be \
-             served",
-            no_rights.boxed(),
-        ),
-        ("kubernetes.pod.metadata.namespace: namespaces \"…\" not found", no_namespace.boxed()),
         (
             "kubernetes.pod: the pod is refused: … unknown field \"spec.containers[0].imagePullPolice\"",
             refused(guest(json!({"imagePullPolice": "Never"}))),

@@ -56,6 +56,28 @@ fn part_of_a_configuration_is_enough() {
 }
 
 #[test]
+fn directive_of_a_strategic_merge_is_no_field_that_is_unknown() {
+    let patch = json!({
+        "merge": "strategic",
+        "metadata": {"$deleteFromPrimitiveList/finalizers": ["example.org/a"]},
+        "spec": {
+            "containers": [{"name": "shell", "image": "a"}, {"name": "old", "$patch": "delete"}],
+            "securityContext": {"$patch": "replace", "runAsUser": 1},
+            "volumes": [{"$retainKeys": ["name", "emptyDir"], "name": "home", "emptyDir": {}}],
+        },
+    });
+    assert_eq!(notices(&json!({"kubernetes": {"pod": patch}})), [""; 0]);
+    let patch = json!({"merge": "strategic", "spec": {"securityContext": {"$path": "replace"}}});
+    let said = mistakes(&json!({"kubernetes": {"pod": patch}}));
+    assert!(
+        said.len() == 1 && said[0].starts_with("kubernetes.pod.spec.securityContext.$path: is no directive"),
+        "{said:?}"
+    );
+    let patch = json!({"merge": "strategic", "spec": {"containers": [{"name": "shell", "volumeMounts": []}]}});
+    assert_eq!(notices(&json!({"kubernetes": {"pod": patch}})), [""; 0]);
+}
+
+#[test]
 fn what_no_login_refuses_and_an_operator_should_know_is_a_notice() {
     for (config, expected) in [
         (json!({"docker": {"a": 1}}), "docker: has no effect for a single connection"),
