@@ -101,7 +101,9 @@ impl Config {
 
 /// A configuration file's text.
 fn text_of(path: &Path) -> Result<String, Errors> {
-    Disk.read(path).map_err(|error| Errors::whole(format!("cannot read {}: {error}", path.display())))
+    // Not only regular files: a shell's `<(…)` is a pipe.
+    podgate_webhooks::text::read(path)
+        .map_err(|error| Errors::whole(format!("cannot read {}: {error}", path.display())))
 }
 
 /// Everything but what varies from connection to connection.

@@ -9,7 +9,7 @@ use podgate::app::{App, unusable};
 use podgate::config::{self, Config, Errors, Level, LogDestination, Migration, dump_file};
 use podgate::policy::Asked;
 use podgate::telemetry::{self, Log};
-use podgate::types::Secret;
+use podgate::types::{Secret, printable};
 use podgate::webhook::probe;
 use podgate_webhooks::terminal::Silent;
 use std::io::{self, IsTerminal, Read, Write};
@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The longest user name that the question for a password shows, in characters.
+const NAME: usize = 200;
 
 /// SSH server that runs every connection in its own Kubernetes pod.
 #[derive(Debug, Parser)]
@@ -256,7 +259,7 @@ fn login_of(args: TestLoginArgs) -> Result<TestLogin, NoTest> {
             let key = ShownKey::parse(&text);
             Shown::PublicKey(key.ok_or_else(|| failed("--public-key", path, &"this is no public key"))?)
         }
-        None if args.password_stdin => Shown::Password(Secret::new(password(&args.user)?)),
+        None if args.password_stdin => Shown::Password(Secret::new(password(&printable(&args.user, NAME))?)),
         None => Shown::Nothing,
     };
     let read = |path: &Path| if is_stdin(path) { all_of_stdin() } else { std::fs::read(path) };

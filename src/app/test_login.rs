@@ -347,7 +347,7 @@ impl<'a, S: FnMut(&Step) + Send> Walk<'a, S> {
             AdmissionError::Config(ConfigError::Webhook(_)) => Verdict::Unavailable,
         };
         error.record(&self.audit);
-        self.end(name, verdict.into(), error.to_string().replace('\n', "; "), Some(&error.refusal())).await;
+        self.end(name, verdict.into(), error.to_string(), Some(&error.refusal())).await;
         Stopped(verdict)
     }
 

@@ -38,6 +38,12 @@ impl Errors {
         self.0.extend(new);
         self
     }
+
+    /// All of them in one line, as the log has them.
+    pub(crate) fn in_one_line(&self) -> String {
+        let errors: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        errors.join("; ")
+    }
 }
 
 impl fmt::Display for Errors {

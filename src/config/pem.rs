@@ -32,7 +32,7 @@ pub struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &Path) -> io::Result<String> {
-        text::read(path)
+        text::read_regular(path)
     }
 
     fn readable_by_all(&self, path: &Path) -> Option<u32> {

@@ -35,7 +35,7 @@ pub(super) struct Admitted {
 pub(crate) enum AdmissionError {
     #[error("{0}")]
     Config(#[source] ConfigError),
-    #[error("the settings for this connection are not valid: {0}")]
+    #[error("the settings for this connection are not valid: {}", .0.in_one_line())]
     Settings(#[source] Errors),
 }
 

@@ -14,6 +14,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Only the certificate: its key is needed by nobody.
@@ -91,6 +92,22 @@ async fn refused(files: &Files, change: Value, lines: &[&str]) {
     assert_eq!((check.status, check.stdout.as_str(), check.stderr), (Some(64), "", told.clone()));
     let start = podgate(&["--config", &name]).await;
     assert_eq!((start.status, start.stderr), (Some(64), told));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pipe_is_not_waited_for() {
+    let files = Files::new();
+    let made = Command::new("mkfifo").arg(files.path("pipe")).status();
+    assert!(made.expect("mkfifo").success());
+    let change = json!({
+        "ssh": {"hostkeys": [files.path("pipe")]},
+        "auth": {"password": {"webhook": {"url": "https://localhost:1", "cacert": files.path("pipe")}}},
+        "kubernetes": {"connection": {"bearerTokenFile": files.path("pipe")}},
+    });
+    let lines = ["ssh.hostkeys[0]", "auth.password.webhook.cacert", "kubernetes.connection.bearerTokenFile"]
+        .map(|key| format!("{key}: cannot read the file \"@/pipe\": it is not a regular file"));
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    tokio::time::timeout(Duration::from_secs(30), refused(&files, change, &lines)).await.expect("an answer");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -377,3 +377,14 @@ async fn kubeconfig_for_a_cluster_without_the_account_is_not_written() {
         fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("a name").file_name()).collect();
     assert_eq!(left, ["config"]);
 }
+
+#[tokio::test]
+async fn option_is_not_the_name_of_a_kubeconfig() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for words in [&["--help"][..], &["-f", "24h"], &[], &["a", "b", "c"]] {
+        let mut command = leash::program(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kubeconfig"));
+        let done = Done::of(command.args(words).current_dir(folder.path()).output().await.expect("the script"));
+        assert!(done.status == 64 && done.stderr.starts_with("usage: "), "{words:?}: {done:?}");
+    }
+    assert!(fs::read_dir(folder.path()).expect("a folder").next().is_none());
+}

@@ -87,6 +87,9 @@ async fn answer_that_is_not_understood_is_refused_with_the_field_that_is_wrong()
     assert!(!tested.out.contains("s3cret"), "{}", tested.out);
     assert_eq!(tested.reads(), "podgate: the configuration for this login is not valid; tell the operator");
     assert!(tested.log().starts_with("error SSH_BACKEND_REJECTED_HANDSHAKE "), "{}", tested.log());
+    let two = json!({"config": {"kubernetes": {"pod": {"merge": "some", "image": ["s3cret"]}}}}).to_string();
+    let tested = test_login(&world, &["alice", "--answer", "-"], &two).await.expect(REFUSED);
+    assert_eq!(tested.log().matches("; kubernetes.pod.").count(), 1, "{}", tested.log());
     let tested = test_login(&world, &["alice", "--answer", "-"], r#"{"config": 5}"#).await.expect(REFUSED);
     tested.assert("configuration", "refused", "config");
     assert_eq!(script.asked_at("/config").len(), 1, "an answer that is given is not asked for");

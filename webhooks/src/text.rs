@@ -43,6 +43,20 @@ pub fn read(path: &Path) -> io::Result<String> {
     text(&bytes).map(str::to_owned).map_err(|wrong| io::Error::new(io::ErrorKind::InvalidData, format!("it {wrong}")))
 }
 
+/// The text of a regular file, for names that come from a configuration: reading a named pipe waits for a writer, and a
+/// device may have no end.
+///
+/// # Errors
+/// Everything else that has a name, a file that cannot be read, and anything but UTF-8.
+pub fn read_regular(path: &Path) -> io::Result<String> {
+    let kind = fs::metadata(path)?.file_type();
+    // The system has its own words for a directory.
+    if kind.is_file() || kind.is_dir() {
+        return read(path);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
+}
+
 /// A text without a byte order mark in front of it.
 #[must_use]
 pub fn without_mark(text: &str) -> &str {
@@ -91,6 +105,13 @@ mod tests {
         ] {
             assert_eq!(text(bytes), Err(reason), "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn device_is_no_regular_file_and_a_directory_keeps_the_systems_words() {
+        let reason = |path: &str| read_regular(Path::new(path)).map_err(|error| error.to_string());
+        assert_eq!(reason("/dev/null"), Err("it is not a regular file".to_owned()));
+        assert!(reason("/").is_err_and(|text| text.contains("directory")));
     }
 
     #[test]

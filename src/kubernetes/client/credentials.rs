@@ -131,7 +131,7 @@ impl Texts {
 fn text(source: &Source) -> Result<Secret, ClientError> {
     match source {
         Source::Inline(text) => Ok(text.clone()),
-        Source::File(path) => podgate_webhooks::text::read(path)
+        Source::File(path) => podgate_webhooks::text::read_regular(path)
             .map(Secret::new)
             .map_err(|source| ClientError::File { path: path.clone(), source }),
     }

@@ -60,6 +60,7 @@ fn strategic(file: &mut Tree, mut answer: Tree, name: Option<&Value>, report: &R
     let objects = [("metadata", &METADATA_RULES), ("spec", &POD_SPEC_RULES)];
     let patches = objects.map(|(key, rules)| (key, rules, answer.remove(key)));
     let counts = answer.contains_key("consoleContainerNumber");
+    let others = names(file);
     merge(file, answer);
     for (key, rules, patch) in patches {
         let object = file.entry(key).or_insert_with(|| Value::Object(Tree::new()));
@@ -74,9 +75,25 @@ fn strategic(file: &mut Tree, mut answer: Tree, name: Option<&Value>, report: &R
             (object, Some(other)) => *object = other,
         }
     }
-    if !counts && let Some(place) = name.and_then(|name| place(file, name)) {
+    let Some(name) = name.filter(|_| !counts) else { return };
+    match place(file, name) {
         // The merge may have put other containers in front.
-        file.insert("consoleContainerNumber".to_owned(), place.into());
+        Some(place) => drop(file.insert("consoleContainerNumber".to_owned(), place.into())),
+        None => not_another_of_the_file(file, &others, name, report),
+    }
+}
+
+/// Refuses that users land in another container of the file because the answer deleted theirs; one that the answer brings
+/// may take its place.
+fn not_another_of_the_file(pod: &Tree, others: &[Value], deleted: &Value, report: &Report) {
+    let number = number(pod);
+    let now = names(pod).into_iter().nth(number);
+    if let Some(now) = now.filter(|now| others.contains(now)) {
+        let text = format!(
+            "container number {number} is now {now}, as the console container {deleted} of the file is deleted; say in \
+             consoleContainerNumber where users land"
+        );
+        report.error("kubernetes.pod.spec.containers".to_owned(), text);
     }
 }
 
@@ -91,6 +108,11 @@ fn console(pod: &mut Tree, number: usize) -> Option<&mut Tree> {
 
 /// The number of the container of a name.
 fn place(pod: &Tree, name: &Value) -> Option<usize> {
-    let containers = pod.get("spec")?.get("containers")?.as_array()?;
-    containers.iter().position(|container| container.get("name") == Some(name))
+    names(pod).iter().position(|other| other == name)
+}
+
+/// The names of the containers, null where there is none.
+fn names(pod: &Tree) -> Vec<Value> {
+    let containers = pod.get("spec").and_then(|spec| spec.get("containers")).and_then(Value::as_array);
+    containers.into_iter().flatten().map(|container| container.get("name").cloned().unwrap_or_default()).collect()
 }

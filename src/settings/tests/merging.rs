@@ -204,8 +204,19 @@ fn users_land_in_the_same_container_wherever_a_merge_puts_it() {
     // A number of the answer's own counts in the merged list.
     let counted = pod(&file, &with_short(sidecar, json!({"consoleContainerNumber": 2})));
     assert_eq!(counted.console_name.as_str(), "side");
-    let gone = json!({"spec": {"containers": [{"name": "shell", "$patch": "delete"}]}});
-    assert_eq!(pod(&file, &gone).console_name.as_str(), "side");
+}
+
+#[test]
+fn users_do_not_land_in_another_container_of_the_file_because_theirs_is_deleted() {
+    let file = with_short(file(), json!({"merge": "strategic"}));
+    let gone = json!({"name": "shell", "$patch": "delete"});
+    let errors = answered(&file, &json!({"spec": {"containers": [gone]}}), false).expect_err("no console container");
+    let text = "number 0 is now \"side\", as the console container \"shell\" of the file is deleted";
+    assert!(has(&errors, "kubernetes.pod.spec.containers", text), "{errors}");
+    let said = json!({"spec": {"containers": [gone]}, "consoleContainerNumber": 0});
+    assert_eq!(answered(&file, &said, true).expect("a pod").console_name.as_str(), "side");
+    let brought = json!({"spec": {"containers": [{"name": "mine", "image": "m"}, gone]}});
+    assert_eq!(pod(&file, &brought).console_name.as_str(), "mine");
 }
 
 #[test]

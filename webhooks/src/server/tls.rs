@@ -75,7 +75,8 @@ impl Tls {
     /// # Errors
     /// Files that cannot be read, and what [`Tls::from_pem`] refuses.
     pub fn from_files(certificate: &Path, key: &Path, client_ca: Option<&Path>) -> Result<Self, TlsError> {
-        let read = |path: &Path| text::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source });
+        let read =
+            |path: &Path| text::read_regular(path).map_err(|source| TlsError::Read { path: path.to_owned(), source });
         let client_ca = client_ca.map(read).transpose()?;
         Self::from_pem(read(certificate)?.as_bytes(), read(key)?.as_bytes(), client_ca.as_deref().map(str::as_bytes))
     }
