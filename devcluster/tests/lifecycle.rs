@@ -1,7 +1,7 @@
 //! Pods as processes: how they start and end, and that nothing of them stays.
 
 use crate::client::{PODS, SOON, cluster, phase, pod, running};
-use podgate_devcluster::{DevCluster, Options};
+use podgate_devcluster::{DevCluster, Options, State};
 use serde_json::json;
 use std::time::Duration;
 
@@ -130,13 +130,16 @@ async fn pod_with_sidecars_is_ready_while_all_run_and_a_deletion_ends_them_last(
         with_sidecars(&cluster, "trap 'note main-ends; exit 0' TERM; note up; while :; do sleep 300 & wait $!; done");
     client.create(&object).await;
     let told = || std::fs::read_to_string(&notes).unwrap_or_default();
-    cluster.wait_until(|_| told().contains("up"), SOON).await.unwrap();
+    // The container runs a moment before the pod's status says so.
+    let begun = |state: &State| state.pod("default", "p").is_some_and(|pod| pod["status"]["phase"] == "Running");
+    let up = |state: &State| told().contains("up") && begun(state);
+    cluster.wait_until(up, SOON).await.unwrap();
     let pod = cluster.state().pod("default", "p").unwrap();
     let status = &pod["status"];
     let is = |kind: &str| {
         status["conditions"].as_array().unwrap().iter().any(|c| c["type"] == kind && c["status"] == "True")
     };
-    assert!(status["phase"] == "Running" && is("Ready") && is("Initialized"), "{status}");
+    assert!(is("Ready") && is("Initialized"), "{status}");
     for (index, ready) in [(0, "running"), (1, "terminated"), (2, "running")] {
         let told = &status["initContainerStatuses"][index];
         assert!(told["ready"] == true && told["state"][ready].is_object(), "{told}");

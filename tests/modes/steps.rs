@@ -100,8 +100,17 @@ async fn http_bounds_the_answer_of_a_log() {
     let config = session(own_program("echo ended; exit 3"));
     let Some(world) = world_with_timeouts(config, json!({"http": "1s"})).await else { return };
     world.cluster.faults().fail_requests("get", "pods/log", 100, NEVER);
-    let start = Instant::now();
-    let done = world.ssh().arg("-T").arg("127.0.0.1").finish().await.expect(255);
-    assert_eq!(done.stderr, "podgate: the program ended before it could be attached to, and its log cannot be read\n");
-    assert!(about(1, start.elapsed()), "{:?}", start.elapsed());
+    for _ in 0..20 {
+        let start = Instant::now();
+        let done = world.ssh().arg("-T").arg("127.0.0.1").finish().await;
+        if done.status == 3 {
+            // It was attached to before its end: no log is needed.
+            continue;
+        }
+        let told = "podgate: the program ended before it could be attached to, and its log cannot be read\n";
+        assert_eq!((done.status, done.stderr.as_str()), (255, told));
+        assert!(about(1, start.elapsed()), "{:?}", start.elapsed());
+        return;
+    }
+    panic!("each program was attached to before its end");
 }

@@ -45,6 +45,9 @@ async fn each_right_of_the_mode_is_missed_at_the_start() {
     }
 }
 
+/// Logins of dave, whose program ends at once: now and then it is attached to before, and its log is not needed.
+const MORE: usize = 20;
+
 /// A world of mode session whose gateway has the role that was edited for it, and finds nothing missing. A file is to be in
 /// the pods of carol, and those of dave run their own program; bob's miss a volume.
 async fn world_with_the_role() -> World {
@@ -81,7 +84,14 @@ async fn each_right_of_the_mode_is_needed_for_a_login_that_fails_without_it() {
         ("get", "pods/log", "dave", log),
     ] {
         world.cluster.grant(&Rights::session().without(verb, resource)).await;
-        let done = world.ssh_as(user).arg("-T").arg("127.0.0.1").finish().await.expect(255);
+        let mut done = world.ssh_as(user).arg("-T").arg("127.0.0.1").finish().await;
+        for _ in 0..MORE {
+            if user != "dave" || done.status != 7 {
+                break;
+            }
+            done = world.ssh_as(user).arg("-T").arg("127.0.0.1").finish().await;
+        }
+        let done = done.expect(255);
         assert_eq!((done.text().as_str(), done.stderr.as_str()), ("", told), "{verb} {resource}");
     }
     world.wait_for_nothing().await;
@@ -92,8 +102,13 @@ async fn everything_of_the_mode_together_uses_every_right_and_no_other() {
     let mut world = world_with_the_role().await;
     use_everything(&world, &Rights::session()).await;
     assert_eq!(world.ssh_as("carol").run("cat note").await.expect(0).text(), "hello\n");
-    let done = world.ssh_as("dave").arg("-T").arg("127.0.0.1").finish().await.expect(7);
-    assert_eq!(done.text(), "done\n");
+    for _ in 0..MORE {
+        let done = world.ssh_as("dave").arg("-T").arg("127.0.0.1").finish().await.expect(7);
+        assert_eq!(done.text(), "done\n");
+        if world.cluster.asked().iter().any(|request| request.resource == "pods/log") {
+            break;
+        }
+    }
     assert_eq!(used(&mut world).await, Rights::session().each());
 }
 
