@@ -236,7 +236,7 @@ async fn test_login(args: TestLoginArgs) -> ExitCode {
     }
 }
 
-/// Why there is nothing to test.
+/// Reason why there is nothing to test.
 enum NoTest {
     /// Ctrl-C at the question for the password.
     Interrupted,

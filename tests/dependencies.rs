@@ -122,7 +122,7 @@ fn licences_that_are_printed_are_those_of_what_is_linked() {
     assert!(printed == now, "THIRD-PARTY.txt differs: PODGATE_WRITE_LICENSES=1 cargo test --test integration licences");
 }
 
-/// What `cargo tree` says of what is linked into the gateway.
+/// Output of `cargo tree` for the gateway's own dependencies.
 fn linked(words: &[&str]) -> String {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--package", "podgate", "--locked", "--offline", "--prefix", "none"])

@@ -14,7 +14,7 @@ use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-/// What the command said and ended with.
+/// Output and exit status of the command.
 #[derive(Debug)]
 struct Tested {
     status: i32,
@@ -46,7 +46,7 @@ impl Tested {
         self
     }
 
-    /// What the user would read.
+    /// The line that the user would read.
     #[track_caller]
     fn reads(&self) -> &str {
         self.below("the user reads:")

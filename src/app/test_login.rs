@@ -38,12 +38,12 @@ use std::time::{Duration, Instant};
 /// software, and a comment (RFC 4253 section 4.2).
 pub const CLIENT_VERSION: &str = concat!("SSH-2.0-podgate_", env!("CARGO_PKG_VERSION"), " test-login");
 
-/// What to test.
+/// A login to test.
 #[derive(Debug)]
 pub struct TestLogin {
     /// The login name, as a client would send it.
     pub user: String,
-    /// What the client shows.
+    /// Credential that the client shows.
     pub shown: Shown,
     /// The config webhook's answer, where its server is not to be asked.
     pub answer: Option<Bytes>,
@@ -51,7 +51,7 @@ pub struct TestLogin {
     pub remote: SocketAddr,
     /// The program that it asks for; `None` is any that it may start.
     pub program: Option<Asked>,
-    /// How long each server may take to answer, all tries together.
+    /// Limit for each server's answer, all tries together.
     pub limit: Duration,
 }
 
@@ -351,7 +351,7 @@ impl<'a, S: FnMut(&Step) + Send> Walk<'a, S> {
         Stopped(verdict)
     }
 
-    /// What the rules allow, and the program that is to start.
+    /// Checks the rules; the program that is to start.
     async fn permissions(&mut self, settings: &Settings) -> Result<Permit<Launch>, Stopped> {
         let endpoints = Endpoints { client: self.test.remote, server: self.test.remote };
         for permission in permissions::all(settings, endpoints) {

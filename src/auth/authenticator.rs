@@ -17,11 +17,11 @@ const AFTERWARDS: Duration = Duration::from_secs(5);
 /// Log message for variables of an answer that are left out.
 pub(crate) const LEFT_OUT: &str = "variables are left out: their names are not valid in a shell";
 
-/// What the log says about a no.
+/// Log reasons of a denial.
 struct Refused {
-    /// Where the webhook said so.
+    /// For a response with `success: false`.
     said: &'static str,
-    /// Where its answer does not say.
+    /// For a response without `success`.
     unsaid: &'static str,
 }
 
@@ -180,7 +180,7 @@ impl Authenticator {
 pub struct Proved(Identity);
 
 impl Proved {
-    /// What the authenticator calls the user.
+    /// The authenticator's name for the user.
     #[must_use]
     pub fn authenticated(&self) -> &str {
         self.0.authenticated()

@@ -33,7 +33,7 @@ impl Awaited {
         self.authorization.store(authorization, Ordering::Relaxed);
     }
 
-    /// What the login waits for, in words.
+    /// The awaited server, in words.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self.authorization.load(Ordering::Relaxed) {
@@ -89,7 +89,7 @@ pub enum AuthError {
     /// The answer is no.
     #[error("{reason}")]
     Denied {
-        /// Who said no, for the log.
+        /// The step that denied it, for the log.
         reason: &'static str,
         /// The webhook's own reason for the user: one printable line. Without one the client learns nothing.
         message: Option<String>,

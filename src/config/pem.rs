@@ -57,7 +57,7 @@ pub(crate) struct Material<'a> {
     text: String,
 }
 
-/// Whether a text is what a key asks for.
+/// Checks that a text is what its key asks for.
 pub(crate) type Check = fn(&str) -> Result<(), &'static str>;
 
 impl<'a> Material<'a> {

@@ -99,7 +99,7 @@ impl ApiError {
         }
     }
 
-    /// Whether it is the dry run that is refused, by a webhook of the cluster that takes none, and not what was tried.
+    /// True if the dry run itself is refused, by a webhook of the cluster that takes none, and not what was tried.
     pub(super) fn is_of_dry_run(&self) -> bool {
         matches!(self, Self::Refused { code: 400, message, .. } if message.contains("does not support dry run"))
     }

@@ -83,13 +83,13 @@ const REASONS: [(&[&str], &str); 9] = [
     (&["Unhealthy"], "the pod is not ready yet"),
 ];
 
-/// Why a pod is not started that a node has, one line: what the newest event says that is about its start.
+/// The reason why a node has not started a pod yet, one line: that of the newest event about the start.
 pub(super) fn news(notes: &[Note]) -> Option<String> {
     notes.iter().rev().find_map(Note::step).flatten()
 }
 
 impl Note {
-    /// What the event says about the start of the pod: a reason to wait, or (`Some(None)`) that a step has succeeded, so
+    /// The event's news about the start of the pod: a reason to wait, or (`Some(None)`) that a step has succeeded, so
     /// that an older reason holds no more. `None` for an event about anything else.
     fn step(&self) -> Option<Option<String>> {
         match self.reason.as_str() {

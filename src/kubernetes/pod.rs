@@ -55,7 +55,7 @@ pub(super) struct Manifest {
     pub(super) notices: Vec<Notice>,
     /// The container that the user lands in.
     pub(super) console: Console,
-    /// What that container lacks of the file's, because an answer replaced it.
+    /// Fields of the file's container that it lacks, because an answer replaced it.
     pub(super) lost: Vec<String>,
 }
 

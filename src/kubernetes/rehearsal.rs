@@ -58,7 +58,7 @@ impl Rehearsal {
     /// Asks the API. Nothing is changed.
     ///
     /// # Errors
-    /// What the login's user would read, logged already.
+    /// The line that the user would read; logged already.
     pub async fn dry_run(self) -> Result<Plan, Failed> {
         let stage = Arc::new(Stage::new());
         self.ask.life(&self.shared, &stage).rehearse(self.manifest).await

@@ -202,7 +202,7 @@ impl Merger {
         None
     }
 
-    /// What is put where nothing is; `None` is nothing.
+    /// The value to put where none is; `None` puts nothing.
     fn added(&mut self, value: Value, list: Option<&List>, rules: &Rules, at: &At) -> Option<Value> {
         match value {
             Value::Object(patch) if patch.get(PATCH).is_some_and(|word| word == "delete") => None,

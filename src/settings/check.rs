@@ -5,12 +5,12 @@ use crate::config::reader::{Report, Section};
 use crate::config::{ConfigError, Notice, log, pods};
 use serde_json::{Map, Value};
 
-/// What was found in an answer.
+/// Findings in an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Judgement {
     /// Mistakes for which a gateway refuses the login.
     pub mistakes: Vec<ConfigError>,
-    /// What has no effect, is understood otherwise than it is written, or is left to the API server to judge.
+    /// Values that have no effect, are understood otherwise than they are written, or are left to the API server to judge.
     pub notices: Vec<Notice>,
 }
 

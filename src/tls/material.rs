@@ -31,7 +31,7 @@ pub enum Part {
 /// A fault of a certificate or key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Where it is.
+    /// The part of the pair that has the fault.
     pub part: Part,
     /// The end of a sentence.
     pub text: String,

@@ -121,7 +121,7 @@ impl WebhookClient {
         answer.map(drop).map_err(|failure| format!("{failure}{}", self.hint(Some(&failure))))
     }
 
-    /// What to look at first, behind a failure in the log.
+    /// Advice behind a failure in the log.
     fn hint(&self, failure: Option<&Failure>) -> &'static str {
         match failure {
             Some(failure) if self.plain && failure.may_want_tls() => "; is it https? the URL says http",
@@ -209,7 +209,7 @@ impl WebhookClient {
     }
 }
 
-/// What `parse` makes of an answer's body.
+/// Parses an answer's body.
 pub(super) fn understood<T>(body: &Body, parse: impl Fn(&[u8]) -> Result<T, String>) -> Result<T, WebhookError> {
     body.text().and_then(parse).map_err(WebhookError::Malformed)
 }

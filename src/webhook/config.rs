@@ -102,7 +102,7 @@ fn learn(reply: Reply, place: &str, identity: &mut Identity, log: &ConnectionLog
     Ok(answer)
 }
 
-/// Why a connection has no configuration.
+/// Reason why a connection has no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// There was no answer that is understood; logged already.

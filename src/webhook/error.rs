@@ -70,7 +70,7 @@ impl Failure {
         }
     }
 
-    /// Whether a server that is asked without TLS may want it: how it is seen to speak another protocol, or to say so.
+    /// True if a server that is asked without TLS may want it: how it is seen to speak another protocol, or to say so.
     pub(super) fn may_want_tls(&self) -> bool {
         match self {
             Self::Broken(_) | Self::NotHttp(_) | Self::Status(400) => true,

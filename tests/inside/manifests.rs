@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 const MANIFESTS: [&str; 2] = [include_str!("../../deploy/kubernetes.yaml"), include_str!("../../deploy/webhooks.yaml")];
 
-/// What `kubectl` says, on both its outputs.
+/// Runs `kubectl`; both its outputs.
 async fn kubectl(kubeconfig: &Path, words: &[&str], stdin: String) -> String {
     let mut command = leash::program("kubectl");
     command.arg("--kubeconfig").arg(kubeconfig).args(words).kill_on_drop(true);

@@ -21,7 +21,7 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// How many commands a new user may need.
+/// Limit of the commands that a new user needs.
 const MOST: usize = 12;
 const BUILD: &str = "cargo build --release --locked ";
 const WEBHOOKS: &str = "target/release/podgate-webhooks --config users.yaml";
@@ -29,16 +29,16 @@ const GATEWAY: &str = "target/release/podgate --config podgate.yaml";
 /// The page's addresses.
 const HOOKS_ADDRESS: &str = "127.0.0.1:8080";
 const GATEWAY_ADDRESS: &str = "127.0.0.1:2222";
-/// How long one command may take: pods start slowly on a busy machine.
+/// Limit for one command: pods start slowly on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// How long the build may take, where it is run.
+/// Limit for the build, where it is run.
 const BUILD_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// A command of the page.
 #[derive(Debug)]
 struct Step {
     command: String,
-    /// What the page says that it prints.
+    /// Output that the page shows for it.
     printed: Option<String>,
 }
 
@@ -98,9 +98,9 @@ enum Reader {
 struct Desk {
     reader: Reader,
     folder: TempDir,
-    /// Whether the page's build is run, rather than replaced by the programs of this test run.
+    /// True if the page's build is run, rather than replaced by the programs of this test run.
     builds: bool,
-    /// What is put in place of a text of the page.
+    /// Replacement of a text of the page.
     put: Vec<(&'static str, String)>,
     servers: Vec<Server>,
 }
@@ -305,7 +305,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Where a program is.
+/// Finds a program.
 fn found(program: &str, path: &str) -> PathBuf {
     let mut folders = std::env::split_paths(path).map(|folder| folder.join(program));
     folders.find(|at| at.exists()).unwrap_or_else(|| panic!("{program} is missing"))

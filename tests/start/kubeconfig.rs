@@ -48,7 +48,7 @@ impl Desk {
     }
 }
 
-/// What the check and the start must both say of a file, and nothing else.
+/// Asserts that the check and the start both say this of a file, and nothing else.
 async fn refused(file: &Path, line: &str) {
     let told =
         format!("{}: the configuration is not valid\nkubernetes.connection.kubeconfig: {line}\n", file.display());

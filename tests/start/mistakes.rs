@@ -30,7 +30,7 @@ fn rows() -> Vec<&'static str> {
     rows.map(|(read, _)| read).collect()
 }
 
-/// Whether a line says what the row says, in which `…` stands for anything.
+/// True if a line says what the row says, in which `…` stands for anything.
 fn says(line: &str, row: &str) -> bool {
     let line = ["podgate: ", "warning: "].iter().find_map(|mark| line.strip_prefix(mark)).unwrap_or(line);
     let mut parts: Vec<&str> = row.split('…').collect();
@@ -110,7 +110,7 @@ fn warned(code: &'static str, change: Value) -> Made {
     .boxed()
 }
 
-/// What is only seen on a real cluster.
+/// Mistakes that only a real cluster shows.
 fn on_real_alone(mistake: impl Future<Output = String> + Send + 'static) -> Made {
     async { if on_real("it shows this mistake otherwise, or not at all") { Some(mistake.await) } else { None } }.boxed()
 }
@@ -301,12 +301,12 @@ fn of_the_start() -> Vec<(&'static str, Made)> {
     ]
 }
 
-/// What a user reads of a program in a pod with a change.
+/// The line that a user reads of a program in a pod with a change.
 async fn read_by_user(world: &World, program: &str) -> String {
     world.ssh().run(program).await.expect(255).stderr
 }
 
-/// What a user of sftp reads.
+/// The line that a user of sftp reads.
 async fn sftp(change: Value) -> String {
     let world = Setup::config(change).start().await;
     let done = world.client("sftp", "-P").option("User=alice").arg("127.0.0.1").stdin("ls\n").finish().await;

@@ -302,7 +302,7 @@ impl Cluster {
         }
     }
 
-    /// Why the API would not create a pod, of which nothing stays either way; `None` where it would.
+    /// The API's reason not to create a pod, of which nothing stays either way; `None` where it would.
     pub async fn refuses(&self, namespace: &str, pod: &Value) -> Option<String> {
         let client = match self {
             Self::Development(cluster) => client(cluster).await,

@@ -114,7 +114,7 @@ impl Directory {
         file::read(text, check)
     }
 
-    /// What the operator should know of the file: variables whose names a shell does not allow, which nobody gets, and
+    /// Warnings about the file: variables whose names a shell does not allow, which nobody gets, and
     /// what the check of the settings warns of.
     #[must_use]
     pub fn warnings(&self) -> &[Problem] {

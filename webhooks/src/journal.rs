@@ -76,7 +76,7 @@ impl dyn Journal {
     }
 }
 
-/// How a request ended.
+/// Result of a request.
 struct Outcome<'a> {
     level: Level,
     code: &'static str,

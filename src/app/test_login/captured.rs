@@ -8,14 +8,14 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long the writer may take for the lines of a step.
+/// Limit for writing the lines of a step.
 const WRITTEN: Duration = Duration::from_secs(5);
 /// Details that are the same in every line of a connection.
 const COMMON: [&str; 4] = ["connectionId", "remoteAddr", "username", "authenticatedUsername"];
 /// The longest value that is shown, in characters.
 const VALUE: usize = 2000;
 
-/// What was written since it was last taken.
+/// Takes the lines that were written since the last time.
 #[derive(Debug)]
 pub(super) struct Captured {
     log: Log,

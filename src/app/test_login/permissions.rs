@@ -16,7 +16,7 @@ const SFTP: &str = "sftp";
 /// A variable that no list names, and one that nearly every client sends.
 const ANY: &str = "PODGATE_TEST_LOGIN";
 const USUAL: &str = "LANG";
-/// What this version says of a request that the rules allow and nothing carries out.
+/// Words for a request that the rules allow and this version does not carry out.
 const UNSUPPORTED: &str = "allowed by the rules; this version of Podgate cannot forward connections";
 
 /// One thing that a user may do or not.

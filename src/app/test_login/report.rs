@@ -13,7 +13,7 @@ pub(super) const LINE: usize = 2000;
 /// The width of the steps' names.
 const NAME: usize = 20;
 
-/// What becomes of the login.
+/// Result of a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Its user gets a pod and may start a program.
@@ -46,22 +46,22 @@ pub enum StepResult {
 pub struct Step {
     /// The name, unique in a report.
     pub name: &'static str,
-    /// How it ended.
+    /// Its result.
     pub result: StepResult,
-    /// How long it took.
+    /// Its duration.
     pub took: Duration,
-    /// What was found, one line.
+    /// The finding, one line.
     pub detail: String,
-    /// What the user would read, where the user is told.
+    /// The line that the user would read, if there is one.
     pub reads: Option<String>,
-    /// What the log would say at level `info`, as lines of JSON.
+    /// Lines that the log would have at level `info`, in JSON.
     pub log: Vec<Value>,
 }
 
 /// The whole test.
 #[derive(Debug)]
 pub struct Report {
-    /// What became of it.
+    /// The result.
     pub verdict: Verdict,
     /// Every step until the end, in order.
     pub steps: Vec<Step>,
@@ -160,7 +160,7 @@ impl Report {
         }
     }
 
-    /// What comes behind the steps: the pod as YAML, and the verdict as the last line.
+    /// The text behind the steps: the pod as YAML, and the verdict as the last line.
     #[must_use]
     pub fn conclusion(&self) -> String {
         let pod = self.pod.as_ref().and_then(Value::as_object).map(yaml::write);

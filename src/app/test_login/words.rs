@@ -8,7 +8,7 @@ use crate::types::PodName;
 use podgate_webhooks::wire::ConfigAnswer;
 use serde_json::Value;
 
-/// Which pod a program runs in.
+/// Names the pod in which a program runs.
 pub(super) fn mode(mode: &Mode) -> String {
     match mode {
         Mode::Connection => "connection: a pod for each connection".to_owned(),
@@ -32,7 +32,7 @@ pub(super) fn made(name: &PodName, identity: &Identity) -> String {
     }
 }
 
-/// What a login would do about its pod.
+/// Says what a login would do about its pod.
 pub(super) fn planned(plan: Plan, mode: &Mode, namespace: &str) -> String {
     match plan {
         Plan::Create if *mode == Mode::Session => {

@@ -7,7 +7,7 @@ use crate::guest::{Exit, Refusal, WHOLE};
 use crate::types::printable;
 use serde::Deserialize;
 
-/// What the user reads when it is not known how the program ended.
+/// The user's line for a program whose end is not known.
 pub(super) const LOST: &str = "the connection to the container was lost";
 
 /// What the user reads of a container that does not run.

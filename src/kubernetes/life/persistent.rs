@@ -31,7 +31,7 @@ pub(super) enum Attempt {
 }
 
 impl Attempt {
-    /// What a waiting person may want to know, and the failure behind it.
+    /// News for the waiting user, and the failure behind it.
     fn news(self) -> (Option<String>, Option<ApiError>) {
         match self {
             Self::Changed => (None, None),
@@ -104,7 +104,7 @@ impl Life {
         self.take(api, manifest, step, found).await
     }
 
-    /// What is there under the pod's name, and what is to be done about it.
+    /// Looks at the pod of that name, and decides the next step.
     pub(super) async fn next_step(&self, api: &PodApi, manifest: &Manifest) -> Result<(Step, Option<Pod>), Attempt> {
         let (create_missing, shared) = match &self.settings.pod.mode {
             Mode::Persistent { create_missing, shared, .. } => (*create_missing, *shared),

@@ -13,7 +13,7 @@ use crate::kubernetes::lease::refusal;
 use crate::kubernetes::pod::{Manifest, ManifestError};
 use crate::settings::Mode;
 
-/// What a login would do about its pod.
+/// Step that a login would take for its pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plan {
     /// Create it for the connection, in mode `session` for each program.
@@ -28,10 +28,10 @@ pub enum Plan {
     Wait,
 }
 
-/// Why a login would get no pod.
+/// Reason why a login would get no pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failed {
-    /// What its user would read; logged already.
+    /// The user's line; logged already.
     pub refusal: Refusal,
     /// Set where the API gave no answer, or none that says anything about the pod.
     pub unavailable: bool,

@@ -58,7 +58,7 @@ static CLAIM_TEMPLATE: Rules = Rules { lists: &[], objects: &[("metadata", &META
 static NONE: Rules = Rules { lists: &[], objects: &[] };
 
 impl Rules {
-    /// How a list of the object is merged; `None` is whole.
+    /// Merge rule of a list in the object; `None` replaces it whole.
     pub(super) fn list(&self, key: &str) -> Option<&'static List> {
         self.lists.iter().find(|(name, _)| *name == key).map(|(_, list)| list)
     }

@@ -22,7 +22,7 @@ pub(crate) enum Merge {
 pub(crate) const WORDS: [(&str, Merge); 2] = [("replace", Merge::Replace), ("strategic", Merge::Strategic)];
 
 impl Merge {
-    /// What the answer says, else the file. A word that is not known is no reason for anything: the reader reports it.
+    /// The answer's value, else the file's. A word that is not known is no reason for anything: the reader reports it.
     pub(super) fn of(file: Option<&Tree>, answer: Option<&Tree>) -> Self {
         let said = |pod: &Tree| {
             let (_, word) = pod.iter().find(|(key, _)| key.eq_ignore_ascii_case("merge"))?;

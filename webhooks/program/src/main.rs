@@ -65,7 +65,7 @@ enum Command {
     Hash,
 }
 
-/// What ends the program: the code, and one sentence a line.
+/// Failure that ends the program: the code, and one sentence a line.
 struct Failure {
     code: u8,
     text: String,
@@ -159,7 +159,7 @@ fn read(args: &Args) -> Result<(Arc<Followed>, Follower, Listen), Failure> {
     }
 }
 
-/// What is wrong with the file, one mistake a line.
+/// The file's mistakes, one a line.
 fn mistakes(path: &Path, error: &FileError) -> String {
     match error {
         FileError::Read { .. } => error.to_string(),

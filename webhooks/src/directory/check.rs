@@ -9,12 +9,12 @@ use std::collections::BTreeSet;
 /// findings begin with the settings' own keys.
 pub type SettingsCheck = dyn Fn(&Map<String, Json>) -> Findings + Send + Sync;
 
-/// What was found.
+/// Findings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// What a gateway would refuse.
+    /// Mistakes that a gateway would refuse.
     pub mistakes: Vec<Problem>,
-    /// What a gateway understands, and its operator should know.
+    /// Warnings about settings that a gateway accepts.
     pub warnings: Vec<Problem>,
 }
 

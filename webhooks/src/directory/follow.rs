@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The longest file that is read, in bytes.
 const LONGEST: u64 = 64 << 20; // 64 MiB
 
-/// How much of what is wrong with a file is in one event, in characters; [`FileError`] has all of it.
+/// Limit of a file's mistakes in one event, in characters; [`FileError`] has all of it.
 const REASON_LIMIT: usize = 4096;
 
 /// Why a file gives no directory.

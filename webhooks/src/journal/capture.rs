@@ -13,7 +13,7 @@ pub(crate) struct Written {
     pub(crate) details: BTreeMap<String, String>,
 }
 
-/// What was written.
+/// The written events.
 #[derive(Debug, Default)]
 pub(crate) struct Capture(Mutex<Vec<Written>>);
 

@@ -111,7 +111,7 @@ impl AuthAnswer {
     /// Reads an answer's body, whatever its content type was.
     ///
     /// # Errors
-    /// What is not one JSON object, fields of the wrong type, and fields that are not known. The text names the field and
+    /// A body that is not one JSON object, fields of the wrong type, and fields that are not known. The text names the field and
     /// never its content.
     pub fn parse(body: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(body)
@@ -122,13 +122,13 @@ impl ConfigReply {
     /// Reads an answer's body, whatever its content type was.
     ///
     /// # Errors
-    /// What is not one JSON object, fields of the wrong type, fields that are not known, and an answer without `config`
+    /// A body that is not one JSON object, fields of the wrong type, fields that are not known, and an answer without `config`
     /// that does not say `"success": false`. The text names the field and never its content.
     pub fn parse(body: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(body)
     }
 
-    /// What the connection gets; `None` where that is nothing.
+    /// The settings of the connection; `None` after a denial.
     #[must_use]
     pub fn given(self) -> Option<ConfigAnswer> {
         match self {

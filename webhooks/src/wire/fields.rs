@@ -30,7 +30,7 @@ impl fmt::Display for Misfit {
     }
 }
 
-/// Who wrote an object, which decides how its names are read.
+/// Writer of an object, which decides how its names are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Writer {
     /// A gateway. Names match to the letter; unknown ones are passed over, as a later gateway may say more.
