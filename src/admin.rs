@@ -5,35 +5,46 @@
 //! Neither tells anything about a user.
 
 mod accept;
-mod serve;
 #[cfg(test)]
 mod tests;
 
-use crate::config::{Health, HttpServer, Metrics as MetricsPage, ServerTls};
+use crate::config::{HealthConfig, HttpServerConfig, MetricsConfig, ServerTlsConfig};
 use crate::telemetry::metrics::Metrics;
-use crate::tls::TlsError;
+use crate::tls::TlsBuildError;
 use accept::Form;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
+use hyper_util::service::TowerToHyperService;
+use podgate_http_server::{LimitedServer, ServerLimits};
 use rustls::ServerConfig;
-use serve::Door;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+/// The limits of each endpoint.
+const LIMITS: ServerLimits = ServerLimits {
+    connections: 256,
+    handshake: Duration::from_secs(5),
+    header: Duration::from_secs(2),
+    idle: Duration::from_secs(15),
+    life: Duration::from_secs(600),
+    grace: Duration::from_secs(1),
+};
+
 /// Whether the gateway takes connections; clones are the same. It does not from the start.
 #[derive(Debug, Clone, Default)]
-pub struct Serving(Arc<AtomicBool>);
+pub(crate) struct Serving(Arc<AtomicBool>);
 
 impl Serving {
     /// Says that connections are taken (true), or not any more.
-    pub fn set(&self, serving: bool) {
+    pub(crate) fn set(&self, serving: bool) {
         self.0.store(serving, Ordering::Release);
     }
 
@@ -51,7 +62,7 @@ pub enum AdminError {
         /// `health` or `metrics`.
         section: &'static str,
         /// What is wrong.
-        source: TlsError,
+        source: TlsBuildError,
     },
     /// The address cannot be had.
     #[error("{section}.listen: cannot listen on {listen}: {source}")]
@@ -60,14 +71,15 @@ pub enum AdminError {
         section: &'static str,
         /// The address.
         listen: String,
-        /// Why.
+        /// System error.
         source: io::Error,
     },
 }
 
 /// An endpoint that is bound and answers nobody yet.
-pub struct Endpoint {
-    door: Door,
+pub(crate) struct Endpoint {
+    listener: TcpListener,
+    server: LimitedServer,
     router: Router,
     address: SocketAddr,
 }
@@ -77,7 +89,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// An address that cannot be had, a certificate that cannot be used.
-    pub async fn health(config: &Health, serving: Serving) -> Result<Self, AdminError> {
+    pub(crate) async fn health(config: &HealthConfig, serving: Serving) -> Result<Self, AdminError> {
         let router = Router::new().fallback(move |headers: HeaderMap| async move { health(&headers, serving.get()) });
         Self::bind("health", &config.server, router).await
     }
@@ -86,7 +98,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// An address that cannot be had, a certificate that cannot be used.
-    pub async fn metrics(config: &MetricsPage, metrics: Metrics) -> Result<Self, AdminError> {
+    pub(crate) async fn metrics(config: &MetricsConfig, metrics: Metrics) -> Result<Self, AdminError> {
         let path = config.path.clone();
         // Not a route: the path is the operator's, and may hold what a router reads as a pattern.
         let router = Router::new().fallback(move |request: Request| async move {
@@ -110,30 +122,29 @@ impl Endpoint {
     ///
     /// # Errors
     /// A certificate or key that cannot be used.
-    pub fn tls(section: &'static str, config: &HttpServer) -> Result<Option<ServerConfig>, AdminError> {
-        let make = |tls: &ServerTls| {
-            crate::tls::server_config((&tls.certificate, &tls.key), tls.client_ca.as_deref(), &tls.choice)
+    pub(crate) fn tls(section: &'static str, config: &HttpServerConfig) -> Result<Option<ServerConfig>, AdminError> {
+        let make = |tls: &ServerTlsConfig| {
+            crate::tls::server_config((&tls.certificate, &tls.key), tls.client_ca.as_deref(), &tls.options)
         };
         config.tls.as_ref().map(make).transpose().map_err(|source| AdminError::Tls { section, source })
     }
 
-    async fn bind(section: &'static str, config: &HttpServer, router: Router) -> Result<Self, AdminError> {
+    async fn bind(section: &'static str, config: &HttpServerConfig, router: Router) -> Result<Self, AdminError> {
         let failed = |source| AdminError::Listen { section, listen: config.listen.clone(), source };
         let tls = Self::tls(section, config)?;
         let listener = TcpListener::bind(&config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { door: Door::new(listener, tls), router, address })
+        Ok(Self { listener, server: LimitedServer::new(tls.map(Arc::new), LIMITS), router, address })
     }
 
     /// Where it listens.
-    #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
+    pub(crate) fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
     /// Answers until `stop` is cancelled, then lets what is under way finish, for a second at most.
-    pub async fn run(self, stop: CancellationToken) {
-        self.door.serve(self.router, stop).await;
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        self.server.run(self.listener, TowerToHyperService::new(self.router), stop.cancelled()).await;
     }
 }
 

@@ -1,75 +1,70 @@
-//! The composition: everything is built and every listener bound here, or nothing starts. [`App::run`] serves, then ends in
-//! order: no new connection, every session told, every pod removed, every task awaited, and the endpoints last.
+//! Composition of the gateway: [`App::build`] creates every part and binds every listener, or nothing starts. [`App::run`]
+//! serves, then shuts down in order: accept no connection, notify every session, remove every pod, await every task, and
+//! close the health and metrics endpoints last.
 
-pub mod flags;
+pub(crate) mod flags;
 
-pub mod test_login;
+pub(crate) mod test_login;
 
-mod inspect;
-mod unusable;
+mod offline_checks;
+mod startup_checks;
 
-pub use unusable::unusable;
+pub use offline_checks::offline_faults;
 
 use crate::admin::{AdminError, Endpoint, Serving};
 use crate::auth::Authenticator;
-use crate::config::{Config, ConfigError, Level};
+use crate::config::Config;
+use crate::descriptors;
 use crate::kubernetes;
-use crate::kubernetes::client::Clients;
-use crate::registry::{Command, Registry};
-use crate::settings::Home;
-use crate::shutdown::Tasks;
+use crate::kubernetes::Clients;
+use crate::registry::{ConnectionCommand, Registry};
+use crate::schema::ConfigError;
+use crate::settings::{ConfigClient, GatewayHome};
+use crate::shutdown::{ALL_TASKS, Tasks};
 use crate::ssh::{HostKeyError, Server, Snapshot};
-use crate::telemetry::{Log, LogError};
-use crate::webhook::{ConfigClient, WebhookBuildError};
-use inspect::Look;
+use crate::telemetry::{Level, Log, LogError, codes};
+use crate::webhook::WebhookBuildError;
+use startup_checks::StartupChecks;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// How long the end may take: the grace that Kubernetes gives a pod by default, less the time to notice.
-const DRAIN: Duration = Duration::from_secs(25);
+/// The limit of open files below which the default limits of clients are lowered: four times `ssh.maxStartups`.
+const ENOUGH_DESCRIPTORS: u64 = 4096;
 
-/// Why the gateway does not start.
+/// A reason that prevents the start of the gateway.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// A webhook's client cannot be made.
     #[error("{section}: {source}")]
     Webhook {
-        /// The section of the configuration.
+        /// Path of the webhook's section in the configuration.
         section: &'static str,
-        /// Why.
         source: WebhookBuildError,
     },
     /// A certificate or key of the configuration cannot be used.
     #[error("{0}")]
     Material(ConfigError),
-    /// A host key is none.
     #[error(transparent)]
     HostKey(#[from] HostKeyError),
-    /// The address cannot be had.
     #[error("ssh.listen: cannot listen on {listen}: {source}")]
     Listen {
-        /// The address.
+        /// Configured `ssh.listen`, as `host:port`.
         listen: String,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// The health endpoint or the metrics page cannot be served.
     #[error(transparent)]
     Admin(#[from] AdminError),
-    /// There is no log.
     #[error(transparent)]
     Log(LogError),
-    /// The cluster would not serve a login.
+    /// The cluster would refuse every login.
     #[error("{0}")]
     Cluster(String),
-    /// More than one of these, a line each.
+    /// Several errors, one line each.
     #[error("{}", lines(.0))]
     Several(Vec<BuildError>),
 }
@@ -78,14 +73,14 @@ fn lines(errors: &[BuildError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// What is served beside SSH.
+/// The HTTP endpoints beside SSH.
 struct Endpoints {
     serving: Serving,
     health: Option<Endpoint>,
     metrics: Option<Endpoint>,
 }
 
-/// The gateway, bound and not yet serving.
+/// The gateway with its listeners bound, before it serves.
 pub struct App {
     server: Server,
     endpoints: Endpoints,
@@ -96,21 +91,19 @@ pub struct App {
 }
 
 impl App {
-    /// Builds everything and binds every listener.
+    /// Builds every part and binds every listener.
     ///
     /// # Errors
-    /// Whatever would fail later, said now.
+    /// Every fault that would otherwise appear only at a login.
     pub async fn build(config: &Config, log: Log) -> Result<Self, BuildError> {
         crate::tls::install();
+        record_descriptors(&log);
         let tasks = Tasks::new();
         let registry = Registry::default();
         for notice in config.notices.iter().filter(|notice| notice.warn) {
-            log.write(Level::Warning, "CORE_CONFIG_NOTICE", &notice.text, &[("key", &notice.path)]);
+            log.write(codes::CORE_CONFIG_NOTICE, &notice.text, &[("key", &notice.path)]);
         }
-        let auth =
-            Authenticator::new(&config.auth).map_err(|source| BuildError::Webhook { section: "auth", source })?;
-        let config_client = config.configserver.as_ref().map(ConfigClient::new).transpose();
-        let config_client = config_client.map_err(|source| BuildError::Webhook { section: "configserver", source })?;
+        let (auth, config_client) = webhooks(config)?;
         let lives = {
             let registry = registry.clone();
             move |id| registry.lives(id)
@@ -121,35 +114,35 @@ impl App {
             Clients::counted(log.metrics().clone()),
             Arc::new(lives),
         );
-        let look = Look { config, backend: &backend, auth: &auth, config_client: config_client.as_ref(), log: &log };
-        let found = look.around().await.into_iter().map(BuildError::Cluster);
-        let snapshot = Snapshot::new(config, auth, config_client, Arc::new(backend.clone()))?;
+        let checks =
+            StartupChecks { config, backend: &backend, auth: &auth, config_client: config_client.as_ref(), log: &log };
+        let faults = checks.run().await.into_iter().map(BuildError::Cluster);
+        let snapshot = Snapshot::build(config, auth, config_client, Arc::new(backend.clone()))?;
         let listen = config.ssh.listen.clone();
         let server = Server::bind(&listen, snapshot, registry.clone(), log.clone()).await;
         let server = server.map_err(|source| BuildError::Listen { listen, source });
         let endpoints = Endpoints::bind(config, &log).await;
-        match (server, endpoints, found.collect::<Vec<_>>()) {
-            (Ok(server), Ok(endpoints), found) if found.is_empty() => {
-                if let Some(home) = Home::of(&config.base) {
+        match (server, endpoints, faults.collect::<Vec<_>>()) {
+            (Ok(server), Ok(endpoints), faults) if faults.is_empty() => {
+                if let Some(home) = GatewayHome::of(&config.base) {
                     backend.join(home, log.clone());
                 }
                 Ok(Self { server, endpoints, registry, backend, tasks, log })
             }
-            (server, endpoints, mut found) => {
-                found.extend(server.err());
-                found.extend(endpoints.err().map(BuildError::Admin));
-                Err(BuildError::Several(found))
+            (server, endpoints, mut faults) => {
+                faults.extend(server.err());
+                faults.extend(endpoints.err().map(BuildError::Admin));
+                Err(BuildError::Several(faults))
             }
         }
     }
 
-    /// Where it listens.
-    #[must_use]
+    /// Address of the SSH listener, with the port that the system chose for port 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.server.local_addr()
     }
 
-    /// Serves until `stop` is done, then ends in order.
+    /// Serves until `stop` resolves, then shuts down in order.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let (serving, closing) = (self.endpoints.serving.clone(), CancellationToken::new());
         let endpoints = self.endpoints.start(&self.log, &closing);
@@ -157,29 +150,49 @@ impl App {
         serving.set(true);
         let host_keys = self.server.host_keys().join(", ");
         let details = [("address", address.as_str()), ("hostKeys", &host_keys)];
-        self.log.write(Level::Info, "SSH_AVAILABLE", "the SSH server is listening", &details);
+        self.log.write(codes::SSH_AVAILABLE, "the SSH server is listening", &details);
         let accepting = self.tasks.spawn(self.server.run(self.tasks.clone()));
         stop.await;
         serving.set(false);
-        self.log.write(Level::Info, "SERVICE_STOPPING", "shutting down", &[]);
+        self.log.write(codes::SERVICE_STOPPING, "shutting down", &[]);
         self.tasks.stopping().cancel();
-        // The accept loop adds no connection once it has ended.
+        // No connection is registered after the accept loop has ended.
         let _ = accepting.await;
         for (_, connection) in self.registry.all() {
-            connection.ask(Command::Disconnect { reason: "the server is shutting down".to_owned() });
+            connection.send(ConnectionCommand::Disconnect { reason: "the server is shutting down".to_owned() });
         }
-        let (level, code, text) = match timeout(DRAIN, self.tasks.finish()).await {
-            Ok(()) => (Level::Info, "SERVICE_STOPPED", "every connection has ended"),
-            Err(_elapsed) => (Level::Warning, "SERVICE_STOPPED", "gave up waiting for connections to end"),
+        let (code, text) = match timeout(ALL_TASKS, self.tasks.finish()).await {
+            Ok(()) => (codes::SERVICE_STOPPED, "every connection has ended"),
+            Err(_elapsed) => (codes::SERVICE_STOPPED.at(Level::Warning), "gave up waiting for connections to end"),
         };
         self.backend.leave().await;
-        self.log.write(level, code, text, &[]);
+        self.log.write(code, text, &[]);
         closing.cancel();
         for endpoint in endpoints {
-            // It ends at once, and what it could fail at is a panic that was told already.
+            // Ends at once; its only failure is a panic, which has been logged.
             let _ = endpoint.await;
         }
     }
+}
+
+/// Raises the limit of open files as far as it goes, and logs it: with a low one, few clients are served.
+fn record_descriptors(log: &Log) {
+    let limit = descriptors::raise();
+    let code = codes::CORE_DESCRIPTORS;
+    let (before, now) = (limit.before.to_string(), limit.now.to_string());
+    let (code, text) = match limit.now < ENOUGH_DESCRIPTORS {
+        true => (code, "the limit of open files is low: fewer clients are served than the configuration allows"),
+        false => (code.at(Level::Info), "the limit of open files was raised as far as it goes"),
+    };
+    log.write(code, text, &[("before", &before), ("limit", &now)]);
+}
+
+/// Builds the clients of the webhooks. Nothing is shared with those of another configuration.
+fn webhooks(config: &Config) -> Result<(Authenticator, Option<ConfigClient>), BuildError> {
+    let failed = |section| move |source| BuildError::Webhook { section, source };
+    let auth = Authenticator::new(&config.auth).map_err(failed("auth"))?;
+    let config_client = config.configserver.as_ref().map(ConfigClient::new).transpose();
+    Ok((auth, config_client.map_err(failed("configserver"))?))
 }
 
 impl Endpoints {
@@ -196,14 +209,19 @@ impl Endpoints {
         Ok(Self { serving, health, metrics })
     }
 
-    /// Begins to answer; each ends soon after `closing`.
+    /// Starts serving; each task ends soon after `closing` is cancelled.
     fn start(self, log: &Log, closing: &CancellationToken) -> Vec<JoinHandle<()>> {
-        let health = self.health.map(|endpoint| ("HEALTH_AVAILABLE", "the health endpoint is listening", endpoint));
-        let metrics = self.metrics.map(|endpoint| ("METRICS_AVAILABLE", "the metrics page is listening", endpoint));
+        let health =
+            self.health.map(|endpoint| (codes::HEALTH_AVAILABLE, "the health endpoint is listening", endpoint));
+        let metrics =
+            self.metrics.map(|endpoint| (codes::METRICS_AVAILABLE, "the metrics page is listening", endpoint));
         let started = health.into_iter().chain(metrics).map(|(code, message, endpoint)| {
-            log.write(Level::Info, code, message, &[("address", &endpoint.local_addr().to_string())]);
+            log.write(code, message, &[("address", &endpoint.local_addr().to_string())]);
             tokio::spawn(endpoint.run(closing.clone()))
         });
         started.collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,270 +1,121 @@
-//! What happened on a connection, as typed events. An effect is recorded before it happens: whoever cannot record must
-//! not act. There is one sink, the connection's log, with ContainerSSH's codes and levels where they mean the same.
+//! The record of what happens on a connection, as typed events. An effect is recorded before it happens, and does not
+//! happen if that fails: [`Recorder::record`] returns a result that its caller must look at.
 //!
-//! An event holds no credential, no variable's value and nothing of what was typed or shown.
+//! There is one sink, the connection's log, with ContainerSSH's codes and levels where they mean the same. It is best
+//! effort: a log whose queue is full drops the line and counts it, and never refuses.
 
 #[cfg(test)]
 pub(crate) mod capture;
+mod details;
+mod event;
+mod forward_event;
 mod line;
+mod traffic;
 
-use crate::auth::Method;
-use crate::guest::{Exit, Refusal};
-use crate::policy::{Denied, Terminal, What};
+pub(crate) use event::{Event, RequestKind};
+pub(crate) use forward_event::ForwardEvent;
+pub(crate) use line::denied_code;
+pub(crate) use traffic::Traffic;
+
+use crate::guest::Refusal;
 use crate::telemetry::ConnectionLog;
-use crate::telemetry::metrics::{Outcome, Step, Timer};
-use crate::types::{EnvName, Size};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use crate::telemetry::metrics::{MeasuredStep, StepOutcome, StepTimer};
+use parking_lot::Mutex;
+use std::fmt::Debug;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
-/// Records one connection's events; cheap to clone.
+/// A destination of events.
+pub(crate) trait Sink: Debug + Send + Sync {
+    /// Takes an event, of the connection or of the channel with that number, or refuses it.
+    fn record(&self, channel: Option<u32>, event: &Event<'_>) -> Result<(), Unrecorded>;
+}
+
+/// The error of an event that could not be recorded. Its text may be shown to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the gateway cannot record what happens here, and so does not let it happen")]
+pub(crate) struct Unrecorded;
+
+impl From<Unrecorded> for Refusal {
+    fn from(error: Unrecorded) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+/// Writes the event's line. The number of a channel is not part of it.
+impl Sink for ConnectionLog {
+    fn record(&self, _channel: Option<u32>, event: &Event<'_>) -> Result<(), Unrecorded> {
+        let (code, message) = event.head();
+        let details = event.details();
+        let details: Vec<(&str, &str)> = details.iter().map(|(label, value)| (*label, value.as_ref())).collect();
+        self.write(code, message, &details);
+        Ok(())
+    }
+}
+
+/// The recorder of a connection's events, or of those of one of its channels; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Recorder {
+pub(crate) struct Recorder {
+    sink: Arc<dyn Sink>,
+    channel: Option<u32>,
     log: ConnectionLog,
-    /// Runs from the login to the first program.
-    waiting: Arc<Mutex<Option<Timer>>>,
+    /// The timer from the login to the first program.
+    waiting: Arc<Mutex<Option<StepTimer>>>,
+    failed: CancellationToken,
 }
 
 impl Recorder {
-    /// A recorder into the connection's log.
-    #[must_use]
-    pub fn new(log: ConnectionLog) -> Self {
-        Self { log, waiting: Arc::default() }
+    /// Makes a recorder that writes to the connection's log.
+    pub(crate) fn new(log: ConnectionLog) -> Self {
+        Self::with_sink(Arc::new(log.clone()), log)
     }
 
-    /// Records an event. To be called before the effect.
-    pub fn record(&self, event: Event<'_>) {
+    /// Makes a recorder with another sink; `log` has the metrics.
+    fn with_sink(sink: Arc<dyn Sink>, log: ConnectionLog) -> Self {
+        Self { sink, channel: None, log, waiting: Arc::default(), failed: CancellationToken::new() }
+    }
+
+    /// The recorder for the channel with that number.
+    pub(crate) fn channel(&self, number: u32) -> Self {
+        Self { channel: Some(number), ..self.clone() }
+    }
+
+    /// Records an effect before it happens.
+    ///
+    /// # Errors
+    /// The sink refuses; the effect must not happen, and the connection will be ended ([`Recorder::failed`]).
+    pub(crate) fn record(&self, event: Event<'_>) -> Result<(), Unrecorded> {
         self.measure(&event);
-        let (level, code, message) = event.head();
-        let details = event.details();
-        let details: Vec<(&str, &str)> = details.iter().map(|(label, value)| (*label, value.as_ref())).collect();
-        self.log.write(level, code, message, &details);
+        self.sink.record(self.channel, &event).inspect_err(|_| self.failed.cancel())
+    }
+
+    /// Records something that has happened already. If the sink refuses, nothing can be held back any more, and the
+    /// connection is ended ([`Recorder::failed`]).
+    pub(crate) fn note(&self, event: Event<'_>) {
+        if self.record(event).is_err() {
+            // `record` has cancelled `failed`, on which the supervisor ends the connection.
+        }
+    }
+
+    /// Waits until an event could not be recorded.
+    pub(crate) async fn failed(&self) {
+        self.failed.cancelled().await;
     }
 
     fn measure(&self, event: &Event<'_>) {
         let outcome = match event {
             Event::AuthSucceeded { .. } => {
-                *self.waiting() = Some(self.log.metrics().step(Step::FirstProgram));
+                *self.waiting.lock() = Some(self.log.metrics().step(MeasuredStep::FirstProgram));
                 return;
             }
-            Event::ProgramStarted { .. } => Outcome::Success,
-            Event::ProgramRefused { .. } => Outcome::Failed,
+            Event::ProgramStarted { .. } => StepOutcome::Success,
+            Event::ProgramRefused { .. } => StepOutcome::Failed,
             _ => return,
         };
-        if let Some(timer) = self.waiting().take() {
+        if let Some(timer) = self.waiting.lock().take() {
             timer.end(outcome);
         }
     }
-
-    /// Every change of it is one step.
-    fn waiting(&self) -> MutexGuard<'_, Option<Timer>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Something that happens on a connection.
-#[derive(Debug, Clone, Copy)]
-pub enum Event<'a> {
-    /// The client's TCP connection was accepted.
-    Connected,
-    /// The connection is over.
-    Disconnected {
-        /// Why, where it was not the client's wish.
-        reason: Option<&'a str>,
-        /// Since the connection was accepted.
-        duration: Duration,
-        /// Bytes on the wire.
-        traffic: Traffic,
-    },
-    /// The client left while it waited for its login or its pod.
-    Abandoned {
-        /// The last that was known of what it waited for.
-        reason: &'a str,
-    },
-    /// The client did not log in in time.
-    LoginTimeout,
-    /// What the client sent as its name is no login name.
-    BadUsername {
-        /// What is wrong with it.
-        reason: &'a str,
-    },
-    /// The client tried to log in by what nobody offered.
-    NotOffered {
-        /// Method that it asked for.
-        method: &'static str,
-    },
-    /// A credential came.
-    AuthAttempt {
-        /// How.
-        method: Method,
-    },
-    /// The client is who it says.
-    AuthSucceeded {
-        /// How it was proved.
-        method: Method,
-    },
-    /// The credential was refused.
-    AuthFailed {
-        /// How it was tried.
-        method: Method,
-        /// Who refused it.
-        reason: &'a str,
-        /// The webhook's own reason, which is the user's too.
-        message: Option<&'a str>,
-    },
-    /// Nobody could say whether the credential is good.
-    AuthUnavailable {
-        /// How it was tried.
-        method: Method,
-        /// Why nobody could.
-        reason: &'a str,
-        /// Set where the webhook's own line has told it.
-        logged: bool,
-    },
-    /// The connection has its settings and its guest is being made.
-    Admitted,
-    /// The connection logged in, and the config webhook says that it gets nothing.
-    ConfigDenied {
-        /// The webhook's own reason, which is the user's too.
-        message: Option<&'a str>,
-    },
-    /// The connection logged in but cannot have what it came for.
-    AdmissionFailed {
-        /// Why.
-        reason: &'a str,
-        /// Set where the webhook's own line has told it.
-        logged: bool,
-    },
-    /// A session channel opens.
-    ChannelOpened {
-        /// Its number on the wire.
-        channel: u32,
-    },
-    /// The rules deny a request.
-    Denied {
-        /// What was asked for.
-        request: Request,
-        /// The denial.
-        denied: &'a Denied,
-    },
-    /// The rules allow a request that cannot be served.
-    Unsupported {
-        /// What was asked for.
-        request: Request,
-        /// The request in words.
-        what: &'a str,
-    },
-    /// The client sets a variable; its value is nobody's business.
-    EnvSet {
-        /// Its name.
-        name: &'a EnvName,
-    },
-    /// The channel gets a terminal.
-    TerminalOpened {
-        /// The terminal.
-        terminal: &'a Terminal,
-    },
-    /// A program is to be started.
-    ProgramStarting {
-        /// What it is.
-        what: &'a What,
-        /// Whether it has a terminal.
-        terminal: bool,
-    },
-    /// The program runs.
-    ProgramStarted {
-        /// The request that started it.
-        what: &'a What,
-        /// Whether it has a terminal.
-        terminal: bool,
-    },
-    /// The program could not be started.
-    ProgramRefused {
-        /// Why.
-        refusal: &'a Refusal,
-    },
-    /// The program is over.
-    ProgramEnded {
-        /// How it ended.
-        exit: &'a Exit,
-        /// Since it was started.
-        duration: Duration,
-    },
-    /// The client left while the program ran.
-    ProgramLeft {
-        /// Since the program was started.
-        duration: Duration,
-    },
-    /// The terminal gets another size.
-    Resized {
-        /// The new one.
-        size: Size,
-    },
-    /// A signal goes to the program.
-    Signalled {
-        /// Its name without SIG.
-        name: &'a str,
-    },
-    /// A signal did not reach the program.
-    SignalRefused {
-        /// Why.
-        refusal: &'a Refusal,
-    },
-    /// The client sent more than it was allowed to; the connection ends.
-    WindowIgnored,
-    /// Client and gateway have no algorithm of a kind in common; the connection ends.
-    NoCommonAlgorithm {
-        /// The kind.
-        kind: &'a str,
-        /// What the client offered.
-        offered: &'a str,
-        /// What would let it in.
-        remedy: &'a str,
-    },
-    /// The client sent a text that is not UTF-8; the connection ends.
-    NotUtf8 {
-        /// What it may have been.
-        what: &'a str,
-    },
-    /// The client sent a message that it must not send; the connection ends.
-    ProtocolBroken {
-        /// What it did.
-        how: &'a str,
-    },
-    /// The client sent extended data, which no program takes; told once a connection.
-    ExtendedDataIgnored,
-    /// The client reached a limit of the gateway's.
-    LimitHit {
-        /// Which one, in words.
-        limit: &'a str,
-    },
-}
-
-/// The bytes of a connection as TCP carried them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Traffic {
-    /// From the client.
-    pub received: u64,
-    /// To the client.
-    pub sent: u64,
-}
-
-/// What a client can ask for after its login.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request {
-    /// One more session channel.
-    Session,
-    /// A shell, command or subsystem.
-    Program,
-    /// A terminal.
-    Terminal,
-    /// A variable.
-    Environment,
-    /// A signal.
-    Signal,
-    /// A connection out of the guest.
-    Dial,
-    /// A listener in the guest.
-    Listen,
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! Everything that parses what others made, as functions of bytes that panic where something does not hold that must.
 //! For the fuzzer (feature `fuzzing`) and a short run of the same in the tests; never in the gateway.
 
+mod destinations;
+mod link;
 mod requests;
 
-use crate::auth::usable;
-use crate::config::{Config, Files, Format};
+use crate::auth::check_user_data;
+use crate::config::Config;
 use crate::kubernetes::fuzz as kubernetes;
-use crate::settings::{Answer, Base, Settings};
+use crate::schema::{Files, Format};
+use crate::settings::{BackendSettings, FileSections, Settings};
 use crate::types::{ContainerName, EnvName, Namespace, PodName, Username, is_hidden, printable};
 use podgate_webhooks::wire::{AuthAnswer, ConfigReply};
 use serde_json::{Map, Value, json};
@@ -14,14 +17,18 @@ use std::io;
 use std::path::Path;
 
 /// Panics where something that was made of the bytes does not hold.
-pub type Target = fn(&[u8]);
+pub type FuzzTarget = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: &[(&str, Target)] = &[
+pub const TARGETS: &[(&str, FuzzTarget)] = &[
     ("answers", answers),
     ("configuration", configuration),
+    ("destinations", destinations::destinations),
     ("frames", kubernetes::frames),
     ("handshake", kubernetes::handshake),
+    ("link", link::link),
+    ("link-handshake", link::handshake),
+    ("link-messages", link::messages),
     ("names", names),
     ("requests", requests::requests),
     ("status", kubernetes::status),
@@ -29,7 +36,7 @@ pub const TARGETS: &[(&str, Target)] = &[
 ];
 
 /// The smallest file's part that a connection's settings come from.
-fn base() -> Base {
+fn base() -> FileSections {
     let sections = json!({
         "backend": "kubernetes",
         "kubernetes": {"connection": {"host": "10.0.0.1:6443", "bearerToken": "t"}, "pod": {"metadata": {"namespace": "a"}}},
@@ -38,13 +45,13 @@ fn base() -> Base {
         Value::Object(sections) => sections,
         _other => Map::new(),
     };
-    Base { sections, exact_values: false, allow_connection: false, kuberun: false }
+    FileSections { sections, exact_values: false, allow_connection: false, allow_shared: false, kuberun: false }
 }
 
 /// A webhook's answer, to either question.
 fn answers(data: &[u8]) {
     if let Ok(mut answer) = AuthAnswer::parse(data) {
-        if usable(answer.authenticated_username.as_deref(), &mut answer.known).is_ok() {
+        if check_user_data(answer.authenticated_username.as_deref(), &mut answer.known).is_ok() {
             assert!(answer.known.environment.keys().all(|name| EnvName::parse(name).is_ok()));
         }
         if answer.is_yes() {
@@ -54,12 +61,13 @@ fn answers(data: &[u8]) {
     let Ok(ConfigReply::Given(answer)) = ConfigReply::parse(data) else { return };
     let base = base();
     let file = Settings::resolve(&base, None).ok();
-    let overlay = Answer { config: &answer.config, exact: answer.exact };
-    if let (Some(file), Ok(settings)) = (file, Settings::resolve(&base, Some(overlay))) {
+    if let (Some(file), Ok(settings)) = (file, Settings::resolve(&base, Some(&answer))) {
+        let BackendSettings::Kubernetes(file) = file.backend;
+        let BackendSettings::Kubernetes(settings) = settings.backend;
         // An answer has no say in which cluster is used, or as whom.
-        assert!(!settings.kubernetes.cluster.from_webhook);
-        assert_eq!(settings.kubernetes.cluster.host, file.kubernetes.cluster.host);
-        assert_eq!(format!("{:?}", settings.kubernetes.cluster), format!("{:?}", file.kubernetes.cluster));
+        assert!(!settings.cluster.from_webhook);
+        assert_eq!(settings.cluster.host, file.cluster.host);
+        assert_eq!(format!("{:?}", settings.cluster), format!("{:?}", file.cluster));
     }
 }
 

@@ -1,11 +1,11 @@
-//! The one face of every backend. A [`Guest`] stands for one connection's container, before and after it runs; a
-//! [`Program`] for one thing that runs in it. Nothing starts, dials or listens without a [`Permit`].
+//! The interface of every backend. A [`Guest`] is one connection's container, before and after it runs; a [`Program`] is
+//! one program that runs in it. Nothing starts, dials or listens without a [`Permit`].
 //!
 //! A stream that ends without a status is [`Exit::Lost`], never success.
 
 use crate::auth::Identity;
-use crate::policy::{Dial, Launch, Listen, Permit};
-use crate::settings::Settings;
+use crate::policy::{Dial, Listen, Permit, ProgramSpec, SendSignal};
+use crate::settings::BackendSettings;
 use crate::telemetry::ConnectionLog;
 use crate::types::{ConnectionId, Size, printable};
 use bytes::{Bytes, BytesMut};
@@ -13,92 +13,99 @@ use futures_util::future::BoxFuture;
 use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-/// A connection's container, or what makes one for each of its programs. Where it is one, the backend starts to make it
-/// when the guest is made, and every call waits for it.
-pub trait Guest: Send + Sync {
-    /// Starts a program. What a person who waits for it may want to know goes to `news`, one line at a time. Dropping the
-    /// future gives the program up.
-    fn start(
-        &self,
-        launch: Permit<Launch>,
-        news: watch::Sender<Option<String>>,
-    ) -> BoxFuture<'_, Result<Program, Refusal>>;
+/// A connection's container, or the maker of one for each of its programs. A container that serves the whole connection is
+/// created when its guest is, and every call waits for it.
+///
+/// A call that waits tells its [`Progress`] what it waits for: there is no other way for that to reach a user.
+pub(crate) trait Guest: Send + Sync {
+    /// Starts the program of a `shell`, `exec` or `subsystem` request. Dropping the future gives the program up.
+    ///
+    /// A `subsystem` request is answered by the result: the program of one that has started exists and runs, and one that
+    /// the guest lacks is refused with [`RefusalKind::NotFound`] or [`RefusalKind::NotExecutable`], not started to end with
+    /// 127 or 126.
+    fn start(&self, program: Permit<ProgramSpec>, progress: Progress) -> BoxFuture<'_, Result<Program, Refusal>>;
 
-    /// Opens a connection from inside the guest.
-    fn dial(&self, dial: Permit<Dial>) -> BoxFuture<'_, Result<Box<dyn Stream>, Refusal>>;
+    /// Connects to an address inside the guest, as a process there would.
+    fn dial(&self, dial: Permit<Dial>, progress: Progress) -> BoxFuture<'_, Result<ForwardedConnection, Refusal>>;
 
     /// Listens inside the guest.
-    fn listen(&self, listen: Permit<Listen>) -> BoxFuture<'_, Result<Box<dyn Listener>, Refusal>>;
+    fn listen(&self, listen: Permit<Listen>, progress: Progress) -> BoxFuture<'_, Result<GuestListener, Refusal>>;
 
-    /// Writes a file of the identity's inside the guest, mode 0600.
-    fn write_file(&self, path: String, content: Bytes) -> BoxFuture<'_, Result<(), Refusal>>;
+    /// Waits until programs can start, as [`Guest::start`] does.
+    fn ready(&self, progress: Progress) -> BoxFuture<'_, Result<(), Refusal>>;
 
-    /// Where the guest stands; changes are news for a waiting user and end what runs when it is [`State::Gone`].
-    fn state(&self) -> watch::Receiver<State>;
+    /// Waits until the guest can never be used again: whatever ran in it is over.
+    fn gone(&self) -> BoxFuture<'_, Refusal>;
 
     /// Ends the guest and waits until it is gone or the backend has given up. Later calls do nothing.
     fn end(&self) -> BoxFuture<'_, ()>;
 }
 
-/// What makes guests.
-pub trait Backend: Send + Sync {
-    /// A guest for one connection. It is being made when this returns; it goes when [`Guest::end`] is called or it is
-    /// dropped.
+/// A maker of guests.
+pub(crate) trait Backend: Send + Sync {
+    /// Makes the guest of one connection, without waiting for its container. It goes when [`Guest::end`] is called or it
+    /// is dropped.
     fn guest(&self, arrival: Arrival) -> Arc<dyn Guest>;
 }
 
-/// A connection that has logged in and wants its guest.
+/// A connection that has logged in and needs a guest.
 #[derive(Debug)]
-pub struct Arrival {
-    /// The connection's id.
+pub(crate) struct Arrival {
     pub id: ConnectionId,
     /// The client's address.
     pub remote: SocketAddr,
-    /// Who it is.
     pub identity: Identity,
-    /// What it gets.
-    pub settings: Arc<Settings>,
-    /// Where its lines go.
+    pub settings: BackendSettings,
     pub log: ConnectionLog,
 }
 
-/// The guest of a connection that cannot have one: it says why to whoever asks.
-#[derive(Debug)]
-pub struct Unavailable {
-    refusal: Refusal,
-    state: watch::Sender<State>,
+/// The progress of one wait: its last report, one line that a user may read. Clones are the same progress.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Progress(watch::Sender<Option<String>>);
+
+impl Progress {
+    /// Replaces the last report.
+    pub(crate) fn report(&self, reason: String) {
+        self.0.send_replace(Some(reason));
+    }
+
+    /// The last report, and those to come.
+    pub(crate) fn reports(&self) -> watch::Receiver<Option<String>> {
+        self.0.subscribe()
+    }
 }
 
+/// The guest of a connection that cannot have one. It refuses everything for the same reason.
+#[derive(Debug)]
+pub(crate) struct Unavailable(Refusal);
+
 impl Unavailable {
-    /// A guest that is gone from the start.
-    #[must_use]
-    pub fn new(refusal: Refusal) -> Self {
-        Self { state: watch::Sender::new(State::Gone(refusal.clone())), refusal }
+    pub(crate) fn new(refusal: Refusal) -> Self {
+        Self(refusal)
     }
 }
 
 impl Guest for Unavailable {
-    fn start(&self, _: Permit<Launch>, _: watch::Sender<Option<String>>) -> BoxFuture<'_, Result<Program, Refusal>> {
-        Box::pin(ready(Err(self.refusal.clone())))
+    fn start(&self, _: Permit<ProgramSpec>, _: Progress) -> BoxFuture<'_, Result<Program, Refusal>> {
+        Box::pin(ready(Err(self.0.clone())))
     }
 
-    fn dial(&self, _: Permit<Dial>) -> BoxFuture<'_, Result<Box<dyn Stream>, Refusal>> {
-        Box::pin(ready(Err(self.refusal.clone())))
+    fn dial(&self, _: Permit<Dial>, _: Progress) -> BoxFuture<'_, Result<ForwardedConnection, Refusal>> {
+        Box::pin(ready(Err(self.0.clone())))
     }
 
-    fn listen(&self, _: Permit<Listen>) -> BoxFuture<'_, Result<Box<dyn Listener>, Refusal>> {
-        Box::pin(ready(Err(self.refusal.clone())))
+    fn listen(&self, _: Permit<Listen>, _: Progress) -> BoxFuture<'_, Result<GuestListener, Refusal>> {
+        Box::pin(ready(Err(self.0.clone())))
     }
 
-    fn write_file(&self, _: String, _: Bytes) -> BoxFuture<'_, Result<(), Refusal>> {
-        Box::pin(ready(Err(self.refusal.clone())))
+    fn ready(&self, _: Progress) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(ready(Err(self.0.clone())))
     }
 
-    fn state(&self) -> watch::Receiver<State> {
-        self.state.subscribe()
+    fn gone(&self) -> BoxFuture<'_, Refusal> {
+        Box::pin(ready(self.0.clone()))
     }
 
     fn end(&self) -> BoxFuture<'_, ()> {
@@ -106,124 +113,197 @@ impl Guest for Unavailable {
     }
 }
 
-/// Where a guest stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
-    /// Being made. The text is what a waiting person may want to know, one line.
-    Starting(Option<String>),
-    /// Programs can start.
-    Ready,
-    /// It will never be ready (again): everything that ran in it is over.
-    Gone(Refusal),
-}
+/// Limit of a reason that a user reads, in characters.
+pub(crate) const USER_TEXT_MAX: usize = 400;
+/// Limit of a backend's text in the log, in characters.
+pub(crate) const LOG_TEXT_MAX: usize = 4096;
 
-/// The longest reason that a user reads, in characters.
-pub const SHOWN: usize = 400;
-/// The longest text of Kubernetes' that the log has, in characters.
-pub const WHOLE: usize = 4096;
-
-/// Why something cannot be had from a guest.
+/// A guest's refusal of a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
-pub struct Refusal {
-    /// What the user may read: one line, no secrets, printable.
+pub(crate) struct Refusal {
+    /// The part of it that decides something; the texts decide nothing.
+    pub kind: RefusalKind,
+    /// The text for the user: one line, printable, no secrets.
     pub reason: String,
-    /// What the session ends with: 255, or 126 and 127 where a shell would say them.
-    pub status: u8,
-    /// What the log says beside the reason.
+    /// More for the log.
     pub detail: Option<String>,
     /// Set once the log has a line about it at `error`, so that one failure is one line there.
     pub logged: bool,
 }
 
+/// The kind of a [`Refusal`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RefusalKind {
+    /// The container has no such program, or the settings no such subsystem.
+    NotFound,
+    /// The container has the program, and cannot run it.
+    NotExecutable,
+    /// The container does not run, so that nothing was started.
+    ContainerStopped,
+    /// Anything else.
+    Other,
+}
+
 impl Refusal {
-    /// A refusal that ends the session with 255. A reason above 400 characters is cut for the user, and whole in the log.
-    #[must_use]
-    pub fn new(reason: impl Into<String>) -> Self {
-        let whole = printable(&reason.into(), WHOLE);
-        let reason = printable(&whole, SHOWN);
-        let detail = (reason != whole).then_some(whole);
-        Self { reason, status: 255, detail, logged: false }
+    /// Makes a refusal of the kind [`RefusalKind::Other`]. The user reads at most [`USER_TEXT_MAX`] characters of a reason;
+    /// the log has the rest.
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
+        let full = printable(&reason.into(), LOG_TEXT_MAX);
+        let reason = printable(&full, USER_TEXT_MAX);
+        let detail = (reason != full).then_some(full);
+        Self { kind: RefusalKind::Other, reason, detail, logged: false }
     }
 
-    /// The same with more for the log.
-    #[must_use]
-    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+    /// Sets the kind.
+    pub(crate) fn kind(mut self, kind: RefusalKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Sets the text for the log.
+    pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
     }
-}
 
-/// Both directions of a dialled or accepted connection.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-/// A listener inside the guest.
-pub trait Listener: Send {
-    /// The next connection that the guest accepted; `None` when the listener is over.
-    fn accept(&mut self) -> BoxFuture<'_, Option<Box<dyn Stream>>>;
+    /// The exit status of the session: 126 and 127 as a shell's, else 255.
+    pub(crate) fn status(&self) -> u8 {
+        match self.kind {
+            RefusalKind::NotFound => 127,
+            RefusalKind::NotExecutable => 126,
+            RefusalKind::ContainerStopped | RefusalKind::Other => 255,
+        }
+    }
 }
 
 /// A running program. Dropping both halves ends it as far as the backend can.
-pub struct Program {
-    /// What goes to it.
-    pub input: Box<dyn Input>,
-    /// What comes from it.
-    pub output: Box<dyn Output>,
+pub(crate) struct Program {
+    pub input: Box<dyn ProgramInput>,
+    pub output: Box<dyn ProgramOutput>,
 }
 
-/// How many bytes of input are best handed over at a time: with a frame's head before them they fill sixteen TLS records
-/// (RFC 8446 section 5.1), an eighth of them two, and begin no other, which a server would read by itself. Smaller frames
-/// cost the node more, larger ones no less.
-pub const PIECE: usize = 256 * 1024 - 32;
+/// The best length of one write of input, in bytes: with a frame's head before it, it fills sixteen TLS records (RFC 8446
+/// section 5.1), an eighth of it two, and begins no other, which a server would read by itself. Smaller frames cost the
+/// node more, larger ones no less.
+pub(crate) const INPUT_CHUNK: usize = 256 * 1024 - 32;
 
-/// The way to a running program. A write waits until the backend has taken the bytes.
-pub trait Input: Send {
-    /// Hands over a piece of stdin.
+/// The input of a running program. A write waits until the backend has taken the bytes.
+pub(crate) trait ProgramInput: Send {
+    /// Writes to stdin.
     fn write(&mut self, data: BytesMut) -> BoxFuture<'_, Result<(), InputClosed>>;
     /// Ends stdin; output goes on.
     fn close(&mut self) -> BoxFuture<'_, Result<(), InputClosed>>;
-    /// Tells the terminal's new size.
+    /// Sets the terminal's size.
     fn resize(&mut self, size: Size) -> BoxFuture<'_, Result<(), InputClosed>>;
-    /// Sends a signal (name without SIG, RFC 4254 section 6.10) to the program.
-    fn signal(&mut self, name: String) -> BoxFuture<'_, Result<(), Refusal>>;
+    /// Sends a signal to the program.
+    fn signal(&mut self, signal: Permit<SendSignal>) -> BoxFuture<'_, Result<(), Refusal>>;
+    /// The way for sizes and signals that waits for no write; `None` where all that is sent has one order. Made once.
+    fn control(&mut self) -> Option<Box<dyn ProgramControl>> {
+        None
+    }
 }
 
-/// The program takes nothing any more. Not a failure of its own: the exit tells what happened.
+/// The sizes and signals of a running program, beside its input.
+pub(crate) trait ProgramControl: Send {
+    /// Sets the terminal's size.
+    fn resize(&mut self, size: Size) -> BoxFuture<'_, Result<(), InputClosed>>;
+    /// Sends a signal to the program.
+    fn signal(&mut self, signal: Permit<SendSignal>) -> BoxFuture<'_, Result<(), Refusal>>;
+}
+
+/// The error of a program that takes no more input. It is not a failure of its own: the exit tells what happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the program takes no more input")]
-pub struct InputClosed;
+pub(crate) struct InputClosed;
 
-/// The way from a running program.
-pub trait Output: Send {
-    /// The next thing that it said. After [`Said::Exit`] there is nothing more to ask for. Cancel-safe. An exit that may be
-    /// the guest's own end is held back until that is told, or until the guest is known to live.
-    fn next(&mut self) -> BoxFuture<'_, Said>;
+/// The output of a running program.
+pub(crate) trait ProgramOutput: Send {
+    /// Waits for the next event. [`OutputEvent::Exit`] is the last one. Cancel-safe. A backend holds back an exit that may
+    /// be the end of the guest itself until it knows whether the guest lives.
+    fn next(&mut self) -> BoxFuture<'_, OutputEvent>;
 }
 
-/// One thing that a program said.
+/// An event on a program's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
-    /// A piece of standard output, or of the terminal.
+pub(crate) enum OutputEvent {
+    /// A piece of standard output, or of the terminal's output.
     Stdout(Bytes),
     /// A piece of standard error.
     Stderr(Bytes),
-    /// The end.
+    /// The end of the program.
     Exit(Exit),
 }
 
-/// How a program ended.
+/// The end of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Exit {
-    /// With a status.
+pub(crate) enum Exit {
+    /// It ended with this status.
     Status(u8),
-    /// By a signal.
+    /// A signal ended it.
     Signal {
         /// The signal's name without SIG.
         name: String,
-        /// Whether a core was dumped.
+        /// Set if a core was dumped.
         core: bool,
     },
-    /// Nobody knows: the stream ended without a status. Never success.
+    /// Its stream ended without a status. Never success.
     Lost(Refusal),
+}
+
+/// A connection to or from a socket inside the guest. Dropping both halves closes it.
+pub(crate) struct ForwardedConnection {
+    pub input: Box<dyn ConnectionInput>,
+    pub output: Box<dyn ConnectionOutput>,
+}
+
+/// The half of a forwarded connection that writes to the guest.
+pub(crate) trait ConnectionInput: Send {
+    /// Waits until the guest has taken the bytes.
+    fn write(&mut self, data: BytesMut) -> BoxFuture<'_, Result<(), InputClosed>>;
+    /// Sends the end behind the bytes; the other direction goes on.
+    fn close(&mut self) -> BoxFuture<'_, Result<(), InputClosed>>;
+}
+
+/// The half of a forwarded connection that reads from the guest.
+pub(crate) trait ConnectionOutput: Send {
+    /// Waits for the next bytes; `None` is the end. An error is no end: bytes of the connection may be missing. Cancel-safe.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, Refusal>>;
+}
+
+/// A listener inside the guest. Dropping it closes the socket; its connections stay.
+pub(crate) struct GuestListener {
+    pub address: ListenerAddress,
+    pub accepted: Box<dyn AcceptedConnections>,
+}
+
+/// The connections that come to a listener.
+pub(crate) trait AcceptedConnections: Send {
+    /// Waits for the next one; `None` is the end of the listener. Cancel-safe.
+    fn next(&mut self) -> BoxFuture<'_, Option<Accepted>>;
+    /// Closes the socket, and waits until the guest has closed it. No connection comes afterwards.
+    fn close(&mut self) -> BoxFuture<'_, ()>;
+}
+
+/// A connection that came to a listener.
+pub(crate) struct Accepted {
+    /// The address and port of the peer, as the guest says; empty and 0 for a Unix socket.
+    pub origin: (String, u16),
+    pub connection: ForwardedConnection,
+}
+
+/// The address of a listener inside the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ListenerAddress {
+    /// A TCP port, chosen by the guest's system if 0 was asked for.
+    Port(u16),
+    /// The path of a Unix socket.
+    Path(String),
+    /// An X11 display.
+    Display {
+        /// The value of `DISPLAY`.
+        display: String,
+        /// The value of `XAUTHORITY`: the path of the file with the cookie.
+        authority: String,
+    },
 }

@@ -1,278 +1,130 @@
-//! The Kubernetes backend: a pod of its own for every connection, or for every program, or one that stays.
+//! The Kubernetes backend: a pod for every connection, for every program, or a persistent one for every identity.
 //!
-//! [`Backend::guest`] returns at once; a task of its own creates the pod, waits for it, writes the identity's files, and
-//! stays until the pod is removed again, whatever happens in between. The [`Guest`] that a connection holds only waits
-//! for that task and runs programs; when its last holder lets go of it, the pod goes. In mode session there is such a
-//! task for every program.
+//! [`guest::Backend::guest`] returns at once. A [`PodTask`] creates the pod, waits for it, writes the identity's files, and
+//! ends after the pod is removed, whatever happens in between. The [`Guest`] of a connection only waits for that task and
+//! runs programs; when it is dropped, the pod is removed. In mode session every program has such a task.
 
-pub mod client;
-pub mod exec;
+pub(crate) mod dry_run;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
-pub mod inspect;
-pub mod rehearsal;
+pub(crate) mod inspect;
 
 mod api;
-mod argv;
-mod claim;
-mod end;
-mod events;
-mod gate;
-mod ground;
-mod instance;
-mod lease;
-mod life;
-mod opening;
+mod gateways;
 mod pod;
-mod reaper;
-mod retry;
-mod single;
-mod stage;
-mod stty;
-mod timed;
-mod wait;
-mod watch;
-mod websocket;
-mod witness;
+mod pod_guest;
+mod session_mode;
 
 #[cfg(test)]
-mod endpoint;
-#[cfg(test)]
-mod samples;
+mod fixtures;
 #[cfg(test)]
 mod tests;
 
-pub use life::{Failed, Plan};
-pub use reaper::Live;
+pub(crate) use api::client::{ClientError, Clients};
+pub(crate) use pod::reaper::ConnectionCheck;
+pub(crate) use pod::task::{DryRunError, PodPlan};
 
-use crate::auth::Identity;
-use crate::config::Level;
-use crate::guest::{self, Arrival, Guest, Listener, Program, Refusal, State, Stream};
-use crate::policy::{Dial, Launch, Listen, Permit};
-use crate::settings::{self, Mode};
+use crate::guest::{self, Arrival, Guest};
+use crate::settings::{self, BackendSettings, PodMode};
 use crate::shutdown::Tasks;
-use crate::telemetry::metrics::{Outcome, Step};
-use crate::telemetry::{ConnectionLog, Log};
-use crate::types::{ConnectionId, EnvVar};
-use bytes::Bytes;
-use claim::Claimant;
-use client::Clients;
-use futures_util::future::BoxFuture;
-use ground::Images;
-use instance::Presence;
-use pod::Instance;
-use retry::Throttle;
-use single::SingleGuests;
-use stage::Stage;
-use std::net::SocketAddr;
+use crate::telemetry::{Log, codes};
+use api::retry::Throttle;
+use gateways::GatewayLease;
+use pod::PodRequest;
+use pod::agent::file::AgentFiles;
+use pod::container::Images;
+use pod::manifest::{ConsoleCommand, Instance, manifest};
+use pod::state::PodState;
+use pod::task::PodTask;
+use pod::watch::Watches;
+use pod_guest::PodGuest;
+use session_mode::SessionModeGuest;
 use std::sync::{Arc, OnceLock};
-use watch::Watches;
 
-/// What a guest needs to know about its connection.
-#[derive(Debug, Clone)]
-pub struct ConnectionFacts {
-    /// Its id; the pod carries it as a label.
-    pub id: ConnectionId,
-    /// The client's address; the pod carries it as an annotation.
-    pub remote: SocketAddr,
-    /// Its log.
-    pub log: ConnectionLog,
-}
-
-/// The backend; cheap to clone. It has an id, new for each process, which all of its pods carry.
+/// The backend; cheap to clone. Its pods are labelled with its id, which is new for every process.
 #[derive(Clone)]
-pub struct Backend {
-    shared: Arc<Shared>,
+pub(crate) struct Backend {
+    shared: Arc<BackendParts>,
 }
 
-struct Shared {
+/// The parts of the backend that guests and pods' tasks share.
+struct BackendParts {
     tasks: Tasks,
     clients: Clients,
     instance: Instance,
     watches: Watches,
     images: Images,
-    presence: OnceLock<Presence>,
+    agent_files: AgentFiles,
+    gateway_lease: OnceLock<GatewayLease>,
 }
 
 impl Backend {
-    /// A backend whose tasks the end of the process waits for. `live` tells whether a connection is open: a pod whose
-    /// connection is not is removed after 30 s, so a connection must be among the living before its guest is made.
-    #[must_use]
-    pub fn new(log: Log, tasks: Tasks, clients: Clients, live: Live) -> Self {
+    /// Makes a backend with `tasks`, which the end of the process waits for. A pod is removed after 30 s if `is_open` says
+    /// that its connection is not open, so that it must be true before the connection's guest is made.
+    pub(crate) fn new(log: Log, tasks: Tasks, clients: Clients, is_open: ConnectionCheck) -> Self {
         let instance = Instance::random();
-        let watches = Watches::new(log, tasks.clone(), instance, live);
-        let (images, presence) = (Images::default(), OnceLock::new());
-        Self { shared: Arc::new(Shared { tasks, clients, instance, watches, images, presence }) }
+        let watches = Watches::new(log, tasks.clone(), instance, is_open);
+        let (images, agent_files, gateway_lease) = (Images::default(), AgentFiles::default(), OnceLock::new());
+        let parts = BackendParts { tasks, clients, instance, watches, images, agent_files, gateway_lease };
+        Self { shared: Arc::new(parts) }
     }
 
-    /// Joins the gateways that look after each other at `home`, before the first guest is made; nobody sweeps up after one
-    /// that has not. Call it within the runtime.
-    pub fn join(&self, home: settings::Home, log: Log) {
-        let Shared { clients, instance, watches, presence, .. } = &*self.shared;
+    /// Joins the gateways that watch each other at `home`, before the first guest is made. Without it, nobody removes the
+    /// pods of a gateway that is killed. Must be called within the runtime.
+    pub(crate) fn join(&self, home: settings::GatewayHome, log: Log) {
+        let BackendParts { clients, instance, watches, gateway_lease, .. } = &*self.shared;
         match clients.get(&home.cluster, home.http.min(home.lease / 3)) {
             Ok(client) => {
-                presence.get_or_init(|| Presence::start(*instance, home, &client, watches.clone(), log));
+                gateway_lease.get_or_init(|| GatewayLease::start(*instance, home, &client, watches.clone(), log));
             }
             Err(error) => {
                 let text = "The gateway cannot keep a Lease: when it is killed, its pods stay";
-                log.write(Level::Warning, "KUBERNETES_LEASE_REFUSED", text, &[("reason", &error.to_string())]);
+                log.write(codes::KUBERNETES_LEASE_REFUSED, text, &[("reason", &error.to_string())]);
             }
         }
     }
 
-    /// The last thing that a process does here, when every task has ended: the other gateways need not look after it.
-    pub async fn leave(&self) {
-        if let Some(presence) = self.shared.presence.get() {
-            presence.leave().await;
+    /// Leaves the gateways that watch each other, after the end of all other tasks.
+    pub(crate) async fn leave(&self) {
+        if let Some(gateway_lease) = self.shared.gateway_lease.get() {
+            gateway_lease.leave().await;
         }
     }
 
-    /// A guest for that identity; where its pod is the connection's, that begins to be made. Call it within the runtime.
-    #[must_use]
-    pub fn guest(
-        &self,
-        identity: &Identity,
-        settings: Arc<settings::Kubernetes>,
-        connection: ConnectionFacts,
-    ) -> Arc<dyn Guest> {
+    fn request(&self, arrival: Arrival) -> PodRequest {
+        let Arrival { id: connection, remote, identity, settings: BackendSettings::Kubernetes(mut settings), log } =
+            arrival;
+        settings.cluster = self.shared.clients.known(settings.cluster);
         let throttle = Arc::new(Throttle::new(settings.cluster.qps_milli, settings.cluster.burst));
-        let mut ask = Ask { identity: identity.clone(), settings, connection, throttle };
-        if ask.settings.pod.mode == Mode::Session {
-            return Arc::new(SingleGuests::new(Arc::clone(&self.shared), ask));
-        }
-        let stage = Arc::new(Stage::new());
-        let variables = match ask.settings.pod.mode {
-            Mode::Persistent { .. } => pod::variables(identity, &ask.settings.pod.expose),
-            // They are in its spec.
-            Mode::Connection | Mode::Session => Ok((Vec::new(), Vec::new())),
-        };
-        let made = variables.and_then(|(variables, _)| Ok((variables, ask.manifest(&self.shared, pod::Runs::Idle)?)));
-        let (variables, manifest) = match made {
-            Ok((variables, manifest)) => (variables, Ok(manifest)),
-            Err(error) => (Vec::new(), Err(error)),
-        };
-        // The manifest has them.
-        let pod = &mut Arc::make_mut(&mut ask.settings).pod;
-        (pod.metadata, pod.spec) = Default::default();
-        let life = ask.life(&self.shared, &stage);
-        self.shared.tasks.spawn(life.lead(manifest));
-        Arc::new(PodGuest { stage, variables, settings: ask.settings, log: ask.connection.log })
-    }
-}
-
-/// Who wants a pod, and what it is to be like.
-struct Ask {
-    identity: Identity,
-    settings: Arc<settings::Kubernetes>,
-    connection: ConnectionFacts,
-    throttle: Arc<Throttle>,
-}
-
-impl Ask {
-    fn manifest(&self, shared: &Shared, runs: pod::Runs<'_>) -> Result<pod::Manifest, pod::ManifestError> {
-        pod::manifest(&pod::Order {
-            identity: &self.identity,
-            settings: &self.settings,
-            connection: self.connection.id,
-            remote: self.connection.remote.ip(),
-            instance: &shared.instance,
-            runs,
-        })
-    }
-
-    fn life(&self, shared: &Arc<Shared>, stage: &Arc<Stage>) -> life::Life {
-        life::Life {
-            backend: Arc::clone(shared),
-            settings: Arc::clone(&self.settings),
-            files: self.identity.known().files.clone(),
-            claimant: Claimant::new(self.identity.authenticated()),
-            throttle: Arc::clone(&self.throttle),
-            connection: self.connection.clone(),
-            stage: Arc::clone(stage),
-        }
+        PodRequest { identity, settings, connection, remote, log, instance: self.shared.instance, throttle }
     }
 }
 
 impl guest::Backend for Backend {
+    /// Requests the pod of a connection at once; programs that have pods of their own request them when they start. Must be
+    /// called within the runtime.
     fn guest(&self, arrival: Arrival) -> Arc<dyn Guest> {
-        let facts = ConnectionFacts { id: arrival.id, remote: arrival.remote, log: arrival.log };
-        let mut settings = arrival.settings.kubernetes.clone();
-        settings.cluster = self.shared.clients.known(settings.cluster);
-        Self::guest(self, &arrival.identity, Arc::new(settings), facts)
-    }
-}
-
-/// A connection's pod, as its connection sees it.
-struct PodGuest {
-    stage: Arc<Stage>,
-    /// What every program gets of the user's own variables beside the pod's.
-    variables: Vec<EnvVar>,
-    settings: Arc<settings::Kubernetes>,
-    log: ConnectionLog,
-}
-
-impl PodGuest {
-    async fn start_program(&self, launch: Permit<Launch>) -> Result<Program, Refusal> {
-        let ground = self.stage.ready().await?;
-        let launch = launch.spend();
-        let line = argv::line(&launch, &self.variables, &self.settings.pod, ground.tools().env)?;
-        if line.left_out > 0 {
-            let details = [("podName", ground.pod().as_str()), ("variables", &*line.left_out.to_string())];
-            self.log.write(
-                Level::Warning,
-                "KUBERNETES_ENV_LEFT_OUT",
-                "The image has no env program, a program runs without the environment that was sent for it",
-                &details,
-            );
+        let mut request = self.request(arrival);
+        if request.settings.pod.mode == PodMode::Session {
+            return Arc::new(SessionModeGuest::new(Arc::clone(&self.shared), request));
         }
-        self.log.write(Level::Debug, "KUBERNETES_EXEC", "Starting a program", &[("podName", ground.pod().as_str())]);
-        let timer = self.log.metrics().step(Step::Exec);
-        let started = ground.run(&line, launch.terminal.as_ref(), self.settings.timeouts.command_start).await;
-        timer.end(if started.is_ok() { Outcome::Success } else { Outcome::Failed });
-        started.map(|program| timed::program(program, &self.settings.timeouts, &self.log))
+        let mut manifest = manifest(&request, ConsoleCommand::Idle);
+        let (variables, sensitive) = match &mut manifest {
+            Ok(manifest) => (std::mem::take(&mut manifest.variables), manifest.sensitive.clone()),
+            Err(_) => Default::default(),
+        };
+        let variables = match &request.settings.pod.mode {
+            PodMode::Persistent { .. } => variables,
+            // They are in the pod's spec.
+            PodMode::Connection | PodMode::Session => Vec::new(),
+        };
+        let grace = pod_guest::grace(&request.settings.pod.spec);
+        // The manifest has them, and the connection may be a long one.
+        (request.settings.pod.metadata, request.settings.pod.spec) = Default::default();
+        let (request, pod_state) = (Arc::new(request), Arc::new(PodState::new()));
+        let (backend, state) = (Arc::clone(&self.shared), Arc::clone(&pod_state));
+        let task = PodTask { backend, request: Arc::clone(&request), pod_state: state };
+        self.shared.tasks.spawn(task.run(manifest));
+        Arc::new(PodGuest { pod_state, variables, sensitive, grace, request })
     }
-}
-
-impl Guest for PodGuest {
-    /// What there is to know before the pod is ready is told by [`PodGuest::state`].
-    fn start(
-        &self,
-        launch: Permit<Launch>,
-        _news: tokio::sync::watch::Sender<Option<String>>,
-    ) -> BoxFuture<'_, Result<Program, Refusal>> {
-        Box::pin(self.start_program(launch))
-    }
-
-    fn dial(&self, _dial: Permit<Dial>) -> BoxFuture<'_, Result<Box<dyn Stream>, Refusal>> {
-        Box::pin(async { Err(no_agent()) })
-    }
-
-    fn listen(&self, _listen: Permit<Listen>) -> BoxFuture<'_, Result<Box<dyn Listener>, Refusal>> {
-        Box::pin(async { Err(no_agent()) })
-    }
-
-    fn write_file(&self, path: String, content: Bytes) -> BoxFuture<'_, Result<(), Refusal>> {
-        Box::pin(async move {
-            let ground = self.stage.ready().await?;
-            ground.write_file(&path, content, self.settings.timeouts.command_start).await
-        })
-    }
-
-    fn state(&self) -> tokio::sync::watch::Receiver<State> {
-        self.stage.state()
-    }
-
-    fn end(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.stage.end())
-    }
-}
-
-impl Drop for PodGuest {
-    fn drop(&mut self) {
-        self.stage.let_go();
-    }
-}
-
-fn no_agent() -> Refusal {
-    Refusal::new("this version of Podgate cannot forward connections")
 }

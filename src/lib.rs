@@ -1,28 +1,46 @@
 //! Podgate: SSH server that runs every connection in its own Kubernetes pod.
 //!
-//! The way of the data: `ssh` (a credential) → `auth` (an [`auth::Identity`]) → `settings` → `policy` (a
-//! [`policy::Permit`]) → `guest` (a [`guest::Program`]) → `session` (two pumps a channel). `kubernetes` is the backend
-//! behind `guest`.
+//! Data passes through `ssh` (a credential) → `auth` (an [`auth::Identity`]) → `settings` → `policy` (a
+//! [`policy::Permit`]) → `guest` (a [`guest::Program`]) → `session` (two pumps for each channel). `kubernetes` is the
+//! backend behind `guest`.
 
-pub mod admin;
-pub mod app;
-pub mod audit;
-pub mod auth;
-pub mod config;
+mod admin;
+mod app;
+mod audit;
+mod auth;
+mod buffer_pool;
+mod config;
+mod descriptors;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
-pub mod guest;
-pub mod kubernetes;
-pub mod policy;
-pub mod registry;
+mod guest;
+mod kubernetes;
+mod link;
+mod policy;
+mod program;
+mod registry;
 mod schema;
-pub mod session;
-pub mod settings;
-pub mod shutdown;
-mod spare;
-pub mod ssh;
-pub mod telemetry;
-pub mod tls;
-pub mod types;
-pub mod webhook;
+mod session;
+mod settings;
+mod shutdown;
+mod ssh;
+mod telemetry;
+mod throttle;
+mod tls;
+mod types;
+mod webhook;
+
+pub use app::flags::with_two_dashes;
+pub use app::test_login::{LoginStep, LoginVerdict, TestCredential, TestLogin, TestPublicKey, test_login};
+pub use app::{App, offline_faults};
+pub use config::{Config, dump_file};
+pub use policy::ProgramRequest;
+pub use schema::{Disk, Errors, Files, Format, Migration};
+pub use settings::{FileSections, check_answer, pod_spec};
+pub use telemetry::{
+    Code, Level, Log, LogConfig, LogDestination, LogError, LogFormat, failed_start, follow_libraries, log_line,
+};
+pub use tls::install;
+pub use types::{Secret, printable};
+pub use webhook::probe;

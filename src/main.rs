@@ -1,17 +1,14 @@
-//! The gateway's command line. Nothing here but order and exit codes: 0 for a stop that was asked for, 1 when it cannot
-//! run, 64 for a command line or configuration that is wrong (sysexits' `EX_USAGE`). `test-login` adds 77 for a user who would
-//! be refused (`EX_NOPERM`) and 69 where nobody can say (`EX_UNAVAILABLE`).
+//! The gateway's command line: order and exit codes only. 0 is a requested stop, 1 a gateway that cannot run, 64 an invalid
+//! command line or configuration (sysexits' `EX_USAGE`). `test-login` adds 77 for a user who would be refused (`EX_NOPERM`)
+//! and 69 if a webhook or the API does not answer (`EX_UNAVAILABLE`).
 
 use clap::{Parser, Subcommand};
-use podgate::app::flags::with_two_dashes;
-use podgate::app::test_login::{self, Shown, ShownKey, Step, TestLogin, Verdict};
-use podgate::app::{App, unusable};
-use podgate::config::{self, Config, Errors, Level, LogDestination, Migration, dump_file};
-use podgate::policy::Asked;
-use podgate::telemetry::{self, Log};
-use podgate::types::{Secret, printable};
-use podgate::webhook::probe;
-use podgate_webhooks::terminal::Silent;
+use podgate::{
+    App, Config, Errors, Log, LogConfig, LoginStep, LoginVerdict, Migration, ProgramRequest, Secret, TestCredential,
+    TestLogin, TestPublicKey, dump_file, failed_start, follow_libraries, install, offline_faults, printable, probe,
+    test_login, with_two_dashes,
+};
+use podgate_webhooks::terminal::EchoOff;
 use std::io::{self, IsTerminal, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -19,15 +16,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The longest user name that the question for a password shows, in characters.
-const NAME: usize = 200;
+/// Limit of the user name in the password prompt, in characters.
+const PROMPT_NAME: usize = 200;
 
 /// SSH server that runs every connection in its own Kubernetes pod.
 #[derive(Debug, Parser)]
 #[command(name = "podgate", version, args_conflicts_with_subcommands = true)]
 struct Args {
     #[command(subcommand)]
-    task: Option<Task>,
+    task: Option<CliCommand>,
     /// The configuration file, YAML or (`.json`) JSON.
     #[arg(long, value_name = "FILE", default_value = "config.yaml")]
     config: PathBuf,
@@ -46,7 +43,7 @@ struct Args {
 }
 
 #[derive(Debug, Subcommand)]
-enum Task {
+enum CliCommand {
     /// Rewrites a file of ContainerSSH 0.3 to 0.6 and prints it. Reports on standard error what it changed, what you
     /// must decide, and what you must fix.
     Migrate {
@@ -86,21 +83,21 @@ struct TestLoginArgs {
     /// Tests a login that starts this subsystem, for example sftp.
     #[arg(long, value_name = "NAME")]
     subsystem: Option<String>,
-    /// How long each server may take to answer, in seconds. A login waits longer: see authTimeout and podStart.
+    /// The limit for each server's answer, in seconds. A login waits longer: see authTimeout and podStart.
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
     /// The form of the result: lines for people and the pod as YAML, or one JSON document.
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    output: OutputFormat,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
+enum OutputFormat {
     Text,
     Json,
 }
 
-/// An address without a port has the port 0.
+/// Parses an IP address with a port, or without one as port 0.
 fn remote_address(text: &str) -> Result<SocketAddr, String> {
     let with_port = text.parse::<SocketAddr>().ok();
     let address = with_port.or_else(|| Some(SocketAddr::new(text.parse::<IpAddr>().ok()?, 0)));
@@ -109,19 +106,19 @@ fn remote_address(text: &str) -> Result<SocketAddr, String> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // Before all else: from here on, a hangup does not end the process.
+    // First of all: from here on, a hangup does not end the process.
     let hangup = signal(SignalKind::hangup());
     let args = match Args::try_parse_from(with_two_dashes(std::env::args_os())) {
         Ok(args) => args,
         Err(error) => {
-            // Nothing is left to do when even this cannot be shown.
+            // If the message cannot be written, nothing is left to do.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
         }
     };
     match args.task {
-        Some(Task::Migrate { file }) => return migrate(&file),
-        Some(Task::TestLogin(args)) => return test_login(args).await,
+        Some(CliCommand::Migrate { file }) => return migrate(&file),
+        Some(CliCommand::TestLogin(args)) => return run_test_login(args).await,
         None => {}
     }
     if args.licenses {
@@ -134,7 +131,7 @@ async fn main() -> ExitCode {
         Ok(config) => config,
         Err(errors) => return invalid(&args.config, &errors),
     };
-    podgate::tls::install();
+    install();
     if args.check_config {
         return check(&args.config, &config);
     }
@@ -152,6 +149,7 @@ async fn main() -> ExitCode {
         Ok(log) => log,
         Err(error) => return fatal(&config.log, None, &error),
     };
+    follow_libraries(&log);
     let done = run(&config, &log, hangup).await;
     let code = match &done {
         Ok(()) => ExitCode::SUCCESS,
@@ -166,11 +164,11 @@ fn invalid(file: &Path, errors: &Errors) -> ExitCode {
 }
 
 fn wrong(file: &Path, errors: &str) -> ExitCode {
-    say(&mut io::stderr(), &format!("{}: the configuration is not valid\n{errors}", file.display()));
+    print_line(&mut io::stderr(), &format!("{}: the configuration is not valid\n{errors}", file.display()));
     ExitCode::from(64)
 }
 
-/// Nothing is printed of a file whose meaning can't be kept.
+/// Prints the rewritten file, or nothing if a part of its meaning would be lost.
 fn migrate(file: &Path) -> ExitCode {
     let migration = match Migration::load(file) {
         Ok(migration) => migration,
@@ -178,25 +176,25 @@ fn migrate(file: &Path) -> ExitCode {
     };
     let mut err = io::stderr();
     if !migration.refusals.is_empty() {
-        say(&mut err, &format!("{}: cannot be rewritten\n{}", file.display(), Errors(migration.refusals)));
+        print_line(&mut err, &format!("{}: cannot be rewritten\n{}", file.display(), Errors(migration.refusals)));
         return ExitCode::from(64);
     }
     let changes = migration.changes.iter().chain(&migration.readings);
-    changes.for_each(|change| say(&mut err, &format!("changed: {change}")));
-    migration.decisions.iter().for_each(|decision| say(&mut err, &format!("to decide: {decision}")));
+    changes.for_each(|change| print_line(&mut err, &format!("changed: {change}")));
+    migration.decisions.iter().for_each(|decision| print_line(&mut err, &format!("to decide: {decision}")));
     let mistakes = migration.mistakes();
-    mistakes.iter().for_each(|mistake| say(&mut err, &format!("to fix: {mistake}")));
-    say(&mut err, "comments are not copied; check the new file with podgate --config NEW --check-config");
+    mistakes.iter().for_each(|mistake| print_line(&mut err, &format!("to fix: {mistake}")));
+    print_line(&mut err, "comments are not copied; check the new file with podgate --config NEW --check-config");
     let printed = print(&migration.to_yaml());
     if mistakes.is_empty() { printed } else { ExitCode::FAILURE }
 }
 
-async fn test_login(args: TestLoginArgs) -> ExitCode {
+async fn run_test_login(args: TestLoginArgs) -> ExitCode {
     let config = match Config::load(&args.config) {
         Ok(config) => config,
         Err(errors) => return invalid(&args.config, &errors),
     };
-    podgate::tls::install();
+    install();
     let unusable = unusable_parts(&config);
     if !unusable.is_empty() {
         return wrong(&args.config, &unusable.join("\n"));
@@ -204,70 +202,72 @@ async fn test_login(args: TestLoginArgs) -> ExitCode {
     let (output, test) = (args.output, login_of(args));
     let test = match test {
         Ok(test) => test,
-        Err(NoTest::Interrupted) => return ExitCode::from(130),
-        Err(NoTest::Wrong(error)) => {
-            say(&mut io::stderr(), &format!("podgate: {error}"));
+        Err(InputError::Interrupted) => return ExitCode::from(130),
+        Err(InputError::Wrong(error)) => {
+            print_line(&mut io::stderr(), &format!("podgate: {error}"));
             return ExitCode::from(64);
         }
     };
     let mut shown = Ok(());
-    let say_step = |step: &Step| {
-        if output == Output::Text && shown.is_ok() {
+    let print_step = |step: &LoginStep| {
+        if output == OutputFormat::Text && shown.is_ok() {
             shown = write_out(&step.lines());
         }
     };
-    let say_news = |news: &str| say(&mut io::stderr(), &format!("podgate: asking again: {news}"));
-    let report = test_login::test_login(&config, test, say_step, say_news);
+    let print_retry = |retry: &str| print_line(&mut io::stderr(), &format!("podgate: asking again: {retry}"));
+    let report = test_login(&config, test, print_step, print_retry);
     let report = match report.await {
         Ok(report) => report,
         Err(error) => return fail(&error),
     };
     let end = match output {
-        Output::Text => report.conclusion(),
-        Output::Json => format!("{:#}\n", report.json()),
+        OutputFormat::Text => report.conclusion(),
+        OutputFormat::Json => format!("{:#}\n", report.json()),
     };
     if let Err(error) = shown.and_then(|()| write_out(&end)) {
         return fail(&error);
     }
     match report.verdict {
-        Verdict::Served => ExitCode::SUCCESS,
-        Verdict::Refused => ExitCode::from(77),
-        Verdict::Unavailable => ExitCode::from(69),
+        LoginVerdict::Served => ExitCode::SUCCESS,
+        LoginVerdict::Refused => ExitCode::from(77),
+        LoginVerdict::Unavailable => ExitCode::from(69),
     }
 }
 
-/// Reason why there is nothing to test.
-enum NoTest {
-    /// Ctrl-C at the question for the password.
+/// An input without which there is nothing to test.
+enum InputError {
+    /// Ctrl-C at the password prompt.
     Interrupted,
-    /// The command line names what cannot be read. One line.
+    /// An unreadable input or conflicting options; one line for the user.
     Wrong(String),
 }
 
-/// Reads what the command line names.
-fn login_of(args: TestLoginArgs) -> Result<TestLogin, NoTest> {
+/// Reads the inputs that the command line names.
+fn login_of(args: TestLoginArgs) -> Result<TestLogin, InputError> {
     let is_stdin = |path: &Path| path == Path::new("-");
     if args.password_stdin && args.answer.as_deref().is_some_and(is_stdin) {
-        return Err(NoTest::Wrong("--password-stdin and --answer - both read standard input".to_owned()));
+        return Err(InputError::Wrong("--password-stdin and --answer - both read standard input".to_owned()));
     }
-    let failed = |option: &str, path: &Path, why: &dyn std::fmt::Display| {
-        NoTest::Wrong(format!("{option}: {}: {why}", path.display()))
+    let failed = |option: &str, path: &Path, reason: &dyn std::fmt::Display| {
+        InputError::Wrong(format!("{option}: {}: {reason}", path.display()))
     };
-    let shown = match &args.public_key {
+    let credential = match &args.public_key {
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(|error| failed("--public-key", path, &error))?;
-            let key = ShownKey::parse(&text);
-            Shown::PublicKey(key.ok_or_else(|| failed("--public-key", path, &"this is no public key"))?)
+            let key = TestPublicKey::parse(&text);
+            TestCredential::PublicKey(key.ok_or_else(|| failed("--public-key", path, &"this is no public key"))?)
         }
-        None if args.password_stdin => Shown::Password(Secret::new(password(&printable(&args.user, NAME))?)),
-        None => Shown::Nothing,
+        None if args.password_stdin => {
+            TestCredential::Password(Secret::new(password(&printable(&args.user, PROMPT_NAME))?))
+        }
+        None => TestCredential::None,
     };
     let read = |path: &Path| if is_stdin(path) { all_of_stdin() } else { std::fs::read(path) };
     let answer = args.answer.as_deref().map(|path| read(path).map_err(|error| failed("--answer", path, &error)));
-    let program = args.command.map(Asked::Command).or(args.subsystem.map(Asked::Subsystem));
+    let program = args.command.map(ProgramRequest::Exec).or(args.subsystem.map(ProgramRequest::Subsystem));
     Ok(TestLogin {
         user: args.user,
-        shown,
+        credential,
         answer: answer.transpose()?.map(Into::into),
         remote: args.remote_address,
         program,
@@ -275,20 +275,20 @@ fn login_of(args: TestLoginArgs) -> Result<TestLogin, NoTest> {
     })
 }
 
-/// A password from the terminal, or from what standard input is instead.
-fn password(user: &str) -> Result<String, NoTest> {
+/// Reads a password from the terminal, or else all of standard input; the line's end is removed.
+fn password(user: &str) -> Result<String, InputError> {
     let at_terminal = io::stdin().is_terminal();
     let read = || match at_terminal {
-        true => Silent::new()?.ask(&format!("{user}'s password: ")),
+        true => EchoOff::new()?.ask(&format!("{user}'s password: ")),
         false => all_of_stdin(),
     };
     let bytes = match read() {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(NoTest::Interrupted),
-        Err(error) => return Err(NoTest::Wrong(format!("--password-stdin: {error}"))),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(InputError::Interrupted),
+        Err(error) => return Err(InputError::Wrong(format!("--password-stdin: {error}"))),
     };
     let text = String::from_utf8(bytes);
-    let text = text.map_err(|_| NoTest::Wrong("--password-stdin: the password is not UTF-8 text".to_owned()))?;
+    let text = text.map_err(|_| InputError::Wrong("--password-stdin: the password is not UTF-8 text".to_owned()))?;
     Ok(text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text)).to_owned())
 }
 
@@ -303,7 +303,7 @@ fn write_out(text: &str) -> io::Result<()> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush())
 }
 
-/// What was asked for; where it can't be written, that is a failure.
+/// Writes the requested output; an error of the write is a failure.
 fn print(text: &str) -> ExitCode {
     match write_out(text) {
         Ok(()) => ExitCode::SUCCESS,
@@ -313,27 +313,21 @@ fn print(text: &str) -> ExitCode {
 
 fn fail(error: &dyn std::error::Error) -> ExitCode {
     for line in error.to_string().lines() {
-        say(&mut io::stderr(), &format!("podgate: {line}"));
+        print_line(&mut io::stderr(), &format!("podgate: {line}"));
     }
     ExitCode::FAILURE
 }
 
-/// Says in the log's format why the gateway cannot run: on standard error, where whoever starts it looks, and in a log
-/// that goes elsewhere.
-fn fatal(config: &config::Log, log: Option<&Log>, error: &dyn std::error::Error) -> ExitCode {
-    let elsewhere = log.filter(|_| config.destination != LogDestination::Stdout);
+/// Reports why the gateway cannot run: on standard error in the log's format, and in a log with another destination.
+fn fatal(config: &LogConfig, log: Option<&Log>, error: &dyn std::error::Error) -> ExitCode {
     for message in error.to_string().lines() {
-        let line = telemetry::line(config.format, Level::Critical, "CORE_START_FAILED", message);
-        say(&mut io::stderr(), line.trim_end());
-        if let Some(log) = elsewhere {
-            log.write(Level::Critical, "CORE_START_FAILED", message, &[]);
-        }
+        print_line(&mut io::stderr(), failed_start(config, log, message).trim_end());
     }
     ExitCode::FAILURE
 }
 
 fn unusable_parts(config: &Config) -> Vec<String> {
-    unusable(config).iter().map(ToString::to_string).collect()
+    offline_faults(config).iter().map(ToString::to_string).collect()
 }
 
 fn check(file: &Path, config: &Config) -> ExitCode {
@@ -344,13 +338,13 @@ fn check(file: &Path, config: &Config) -> ExitCode {
     }
     for notice in &config.notices {
         let kind = if notice.warn { "warning" } else { "no effect" };
-        say(&mut io::stdout(), &format!("{kind}: {}: {}", notice.path, notice.text));
+        print_line(&mut io::stdout(), &format!("{kind}: {}: {}", notice.path, notice.text));
     }
-    say(&mut io::stdout(), "the configuration is valid");
+    print_line(&mut io::stdout(), "the configuration is valid");
     ExitCode::SUCCESS
 }
 
-/// Where there is no health endpoint, there is nothing to ask and nothing wrong.
+/// Succeeds without a request if no health endpoint is configured.
 async fn healthcheck(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
     let Some(health) = &config.health else { return Ok(()) };
     Ok(probe(&health.client).await.map_err(|error| format!("healthcheck: {error}"))?)
@@ -367,7 +361,7 @@ async fn run(config: &Config, log: &Log, hangup: io::Result<Signal>) -> Result<(
             _ = interrupt.recv() => {}
         }
     };
-    // Also while it ends: a log may be rotated then, too.
+    // During the shutdown, too: a log may be rotated then.
     let reopen = async {
         while hangup.recv().await.is_some() {
             log.reopen();
@@ -381,7 +375,7 @@ async fn run(config: &Config, log: &Log, hangup: io::Result<Signal>) -> Result<(
     Ok(())
 }
 
-/// A line to a person; where it cannot be written, nobody is there to read it.
-fn say(to: &mut dyn Write, text: &str) {
+/// Writes a line for a person. Ignores errors, since nobody reads a stream that cannot be written.
+fn print_line(to: &mut dyn Write, text: &str) {
     let _ = writeln!(to, "{text}");
 }

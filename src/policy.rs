@@ -1,78 +1,145 @@
-//! May this identity do this request? Pure: no I/O, no clock, names nothing but [`crate::types`].
+//! The security rules: whether an identity may make a request. Pure: no I/O, no clock, names nothing but
+//! [`crate::types`].
 //!
-//! [`Rules::decide`] is the only way to a [`Permit`], and a [`Permit`] is the only way to an effect. Unset `security.*`
-//! means what ContainerSSH documents (own mode, else `defaultMode`, else enable; forwarding: disable); anything unknown
-//! was refused by the parser.
+//! [`Rules::decide`] is the only way to a [`Permit`], and a [`Permit`] is the only way to an effect. An unset `security.*`
+//! key means what ContainerSSH documents (own mode, else `defaultMode`, else enable; forwarding: disable). The parser has
+//! refused unknown values.
 
 mod decide;
 mod denied;
-mod launch;
+mod destination;
 mod rules;
 
-pub use decide::{Request, is_signal};
-pub use denied::Denied;
-pub use launch::{Asked, Endpoints, Launch, Start, Terminal, What};
-pub use rules::{Forwarding, ListRule, Mode, Rules};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use decide::PolicyRequest;
+pub(crate) use decide::is_signal;
+pub(crate) use denied::Denied;
+pub(crate) use destination::{DestinationEntry, DestinationKind, Destinations};
+pub(crate) use rules::{Forwarding, ListRule, RuleMode, Rules};
 
-use crate::types::printable;
+use crate::types::{EnvVar, Modes, Size, printable};
 use std::fmt;
+use std::net::SocketAddr;
 
-/// Proof that the rules allowed `R`. Spent by whatever performs it; not `Clone`, made by [`Rules::decide`] alone.
+/// Proof that the rules allowed `R`. It is spent where the request is carried out, is not `Clone`, and is made by
+/// [`Rules::decide`] alone.
 #[must_use]
 #[derive(Debug)]
-pub struct Permit<R> {
+pub(crate) struct Permit<R> {
     request: R,
 }
 
 impl<R> Permit<R> {
-    /// What was allowed.
-    pub fn request(&self) -> &R {
+    /// Borrows the allowed request.
+    pub(crate) fn request(&self) -> &R {
         &self.request
     }
 
-    /// Spends the permit.
-    pub fn spend(self) -> R {
+    /// Turns the permit into the request, which can be carried out once.
+    pub(crate) fn spend(self) -> R {
         self.request
     }
 }
 
-/// Opening one more session channel beside `open` ones.
+impl Permit<Terminal> {
+    /// Sets the size, about which no rule is.
+    pub(crate) fn resize(&mut self, size: Size) {
+        self.request.size = size;
+    }
+}
+
+/// A `shell`, `exec` or `subsystem` request on a session channel (RFC 4254 section 6.5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProgramRequest {
+    /// `shell`: runs `pod.shellCommand`, verbatim.
+    Shell,
+    /// `exec`: the client's string as it came, or `forceCommand`; an argument of `pod.execCommand`.
+    Exec(String),
+    /// `subsystem`: a name that `pod.subsystems` maps to a program.
+    Subsystem(String),
+}
+
+/// A request to start a program, with everything that was allowed on its channel before.
+#[derive(Debug)]
+pub(crate) struct StartProgram {
+    /// The client's request.
+    pub request: ProgramRequest,
+    /// The client's variables, at most one channel's worth.
+    pub env: Vec<Permit<EnvVar>>,
+    /// The terminal; `None` runs the program without one.
+    pub terminal: Option<Permit<Terminal>>,
+    /// Addresses for `SSH_CONNECTION` and `SSH_CLIENT`.
+    pub endpoints: ConnectionEndpoints,
+}
+
+/// A program that may run: the request with `forceCommand` and the rules on variables applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ProgramSpec {
+    /// The program; [`ProgramRequest::Exec`] with `forceCommand` if that is set.
+    pub request: ProgramRequest,
+    /// The environment beside the image's own; names are unique.
+    pub env: Vec<EnvVar>,
+    /// The terminal; `None` runs the program without one.
+    pub terminal: Option<Terminal>,
+}
+
+/// A pseudo-terminal (RFC 4254 section 6.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Terminal {
+    /// The value of `TERM`; may be empty.
+    pub term: String,
+    /// The size at the start.
+    pub size: Size,
+    /// The modes at the start.
+    pub modes: Modes,
+}
+
+/// The two addresses of an SSH connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ConnectionEndpoints {
+    /// The client's address and port.
+    pub client: SocketAddr,
+    /// The gateway's address and port.
+    pub server: SocketAddr,
+}
+
+/// A request for another session channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpenSession {
-    /// How many session channels of the connection are open now.
+pub(crate) struct OpenSession {
+    /// The number of session channels that the connection has open.
     pub open: usize,
 }
 
-/// A variable that the client wants to set, as it came.
+/// An `env` request, unparsed.
 #[derive(Debug)]
-pub struct SetEnv {
-    /// The name, unparsed.
+pub(crate) struct SetEnv {
+    /// The name as the client sent it.
     pub name: String,
-    /// The value.
+    /// The value as the client sent it.
     pub value: String,
-    /// How many variables the channel holds already.
+    /// The number of variables that the channel has.
     pub held: usize,
-    /// How many bytes these are, names and values together.
+    /// Their length in bytes, names and values together.
     pub held_bytes: usize,
 }
 
-/// A terminal that the client wants.
+/// A `pty-req` request.
 #[derive(Debug)]
-pub struct OpenTerminal {
-    /// What it asked for.
+pub(crate) struct OpenTerminal {
+    /// The terminal as requested.
     pub terminal: Terminal,
 }
 
-/// A signal (name without SIG, RFC 4254 section 6.10) for the running program.
+/// A `signal` request for the running program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SendSignal {
-    /// The name, for example `TERM`.
+pub(crate) struct SendSignal {
+    /// The signal's name without SIG (RFC 4254 section 6.10).
     pub name: String,
 }
 
-/// A connection out of the guest, asked for by the client.
+/// A request for a connection out of the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Dial {
+pub(crate) enum Dial {
     /// `direct-tcpip` (RFC 4254 section 7.2).
     Tcp {
         /// The host to connect to.
@@ -82,14 +149,14 @@ pub enum Dial {
     },
     /// `direct-streamlocal@openssh.com`.
     Unix {
-        /// The socket's path.
+        /// The path of the socket in the guest.
         path: String,
     },
 }
 
-/// A listener in the guest, asked for by the client.
+/// A request for a listener in the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Listen {
+pub(crate) enum Listen {
     /// `tcpip-forward` (RFC 4254 section 7.1).
     Tcp {
         /// The address to bind.
@@ -99,14 +166,29 @@ pub enum Listen {
     },
     /// `streamlocal-forward@openssh.com`.
     Unix {
-        /// The socket's path.
+        /// The path of the socket in the guest.
         path: String,
     },
-    /// `x11-req` (RFC 4254 section 6.3).
-    X11,
+    /// `auth-agent-req@openssh.com` and `agent-req` (RFC 9987 section 3.1).
+    Agent,
+    /// `x11-req`.
+    X11(X11Forwarding),
 }
 
-/// `host:port`, the socket's path, for the log.
+/// The request `x11-req` (RFC 4254 section 6.3).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct X11Forwarding {
+    /// Set if the listener ends after one connection.
+    pub single_connection: bool,
+    /// The name of the authentication protocol.
+    pub auth_protocol: String,
+    /// The cookie in hexadecimal digits, a secret.
+    pub auth_cookie: String,
+    /// The number of the screen.
+    pub screen: u32,
+}
+
+/// Writes `host:port` or the socket's path, for the log.
 impl fmt::Display for Dial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -116,13 +198,14 @@ impl fmt::Display for Dial {
     }
 }
 
-/// `host:port`, the socket's path, or `X11`, for the log.
+/// Writes `host:port`, the socket's path, `agent` or `X11`, for the log.
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { host, port } => tcp(f, host, *port),
             Self::Unix { path } => f.write_str(&printable(path, 255)),
-            Self::X11 => f.write_str("X11"),
+            Self::Agent => f.write_str("agent"),
+            Self::X11(_) => f.write_str("X11"),
         }
     }
 }
@@ -145,6 +228,6 @@ mod tests {
         assert_eq!(Dial::Unix { path: "/run/a".into() }.to_string(), "/run/a");
         assert_eq!(Listen::Tcp { host: String::new(), port: 0 }.to_string(), ":0");
         assert_eq!(Listen::Unix { path: "/run/a".into() }.to_string(), "/run/a");
-        assert_eq!(Listen::X11.to_string(), "X11");
+        assert_eq!(Listen::Agent.to_string(), "agent");
     }
 }

@@ -1,29 +1,32 @@
-//! What Kubernetes' objects are made of, and how values that a person or a webhook wrote are read as their fields'
-//! types.
+//! The language of the configuration, which the file and a config webhook's answer share: documents, sections with typed
+//! keys, mistakes by their paths, durations, PEM, old keys, and the types of the fields of Kubernetes' objects.
 //!
 //! The objects themselves stay JSON on their way to the API server: nothing here drops a field. A value is changed only
 //! into the one that it means as the type of its field; what has no such meaning stays as it is and is reported.
 
-mod objects;
-mod plain;
-pub(crate) mod strategic;
-mod trace;
-mod types;
+mod changes;
+pub(crate) mod document;
+pub(crate) mod duration;
+mod errors;
+pub(crate) mod keys;
+pub(crate) mod kubernetes;
+pub(crate) mod migrate;
+pub(crate) mod pem;
+pub(crate) mod pod_scalars;
+mod report;
+mod section;
+mod tree;
+mod unquoted_texts;
+pub(crate) mod yaml;
 
-pub(crate) use objects::{At, EMBEDDED, Note, Reader, Reading, Texts, Writer};
+#[cfg(test)]
+pub(crate) use changes::KeyOutcome;
+pub use document::Format;
+pub use errors::Errors;
+pub(crate) use errors::{ConfigError, Notice};
+pub use migrate::Migration;
+pub use pem::{Disk, Files};
 pub(crate) use podgate_webhooks::text::nearest;
-pub(crate) use types::{METADATA, POD_SPEC, Type};
-
-use serde_json::Value;
-
-/// A value's kind, for messages.
-pub(crate) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "a mapping",
-    }
-}
+pub(crate) use report::ConfigReport;
+pub(crate) use section::Section;
+pub(crate) use tree::{Tree, get, kind, mapping_at, merge, put};

@@ -1,184 +1,231 @@
-//! One session channel: from the request to start a program to its exit. A small machine (waiting for the guest, then
-//! running) around two pumps. It knows the backend as [`crate::guest`] and the client as [`Client`], and no wire.
+//! The task of one session channel: from the request that starts a program to its exit. It waits for the guest, then runs
+//! two pumps. It knows the backend as [`crate::guest`] and the client as [`Client`], and no wire.
 //!
 //! What always holds: the client is told an exit exactly once, after everything that the program wrote; a stream that was
 //! lost is never an exit of 0.
 
-pub mod inbox;
+mod client;
+pub(crate) mod forward;
+pub(crate) mod inbox;
+mod listeners;
 mod pump;
 mod running;
 mod wait;
 
 use crate::audit::{Event, Recorder};
-use crate::guest::{Exit, Guest, Program, Refusal, State};
-use crate::policy::{Launch, Permit};
+use crate::guest::{Exit, Guest, Program, Progress, Refusal, RefusalKind};
+use crate::policy::{Denied, Permit, ProgramRequest, ProgramSpec, SendSignal};
 use crate::types::Size;
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use client::client_line;
+pub(crate) use client::{Client, ClientExit, ClientGone};
 use inbox::Inbox;
-use running::Running;
+pub(crate) use listeners::{AllowedProgram, ListenerOpener, PromisedListener};
+use listeners::{Listening, open_listeners};
+use running::RunRecord;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot, watch};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
 pub(crate) use wait::STARTING;
-use wait::{Unread, Wait};
+use wait::{ClientWait, PendingLine};
 
-/// The exit status of whatever never ran, or ended nobody knows how (as OpenSSH's client says it).
+/// The exit status for a program that never ran, or whose end is unknown (OpenSSH's client uses it for itself).
 const FAILED: u8 = 255;
-/// The exit status after Ctrl-C, as a shell says it.
+/// The exit status after Ctrl-C, as in a shell.
 const INTERRUPTED: u8 = 130;
 
-/// The client's side of a session channel. A write waits for the client's window.
-pub trait Client: Send + Sync {
-    /// Sends standard output.
-    fn stdout(&self, data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>>;
-    /// Sends standard error.
-    fn stderr(&self, data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>>;
-    /// Tells how it ended, and closes the channel.
-    fn end(&self, exit: ClientExit) -> BoxFuture<'_, Result<(), ClientGone>>;
-}
+/// Time that a client gets to show a line before it reads that its request is refused: OpenSSH's ends then, and drops what it
+/// has not written out.
+const SHOW_TIME: Duration = Duration::from_millis(100);
 
-/// The channel or the connection is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the client is gone")]
-pub struct ClientGone;
-
-/// How a program's end is told to the client (RFC 4254 section 6.10).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ClientExit {
-    /// `exit-status`
-    Status(u8),
-    /// `exit-signal`
-    Signal {
-        /// The name without SIG.
-        name: String,
-        /// Whether a core was dumped.
-        core: bool,
-    },
-}
-
-/// What a channel's task is given when the channel opens.
-pub struct Channel {
-    /// The way to the client.
+/// The task of a session channel, made when the channel opens.
+pub(crate) struct SessionTask {
     pub client: Arc<dyn Client>,
-    /// The connection's guest.
     pub guest: Arc<dyn Guest>,
-    /// Where the guest stands, or that the connection is to end.
-    pub state: watch::Receiver<State>,
-    /// What the client sends.
+    /// Set to the reason when the connection's guest is gone or the connection is to end.
+    pub ending: watch::Receiver<Option<Refusal>>,
+    /// The client's data.
     pub inbox: Inbox,
-    /// The request that starts the program; dropped when the channel closes before.
-    pub begin: oneshot::Receiver<Begin>,
+    /// The decisions on the `shell`, `exec` or `subsystem` requests; their sender is dropped if the channel closes before.
+    pub decisions: mpsc::Receiver<ProgramDecision>,
+    /// False as long as a decision is acted on. Only a subsystem that the guest lacks is followed by another.
+    pub is_idle: Arc<AtomicBool>,
+    pub listeners: Arc<dyn ListenerOpener>,
     /// The terminal's size as it changes.
     pub size: watch::Receiver<Size>,
-    /// Signals that were allowed.
-    pub signals: mpsc::Receiver<String>,
-    /// Where effects are recorded.
+    pub signals: mpsc::Receiver<Permit<SendSignal>>,
     pub audit: Recorder,
 }
 
-/// What the client's `shell`, `exec` or `subsystem` came to.
-#[derive(Debug)]
-pub enum Begin {
-    /// It may run.
-    Launch(Permit<Launch>),
-    /// It may not; the text is for the client.
-    Denied(String),
+/// The decision on a `shell`, `exec` or `subsystem` request.
+pub(crate) struct ProgramDecision {
+    pub decided: Result<AllowedProgram, Denied>,
+    /// Set for a subsystem: the request is answered only now. The others were accepted when they came, so that the reason of
+    /// a failure can be read in the channel.
+    pub is_unanswered: bool,
 }
 
-impl Channel {
+/// The end of one decision.
+enum Outcome {
+    /// The channel ends with this.
+    Exit(ClientExit),
+    /// The request was refused, and the client may make another.
+    RequestRefused,
+}
+
+impl SessionTask {
     /// Serves the channel to its end. Dropping the future ends the program as far as the backend can.
-    pub async fn serve(mut self) {
-        let Ok(begin) = (&mut self.begin).await else { return };
-        let exit = match begin {
-            Begin::Denied(reason) => {
-                self.inbox.refuse();
-                self.tell(&reason, false).await;
-                Ok(ClientExit::Status(FAILED))
+    pub(crate) async fn serve(mut self) {
+        while let Some(ProgramDecision { decided, is_unanswered }) = self.decisions.recv().await {
+            let outcome = match decided {
+                Ok(allowed) => self.run(allowed, is_unanswered).await,
+                Err(denied) if is_unanswered => self.refuse_request(&denied.to_string(), false).await,
+                Err(denied) => {
+                    self.inbox.refuse();
+                    self.tell(&denied.to_string(), false).await;
+                    Ok(Outcome::Exit(ClientExit::Status(FAILED)))
+                }
+            };
+            let exit = match outcome {
+                Ok(Outcome::RequestRefused) => continue,
+                Ok(Outcome::Exit(exit)) => Ok(exit),
+                Err(gone) => Err(gone),
+            };
+            self.inbox.refuse();
+            if let Ok(exit) = exit {
+                // A client that left meanwhile needs no answer.
+                let _ = self.client.end(exit).await;
             }
-            Begin::Launch(launch) => self.run(launch).await,
-        };
-        self.inbox.refuse();
-        if let Ok(exit) = exit {
-            // A client that left meanwhile needs no answer.
-            let _ = self.client.end(exit).await;
+            return;
         }
     }
 
-    async fn run(&mut self, launch: Permit<Launch>) -> Result<ClientExit, ClientGone> {
-        let terminal = launch.request().terminal.is_some();
-        let what = launch.request().what.clone();
-        if let Some(key) = launch.request().terminal.as_ref().and_then(|terminal| terminal.modes.interrupt()) {
+    async fn run(&mut self, allowed: AllowedProgram, is_unanswered: bool) -> Result<Outcome, ClientGone> {
+        let ProgramSpec { request, terminal, .. } = allowed.program.request();
+        let (request, interrupt) = (request.clone(), terminal.as_ref().map(|terminal| terminal.modes.interrupt()));
+        let terminal = interrupt.is_some();
+        if let Some(key) = interrupt.flatten() {
             self.inbox.interrupt_by(key);
         }
         let (audit, client) = (self.audit.clone(), self.client.clone());
-        let mut wait = Wait::new(client.as_ref(), &audit, terminal);
-        let started = match self.wait_until_ready(&mut wait).await {
-            Ok(()) => {
-                self.audit.record(Event::ProgramStarting { what: &what, terminal });
-                self.start(launch, &mut wait).await
-            }
-            Err(stop) => Err(stop),
+        let mut wait = ClientWait::new(client.as_ref(), &audit, terminal);
+        let started = match self.audit.record(Event::ProgramStarting { request: &request, terminal }) {
+            Ok(()) => self.start(allowed, &mut wait).await,
+            Err(unrecorded) => Err(NotStarted::Refused(unrecorded.into())),
         };
-        let exit = match started {
-            Ok(program) => {
-                self.audit.record(Event::ProgramStarted { what: &what, terminal });
-                let running = Running::new(&audit);
-                let exit = self.pump(program, wait.over(), terminal).await?;
-                running.ended(&exit);
-                exit
-            }
-            Err(Stop::Interrupted) => return Ok(ClientExit::Status(INTERRUPTED)),
-            Err(Stop::Refused(refusal)) => {
-                self.audit.record(Event::ProgramRefused { refusal: &refusal });
-                wait.over().written().await;
-                self.tell(&refusal.reason, terminal).await;
-                return Ok(ClientExit::Status(refusal.status));
-            }
+        let started = match started {
+            Ok(started) => self.record_start(&request, started, terminal),
+            Err(NotStarted::Interrupted) => return Ok(Outcome::Exit(ClientExit::Status(INTERRUPTED))),
+            Err(NotStarted::Refused(refusal)) => Err(refusal),
         };
+        let pending_line = wait.over();
+        match started {
+            Ok((program, notices)) => {
+                if is_unanswered {
+                    self.client.answer(true).await?;
+                }
+                let exit = self.run_program(program, notices, pending_line, terminal).await?;
+                Ok(Outcome::Exit(exit))
+            }
+            Err(refusal) => self.end_unstarted(refusal, pending_line, terminal, is_unanswered).await,
+        }
+    }
+
+    /// Records that the program runs. One that cannot be recorded ends here, with its two halves.
+    fn record_start(
+        &self,
+        request: &ProgramRequest,
+        started: (Program, Vec<String>),
+        terminal: bool,
+    ) -> Result<(Program, Vec<String>), Refusal> {
+        self.audit.record(Event::ProgramStarted { request, terminal })?;
+        Ok(started)
+    }
+
+    async fn run_program(
+        &mut self,
+        program: Program,
+        notices: Vec<String>,
+        mut pending_line: PendingLine<'_>,
+        terminal: bool,
+    ) -> Result<ClientExit, ClientGone> {
+        let audit = self.audit.clone();
+        let record = RunRecord::new(&audit);
+        // Only a person at a terminal is told: elsewhere a program may read standard error.
+        for notice in notices.iter().filter(|_| terminal) {
+            pending_line.written().await;
+            self.tell(notice, terminal).await;
+        }
+        let exit = self.pump(program, pending_line, terminal).await?;
+        record.ended(&exit);
         Ok(match exit {
             Exit::Status(status) => ClientExit::Status(status),
             Exit::Signal { name, core } => ClientExit::Signal { name, core },
             Exit::Lost(refusal) => {
                 self.tell(&refusal.reason, terminal).await;
-                ClientExit::Status(refusal.status.max(1))
+                ClientExit::Status(refusal.status().max(1))
             }
         })
     }
 
-    /// Waits for the guest. At a terminal, the key that interrupts there (Ctrl-C, mostly) ends the wait.
-    async fn wait_until_ready(&self, wait: &mut Wait<'_>) -> Result<(), Stop> {
-        let mut state = self.state.clone();
-        loop {
-            let now = state.borrow_and_update().clone();
-            match now {
-                State::Ready => return Ok(()),
-                State::Gone(refusal) => return Err(Stop::Refused(refusal)),
-                State::Starting(reason) => wait.learn(reason),
-            }
-            tokio::select! {
-                changed = state.changed() => if changed.is_err() {
-                    return Err(Stop::Refused(Refusal::new("the connection is being closed")));
-                },
-                () = self.inbox.interrupted(), if wait.terminal => return Err(Stop::Interrupted),
-                () = wait.proceed() => {}
+    async fn end_unstarted(
+        &self,
+        refusal: Refusal,
+        mut pending_line: PendingLine<'_>,
+        terminal: bool,
+        is_unanswered: bool,
+    ) -> Result<Outcome, ClientGone> {
+        self.audit.note(Event::ProgramRefused { refusal: &refusal });
+        pending_line.written().await;
+        if is_unanswered {
+            match refusal.kind {
+                RefusalKind::NotFound | RefusalKind::NotExecutable => {
+                    return self.refuse_request(&refusal.reason, terminal).await;
+                }
+                // The reason concerns the whole connection, and is read in the channel.
+                RefusalKind::ContainerStopped | RefusalKind::Other => self.client.answer(true).await?,
             }
         }
+        self.tell(&refusal.reason, terminal).await;
+        Ok(Outcome::Exit(ClientExit::Status(refusal.status())))
     }
 
-    /// Starts the program, for which a guest may have to be made first: the wait goes on as before.
-    async fn start(&self, launch: Permit<Launch>, wait: &mut Wait<'_>) -> Result<Program, Stop> {
-        let (news, mut told) = watch::channel(None);
-        let starting = self.guest.start(launch, news);
-        let gone = gone(self.state.clone());
-        tokio::pin!(starting, gone);
+    /// Refuses a request that is not answered yet, as sshd does: the client learns it from the answer, which some wait for,
+    /// and may make another request. What it has sent was for this one.
+    async fn refuse_request(&self, reason: &str, terminal: bool) -> Result<Outcome, ClientGone> {
+        self.tell(reason, terminal).await;
+        sleep(SHOW_TIME).await;
+        self.inbox.discard();
+        self.is_idle.store(true, Ordering::Release);
+        self.client.answer(false).await?;
+        Ok(Outcome::RequestRefused)
+    }
+
+    /// Starts the program, which waits for the guest. At a terminal, the interrupt key (usually Ctrl-C) ends the wait.
+    ///
+    /// Returns the program, and a line for each listener that it was promised and has not.
+    async fn start(
+        &self,
+        allowed: AllowedProgram,
+        wait: &mut ClientWait<'_>,
+    ) -> Result<(Program, Vec<String>), NotStarted> {
+        let progress = Progress::default();
+        let mut reports = progress.reports();
+        let starting = async {
+            let Listening { program, notices } = open_listeners(allowed, self.listeners.as_ref(), &progress).await;
+            Ok((self.guest.start(program, progress.clone()).await?, notices))
+        };
+        let ending = ended(self.ending.clone());
+        tokio::pin!(starting, ending);
         loop {
             tokio::select! {
                 biased;
-                started = &mut starting => return started.map_err(Stop::Refused),
-                refusal = &mut gone => return Err(Stop::Refused(refusal)),
-                () = self.inbox.interrupted(), if wait.terminal => return Err(Stop::Interrupted),
-                Ok(()) = told.changed() => {
-                    let reason = told.borrow_and_update().clone();
+                started = &mut starting => return started.map_err(NotStarted::Refused),
+                refusal = &mut ending => return Err(NotStarted::Refused(refusal)),
+                () = self.inbox.interrupted(), if wait.terminal => return Err(NotStarted::Interrupted),
+                Ok(()) = reports.changed() => {
+                    let reason = reports.borrow_and_update().clone();
                     wait.learn(reason);
                 }
                 () = wait.proceed() => {}
@@ -186,58 +233,47 @@ impl Channel {
         }
     }
 
-    /// Runs both pumps until the program has ended, or its guest has: then what runs in it is over, even where its
+    /// Runs both pumps until the program has ended, or the connection's guest has: then the program is over, even if its
     /// stream still stands.
-    async fn pump(&mut self, program: Program, unread: Unread<'_>, terminal: bool) -> Result<Exit, ClientGone> {
+    async fn pump(
+        &mut self,
+        program: Program,
+        pending_line: PendingLine<'_>,
+        terminal: bool,
+    ) -> Result<Exit, ClientGone> {
         let Program { input, output } = program;
-        let gone = gone(self.state.clone());
-        let to_program = pump::Inward {
-            inbox: &self.inbox,
-            size: &mut self.size,
-            signals: &mut self.signals,
-            audit: &self.audit,
-            terminal,
-        };
-        let to_client = pump::outward(output, self.client.as_ref(), unread);
-        tokio::pin!(to_client, gone);
+        let ending = ended(self.ending.clone());
+        let commands = pump::Commands { size: &mut self.size, signals: &mut self.signals, audit: &self.audit };
+        let to_program = pump::InputPump { inbox: &self.inbox, terminal, commands };
+        let to_client = pump::pump_output(output, self.client.as_ref(), pending_line);
+        tokio::pin!(to_client, ending);
         tokio::select! {
             biased;
             exit = to_client => exit,
-            refusal = &mut gone => Ok(Exit::Lost(refusal)),
+            refusal = &mut ending => Ok(Exit::Lost(refusal)),
             never = to_program.run(input) => match never {},
         }
     }
 
+    /// Writes a line to the client's standard error. The next step finds out whether the client is gone.
     async fn tell(&self, text: &str, terminal: bool) {
-        tell(self.client.as_ref(), text, terminal).await;
+        let _ = self.client.stderr(client_line(text, terminal)).await;
     }
 }
 
-/// Writes one line of ours to the client's standard error. A client that is gone is found out by the next step.
-async fn tell(client: &dyn Client, text: &str, terminal: bool) {
-    let _ = client.stderr(line(text, terminal)).await;
-}
-
-/// A line of ours as it goes to a client.
-fn line(text: &str, terminal: bool) -> Bytes {
-    let end = if terminal { "\r\n" } else { "\n" };
-    Bytes::from(format!("podgate: {text}{end}"))
-}
-
-/// Why nothing was started.
-enum Stop {
+/// The reason that no program was started.
+enum NotStarted {
     Interrupted,
     Refused(Refusal),
 }
 
-/// Waits until the guest is gone.
-pub(crate) async fn gone(mut state: watch::Receiver<State>) -> Refusal {
-    loop {
-        if let State::Gone(refusal) = &*state.borrow_and_update() {
-            return refusal.clone();
-        }
-        if state.changed().await.is_err() {
-            return Refusal::new("the connection is being closed");
-        }
+/// Waits until the connection is to end.
+pub(crate) async fn ended(mut ending: watch::Receiver<Option<Refusal>>) -> Refusal {
+    match ending.wait_for(Option::is_some).await.as_deref() {
+        Ok(Some(refusal)) => refusal.clone(),
+        Ok(None) | Err(_) => Refusal::new("the connection is being closed"),
     }
 }
+
+#[cfg(test)]
+mod tests;

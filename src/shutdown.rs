@@ -1,27 +1,46 @@
-//! What ends the process in order: a token that says stop, and a tracker of every task, so that whatever was spawned is
-//! awaited.
+//! The orderly end of the process: a cancellation token, a tracker through which every spawned task is awaited, and the
+//! time that each step of the end has.
+//!
+//! The steps fit into each other as a test says, and all together into the grace period of the gateway's pod
+//! (`terminationGracePeriodSeconds` of deploy/kubernetes.yaml).
 
 use std::future::Future;
+use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Spawns tasks that the end of the process waits for; cheap to clone.
+/// Step 1, the connections: time that sessions have to tell their clients why they end.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(5);
+/// Time that a client gets to show the sessions' last output: OpenSSH's drops what it has not written out when it reads a
+/// disconnect. A client without another session leaves by itself before.
+pub(crate) const SHOW_TIME: Duration = Duration::from_millis(500);
+/// Time in which a client has to take our disconnect, and then again to close after it.
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
+/// Step 2, the pods: time from the signal on in which each has to be removed, before it is left to other gateways.
+pub(crate) const POD_REMOVAL: Duration = Duration::from_secs(12);
+/// Time from the signal on for connections that do not end: then their pods are removed anyway.
+pub(crate) const POD_DISMISSAL: Duration = Duration::from_secs(20);
+/// Time from the signal on for every connection and every pod.
+pub(crate) const ALL_TASKS: Duration = Duration::from_secs(25);
+/// Step 3: time to delete the gateway's Lease.
+pub(crate) const LEASE_REMOVAL: Duration = Duration::from_secs(3);
+/// Step 4: time to write the last lines of the log.
+pub(crate) const LOG_CLOSE: Duration = Duration::from_secs(5);
+
+/// The tasks that the shutdown waits for; clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Tasks {
+pub(crate) struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Tasks {
-    /// No tasks yet.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// Spawns a task that shutdown waits for.
-    pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    pub(crate) fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
@@ -29,16 +48,32 @@ impl Tasks {
         self.tracker.spawn(task)
     }
 
-    /// Cancelled when the process is to end.
-    #[must_use]
-    pub fn stopping(&self) -> &CancellationToken {
+    /// The token that is cancelled when the shutdown begins.
+    pub(crate) fn stopping(&self) -> &CancellationToken {
         &self.stop
     }
 
-    /// Says stop, and waits until every task has ended.
-    pub async fn finish(&self) {
+    /// Cancels the token and waits until every task has ended.
+    pub(crate) async fn finish(&self) {
         self.stop.cancel();
         self.tracker.close();
         self.tracker.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn end_of_the_process_fits_into_the_grace_period_of_its_pod() {
+        let connections = FAREWELL + SHOW_TIME + 2 * LINGER;
+        assert!(connections < POD_REMOVAL, "a pod's last attempts begin after the farewells");
+        assert!(POD_REMOVAL < POD_DISMISSAL && POD_DISMISSAL < ALL_TASKS);
+        let manifest = include_str!("../deploy/kubernetes.yaml");
+        let grace = manifest.lines().find_map(|line| line.trim().strip_prefix("terminationGracePeriodSeconds: "));
+        let grace = Duration::from_secs(grace.expect("a grace period").parse().expect("seconds"));
+        let all = ALL_TASKS + LEASE_REMOVAL + LOG_CLOSE;
+        assert!(all + Duration::from_secs(5) <= grace, "{all:?} and the time until the signal is seen");
     }
 }

@@ -1,62 +1,60 @@
-//! The operator's log: one line an event, with a code, and with connection and user where there are any. Lines go
-//! through one bounded queue to one writer thread; [`Log::write`] never waits for it. When the queue is full, lines are
-//! dropped and counted, and the log says how many. A writer that fails tries again, it never ends the process.
+//! The operator's log and the [`metrics`]. An event is one line with a code and, if known, the connection and the user.
+//! Lines pass through one bounded queue to one writer thread; [`Log::write`] never waits for it. When the queue is full,
+//! lines are dropped and counted, and the log reports their number. A writer that fails tries again and never ends the
+//! process.
 //!
-//! A line holds what its caller gave it and nothing else; a [`crate::types::Secret`] has no text that could slip in.
-//! Whoever has the log has the [`metrics`], too.
+//! A line holds only what its caller passed. A [`crate::types::Secret`] cannot get into it, having no `Display`.
 
+pub(crate) mod codes;
+mod config;
+mod libraries;
 mod line;
-pub mod metrics;
+pub(crate) mod metrics;
 mod queue;
 mod syslog;
 mod writer;
 
-use crate::config::{self, Level, LogDestination, LogFormat};
+use crate::shutdown::LOG_CLOSE;
 use crate::types::ConnectionId;
-use line::{Line, Shape};
+pub use codes::Code;
+pub use config::{Level, LogConfig, LogDestination, LogFormat};
+pub(crate) use config::{Syslog, SyslogDestination};
+pub use libraries::follow_libraries;
+use line::{LineForm, LogLine, SyslogHeader};
 use metrics::Metrics;
+use parking_lot::Mutex;
 use queue::Queue;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use syslog::{Envelope, SyslogSink};
-use writer::{FileSink, Sink};
+use syslog::SyslogSink;
+use writer::{FileSink, LogSink};
 
-/// How long the last lines may take.
-const CLOSING: Duration = Duration::from_secs(5);
-
-/// A handle to the log; cheap to clone. When the last handle is dropped, what is queued is still written.
+/// A handle to the log; clones share it. Lines that are queued when the last handle is dropped are still written.
 #[derive(Debug, Clone)]
 pub struct Log {
     queue: Arc<QueueHandle>,
-    shape: Shape,
+    form: LineForm,
     level: Level,
     metrics: Metrics,
 }
 
-/// Why there is no log.
+/// An error that prevents the start of the log.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The file cannot be opened.
     #[error("log.file: {} cannot be opened: {source}", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Nobody takes lines there.
+    Open { path: PathBuf, source: io::Error },
+    /// No syslog daemon takes lines at the destination.
     #[error("log.syslog.destination: {destination} cannot be written to: {source}")]
     Syslog {
-        /// The socket or address.
+        /// The path of a socket, or an address.
         destination: String,
-        /// Why.
         source: io::Error,
     },
-    /// There is no thread for the writer.
+    /// The writer's thread cannot be started.
     #[error("the log's writer cannot be started")]
     Thread(#[source] io::Error),
 }
@@ -66,99 +64,104 @@ impl Log {
     ///
     /// # Errors
     /// A file that cannot be opened for appending, no syslog daemon, or no thread for the writer.
-    pub fn open(config: &config::Log) -> Result<Self, LogError> {
-        let sink: Box<dyn Sink> = match &config.destination {
+    pub fn open(config: &LogConfig) -> Result<Self, LogError> {
+        let sink: Box<dyn LogSink> = match &config.destination {
             LogDestination::Stdout => Box::new(io::stdout()),
             LogDestination::Syslog(syslog) => {
                 let failed = |source| LogError::Syslog { destination: syslog.destination.to_string(), source };
                 let sink = Box::new(SyslogSink::open(syslog.destination.clone()).map_err(failed)?);
-                let shape = Shape::Syslog(Arc::new(Envelope::new(syslog)), config.format);
-                return Self::start(config.level, shape, sink);
+                let form = LineForm::Syslog(Arc::new(SyslogHeader::new(syslog)), config.format);
+                return Self::start(config.level, form, sink);
             }
             LogDestination::File(path) => {
                 Box::new(FileSink::open(path.clone()).map_err(|source| LogError::Open { path: path.clone(), source })?)
             }
         };
-        Self::start(config.level, Shape::Lines(config.format), sink)
+        Self::start(config.level, LineForm::Lines(config.format), sink)
     }
 
-    /// A log that writes to `sink`, for whoever embeds the gateway.
+    /// Starts a log that writes to `sink`, for tests and programs that embed the gateway.
     ///
     /// # Errors
-    /// No thread for the writer.
+    /// The writer's thread cannot be started.
     pub fn to_sink(level: Level, format: LogFormat, sink: impl Write + Send + 'static) -> Result<Self, LogError> {
-        Self::start(level, Shape::Lines(format), Box::new(writer::Plain(sink)))
+        Self::start(level, LineForm::Lines(format), Box::new(writer::WriteSink(sink)))
     }
 
-    fn start(level: Level, shape: Shape, sink: Box<dyn Sink>) -> Result<Self, LogError> {
+    fn start(level: Level, form: LineForm, sink: Box<dyn LogSink>) -> Result<Self, LogError> {
         let queue = Arc::new(Queue::new());
-        writer::spawn(Arc::clone(&queue), sink, shape.clone()).map_err(LogError::Thread)?;
-        Ok(Self { queue: Arc::new(QueueHandle(queue)), shape, level, metrics: Metrics::default() })
+        writer::spawn(Arc::clone(&queue), sink, form.clone()).map_err(LogError::Thread)?;
+        Ok(Self { queue: Arc::new(QueueHandle(queue)), form, level, metrics: Metrics::default() })
     }
 
-    /// Writes one line if `level` is at least the configured one. `code` is ContainerSSH's where it means the same.
-    pub fn write(&self, level: Level, code: &'static str, message: &str, details: &[(&str, &str)]) {
-        self.metrics.event(level, code);
-        if level <= self.level {
-            self.put(&Line { level, code, message, details });
+    /// Counts the event, and writes its line if the code's level is at least as important as the configured one.
+    pub fn write(&self, code: Code, message: &str, details: &[(&str, &str)]) {
+        self.metrics.count_event(code);
+        if code.level() <= self.level {
+            self.put(&LogLine { code, message, details });
         }
     }
 
-    /// A log whose lines carry `connectionId` and `remoteAddr`, and `username` once it is known.
-    #[must_use]
+    /// Returns a log whose lines have `connectionId` and `remoteAddr`, and `username` once it is known.
     pub fn connection(&self, id: ConnectionId, remote: SocketAddr) -> ConnectionLog {
         ConnectionLog {
             log: self.clone(),
-            shared: Arc::new(Shared {
+            shared: Arc::new(ConnectionLogState {
                 id: id.to_string(),
                 remote: SocketAddr::new(remote.ip().to_canonical(), remote.port()).to_string(),
-                user: Mutex::new(User::default()),
+                user: Mutex::new(ConnectionUser::default()),
                 level: AtomicU8::new(self.level as u8),
             }),
         }
     }
 
-    /// Opens a file or syslog's socket again (SIGHUP, after a rotation moved it); stdout has nothing to open. Where that
-    /// fails, the log goes on in the old one and says so.
+    /// Opens the file or syslog's socket again (on SIGHUP, after a rotation). If that fails, the log continues in the old one
+    /// and reports it. Does nothing for stdout.
     pub fn reopen(&self) {
         self.queue.0.reopen();
     }
 
-    /// Waits until everything that was queued before has been written, at most `limit`; whether it was. Blocks the
-    /// thread: not for async tasks.
+    /// Waits at most `limit` for the lines queued before, and returns true if they are written. Blocks the thread: not for
+    /// async tasks.
     #[must_use]
     pub fn flush(&self, limit: Duration) -> bool {
         self.queue.0.flush(limit)
     }
 
-    /// Writes what is queued and takes no more lines. Gives up after 5 s, when nobody reads what is written.
+    /// Writes the queued lines and accepts no more. Gives up after 5 s, if the destination does not take them.
     pub async fn close(&self) {
         self.queue.0.close();
         let queue = Arc::clone(&self.queue.0);
-        // The wait itself cannot fail, and what it returns nobody could be told: the log is over.
-        let _ = tokio::task::spawn_blocking(move || queue.ended(CLOSING)).await;
+        // The wait cannot fail, and its result cannot be logged any more.
+        let _ = tokio::task::spawn_blocking(move || queue.ended(LOG_CLOSE)).await;
     }
 
-    /// What is counted: every event of the log, and what others count.
-    #[must_use]
+    /// The process's counters, which include every event of the log.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    fn put(&self, line: &Line<'_>) {
-        if !self.queue.0.push(line.render(&self.shape)) {
-            self.metrics.line_dropped();
+    fn put(&self, line: &LogLine<'_>) {
+        if !self.queue.0.push(line.render(&self.form)) {
+            self.metrics.count_dropped_line();
         }
     }
 }
 
-/// The line of an event for a process that has no log, or none that a person looks at.
-#[must_use]
-pub fn line(format: LogFormat, level: Level, code: &'static str, message: &str) -> String {
-    Line { level, code, message, details: &[] }.render(&Shape::Lines(format))
+/// Formats the line of an event for standard error, without a log.
+pub fn log_line(format: LogFormat, code: Code, message: &str) -> String {
+    LogLine { code, message, details: &[] }.render(&LineForm::Lines(format))
 }
 
-/// The queue as the handles share it; ends the writer when the last of them is gone.
+/// Returns the line of a failed start for standard error, and also writes it to `log` unless that is standard output.
+pub fn failed_start(config: &LogConfig, log: Option<&Log>, message: &str) -> String {
+    if let Some(log) = log.filter(|_| config.destination != LogDestination::Stdout) {
+        log.write(codes::CORE_START_FAILED, message, &[]);
+    }
+    log_line(config.format, codes::CORE_START_FAILED, message)
+}
+
+/// The queue that all handles share; dropped with the last one, it ends the writer.
 #[derive(Debug)]
 struct QueueHandle(Arc<Queue>);
 
@@ -168,52 +171,51 @@ impl Drop for QueueHandle {
     }
 }
 
-/// One connection's log; cheap to clone, clones share the user name and the level.
+/// A connection's log; clones share the user name and the level.
 #[derive(Debug, Clone)]
 pub struct ConnectionLog {
     log: Log,
-    shared: Arc<Shared>,
+    shared: Arc<ConnectionLogState>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct ConnectionLogState {
     id: String,
     remote: String,
-    user: Mutex<User>,
+    user: Mutex<ConnectionUser>,
     level: AtomicU8,
 }
 
 #[derive(Debug, Clone, Default)]
-struct User {
+struct ConnectionUser {
     name: Option<String>,
     authenticated: Option<String>,
 }
 
 impl ConnectionLog {
-    /// Writes one line with the connection's details first.
-    pub fn write(&self, level: Level, code: &'static str, message: &str, details: &[(&str, &str)]) {
-        self.log.metrics.event(level, code);
-        if level as u8 > self.shared.level.load(Ordering::Relaxed) {
+    /// Writes a line like [`Log::write`], by this connection's level and with its details first.
+    pub fn write(&self, code: Code, message: &str, details: &[(&str, &str)]) {
+        self.log.metrics.count_event(code);
+        if code.level() as u8 > self.shared.level.load(Ordering::Relaxed) {
             return;
         }
-        let user = self.shared.user.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let user = self.shared.user.lock().clone();
         let mut all = vec![("connectionId", self.shared.id.as_str()), ("remoteAddr", self.shared.remote.as_str())];
         all.extend(user.name.as_deref().map(|name| ("username", name)));
         all.extend(user.authenticated.as_deref().map(|name| ("authenticatedUsername", name)));
         all.extend_from_slice(details);
-        self.log.put(&Line { level, code, message, details: &all });
+        self.log.put(&LogLine { code, message, details: &all });
     }
 
-    /// What is counted, over all connections.
-    #[must_use]
+    /// The process's counters, for all connections.
     pub fn metrics(&self) -> &Metrics {
         self.log.metrics()
     }
 
-    /// Names the user from now on (`username`, and `authenticatedUsername` when it is known).
+    /// Sets `username` and, if known, `authenticatedUsername` for the following lines.
     pub fn name_user(&self, username: &str, authenticated: Option<&str>) {
-        let user = User { name: Some(username.to_owned()), authenticated: authenticated.map(str::to_owned) };
-        *self.shared.user.lock().unwrap_or_else(PoisonError::into_inner) = user;
+        let user = ConnectionUser { name: Some(username.to_owned()), authenticated: authenticated.map(str::to_owned) };
+        *self.shared.user.lock() = user;
     }
 
     /// Sets the level of this connection's lines (`log.level` of its settings).

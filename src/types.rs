@@ -1,16 +1,19 @@
-//! The primitives everything else speaks in. A value of one of these types has been parsed: it cannot hold a wrong
-//! text, and nothing after the edge checks it again.
+//! Types that all modules use. A value of one of these types has been parsed: it cannot hold an invalid text, and nothing
+//! behind the boundary checks it again.
 
 mod env;
+mod error;
 mod id;
 mod name;
 mod secret;
 mod terminal;
 mod text;
 
-pub use env::{EnvName, EnvVar, NamesLeftOut};
-pub use id::ConnectionId;
-pub use name::{ContainerName, Invalid, MetadataKey, Namespace, PodName, Username};
+pub(crate) use env::{EnvName, EnvVar, NamesLeftOut};
+pub(crate) use error::{causes, error_chain, root_cause};
+pub(crate) use id::ConnectionId;
+pub(crate) use name::{ContainerName, Invalid, MetadataKey, Namespace, PodName, Username};
 pub use secret::Secret;
-pub use terminal::{Modes, Size};
-pub use text::{is_hidden, printable, quoted, time_text};
+pub(crate) use terminal::{Modes, Size};
+pub use text::printable;
+pub(crate) use text::{is_hidden, quoted, time_text};

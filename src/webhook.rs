@@ -1,23 +1,24 @@
-//! Asking the operator's webhooks over HTTP. Only 200 is success; redirects are never followed, certificates always
-//! verified, bodies bounded, proxies of the environment ignored. Whoever asks decides what the answer means.
+//! HTTP client of the operator's webhooks. Only status 200 is success; redirects are never followed, certificates always
+//! verified, bodies bounded, proxies of the environment ignored. The caller interprets the answer.
 //!
-//! A question with a side effect (a password counts as a failed login where it is wrong) is repeated only where it
-//! provably did not arrive.
+//! A question with a side effect (a wrong password counts as a failed login) is repeated only if it provably did not
+//! arrive.
 //!
 //! Dropping a call cancels it.
 
-mod answer;
-mod body;
 mod client;
-mod config;
 mod error;
 mod probe;
+mod request_body;
 mod retry;
+mod url;
 
-pub use client::{Call, WebhookClient};
-pub use config::{ConfigClient, ConfigError};
-pub use error::{Failure, WebhookBuildError, WebhookError};
-pub use probe::{ProbeError, probe};
+pub(crate) use client::{AskOptions, WebhookAnswer, WebhookClient, read_answer};
+#[cfg(test)]
+pub(crate) use error::AttemptFailure;
+pub(crate) use error::{WebhookBuildError, WebhookError};
+pub use probe::probe;
+pub(crate) use url::{HttpClientConfig, WebhookUrl};
 
 #[cfg(test)]
 pub(crate) mod fake;

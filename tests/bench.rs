@@ -36,6 +36,7 @@ use bench::table::Table;
 use bench::{idle, measure, real};
 use clap::Parser;
 use std::process::ExitCode;
+use support::agent;
 
 /// Measures the gateway beside OpenSSH's sshd.
 #[derive(Debug, Parser)]
@@ -66,17 +67,17 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let table = runtime.block_on(async {
         let mut table = Table::default();
-        let sessions = match support::cluster::kubeconfig() {
+        let (pod, sessions) = match support::cluster::kubeconfig() {
             Some(kubeconfig) => {
                 Box::pin(real::all(kubeconfig, args.runs, args.mib, &mut table)).await;
-                100
+                (agent::not_in_image(), 100)
             }
             None => {
                 Box::pin(measure::all(args.runs, args.mib, &mut table)).await;
-                500
+                (agent::in_image(), 500)
             }
         };
-        Box::pin(idle::all(args.sessions.unwrap_or(sessions), &mut table)).await;
+        Box::pin(idle::all(pod, args.sessions.unwrap_or(sessions), &mut table)).await;
         table
     });
     let mut out = std::io::stdout().lock();

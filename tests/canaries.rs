@@ -3,9 +3,9 @@
 
 use crate::modes::{persistent, session};
 use crate::support::client::PATIENCE;
-use crate::support::cluster::{Access, Cluster, kubeconfig};
+use crate::support::cluster::{Access, kubeconfig};
 use crate::support::role::Rights;
-use crate::support::script::{Asked, Reply, Script, nothing};
+use crate::support::scripted_webhook::{Reply, ScriptedWebhook, WebhookRequest, empty_config};
 use crate::support::world::merge;
 use crate::support::{Setup, World, processes};
 use serde_json::{Value, json};
@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 use tokio::sync::watch;
 
-/// How long nobody looks between two looks at what runs: nothing tells of a program that begins. The test proves that
-/// this is short enough to see what is there for a moment only.
+/// The pause between two looks at the running programs: nothing reports that a program starts. The test proves that
+/// it is short enough to see a program that runs for a moment.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Everything that ran while this was watched, as `ps` shows it.
@@ -35,7 +35,7 @@ impl Watched {
         Self { seen }
     }
 
-    /// Whether a program was seen that writes a file.
+    /// True once a program that writes a file was seen.
     fn writer_of(&self, path: &str) -> bool {
         self.seen.borrow().iter().any(|line| line.contains("umask 077") && line.contains(path))
     }
@@ -95,7 +95,7 @@ impl Texts {
     }
 
     /// A webhook server that knows all this of everybody who does not have the wrong password.
-    async fn script(&self) -> Script {
+    async fn script(&self) -> ScriptedWebhook {
         let encoded = |text: &str| data_encoding::BASE64.encode(text.as_bytes());
         let grant = json!({"success": true,
         "metadata": {"token": {"value": self.metadata, "sensitive": true}},
@@ -105,8 +105,8 @@ impl Texts {
             &self.path: {"value": encoded(&self.plain_file)},
         }});
         let refused = json!(encoded(&self.wrong));
-        Script::start(move |asked: &Asked| match asked.path.as_str() {
-            "/config" => nothing(),
+        ScriptedWebhook::start(move |asked: &WebhookRequest| match asked.path.as_str() {
+            "/config" => empty_config(),
             _ if asked.body["passwordBase64"] == refused => Reply::Json(json!({"success": false})),
             _ => Reply::Json(grant.clone()),
         })
@@ -155,7 +155,7 @@ async fn assert_kept(mode: Value, rights: Rights, told: [bool; 3]) {
 
     let watched = Watched::start();
     sessions(&world, &texts).await;
-    // What writes a file is there for a moment: until it was seen, not enough was looked at.
+    // A program that writes a file runs for a moment: until it is seen, the test has not looked often enough.
     let limit = Instant::now() + PATIENCE;
     while !watched.writer_of(&texts.path) {
         assert!(Instant::now() < limit, "what writes a file is never seen");
@@ -171,12 +171,12 @@ async fn assert_kept(mode: Value, rights: Rights, told: [bool; 3]) {
     let secrets = [&texts.secrets()[..], &[token, key, world.cluster.secret()]].concat();
     assert_without(&world.gateway.log(), &secrets, "the gateway's log");
     assert_without(&watched.text(), &secrets, "a command line");
-    let asked = world.cluster.asked();
+    let asked = world.cluster.api_requests();
     let execs: Vec<_> = asked.iter().filter(|one| one.resource == "pods/exec").map(|one| one.query.as_str()).collect();
     let readable = [&texts.command, &texts.client, &texts.plain].map(String::as_str);
     let is_there = |text: &str| execs.iter().any(|query| query.contains(text));
     assert_eq!(readable.map(is_there), told, "{execs:?}");
-    let Cluster::Real(cluster) = &world.cluster else { return };
+    let Some(cluster) = world.cluster.as_real() else { return };
     let audit = cluster.audit_log();
     assert_without(&audit, &secrets, "the API's audit log");
     for text in readable {
@@ -184,31 +184,31 @@ async fn assert_kept(mode: Value, rights: Rights, told: [bool; 3]) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn secrets_are_in_no_audit_log_no_command_line_and_no_log() {
     assert_kept(json!({}), Rights::gateway(), [true, true, false]).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn secrets_of_mode_session_are_in_no_audit_log_no_command_line_and_no_log() {
     assert_kept(session(json!({})), Rights::session(), [false, false, false]).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn secrets_of_mode_persistent_are_in_no_audit_log_no_command_line_and_no_log() {
     let mode = persistent(json!({"createMissingPods": true}));
     assert_kept(mode, Rights::gateway(), [true, true, true]).await;
 }
 
-/// What goes wrong is logged in detail: not in this one.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// Failures are logged in detail, but without secrets.
+#[podgate_test::multi_thread]
 async fn secrets_of_a_login_that_fails_are_in_no_log() {
     let [file, variable, password] = ["file", "variable", "password"].map(canary);
     let grant = json!({"success": true,
         "environment": {"TOKEN": {"value": variable, "sensitive": true}},
         "files": {"/proc/1/nothing/secret": {"value": data_encoding::BASE64.encode(file.as_bytes())}}});
-    let script = Script::start(move |asked: &Asked| match asked.path.as_str() {
-        "/config" => nothing(),
+    let script = ScriptedWebhook::start(move |asked: &WebhookRequest| match asked.path.as_str() {
+        "/config" => empty_config(),
         _ => Reply::Json(grant.clone()),
     })
     .await;
@@ -222,7 +222,7 @@ async fn secrets_of_a_login_that_fails_are_in_no_log() {
 }
 
 fn assert_audited_without(world: &World, secrets: &[&str]) {
-    if let Cluster::Real(cluster) = &world.cluster {
+    if let Some(cluster) = world.cluster.as_real() {
         assert_without(&cluster.audit_log(), secrets, "the API's audit log");
     }
 }

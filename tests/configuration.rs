@@ -9,7 +9,7 @@ use crate::support::cluster::image;
 use crate::support::gateway::SOON;
 use crate::support::keys::Key;
 use crate::support::leash;
-use crate::support::script::Authority;
+use crate::support::scripted_webhook::Authority;
 use crate::support::world::{PASSWORD, merge};
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tokio::time::timeout;
 
-/// What a run of the binary came to.
+/// The result of a run of the binary.
 pub struct Ran {
     pub status: Option<i32>,
     pub stdout: String,
@@ -215,7 +215,7 @@ async fn what_stands_in_the_way_of_a_start_is_said_with_what_to_do() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn start_that_fails_is_told_in_a_sentence_and_ends_with_1() {
     let folder = tempfile::tempdir().expect("a folder");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -247,7 +247,7 @@ async fn start_that_fails_is_told_in_a_sentence_and_ends_with_1() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn check_and_start_find_every_key_that_is_not_its_certificates_and_end_alike() {
     let folder = tempfile::tempdir().expect("a folder");
     let (ours, other) = (Authority::new(), Authority::new());
@@ -287,7 +287,7 @@ pub fn of_the_world(world: &World, sample: &str) -> String {
     }
     sample
         .replace("127.0.0.1:2222", "127.0.0.1:0")
-        .replace("http://127.0.0.1:8080", &world.hooks.url)
+        .replace("http://127.0.0.1:8080", &world.webhooks.url)
         .replace("10.99.0.2:6443", connection("host"))
         .replace("namespace: default", &format!("namespace: {}", world.namespace()))
         .replace("local/guest:1", image())
@@ -309,7 +309,7 @@ pub fn hand_written(world: &World) -> String {
     sample.replace("/etc/containerssh", &folder.to_string_lossy())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn hand_written_sample_serves_a_login() {
     let mut world = World::start().await;
     let file = world.folder().join("hand-written.yaml");
@@ -330,7 +330,7 @@ async fn written_back_sample_is_refused_only_for_what_it_names_on_this_machine()
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn banner_and_version_are_sent_as_they_are_written() {
     let world = Setup::config(json!({"ssh": {"banner": "Hello, stranger\n", "serverVersion": "SSH-2.0-Own_1.0 x"}}));
     let world = world.start().await;

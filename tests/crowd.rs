@@ -6,11 +6,11 @@ use crate::support::{Setup, World};
 use futures_util::{StreamExt, stream};
 use std::time::Instant;
 
-/// How many log in at the same time.
+/// The number of simultaneous logins.
 const AT_ONCE: usize = 20;
-/// How many log in altogether: on a development cluster, whose requests are remembered up to a number, and on a real one.
+/// The total number of logins on a development cluster, which records a limited number of requests, and on a real one.
 const LOGINS: [usize; 2] = [60, 200];
-/// How many requests a login may cost.
+/// The number of requests that a login may cost.
 const REQUESTS: usize = 6;
 
 /// Logs in, says something that nobody else does, and leaves.
@@ -21,7 +21,7 @@ async fn login(world: &World, number: usize) {
 
 /// A real cluster's node has other things to do then. The gateway has an account of its own, by which everything that it
 /// asks is known, for the whole cluster too.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn crowd_is_served_and_costs_the_api_little() {
     let access = Access::Rights(Rights::gateway());
     let world = Setup { access, ..Setup::default() }.alone().start().await;
@@ -31,7 +31,7 @@ async fn crowd_is_served_and_costs_the_api_little() {
     world.wait_for_nothing().await;
     let gone = start.elapsed();
 
-    let asked = world.cluster.asked();
+    let asked = world.cluster.api_requests();
     let of = |verb: &str| asked.iter().filter(|asked| asked.verb == verb).collect::<Vec<_>>();
     eprintln!(
         "{logins} logins in {served:.1?}, all pods gone after {gone:.1?}, {} requests: {}",

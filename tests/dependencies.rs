@@ -53,8 +53,8 @@ fn packages() -> BTreeMap<String, BTreeSet<(String, String)>> {
     found
 }
 
-/// Whether a licence expression (SPDX, with the old `/` for OR) leaves a way that is allowed. Where it is nested, every
-/// part must be.
+/// Returns whether a licence expression (SPDX, with the old `/` for OR) has an allowed choice. In a nested expression,
+/// every part must be allowed.
 fn allowed(expression: &str) -> bool {
     let listed = |licence: &str| LICENCES.contains(&licence.trim());
     if expression.contains('(') {
@@ -86,7 +86,7 @@ fn every_licence_may_be_shipped() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What `podgate --licenses` prints of others, made from the packages that the gateway links on Linux.
+/// The third-party part of `podgate --licenses`, made from the packages that the gateway links on Linux.
 fn third_party() -> String {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--package", "podgate", "--locked", "--offline", "--edges", "normal", "--prefix", "none"])

@@ -2,8 +2,8 @@
 
 use crate::support::cluster::{self, Access};
 use crate::support::gateway::Gateway;
+use crate::support::muting_proxy::MutingProxy;
 use crate::support::role::Rights;
-use crate::support::wire::Wire;
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -12,8 +12,8 @@ use tokio::time::sleep;
 /// A Lease's duration here: long enough for a machine that is busy with other tests.
 const LEASE: Duration = Duration::from_secs(6);
 
-/// How long an orphan may stay: two durations, and what its container takes to end.
-const GONE: Duration = Duration::from_secs(2 * 6 + 5);
+/// The time limit for the removal of an orphan: two of the durations that a Lease has where none is configured.
+const GONE: Duration = Duration::from_secs(2 * 30);
 
 fn setup() -> Setup {
     let mut setup = Setup::config(json!({"kubernetes": {"leaseDuration": format!("{LEASE:?}")}}));
@@ -38,7 +38,11 @@ fn pod_of(pods: &[Value], user: &str) -> Option<String> {
 
 async fn wait_until_gone(world: &World, namespace: &str, user: &str) {
     let start = Instant::now();
-    assert!(world.cluster.wait_for(namespace, |pods| pod_of(pods, user).is_none()).await, "{}", world.gateway.log());
+    assert!(
+        world.cluster.wait_for_pods(namespace, |pods| pod_of(pods, user).is_none()).await,
+        "{}",
+        world.gateway.log()
+    );
     assert!(start.elapsed() < GONE, "{user}'s pod went after {:?}", start.elapsed());
 }
 
@@ -63,7 +67,7 @@ fn lease_names(leases: &[Value]) -> Vec<String> {
     leases.iter().map(|lease| lease["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn pods_of_a_killed_gateway_go_wherever_they_are_and_those_of_a_living_one_stay() {
     let setup = setup();
     let away = away(&setup);
@@ -94,7 +98,7 @@ async fn pods_of_a_killed_gateway_go_wherever_they_are_and_those_of_a_living_one
     drop((alice, carol));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn gateway_that_is_restarted_at_once_sweeps_up_after_itself() {
     let setup = setup();
     let away = away(&setup);
@@ -114,7 +118,7 @@ async fn gateway_that_is_restarted_at_once_sweeps_up_after_itself() {
     assert!(pod_of(&world.cluster.pods(&home), "bob").is_some());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn gateway_frozen_for_longer_than_its_lease_loses_its_pods_and_none_that_it_makes_later() {
     let world = setup().start().await;
     let home = world.namespace().to_owned();
@@ -142,7 +146,7 @@ async fn gateway_frozen_for_longer_than_its_lease_loses_its_pods_and_none_that_i
     drop(bob);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn outage_longer_than_a_lease_costs_only_the_pods_of_who_was_killed_in_it() {
     let setup = setup();
     let away = away(&setup);
@@ -155,7 +159,7 @@ async fn outage_longer_than_a_lease_costs_only_the_pods_of_who_was_killed_in_it(
     let carol = world.ssh_to(&doomed, "carol").start("echo up; sleep 1000");
     carol.until_stdout("up").await;
     let both = |pods: &[Value]| pod_of(pods, "alice").is_some() && pod_of(pods, "bob").is_some();
-    assert!(world.cluster.wait_for(&home, both).await, "{}", world.gateway.log());
+    assert!(world.cluster.wait_for_pods(&home, both).await, "{}", world.gateway.log());
     let of = |pods: &[Value]| (pod_of(pods, "alice"), pod_of(pods, "bob"));
     let before = of(&world.cluster.pods(&home));
     let session = alice.ssh().start("echo up; sleep 1000");
@@ -172,23 +176,23 @@ async fn outage_longer_than_a_lease_costs_only_the_pods_of_who_was_killed_in_it(
     let _status = doomed.ended().await;
     sleep(LEASE * 3 / 2).await;
     world.cluster.api_up().await;
-    // Who judges the dead again judges everybody.
+    // A gateway that judges dead gateways again judges all.
     wait_until_gone(&world, &away, "carol").await;
     assert_eq!(of(&world.cluster.pods(&home)), before, "{}\n{}", world.gateway.log(), another.log());
     assert_eq!(alice.ssh().run("echo again").await.expect(0).text(), "again\n");
     drop((bob, carol));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn pod_of_a_create_whose_answer_was_lost_goes_with_its_gateway() {
     let world = setup().start().await;
     wait_until_held(&world.gateway).await;
-    let wire = Wire::lay(&world).await;
-    let mut doomed = world.gateway_with(json!({"kubernetes": {"connection": wire.connection()}})).await;
+    let proxy = MutingProxy::start(&world).await;
+    let mut doomed = world.gateway_with(json!({"kubernetes": {"connection": proxy.connection()}})).await;
     // Its connections to the API stay open for the next login.
     world.ssh_to(&doomed, "bob").run("true").await.expect(0);
     world.wait_for_nothing().await;
-    wire.mute();
+    proxy.mute();
     let client = world.ssh_to(&doomed, "alice").start("true");
     world.pod().await;
     doomed.signal("KILL");
@@ -198,7 +202,7 @@ async fn pod_of_a_create_whose_answer_was_lost_goes_with_its_gateway() {
     drop(client);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn namespace_is_not_forgotten_when_its_lease_is_deleted_and_all_gateways_are_killed() {
     let setup = setup();
     let away = away(&setup);
@@ -223,7 +227,7 @@ async fn namespace_is_not_forgotten_when_its_lease_is_deleted_and_all_gateways_a
     wait_until_gone(&world, &away, "carol").await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn lease_names_each_namespace_before_it_is_used_and_ends_with_the_gateway() {
     let setup = setup();
     let away = away(&setup);
@@ -243,7 +247,7 @@ async fn lease_names_each_namespace_before_it_is_used_and_ends_with_the_gateway(
     assert_eq!(lease_names(&world.cluster.leases(&home)), Vec::<String>::new(), "{}", world.gateway.log());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn gateways_with_another_home_keep_their_pods_in_a_namespace_that_is_used_by_both() {
     let mut setup = setup();
     let (home, elsewhere) = (setup.namespaces[0].clone(), cluster::namespace("elsewhere"));
@@ -262,7 +266,7 @@ async fn gateways_with_another_home_keep_their_pods_in_a_namespace_that_is_used_
     dora.until_stdout("still here").await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn gateway_without_rights_on_leases_warns_and_nobody_sweeps_up_after_it() {
     let mut setup = setup();
     setup.access = Access::Rights(Rights::gateway().without_all("leases"));
@@ -280,7 +284,7 @@ async fn gateway_without_rights_on_leases_warns_and_nobody_sweeps_up_after_it() 
     assert!(pods[0]["metadata"]["labels"]["podgate/term"].is_null(), "{}", pods[0]["metadata"]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn login_costs_no_request_about_leases_once_its_namespace_is_named() {
     let world = Setup::default().start().await;
     world.ssh().run("true").await.expect(0);

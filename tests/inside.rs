@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 const WHY: &str = "its pods have neither images nor a network of their own";
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn gateway_in_a_pod_serves_whom_the_webhook_knows_and_leaves_nothing() {
     if !on_real(WHY) {
         return;
@@ -40,7 +40,7 @@ async fn gateway_in_a_pod_serves_whom_the_webhook_knows_and_leaves_nothing() {
     gateway.guests(&["wait", "--for=delete", "pods", "--all", "--timeout=60s"]).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn gateway_in_a_pod_goes_on_with_a_swapped_token() {
     if !on_real(WHY) {
         return;
@@ -66,7 +66,7 @@ async fn gateway_in_a_pod_goes_on_with_a_swapped_token() {
     held.kill().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn gateway_in_a_pod_edited_for_mode_session_lacks_no_right_of_it() {
     if !on_real(WHY) {
         return;
@@ -81,7 +81,7 @@ async fn gateway_in_a_pod_edited_for_mode_session_lacks_no_right_of_it() {
     assert!(!log.contains("KUBERNETES_INSPECTED"), "{log}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn replicas_have_one_host_key_and_each_ends_its_own_sessions_alone() {
     if !on_real(WHY) {
         return;

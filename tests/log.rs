@@ -1,7 +1,7 @@
 //! The operator's log: every line whole and attributable, none with a secret in it, in a file that can be moved away.
 
 use crate::support::gateway::{Gateway, SOON};
-use crate::support::script::{Asked, Reply, Script, open_door};
+use crate::support::scripted_webhook::{Reply, ScriptedWebhook, WebhookRequest, accept_all};
 use crate::support::world::PASSWORD;
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
@@ -14,9 +14,9 @@ use tokio::time::{Instant, sleep};
 const CANARIES: [&str; 6] =
     ["canary-metadata", "canary-variable", "canary-file", "canary-client", "canary-typed", "canary-wrong"];
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn no_secret_is_in_any_line_of_a_whole_session() {
-    let script = Script::start(|asked: &Asked| match asked.path.as_str() {
+    let script = ScriptedWebhook::start(|asked: &WebhookRequest| match asked.path.as_str() {
         "/config" => Reply::Json(json!({"config": {}, "environment": {"PLAIN": {"value": "canary-variable"}}})),
         _ if asked.body["passwordBase64"] == "Y2FuYXJ5LXdyb25n" => Reply::Json(json!({"success": false})),
         _ => Reply::Json(json!({"success": true,
@@ -44,7 +44,7 @@ async fn no_secret_is_in_any_line_of_a_whole_session() {
     assert!(log.contains("\"level\":\"debug\""));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn every_line_is_json_and_says_whose_it_is() {
     let world = World::start().await;
     world.ssh().run("exit 5").await.expect(5);
@@ -59,7 +59,7 @@ async fn every_line_is_json_and_says_whose_it_is() {
         }
         let code = line["code"].as_str().expect("a code");
         // The gateway's own.
-        if matches!(code, "SSH_AVAILABLE" | "KUBERNETES_LEASE_HELD") {
+        if matches!(code, "CORE_DESCRIPTORS" | "SSH_AVAILABLE" | "KUBERNETES_LEASE_HELD" | "LIBRARY") {
             continue;
         }
         let details = &line["details"];
@@ -92,7 +92,7 @@ fn default_level() -> Setup {
     Setup::config(json!({"log": {"level": null}}))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn default_level_tells_a_refused_login_in_one_line() {
     let world = default_level().start().await;
     world.ssh_with_password("mallory", "wrong").run("true").await.expect(255);
@@ -102,7 +102,7 @@ async fn default_level_tells_a_refused_login_in_one_line() {
     assert_eq!(codes(&lines).last(), Some(&"SSH_DISCONNECTED"), "{lines:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn default_level_tells_a_session_from_login_to_end() {
     let world = default_level().start().await;
     let start = world.gateway.wait_for_line("SSH_AVAILABLE").await;
@@ -138,7 +138,7 @@ async fn default_level_tells_a_session_from_login_to_end() {
     assert!(!world.gateway.log().contains("canary-command"), "a command may hold a secret");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn default_level_tells_the_end_of_a_program_whose_client_left() {
     let world = default_level().start().await;
     let client = world.ssh().start("echo up; cat");
@@ -151,7 +151,7 @@ async fn default_level_tells_the_end_of_a_program_whose_client_left() {
     assert!(of("SSH_PROGRAM_LEFT")[0].1["duration"].as_str().is_some_and(|text| text.ends_with('s')), "{lines:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn login_that_fails_with_its_webhook_is_told_at_the_first_try_and_an_abandoned_one_says_what_it_waited_for() {
     let mut setup = default_level();
     setup.config["auth"] =
@@ -166,15 +166,17 @@ async fn login_that_fails_with_its_webhook_is_told_at_the_first_try_and_an_aband
 
     let servers = [("/password", "authentication"), ("/authz", "authorization"), ("/config", "configuration")];
     for (before, (slow, server)) in servers.into_iter().enumerate() {
-        let script =
-            Script::start(move |asked: &Asked| if asked.path == slow { Reply::Hang } else { open_door(asked) }).await;
+        let script = ScriptedWebhook::start(
+            move |asked: &WebhookRequest| if asked.path == slow { Reply::Hang } else { accept_all(asked) },
+        )
+        .await;
         let mut setup = default_level();
         let webhook = json!({"method": "webhook", "webhook": {"url": script.url}});
         setup.config["auth"] = json!({"password": webhook, "authz": webhook});
         setup.config["configserver"] = json!({"url": format!("{}/config", script.url)});
         let world = setup.start().await;
         let client = world.ssh_with_password("alice", PASSWORD).start("true");
-        script.wait_for_asked(before + 1).await;
+        script.wait_for_requests(before + 1).await;
         client.kill().await;
         let line = world.gateway.wait_for_line("SSH_LOGIN_ABANDONED").await;
         let reason = format!("the {server} server had not answered yet");
@@ -196,7 +198,7 @@ async fn holds(path: &std::path::Path, text: &str) -> String {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn log_file_that_was_moved_away_is_opened_again_at_hangup() {
     let mut world = World::start().await;
     let (file, moved) = (world.folder().join("log"), world.folder().join("log.1"));
@@ -216,7 +218,9 @@ async fn log_file_that_was_moved_away_is_opened_again_at_hangup() {
 
     fs::rename(&file, &moved).expect("moved");
     world.gateway.signal("HUP");
+    let until = Instant::now() + SOON;
     while !file.exists() {
+        assert!(Instant::now() < until, "no file came");
         // A folder tells nobody that a file came.
         sleep(Duration::from_millis(20)).await;
     }

@@ -10,7 +10,7 @@ mod names;
 mod places;
 mod reasons;
 
-use crate::support::script::{Asked, Reply, Script, nothing, open_door, yes};
+use crate::support::scripted_webhook::{Reply, ScriptedWebhook, WebhookRequest, accept_all, empty_config, success};
 use crate::support::world::PASSWORD;
 use crate::support::{Setup, World};
 use russh::client::{self, AuthResult, Config, KeyboardInteractiveAuthResponse};
@@ -20,13 +20,13 @@ use serde_json::json;
 use std::sync::Arc;
 
 /// The configuration that also asks a server for authorization.
-fn with_authz(script: &Script) -> serde_json::Value {
+fn with_authz(script: &ScriptedWebhook) -> serde_json::Value {
     let mut config = script.config();
     config["auth"]["authz"] = json!({"method": "webhook", "webhook": {"url": script.url}});
     config
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn wrong_password_unknown_user_and_wrong_key_are_refused_without_a_pod() {
     let world = World::start().await;
     for (user, password) in [("alice", "wrong"), ("alice", ""), ("mallory", PASSWORD)] {
@@ -43,7 +43,7 @@ async fn wrong_password_unknown_user_and_wrong_key_are_refused_without_a_pod() {
     assert_eq!(world.gateway.log().matches("SSH_AUTH_SUCCESSFUL").count(), 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn right_password_and_right_key_let_in() {
     let world = World::start().await;
     assert_eq!(world.ssh_with_password("alice", PASSWORD).run("echo in").await.expect(0).text(), "in\n");
@@ -85,9 +85,9 @@ impl client::Handler for Trusting {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn key_that_the_client_cannot_sign_with_is_asked_about_and_never_trusted() {
-    let script = Script::start(open_door).await;
+    let script = ScriptedWebhook::start(accept_all).await;
     let world = Setup::config(with_authz(&script)).start().await;
     let key = PublicKey::from_openssh(&world.key.public).expect("a key");
     let connected = client::connect(Arc::new(Config::default()), world.gateway.address, Trusting).await;
@@ -96,13 +96,13 @@ async fn key_that_the_client_cannot_sign_with_is_asked_about_and_never_trusted()
     assert!(!matches!(outcome, Ok(AuthResult::Success)), "{outcome:?}");
     drop(client);
     world.gateway.wait_for_line("SSH_DISCONNECTED").await;
-    assert_eq!(script.asked_at("/pubkey").len(), 1);
-    assert_eq!(script.asked().len(), 1, "{:?}", script.asked());
+    assert_eq!(script.requests_to("/pubkey").len(), 1);
+    assert_eq!(script.requests().len(), 1, "{:?}", script.requests());
     assert_eq!(world.cluster.requests("create", "pods"), 0);
     assert_eq!(world.gateway.log().matches("SSH_AUTH_SUCCESSFUL").count(), 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn only_configured_methods_are_offered() {
     for (method, other) in [("publicKey", "password"), ("password", "publickey")] {
         let world = Setup::config(json!({"auth": {method: null}})).start().await;
@@ -114,7 +114,7 @@ async fn only_configured_methods_are_offered() {
     assert!(done.stderr.contains("(publickey,password)"), "{}", done.stderr);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn method_that_is_not_offered_is_refused_with_a_line_that_names_it_and_the_user() {
     let world = World::start().await;
     let connected = client::connect(Arc::new(Config::default()), world.gateway.address, Trusting).await;
@@ -127,26 +127,26 @@ async fn method_that_is_not_offered_is_refused_with_a_line_that_names_it_and_the
     assert_eq!(line["level"], "info", "{line}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn authorization_that_says_no_keeps_a_proven_user_out() {
-    let script = Script::start(|asked: &Asked| match asked.path.as_str() {
+    let script = ScriptedWebhook::start(|asked: &WebhookRequest| match asked.path.as_str() {
         "/authz" => Reply::Json(json!({"success": asked.body["username"] == "alice"})),
-        "/config" => nothing(),
-        _ => yes(),
+        "/config" => empty_config(),
+        _ => success(),
     })
     .await;
     let world = Setup::config(with_authz(&script)).start().await;
     let done = world.ssh_as("bob").run("true").await.expect(255);
     assert!(done.stderr.contains("Permission denied"), "{}", done.stderr);
     assert_eq!(world.cluster.requests("create", "pods"), 0);
-    assert!(script.asked_at("/config").is_empty());
+    assert!(script.requests_to("/config").is_empty());
     assert_eq!(world.ssh_as("alice").run("echo in").await.expect(0).text(), "in\n");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn answer_without_success_is_a_no_whatever_else_it_says() {
     for answer in [json!({}), json!({"authenticatedUsername": "alice"}), json!({"success": false, "metadata": {}})] {
-        let script = Script::start(move |_| Reply::Json(answer.clone())).await;
+        let script = ScriptedWebhook::start(move |_| Reply::Json(answer.clone())).await;
         let world = Setup::config(script.config()).start().await;
         let done = world.ssh_with_password("alice", PASSWORD).run("true").await.expect(255);
         assert!(done.stderr.contains("Permission denied"), "{}", done.stderr);
@@ -154,13 +154,13 @@ async fn answer_without_success_is_a_no_whatever_else_it_says() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn webhooks_are_asked_in_order_over_one_connection_each_and_every_password_over_its_own() {
-    let script = Script::start(open_door).await;
+    let script = ScriptedWebhook::start(accept_all).await;
     let world = Setup::config(with_authz(&script)).start().await;
     world.ssh_with_password("alice", PASSWORD).run("true").await.expect(0);
     world.ssh_with_password("alice", PASSWORD).run("true").await.expect(0);
-    let asked = script.asked();
+    let asked = script.requests();
     let paths: Vec<_> = asked.iter().map(|asked| asked.path.as_str()).collect();
     let round = ["/password", "/authz", "/config"];
     assert_eq!(paths, [round, round].concat());

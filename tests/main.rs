@@ -12,12 +12,16 @@
 
 mod admission;
 mod architecture;
+mod attacks;
 mod canaries;
+mod clients;
 mod configuration;
 mod crowd;
 mod dependencies;
+mod differential;
 mod failures;
 mod gateways;
+mod guest_agents;
 mod images;
 mod inside;
 mod log;

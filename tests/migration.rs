@@ -7,7 +7,7 @@ use crate::support::client::Client;
 use crate::support::cluster::image;
 use crate::support::gateway::{Gateway, SOON};
 use crate::support::leash;
-use crate::support::script::{Asked, Reply, Script, nothing, yes};
+use crate::support::scripted_webhook::{Reply, ScriptedWebhook, WebhookRequest, empty_config, success};
 use crate::support::world::{PASSWORD, merge};
 use serde_json::{Value, json};
 use std::fs;
@@ -252,7 +252,7 @@ fn written_back(world: &World, key: &str) -> String {
     })
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn written_back_sample_serves_a_login() {
     let mut world = World::start().await;
     let (key, public) = host_key(world.folder(), &["-t", "rsa", "-b", "4096", "-m", "PEM"]).await;
@@ -266,7 +266,7 @@ async fn written_back_sample_serves_a_login() {
     assert_eq!(world.ssh_with_password("alice", PASSWORD).run("echo in").await.expect(0).text(), "in\n");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn host_keys_are_taken_inline_in_every_form() {
     for arguments in [
         &["-t", "rsa", "-b", "2048", "-m", "PKCS8"][..],
@@ -276,8 +276,11 @@ async fn host_keys_are_taken_inline_in_every_form() {
     ] {
         let mut world = World::start().await;
         let (key, public) = host_key(world.folder(), arguments).await;
-        let mut config =
-            crate::support::world::usual_config((&world.connection, world.namespace()), &world.key, &world.hooks.url);
+        let mut config = crate::support::world::usual_config(
+            (&world.connection, world.namespace()),
+            &world.key,
+            &world.webhooks.url,
+        );
         config["ssh"]["hostkeys"] = json!([format!("\n{}", key.trim_end().replace('\n', "\r\n"))]);
         let file = world.folder().join("inline.json");
         fs::write(&file, config.to_string()).expect("a file");
@@ -294,7 +297,7 @@ fn kuberun(world: &World) -> Value {
     json!({
         "listen": "127.0.0.1:0", "log": {"level": "info"},
         "ssh": {"hostkeys": [world.folder().join("host")]},
-        "auth": {"url": world.hooks.url, "timeout": "2s", "cacert": "", "password": true, "pubkey": true},
+        "auth": {"url": world.webhooks.url, "timeout": "2s", "cacert": "", "password": true, "pubkey": true},
         "backend": "kuberun",
         "kuberun": {"connection": connection, "timeout": "1m0s", "pod": {
             "namespace": world.namespace(), "consoleContainerNumber": 0, "disableCommand": false,
@@ -305,14 +308,14 @@ fn kuberun(world: &World) -> Value {
     })
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn kuberuns_file_and_an_answer_in_its_words_serve_logins() {
     let strict =
         json!({"backend": "kuberun", "kuberun": {"connection": {"host": ""}, "pod": {"disableCommand": true}}});
-    let script = Script::start(move |asked: &Asked| match asked.path.as_str() {
+    let script = ScriptedWebhook::start(move |asked: &WebhookRequest| match asked.path.as_str() {
         "/config" if asked.body["username"] == "bob" => Reply::Json(json!({"config": strict})),
-        "/config" => nothing(),
-        _ => yes(),
+        "/config" => empty_config(),
+        _ => success(),
     })
     .await;
     let mut world = World::start().await;
@@ -357,10 +360,10 @@ fn command(line: &str, world: &World, path: &str) -> Command {
     command
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn operators_hour_ends_in_a_login_after_at_most_five_commands() {
     let world = World::start().await;
-    // What an operator has: a file of 0.6, and the webhooks. Only the port is picked by the system here.
+    // An operator has a file of 0.6 and the webhooks. Only the port is chosen by the system here.
     fs::write(world.folder().join("config.yaml"), hand_written(&world)).expect("a file");
     let path = programs(&world);
 

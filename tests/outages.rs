@@ -10,7 +10,7 @@ mod paths;
 use crate::support::World;
 use crate::support::client::{Client, Done, Running};
 
-/// What a user reads when a stream broke and nobody knows how the program did.
+/// The text that a user reads when a stream broke and the program's end is unknown.
 const LOST: &str = "podgate: the connection to the container was lost";
 
 /// `ssh` as a person at a terminal.

@@ -4,7 +4,7 @@ mod pods;
 mod real_use;
 mod servers;
 
-use podgate::config::{Config, Files, Format};
+use podgate::{Config, Files, Format};
 use podgate_webhooks::directory::Directory;
 use podgate_webhooks::wire::{AuthAnswer, AuthzRequest, ConfigReply, ConfigRequest, PasswordRequest, PublicKeyRequest};
 use russh::keys::ssh_key::LineEnding;
@@ -16,11 +16,14 @@ use std::path::Path;
 
 const README: &str = include_str!("../README.md");
 const WEBHOOKS: &str = include_str!("../docs/webhooks.md");
+const AGENT: &str = include_str!("../docs/agent.md");
 /// Every page of `docs`, those above included.
-const DOCS: [&str; 7] = [
+const DOCS: [&str; 9] = [
     WEBHOOKS,
+    AGENT,
     include_str!("../docs/security.md"),
     include_str!("../docs/metrics.md"),
+    include_str!("../docs/log.md"),
     include_str!("../docs/benchmarks.md"),
     include_str!("../docs/configuration.md"),
     include_str!("../docs/kubernetes.md"),
@@ -106,13 +109,15 @@ const KUBECONFIG: &str = r#"{"apiVersion": "v1", "kind": "Config", "current-cont
 
 /// A part of a configuration, made whole.
 fn whole(part: &str) -> String {
-    format!("ssh: {{hostkeys: [hostkey]}}\nbackend: kubernetes\n{part}")
+    let webhook = "auth: {password: {method: webhook, webhook: {url: \"https://auth.example\"}}}\n";
+    let auth = if part.contains("auth:") { "" } else { webhook };
+    format!("ssh: {{hostkeys: [hostkey]}}\nbackend: kubernetes\n{auth}{part}")
 }
 
 #[test]
 fn files_of_the_papers_are_read() {
     let mut read = 0;
-    for block in yaml(README).into_iter().chain(yaml(WEBHOOKS)) {
+    for block in yaml(README).into_iter().chain(yaml(WEBHOOKS)).chain(yaml(AGENT)) {
         if block.contains("users:") {
             Directory::from_yaml(&block).unwrap_or_else(|problems| panic!("{problems}\n{block}"));
         } else {
@@ -123,7 +128,7 @@ fn files_of_the_papers_are_read() {
         }
         read += 1;
     }
-    assert_eq!(read, 6);
+    assert_eq!(read, 8);
 }
 
 #[test]
@@ -150,7 +155,7 @@ fn messages_of_the_papers_are_understood_and_nothing_in_them_is_passed_over() {
         };
         let again = again.expect("JSON");
         for (field, value) in json.as_object().expect("an object") {
-            // What is shown is read and written again as it was, with the flag that may be left out.
+            // Reading and writing the example changes nothing but the optional flag.
             let written = again[field].to_string().replace("\"sensitive\":false,", "");
             assert_eq!(written, value.to_string(), "{field}");
         }

@@ -2,7 +2,7 @@
 //! that they start themselves. What is expected to fail stands with its reason in a list beside their module, and a test
 //! of the list that passes is an error as much as one that fails and is not on it.
 
-use crate::support::script::{Asked, Reply, Script, nothing, yes};
+use crate::support::scripted_webhook::{Reply, ScriptedWebhook, WebhookRequest, empty_config, success};
 use crate::support::{Setup, World, cluster};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -14,9 +14,9 @@ use tempfile::TempDir;
 
 /// The module that names the suites' versions.
 const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers");
-/// How long a suite may take, in Go's words: its own tests have no deadline.
+/// The time limit for a suite, as a Go duration. Its own tests have no deadline.
 const LIMIT: &str = "-test.timeout=240s";
-/// Where the server of SFTP is.
+/// The path of the SFTP server.
 const SFTP_SERVER: &str = "/usr/lib/openssh/sftp-server";
 
 /// A suite's program and what it needs beside it, in a folder that every user may read.
@@ -127,7 +127,7 @@ fn results(said: &str) -> Results {
     results
 }
 
-/// What is not as the list has it. A line of the list is a test's name, white space, and the reason.
+/// The differences from the list. A line of the list is a test's name, white space, and the reason.
 fn judge(results: &Results, list: &str) -> Vec<String> {
     let lines = list.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
     let expected: BTreeMap<&str, &str> =
@@ -173,16 +173,16 @@ fn suite_is_judged_by_its_list_in_both_directions() {
 }
 
 /// Users with one of the keys are let in, and nobody has settings.
-fn keys_alone(keys: &str, asked: &Asked) -> Reply {
+fn keys_alone(keys: &str, asked: &WebhookRequest) -> Reply {
     let known = || asked.body["publicKey"].as_str().is_some_and(|key| keys.lines().any(|line| line == key.trim()));
     match asked.path.as_str() {
-        "/config" => nothing(),
-        "/pubkey" if known() => yes(),
+        "/config" => empty_config(),
+        "/pubkey" if known() => success(),
         _ => Reply::Json(json!({"success": false})),
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 #[ignore = "needs Go and its module proxy"]
 async fn suite_of_x_crypto_ssh_fails_nowhere_but_where_it_is_expected() {
     if !cluster::on_development("a suite runs against one kind of cluster") {
@@ -192,7 +192,7 @@ async fn suite_of_x_crypto_ssh_fails_nowhere_but_where_it_is_expected() {
     let written = Command::new(suite.path("peers")).arg("keys").arg(suite.folder.path()).status().expect("peers");
     assert!(written.success());
     let keys = fs::read_to_string(suite.path("users")).expect("the users' keys");
-    let script = Script::start(move |asked| keys_alone(&keys, asked)).await;
+    let script = ScriptedWebhook::start(move |asked| keys_alone(&keys, asked)).await;
     let mut setup = Setup::config(script.config());
     // All there are: the suite tries each alone.
     let (gcm, ctr) = (["aes128-gcm@openssh.com", "aes256-gcm@openssh.com"], ["aes128-ctr", "aes192-ctr", "aes256-ctr"]);
@@ -212,7 +212,7 @@ async fn suite_of_x_crypto_ssh_fails_nowhere_but_where_it_is_expected() {
     suite.run(&["-update", "-test.skip=^TestServer|^TestSSHCLI"], true, "crypto.txt").await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 #[ignore = "needs Go and its module proxy"]
 async fn suite_of_pkg_sftp_fails_nowhere_but_where_it_is_expected() {
     if !cluster::on_development("client and guest must see the same files") {
@@ -251,7 +251,7 @@ fn summary_of_pytest_is_read() {
     assert_eq!(wrong, ["tests/a.py::A::three fails, and is not on the list"]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 #[ignore = "needs paramiko and its tests, in the folder that PODGATE_TEST_PARAMIKO names"]
 async fn suite_of_paramiko_s_sftp_fails_nowhere_but_where_it_is_expected() {
     if !cluster::on_development("client and guest must see the same files") {

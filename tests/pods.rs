@@ -24,7 +24,7 @@ async fn pod_of(world: &World) -> Value {
     world.cluster.pods(world.namespace()).remove(0)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn pod_that_names_an_unknown_field_is_refused_with_its_path() {
     let settings = json!({"kubernetes": {"pod": {"spec": {"colour": "blue"}}}});
     let world = Setup { users: vec![("alice", settings)], ..Setup::default() }.start().await;
@@ -34,7 +34,7 @@ async fn pod_that_names_an_unknown_field_is_refused_with_its_path() {
     world.wait_for_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn metadata_and_spec_arrive_as_they_were_written() {
     let mut guest = container("shell");
     let more = json!({
@@ -88,7 +88,7 @@ async fn metadata_and_spec_arrive_as_they_were_written() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn webhook_chooses_the_namespace() {
     let mut setup = Setup::default();
     let other = namespace("other");
@@ -103,7 +103,7 @@ async fn webhook_chooses_the_namespace() {
     world.wait_for_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn user_lands_in_the_console_container() {
     let mut containers = [container("side"), container("console")];
     containers[0]["command"] = json!(["/bin/sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"]);
@@ -115,22 +115,53 @@ async fn user_lands_in_the_console_container() {
     world.wait_for_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn image_without_the_agent_of_its_idle_command_says_the_ways_out() {
-    let world = world_with_pod(json!({"disableAgent": false})).await;
+    let world = world_with_pod(json!({"disableAgent": false, "agentPush": false})).await;
     let start = Instant::now();
     let done = world.ssh().run("true").await.expect(255);
     let told = format!(
-        "podgate: the image {} has no /usr/bin/containerssh-agent: put the agent into the image, or set \
-         kubernetes.pod.disableAgent to true\n",
+        "podgate: the image {} has no /usr/bin/containerssh-agent: put the agent into the image, set \
+         kubernetes.pod.agentImage, or set kubernetes.pod.disableAgent to true\n",
         image()
     );
     assert_eq!(done.stderr, told);
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    // The default of `podStart`, to which a wait that cannot help would last.
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     world.wait_for_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
+async fn image_without_an_agent_idles_by_its_shell_until_one_is_brought() {
+    let world = world_with_pod(json!({"disableAgent": false})).await;
+    assert_eq!(world.ssh().run("echo in").await.expect(0).text(), "in\n");
+    world.wait_for_nothing().await;
+}
+
+#[podgate_test::multi_thread]
+async fn agent_image_is_refused_beside_something_of_its_name() {
+    let spec = json!({"containers": [container("shell")], "volumes": [{"name": "podgate-agent", "emptyDir": {}}]});
+    let mut setup = Setup::config(json!({"kubernetes": {"pod": {"disableAgent": false}}}));
+    setup.users = vec![("alice", json!({"kubernetes": {"pod": {"agentImage": "agent:1", "spec": spec}}}))];
+    let world = setup.start().await;
+    let done = world.ssh().run("true").await.expect(255);
+    let told = "podgate: kubernetes.pod.spec.volumes has podgate-agent, which kubernetes.pod.agentImage uses; give yours \
+                another name\n";
+    assert_eq!(done.stderr, told);
+    world.wait_for_nothing().await;
+}
+
+#[podgate_test::multi_thread]
+async fn agent_image_without_the_agent_is_told() {
+    let world = world_with_pod(json!({"disableAgent": false, "agentImage": image()})).await;
+    let done = world.ssh().run("true").await.expect(255);
+    let told = done.stderr.lines().last().unwrap_or_default();
+    assert!(told.starts_with("podgate: the container podgate-agent cannot be started: "), "{told}");
+    assert!(told.contains("\"podgate-agent\": executable file not found in $PATH"), "{told}");
+    world.wait_for_nothing().await;
+}
+
+#[podgate_test::multi_thread]
 async fn image_with_an_agent_idles_by_it() {
     if !on_development("the agent is a file of this machine, which is the guest's there") {
         return;
@@ -145,7 +176,7 @@ async fn image_with_an_agent_idles_by_it() {
     world.wait_for_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn idle_command_of_ones_own_needs_no_agent() {
     let idle = ["/bin/sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"];
     let world = world_with_pod(json!({"disableAgent": false, "idleCommand": idle})).await;

@@ -1,7 +1,7 @@
 //! The end of the gateway: sessions are told, pods are removed, nothing keeps it from ending.
 
-use crate::support::gateway::Gateway;
-use crate::support::script::{Asked, Reply, Script, open_door};
+use crate::support::gateway::{Gateway, SOON};
+use crate::support::scripted_webhook::{Reply, ScriptedWebhook, WebhookRequest, accept_all};
 use crate::support::world::PASSWORD;
 use crate::support::{Setup, World};
 use serde_json::json;
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Within which an end with nothing in its way happens.
-const AT_ONCE: Duration = Duration::from_secs(10);
+/// The time limit for an end with nothing in its way: the time after which a gateway gives up connections that do not end.
+const AT_ONCE: Duration = Duration::from_secs(20);
 
 /// Ends the gateway by a signal; says how long that took.
 async fn stop(world: &mut World, signal: &str) -> Duration {
@@ -22,7 +22,7 @@ async fn stop(world: &mut World, signal: &str) -> Duration {
     start.elapsed()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn sessions_are_told_and_their_pods_removed_before_the_process_ends() {
     let mut world = World::start().await;
     let clients: Vec<_> = (0..5).map(|_| world.ssh().start("trap '' TERM HUP; echo up; sleep 1000")).collect();
@@ -44,7 +44,7 @@ async fn sessions_are_told_and_their_pods_removed_before_the_process_ends() {
     assert_eq!(line["level"], "info", "{line}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn half_open_logins_do_not_hold_up_the_end() {
     let mut world = World::start().await;
     let silent = TcpStream::connect(world.gateway.address).await.expect("a connection");
@@ -59,14 +59,16 @@ async fn half_open_logins_do_not_hold_up_the_end() {
     assert_ended_by_the_gateway(&world, 2);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn login_that_waits_for_a_webhook_is_ended_by_the_gateway_and_not_called_abandoned() {
     for slow in ["/password", "/config"] {
-        let script =
-            Script::start(move |asked: &Asked| if asked.path == slow { Reply::Hang } else { open_door(asked) }).await;
+        let script = ScriptedWebhook::start(
+            move |asked: &WebhookRequest| if asked.path == slow { Reply::Hang } else { accept_all(asked) },
+        )
+        .await;
         let mut world = Setup::config(script.config()).start().await;
         let client = world.ssh_with_password("alice", PASSWORD).start("true");
-        script.wait_for_asked(if slow == "/password" { 1 } else { 2 }).await;
+        script.wait_for_requests(if slow == "/password" { 1 } else { 2 }).await;
         stop(&mut world, "TERM").await;
         client.ended().await.expect(255);
         assert_ended_by_the_gateway(&world, 1);
@@ -81,7 +83,7 @@ fn assert_ended_by_the_gateway(world: &World, connections: usize) {
     assert!(world.gateway.lines("SSH_LOGIN_ABANDONED").is_empty(), "{}", world.gateway.log());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn pod_that_is_starting_is_removed_and_its_client_told() {
     let mut world = Setup::unschedulable(json!({})).start().await;
     let client = world.ssh().start("true");
@@ -94,7 +96,7 @@ async fn pod_that_is_starting_is_removed_and_its_client_told() {
     world.wait_for_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn interrupt_ends_it_as_well_and_the_port_can_be_had_again() {
     let mut world = World::start().await;
     world.ssh().run("true").await.expect(0);
@@ -109,7 +111,7 @@ async fn interrupt_ends_it_as_well_and_the_port_can_be_had_again() {
     assert_eq!(world.ssh().run("echo in").await.expect(0).text(), "in\n");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn unreachable_api_does_not_keep_the_process_from_ending() {
     let mut world = Setup::default().alone().start().await;
     let client = world.ssh().start("echo up; sleep 1000");
@@ -117,5 +119,5 @@ async fn unreachable_api_does_not_keep_the_process_from_ending() {
     world.cluster.api_down().await;
     client.ended().await.expect(255);
     let taken = stop(&mut world, "TERM").await;
-    assert!(taken < Duration::from_secs(30), "{taken:?}");
+    assert!(taken < SOON, "{taken:?}");
 }

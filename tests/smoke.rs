@@ -2,7 +2,7 @@
 
 use crate::support::World;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn stranger_is_refused_and_leaves_no_pod() {
     let world = World::start().await;
     let done = world.ssh_as("mallory").run("true").await.expect(255);
@@ -10,7 +10,7 @@ async fn stranger_is_refused_and_leaves_no_pod() {
     assert_eq!(world.cluster.requests("create", "pods"), 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn command_runs_in_a_pod_of_its_own_that_is_gone_after_it() {
     let world = World::start().await;
     let done = world.ssh().run("echo out; echo err >&2; exit 7").await.expect(7);

@@ -9,7 +9,7 @@ mod role;
 mod session;
 
 use crate::support::Setup;
-use crate::support::cluster::{Access, Cluster, container, kubeconfig, namespace};
+use crate::support::cluster::{self, Access, TestCluster, container, kubeconfig, namespace};
 use crate::support::gateway::{Gateway, SOON};
 use crate::support::keys::Key;
 use crate::support::leash;
@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 /// A cluster, and a file for a gateway on it that has no mistake and no config server.
 struct Desk {
-    cluster: Cluster,
+    cluster: Box<dyn TestCluster>,
     namespace: String,
     folder: TempDir,
     config: Value,
@@ -38,7 +38,7 @@ impl Desk {
     async fn with(access: Access) -> Self {
         let namespace = namespace("shells");
         let (cluster, connection) =
-            Cluster::start(Options::default(), std::slice::from_ref(&namespace), access, false).await;
+            cluster::start(Options::default(), std::slice::from_ref(&namespace), access, false).await;
         let folder = tempfile::Builder::new().prefix("podgate-test-").tempdir().expect("a folder");
         let config = json!({
             "log": {"level": "info"},
@@ -66,7 +66,7 @@ impl Desk {
         format!("https://{}", self.config["kubernetes"]["connection"]["host"].as_str().expect("a host"))
     }
 
-    /// How messages begin and end that name a missing right.
+    /// The beginning and the end of messages that name a missing right.
     fn cannot(&self, verbs: &str, resource: &str, group: &str) -> String {
         let (account, namespace) = (self.cluster.account(), &self.namespace);
         format!(
@@ -106,7 +106,7 @@ async fn run(config: &Path, more: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr).expect("text"))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn mistakes_of_the_file_are_found_by_the_check() {
     let desk = Desk::new().await;
     let pod = |pod: Value| json!({"kubernetes": {"pod": pod}});
@@ -139,7 +139,7 @@ async fn mistakes_of_the_file_are_found_by_the_check() {
         // The start says the same, and asks nobody.
         assert_eq!(run(&file, &[]).await, (Some(64), told));
     }
-    if let Cluster::Development(cluster) = &desk.cluster {
+    if let Some(cluster) = desk.cluster.as_development() {
         assert!(cluster.state().request_log().is_empty());
     }
 
@@ -153,7 +153,7 @@ async fn mistakes_of_the_file_are_found_by_the_check() {
     assert_eq!(run(&file, &["--check-config"]).await, (Some(64), told));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn port_that_is_taken_is_named() {
     let desk = Desk::new().await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -162,7 +162,7 @@ async fn port_that_is_taken_is_named() {
     assert_eq!(lines, [format!("ssh.listen: cannot listen on {address}: Address already in use (os error 98)")]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn ca_of_another_cluster_is_named() {
     let desk = Desk::new().await;
     let other = DevCluster::start(Options::default()).expect("a development cluster");
@@ -179,7 +179,7 @@ async fn ca_of_another_cluster_is_named() {
     assert!(line.starts_with(&begin) && line.contains(why) && line.ends_with(end), "{line}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn token_that_is_not_accepted_is_named_and_not_shown() {
     let desk = Desk::new().await;
     fs::write(desk.path("token"), "t-canary").expect("a file");
@@ -194,7 +194,7 @@ async fn token_that_is_not_accepted_is_named_and_not_shown() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn missing_right_is_named_with_verb_resource_account_and_namespace() {
     let desk = Desk::new().await;
     desk.cluster.grant(&Rights::gateway().without("get", "pods/exec").without("create", "pods/exec")).await;
@@ -202,7 +202,7 @@ async fn missing_right_is_named_with_verb_resource_account_and_namespace() {
     assert_eq!(desk.start_fails(json!({})).await, [line]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn account_without_any_right_is_told_where_to_look() {
     let desk = Desk::new().await;
     desk.cluster.grant(&Rights::of(&[("get", "services")])).await;
@@ -212,7 +212,7 @@ async fn account_without_any_right_is_told_where_to_look() {
     assert_eq!(lines[1..], [desk.cannot("get, create", "pods/exec", "") + "no login can be served"]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn namespace_that_is_not_there_is_named() {
     // An account with a role of one namespace only reads that it may not.
     let desk = Desk::with(Access::Administrator).await;
@@ -221,7 +221,7 @@ async fn namespace_that_is_not_there_is_named() {
     assert_eq!(lines, ["kubernetes.pod.metadata.namespace: namespaces \"shels\" not found"]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn field_that_no_pod_has_is_named_with_its_path() {
     let container = json!({"name": "shell", "image": "local/guest:1", "imagePullPolice": "Never"});
     let pod = json!({"spec": {"containers": [container]}});
@@ -231,7 +231,7 @@ async fn field_that_no_pod_has_is_named_with_its_path() {
     assert_eq!(lines, [line]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn several_mistakes_are_told_in_one_run() {
     let desk = Desk::new().await;
     desk.cluster.grant(&Rights::of(&[("create", "pods"), ("list", "events")])).await;
@@ -246,7 +246,7 @@ async fn several_mistakes_are_told_in_one_run() {
     assert_eq!(lines, told);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn api_that_is_not_there_is_a_warning_since_it_may_come_back() {
     let desk = Desk::new().await;
     let wrong = json!({"kubernetes": {"connection": {"host": "127.0.0.1:1"}}});
@@ -256,7 +256,7 @@ async fn api_that_is_not_there_is_a_warning_since_it_may_come_back() {
     assert_eq!((&line["message"], &line["level"]), (&json!(told), &json!("warning")));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn webhook_that_is_not_there_is_a_warning_at_the_start_and_a_reason_at_the_login() {
     let line = Desk::new().await.start_tells(json!({}), "WEBHOOK_UNREACHABLE").await;
     let told = "auth.password: http://127.0.0.1:1/password cannot be reached: no connection: Connection refused (os \
@@ -269,13 +269,13 @@ async fn webhook_that_is_not_there_is_a_warning_at_the_start_and_a_reason_at_the
     assert!(done.stderr.contains("podgate: the authentication server cannot be reached"), "{}", done.stderr);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn image_that_is_not_on_the_node_is_told_at_the_login() {
     let container = json!({"name": "shell", "image": "nowhere.example/guest:1", "imagePullPolicy": "Never"});
     let mut setup = Setup::config(json!({"kubernetes": {"pod": {"spec": {"containers": [container]}}}}));
     setup.config["kubernetes"]["timeouts"] = json!({"podStart": "20s"});
     let world = setup.start().await;
-    if let Cluster::Development(cluster) = &world.cluster {
+    if let Some(cluster) = world.cluster.as_development() {
         cluster.faults().image("nowhere.example/", ImageFault::NeverPulled);
     }
     let done = world.ssh().run("true").await.expect(255);

@@ -20,7 +20,7 @@ async fn run(command: &mut Command) -> Output {
     output
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn sftp_puts_lists_and_gets() {
     if !available("sftp", "openssh-client") || !available(SFTP_SERVER, "openssh-sftp-server") {
         return;
@@ -35,7 +35,7 @@ async fn sftp_puts_lists_and_gets() {
     assert!(fs::read(back).expect("the file") == data, "the file differs");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn scp_carries_files_both_ways_in_both_protocols() {
     if !available("scp", "openssh-client") || !available(SFTP_SERVER, "openssh-sftp-server") {
         return;
@@ -55,7 +55,7 @@ async fn scp_carries_files_both_ways_in_both_protocols() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn rsync_carries_a_tree_both_ways() {
     if !available("rsync", "rsync") {
         return;
@@ -75,7 +75,7 @@ async fn rsync_carries_a_tree_both_ways() {
     assert_eq!(fs::read(back.join("below/small")).expect("the file"), small);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn git_clones_and_pushes() {
     if !available("git", "git") {
         return;

@@ -2,25 +2,26 @@
 //! it; and it is gone, processes and files, when [`DevCluster::stop`] returns or the value is dropped. If this process is
 //! killed, a watchdog does the same.
 
-use crate::access::{Token, Tokens};
-use crate::context::{ApiSwitch, Context, WatchOrder};
-use crate::events::Recorder;
-use crate::faults::{Board, Faults};
-use crate::journal::{Journal, RequestRecord};
-use crate::kinds::Kind;
-use crate::kubeconfig::kubeconfig;
-use crate::kubelet::{Kubelet, Node};
-use crate::process::sweep;
-use crate::pulse::Pulse;
-use crate::server::{self, Port};
-use crate::store::Store;
-use crate::streams::Streams;
-use crate::tls::{self, TlsError};
-use crate::watchdog::Watchdog;
+pub(crate) mod certificate;
+pub(crate) mod faults;
+mod kubeconfig;
+mod options;
+mod parts;
+pub(crate) mod state;
+
+pub use options::Options;
+
+use crate::api::server::{self, ReservedPort};
+use crate::cluster::certificate::CertificateFailure;
+use crate::cluster::faults::Faults;
+use crate::cluster::kubeconfig::kubeconfig;
+use crate::cluster::parts::ClusterParts;
+use crate::cluster::state::ClusterState;
+use crate::process::watchdog::Watchdog;
+use crate::process::{signals, sweep};
 use rustls::ServerConfig;
-use serde_json::{Value, json};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -28,46 +29,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-/// How long the tasks may take to end once everything was killed and cut.
+/// Time for the tasks to end once everything was killed and cut.
 const WIND_DOWN: Duration = Duration::from_secs(5);
 
-/// How soon what nobody announces is looked at again.
+/// Interval at which a wait looks for changes that nothing announces.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// How a cluster is set up; the default is right for most tests.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Where the API listens; loopback only. Port 0 picks a free one.
-    pub listen: SocketAddr,
-    /// The directory in which the scratch directory is made; the system's temporary directory by default.
-    pub scratch_root: Option<PathBuf>,
-    /// Namespaces that are there from the start, beside `default` and `kube-system`.
-    pub namespaces: Vec<String>,
-    /// Tokens beside the administrator's.
-    pub tokens: Vec<Token>,
-    /// What images run where a container names no command: by prefix of the image's name.
-    pub image_commands: Vec<(String, Vec<String>)>,
-    /// The first wait of `CrashLoopBackOff`; it doubles up to five minutes. Kubernetes has 10 s.
-    pub crash_back_off: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            scratch_root: None,
-            namespaces: Vec::new(),
-            tokens: Vec::new(),
-            image_commands: Vec::new(),
-            crash_back_off: Duration::from_secs(10),
-        }
-    }
-}
-
-/// Why a cluster did not start.
+/// Error of a cluster's start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Anyone who reaches the API runs programs as the local user.
@@ -76,12 +45,15 @@ pub enum StartError {
     /// The address is taken or not ours.
     #[error("could not listen on {0}: {1}")]
     Listen(SocketAddr, #[source] io::Error),
-    /// No certificate.
+    /// The certificate cannot be made.
     #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// No scratch directory.
+    Tls(#[from] CertificateFailure),
+    /// The scratch directory cannot be made.
     #[error("could not make the scratch directory: {0}")]
     Scratch(#[source] io::Error),
+    /// No default signal dispositions for the containers.
+    #[error("could not restore the signals that this process ignores: {0}")]
+    Signals(#[source] io::Error),
     /// No shell that cleans up if this process is killed.
     #[error("could not start the cluster's watchdog: {0}")]
     Watchdog(#[source] io::Error),
@@ -90,15 +62,15 @@ pub enum StartError {
     Runtime(#[source] io::Error),
 }
 
-/// What was awaited did not happen in time.
+/// The awaited state was not reached in time.
 #[derive(Debug, thiserror::Error)]
 #[error("the cluster did not come to the awaited state within {0:?}")]
 pub struct NotInTime(Duration);
 
-/// A running cluster.
+/// A running cluster; dropping it ends everything in it.
 #[derive(Debug)]
 pub struct DevCluster {
-    context: Arc<Context>,
+    parts: Arc<ClusterParts>,
     address: SocketAddr,
     ca_pem: String,
     token: String,
@@ -116,15 +88,16 @@ impl DevCluster {
         if !options.listen.ip().is_loopback() {
             return Err(StartError::NotLoopback(options.listen));
         }
-        let port = Port::reserve(options.listen).map_err(|error| StartError::Listen(options.listen, error))?;
+        let port = ReservedPort::reserve(options.listen).map_err(|error| StartError::Listen(options.listen, error))?;
         let address = port.address;
-        let identity = tls::identity(address.ip())?;
+        let identity = certificate::identity(address.ip())?;
         let scratch = make_scratch(options.scratch_root.as_deref()).map_err(StartError::Scratch)?;
         let scratch_path = scratch.path().to_owned();
         let token = format!("{:032x}", rand::random::<u128>());
-        let context = build(&options, &token, address.port(), scratch_path.clone());
-        let watchdog = Watchdog::start(&context.kubelet.mark()).map_err(StartError::Watchdog)?;
-        let serving = Serving { context: Arc::clone(&context), port, tls: identity.server, scratch, watchdog };
+        let parts = parts::build(&options, &token, address.port(), scratch_path.clone());
+        signals::restore_in_children().map_err(StartError::Signals)?;
+        let watchdog = Watchdog::start(&parts.kubelet.mark()).map_err(StartError::Watchdog)?;
+        let serving = ClusterThread { parts: Arc::clone(&parts), port, tls: identity.server, scratch, watchdog };
         let (ready, started) = std::sync::mpsc::channel();
         let (done, finished) = watch::channel(false);
         let thread = std::thread::Builder::new()
@@ -137,7 +110,7 @@ impl DevCluster {
         // A thread that went away without a word has panicked.
         started.recv().map_err(|lost| StartError::Runtime(io::Error::other(lost)))??;
         let ca_pem = identity.ca_pem;
-        Ok(Self { context, address, ca_pem, token, scratch: scratch_path, thread: Some(thread), finished })
+        Ok(Self { parts, address, ca_pem, token, scratch: scratch_path, thread: Some(thread), finished })
     }
 
     /// A kubeconfig (JSON, which is YAML) with the CA and the administrator's token.
@@ -179,13 +152,13 @@ impl DevCluster {
     /// The knobs to misbehave.
     #[must_use]
     pub fn faults(&self) -> Faults {
-        Faults::new(Arc::clone(&self.context))
+        Faults::new(Arc::clone(&self.parts))
     }
 
-    /// What is there now.
+    /// The view of the cluster's objects, requests and streams.
     #[must_use]
-    pub fn state(&self) -> State {
-        State { context: Arc::clone(&self.context) }
+    pub fn state(&self) -> ClusterState {
+        ClusterState::new(Arc::clone(&self.parts))
     }
 
     /// The names of the pods of a namespace.
@@ -202,12 +175,12 @@ impl DevCluster {
     ///
     /// # Errors
     /// When it is not so within `limit`.
-    pub async fn wait_until(&self, wanted: impl Fn(&State) -> bool, limit: Duration) -> Result<(), NotInTime> {
+    pub async fn wait_until(&self, wanted: impl Fn(&ClusterState) -> bool, limit: Duration) -> Result<(), NotInTime> {
         let state = self.state();
-        let mut changes = self.context.pulse.listen();
+        let mut changes = self.parts.pulse.listen();
         let reached = async {
             while !wanted(&state) {
-                // The pulse lives as long as our context. The system tells nobody when a process is gone from its table:
+                // The pulse lives as long as our parts. The system tells nobody when a process is gone from its table:
                 // that alone is looked for again without a pulse.
                 let _alive = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await;
             }
@@ -217,7 +190,7 @@ impl DevCluster {
 
     /// Kills every process of every container, ends every connection and removes the scratch directory.
     pub async fn stop(mut self) {
-        self.context.stopping.cancel();
+        self.parts.stopping.cancel();
         // An error here means that the thread has ended, which is what we wait for.
         let _finished = self.finished.wait_for(|finished| *finished).await.is_ok();
         self.join();
@@ -233,71 +206,8 @@ impl DevCluster {
 
 impl Drop for DevCluster {
     fn drop(&mut self) {
-        self.context.stopping.cancel();
+        self.parts.stopping.cancel();
         self.join();
-    }
-}
-
-/// What is there at the moment of each question.
-#[derive(Debug, Clone)]
-pub struct State {
-    context: Arc<Context>,
-}
-
-impl State {
-    /// The pods of a namespace, as the API gives them.
-    #[must_use]
-    pub fn pods(&self, namespace: &str) -> Vec<Arc<Value>> {
-        self.context.store.list(Kind::Pod, Some(namespace)).0
-    }
-
-    /// The pods of all namespaces.
-    #[must_use]
-    pub fn all_pods(&self) -> Vec<Arc<Value>> {
-        self.context.store.list(Kind::Pod, None).0
-    }
-
-    /// One pod.
-    #[must_use]
-    pub fn pod(&self, namespace: &str, name: &str) -> Option<Arc<Value>> {
-        self.context.store.get(Kind::Pod, namespace, name)
-    }
-
-    /// The leases of a namespace.
-    #[must_use]
-    pub fn leases(&self, namespace: &str) -> Vec<Arc<Value>> {
-        self.context.store.list(Kind::Lease, Some(namespace)).0
-    }
-
-    /// The events of a namespace.
-    #[must_use]
-    pub fn events(&self, namespace: &str) -> Vec<Arc<Value>> {
-        self.context.store.list(Kind::Event, Some(namespace)).0
-    }
-
-    /// How many exec and attach streams are open.
-    #[must_use]
-    pub fn open_streams(&self) -> usize {
-        self.context.streams.count()
-    }
-
-    /// How many requests of a verb there were on a resource (`get` on `pods/exec` is a WebSocket exec). Dry runs are not
-    /// counted.
-    #[must_use]
-    pub fn requests(&self, verb: &str, resource: &str) -> u64 {
-        self.context.journal.count(verb, resource)
-    }
-
-    /// The last requests, oldest first.
-    #[must_use]
-    pub fn request_log(&self) -> Vec<RequestRecord> {
-        self.context.journal.last()
-    }
-
-    /// The process ids of everything that runs in containers.
-    #[must_use]
-    pub fn processes(&self) -> Vec<i32> {
-        sweep::find(&self.context.kubelet.mark())
     }
 }
 
@@ -308,57 +218,19 @@ fn make_scratch(root: Option<&Path>) -> io::Result<TempDir> {
     tempfile::Builder::new().prefix("podgate-").tempdir_in(root.canonicalize()?)
 }
 
-fn build(options: &Options, token: &str, api_port: u16, scratch: PathBuf) -> Arc<Context> {
-    let pulse = Pulse::new();
-    let store = Arc::new(Store::new(pulse.clone()));
-    let board = Arc::new(Board::new());
-    let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
-    for name in ["default", "kube-system"].into_iter().chain(options.namespaces.iter().map(String::as_str)) {
-        let mut namespace = json!({"metadata": {"name": name}});
-        crate::defaults::apply(Kind::Namespace, &mut namespace);
-        // A name that was given twice is there once.
-        let _twice = store.create(Kind::Namespace, namespace);
-    }
-    let kubelet = Kubelet::new(Node {
-        store: Arc::clone(&store),
-        events: Recorder::new(Arc::clone(&store)),
-        board: Arc::clone(&board),
-        scratch,
-        cluster_id: format!("{:016x}", rand::random::<u64>()),
-        api_port,
-        image_commands: options.image_commands.clone(),
-        back_off: options.crash_back_off,
-        tasks: tasks.clone(),
-        stopping: stopping.clone(),
-    });
-    Arc::new(Context {
-        store,
-        kubelet,
-        tokens: Tokens::new(token, options.tokens.clone()),
-        board,
-        streams: Streams::new(pulse.clone()),
-        journal: Journal::new(pulse.clone()),
-        pulse,
-        watches: watch::Sender::new(WatchOrder::GoOn),
-        api: ApiSwitch::new(stopping.clone()),
-        tasks,
-        stopping,
-    })
-}
-
-/// What the cluster's thread owns.
-struct Serving {
-    context: Arc<Context>,
-    port: Port,
+/// The values that the cluster's thread owns.
+struct ClusterThread {
+    parts: Arc<ClusterParts>,
+    port: ReservedPort,
     tls: Arc<ServerConfig>,
     scratch: TempDir,
     watchdog: Watchdog,
 }
 
-impl Serving {
+impl ClusterThread {
     /// Lives the cluster's life; `ready` is told when the port is listened on, or why it is not.
     fn run(self, ready: &Sender<Result<(), StartError>>) {
-        let Self { context, port, tls, scratch, watchdog } = self;
+        let Self { parts, port, tls, scratch, watchdog } = self;
         let address = port.address;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -369,7 +241,7 @@ impl Serving {
             Ok(runtime) => runtime,
             Err(error) => return drop(ready.send(Err(error))),
         };
-        let mark = context.kubelet.mark();
+        let mark = parts.kubelet.mark();
         runtime.block_on(async {
             let listener = match port.listen().map_err(|error| StartError::Listen(address, error)) {
                 Ok(listener) => listener,
@@ -377,13 +249,13 @@ impl Serving {
             };
             // Whoever starts us waits for this.
             let _heard = ready.send(Ok(()));
-            server::serve(Arc::clone(&context), port, listener, tls).await;
+            server::serve(parts.api(), parts.switch.clone(), (port, listener), tls).await;
             let killing = mark.clone();
             // A panic in the sweep has been printed; the second one follows.
             let _swept = tokio::task::spawn_blocking(move || sweep::kill_all(&killing)).await;
-            context.tasks.close();
+            parts.tasks.close();
             // What has not ended by then ends with the runtime.
-            let _late = tokio::time::timeout(WIND_DOWN, context.tasks.wait()).await;
+            let _late = tokio::time::timeout(WIND_DOWN, parts.tasks.wait()).await;
         });
         runtime.shutdown_timeout(WIND_DOWN);
         sweep::kill_all(&mark);

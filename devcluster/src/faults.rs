@@ -1,31 +1,20 @@
-//! The knobs to misbehave. [`Board`] holds the settings that the rest of the cluster asks at each step; [`Faults`] is the
-//! handle that tests and the binary turn them with, at run time.
+//! The faults that are switched on now. The API and the node ask at each step whether one applies.
 
-mod board;
-
-pub(crate) use board::{Board, Trip};
-
-use crate::access::Token;
-use crate::context::Context;
-use crate::kinds::Kind;
-use crate::kubelet::Order;
-use crate::kubelet::image::ImageFault;
-use crate::kubelet::report::Verdict;
-use crate::kubelet::{Kubelet, PodHandle};
-use std::sync::Arc;
+use parking_lot::Mutex;
 use std::time::Duration;
+use tokio::sync::watch;
 
-/// How requests fail; see [`Faults::fail_requests`].
+/// A way for requests to fail; see [`Faults::fail_requests`](crate::Faults::fail_requests).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
+pub enum RequestFailure {
     /// 429 with `Retry-After` in seconds.
     TooManyRequests {
-        /// Seconds.
+        /// Value of `Retry-After`, in seconds.
         retry_after: u32,
     },
-    /// 500 `InternalError`.
+    /// Answer 500 `InternalError`, as when etcd does not answer.
     InternalError,
-    /// 503 `ServiceUnavailable`.
+    /// Answer 503 `ServiceUnavailable`, as while the server starts.
     Unavailable,
     /// The connection is cut before anything is done.
     Drop,
@@ -35,180 +24,137 @@ pub enum Failure {
     Delay(Duration),
 }
 
-/// The handle to make a cluster misbehave; cheap to clone. Every setting stays until it is taken back.
-#[derive(Debug, Clone)]
-pub struct Faults {
-    context: Arc<Context>,
+/// A fault of the images whose names begin with a prefix; see [`Faults::image`](crate::Faults::image).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageFault {
+    /// The registry does not have it: `ErrImagePull`, then `ImagePullBackOff`.
+    NotFound,
+    /// The registry refuses it: `ErrImagePull`, then `ImagePullBackOff`.
+    Denied,
+    /// The registry's name cannot be resolved: `ErrImagePull`, then `ImagePullBackOff`.
+    Unreachable,
+    /// The name is not one: `InvalidImageName`.
+    InvalidName,
+    /// `imagePullPolicy: Never` and not present: `ErrImageNeverPull`.
+    NeverPulled,
+    /// The container cannot be configured: `CreateContainerConfigError` with this message.
+    ConfigError(String),
+    /// The container cannot be started: `RunContainerError`, then terminated with `StartError` and this message.
+    StartError(String),
 }
 
-impl Faults {
-    pub(crate) fn new(context: Arc<Context>) -> Self {
-        Self { context }
+/// Requests that will fail.
+#[derive(Debug, Clone)]
+pub(crate) struct FailingRequests {
+    pub(crate) verb: String,
+    pub(crate) resource: String,
+    pub(crate) left: u32,
+    pub(crate) failure: RequestFailure,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct FaultSettings {
+    pub(crate) hold: bool,
+    pub(crate) delay: Duration,
+    pub(crate) unschedulable: Option<String>,
+    pub(crate) volume: Option<String>,
+    pub(crate) images: Vec<(String, ImageFault)>,
+    pub(crate) quota: Option<usize>,
+    pub(crate) denial: Option<String>,
+    pub(crate) trips: Vec<FailingRequests>,
+    pub(crate) cut_after: Option<u64>,
+}
+
+/// The faults that are set, and a notice of every change.
+#[derive(Debug)]
+pub(crate) struct FaultBoard {
+    settings: Mutex<FaultSettings>,
+    changes: watch::Sender<u64>,
+}
+
+impl FaultBoard {
+    pub(crate) fn new() -> Self {
+        Self { settings: Mutex::default(), changes: watch::Sender::new(0) }
     }
 
-    fn board(&self) -> &Board {
-        &self.context.board
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut FaultSettings) -> R) {
+        change(&mut self.settings.lock());
+        self.changes.send_modify(|count| *count += 1);
     }
 
-    /// New pods stay in `ContainerCreating` until [`release_pods`](Self::release_pods).
-    pub fn hold_pods(&self) {
-        self.board().change(|settings| settings.hold = true);
+    pub(crate) fn add_trip(&self, trip: FailingRequests) {
+        self.change(|settings| settings.trips.push(trip));
     }
 
-    /// Lets held pods start.
-    pub fn release_pods(&self) {
-        self.board().change(|settings| settings.hold = false);
+    /// A receiver that is told of every change.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
-    /// New pods stay in `ContainerCreating` this long.
-    pub fn delay_pods(&self, delay: Duration) {
-        self.board().change(|settings| settings.delay = delay);
+    /// Waits out the delay, and the hold.
+    pub(crate) async fn pods_may_start(&self) {
+        let mut changes = self.watch();
+        let delay = self.settings.lock().delay;
+        tokio::time::sleep(delay).await;
+        while self.settings.lock().hold {
+            // The board lives as long as the node that asks.
+            let _alive = changes.changed().await;
+        }
     }
 
-    /// New pods find no node: `Unschedulable`, until this is called with false.
-    pub fn unschedulable(&self, on: bool) {
-        let message = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: \
-                       1 No preemption victims found for incoming pod.";
-        self.board().change(|settings| settings.unschedulable = on.then(|| message.to_owned()));
+    pub(crate) fn unschedulable(&self) -> Option<String> {
+        self.settings.lock().unschedulable.clone()
     }
 
-    /// New pods stay in `ContainerCreating`, and an event alone (`FailedMount`) gives this reason, until it is taken back.
-    pub fn missing_volume(&self, reason: Option<&str>) {
-        self.board().change(|settings| settings.volume = reason.map(str::to_owned));
+    pub(crate) fn missing_volume(&self) -> Option<String> {
+        self.settings.lock().volume.clone()
     }
 
-    /// Images whose names begin with `prefix` have this trouble.
-    pub fn image(&self, prefix: &str, fault: ImageFault) {
-        self.board().change(|settings| settings.images.insert(0, (prefix.to_owned(), fault)));
+    pub(crate) fn image_fault(&self, image: &str) -> Option<ImageFault> {
+        let settings = self.settings.lock();
+        settings.images.iter().find(|(prefix, _)| image.starts_with(prefix.as_str())).map(|(_, fault)| fault.clone())
     }
 
-    /// Takes back what [`image`](Self::image) set for this prefix: waiting pods try again at once.
-    pub fn heal_image(&self, prefix: &str) {
-        self.board().change(|settings| settings.images.retain(|(set, _)| set != prefix));
+    pub(crate) fn quota(&self) -> Option<usize> {
+        self.settings.lock().quota
     }
 
-    /// At most this many pods a namespace; more are refused with 403 `exceeded quota`.
-    pub fn quota(&self, pods: Option<usize>) {
-        self.board().change(|settings| settings.quota = pods);
+    pub(crate) fn denial(&self) -> Option<String> {
+        self.settings.lock().denial.clone()
     }
 
-    /// Pods are refused with 403 by an admission webhook that gives this reason.
-    pub fn deny_pods(&self, reason: Option<&str>) {
-        self.board().change(|settings| settings.denial = reason.map(str::to_owned));
+    pub(crate) fn cut_after(&self) -> Option<u64> {
+        self.settings.lock().cut_after
     }
 
-    /// The next `times` requests of a verb (`create`, `get`, `list`, `watch`, `update`, `patch`, `delete`; `*` for all) on
-    /// a resource (`pods`, `pods/exec`, `leases`; `*` for all) fail. A WebSocket exec or attach is a `get`.
-    pub fn fail_requests(&self, verb: &str, resource: &str, times: u32, failure: Failure) {
-        self.board().add_trip(Trip { verb: verb.to_owned(), resource: resource.to_owned(), left: times, failure });
+    /// Takes the failure that is set for a request, if there is one, and counts it.
+    pub(crate) fn trip(&self, verb: &str, resource: &str) -> Option<RequestFailure> {
+        let mut settings = self.settings.lock();
+        let fits = |set: &str, asked: &str| set == "*" || set == asked;
+        let trip = settings.trips.iter_mut().find(|trip| fits(&trip.verb, verb) && fits(&trip.resource, resource))?;
+        let failure = trip.failure;
+        trip.left = trip.left.saturating_sub(1);
+        settings.trips.retain(|trip| trip.left > 0);
+        Some(failure)
     }
+}
 
-    /// Takes back every [`fail_requests`](Self::fail_requests).
-    pub fn heal_requests(&self) {
-        self.board().change(|settings| settings.trips.clear());
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// Resets the connection of every open exec and attach, without a status.
-    pub fn cut_streams(&self) {
-        self.context.streams.cut_all();
-    }
-
-    /// Streams opened from now on are reset once this many bytes have passed (both directions together).
-    pub fn cut_streams_after(&self, bytes: Option<u64>) {
-        self.board().change(|settings| settings.cut_after = bytes);
-    }
-
-    /// Every open watch is told 410 `Expired`, and no earlier resourceVersion can be watched from.
-    pub fn expire_watches(&self) {
-        self.context.store.compact();
-        self.context.watches.send_replace(crate::context::WatchOrder::Expire);
-    }
-
-    /// The connection of every open watch is cut.
-    pub fn cut_watches(&self) {
-        self.context.watches.send_replace(crate::context::WatchOrder::Cut);
-    }
-
-    /// From now on this token is known with these rules; one with the same text is replaced.
-    pub fn set_token(&self, token: Token) {
-        self.context.tokens.set(token);
-    }
-
-    /// From now on this token is nobody's.
-    pub fn revoke_token(&self, token: &str) {
-        self.context.tokens.revoke(token);
-    }
-
-    /// Whether an account may ask who it is and what it may, as Kubernetes' `system:basic-user` says that everybody may.
-    /// The administrator always may.
-    pub fn questions_about_oneself(&self, allowed: bool) {
-        self.context.tokens.set_basic_user(allowed);
-    }
-
-    /// The API server goes away: connections are closed, new ones refused. Pods live on. Returns when it is so.
-    pub async fn api_down(&self) {
-        self.context.api.set(false).await;
-    }
-
-    /// The API server comes back on the same port. Returns when it accepts connections.
-    pub async fn api_up(&self) {
-        self.context.api.set(true).await;
-    }
-
-    /// Ends a pod as an eviction does: phase `Failed`, reason `Evicted`. Says whether there was such a pod.
-    pub fn evict(&self, namespace: &str, pod: &str) -> bool {
-        let message = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 0.".to_owned();
-        self.on_pod(namespace, pod, |kubelet, uid, _| {
-            kubelet.order(uid, Order::Fail(Verdict { reason: "Evicted", message }));
-        })
-    }
-
-    /// Kills a container as the kernel does when memory runs out: reason `OOMKilled`, code 137. Says whether it ran.
-    pub fn oom_kill(&self, namespace: &str, pod: &str, container: &str) -> bool {
-        self.kill(namespace, pod, container, Some("OOMKilled"))
-    }
-
-    /// Kills a container's first process: reason `Error`, code 137. Says whether it ran.
-    pub fn kill_container(&self, namespace: &str, pod: &str, container: &str) -> bool {
-        self.kill(namespace, pod, container, None)
-    }
-
-    /// Deletes a pod, as somebody else with `kubectl delete` would. Says whether there was such a pod.
-    pub fn delete_pod(&self, namespace: &str, pod: &str, grace: Duration) -> bool {
-        crate::api::delete_pod(&self.context, (namespace, pod), Some(grace.as_secs()), |_| Ok(())).is_ok()
-    }
-
-    /// Deletes a Lease, as somebody with `kubectl delete` would. Says whether there was such a Lease.
-    pub fn delete_lease(&self, namespace: &str, name: &str) -> bool {
-        self.context.store.remove((Kind::Lease, namespace, name), |_| Ok(())).is_ok()
-    }
-
-    /// Changes a Lease as an administrator would; whether it was there.
-    pub fn touch_lease(&self, namespace: &str, name: &str) -> bool {
-        let touch = |lease: &serde_json::Value| {
-            let mut lease = lease.clone();
-            lease["metadata"]["annotations"]["podgate.test/touched"] = "yes".into();
-            Ok(lease)
-        };
-        self.context.store.update((Kind::Lease, namespace, name), touch).is_ok()
-    }
-
-    fn kill(&self, namespace: &str, pod: &str, container: &str, doom: Option<&'static str>) -> bool {
-        let mut ran = false;
-        self.on_pod(namespace, pod, |_, _, handle| {
-            if let Some(container) = handle.container(container, false).filter(|c| c.termination().is_none()) {
-                container.kill(doom);
-                ran = true;
-            }
+    #[test]
+    fn a_trip_happens_as_often_as_it_was_set() {
+        let board = FaultBoard::new();
+        board.add_trip(FailingRequests {
+            verb: "create".into(),
+            resource: "*".into(),
+            left: 2,
+            failure: RequestFailure::Drop,
         });
-        ran
-    }
-
-    fn on_pod(&self, namespace: &str, pod: &str, act: impl FnOnce(&Kubelet, &str, &PodHandle)) -> bool {
-        let Some(object) = self.context.store.get(Kind::Pod, namespace, pod) else { return false };
-        let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
-        let Some(handle) = self.context.kubelet.pod(uid) else { return false };
-        act(&self.context.kubelet, uid, &handle);
-        true
+        assert_eq!(board.trip("get", "pods"), None);
+        assert_eq!(board.trip("create", "pods"), Some(RequestFailure::Drop));
+        assert_eq!(board.trip("create", "leases"), Some(RequestFailure::Drop));
+        assert_eq!(board.trip("create", "pods"), None);
     }
 }

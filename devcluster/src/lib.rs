@@ -10,48 +10,22 @@
 //! error that it would be), services, SPDY, OpenAPI, protobuf. Of Pod Security there are the rules of the level `restricted`
 //! about privileges and users.
 //!
-//! A request passes `server` (TLS, HTTP), `api` (who, what, may they, is it set to fail) and reaches the `store`; the
-//! `kubelet` runs the pods and writes their status; `session` carries exec and attach.
+//! A request passes `api::server` (TLS, HTTP) and `api` (account, request, rights, faults) and reaches the `objects::store`; the
+//! `node` runs the pods and writes their status; `api::exec` carries exec and attach.
 
-mod access;
-mod answer;
 mod api;
 mod cluster;
-mod container;
-mod context;
-mod defaults;
-mod discovery;
-mod events;
 mod faults;
-mod journal;
-mod kinds;
-mod kubeconfig;
-mod kubelet;
 mod leash;
-mod log;
-mod patch;
+mod node;
+mod objects;
 mod process;
-mod pulse;
-mod request;
-mod security;
-mod selector;
-mod server;
-mod session;
-mod socket;
-mod status;
-mod store;
-mod streams;
-mod table;
-mod time;
-mod tls;
-mod validate;
-mod watchdog;
-mod websocket;
 
-pub use access::{Rule, Token};
-pub use cluster::{DevCluster, NotInTime, Options, StartError, State};
-pub use faults::{Failure, Faults};
-pub use journal::RequestRecord;
-pub use kubelet::image::ImageFault;
+pub use api::access::{Rule, Token};
+pub use api::journal::RequestRecord;
+pub use cluster::certificate::CertificateFailure;
+pub use cluster::faults::Faults;
+pub use cluster::state::ClusterState;
+pub use cluster::{DevCluster, NotInTime, Options, StartError};
+pub use faults::{ImageFault, RequestFailure};
 pub use leash::leash;
-pub use tls::TlsError;

@@ -17,7 +17,7 @@ struct Arguments {
     /// Loopback address and port of the API; port 0 picks a free one.
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR:PORT")]
     listen: SocketAddr,
-    /// Where to write the kubeconfig; the file must not exist yet, and is removed at the end.
+    /// Path of the kubeconfig to write; the file must not exist yet, and is removed at the end.
     #[arg(long, value_name = "FILE")]
     kubeconfig: PathBuf,
     /// Another namespace; may be repeated.

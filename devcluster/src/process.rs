@@ -1,8 +1,11 @@
 //! Starting programs: resolved against the container's own PATH first, so that a missing program is told apart from one
 //! that ran and failed, in the words of the container runtime. Every program leads a process group of its own.
 
+pub(crate) mod signals;
 pub(crate) mod sweep;
+pub(crate) mod watchdog;
 
+use parking_lot::Mutex;
 use pty_process::{OwnedReadPty, OwnedWritePty};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
@@ -12,28 +15,27 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 /// A terminal's descriptor is inheritable for an instant after it was opened: while one is made, nothing is spawned.
 static SPAWNING: Mutex<()> = Mutex::new(());
 
-/// What a container's input holds that nobody has read: a FIFO and a pipe in containerd.
+/// Bytes that a container's input holds unread: a FIFO and a pipe in containerd.
 const INPUT: usize = 128 << 10;
 
 /// A program to start.
 #[derive(Debug, Clone)]
-pub(crate) struct Launch {
+pub(crate) struct ProgramLaunch {
     pub(crate) argv: Vec<String>,
-    /// The whole environment.
+    /// The whole environment; nothing is inherited.
     pub(crate) env: Vec<(String, String)>,
     pub(crate) directory: PathBuf,
-    pub(crate) streams: Streams,
+    pub(crate) streams: ProgramStreams,
 }
 
-/// Which streams a program gets.
+/// The standard streams of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Streams {
+pub(crate) enum ProgramStreams {
     /// A terminal for all three.
     Terminal,
     /// Pipes; what is false is `/dev/null`.
@@ -42,7 +44,7 @@ pub(crate) enum Streams {
 
 /// A program that runs.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub(crate) struct RunningProgram {
     pub(crate) child: Child,
     pub(crate) pid: Option<Pid>,
     pub(crate) io: Io,
@@ -63,7 +65,7 @@ pub(crate) struct InputPipe {
     _read: PipeReader,
 }
 
-/// Why a program did not start; displays as runc's text.
+/// Error of a program's start; displays as runc's text.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SpawnError {
     #[error("args must not be empty")]
@@ -90,7 +92,7 @@ pub(crate) enum SpawnError {
 
 /// Starts a program. One that the kernel does not execute has started all the same, as with runc: it says why on its
 /// standard error and ends with 1.
-pub(crate) fn spawn(launch: &Launch) -> Result<Running, SpawnError> {
+pub(crate) fn spawn(launch: &ProgramLaunch) -> Result<RunningProgram, SpawnError> {
     let refused = match try_spawn(launch) {
         Err(SpawnError::Start { argv0, source }) if source.raw_os_error().is_some() => {
             let error = source.to_string().to_lowercase();
@@ -99,16 +101,16 @@ pub(crate) fn spawn(launch: &Launch) -> Result<Running, SpawnError> {
         tried => return tried,
     };
     let argv = ["/bin/sh", "-c", "echo \"$0\" >&2; exit 1", &refused].map(str::to_owned).to_vec();
-    try_spawn(&Launch { argv, ..launch.clone() })
+    try_spawn(&ProgramLaunch { argv, ..launch.clone() })
 }
 
-fn try_spawn(launch: &Launch) -> Result<Running, SpawnError> {
+fn try_spawn(launch: &ProgramLaunch) -> Result<RunningProgram, SpawnError> {
     let program = resolve(launch)?;
     let (argv0, arguments) = launch.argv.split_first().ok_or(SpawnError::Empty)?;
-    let _alone = SPAWNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = SPAWNING.lock();
     match launch.streams {
-        Streams::Terminal => spawn_in_terminal(launch, &program, argv0, arguments),
-        Streams::Pipes { stdin, stdout, stderr } => {
+        ProgramStreams::Terminal => spawn_in_terminal(launch, &program, argv0, arguments),
+        ProgramStreams::Pipes { stdin, stdout, stderr } => {
             let pipe = |wanted| if wanted { Stdio::piped() } else { Stdio::null() };
             let mut command = Command::new(&program);
             command.arg0(argv0).args(arguments).env_clear().envs(launch.env.iter().map(|(k, v)| (k, v)));
@@ -118,7 +120,7 @@ fn try_spawn(launch: &Launch) -> Result<Running, SpawnError> {
             let start = |source| SpawnError::Start { argv0: argv0.clone(), source };
             let mut child = command.spawn().map_err(start)?;
             let io = Io::Pipes { stdin: ours, stdout: child.stdout.take(), stderr: child.stderr.take() };
-            Ok(Running { pid: pid_of(&child), child, io })
+            Ok(RunningProgram { pid: pid_of(&child), child, io })
         }
     }
 }
@@ -140,11 +142,11 @@ fn input(wanted: bool) -> io::Result<(Stdio, Option<InputPipe>)> {
 }
 
 fn spawn_in_terminal(
-    launch: &Launch,
+    launch: &ProgramLaunch,
     program: &Path,
     argv0: &str,
     arguments: &[String],
-) -> Result<Running, SpawnError> {
+) -> Result<RunningProgram, SpawnError> {
     let (terminal, inside) = pty_process::open()?;
     let command = pty_process::Command::new(program).args(arguments).env_clear();
     let command = command.envs(launch.env.iter().map(|(k, v)| (k, v))).current_dir(&launch.directory);
@@ -153,14 +155,14 @@ fn spawn_in_terminal(
         error => SpawnError::Terminal(error),
     })?;
     let (output, input) = terminal.into_split();
-    Ok(Running { pid: pid_of(&child), child, io: Io::Terminal { output, input } })
+    Ok(RunningProgram { pid: pid_of(&child), child, io: Io::Terminal { output, input } })
 }
 
 fn pid_of(child: &Child) -> Option<Pid> {
     child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
 }
 
-fn resolve(launch: &Launch) -> Result<PathBuf, SpawnError> {
+fn resolve(launch: &ProgramLaunch) -> Result<PathBuf, SpawnError> {
     if !launch.directory.is_dir() {
         return Err(SpawnError::Directory(launch.directory.clone()));
     }
@@ -197,12 +199,12 @@ pub(crate) fn signal_group(leader: Pid, signal: Signal) {
 mod tests {
     use super::*;
 
-    fn launch(argv: &[&str]) -> Launch {
-        Launch {
+    fn launch(argv: &[&str]) -> ProgramLaunch {
+        ProgramLaunch {
             argv: argv.iter().map(|s| (*s).to_owned()).collect(),
             env: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
             directory: "/".into(),
-            streams: Streams::Pipes { stdin: false, stdout: false, stderr: false },
+            streams: ProgramStreams::Pipes { stdin: false, stdout: false, stderr: false },
         }
     }
 
@@ -229,15 +231,16 @@ mod tests {
             let path = folder.path().join(name);
             std::fs::write(&path, text).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-            let streams = Streams::Pipes { stdin: true, stdout: true, stderr: true };
-            let launch = Launch { directory: folder.path().to_owned(), streams, ..launch(&[&format!("./{name}")]) };
+            let streams = ProgramStreams::Pipes { stdin: true, stdout: true, stderr: true };
+            let launch =
+                ProgramLaunch { directory: folder.path().to_owned(), streams, ..launch(&[&format!("./{name}")]) };
             let mut running = spawn(&launch).unwrap();
             let Io::Pipes { stderr: Some(mut stderr), .. } = running.io else { panic!() };
             let mut said = String::new();
             stderr.read_to_string(&mut said).await.unwrap();
             assert_eq!((said.as_str(), exit_code(running.child.wait().await.unwrap())), (told, 1));
         }
-        let gone = Launch { directory: folder.path().join("gone"), ..launch(&["true"]) };
+        let gone = ProgramLaunch { directory: folder.path().join("gone"), ..launch(&["true"]) };
         let text = spawn(&gone).unwrap_err().to_string();
         assert!(text.contains("chdir to cwd (") && text.ends_with("failed: no such file or directory"), "{text}");
     }

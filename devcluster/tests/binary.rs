@@ -1,6 +1,7 @@
 //! The binary: what it refuses, and that it leaves nothing.
 
 use crate::client::{Client, PODS, SOON, pod};
+use crate::leash::ignored_signals;
 use podgate_devcluster::leash;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -119,4 +120,18 @@ async fn even_a_killed_process_leaves_no_process_and_no_file() {
         }
     };
     tokio::time::timeout(SOON, gone).await.expect("the watchdog to clean up");
+}
+
+#[tokio::test]
+async fn container_ignores_no_signal_even_if_the_cluster_was_started_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "trap '' HUP INT QUIT; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_podgate-devcluster")]);
+    let (_child, client) = started(command, directory.path());
+    client.create(&pod("p", Some("grep SigIgn: /proc/self/status; exec sleep 300"))).await;
+    assert_eq!(ignored_signals(&first_line(&client).await), 0);
+    for terminal in ["stdout=true", "stdin=true&stdout=true&tty=true"] {
+        let program = client.exec("p", &["grep", "SigIgn:", "/proc/self/status"], terminal).await;
+        assert_eq!(ignored_signals(&program.output.rest().await.text()), 0, "{terminal}");
+    }
 }

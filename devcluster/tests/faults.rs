@@ -1,7 +1,7 @@
 //! Every knob, as a client sees it.
 
 use crate::client::{Client, PODS, SOON, cluster, phase, pod, running};
-use podgate_devcluster::{DevCluster, Failure, ImageFault};
+use podgate_devcluster::{DevCluster, ImageFault, RequestFailure};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -109,20 +109,20 @@ async fn quota_and_admission_refuse_with_403() {
 async fn requests_fail_as_often_as_they_are_told() {
     let (cluster, client) = cluster();
     let faults = cluster.faults();
-    faults.fail_requests("list", "pods", 1, Failure::TooManyRequests { retry_after: 7 });
+    faults.fail_requests("list", "pods", 1, RequestFailure::TooManyRequests { retry_after: 7 });
     let response = client.open("GET", PODS, "", b"").await.unwrap();
     assert_eq!((response.status().as_u16(), response.headers()["retry-after"].to_str().unwrap()), (429, "7"));
-    faults.fail_requests("*", "pods", 2, Failure::InternalError);
+    faults.fail_requests("*", "pods", 2, RequestFailure::InternalError);
     assert_eq!((client.get(PODS).await.0, client.get(PODS).await.0, client.get(PODS).await.0), (500, 500, 200));
-    faults.fail_requests("create", "pods", 1, Failure::Drop);
+    faults.fail_requests("create", "pods", 1, RequestFailure::Drop);
     let body = pod("p", None).to_string();
     assert!(client.open("POST", PODS, "application/json", body.as_bytes()).await.is_err());
     assert!(cluster.pods("default").is_empty());
-    faults.fail_requests("create", "pods", 1, Failure::LoseAnswer);
+    faults.fail_requests("create", "pods", 1, RequestFailure::LoseAnswer);
     assert!(client.open("POST", PODS, "application/json", body.as_bytes()).await.is_err());
     assert_eq!(cluster.pods("default"), ["p"]);
     assert_eq!(cluster.state().requests("create", "pods"), 2);
-    faults.fail_requests("get", "pods/exec", 1, Failure::Unavailable);
+    faults.fail_requests("get", "pods/exec", 1, RequestFailure::Unavailable);
     phase(&cluster, "p", "Running").await;
     let refused = client.channel(&format!("{PODS}/p/exec?command=true&stdout=true"), "v5.channel.k8s.io").await;
     assert_eq!(refused.err().unwrap()["code"], 503);
@@ -179,7 +179,7 @@ async fn a_running_exec_ends_with_137_when_its_container_dies() {
 #[tokio::test]
 async fn a_stranger_cannot_trip_a_fault() {
     let (cluster, client) = cluster();
-    cluster.faults().fail_requests("list", "pods", 1, Failure::InternalError);
+    cluster.faults().fail_requests("list", "pods", 1, RequestFailure::InternalError);
     assert_eq!(Client::new(&cluster, "nope").get(PODS).await.0, 401);
     assert_eq!(client.get(PODS).await.0, 500);
 }

@@ -54,3 +54,29 @@ fn killed_test_run_leaves_no_program() {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// The standard signals in the mask that the kernel gives in a process's status. The C library keeps some of the realtime
+/// signals to itself, so that what a run inherited of them stays.
+pub(crate) fn ignored_signals(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("a mask");
+    u64::from_str_radix(mask.trim(), 16).unwrap() & 0x7fff_ffff
+}
+
+/// The test run that ignores signals: this binary, asked for this alone.
+#[test]
+#[ignore = "the helper of the test below, which starts it"]
+fn run_that_ignores_signals() {
+    let mut command = Command::new("/bin/grep");
+    command.args(["SigIgn:", "/proc/self/status"]);
+    assert!(leash(&mut command).unwrap().status().unwrap().success());
+}
+
+#[test]
+fn program_ignores_no_signal_even_if_the_test_run_does() {
+    let mut run = Command::new("/bin/sh");
+    run.args(["-c", "trap '' HUP INT QUIT TERM; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
+    run.args(["--exact", "leash::run_that_ignores_signals", "--ignored", "--nocapture"]);
+    let output = leash(&mut run).unwrap().output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(ignored_signals(&text), 0, "{text}");
+}

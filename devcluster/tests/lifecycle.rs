@@ -1,7 +1,7 @@
 //! Pods as processes: how they start and end, and that nothing of them stays.
 
 use crate::client::{PODS, SOON, cluster, phase, pod, running};
-use podgate_devcluster::{DevCluster, Options, State};
+use podgate_devcluster::{ClusterState, DevCluster, Options};
 use serde_json::json;
 use std::time::Duration;
 
@@ -131,8 +131,8 @@ async fn pod_with_sidecars_is_ready_while_all_run_and_a_deletion_ends_them_last(
     client.create(&object).await;
     let told = || std::fs::read_to_string(&notes).unwrap_or_default();
     // The container runs a moment before the pod's status says so.
-    let begun = |state: &State| state.pod("default", "p").is_some_and(|pod| pod["status"]["phase"] == "Running");
-    let up = |state: &State| told().contains("up") && begun(state);
+    let begun = |state: &ClusterState| state.pod("default", "p").is_some_and(|pod| pod["status"]["phase"] == "Running");
+    let up = |state: &ClusterState| told().contains("up") && begun(state);
     cluster.wait_until(up, SOON).await.unwrap();
     let pod = cluster.state().pod("default", "p").unwrap();
     let status = &pod["status"];

@@ -1,6 +1,8 @@
 //! The demo: development cluster, webhook server and gateway in one process, all on loopback. It prints commands to paste,
 //! then the operator's log. Key, password and host key are made for this run, because a login here is a shell on the
 //! machine it runs on. Everything it writes is in the cluster's directory, and Ctrl-C leaves no process and no file.
+//!
+//! The guests' agent is this program, too: the gateway starts it in a container with an agent's arguments.
 
 mod paste;
 mod users;
@@ -8,9 +10,7 @@ mod view;
 
 use clap::Parser;
 use paste::Folder;
-use podgate::app::App;
-use podgate::config::{Config, Disk, Format};
-use podgate::telemetry::Log;
+use podgate::{App, Config, Disk, Format, Log};
 use podgate_devcluster::{DevCluster, Options};
 use podgate_webhooks::server::{Listen, Server};
 use podgate_webhooks::toolkit::router;
@@ -19,6 +19,7 @@ use russh::keys::PrivateKey;
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::Ed25519Keypair;
 use std::error::Error;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -47,11 +48,18 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
     if address.ip().is_loopback() { Ok(address) } else { Err("not a loopback address".to_owned()) }
 }
 
+/// The modes of the agent that a gateway or the agent itself starts.
+const AGENT_MODES: [&str; 3] = ["link", "sftp-server", "wait-signal"];
+
 fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if arguments.get(1).is_some_and(|mode| AGENT_MODES.iter().any(|known| mode == known)) {
+        return podgate_agent::run(arguments);
+    }
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where this cannot be written, nobody is there to read it.
+            // If this cannot be written, nobody is there to read it.
             let _ = writeln!(io::stderr(), "demo: {error}");
             ExitCode::FAILURE
         }
@@ -71,7 +79,7 @@ async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let directory = users::directory(&machine, &user_key.public_key().to_openssh()?, &password)?;
     let hooks = Server::bind(Listen::parse("http://127.0.0.1:0", None)?, router(directory)).await?;
     let host_key_text = host_key.to_openssh(LineEnding::LF)?;
-    let config = users::configuration(&machine, args.listen, &cluster, hooks.url(), &host_key_text);
+    let config = users::configuration(&std::env::current_exe()?, args.listen, &cluster, hooks.url(), &host_key_text);
     let config = Config::parse(&config.to_string(), Format::Json, &Disk)?;
     // The gateway looks at its webhooks when it is built.
     let (stop_hooks, hooks_stopped) = oneshot::channel::<()>();

@@ -71,8 +71,6 @@ impl Folder {
     /// Prints what this is and what to paste.
     pub(crate) fn explain(&self, out: &mut impl Write, machine: &Machine, password: &str) -> io::Result<()> {
         let config = shell_word(&format!("{}/config", self.0));
-        // The protocol of today's scp needs an sftp-server where the files are, the old one does not.
-        let scp = if machine.sftp_server.is_some() { "scp" } else { "scp -O" };
         let copy = shell_word(&format!("{}/hosts", self.0));
         writeln!(
             out,
@@ -82,9 +80,9 @@ impl Folder {
              Paste these commands into another terminal. alice logs in with a key. Her pod stays until the demo ends:\n\
              \n\
              \x20 ssh -F {config} alice\n\
-             \x20 {scp} -F {config} /etc/hosts alice:\n\
+             \x20 scp -F {config} /etc/hosts alice:\n\
              \x20 ssh -F {config} alice cat hosts\n\
-             \x20 {scp} -F {config} alice:hosts {copy}\n\
+             \x20 scp -F {config} alice:hosts {copy}\n\
              \n\
              bob logs in with a password. Each connection gets a new pod, and only the commands env and date are allowed:\n\
              \n\

@@ -16,29 +16,16 @@ const OPERATORS: &str = "operators";
 /// The namespaces of the users' pods.
 pub(crate) const NAMESPACES: [&str; 2] = [DEVELOPERS, OPERATORS];
 
-/// Places where distributions install OpenSSH's sftp-server.
-const SFTP_SERVERS: [&str; 4] = [
-    "/usr/lib/openssh/sftp-server",
-    "/usr/libexec/openssh/sftp-server",
-    "/usr/lib/ssh/sftp-server",
-    "/usr/libexec/sftp-server",
-];
-
 /// Programs of this machine that are not on every one. A container of the development cluster has the machine's programs.
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) bash: Option<PathBuf>,
-    pub(crate) sftp_server: Option<PathBuf>,
     pub(crate) kubectl: bool,
 }
 
 impl Machine {
     pub(crate) fn look() -> Self {
-        Self {
-            bash: find("bash"),
-            sftp_server: SFTP_SERVERS.map(PathBuf::from).into_iter().find(|path| path.is_file()),
-            kubectl: find("kubectl").is_some(),
-        }
+        Self { bash: find("bash"), kubectl: find("kubectl").is_some() }
     }
 
     /// A shell, and a prompt that says whose it is and in which pod.
@@ -68,7 +55,7 @@ fn role(name: &str) -> Known {
     Known { environment: [("ROLE".to_owned(), role)].into(), ..Known::default() }
 }
 
-/// A pod that stays, so that a copied file is there at the next login.
+/// A pod that stays, so that a copied file is there at the next login, and every forward.
 fn alice(machine: &Machine) -> Value {
     let (shell, prompt) = machine.shell();
     json!({
@@ -80,6 +67,13 @@ fn alice(machine: &Machine) -> Value {
             "spec": {"containers": [
                 {"name": "shell", "image": "workbench", "env": [{"name": "PS1", "value": prompt}]},
             ]},
+        }},
+        "security": {"forwarding": {
+            "forwardingMode": "enable",
+            "reverseForwardingMode": "enable",
+            "socketForwardingMode": "enable",
+            "socketListenMode": "enable",
+            "x11ForwardingMode": "enable",
         }},
     })
 }
@@ -101,20 +95,17 @@ fn bob() -> Value {
 
 /// The text of the gateway's configuration file, as JSON.
 pub(crate) fn configuration(
-    machine: &Machine,
+    agent: &Path,
     listen: SocketAddr,
     cluster: &DevCluster,
     hooks: &str,
     host_key: &str,
 ) -> Value {
     let webhook = json!({"method": "webhook", "webhook": {"url": hooks}});
-    let mut pod = json!({"metadata": {"generateName": "podgate-"}, "disableAgent": true});
-    if let Some(sftp_server) = &machine.sftp_server {
-        pod["subsystems"] = json!({"sftp": sftp_server});
-    }
+    let pod = json!({"metadata": {"generateName": "podgate-"}, "agentPath": agent});
     json!({
         "log": {"level": "info", "format": "text"},
-        "ssh": {"listen": listen.to_string(), "hostkeys": [host_key]},
+        "ssh": {"listen": listen.to_string(), "hostkeys": [host_key], "perSourcePenaltyExemptList": ["127.0.0.0/8", "::1"]},
         "auth": {"password": webhook, "publicKey": webhook},
         "configserver": {"url": format!("{hooks}/config")},
         "backend": "kubernetes",

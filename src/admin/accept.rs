@@ -4,10 +4,10 @@
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
 
-/// A form of the page.
+/// A text form of the metrics page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// OpenMetrics 1.0.
+    /// OpenMetrics text form 1.0.
     Open,
     /// Prometheus' text form 0.0.4.
     Classic,

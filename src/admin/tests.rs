@@ -1,9 +1,9 @@
 //! The endpoints against real sockets.
 
 use super::*;
-use crate::config::{Endpoint as Place, HttpClient, ServerTls};
+use crate::config::ServerTlsConfig;
 use crate::types::Secret;
-use crate::webhook::probe;
+use crate::webhook::{HttpClientConfig, WebhookUrl, probe};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, generate_simple_self_signed};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,13 +13,13 @@ use tokio::time::timeout;
 
 const SOON: Duration = Duration::from_secs(20);
 
-fn plain() -> HttpServer {
-    HttpServer { listen: "127.0.0.1:0".into(), tls: None }
+fn plain() -> HttpServerConfig {
+    HttpServerConfig { listen: "127.0.0.1:0".into(), tls: None }
 }
 
-fn client(url: &str) -> HttpClient {
-    let endpoint = Place::Url(url.parse().unwrap());
-    HttpClient { endpoint, timeout: SOON, ca: None, identity: None, tls: crate::tls::Choice::default() }
+fn client(url: &str) -> HttpClientConfig {
+    let url = WebhookUrl::Http(url.parse().unwrap());
+    HttpClientConfig { url, timeout: SOON, ca: None, identity: None, tls: crate::tls::TlsOptions::default() }
 }
 
 struct Running {
@@ -34,8 +34,8 @@ impl Running {
         Self { address, task: tokio::spawn(endpoint.run(stop.clone())), stop }
     }
 
-    async fn health(server: HttpServer, serving: &Serving) -> Self {
-        let config = Health { client: client("http://127.0.0.1:1"), server };
+    async fn health(server: HttpServerConfig, serving: &Serving) -> Self {
+        let config = HealthConfig { client: client("http://127.0.0.1:1"), server };
         Self::start(Endpoint::health(&config, serving.clone()).await.unwrap())
     }
 
@@ -88,7 +88,7 @@ async fn health_is_text_for_those_who_ask_for_text_alone() {
 #[tokio::test]
 async fn metrics_are_at_their_path_alone() {
     let metrics = Metrics::default();
-    let config = MetricsPage { server: plain(), path: "/a/{b}".into() };
+    let config = MetricsConfig { server: plain(), path: "/a/{b}".into() };
     let page = Running::start(Endpoint::metrics(&config, metrics.clone()).await.unwrap());
     for path in ["/", "/metrics", "/a/{b}/", "/a/c", "/A/{b}"] {
         let answer = page.ask(&format!("GET {path} HTTP/1.1")).await;
@@ -102,7 +102,7 @@ async fn metrics_are_at_their_path_alone() {
 
 #[tokio::test]
 async fn metrics_are_classic_unless_openmetrics_is_asked_for() {
-    let config = MetricsPage { server: plain(), path: "/metrics".into() };
+    let config = MetricsConfig { server: plain(), path: "/metrics".into() };
     let page = Running::start(Endpoint::metrics(&config, Metrics::default()).await.unwrap());
     let build = concat!("podgate_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n");
     let open = "application/openmetrics-text";
@@ -131,23 +131,24 @@ async fn metrics_are_classic_unless_openmetrics_is_asked_for() {
 async fn taken_address_is_an_error_that_names_the_endpoint_and_the_address() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let listen = taken.local_addr().unwrap().to_string();
-    let server = HttpServer { listen: listen.clone(), tls: None };
-    let config = MetricsPage { server, path: "/metrics".into() };
+    let server = HttpServerConfig { listen: listen.clone(), tls: None };
+    let config = MetricsConfig { server, path: "/metrics".into() };
     let error = Endpoint::metrics(&config, Metrics::default()).await.err().expect("taken").to_string();
     assert!(error.starts_with(&format!("metrics.listen: cannot listen on {listen}: ")), "{error}");
 }
 
 #[tokio::test]
 async fn key_of_another_certificate_is_an_error_that_names_the_endpoint() {
-    let tls = ServerTls { key: certificates(false).server.key, ..certificates(false).server };
-    let config = Health { server: HttpServer { tls: Some(tls), ..plain() }, client: client("http://127.0.0.1:1") };
+    let tls = ServerTlsConfig { key: certificates(false).server.key, ..certificates(false).server };
+    let config =
+        HealthConfig { server: HttpServerConfig { tls: Some(tls), ..plain() }, client: client("http://127.0.0.1:1") };
     let error = Endpoint::health(&config, Serving::default()).await.err().expect("refused").to_string();
     assert_eq!(error, "health: the key does not match the certificate");
 }
 
 /// A certificate for 127.0.0.1 and its key, and one for clients of a CA.
 struct Certificates {
-    server: ServerTls,
+    server: ServerTlsConfig,
     identity: (String, Secret),
 }
 
@@ -160,11 +161,11 @@ fn certificates(mutual: bool) -> Certificates {
     let issuer = Issuer::new(params, ca_key);
     let key = KeyPair::generate().unwrap();
     let client = CertificateParams::new(["client".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-    let server = ServerTls {
+    let server = ServerTlsConfig {
         certificate: own.cert.pem(),
         key: Secret::new(own.signing_key.serialize_pem()),
         client_ca: mutual.then(|| ca.pem()),
-        choice: crate::tls::Choice::default(),
+        options: crate::tls::TlsOptions::default(),
     };
     Certificates { server, identity: (client.pem(), Secret::new(key.serialize_pem())) }
 }
@@ -175,10 +176,10 @@ async fn client_without_a_certificate_is_not_answered_where_one_is_asked_for() {
     serving.set(true);
     let Certificates { server, identity } = certificates(true);
     let ca = Some(server.certificate.clone());
-    let health = Running::health(HttpServer { tls: Some(server), ..plain() }, &serving).await;
+    let health = Running::health(HttpServerConfig { tls: Some(server), ..plain() }, &serving).await;
     let url = format!("https://{}/", health.address);
-    assert!(probe(&HttpClient { ca: ca.clone(), ..client(&url) }).await.is_err());
-    probe(&HttpClient { ca, identity: Some(identity), ..client(&url) }).await.unwrap();
+    assert!(probe(&HttpClientConfig { ca: ca.clone(), ..client(&url) }).await.is_err());
+    probe(&HttpClientConfig { ca, identity: Some(identity), ..client(&url) }).await.unwrap();
     assert!(probe(&client(&format!("http://{}/", health.address))).await.is_err(), "no plain http beside TLS");
 }
 
@@ -187,14 +188,38 @@ async fn probe_is_content_with_200_alone() {
     let serving = Serving::default();
     let server = certificates(false).server;
     let ca = Some(server.certificate.clone());
-    let health = Running::health(HttpServer { tls: Some(server), ..plain() }, &serving).await;
-    let block = HttpClient { ca, ..client(&format!("https://{}/", health.address)) };
+    let health = Running::health(HttpServerConfig { tls: Some(server), ..plain() }, &serving).await;
+    let block = HttpClientConfig { ca, ..client(&format!("https://{}/", health.address)) };
     let error = probe(&block).await.unwrap_err().to_string();
     assert!(error.contains("503"), "{error}");
     serving.set(true);
     probe(&block).await.unwrap();
-    let untrusting = HttpClient { ca: Some(certificates(false).server.certificate), ..block };
+    let untrusting = HttpClientConfig { ca: Some(certificates(false).server.certificate), ..block };
     assert!(probe(&untrusting).await.is_err());
+}
+
+#[tokio::test]
+async fn six_hundred_silent_clients_keep_no_probe_out() {
+    let serving = Serving::default();
+    serving.set(true);
+    let health = Running::health(plain(), &serving).await;
+    let metrics = MetricsConfig { server: plain(), path: "/metrics".into() };
+    let metrics = Running::start(Endpoint::metrics(&metrics, Metrics::default()).await.unwrap());
+    for endpoint in [&health, &metrics] {
+        let mut silent = Vec::new();
+        for number in 0..600 {
+            let mut stream = TcpStream::connect(endpoint.address).await.unwrap();
+            if number % 2 == 0 {
+                stream.write_all(b"GET / HT").await.unwrap();
+            }
+            silent.push(stream);
+        }
+        assert!(endpoint.ask("GET /metrics HTTP/1.1").await.starts_with("HTTP/1.1 200 OK\r\n"));
+        // The oldest have given way to the others, and the youngest have their time for a header.
+        for mut stream in silent {
+            assert_eq!(timeout(SOON, stream.read(&mut [0; 16])).await.unwrap().unwrap_or(0), 0);
+        }
+    }
 }
 
 #[tokio::test]

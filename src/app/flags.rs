@@ -1,14 +1,14 @@
-//! The command line as people have it in their unit files: ContainerSSH's flags are Go's, with one dash or two, and a
-//! truth value may carry its value.
+//! ContainerSSH's command-line flags, as existing unit files use them: Go's syntax, with one dash or two, and switches that
+//! may have a value.
 
 use std::ffi::OsString;
 
 /// ContainerSSH's flags that take a value.
 const VALUES: [&str; 1] = ["config"];
-/// Its flags that are on or off.
+/// ContainerSSH's flags that are on or off.
 const SWITCHES: [&str; 3] = ["dump-config", "healthcheck", "licenses"];
 
-/// The same arguments with two dashes, and switches that are off left out. Everything else stays as it is.
+/// Rewrites ContainerSSH's flags with two dashes and drops switches that are off. Other arguments stay unchanged.
 pub fn with_two_dashes(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments = arguments.into_iter();
     let mut long: Vec<OsString> = arguments.next().into_iter().collect();
@@ -26,7 +26,7 @@ pub fn with_two_dashes(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsS
             _ if VALUES.contains(&name) => {
                 let bare = value.is_none();
                 long.push(value.map_or_else(|| format!("--{name}"), |value| format!("--{name}={value}")).into());
-                // Its value is the next argument, whatever that looks like.
+                // The next argument is the value, even if it looks like a flag.
                 long.extend(bare.then(|| arguments.next()).flatten());
             }
             None => long.push(format!("--{name}").into()),
@@ -40,14 +40,14 @@ pub fn with_two_dashes(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsS
     long
 }
 
-/// One of ContainerSSH's flags, and what stands behind its `=`.
+/// Splits one of ContainerSSH's flags into its name and the value after `=`.
 fn flag(argument: &str) -> Option<(&str, Option<&str>)> {
     let bare = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-'))?;
     let (name, value) = bare.split_once('=').map_or((bare, None), |(name, value)| (name, Some(value)));
     (VALUES.contains(&name) || SWITCHES.contains(&name)).then_some((name, value))
 }
 
-/// What Go takes for a truth value.
+/// Parses a truth value as Go's `strconv.ParseBool` does.
 fn truth(value: &str) -> Option<bool> {
     match value {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),

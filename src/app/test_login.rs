@@ -1,312 +1,330 @@
-//! `podgate test-login`: the way of a login from its credential to its pod, without a client and without a pod. Every step
-//! is the gateway's own function, and what it would log is kept beside its result.
+//! `podgate test-login`: performs a login from its credential to its pod, without a client and without a pod. Every step
+//! calls the gateway's own function and keeps the lines that it would log.
 //!
-//! Invariants: nothing is created in the cluster (the pod is a dry run), nothing is written to the operator's log or counted
-//! in metrics that anybody reads, and no credential is shown.
+//! Invariants: nothing is created in the cluster (the pod is a dry run), nothing is written to the operator's log or to
+//! served metrics, and no credential is shown.
 
-mod captured;
+mod descriptions;
 mod permissions;
 mod report;
-mod words;
+mod step_log;
 
-pub use report::{Report, Step, StepResult, Verdict};
+pub(crate) use report::{LoginReport, StepResult};
+pub use report::{LoginStep, LoginVerdict};
 
 use super::BuildError;
-use crate::audit::{Event, Recorder, Request as Audited};
+use crate::audit::{Event, Recorder, RequestKind as Audited};
 use crate::auth::{
-    Attempt, AuthError, Authenticator, Awaited, ClientFacts, Credential, Identity, LoginDeadline, Method, Proved,
+    AuthConfig, AuthError, AuthMethod, Authenticator, AwaitedServer, ClientFacts, Credential, Identity, LoginAttempt,
+    LoginDeadline, ProvenUser,
 };
-use crate::config::{Config, ConfigServer};
-use crate::guest::Refusal;
-use crate::kubernetes::client::Clients;
-use crate::kubernetes::{Backend, ConnectionFacts, Failed};
-use crate::policy::{Asked, Endpoints, Launch, Permit};
-use crate::settings::Settings;
+use crate::config::Config;
+use crate::guest::{Arrival, Refusal};
+use crate::kubernetes::{Backend, Clients, DryRunError};
+use crate::policy::{ConnectionEndpoints, Permit, ProgramRequest, ProgramSpec};
+use crate::settings::{BackendSettings, ConfigClient, ConfigServer, ConfigServerError, KubernetesSettings, Settings};
 use crate::shutdown::Tasks;
-use crate::ssh::{AdmissionError, Ending, Origin, ask, offered_key, resolve, told, told_of_offer};
+use crate::ssh::{
+    AdmissionError, ConfigOrigin, LoginDisconnect, ask, offered_key, record_offer_refusal, record_refusal, resolve,
+};
 use crate::telemetry::ConnectionLog;
 use crate::types::{ConnectionId, Secret, Username, printable};
-use crate::webhook::{ConfigClient, ConfigError, WebhookError};
+use crate::webhook::WebhookError;
 use bytes::Bytes;
-use captured::Captured;
 use podgate_webhooks::wire::ConfigAnswer;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use step_log::StepLog;
 
-/// The identification string that webhooks see, by which they can tell a test from a client: `SSH-2.0-`, a version of
-/// software, and a comment (RFC 4253 section 4.2).
-pub const CLIENT_VERSION: &str = concat!("SSH-2.0-podgate_", env!("CARGO_PKG_VERSION"), " test-login");
+/// Identification string by which webhooks can tell a test from a client: `SSH-2.0-`, a software version, and a comment
+/// (RFC 4253 section 4.2).
+pub(crate) const CLIENT_VERSION: &str = concat!("SSH-2.0-podgate_", env!("CARGO_PKG_VERSION"), " test-login");
 
-/// A login to test.
+/// Parameters of a tested login.
 #[derive(Debug)]
 pub struct TestLogin {
-    /// The login name, as a client would send it.
+    /// Login name as a client would send it.
     pub user: String,
-    /// Credential that the client shows.
-    pub shown: Shown,
-    /// The config webhook's answer, where its server is not to be asked.
+    pub credential: TestCredential,
+    /// The config webhook's answer; `None` asks the webhook's server.
     pub answer: Option<Bytes>,
-    /// The client's address.
+    /// Client address that the webhooks and the log get.
     pub remote: SocketAddr,
-    /// The program that it asks for; `None` is any that it may start.
-    pub program: Option<Asked>,
-    /// Limit for each server's answer, all tries together.
+    /// Requested program; `None` stands for any that the user may start.
+    pub program: Option<ProgramRequest>,
+    /// Limit for each server's answer, including retries.
     pub limit: Duration,
 }
 
 /// A credential as the operator gives it.
 #[derive(Debug)]
-pub enum Shown {
-    /// None: the login name is taken as proved.
-    Nothing,
-    /// A password.
+pub enum TestCredential {
+    /// No credential; the login name counts as proven.
+    None,
     Password(Secret),
-    /// A public key. The private key is taken as proved.
-    PublicKey(ShownKey),
+    /// A public key; possession of the private key counts as proven.
+    PublicKey(TestPublicKey),
 }
 
-/// A public key as a client would offer it.
+/// A public key as a client would offer it, or the reason for which the gateway refuses such a key.
 #[derive(Debug)]
-pub struct ShownKey(Result<String, String>);
+pub struct TestPublicKey(Result<String, String>);
 
-impl ShownKey {
-    /// Reads the text of a public key's file; `None` is no public key.
-    #[must_use]
+impl TestPublicKey {
+    /// Parses the text of a public key file; `None` if it is not a public key.
     pub fn parse(text: &str) -> Option<Self> {
         offered_key(text).map(Self)
     }
 }
 
-/// Tests a login; each step is handed to `say` when it is done, and each try of a server that failed to `news`, one line.
+/// Tests a login. Calls `on_step` after every step, and `on_retry` with one line for every failed try of a server.
 ///
 /// # Errors
-/// A webhook's client or the log that cannot be made; nothing was asked.
+/// A webhook's client or the log cannot be created; no server was asked.
 pub async fn test_login(
     config: &Config,
     test: TestLogin,
-    say: impl FnMut(&Step) + Send,
-    news: impl Fn(&str) + Send + 'static,
-) -> Result<Report, BuildError> {
+    on_step: impl FnMut(&LoginStep) + Send,
+    on_retry: impl Fn(&str) + Send + 'static,
+) -> Result<LoginReport, BuildError> {
     crate::tls::install();
-    let mut walk = Walk::new(config, test, say, news)?;
-    let stopped = Box::pin(walk.login()).await.err();
-    walk.report.verdict = stopped.map_or(Verdict::Served, |Stopped(verdict)| verdict);
-    Ok(walk.report)
+    let mut run = LoginRun::new(config, test, on_step, on_retry)?;
+    let stopped = Box::pin(run.login()).await.err();
+    run.report.verdict = stopped.map_or(LoginVerdict::Served, |LoginStopped(verdict)| verdict);
+    Ok(run.report)
 }
 
-/// A step that ended the login.
-struct Stopped(Verdict);
+/// The verdict of a step that ended the login.
+struct LoginStopped(LoginVerdict);
 
-fn denial(error: &AuthError) -> Verdict {
+fn verdict_of(error: &AuthError) -> LoginVerdict {
     match error {
-        AuthError::Unavailable { .. } => Verdict::Unavailable,
-        AuthError::Denied { .. } | AuthError::Misunderstood { .. } | AuthError::NotConfigured => Verdict::Refused,
+        AuthError::Unavailable { .. } => LoginVerdict::Unavailable,
+        AuthError::Denied { .. } | AuthError::Misunderstood { .. } | AuthError::NotConfigured => LoginVerdict::Refused,
     }
 }
 
-/// One login on its way.
-struct Walk<'a, S> {
+/// State of a running test.
+struct LoginRun<'a, S> {
     config: &'a Config,
     test: TestLogin,
     auth: Authenticator,
     server: Option<ConfigClient>,
     backend: Backend,
-    captured: Captured,
+    step_log: StepLog,
     log: ConnectionLog,
     audit: Recorder,
     facts: ClientFacts,
     deadline: LoginDeadline,
-    awaited: Awaited,
-    report: Report,
-    say: S,
-    began: Instant,
+    awaited: AwaitedServer,
+    report: LoginReport,
+    on_step: S,
+    step_began: Instant,
 }
 
-impl<'a, S: FnMut(&Step) + Send> Walk<'a, S> {
+impl<'a, S: FnMut(&LoginStep) + Send> LoginRun<'a, S> {
     fn new(
         config: &'a Config,
         test: TestLogin,
-        say: S,
-        news: impl Fn(&str) + Send + 'static,
+        on_step: S,
+        on_retry: impl Fn(&str) + Send + 'static,
     ) -> Result<Self, BuildError> {
-        let of = |section| move |source| BuildError::Webhook { section, source };
-        let auth = Authenticator::new(&hurried(&config.auth, test.limit)).map_err(of("auth"))?;
+        let error_in = |section| move |source| BuildError::Webhook { section, source };
+        let auth = Authenticator::new(&with_limit(&config.auth, test.limit)).map_err(error_in("auth"))?;
         let client = |server: &ConfigServer| ConfigClient::new(server).map(|client| client.within(test.limit));
-        let server = config.configserver.as_ref().map(client).transpose().map_err(of("configserver"))?;
-        let (log, captured) = Captured::log(news).map_err(BuildError::Log)?;
+        let server = config.configserver.as_ref().map(client).transpose().map_err(error_in("configserver"))?;
+        let (log, step_log) = StepLog::log(on_retry).map_err(BuildError::Log)?;
         let connection = ConnectionId::random();
         let facts = ClientFacts { connection, remote: test.remote, client_version: CLIENT_VERSION.to_owned() };
         let backend = Backend::new(log.clone(), Tasks::new(), Clients::new(), Arc::new(|_| false));
         let log = log.connection(connection, test.remote);
         let (audit, deadline) = (Recorder::new(log.clone()), LoginDeadline::new(test.limit));
-        let report = Report::new(&test, connection);
-        let (awaited, began) = (Awaited::default(), Instant::now());
+        let report = LoginReport::new(&test, connection);
+        let (awaited, step_began) = (AwaitedServer::default(), Instant::now());
         Ok(Self {
             config,
             test,
             auth,
             server,
             backend,
-            captured,
+            step_log,
             log,
             audit,
             facts,
             deadline,
             awaited,
             report,
-            say,
-            began,
+            on_step,
+            step_began,
         })
     }
 
-    async fn login(&mut self) -> Result<(), Stopped> {
+    async fn login(&mut self) -> Result<(), LoginStopped> {
         let user = self.name().await?;
         let identity = self.authenticate(&user).await?;
         self.report.authenticated = Some(identity.authenticated().to_owned());
         let (identity, answer) = self.configuration(identity).await?;
         let settings = self.settings(answer.as_ref()).await?;
-        let launch = self.permissions(&settings).await?;
-        self.pod(&identity, settings, launch).await
+        let permit = self.permissions(&settings).await?;
+        self.pod(&identity, settings, permit).await
     }
 
-    /// Ends a step that took since the end of the last one.
-    async fn end(
+    /// Reports a step, which began at the end of the previous one.
+    async fn finish_step(
         &mut self,
         name: &'static str,
         result: StepResult,
         detail: impl Into<String>,
         reads: Option<&Refusal>,
     ) {
-        let step = Step {
+        let step = LoginStep {
             name,
             result,
-            took: self.began.elapsed(),
-            detail: printable(&detail.into(), report::LINE),
+            took: self.step_began.elapsed(),
+            detail: printable(&detail.into(), report::MAX_DETAIL),
             reads: reads.map(|refusal| format!("podgate: {}", refusal.reason)),
-            log: self.captured.take().await,
+            log: self.step_log.take().await,
         };
-        (self.say)(&step);
+        (self.on_step)(&step);
         self.report.steps.push(step);
-        self.began = Instant::now();
+        self.step_began = Instant::now();
     }
 
-    async fn name(&mut self) -> Result<Username, Stopped> {
+    async fn name(&mut self) -> Result<Username, LoginStopped> {
         match Username::parse(&self.test.user) {
             Ok(user) => {
-                self.end("login name", StepResult::Ok, user.as_str(), None).await;
+                self.finish_step("login name", StepResult::Ok, user.as_str(), None).await;
                 Ok(user)
             }
             Err(invalid) => {
-                self.audit.record(Event::BadUsername { reason: &format!("username {invalid}") });
+                self.audit.note(Event::BadUsername { reason: &format!("username {invalid}") });
                 let refusal = Refusal::new(format!("the user name {invalid}"));
-                self.end("login name", StepResult::Refused, invalid.to_string(), Some(&refusal)).await;
-                Err(Stopped(Verdict::Refused))
+                self.finish_step("login name", StepResult::Refused, invalid.to_string(), Some(&refusal)).await;
+                Err(LoginStopped(LoginVerdict::Refused))
             }
         }
     }
 
-    async fn authenticate(&mut self, user: &Username) -> Result<Identity, Stopped> {
-        let shown = std::mem::replace(&mut self.test.shown, Shown::Nothing);
-        let shows = match &shown {
-            Shown::Nothing => None,
-            Shown::Password(_) => Some(Method::Password),
-            Shown::PublicKey(_) => Some(Method::PublicKey),
+    async fn authenticate(&mut self, user: &Username) -> Result<Identity, LoginStopped> {
+        let credential = std::mem::replace(&mut self.test.credential, TestCredential::None);
+        let given = match &credential {
+            TestCredential::None => None,
+            TestCredential::Password(_) => Some(AuthMethod::Password),
+            TestCredential::PublicKey(_) => Some(AuthMethod::PublicKey),
         };
         let offered = self.auth.methods();
         let options = [
-            (Method::PublicKey, "public key", "offered; --public-key FILE asks about one"),
-            (Method::Password, "password", "offered; --password-stdin asks about one"),
+            (AuthMethod::PublicKey, "public key", "offered; --public-key FILE asks about one"),
+            (AuthMethod::Password, "password", "offered; --password-stdin asks about one"),
         ];
-        for (method, name, option) in options.into_iter().filter(|(method, ..)| shows != Some(*method)) {
+        for (method, name, option) in options.into_iter().filter(|(method, ..)| given != Some(*method)) {
             let detail = if offered.contains(&method) { option } else { "not offered" };
-            self.end(name, StepResult::Skipped, detail, None).await;
+            self.finish_step(name, StepResult::Skipped, detail, None).await;
         }
-        let method = shows.or(offered.first().copied()).unwrap_or(Method::Password);
-        let proved = match shown {
-            Shown::Nothing => self.auth.assume(user),
-            Shown::Password(password) => {
-                let proved = self.auth.prove(self.attempt(user), Credential::Password(password)).await;
-                self.proved("password", method, proved).await?
+        let method = given.or(offered.first().copied()).unwrap_or(AuthMethod::Password);
+        let proved = match credential {
+            TestCredential::None => self.auth.assume(user),
+            TestCredential::Password(password) => {
+                let proved = self.auth.check_credential(self.attempt(user), Credential::Password(password)).await;
+                self.report_proof("password", method, proved).await?
             }
-            Shown::PublicKey(key) => self.public_key(user, key).await?,
+            TestCredential::PublicKey(key) => self.public_key(user, key).await?,
         };
         self.authorize(user, method, proved).await
     }
 
-    fn attempt<'b>(&'b self, username: &'b Username) -> Attempt<'b> {
-        Attempt { facts: &self.facts, username, log: &self.log, deadline: &self.deadline, awaited: &self.awaited }
+    fn attempt<'b>(&'b self, username: &'b Username) -> LoginAttempt<'b> {
+        LoginAttempt { facts: &self.facts, username, log: &self.log, deadline: &self.deadline, awaited: &self.awaited }
     }
 
-    async fn public_key(&mut self, user: &Username, ShownKey(key): ShownKey) -> Result<Proved, Stopped> {
+    async fn public_key(
+        &mut self,
+        user: &Username,
+        TestPublicKey(key): TestPublicKey,
+    ) -> Result<ProvenUser, LoginStopped> {
         let key = match key {
             Ok(key) => key,
             Err(reason) => {
-                self.audit.record(Event::AuthFailed { method: Method::PublicKey, reason: &reason, message: None });
-                self.end("public key", StepResult::Refused, reason, None).await;
-                return Err(Stopped(Verdict::Refused));
+                self.audit.note(Event::AuthFailed { method: AuthMethod::PublicKey, reason: &reason, message: None });
+                self.finish_step("public key", StepResult::Refused, reason, None).await;
+                return Err(LoginStopped(LoginVerdict::Refused));
             }
         };
-        let considered = match self.auth.consider_key(self.attempt(user), &key).await {
-            Ok(considered) => considered,
+        let accepted = match self.auth.check_offered_key(self.attempt(user), &key).await {
+            Ok(accepted) => accepted,
             Err(error) => {
-                let (verdict, detail) = (denial(&error), error.to_string());
-                return Err(self.stop("public key", verdict, detail, told_of_offer(&self.audit, error)).await);
+                let (verdict, detail) = (verdict_of(&error), error.to_string());
+                return Err(self.stop("public key", verdict, detail, record_offer_refusal(&self.audit, error)).await);
             }
         };
-        let proved = self.auth.prove(self.attempt(user), considered.proven()).await;
-        self.proved("public key", Method::PublicKey, proved).await
+        let proved = self.auth.check_credential(self.attempt(user), accepted.into_credential()).await;
+        self.report_proof("public key", AuthMethod::PublicKey, proved).await
     }
 
-    async fn proved(
+    async fn report_proof(
         &mut self,
         name: &'static str,
-        method: Method,
-        proved: Result<Proved, AuthError>,
-    ) -> Result<Proved, Stopped> {
+        method: AuthMethod,
+        proved: Result<ProvenUser, AuthError>,
+    ) -> Result<ProvenUser, LoginStopped> {
         match proved {
             Ok(proved) => {
                 let detail = format!("the webhook says yes: {}", proved.authenticated());
-                self.end(name, StepResult::Ok, detail, None).await;
+                self.finish_step(name, StepResult::Ok, detail, None).await;
                 Ok(proved)
             }
-            Err(error) => Err(self.unauthenticated(name, method, error).await),
+            Err(error) => Err(self.auth_failed(name, method, error).await),
         }
     }
 
-    async fn authorize(&mut self, user: &Username, method: Method, proved: Proved) -> Result<Identity, Stopped> {
-        let admitted = self.auth.admit(self.attempt(user), proved).await;
+    async fn authorize(
+        &mut self,
+        user: &Username,
+        method: AuthMethod,
+        proved: ProvenUser,
+    ) -> Result<Identity, LoginStopped> {
+        let admitted = self.auth.authorize(self.attempt(user), proved).await;
         match admitted {
             Ok(identity) if self.auth.authorizes() => {
                 let detail = format!("the webhook says yes: {}", identity.authenticated());
-                self.end("authorization", StepResult::Ok, detail, None).await;
+                self.finish_step("authorization", StepResult::Ok, detail, None).await;
                 Ok(identity)
             }
             Ok(identity) => {
-                self.end("authorization", StepResult::Skipped, "auth.authz is not configured", None).await;
+                self.finish_step("authorization", StepResult::Skipped, "auth.authz is not configured", None).await;
                 Ok(identity)
             }
-            Err(error) => Err(self.unauthenticated("authorization", method, error).await),
+            Err(error) => Err(self.auth_failed("authorization", method, error).await),
         }
     }
 
-    async fn unauthenticated(&mut self, name: &'static str, method: Method, error: AuthError) -> Stopped {
-        let (verdict, detail) = (denial(&error), error.to_string());
-        let told = told(&self.audit, method, error);
-        self.stop(name, verdict, detail, told).await
+    async fn auth_failed(&mut self, name: &'static str, method: AuthMethod, error: AuthError) -> LoginStopped {
+        let (verdict, detail) = (verdict_of(&error), error.to_string());
+        let disconnect = record_refusal(&self.audit, method, error);
+        self.stop(name, verdict, detail, disconnect).await
     }
 
-    async fn stop(&mut self, name: &'static str, verdict: Verdict, detail: String, told: Option<Ending>) -> Stopped {
-        let refusal = told.map(|ending| Refusal::new(ending.reason));
-        self.end(name, verdict.into(), detail, refusal.as_ref()).await;
-        Stopped(verdict)
+    async fn stop(
+        &mut self,
+        name: &'static str,
+        verdict: LoginVerdict,
+        detail: String,
+        disconnect: Option<LoginDisconnect>,
+    ) -> LoginStopped {
+        let refusal = disconnect.map(|disconnect| Refusal::new(disconnect.reason));
+        self.finish_step(name, verdict.into(), detail, refusal.as_ref()).await;
+        LoginStopped(verdict)
     }
 
-    async fn configuration(&mut self, mut identity: Identity) -> Result<(Identity, Option<ConfigAnswer>), Stopped> {
+    async fn configuration(
+        &mut self,
+        mut identity: Identity,
+    ) -> Result<(Identity, Option<ConfigAnswer>), LoginStopped> {
         let origin = match (&self.test.answer, &self.server) {
-            (Some(answer), _) => Origin::Answer(answer),
-            (None, Some(server)) => Origin::Server(server),
-            (None, None) => Origin::File,
+            (Some(answer), _) => ConfigOrigin::Answer(answer),
+            (None, Some(server)) => ConfigOrigin::Server(server),
+            (None, None) => ConfigOrigin::File,
         };
         let answer = ask(origin, &mut identity, &self.facts, &self.log).await;
         match answer {
@@ -317,93 +335,107 @@ impl<'a, S: FnMut(&Step) + Send> Walk<'a, S> {
                     (Some(_), None) => (StepResult::Ok, "the webhook's answer is understood"),
                 };
                 let detail = match &answer {
-                    Some(answer) => format!("{detail}; it says {}", words::said(answer)),
+                    Some(answer) => format!("{detail}; it says {}", descriptions::sections(answer)),
                     None => detail.to_owned(),
                 };
-                self.end("configuration", result, detail, None).await;
+                self.finish_step("configuration", result, detail, None).await;
                 Ok((identity, answer))
             }
-            Err(error) => Err(self.inadmissible("configuration", &error).await),
+            Err(error) => Err(self.admission_failed("configuration", &error).await),
         }
     }
 
-    async fn settings(&mut self, answer: Option<&ConfigAnswer>) -> Result<Settings, Stopped> {
+    async fn settings(&mut self, answer: Option<&ConfigAnswer>) -> Result<Settings, LoginStopped> {
         match resolve(&self.config.base, answer, &self.log) {
             Ok(settings) => {
-                let pod = &settings.kubernetes.pod;
-                let mode = words::mode(&pod.mode);
+                let BackendSettings::Kubernetes(KubernetesSettings { pod, .. }) = &settings.backend;
+                let mode = descriptions::pod_mode(&pod.mode);
                 let detail = format!("mode {mode}, namespace {}, container {}", pod.namespace, pod.console_name);
-                self.end("settings", StepResult::Ok, detail, None).await;
+                self.finish_step("settings", StepResult::Ok, detail, None).await;
                 Ok(settings)
             }
-            Err(error) => Err(self.inadmissible("settings", &error).await),
+            Err(error) => Err(self.admission_failed("settings", &error).await),
         }
     }
 
-    async fn inadmissible(&mut self, name: &'static str, error: &AdmissionError) -> Stopped {
+    async fn admission_failed(&mut self, name: &'static str, error: &AdmissionError) -> LoginStopped {
         let verdict = match error {
-            AdmissionError::Config(ConfigError::Webhook(WebhookError::Malformed(_)) | ConfigError::Denied { .. })
-            | AdmissionError::Settings(_) => Verdict::Refused,
-            AdmissionError::Config(ConfigError::Webhook(_)) => Verdict::Unavailable,
+            AdmissionError::Config(
+                ConfigServerError::Webhook(WebhookError::Malformed(_)) | ConfigServerError::Denied { .. },
+            )
+            | AdmissionError::Settings(_) => LoginVerdict::Refused,
+            AdmissionError::Config(ConfigServerError::Webhook(_)) => LoginVerdict::Unavailable,
         };
         error.record(&self.audit);
-        self.end(name, verdict.into(), error.to_string(), Some(&error.refusal())).await;
-        Stopped(verdict)
+        self.finish_step(name, verdict.into(), error.to_string(), Some(&error.refusal())).await;
+        LoginStopped(verdict)
     }
 
-    /// Checks the rules; the program that is to start.
-    async fn permissions(&mut self, settings: &Settings) -> Result<Permit<Launch>, Stopped> {
-        let endpoints = Endpoints { client: self.test.remote, server: self.test.remote };
+    /// Reports every permission and returns the permit for the program.
+    async fn permissions(&mut self, settings: &Settings) -> Result<Permit<ProgramSpec>, LoginStopped> {
+        let endpoints = ConnectionEndpoints { client: self.test.remote, server: self.test.remote };
         for permission in permissions::all(settings, endpoints) {
-            self.end(permission.name, permission.result, permission.detail, None).await;
+            self.finish_step(permission.name, permission.result, permission.detail, None).await;
         }
         match permissions::launch(settings, self.test.program.take(), endpoints) {
-            Ok((launch, detail)) => {
-                self.end("program", StepResult::Ok, detail, None).await;
-                Ok(launch)
+            Ok((permit, detail)) => {
+                self.finish_step("program", StepResult::Ok, detail, None).await;
+                Ok(permit)
             }
             Err(denied) => {
-                self.audit.record(Event::Denied { request: Audited::Program, denied: &denied });
+                self.audit.note(Event::Denied { request: Audited::Program, denied: &denied });
                 let refusal = Refusal::new(denied.to_string());
-                self.end("program", StepResult::Refused, denied.to_string(), Some(&refusal)).await;
-                Err(Stopped(Verdict::Refused))
+                self.finish_step("program", StepResult::Refused, denied.to_string(), Some(&refusal)).await;
+                Err(LoginStopped(LoginVerdict::Refused))
             }
         }
     }
 
-    async fn pod(&mut self, identity: &Identity, settings: Settings, launch: Permit<Launch>) -> Result<(), Stopped> {
-        let mut kubernetes = settings.kubernetes;
+    async fn pod(
+        &mut self,
+        identity: &Identity,
+        settings: Settings,
+        permit: Permit<ProgramSpec>,
+    ) -> Result<(), LoginStopped> {
+        let BackendSettings::Kubernetes(mut kubernetes) = settings.backend;
         kubernetes.timeouts.http = kubernetes.timeouts.http.min(self.test.limit);
         let (mode, namespace) = (kubernetes.pod.mode.clone(), kubernetes.pod.namespace.to_string());
-        let facts = ConnectionFacts { id: self.facts.connection, remote: self.facts.remote, log: self.log.clone() };
-        let rehearsal = match self.backend.rehearsal(identity, Arc::new(kubernetes), facts, launch) {
-            Ok(rehearsal) => rehearsal,
+        let arrival = Arrival {
+            id: self.facts.connection,
+            remote: self.facts.remote,
+            identity: identity.clone(),
+            settings: BackendSettings::Kubernetes(kubernetes),
+            log: self.log.clone(),
+        };
+        let dry_run = match self.backend.prepare_dry_run(arrival, permit) {
+            Ok(dry_run) => dry_run,
             Err(refusal) => {
-                self.audit.record(Event::ProgramRefused { refusal: &refusal });
-                self.end("pod", StepResult::Refused, refusal.reason.clone(), Some(&refusal)).await;
-                return Err(Stopped(Verdict::Refused));
+                self.audit.note(Event::ProgramRefused { refusal: &refusal });
+                self.finish_step("pod", StepResult::Refused, refusal.reason.clone(), Some(&refusal)).await;
+                return Err(LoginStopped(LoginVerdict::Refused));
             }
         };
-        self.report.pod = rehearsal.pod().cloned().map(words::masked);
-        if let Some(name) = rehearsal.name() {
-            self.end("pod", StepResult::Ok, words::made(name, identity), None).await;
+        self.report.pod = dry_run.pod().cloned().map(descriptions::masked_pod);
+        if let Some(name) = dry_run.name() {
+            self.finish_step("pod", StepResult::Ok, descriptions::prepared_pod(name, identity), None).await;
         }
-        match rehearsal.dry_run().await {
+        match dry_run.run().await {
             Ok(plan) => {
-                self.end("dry run", StepResult::Ok, words::planned(plan, &mode, &namespace), None).await;
+                self.finish_step("dry run", StepResult::Ok, descriptions::pod_plan(plan, &mode, &namespace), None)
+                    .await;
                 Ok(())
             }
-            Err(Failed { refusal, unavailable }) => {
-                let verdict = if unavailable { Verdict::Unavailable } else { Verdict::Refused };
-                self.end("dry run", verdict.into(), refusal.reason.clone(), Some(&refusal)).await;
-                Err(Stopped(verdict))
+            Err(DryRunError { refusal, unavailable }) => {
+                let verdict = if unavailable { LoginVerdict::Unavailable } else { LoginVerdict::Refused };
+                self.finish_step("dry run", verdict.into(), refusal.reason.clone(), Some(&refusal)).await;
+                Err(LoginStopped(verdict))
             }
         }
     }
 }
 
-/// The same webhooks, none of which is asked for longer than that.
-fn hurried(auth: &crate::config::Auth, limit: Duration) -> crate::config::Auth {
+/// Caps the time limit of every webhook.
+fn with_limit(auth: &AuthConfig, limit: Duration) -> AuthConfig {
     let mut auth = auth.clone();
     for webhook in [&mut auth.password, &mut auth.public_key, &mut auth.authz].into_iter().flatten() {
         webhook.auth_timeout = webhook.auth_timeout.min(limit);

@@ -1,76 +1,75 @@
-//! How an event looks in the log: its level, ContainerSSH's code, one sentence, and labels.
+//! The log line of each event: its level, ContainerSSH's code, one sentence, and labels.
 
-use super::{Event, Request, Traffic};
-use crate::auth::Method;
-use crate::config::Level;
+use super::details::{LineDetails, seconds, unless};
+use super::event::{Event, RequestKind};
+use super::traffic::Traffic;
+use crate::auth::AuthMethod;
 use crate::guest::{Exit, Refusal};
-use crate::policy::What;
-use std::borrow::Cow;
+use crate::policy::{Denied, ProgramRequest};
+use crate::telemetry::{Code, Level, codes};
 use std::time::Duration;
 
-type Details<'a> = Vec<(&'static str, Cow<'a, str>)>;
-
 impl Event<'_> {
-    pub(super) fn head(&self) -> (Level, &'static str, &'static str) {
-        use Level::{Debug, Error, Info, Warning};
+    pub(super) fn head(&self) -> (Code, &'static str) {
         match self {
-            Self::Connected => (Debug, "SSH_CONNECTED", "a client connected"),
-            Self::Disconnected { .. } => (Info, "SSH_DISCONNECTED", "the connection is over"),
-            Self::Abandoned { .. } => (Info, "SSH_LOGIN_ABANDONED", "the client left while it waited"),
-            Self::LoginTimeout => (Info, "SSH_HANDSHAKE_FAILED", "the client did not log in in time"),
-            Self::BadUsername { .. } => (Info, "SSH_AUTH_FAILED", "the client's user name is not valid"),
+            Self::Connected => (codes::SSH_CONNECTED, "a client connected"),
+            Self::Disconnected { .. } => (codes::SSH_DISCONNECTED, "the connection is over"),
+            Self::Abandoned { .. } => (codes::SSH_LOGIN_ABANDONED, "the client left while it waited"),
+            Self::LoginTimeout => (codes::SSH_HANDSHAKE_FAILED, "the client did not log in in time"),
+            Self::BadUsername { .. } => (codes::SSH_AUTH_FAILED, "the client's user name is not valid"),
             Self::NotOffered { .. } => {
-                (Info, "SSH_AUTH_UNAVAILABLE", "the client tries to log in by a method that is not offered")
+                (codes::SSH_AUTH_UNAVAILABLE, "the client tries to log in by a method that is not offered")
             }
-            Self::AuthAttempt { .. } => (Debug, "SSH_AUTH_ATTEMPT", "the client tries to log in"),
-            Self::AuthSucceeded { .. } => (Info, "SSH_AUTH_SUCCESSFUL", "the client logged in"),
-            Self::AuthFailed { .. } => (Info, "SSH_AUTH_FAILED", "the login was refused"),
+            Self::AuthAttempt { .. } => (codes::SSH_AUTH_ATTEMPT, "the client tries to log in"),
+            Self::AuthSucceeded { .. } => (codes::SSH_AUTH_SUCCESSFUL, "the client logged in"),
+            Self::AuthFailed { .. } => (codes::SSH_AUTH_FAILED, "the login was refused"),
             Self::AuthUnavailable { logged, .. } => {
-                (unless(*logged, Info), "SSH_AUTH_UNAVAILABLE", "the login could not be checked")
+                (unless(*logged, codes::SSH_AUTH_UNAVAILABLE), "the login could not be checked")
             }
-            Self::Admitted => (Debug, "SSH_HANDSHAKE_SUCCESSFUL", "the connection has its settings"),
-            Self::ConfigDenied { .. } => (Info, "CONFIG_DENIED", "the configuration server refused the login"),
+            Self::Admitted => (codes::SSH_HANDSHAKE_SUCCESSFUL, "the connection has its settings"),
+            Self::ConfigDenied { .. } => (codes::CONFIG_DENIED, "the configuration server refused the login"),
             Self::AdmissionFailed { logged, .. } => {
-                let level = unless(*logged, Error);
-                (level, "SSH_BACKEND_REJECTED_HANDSHAKE", "the connection cannot be served")
+                (unless(*logged, codes::SSH_BACKEND_REJECTED_HANDSHAKE), "the connection cannot be served")
             }
-            Self::ChannelOpened { .. } => (Debug, "SSH_NEW_CHANNEL", "a session channel opens"),
-            Self::Denied { denied, .. } => (Info, denied.code(), "the rules deny a request"),
-            Self::Unsupported { .. } => (Info, "SSH_NOT_IMPLEMENTED", "a request cannot be served"),
-            Self::EnvSet { .. } => (Debug, "SSH_CHANNEL_REQUEST", "the client sets a variable"),
-            Self::TerminalOpened { .. } => (Debug, "SSH_CHANNEL_REQUEST", "the channel gets a terminal"),
-            Self::ProgramStarting { .. } => (Debug, "SSH_CHANNEL_REQUEST", "a program is to be started"),
-            Self::ProgramStarted { .. } => (Info, "SSH_CHANNEL_REQUEST_SUCCESSFUL", "the program runs"),
+            Self::ChannelOpened { .. } => (codes::SSH_NEW_CHANNEL, "a session channel opens"),
+            Self::Denied { denied, .. } => (denied_code(**denied), "the rules deny a request"),
+            Self::Forward(event) => event.head(),
+            Self::EnvSet { .. } => (codes::SSH_CHANNEL_REQUEST, "the client sets a variable"),
+            Self::TerminalOpened { .. } => (codes::SSH_CHANNEL_REQUEST, "the channel gets a terminal"),
+            Self::ProgramStarting { .. } => (codes::SSH_CHANNEL_REQUEST, "a program is to be started"),
+            Self::ProgramStarted { .. } => (codes::SSH_CHANNEL_REQUEST_SUCCESSFUL, "the program runs"),
             Self::ProgramRefused { refusal } => {
-                (unless(refusal.logged, Info), "SSH_CHANNEL_REQUEST_FAILED", "the program could not be started")
+                (unless(refusal.logged, codes::SSH_CHANNEL_REQUEST_FAILED), "the program could not be started")
             }
-            Self::ProgramEnded { exit: Exit::Status(_), .. } => (Info, "SSH_EXIT", "the program ended"),
+            Self::ProgramEnded { exit: Exit::Status(_), .. } => (codes::SSH_EXIT, "the program ended"),
             Self::ProgramEnded { exit: Exit::Signal { .. }, .. } => {
-                (Info, "SSH_EXIT_SIGNAL", "a signal ended the program")
+                (codes::SSH_EXIT_SIGNAL, "a signal ended the program")
             }
             Self::ProgramEnded { exit: Exit::Lost(refusal), .. } => {
-                (unless(refusal.logged, Info), "SSH_EXIT_CODE_FAILED", "it is not known how the program ended")
+                (unless(refusal.logged, codes::SSH_EXIT_CODE_FAILED), "it is not known how the program ended")
             }
-            Self::ProgramLeft { .. } => (Info, "SSH_PROGRAM_LEFT", "the client left while the program ran"),
-            Self::Resized { .. } => (Debug, "SSH_CHANNEL_REQUEST", "the terminal gets another size"),
-            Self::Signalled { .. } => (Debug, "SSH_CHANNEL_REQUEST", "a signal goes to the program"),
-            Self::SignalRefused { .. } => (Debug, "SSH_CHANNEL_REQUEST_FAILED", "a signal did not reach the program"),
-            Self::WindowIgnored => (Warning, "SSH_WINDOW_IGNORED", "the client sent beyond its channel's window"),
+            Self::ProgramLeft { .. } => (codes::SSH_PROGRAM_LEFT, "the client left while the program ran"),
+            Self::Resized { .. } => (codes::SSH_CHANNEL_REQUEST, "the terminal gets another size"),
+            Self::Signalled { .. } => (codes::SSH_CHANNEL_REQUEST, "a signal goes to the program"),
+            Self::SignalRefused { .. } => {
+                (codes::SSH_CHANNEL_REQUEST_FAILED.at(Level::Debug), "a signal did not reach the program")
+            }
+            Self::WindowIgnored => (codes::SSH_WINDOW_IGNORED, "the client sent beyond its channel's window"),
             Self::NoCommonAlgorithm { .. } => {
-                (Info, "SSH_HANDSHAKE_FAILED", "the client and the gateway have no algorithm in common")
+                (codes::SSH_HANDSHAKE_FAILED, "the client and the gateway have no algorithm in common")
             }
             Self::NotUtf8 { .. } => {
-                (Info, "SSH_DECODE_FAILED", "the connection ends: the client sent a string that is not UTF-8")
+                (codes::SSH_DECODE_FAILED, "the connection ends: the client sent a string that is not UTF-8")
             }
-            Self::ProtocolBroken { .. } => (Info, "SSH_PROTOCOL_BROKEN", "the client broke the protocol"),
+            Self::ProtocolBroken { .. } => (codes::SSH_PROTOCOL_BROKEN, "the client broke the protocol"),
             Self::ExtendedDataIgnored => {
-                (Info, "SSH_NOT_IMPLEMENTED", "the client sent extended data, which is ignored")
+                (codes::SSH_NOT_IMPLEMENTED, "the client sent extended data, which is ignored")
             }
-            Self::LimitHit { .. } => (Info, "SSH_LIMIT", "the client reached a limit"),
+            Self::LimitHit { .. } => (codes::SSH_LIMIT, "the client reached a limit"),
         }
     }
 
-    pub(super) fn details(&self) -> Details<'_> {
+    pub(super) fn details(&self) -> LineDetails<'_> {
         match *self {
             Self::Connected | Self::LoginTimeout | Self::Admitted | Self::WindowIgnored | Self::ExtendedDataIgnored => {
                 Vec::new()
@@ -88,20 +87,20 @@ impl Event<'_> {
             Self::Denied { request, denied } => {
                 vec![("request", request.name().into()), ("reason", denied.to_string().into())]
             }
-            Self::Unsupported { request, what } => vec![("request", request.name().into()), ("what", what.into())],
+            Self::Forward(event) => event.details(),
             Self::EnvSet { name } => vec![("request", "env".into()), ("name", name.as_str().into())],
             Self::TerminalOpened { terminal } => {
                 vec![("request", "pty-req".into()), ("term", terminal.term.as_str().into())]
             }
-            Self::ProgramStarting { what, terminal } => {
-                let mut details = program(what, terminal);
-                if let What::Command(command) = what {
+            Self::ProgramStarting { request, terminal } => {
+                let mut details = program(request, terminal);
+                if let ProgramRequest::Exec(command) = request {
                     details.insert(1, ("command", command.as_str().into()));
                 }
                 details
             }
             // A command may hold a secret: it is in the line before, at debug.
-            Self::ProgramStarted { what, terminal } => program(what, terminal),
+            Self::ProgramStarted { request, terminal } => program(request, terminal),
             Self::ProgramRefused { refusal } => refused(refusal),
             Self::SignalRefused { refusal } => refused(refusal),
             Self::ProgramEnded { exit, duration } => {
@@ -124,48 +123,60 @@ impl Event<'_> {
     }
 }
 
-/// The level of an event that another line has told already at its own.
-fn unless(logged: bool, level: Level) -> Level {
-    if logged { Level::Debug } else { level }
+/// Returns the code of a denial's line.
+pub(crate) fn denied_code(denied: Denied) -> Code {
+    use Denied::{
+        Agent, Command, CommandFiltered, CommandNul, CommandText, Destination, DialTarget, Direct, Env, EnvName,
+        EnvProtected, EnvRestricted, EnvSize, EnvValue, ListenDestination, ListenTarget, Reverse, Sessions, Shell,
+        Signal, SignalName, Socket, SocketListen, Subsystem, TermName, Tty, X11, X11Cookie,
+    };
+    match denied {
+        Sessions => codes::SECURITY_MAX_SESSIONS,
+        EnvName | EnvValue | EnvProtected | Env | EnvRestricted | EnvSize => codes::SECURITY_ENV_REJECTED,
+        Tty | TermName => codes::SECURITY_TTY_REJECTED,
+        Shell => codes::SECURITY_SHELL_REJECTED,
+        Command | CommandFiltered | CommandNul | CommandText => codes::SECURITY_EXEC_REJECTED,
+        Subsystem => codes::SECURITY_SUBSYSTEM_REJECTED,
+        Signal | SignalName => codes::SECURITY_SIGNAL_REJECTED,
+        Direct | Socket | Destination | DialTarget => codes::SECURITY_FORWARDING_REJECTED,
+        Reverse | SocketListen | ListenDestination | ListenTarget => codes::SECURITY_REVERSE_FORWARDING_REJECTED,
+        Agent => codes::SECURITY_AGENT_FORWARDING_REJECTED,
+        X11 | X11Cookie => codes::SECURITY_X11_FORWARDING_REJECTED,
+    }
 }
 
-/// A duration as ContainerSSH's configuration writes one, in milliseconds' steps.
-fn seconds(duration: Duration) -> Cow<'static, str> {
-    format!("{:.3}s", duration.as_secs_f64()).into()
-}
-
-fn disconnected(reason: Option<&str>, duration: Duration, traffic: Traffic) -> Details<'_> {
-    let mut details: Details<'_> = reason.into_iter().map(|reason| ("reason", reason.into())).collect();
+fn disconnected(reason: Option<&str>, duration: Duration, traffic: Traffic) -> LineDetails<'_> {
+    let mut details: LineDetails<'_> = reason.into_iter().map(|reason| ("reason", reason.into())).collect();
     details.push(("duration", seconds(duration)));
     details.push(("bytesReceived", traffic.received.to_string().into()));
     details.push(("bytesSent", traffic.sent.to_string().into()));
     details
 }
 
-fn program(what: &What, terminal: bool) -> Details<'_> {
-    let mut details: Details<'_> = match what {
-        What::Shell => vec![("request", "shell".into())],
-        What::Command(_) => vec![("request", "exec".into())],
-        What::Subsystem(name) => vec![("request", "subsystem".into()), ("subsystem", name.as_str().into())],
+fn program(request: &ProgramRequest, terminal: bool) -> LineDetails<'_> {
+    let mut details: LineDetails<'_> = match request {
+        ProgramRequest::Shell => vec![("request", "shell".into())],
+        ProgramRequest::Exec(_) => vec![("request", "exec".into())],
+        ProgramRequest::Subsystem(name) => vec![("request", "subsystem".into()), ("subsystem", name.as_str().into())],
     };
     details.push(("terminal", if terminal { "true" } else { "false" }.into()));
     details
 }
 
-fn refused_by<'a>(method: Method, reason: &'a str, message: Option<&'a str>) -> Details<'a> {
-    let mut details: Details<'a> = vec![("method", method.name().into()), ("reason", reason.into())];
+fn refused_by<'a>(method: AuthMethod, reason: &'a str, message: Option<&'a str>) -> LineDetails<'a> {
+    let mut details: LineDetails<'a> = vec![("method", method.name().into()), ("reason", reason.into())];
     details.extend(message.map(|text| ("message", text.into())));
     details
 }
 
-fn refused(refusal: &Refusal) -> Details<'_> {
-    let mut details: Details<'_> =
-        vec![("reason", refusal.reason.as_str().into()), ("status", refusal.status.to_string().into())];
+fn refused(refusal: &Refusal) -> LineDetails<'_> {
+    let mut details: LineDetails<'_> =
+        vec![("reason", refusal.reason.as_str().into()), ("status", refusal.status().to_string().into())];
     details.extend(refusal.detail.as_deref().map(|detail| ("detail", detail.into())));
     details
 }
 
-fn ended(exit: &Exit) -> Details<'_> {
+fn ended(exit: &Exit) -> LineDetails<'_> {
     match exit {
         Exit::Status(status) => vec![("status", status.to_string().into())],
         Exit::Signal { name, core } => {
@@ -175,7 +186,7 @@ fn ended(exit: &Exit) -> Details<'_> {
     }
 }
 
-impl Request {
+impl RequestKind {
     fn name(self) -> &'static str {
         match self {
             Self::Session => "session",

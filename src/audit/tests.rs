@@ -1,16 +1,20 @@
 //! Every event as its line: code, level, details, and nothing secret.
 
+use super::capture::refusing;
 use super::*;
-use crate::config::LogFormat;
-use crate::telemetry::capture;
-use crate::types::{ConnectionId, Modes};
+use crate::auth::AuthMethod;
+use crate::guest::{Exit, ListenerAddress};
+use crate::policy::{Denied, Dial, ProgramRequest, Terminal};
+use crate::telemetry::{LogFormat, capture};
+use crate::types::{ConnectionId, EnvName, Modes, Size};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// The line that an event makes, without time and connection.
 fn line(event: Event<'_>) -> (String, String, Value) {
     let (log, captured) = capture::log(LogFormat::Ljson);
     let connection = log.connection(ConnectionId::random(), "192.0.2.7:1".parse().unwrap());
-    Recorder::new(connection).record(event);
+    Recorder::new(connection).record(event).unwrap();
     let text = captured.text(&log);
     assert_eq!(text.lines().count(), 1, "{text}");
     let mut line: Value = serde_json::from_str(&text).unwrap();
@@ -26,7 +30,7 @@ fn assert_line(event: Event<'_>, level: &str, code: &str, details: Value) {
 
 #[test]
 fn failures_of_a_login_say_why() {
-    let method = Method::PublicKey;
+    let method = AuthMethod::PublicKey;
     let reason = "the key was refused";
     let why = json!({"method": "publickey", "reason": reason});
     assert_line(Event::AuthFailed { method, reason, message: None }, "info", "SSH_AUTH_FAILED", why.clone());
@@ -53,7 +57,7 @@ fn failures_of_a_login_say_why() {
 
 #[test]
 fn failure_that_has_its_line_is_told_again_at_debug_alone() {
-    let (method, reason, duration) = (Method::Password, "no answer", Duration::ZERO);
+    let (method, reason, duration) = (AuthMethod::Password, "no answer", Duration::ZERO);
     let refusal = Refusal { logged: true, ..Refusal::new("the image cannot be pulled") };
     let lost = Exit::Lost(refusal.clone());
     for event in [
@@ -69,16 +73,16 @@ fn failure_that_has_its_line_is_told_again_at_debug_alone() {
 #[test]
 fn denials_carry_the_code_of_their_kind() {
     for (request, denied, name, code) in [
-        (Request::Session, Denied::Sessions, "session", "SECURITY_MAX_SESSIONS"),
-        (Request::Program, Denied::Shell, "program", "SECURITY_SHELL_REJECTED"),
-        (Request::Program, Denied::CommandFiltered, "program", "SECURITY_EXEC_REJECTED"),
-        (Request::Program, Denied::Subsystem, "program", "SECURITY_SUBSYSTEM_REJECTED"),
-        (Request::Terminal, Denied::Tty, "pty-req", "SECURITY_TTY_REJECTED"),
-        (Request::Environment, Denied::EnvProtected, "env", "SECURITY_ENV_REJECTED"),
-        (Request::Signal, Denied::Signal, "signal", "SECURITY_SIGNAL_REJECTED"),
-        (Request::Dial, Denied::Direct, "dial", "SECURITY_FORWARDING_REJECTED"),
-        (Request::Listen, Denied::Reverse, "listen", "SECURITY_REVERSE_FORWARDING_REJECTED"),
-        (Request::Listen, Denied::X11, "listen", "SECURITY_X11_FORWARDING_REJECTED"),
+        (RequestKind::Session, Denied::Sessions, "session", "SECURITY_MAX_SESSIONS"),
+        (RequestKind::Program, Denied::Shell, "program", "SECURITY_SHELL_REJECTED"),
+        (RequestKind::Program, Denied::CommandFiltered, "program", "SECURITY_EXEC_REJECTED"),
+        (RequestKind::Program, Denied::Subsystem, "program", "SECURITY_SUBSYSTEM_REJECTED"),
+        (RequestKind::Terminal, Denied::Tty, "pty-req", "SECURITY_TTY_REJECTED"),
+        (RequestKind::Environment, Denied::EnvProtected, "env", "SECURITY_ENV_REJECTED"),
+        (RequestKind::Signal, Denied::Signal, "signal", "SECURITY_SIGNAL_REJECTED"),
+        (RequestKind::Dial, Denied::Direct, "dial", "SECURITY_FORWARDING_REJECTED"),
+        (RequestKind::Listen, Denied::Reverse, "listen", "SECURITY_REVERSE_FORWARDING_REJECTED"),
+        (RequestKind::Listen, Denied::X11, "listen", "SECURITY_X11_FORWARDING_REJECTED"),
     ] {
         let details = json!({"request": name, "reason": denied.to_string()});
         assert_line(Event::Denied { request, denied: &denied }, "info", code, details);
@@ -100,14 +104,17 @@ fn lost_program_is_not_told_as_an_exit() {
 
 #[test]
 fn program_is_named_before_it_starts() {
-    for (what, details) in [
-        (What::Shell, json!({"request": "shell", "terminal": "true"})),
-        (What::Command("ls -l".into()), json!({"request": "exec", "command": "ls -l", "terminal": "true"})),
-        (What::Subsystem("sftp".into()), json!({"request": "subsystem", "subsystem": "sftp", "terminal": "true"})),
+    for (request, details) in [
+        (ProgramRequest::Shell, json!({"request": "shell", "terminal": "true"})),
+        (ProgramRequest::Exec("ls -l".into()), json!({"request": "exec", "command": "ls -l", "terminal": "true"})),
+        (
+            ProgramRequest::Subsystem("sftp".into()),
+            json!({"request": "subsystem", "subsystem": "sftp", "terminal": "true"}),
+        ),
     ] {
-        let event = Event::ProgramStarting { what: &what, terminal: true };
+        let event = Event::ProgramStarting { request: &request, terminal: true };
         assert_line(event, "debug", "SSH_CHANNEL_REQUEST", details.clone());
-        let started = Event::ProgramStarted { what: &what, terminal: true };
+        let started = Event::ProgramStarted { request: &request, terminal: true };
         let mut without_command = details;
         without_command.as_object_mut().unwrap().remove("command");
         assert_line(started, "info", "SSH_CHANNEL_REQUEST_SUCCESSFUL", without_command);
@@ -123,7 +130,7 @@ fn the_rest_has_its_codes_too() {
     let name = EnvName::parse("LANG").unwrap();
     let size = Size { columns: 80, rows: 24 };
     let terminal = Terminal { term: "xterm".into(), size, modes: Modes::default() };
-    let method = Method::Password;
+    let method = AuthMethod::Password;
     let (duration, traffic) = (Duration::from_millis(61_500), Traffic { received: 7, sent: 9 });
     for (event, level, code, details) in [
         (Event::Connected, "debug", "SSH_CONNECTED", json!({})),
@@ -143,12 +150,6 @@ fn the_rest_has_its_codes_too() {
         (Event::AuthSucceeded { method }, "info", "SSH_AUTH_SUCCESSFUL", json!({"method": "password"})),
         (Event::Admitted, "debug", "SSH_HANDSHAKE_SUCCESSFUL", json!({})),
         (Event::ChannelOpened { channel: 3 }, "debug", "SSH_NEW_CHANNEL", json!({"channelId": "3"})),
-        (
-            Event::Unsupported { request: Request::Dial, what: "x" },
-            "info",
-            "SSH_NOT_IMPLEMENTED",
-            json!({"request": "dial", "what": "x"}),
-        ),
         (Event::EnvSet { name: &name }, "debug", "SSH_CHANNEL_REQUEST", json!({"request": "env", "name": "LANG"})),
         (
             Event::TerminalOpened { terminal: &terminal },
@@ -166,4 +167,87 @@ fn the_rest_has_its_codes_too() {
     ] {
         assert_line(event, level, code, details);
     }
+}
+
+#[test]
+fn forward_is_told_with_its_target_and_whoever_refused_it() {
+    let dial = Dial::Tcp { host: "db".into(), port: 5432 };
+    let refusal = Refusal::new("Connection refused");
+    let (duration, traffic) = (Duration::from_millis(61_500), Traffic { received: 7, sent: 9 });
+    let (target, listener, origin) = ("db:5432", "localhost:0", "127.0.0.1:40000");
+    let display = ListenerAddress::Display { display: "localhost:10.0".into(), authority: "/tmp/x".into() };
+    for (event, level, code, details) in [
+        (ForwardEvent::Dialing { target: &dial }, "debug", "SSH_FORWARD", json!({"target": target})),
+        (
+            ForwardEvent::DialRefused { target, refusal: &refusal },
+            "info",
+            "SSH_FORWARD_FAILED",
+            json!({"target": target, "reason": "Connection refused"}),
+        ),
+        (
+            ForwardEvent::ForwardOffered { listener, origin },
+            "debug",
+            "SSH_FORWARD",
+            json!({"listener": listener, "origin": origin}),
+        ),
+        (
+            ForwardEvent::ForwardDeclined { listener, reason: "Connect failed" },
+            "debug",
+            "SSH_FORWARD_FAILED",
+            json!({"listener": listener, "reason": "Connect failed"}),
+        ),
+        (
+            ForwardEvent::ForwardEnded { target, duration, traffic },
+            "debug",
+            "SSH_FORWARD",
+            json!({"target": target, "duration": "61.500s", "bytesReceived": "7", "bytesSent": "9"}),
+        ),
+        (
+            ForwardEvent::ForwardLost { target, refusal: &refusal },
+            "info",
+            "SSH_FORWARD_FAILED",
+            json!({"target": target, "reason": "Connection refused"}),
+        ),
+        (ForwardEvent::ListenerOpening { listener }, "debug", "SSH_LISTENER", json!({"listener": listener})),
+        (
+            ForwardEvent::ListenerOpened { listener, address: &ListenerAddress::Port(8080) },
+            "info",
+            "SSH_LISTENER",
+            json!({"listener": listener, "address": "8080"}),
+        ),
+        (
+            ForwardEvent::ListenerOpened { listener: "X11", address: &display },
+            "info",
+            "SSH_LISTENER",
+            json!({"listener": "X11", "address": "localhost:10.0"}),
+        ),
+        (
+            ForwardEvent::ListenerRefused { listener, refusal: &refusal },
+            "info",
+            "SSH_LISTENER_FAILED",
+            json!({"listener": listener, "reason": "Connection refused"}),
+        ),
+        (ForwardEvent::ListenerClosed { listener }, "debug", "SSH_LISTENER", json!({"listener": listener})),
+    ] {
+        assert_line(Event::Forward(event), level, code, details);
+    }
+}
+
+#[tokio::test]
+async fn effect_that_a_sink_refuses_is_an_error_and_ends_the_connection() {
+    let (recorder, recorded) = refusing(|event| matches!(event, Event::Signalled { .. }));
+    let channel = recorder.channel(3);
+    assert_eq!(recorder.record(Event::Connected), Ok(()));
+    assert_eq!(channel.record(Event::WindowIgnored), Ok(()));
+    assert!(futures_util::FutureExt::now_or_never(recorder.failed()).is_none());
+    assert_eq!(channel.record(Event::Signalled { name: "INT" }), Err(Unrecorded));
+    recorder.failed().await;
+    assert_eq!(recorded.events(), ["None Connected", "Some(3) WindowIgnored"]);
+}
+
+#[tokio::test]
+async fn fact_that_a_sink_refuses_ends_the_connection() {
+    let (recorder, _) = refusing(|event| matches!(event, Event::ProgramLeft { .. }));
+    recorder.channel(0).note(Event::ProgramLeft { duration: Duration::ZERO });
+    recorder.failed().await;
 }

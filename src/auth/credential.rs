@@ -1,40 +1,38 @@
-//! What a client shows to prove who it is.
+//! Credentials that a client shows to prove its identity.
 
 use crate::types::{Secret, Username};
 use podgate_webhooks::wire::AuthAnswer;
 
-/// What a client proved, or claims to know.
+/// A credential that is ready to be judged.
 #[derive(Debug)]
-pub enum Credential {
-    /// A password.
+pub(crate) enum Credential {
+    /// A password, which the webhook has not seen yet.
     Password(Secret),
-    /// A key whose signature was checked; see [`Considered::proven`].
+    /// A key whose signature was checked; see [`OfferedKey::into_credential`].
     PublicKey(ProvenKey),
 }
 
-/// A key that the webhook accepts, offered by a client that has not proved to hold it. No credential; keep it until the
-/// signature comes, so that offer and signature cost one call.
+/// A key that the webhook accepts, offered by a client that has not proved yet that it holds it. It is no credential. Kept
+/// until the signature comes, so that offer and signature cost one call.
 #[derive(Debug)]
-pub struct Considered {
+pub(crate) struct OfferedKey {
     pub(super) username: Username,
     pub(super) key: String,
     pub(super) answer: AuthAnswer,
 }
 
-impl Considered {
-    /// Whether this was said about `key` (an `authorized_keys` line) for `username`.
-    #[must_use]
-    pub fn is_about(&self, username: &Username, key: &str) -> bool {
+impl OfferedKey {
+    /// True if the offer was this key (an `authorized_keys` line) for this name.
+    pub(crate) fn matches(&self, username: &Username, key: &str) -> bool {
         self.username == *username && self.key == key
     }
 
-    /// The client's signature by this key, for this name, was checked and is good.
-    #[must_use]
-    pub fn proven(self) -> Credential {
+    /// Makes the key a credential. Call it only after the client's signature by this key, for this name, was checked.
+    pub(crate) fn into_credential(self) -> Credential {
         Credential::PublicKey(ProvenKey(self))
     }
 }
 
-/// A key that the webhook accepts and that the client was proved to hold.
+/// A key that the webhook accepts and that the client has proved to hold.
 #[derive(Debug)]
-pub struct ProvenKey(pub(super) Considered);
+pub(crate) struct ProvenKey(pub(super) OfferedKey);

@@ -1,10 +1,11 @@
 //! Logins against a webhook server on a real socket: refusals first.
 
+mod conversations;
+
 use super::*;
-use crate::config::{self, AuthWebhook, LogFormat};
-use crate::telemetry::{ConnectionLog, Log, capture};
-use crate::types::Secret;
-use crate::webhook::fake::{Asked, Fake, Reply, yes};
+use crate::telemetry::{ConnectionLog, Log, LogFormat, capture};
+use crate::types::{ConnectionId, Secret, Username};
+use crate::webhook::fake::{FakeReply, FakeRequest, FakeWebhook, yes};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -17,9 +18,9 @@ struct Client {
     facts: ClientFacts,
     username: Username,
     log: Log,
-    awaited: Awaited,
+    awaited: AwaitedServer,
     connection: ConnectionLog,
-    captured: capture::Captured,
+    captured: capture::CapturedLog,
     deadline: LoginDeadline,
 }
 
@@ -37,15 +38,15 @@ impl Client {
             facts,
             username,
             log,
-            awaited: Awaited::default(),
+            awaited: AwaitedServer::default(),
             connection,
             captured,
             deadline: LoginDeadline::new(SOON),
         }
     }
 
-    fn attempt(&self) -> Attempt<'_> {
-        Attempt {
+    fn attempt(&self) -> LoginAttempt<'_> {
+        LoginAttempt {
             facts: &self.facts,
             username: &self.username,
             log: &self.connection,
@@ -59,55 +60,64 @@ fn password() -> Credential {
     Credential::Password(Secret::new(PASSWORD))
 }
 
-fn answer(body: Value) -> Reply {
-    Reply::Answer(200, body.to_string())
+fn answer(body: Value) -> FakeReply {
+    FakeReply::Answer(200, body.to_string())
 }
 
 /// One server for all three webhooks.
-fn all(fake: &Fake) -> Authenticator {
+fn all(fake: &FakeWebhook) -> Authenticator {
     let webhook = || Some(AuthWebhook { client: fake.block(), auth_timeout: SOON });
-    Authenticator::new(&config::Auth { password: webhook(), public_key: webhook(), authz: webhook() }).unwrap()
+    Authenticator::new(&AuthConfig { password: webhook(), public_key: webhook(), authz: webhook() }).unwrap()
 }
 
-fn without_authz(fake: &Fake) -> Authenticator {
+fn without_authz(fake: &FakeWebhook) -> Authenticator {
     let webhook = || Some(AuthWebhook { client: fake.block(), auth_timeout: SOON });
-    Authenticator::new(&config::Auth { password: webhook(), public_key: webhook(), authz: None }).unwrap()
+    Authenticator::new(&AuthConfig { password: webhook(), public_key: webhook(), authz: None }).unwrap()
 }
 
-fn done(outcome: Result<Answer, AuthError>) -> Identity {
+/// The only round of a login by webhooks.
+async fn log_in(
+    auth: &Authenticator,
+    attempt: LoginAttempt<'_>,
+    credential: Credential,
+) -> Result<AuthStep, AuthError> {
+    auth.begin(credential).next(attempt, Vec::new()).await
+}
+
+fn done(outcome: Result<AuthStep, AuthError>) -> Identity {
     match outcome {
-        Ok(Answer::Done(identity)) => identity,
+        Ok(AuthStep::Done(identity)) => identity,
         other => panic!("no identity: {other:?}"),
     }
 }
 
-fn paths(fake: &Fake) -> Vec<String> {
+fn paths(fake: &FakeWebhook) -> Vec<String> {
     fake.asked().into_iter().map(|asked| asked.path).collect()
 }
 
 #[tokio::test]
 async fn only_configured_methods_are_offered_and_served() {
-    let fake = Fake::start(|_, _| yes()).await;
+    let fake = FakeWebhook::start(|_, _| yes()).await;
     let client = Client::new("jo");
     let webhook = || Some(AuthWebhook { client: fake.block(), auth_timeout: SOON });
-    let none = Authenticator::new(&config::Auth { password: None, public_key: None, authz: webhook() }).unwrap();
+    let none = Authenticator::new(&AuthConfig { password: None, public_key: None, authz: webhook() }).unwrap();
     assert!(none.methods().is_empty());
-    assert_eq!(none.authenticate(client.attempt(), password()).await.unwrap_err(), AuthError::NotConfigured);
-    assert_eq!(none.consider_key(client.attempt(), KEY).await.unwrap_err(), AuthError::NotConfigured);
+    assert_eq!(log_in(&none, client.attempt(), password()).await.unwrap_err(), AuthError::NotConfigured);
+    assert_eq!(none.check_offered_key(client.attempt(), KEY).await.unwrap_err(), AuthError::NotConfigured);
     assert!(fake.asked().is_empty());
-    assert_eq!(all(&fake).methods(), [Method::PublicKey, Method::Password]);
-    let passwords = Authenticator::new(&config::Auth { password: webhook(), public_key: None, authz: None }).unwrap();
-    assert_eq!(passwords.methods(), [Method::Password]);
+    assert_eq!(all(&fake).methods(), [AuthMethod::PublicKey, AuthMethod::Password]);
+    let passwords = Authenticator::new(&AuthConfig { password: webhook(), public_key: None, authz: None }).unwrap();
+    assert_eq!(passwords.methods(), [AuthMethod::Password]);
 }
 
 #[tokio::test]
 async fn anything_but_an_explicit_yes_makes_no_identity() {
     for body in [r#"{"success":false}"#, "{}", r#"{"success":null}"#, r#"{"authenticatedUsername":"jo"}"#] {
-        let fake = Fake::start(move |_, _| Reply::Answer(200, body.into())).await;
+        let fake = FakeWebhook::start(move |_, _| FakeReply::Answer(200, body.into())).await;
         let (client, auth) = (Client::new("jo"), all(&fake));
-        let outcome = auth.authenticate(client.attempt(), password()).await;
+        let outcome = log_in(&auth, client.attempt(), password()).await;
         assert!(matches!(outcome, Err(AuthError::Denied { .. })), "{body}: {outcome:?}");
-        let outcome = auth.consider_key(client.attempt(), KEY).await;
+        let outcome = auth.check_offered_key(client.attempt(), KEY).await;
         assert!(matches!(outcome, Err(AuthError::Denied { .. })), "{body}: {outcome:?}");
         assert!(!paths(&fake).contains(&"/hook/authz".into()), "authorization before authentication");
     }
@@ -120,9 +130,9 @@ async fn answer_without_success_is_a_denial_that_says_so_in_its_reason() {
         ("{}", "the password was refused: the answer has no success"),
         (r#"{"success":null}"#, "the password was refused: the answer has no success"),
     ] {
-        let fake = Fake::start(move |_, _| Reply::Answer(200, body.into())).await;
+        let fake = FakeWebhook::start(move |_, _| FakeReply::Answer(200, body.into())).await;
         let client = Client::new("jo");
-        let error = all(&fake).authenticate(client.attempt(), password()).await.unwrap_err();
+        let error = log_in(&all(&fake), client.attempt(), password()).await.unwrap_err();
         assert_eq!(error, AuthError::Denied { reason, message: None }, "{body}");
     }
 }
@@ -139,9 +149,9 @@ async fn message_of_a_denial_is_one_printable_line_of_at_most_400_characters() {
         (r" \u200b\n", None),
     ] {
         let body = format!(r#"{{"success":false,"message":"{text}"}}"#);
-        let fake = Fake::start(move |_, _| Reply::Answer(200, body.clone())).await;
+        let fake = FakeWebhook::start(move |_, _| FakeReply::Answer(200, body.clone())).await;
         let client = Client::new("jo");
-        let error = all(&fake).authenticate(client.attempt(), password()).await.unwrap_err();
+        let error = log_in(&all(&fake), client.attempt(), password()).await.unwrap_err();
         let AuthError::Denied { message, .. } = error else { panic!("{error}") };
         assert_eq!(message.as_deref(), expected);
     }
@@ -150,34 +160,34 @@ async fn message_of_a_denial_is_one_printable_line_of_at_most_400_characters() {
 #[tokio::test]
 async fn webhook_without_an_answer_is_no_denial_and_says_why() {
     for (reply, reason) in [
-        (|| Reply::Answer(400, "{}".into()), "the authentication server answers with an error"),
-        (|| Reply::Answer(200, "{".into()), "the authentication server gives an answer that is not understood"),
+        (|| FakeReply::Answer(400, "{}".into()), "the authentication server answers with an error"),
+        (|| FakeReply::Answer(200, "{".into()), "the authentication server gives an answer that is not understood"),
         (
-            || Reply::Answer(200, r#"{"success":"true"}"#.into()),
+            || FakeReply::Answer(200, r#"{"success":"true"}"#.into()),
             "the authentication server gives an answer that is not understood",
         ),
         (
-            || Reply::Answer(200, r#"{"success":true,"environment":{"S":{"value":"\u0000"}}}"#.into()),
+            || FakeReply::Answer(200, r#"{"success":true,"environment":{"S":{"value":"\u0000"}}}"#.into()),
             "the authentication server gives an answer that is not understood",
         ),
         (
-            || Reply::Answer(200, r#"{"success":true,"group":"staff"}"#.into()),
+            || FakeReply::Answer(200, r#"{"success":true,"group":"staff"}"#.into()),
             "the authentication server gives an answer that is not understood",
         ),
         (
-            || Reply::Answer(200, r#"{"success":false,"message":["no"]}"#.into()),
+            || FakeReply::Answer(200, r#"{"success":false,"message":["no"]}"#.into()),
             "the authentication server gives an answer that is not understood",
         ),
         (
-            || Reply::Answer(200, r#"{"success":true,"success":true}"#.into()),
+            || FakeReply::Answer(200, r#"{"success":true,"success":true}"#.into()),
             "the authentication server gives an answer that is not understood",
         ),
-        (|| Reply::Endless, "the authentication server gives an answer that is too large"),
-    ] as [(fn() -> Reply, &str); 8]
+        (|| FakeReply::Endless, "the authentication server gives an answer that is too large"),
+    ] as [(fn() -> FakeReply, &str); 8]
     {
-        let fake = Fake::start(move |_, _| reply()).await;
+        let fake = FakeWebhook::start(move |_, _| reply()).await;
         let client = Client::new("jo");
-        let error = all(&fake).authenticate(client.attempt(), password()).await.unwrap_err();
+        let error = log_in(&all(&fake), client.attempt(), password()).await.unwrap_err();
         let misunderstood = reason.ends_with("not understood");
         let reason = reason.to_owned();
         let expected =
@@ -189,34 +199,35 @@ async fn webhook_without_an_answer_is_no_denial_and_says_why() {
 
 #[tokio::test]
 async fn authorization_says_the_last_word() {
-    let refusing = |_: usize, asked: &Asked| answer(json!({"success": !asked.path.ends_with("/authz")}));
-    let fake = Fake::start(refusing).await;
+    let refusing = |_: usize, asked: &FakeRequest| answer(json!({"success": !asked.path.ends_with("/authz")}));
+    let fake = FakeWebhook::start(refusing).await;
     let (client, auth) = (Client::new("jo"), all(&fake));
-    let outcome = auth.authenticate(client.attempt(), password()).await;
+    let outcome = log_in(&auth, client.attempt(), password()).await;
     assert_eq!(outcome.unwrap_err(), AuthError::Denied { reason: "authorization was refused", message: None });
-    let considered = auth.consider_key(client.attempt(), KEY).await.unwrap();
-    let outcome = auth.authenticate(client.attempt(), considered.proven()).await;
+    let considered = auth.check_offered_key(client.attempt(), KEY).await.unwrap();
+    let outcome = log_in(&auth, client.attempt(), considered.into_credential()).await;
     assert_eq!(outcome.unwrap_err(), AuthError::Denied { reason: "authorization was refused", message: None });
     assert_eq!(paths(&fake), ["/hook/password", "/hook/authz", "/hook/pubkey", "/hook/authz"]);
 
-    let broken =
-        |_: usize, asked: &Asked| if asked.path.ends_with("/authz") { Reply::Answer(403, "{}".into()) } else { yes() };
-    let fake = Fake::start(broken).await;
-    let outcome = all(&fake).authenticate(client.attempt(), password()).await;
+    let broken = |_: usize, asked: &FakeRequest| {
+        if asked.path.ends_with("/authz") { FakeReply::Answer(403, "{}".into()) } else { yes() }
+    };
+    let fake = FakeWebhook::start(broken).await;
+    let outcome = log_in(&all(&fake), client.attempt(), password()).await;
     let reason = "the authorization server answers with an error".to_owned();
     assert_eq!(outcome.unwrap_err(), AuthError::Unavailable { reason });
 }
 
 #[tokio::test]
 async fn offered_key_is_asked_about_once_and_authorized_after_the_proof() {
-    let fake = Fake::start(|_, _| yes()).await;
+    let fake = FakeWebhook::start(|_, _| yes()).await;
     let (client, auth) = (Client::new("jo"), all(&fake));
-    let considered = auth.consider_key(client.attempt(), KEY).await.unwrap();
+    let considered = auth.check_offered_key(client.attempt(), KEY).await.unwrap();
     assert_eq!(paths(&fake), ["/hook/pubkey"], "authorization before the proof");
-    assert!(considered.is_about(&client.username, KEY));
-    assert!(!considered.is_about(&client.username, "ssh-ed25519 BBBB"));
-    assert!(!considered.is_about(&Username::parse("root").unwrap(), KEY));
-    let identity = done(auth.authenticate(client.attempt(), considered.proven()).await);
+    assert!(considered.matches(&client.username, KEY));
+    assert!(!considered.matches(&client.username, "ssh-ed25519 BBBB"));
+    assert!(!considered.matches(&Username::parse("root").unwrap(), KEY));
+    let identity = done(log_in(&auth, client.attempt(), considered.into_credential()).await);
     assert_eq!(identity.authenticated(), "jo");
     assert_eq!(paths(&fake), ["/hook/pubkey", "/hook/authz"]);
     assert_eq!(fake.asked()[0].body["publicKey"], KEY);
@@ -224,10 +235,10 @@ async fn offered_key_is_asked_about_once_and_authorized_after_the_proof() {
 
 #[tokio::test]
 async fn key_of_one_login_name_is_no_credential_for_another() {
-    let fake = Fake::start(|_, _| yes()).await;
+    let fake = FakeWebhook::start(|_, _| yes()).await;
     let auth = all(&fake);
-    let considered = auth.consider_key(Client::new("jo").attempt(), KEY).await.unwrap();
-    let outcome = auth.authenticate(Client::new("root").attempt(), considered.proven()).await;
+    let considered = auth.check_offered_key(Client::new("jo").attempt(), KEY).await.unwrap();
+    let outcome = log_in(&auth, Client::new("root").attempt(), considered.into_credential()).await;
     assert!(matches!(outcome, Err(AuthError::Denied { .. })), "{outcome:?}");
     assert_eq!(fake.asked().len(), 1);
 }
@@ -243,14 +254,14 @@ async fn missing_or_empty_name_is_the_login_name_and_authorization_keeps_the_one
         (json!({}), json!({"authenticatedUsername": "jo@y"}), "jo@y"),
     ] {
         let (one, two) = (first.clone(), authz.clone());
-        let fake = Fake::start(move |at, _| {
+        let fake = FakeWebhook::start(move |at, _| {
             let mut body = if at == 0 { one.clone() } else { two.clone() };
             body["success"] = true.into();
             answer(body)
         })
         .await;
         let client = Client::new("jo");
-        let identity = done(all(&fake).authenticate(client.attempt(), password()).await);
+        let identity = done(log_in(&all(&fake), client.attempt(), password()).await);
         assert_eq!(identity.authenticated(), expected, "{first} {authz}");
         let asked = first["authenticatedUsername"].as_str().filter(|name| !name.is_empty()).unwrap_or("jo");
         assert_eq!(fake.asked()[1].body["authenticatedUsername"], asked);
@@ -259,7 +270,7 @@ async fn missing_or_empty_name_is_the_login_name_and_authorization_keeps_the_one
 
 #[tokio::test]
 async fn what_is_known_grows_without_sending_secrets_on() {
-    let fake = Fake::start(|_, asked| {
+    let fake = FakeWebhook::start(|_, asked| {
         if asked.path.ends_with("/authz") {
             return answer(json!({"success": true, "metadata": {"team": {"value": "b"}}}));
         }
@@ -272,7 +283,7 @@ async fn what_is_known_grows_without_sending_secrets_on() {
     })
     .await;
     let client = Client::new("jo");
-    let identity = done(all(&fake).authenticate(client.attempt(), password()).await);
+    let identity = done(log_in(&all(&fake), client.attempt(), password()).await);
     assert_eq!(identity.known().metadata["team"].value, "b");
     assert_eq!(identity.known().metadata["kept"].value, "c");
     assert_eq!(identity.known().environment["TOKEN"].value, "s3cret");
@@ -283,14 +294,14 @@ async fn what_is_known_grows_without_sending_secrets_on() {
 
 #[tokio::test]
 async fn variable_that_a_shell_does_not_allow_is_left_out_with_one_warning_and_the_login_goes_on() {
-    let fake = Fake::start(|_, asked| {
+    let fake = FakeWebhook::start(|_, asked| {
         let name = if asked.path.ends_with("/authz") { "a.b" } else { "X-Y" };
         let entry = json!({"value": "s3cret"});
         answer(json!({"success": true, "environment": {name: entry, "-S": entry, "TEAM": {"value": "blue"}}}))
     })
     .await;
     let client = Client::new("jo");
-    let identity = done(all(&fake).authenticate(client.attempt(), password()).await);
+    let identity = done(log_in(&all(&fake), client.attempt(), password()).await);
     assert_eq!(identity.known().environment.keys().collect::<Vec<_>>(), ["TEAM"]);
     let text = client.captured.text(&client.log);
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -302,7 +313,7 @@ async fn variable_that_a_shell_does_not_allow_is_left_out_with_one_warning_and_t
 
 #[tokio::test]
 async fn what_a_failed_attempt_brought_is_forgotten() {
-    let fake = Fake::start(|at, asked| {
+    let fake = FakeWebhook::start(|at, asked| {
         let leak = json!({"metadata": {"leak": {"value": "x"}}, "environment": {"LEAK": {"value": "x"}}});
         let mut body = if asked.path.ends_with("/authz") { json!({}) } else { leak };
         // The first password is refused; the key is accepted, but never proved.
@@ -314,9 +325,9 @@ async fn what_a_failed_attempt_brought_is_forgotten() {
     })
     .await;
     let (client, auth) = (Client::new("jo"), all(&fake));
-    assert!(auth.authenticate(client.attempt(), password()).await.is_err());
-    let offered = auth.consider_key(client.attempt(), KEY).await.unwrap();
-    let identity = done(auth.authenticate(client.attempt(), password()).await);
+    assert!(log_in(&auth, client.attempt(), password()).await.is_err());
+    let offered = auth.check_offered_key(client.attempt(), KEY).await.unwrap();
+    let identity = done(log_in(&auth, client.attempt(), password()).await);
     drop(offered);
     assert!(identity.known().is_empty(), "{:?}", identity.known());
     let asked = fake.asked();
@@ -326,9 +337,9 @@ async fn what_a_failed_attempt_brought_is_forgotten() {
 
 #[tokio::test]
 async fn request_carries_the_facts_and_the_password_in_base64() {
-    let fake = Fake::start(|_, _| yes()).await;
+    let fake = FakeWebhook::start(|_, _| yes()).await;
     let client = Client::new("jo");
-    done(without_authz(&fake).authenticate(client.attempt(), password()).await);
+    done(log_in(&without_authz(&fake), client.attempt(), password()).await);
     let expected = json!({
         "remoteAddress": "192.0.2.7:52311",
         "connectionId": client.facts.connection.to_string(),
@@ -341,14 +352,14 @@ async fn request_carries_the_facts_and_the_password_in_base64() {
 
 #[tokio::test]
 async fn log_tells_the_steps_and_no_secret() {
-    let fake = Fake::start(|at, _| match at {
+    let fake = FakeWebhook::start(|at, _| match at {
         0 => answer(json!({"success": true, "environment": {"T": {"value": "s3cret", "sensitive": true}}})),
-        1 => Reply::Answer(500, PASSWORD.into()),
+        1 => FakeReply::Answer(500, PASSWORD.into()),
         _ => answer(json!({"success": false})),
     })
     .await;
     let client = Client::new("jo");
-    assert!(all(&fake).authenticate(client.attempt(), password()).await.is_err());
+    assert!(log_in(&all(&fake), client.attempt(), password()).await.is_err());
     let text = client.captured.text(&client.log);
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let codes: Vec<_> = lines.iter().map(|line| line["code"].as_str().unwrap()).collect();
@@ -365,13 +376,13 @@ async fn log_tells_the_steps_and_no_secret() {
 
 #[tokio::test]
 async fn login_outlasts_the_webhook_that_it_waits_for() {
-    let fake = Fake::start(|_, _| Reply::Hang).await;
+    let fake = FakeWebhook::start(|_, _| FakeReply::Hang).await;
     let client = Client { deadline: LoginDeadline::new(Duration::from_millis(100)), ..Client::new("jo") };
     let webhook = AuthWebhook { client: fake.block(), auth_timeout: Duration::from_millis(400) };
-    let config = config::Auth { password: Some(webhook), public_key: None, authz: None };
+    let config = AuthConfig { password: Some(webhook), public_key: None, authz: None };
     let auth = Authenticator::new(&config).unwrap();
     tokio::select! {
-        outcome = auth.authenticate(client.attempt(), password()) => {
+        outcome = log_in(&auth, client.attempt(), password()) => {
             let reason = "the authentication server does not answer in time".to_owned();
             assert_eq!(outcome.unwrap_err(), AuthError::Unavailable { reason });
         }

@@ -4,23 +4,67 @@
 //! nothing. It becomes our default, which begins with the post-quantum exchange, followed by what it has and ours lacks, so
 //! that no client is lost. Any other list is obeyed as written, in its order, without what is broken.
 
-use super::reader::{Section, nearest};
-use super::{Cipher, Kex, Mac};
+use crate::schema::{Section, keys, nearest};
 use crate::types::{printable, quoted};
+use serde_json::Value;
+
+/// A cipher that we offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cipher {
+    /// `aes256-gcm@openssh.com`
+    Aes256Gcm,
+    /// `aes128-gcm@openssh.com`
+    Aes128Gcm,
+    /// `chacha20-poly1305@openssh.com`
+    ChaCha20Poly1305,
+    /// `aes256-ctr`
+    Aes256Ctr,
+    /// `aes192-ctr`
+    Aes192Ctr,
+    /// `aes128-ctr`
+    Aes128Ctr,
+}
+
+/// A key exchange that we offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kex {
+    /// `mlkem768x25519-sha256`
+    MlKem768X25519,
+    /// `curve25519-sha256`
+    Curve25519,
+    /// `curve25519-sha256@libssh.org`
+    Curve25519Libssh,
+    /// `ecdh-sha2-nistp256`
+    NistP256,
+    /// `ecdh-sha2-nistp384`
+    NistP384,
+    /// `ecdh-sha2-nistp521`
+    NistP521,
+}
+
+/// A MAC that we offer for the counter-mode ciphers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mac {
+    /// `hmac-sha2-256-etm@openssh.com`
+    Sha256Etm,
+    /// `hmac-sha2-512-etm@openssh.com`
+    Sha512Etm,
+    /// `hmac-sha2-256`
+    Sha256,
+    /// `hmac-sha2-512`
+    Sha512,
+}
 
 /// One kind of algorithm.
-pub(super) struct Kind<T: 'static> {
+pub(super) struct AlgorithmKind<T: 'static> {
     key: &'static str,
-    /// What an unset key means, in our order.
-    ours: &'static [T],
     offered: &'static [(&'static str, T)],
     /// The defaults that ContainerSSH wrote into files.
     containerssh: &'static [&'static [&'static str]],
 }
 
-pub(super) const CIPHERS: Kind<Cipher> = Kind {
+pub(super) const CIPHERS: AlgorithmKind<Cipher> = AlgorithmKind {
     key: "ciphers",
-    ours: &[Cipher::Aes256Gcm, Cipher::Aes128Gcm, Cipher::Aes256Ctr],
     offered: &[
         ("aes256-gcm@openssh.com", Cipher::Aes256Gcm),
         ("aes128-gcm@openssh.com", Cipher::Aes128Gcm),
@@ -39,9 +83,8 @@ pub(super) const CIPHERS: Kind<Cipher> = Kind {
     ]],
 };
 
-pub(super) const KEX: Kind<Kex> = Kind {
+pub(super) const KEX: AlgorithmKind<Kex> = AlgorithmKind {
     key: "kex",
-    ours: &[Kex::MlKem768X25519, Kex::Curve25519, Kex::Curve25519Libssh],
     offered: &[
         ("mlkem768x25519-sha256", Kex::MlKem768X25519),
         ("curve25519-sha256", Kex::Curve25519),
@@ -58,9 +101,8 @@ pub(super) const KEX: Kind<Kex> = Kind {
     ]],
 };
 
-pub(super) const MACS: Kind<Mac> = Kind {
+pub(super) const MACS: AlgorithmKind<Mac> = AlgorithmKind {
     key: "macs",
-    ours: &[Mac::Sha256Etm, Mac::Sha512Etm, Mac::Sha256, Mac::Sha512],
     offered: &[
         ("hmac-sha2-256-etm@openssh.com", Mac::Sha256Etm),
         ("hmac-sha2-512-etm@openssh.com", Mac::Sha512Etm),
@@ -75,7 +117,7 @@ pub(super) const MACS: Kind<Mac> = Kind {
 };
 
 /// Result of reading a list.
-struct Read<'a, T> {
+struct AlgorithmSelection<'a, T> {
     /// Algorithms to offer, in order.
     chosen: Vec<T>,
     /// Names that are left out because they are broken, with the reason.
@@ -84,12 +126,12 @@ struct Read<'a, T> {
     unknown: Vec<&'a str>,
 }
 
-impl<T: Copy + PartialEq> Kind<T> {
+impl<T: Copy + PartialEq> AlgorithmKind<T> {
     /// The algorithms to offer, in order. What is left out because it is broken is a warning, or an error where nothing
     /// else is named; a name that is not known was reported.
     pub(super) fn read(&self, section: &Section<'_>) -> Vec<T> {
         let names = section.texts(self.key).unwrap_or_default();
-        let Read { chosen, broken, unknown } = self.choose(&names);
+        let AlgorithmSelection { chosen, broken, unknown } = self.choose(&names);
         for name in &unknown {
             section.error(self.key, self.unknown(name));
         }
@@ -108,10 +150,10 @@ impl<T: Copy + PartialEq> Kind<T> {
         chosen
     }
 
-    fn choose<'a>(&self, names: &[&'a str]) -> Read<'a, T> {
+    fn choose<'a>(&self, names: &[&'a str]) -> AlgorithmSelection<'a, T> {
         let defaults = names.is_empty() || self.containerssh.contains(&names);
-        let chosen = if defaults { self.ours.to_vec() } else { Vec::new() };
-        let mut read = Read { chosen, broken: Vec::new(), unknown: Vec::new() };
+        let chosen = if defaults { self.ours() } else { Vec::new() };
+        let mut read = AlgorithmSelection { chosen, broken: Vec::new(), unknown: Vec::new() };
         for &name in names {
             match (self.named(name), broken(name)) {
                 (Some(algorithm), _) if read.chosen.contains(&algorithm) => {}
@@ -123,13 +165,19 @@ impl<T: Copy + PartialEq> Kind<T> {
         read
     }
 
+    /// The algorithms of the default, in its order.
+    fn ours(&self) -> Vec<T> {
+        let names = keys::default(&format!("ssh.{}", self.key)).and_then(Value::as_array);
+        names.into_iter().flatten().filter_map(|name| self.named(name.as_str()?)).collect()
+    }
+
     fn named(&self, name: &str) -> Option<T> {
         self.offered.iter().find(|(offered, _)| *offered == name).map(|(_, algorithm)| *algorithm)
     }
 
     /// The names of what a list comes to; `None` where it is an error.
     fn effective(&self, names: &[&str]) -> Option<Vec<&'static str>> {
-        let Read { chosen, unknown, .. } = self.choose(names);
+        let AlgorithmSelection { chosen, unknown, .. } = self.choose(names);
         let name = |algorithm| self.offered.iter().find(|(_, offered)| *offered == algorithm).map(|(name, _)| *name);
         (unknown.is_empty() && !chosen.is_empty()).then(|| chosen.into_iter().filter_map(name).collect())
     }
@@ -155,7 +203,7 @@ impl<T: Copy + PartialEq> Kind<T> {
     }
 }
 
-/// Why a well-known name is left out.
+/// The reason why a well-known name is left out.
 fn broken(name: &str) -> Option<&'static str> {
     let has = |part| name.contains(part);
     if has("sha1") || has("md5") {
@@ -175,32 +223,31 @@ fn broken(name: &str) -> Option<&'static str> {
 
 /// The value that holds where a list of algorithms is written; `None` where the path is no such list's, or the value is
 /// an error.
-pub(super) fn effective(path: &str, value: &serde_json::Value) -> Option<serde_json::Value> {
-    let names = value.as_array()?.iter().map(serde_json::Value::as_str).collect::<Option<Vec<&str>>>()?;
+pub(super) fn effective(path: &str, value: &Value) -> Option<Value> {
+    let names = value.as_array()?.iter().map(Value::as_str).collect::<Option<Vec<&str>>>()?;
     let held = match path {
         "ssh.ciphers" => CIPHERS.effective(&names),
         "ssh.kex" => KEX.effective(&names),
         "ssh.macs" => MACS.effective(&names),
         _ => None,
     };
-    held.map(serde_json::Value::from)
+    held.map(Value::from)
 }
 
 /// A list of algorithms in the section `ssh`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AlgorithmList {
-    /// `ssh.kex`
+pub(crate) enum AlgorithmList {
+    /// `ssh.kex`, key exchange methods.
     Kex,
-    /// `ssh.ciphers`
+    /// `ssh.ciphers`, the same in both directions.
     Ciphers,
-    /// `ssh.macs`
+    /// `ssh.macs`, for ciphers in counter mode.
     Macs,
 }
 
 impl AlgorithmList {
     /// The path of its key.
-    #[must_use]
-    pub fn path(self) -> &'static str {
+    pub(crate) fn path(self) -> &'static str {
         match self {
             Self::Kex => "ssh.kex",
             Self::Ciphers => "ssh.ciphers",
@@ -209,8 +256,7 @@ impl AlgorithmList {
     }
 
     /// Those of the names that the list may hold, each once.
-    #[must_use]
-    pub fn admissible(self, names: &[String]) -> Vec<&str> {
+    pub(crate) fn admissible(self, names: &[String]) -> Vec<&str> {
         match self {
             Self::Kex => KEX.admissible(names),
             Self::Ciphers => CIPHERS.admissible(names),

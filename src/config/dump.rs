@@ -1,21 +1,17 @@
 //! `--dump-config`: what holds, key by key, whether the file says it or not. Secrets are masked; what comes out is a file
 //! that loads, and means the same but for them.
 
-use super::document::{self, Format};
-use super::errors::Errors;
-use super::keys::{self, Key, Kind, Today};
-use super::migrate::{self, get, put};
-use super::{algorithms, pem, yaml};
-use serde_json::{Map, Value, json};
+use super::algorithms;
+use crate::schema::keys::{self, ConfigKey, Effect, KeyKind};
+use crate::schema::{Errors, Format, Tree, document, get, migrate, pem, put, yaml};
+use serde_json::{Value, json};
 use std::path::Path;
 
-type Tree = Map<String, Value>;
-
-/// What stands for a secret. A token of it can be sent nowhere, and a key of it signs nothing.
+/// Replacement of a secret. A token of it can be sent nowhere, and a key of it signs nothing.
 const MASKED: &str = "masked";
-/// Where variables' values stand among Kubernetes' own objects.
+/// Path of the object of Kubernetes that has values of variables.
 const POD_SPEC: &str = "kubernetes.pod.spec";
-/// What does not stand beside a kubeconfig, which brings it.
+/// Path of the key that a kubeconfig brings, and that is not printed beside one.
 const OF_KUBECONFIG: &str = "kubernetes.connection.host";
 
 /// The effective values of a file as YAML.
@@ -23,7 +19,7 @@ const OF_KUBECONFIG: &str = "kubernetes.connection.host";
 /// # Errors
 /// A file that can't be read, is no configuration at all, or has old keys without a meaning today.
 pub fn dump_file(path: &Path) -> Result<String, Errors> {
-    dump(&super::text_of(path)?, Format::of(path))
+    dump(&document::text_of(path)?, Format::of(path))
 }
 
 /// The effective values of a file's text as YAML.
@@ -45,7 +41,7 @@ fn effective(document: &Tree) -> Tree {
         let written = get(document, &key.path).filter(|value| **value != Value::String(String::new()));
         let held = written.and_then(|value| algorithms::effective(&key.path, value));
         let written = held.as_ref().or(written).or_else(|| get(document, keys::follows(&key.path)?));
-        let default = key.default.as_ref().filter(|_| holds(document, &key));
+        let default = key.default.as_ref().filter(|_| holds(document, key));
         match (written, default) {
             // What the operator's mapping leaves out has its default beside it.
             (Some(Value::Object(written)), Some(Value::Object(default))) if key.path == "kubernetes.pod.metadata" => {
@@ -62,9 +58,9 @@ fn effective(document: &Tree) -> Tree {
     tree
 }
 
-/// Whether a default holds: that of a client where it has somebody to ask, that of a server where it serves.
-fn holds(document: &Tree, key: &Key) -> bool {
-    if key.today == Today::Rests {
+/// True if a default holds: that of a client with a URL, that of a server that is enabled.
+fn holds(document: &Tree, key: &ConfigKey) -> bool {
+    if key.effect == Effect::Ignored {
         return false;
     }
     let says = |path: &str| {
@@ -81,19 +77,21 @@ fn holds(document: &Tree, key: &Key) -> bool {
     }
 }
 
-fn masked(value: &Value, kind: Kind) -> Value {
+fn masked(value: &Value, kind: KeyKind) -> Value {
     match (value, kind) {
-        (Value::Object(_), Kind::Secret) => json!({MASKED: MASKED}),
-        (_, Kind::Secret) => MASKED.into(),
-        (Value::String(text), Kind::PrivateKey | Kind::PrivateKeys) if pem::is_inline(text) => mask_key(text).into(),
-        (Value::Array(items), Kind::PrivateKeys) => items.iter().map(|item| masked(item, kind)).collect(),
-        (Value::Array(variables), Kind::Variables) => {
+        (Value::Object(_), KeyKind::Secret | KeyKind::SecretMapping) => json!({MASKED: MASKED}),
+        (_, KeyKind::Secret | KeyKind::SecretMapping) => MASKED.into(),
+        (Value::String(text), KeyKind::PrivateKey | KeyKind::PrivateKeys) if pem::is_inline(text) => {
+            mask_key(text).into()
+        }
+        (Value::Array(items), KeyKind::PrivateKeys) => items.iter().map(|item| masked(item, kind)).collect(),
+        (Value::Array(variables), KeyKind::Variables) => {
             let mut variables = variables.clone();
             mask_values(&mut variables);
             variables.into()
         }
-        (Value::String(text), Kind::Url) => mask_url(text).into(),
-        (Value::String(text), Kind::Host) => mask_host(text).into(),
+        (Value::String(text), KeyKind::Url) => mask_url(text).into(),
+        (Value::String(text), KeyKind::Host) => mask_host(text).into(),
         (value, _) => value.clone(),
     }
 }

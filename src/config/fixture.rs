@@ -1,16 +1,17 @@
 //! For tests: files that exist nowhere, and a configuration that loads, to be changed by the case at hand.
 
-use super::{Config, Errors, Files, Format};
+use super::Config;
+use crate::schema::{Errors, Files, Format};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Files in memory.
+/// Files in memory, by their paths.
 #[derive(Default)]
-pub(crate) struct Memory(BTreeMap<PathBuf, String>);
+pub(crate) struct MemoryFiles(BTreeMap<PathBuf, String>);
 
-impl Memory {
+impl MemoryFiles {
     /// A host key, a CA, a client certificate with its key and a token below `/etc/podgate`.
     pub(crate) fn new() -> Self {
         let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
@@ -24,7 +25,7 @@ impl Memory {
             .with("/etc/podgate/token", "t0ken\n")
     }
 
-    /// One file more.
+    /// Adds a file with a text.
     pub(crate) fn with(mut self, path: &str, text: &str) -> Self {
         self.0.insert(path.into(), text.into());
         self
@@ -36,7 +37,7 @@ impl Memory {
     }
 }
 
-impl Files for Memory {
+impl Files for MemoryFiles {
     fn read(&self, path: &Path) -> io::Result<String> {
         self.0.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -66,7 +67,7 @@ pub(crate) fn set(mut tree: Value, path: &str, value: Value) -> Value {
 
 /// Loads a tree with the usual files.
 pub(crate) fn load(tree: &Value) -> Result<Config, Errors> {
-    Config::parse(&tree.to_string(), Format::Json, &Memory::new())
+    Config::parse(&tree.to_string(), Format::Json, &MemoryFiles::new())
 }
 
 /// Loads the smallest tree with one value changed.
@@ -74,7 +75,7 @@ pub(crate) fn with(path: &str, value: Value) -> Result<Config, Errors> {
     load(&set(minimal(), path, value))
 }
 
-/// Whether the errors hold one at the path whose text contains `part`.
+/// True if one of the errors is about the path and its text contains `part`.
 pub(crate) fn has(errors: &Errors, path: &str, part: &str) -> bool {
     errors.0.iter().any(|error| error.path == path && error.text.contains(part))
 }

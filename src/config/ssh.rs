@@ -1,34 +1,67 @@
-//! `ssh`: what the server is, before anyone has logged in.
+//! `ssh`: the server, its keys and its algorithms.
 
-use super::algorithms::{CIPHERS, KEX, MACS};
-use super::pem::{self, Files};
-use super::reader::Section;
-use super::{HostKey, Ssh};
+use super::address::listen;
+use super::algorithms::{CIPHERS, Cipher, KEX, Kex, MACS, Mac};
+use super::login_limits::{self, LoginLimits};
+use crate::schema::{Files, Section, pem};
 use crate::types::Secret;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
-const LISTEN: &str = "0.0.0.0:2222";
-const SERVER_VERSION: &str = "SSH-2.0-Podgate";
 const NO_HOST_KEY: &str = "is empty; make a host key with `ssh-keygen -t ed25519 -N '' -f /etc/podgate/ssh_host_ed25519_key` \
                            and name it: [/etc/podgate/ssh_host_ed25519_key]";
 
+/// `ssh`.
+#[derive(Debug, Clone)]
+pub struct SshConfig {
+    /// `listen`, `host:port`.
+    pub listen: String,
+    /// `serverVersion`, sent verbatim.
+    pub server_version: String,
+    /// `banner`.
+    pub banner: Option<String>,
+    /// `hostkeys`: private keys in PEM, read; at least one.
+    pub host_keys: Vec<HostKey>,
+    /// `ciphers`, ours by default.
+    pub ciphers: Vec<Cipher>,
+    /// `kex`, ours by default.
+    pub kex: Vec<Kex>,
+    /// `macs`, ours by default.
+    pub macs: Vec<Mac>,
+    /// `clientAliveInterval`.
+    pub client_alive_interval: Option<Duration>,
+    /// `clientAliveCountMax`.
+    pub client_alive_count_max: u32,
+    /// The limits of clients before their login.
+    pub login: LoginLimits,
+}
+
+/// A host key: where the file names it (for messages), and its PEM text.
+#[derive(Debug, Clone)]
+pub struct HostKey {
+    /// The key's path in the file, and the file it came from.
+    pub origin: String,
+    /// The PEM text.
+    pub pem: Secret,
+}
+
 /// Reads the section; `None` was reported.
-pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<Ssh> {
-    let listen = listen(section, LISTEN);
+pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<SshConfig> {
+    let listen = listen(section);
     let server_version = server_version(section);
     let ciphers = CIPHERS.read(section);
     let kex = KEX.read(section);
     let macs = MACS.read(section);
     let banner = section.text("banner").map(str::to_owned);
     let host_keys = host_keys(section, files);
-    let interval = section.duration("clientAliveInterval", Duration::ZERO).filter(|interval| !interval.is_zero());
+    let interval = section.duration("clientAliveInterval").filter(|interval| !interval.is_zero());
     if interval.is_some_and(|interval| interval < Duration::from_secs(1)) {
         section.error("clientAliveInterval", "must be 0 (off) or at least 1s; a bare number is nanoseconds");
     }
-    let count = section.integer("clientAliveCountMax", 1..=i64::from(u32::MAX)).unwrap_or(3);
-    Some(Ssh {
+    let count = section.integer("clientAliveCountMax");
+    let login = login_limits::read(section);
+    Some(SshConfig {
         listen: listen?,
         server_version: server_version?,
         banner,
@@ -37,32 +70,14 @@ pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<Ssh> {
         kex,
         macs,
         client_alive_interval: interval,
-        client_alive_count_max: u32::try_from(count).ok()?,
+        client_alive_count_max: u32::try_from(count?).ok()?,
+        login: login?,
     })
-}
-
-/// Where a server listens; `None` was reported.
-pub(super) fn listen(section: &Section<'_>, default: &str) -> Option<String> {
-    let text = section.text("listen").unwrap_or(default);
-    // Go's ":2222" is every address of both families.
-    let full = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
-    if is_host_port(&full) {
-        return Some(full);
-    }
-    section.error("listen", format!("must be host:port, for example \"{default}\" or \"[::]:2222\""));
-    None
-}
-
-/// Whether a text is an address and a port.
-pub(super) fn is_host_port(text: &str) -> bool {
-    let Some((host, port)) = text.rsplit_once(':') else { return false };
-    let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    digits && port.parse::<u16>().is_ok() && !host.contains('/') && url::Host::parse(host).is_ok()
 }
 
 /// `^SSH-2.0-[!-,.-~]+( [a-zA-Z0-9- _.]+)?$`, at most 253 characters (RFC 4253 section 4.2 less CR LF).
 fn server_version(section: &Section<'_>) -> Option<String> {
-    let text = section.text("serverVersion").unwrap_or(SERVER_VERSION);
+    let text = section.text("serverVersion")?;
     if is_version(text) {
         return Some(text.to_owned());
     }

@@ -5,12 +5,15 @@ mod auth;
 mod docs;
 mod dump;
 mod keys;
+mod migrate;
 mod pods;
 mod samples;
 
-use super::fixture::{Memory, has, load, minimal, set, with};
+use super::fixture::{MemoryFiles, has, load, minimal, set, with};
 use super::*;
+use crate::telemetry::{Level, LogDestination, LogFormat};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// `(path, value, path of the error, part of its text)`
 type Denial = (&'static str, Value, &'static str, &'static str);
@@ -86,7 +89,6 @@ fn what_is_not_built_is_refused_when_it_is_switched_on() {
         ("auth.keyboardInteractive.method", json!("oauth2"), "auth.keyboardInteractive.method", "not built yet"),
         ("backend", json!("docker"), "backend", "not built yet"),
         ("backend", json!("sshproxy"), "backend", "not built yet"),
-        ("kubernetes.pod.agentImage", json!("a:1"), "kubernetes.pod.agentImage", "not built yet"),
         ("auth.password.webhook.allowRedirects", json!(true), "auth.password.webhook.allowRedirects", "never followed"),
     ]);
 }
@@ -247,7 +249,10 @@ fn smallest_file_has_the_documented_defaults() {
     assert_eq!(config.ssh.kex, [Kex::MlKem768X25519, Kex::Curve25519, Kex::Curve25519Libssh]);
     assert_eq!(config.ssh.ciphers, [Cipher::Aes256Gcm, Cipher::Aes128Gcm, Cipher::Aes256Ctr]);
     assert_eq!(config.ssh.macs, [Mac::Sha256Etm, Mac::Sha512Etm, Mac::Sha256, Mac::Sha512]);
-    assert_eq!((config.ssh.client_alive_interval, config.ssh.client_alive_count_max), (None, 3));
+    assert_eq!(
+        (config.ssh.client_alive_interval, config.ssh.client_alive_count_max),
+        (Some(Duration::from_secs(60)), 3)
+    );
     assert_eq!((config.log.level, config.log.format), (Level::Info, LogFormat::Ljson));
     assert_eq!(config.log.destination, LogDestination::Stdout);
     assert!(config.configserver.is_none() && config.notices.is_empty(), "{:?}", config.notices);
@@ -322,7 +327,7 @@ fn debug_output_of_a_configuration_shows_no_secret() {
     let tree = set(tree, "auth.password.webhook.url", json!("https://user:s3cret@auth.example"));
     let config = load(&tree).expect("loads");
     assert!(!format!("{config:?}").contains("s3cret"));
-    assert!(Memory::new().text("token").contains("t0ken"));
+    assert!(MemoryFiles::new().text("token").contains("t0ken"));
 }
 
 #[test]
@@ -331,7 +336,7 @@ fn file_on_disk_is_read_by_its_suffix() {
     let at = |name: &str| directory.path().join(name);
     let missing = Config::load(&at("none.yaml")).expect_err("no such file").to_string();
     assert!(missing.starts_with("cannot read ") && missing.contains("none.yaml"), "{missing}");
-    std::fs::write(at("hostkey"), Memory::new().text("hostkey")).expect("written");
+    std::fs::write(at("hostkey"), MemoryFiles::new().text("hostkey")).expect("written");
     let tree = set(minimal(), "ssh.hostkeys", json!([at("hostkey").to_string_lossy()]));
     for name in ["config.json", "config.yaml"] {
         std::fs::write(at(name), tree.to_string()).expect("written");

@@ -3,17 +3,17 @@
 //! would switch the post-quantum exchange off. What our TLS does not have is named in a warning, and is an error only
 //! where nothing else is left.
 
-use super::reader::{Section, nearest};
-use crate::tls::{Choice, has_group, has_suite};
+use crate::schema::{Section, nearest};
+use crate::tls::{TlsOptions, has_group, has_suite};
 use crate::types::{printable, quoted};
 use rustls::{CipherSuite, NamedGroup};
 use serde_json::Value;
 
 /// Names in every spelling, and what they stand for.
-type Known<T> = (&'static [&'static str], T);
+type KnownNames<T> = (&'static [&'static str], T);
 
 /// The first four are ContainerSSH's default.
-const CURVES: [Known<NamedGroup>; 5] = [
+const CURVES: [KnownNames<NamedGroup>; 5] = [
     (&["x25519", "X25519"], NamedGroup::X25519),
     (&["secp256r1", "prime256v1"], NamedGroup::secp256r1),
     (&["secp384r1"], NamedGroup::secp384r1),
@@ -23,7 +23,7 @@ const CURVES: [Known<NamedGroup>; 5] = [
 const DEFAULT_CURVES: usize = 4;
 
 /// The first five are ContainerSSH's default, the first three TLS 1.3's.
-const SUITES: [Known<CipherSuite>; 9] = [
+const SUITES: [KnownNames<CipherSuite>; 9] = [
     (&["TLS_AES_128_GCM_SHA256"], CipherSuite::TLS13_AES_128_GCM_SHA256),
     (&["TLS_AES_256_GCM_SHA384"], CipherSuite::TLS13_AES_256_GCM_SHA384),
     (&["TLS_CHACHA20_POLY1305_SHA256"], CipherSuite::TLS13_CHACHA20_POLY1305_SHA256),
@@ -74,13 +74,13 @@ const DEFAULT_SUITES: usize = 5;
 const TLS13_SUITES: usize = 3;
 
 /// The keys, typed, not yet judged.
-pub(super) struct Tls {
+pub(super) struct TlsKeys {
     tls12: bool,
     curves: Vec<usize>,
     suites: Vec<usize>,
 }
 
-impl Tls {
+impl TlsKeys {
     /// Reads the keys and checks the names.
     pub(super) fn read(section: &Section<'_>) -> Self {
         Self {
@@ -90,8 +90,8 @@ impl Tls {
         }
     }
 
-    /// What it comes to where TLS is spoken; `None` was reported.
-    pub(super) fn judge(self, section: &Section<'_>) -> Option<Choice> {
+    /// Resulting options of a connection with TLS; `None` was reported.
+    pub(super) fn judge(self, section: &Section<'_>) -> Option<TlsOptions> {
         let groups = chosen(section, "curves", &self.curves, &CURVES, has_group);
         let mut wanted = self.suites;
         if !wanted.is_empty() {
@@ -107,16 +107,16 @@ impl Tls {
             }
         }
         let suites = chosen(section, "cipher", &wanted, &SUITES, has_suite);
-        Some(Choice { tls12: self.tls12, groups: groups?, suites: suites? })
+        Some(TlsOptions { tls12: self.tls12, groups: groups?, suites: suites? })
     }
 }
 
-/// What we have of a list; empty for an empty one.
+/// The values of a list that our TLS has; empty for an empty list.
 fn chosen<T: Copy>(
     section: &Section<'_>,
     key: &str,
     wanted: &[usize],
-    known: &[Known<T>],
+    known: &[KnownNames<T>],
     has: fn(T) -> bool,
 ) -> Option<Vec<T>> {
     let named = wanted.iter().filter_map(|index| known.get(*index).copied());
@@ -186,7 +186,7 @@ mod tests {
 
     const BLOCK: &str = "auth.password.webhook";
 
-    fn choice(key: &str, value: Value) -> (Choice, Vec<String>) {
+    fn choice(key: &str, value: Value) -> (TlsOptions, Vec<String>) {
         let config = with(&format!("{BLOCK}.{key}"), value).unwrap_or_else(|errors| panic!("{errors}"));
         let warnings = config.notices.into_iter().filter(|notice| notice.warn).map(|notice| notice.text).collect();
         (config.auth.password.expect("a webhook").client.tls, warnings)
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn list_that_is_whole_says_nothing_and_others_are_taken_in_their_order() {
         let whole = json!("secp521r1:X25519:prime256v1:secp384r1");
-        assert_eq!(choice("curves", whole), (Choice::default(), Vec::new()));
+        assert_eq!(choice("curves", whole), (TlsOptions::default(), Vec::new()));
         let (hybrid, warnings) = choice("curves", json!(["x25519mlkem768", "x25519"]));
         assert_eq!((hybrid.groups, warnings.len()), (vec![NamedGroup::X25519MLKEM768, NamedGroup::X25519], 0));
         let (one, _) = choice("cipher", json!(["TLS_AES_256_GCM_SHA384"]));

@@ -1,8 +1,9 @@
 //! Every target on its seeds (among them whatever broke one before) and on what is near them. The same bytes every time.
 
 use super::{Anything, TARGETS, base};
-use crate::config::{Config, Format};
-use crate::settings::{Answer, Settings};
+use crate::config::Config;
+use crate::schema::Format;
+use crate::settings::Settings;
 use podgate_webhooks::wire::ConfigReply;
 use std::fs;
 use std::path::Path;
@@ -58,11 +59,7 @@ fn seeds_are_good_enough_to_get_through() {
     let base = base();
     Settings::resolve(&base, None).expect("what the targets start from");
     let answers = seeds("answers").into_iter().filter_map(|seed| ConfigReply::parse(&seed).ok()?.given());
-    let taken = answers
-        .map(|answer| {
-            Settings::resolve(&base, Some(Answer { config: &answer.config, exact: answer.exact })).map(|_| ())
-        })
-        .filter(Result::is_ok);
+    let taken = answers.map(|answer| Settings::resolve(&base, Some(&answer)).map(|_| ())).filter(Result::is_ok);
     assert!(taken.count() >= 2);
 }
 

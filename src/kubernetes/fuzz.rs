@@ -1,10 +1,11 @@
 //! What comes from a Kubernetes API server, byte by byte as somebody may have made it up, and what must hold of it.
 
-use super::exec::fuzz as exec;
-use super::websocket::fuzz as websocket;
-use super::websocket::handshake;
-use crate::policy::Launch;
-use crate::settings::Pod;
+use super::api::exec::fuzz as exec;
+use super::api::websocket::fuzz as websocket;
+use super::api::websocket::handshake;
+use crate::policy::ProgramSpec;
+use crate::program::command_line::CommandLine;
+use crate::settings::PodSettings;
 use http::{HeaderName, HeaderValue, Response};
 
 pub(crate) use exec::{status, stream};
@@ -12,7 +13,7 @@ pub(crate) use websocket::frames;
 
 /// Header lines of an answer to our handshake. `ACCEPT` in a value stands for the right one.
 pub(crate) fn handshake(data: &[u8]) {
-    let key = handshake::Key::random();
+    let key = handshake::HandshakeKey::random();
     let mut answer = Response::new(());
     for line in String::from_utf8_lossy(data).lines() {
         let Some((name, value)) = line.split_once(':') else { continue };
@@ -29,6 +30,6 @@ pub(crate) fn handshake(data: &[u8]) {
 }
 
 /// The command line of an exec; none where it is refused.
-pub(crate) fn argv(launch: &Launch, pod: &Pod, env_here: bool) -> Option<Vec<String>> {
-    super::argv::line(launch, &[], pod, env_here).ok().map(|line| line.argv)
+pub(crate) fn argv(launch: &ProgramSpec, pod: &PodSettings, env_here: bool) -> Option<Vec<String>> {
+    CommandLine::new(launch, &[], pod, env_here).ok().map(|line| line.argv)
 }

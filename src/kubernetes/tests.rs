@@ -6,13 +6,15 @@ mod refusals;
 mod starts;
 
 use super::*;
-use crate::config::LogFormat;
-use crate::guest::{Exit, Said};
-use crate::policy::{Asked, Endpoints, Rules, Start};
-use crate::settings::Kubernetes;
-use crate::telemetry::capture::{self, Captured};
-use crate::types::Secret;
+use crate::auth::Identity;
+use crate::guest::{Backend as _, Exit, OutputEvent, Program, Progress, Refusal};
+use crate::policy::{ConnectionEndpoints, Permit, ProgramRequest, ProgramSpec, Rules, StartProgram};
+use crate::settings::KubernetesSettings;
+use crate::telemetry::LogFormat;
+use crate::telemetry::capture::{self, CapturedLog};
+use crate::types::{ConnectionId, Secret};
 use podgate_devcluster::{DevCluster, Options};
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -23,10 +25,10 @@ const SOON: Duration = Duration::from_secs(30);
 struct Stand {
     cluster: DevCluster,
     backend: Backend,
-    settings: Kubernetes,
+    settings: KubernetesSettings,
     tasks: Tasks,
     log: Log,
-    captured: Captured,
+    captured: CapturedLog,
 }
 
 impl Stand {
@@ -37,22 +39,23 @@ impl Stand {
         let (log, captured) = capture::log(LogFormat::Ljson);
         let tasks = Tasks::new();
         let backend = Backend::new(log.clone(), tasks.clone(), Clients::new(), Arc::new(|_| true));
-        let mut settings = samples::settings();
+        let mut settings = fixtures::settings();
         Arc::make_mut(&mut settings.cluster).host = format!("https://{}", cluster.host()).parse().unwrap();
-        Arc::make_mut(&mut settings.cluster).ca = Some(settings::Source::Inline(Secret::new(cluster.ca_pem())));
+        Arc::make_mut(&mut settings.cluster).ca = Some(settings::InlineOrFile::Inline(Secret::new(cluster.ca_pem())));
         Arc::make_mut(&mut settings.cluster).bearer_token =
-            Some(settings::Source::Inline(Secret::new(cluster.token())));
+            Some(settings::InlineOrFile::Inline(Secret::new(cluster.token())));
         Self { cluster, backend, settings, tasks, log, captured }
     }
 
     fn guest(&self) -> Arc<dyn Guest> {
-        self.guest_of(&samples::identity("alice"))
+        self.guest_of(&fixtures::identity("alice"))
     }
 
     fn guest_of(&self, identity: &Identity) -> Arc<dyn Guest> {
         let (id, remote) = (ConnectionId::random(), SocketAddr::from(([127, 0, 0, 1], 5)));
-        let facts = ConnectionFacts { id, remote, log: self.log.connection(id, remote) };
-        self.backend.guest(identity, Arc::new(self.settings.clone()), facts)
+        let settings = BackendSettings::Kubernetes(self.settings.clone());
+        let log = self.log.connection(id, remote);
+        self.backend.guest(Arrival { id, remote, identity: identity.clone(), settings, log })
     }
 
     fn logged(&self) -> String {
@@ -75,26 +78,25 @@ impl Stand {
     }
 }
 
-fn launch(asked: Asked) -> Permit<Launch> {
+fn launch(asked: ProgramRequest) -> Permit<ProgramSpec> {
     launch_under(&Rules::default(), asked)
 }
 
-fn launch_under(rules: &Rules, asked: Asked) -> Permit<Launch> {
+fn launch_under(rules: &Rules, asked: ProgramRequest) -> Permit<ProgramSpec> {
     let ends = SocketAddr::from(([127, 0, 0, 1], 22));
-    let endpoints = Endpoints { client: ends, server: ends };
-    rules.decide(Start { asked, env: Vec::new(), terminal: None, endpoints }).unwrap()
+    let endpoints = ConnectionEndpoints { client: ends, server: ends };
+    rules.decide(StartProgram { request: asked, env: Vec::new(), terminal: None, endpoints }).unwrap()
 }
 
 async fn start(guest: &Arc<dyn Guest>, command: &str) -> Result<Program, Refusal> {
-    begin(guest, launch(Asked::Command(command.into()))).await
+    begin(guest, launch(ProgramRequest::Exec(command.into()))).await
 }
 
-async fn begin(guest: &Arc<dyn Guest>, launch: Permit<Launch>) -> Result<Program, Refusal> {
-    let (news, _told) = tokio::sync::watch::channel(None);
-    timeout(SOON, guest.start(launch, news)).await.unwrap()
+async fn begin(guest: &Arc<dyn Guest>, launch: Permit<ProgramSpec>) -> Result<Program, Refusal> {
+    timeout(SOON, guest.start(launch, Progress::default())).await.unwrap()
 }
 
-/// Runs a command to its end: what it said on both streams, and how it ended.
+/// ConsoleCommand a command to its end: what it said on both streams, and how it ended.
 async fn run(guest: &Arc<dyn Guest>, command: &str) -> (String, String, Exit) {
     to_its_end(start(guest, command).await.unwrap()).await
 }
@@ -105,9 +107,9 @@ async fn to_its_end(mut program: Program) -> (String, String, Exit) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     loop {
         match timeout(SOON, program.output.next()).await.unwrap() {
-            Said::Stdout(piece) => out.extend_from_slice(&piece),
-            Said::Stderr(piece) => err.extend_from_slice(&piece),
-            Said::Exit(exit) => return (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap(), exit),
+            OutputEvent::Stdout(piece) => out.extend_from_slice(&piece),
+            OutputEvent::Stderr(piece) => err.extend_from_slice(&piece),
+            OutputEvent::Exit(exit) => return (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap(), exit),
         }
     }
 }
@@ -121,24 +123,22 @@ async fn refusal(guest: &Arc<dyn Guest>) -> Refusal {
 }
 
 async fn ready(guest: &Arc<dyn Guest>) {
-    let mut state = guest.state();
-    let settled = timeout(SOON, state.wait_for(|state| !matches!(state, State::Starting(_)))).await.unwrap();
-    assert_eq!(*settled.unwrap(), State::Ready);
+    timeout(SOON, guest.ready(Progress::default())).await.unwrap().unwrap();
 }
 
 /// Waits for the end of a guest and gives its reason.
 async fn gone(guest: &Arc<dyn Guest>) -> String {
-    let mut state = guest.state();
-    let settled = timeout(SOON, state.wait_for(|state| matches!(state, State::Gone(_)))).await.unwrap();
-    match &*settled.unwrap() {
-        State::Gone(refusal) => refusal.reason.clone(),
-        other => panic!("{other:?}"),
-    }
+    timeout(SOON, guest.gone()).await.unwrap().reason
 }
 
-/// Waits for news that contain `text`.
-async fn news(guest: &Arc<dyn Guest>, text: &str) {
-    let mut state = guest.state();
-    let told = |state: &State| matches!(state, State::Starting(Some(news)) if news.contains(text));
-    assert!(timeout(SOON, state.wait_for(told)).await.is_ok_and(|state| state.is_ok()), "{text}");
+/// Waits for a report of progress that contains `text`.
+async fn reported(guest: &Arc<dyn Guest>, text: &str) {
+    let progress = Progress::default();
+    let mut reports = progress.reports();
+    let reported = tokio::select! {
+        reported = reports.wait_for(|report| report.as_ref().is_some_and(|report| report.contains(text))) => reported.is_ok(),
+        settled = guest.ready(progress.clone()) => panic!("{text} was not reported: {settled:?}"),
+        () = tokio::time::sleep(SOON) => false,
+    };
+    assert!(reported, "{text}");
 }

@@ -1,99 +1,90 @@
-//! Every way in which a request can be denied, by name.
+//! The reasons for which the rules deny a request.
 
-/// A denial by name. The text is what the client may read.
+/// The reason for a denial. Its text may be shown to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
-    /// `maxSessions` are open.
+pub(crate) enum Denied {
+    /// The connection has `maxSessions` sessions open.
     #[error("too many sessions are open on this connection")]
     Sessions,
-    /// The name of a variable is none.
+    /// The variable's name is not `[A-Za-z_][A-Za-z0-9_]*`.
     #[error("the name of the environment variable is not made of letters, digits and '_'")]
     EnvName,
-    /// The value of a variable holds a NUL.
+    /// The variable's value holds a NUL.
     #[error("the value of the environment variable contains a NUL character")]
     EnvValue,
-    /// The variable is never the client's to set.
+    /// The variable is one that no client may set.
     #[error("this environment variable cannot be set by the client")]
     EnvProtected,
-    /// `security.env` does not let the variable pass.
+    /// The rule `security.env` forbids the variable.
     #[error("setting this environment variable is not allowed")]
     Env,
-    /// What may run is restricted, and the variable could be a way around that.
+    /// Programs are restricted, and the variable could be a way around that.
     #[error("setting this environment variable is not allowed where commands are restricted")]
     EnvRestricted,
-    /// The channel's variables are too many, or too large together.
+    /// The channel has too many variables, or too long ones together.
     #[error("too many environment variables")]
     EnvSize,
-    /// `security.tty`.
+    /// The rule `security.tty` forbids terminals.
     #[error("terminals are disabled")]
     Tty,
-    /// The terminal's type is no printable word.
+    /// The terminal's type is not a printable ASCII word.
     #[error("the terminal type (TERM) is not a printable word")]
     TermName,
-    /// `security.shell`.
+    /// The rule `security.shell` forbids shells.
     #[error("shells are disabled")]
     Shell,
-    /// `security.command` allows no command.
+    /// The rule `security.command` forbids every exec request.
     #[error("commands are disabled")]
     Command,
-    /// `security.command` allows others.
+    /// The rule `security.command` allows other exec requests.
     #[error("this command is not allowed")]
     CommandFiltered,
-    /// The command holds a NUL, at which the kernel would cut it.
+    /// The exec request holds a NUL, at which the kernel would cut it.
     #[error("the command contains a NUL character")]
     CommandNul,
-    /// The command is no text, and could only be run as another one.
+    /// The exec request is not UTF-8, and could only be run as another command.
     #[error("the command is not valid UTF-8")]
     CommandText,
-    /// `security.subsystem` does not let the subsystem pass.
+    /// The rule `security.subsystem` forbids the subsystem.
     #[error("this subsystem is not allowed")]
     Subsystem,
-    /// `security.signal` does not let the signal pass.
+    /// The rule `security.signal` forbids the signal.
     #[error("sending this signal is not allowed")]
     Signal,
-    /// RFC 4254 section 6.10 knows no such signal.
+    /// The signal is not in RFC 4254 section 6.10.
     #[error("this signal is not known")]
     SignalName,
-    /// `security.forwarding.forwardingMode`.
+    /// The key `security.forwarding.forwardingMode` forbids it.
     #[error("port forwarding is disabled")]
     Direct,
-    /// `security.forwarding.socketForwardingMode`.
+    /// The key `security.forwarding.socketForwardingMode` forbids it.
     #[error("socket forwarding is disabled")]
     Socket,
-    /// `security.forwarding.reverseForwardingMode`.
+    /// The key `security.forwarding.reverseForwardingMode` forbids it.
     #[error("reverse port forwarding is disabled")]
     Reverse,
-    /// `security.forwarding.socketListenMode`.
+    /// The key `security.forwarding.socketListenMode` forbids it.
     #[error("reverse socket forwarding is disabled")]
     SocketListen,
-    /// `security.forwarding.x11ForwardingMode`.
+    /// The key `security.forwarding.x11ForwardingMode` forbids it.
     #[error("X11 forwarding is disabled")]
     X11,
-    /// The target of a dial is no address.
+    /// The X11 cookie or the name of its protocol has characters that no cookie has.
+    #[error("the X11 cookie is not valid")]
+    X11Cookie,
+    /// The key `security.forwarding.agentForwardingMode` forbids it.
+    #[error("agent forwarding is disabled")]
+    Agent,
+    /// The lists `security.forwarding.allow` and `deny` forbid a connection to this destination.
+    #[error("connections to this destination are not allowed")]
+    Destination,
+    /// The lists `security.forwarding.allow` and `deny` forbid a listener at this address.
+    #[error("listening on this address is not allowed")]
+    ListenDestination,
+    /// The target of a dial is not a valid address.
     #[error("the address to connect to is not valid")]
     DialTarget,
-    /// What a listener is to bind is no address.
+    /// The address for a listener is not valid.
     #[error("the address to listen on is not valid")]
     ListenTarget,
-}
-
-impl Denied {
-    /// The log's code, ContainerSSH's.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Sessions => "SECURITY_MAX_SESSIONS",
-            Self::EnvName | Self::EnvValue | Self::EnvProtected | Self::Env | Self::EnvRestricted | Self::EnvSize => {
-                "SECURITY_ENV_REJECTED"
-            }
-            Self::Tty | Self::TermName => "SECURITY_TTY_REJECTED",
-            Self::Shell => "SECURITY_SHELL_REJECTED",
-            Self::Command | Self::CommandFiltered | Self::CommandNul | Self::CommandText => "SECURITY_EXEC_REJECTED",
-            Self::Subsystem => "SECURITY_SUBSYSTEM_REJECTED",
-            Self::Signal | Self::SignalName => "SECURITY_SIGNAL_REJECTED",
-            Self::Direct | Self::Socket | Self::DialTarget => "SECURITY_FORWARDING_REJECTED",
-            Self::Reverse | Self::SocketListen | Self::ListenTarget => "SECURITY_REVERSE_FORWARDING_REJECTED",
-            Self::X11 => "SECURITY_X11_FORWARDING_REJECTED",
-        }
-    }
 }

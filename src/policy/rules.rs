@@ -1,99 +1,96 @@
-//! The rules: `security.*`, parsed, and what each mode says by itself.
+//! The parsed `security.*` section and the meaning of its modes.
 
-/// A `mode` key, parsed. Unset is its own value: it inherits.
+use super::destination::Destinations;
+
+/// The value of a `mode` key. Unset is a value of its own: it inherits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
-    /// Not set: `defaultMode`, and where that is unset, enable.
+pub(crate) enum RuleMode {
+    /// Inherits `defaultMode`, or [`RuleMode::Enable`] if that is unset.
     #[default]
     Unset,
-    /// Everything but the deny list.
+    /// Allows everything but the deny list.
     Enable,
-    /// Only the allow list; where there is no list, nothing.
+    /// Allows the allow list only; without a list, nothing.
     Filter,
-    /// Nothing.
+    /// Allows nothing at all.
     Disable,
 }
 
-/// A section with lists.
+/// A section with a mode and lists of exact texts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ListRule {
-    /// The mode.
-    pub mode: Mode,
-    /// What `filter` lets pass: exact texts.
+pub(crate) struct ListRule {
+    pub mode: RuleMode,
+    /// Texts that [`RuleMode::Filter`] allows.
     pub allow: Vec<String>,
-    /// What `enable` holds back: exact texts.
+    /// Texts that [`RuleMode::Enable`] refuses.
     pub deny: Vec<String>,
 }
 
-/// `security.forwarding`: unset is disable, `defaultMode` does not reach here.
+/// The section `security.forwarding`. An unset mode means disable; `defaultMode` does not apply.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Forwarding {
-    /// `reverseForwardingMode`: `tcpip-forward`.
-    pub reverse: Mode,
-    /// `forwardingMode`: `direct-tcpip`.
-    pub direct: Mode,
-    /// `socketForwardingMode`: `direct-streamlocal@openssh.com`.
-    pub socket: Mode,
-    /// `socketListenMode`: `streamlocal-forward@openssh.com`.
-    pub socket_listen: Mode,
-    /// `x11ForwardingMode`: `x11-req`.
-    pub x11: Mode,
+pub(crate) struct Forwarding {
+    /// `reverseForwardingMode`, for `tcpip-forward` requests.
+    pub reverse: RuleMode,
+    /// `forwardingMode`, for `direct-tcpip` channels.
+    pub direct: RuleMode,
+    /// `socketForwardingMode`, for `direct-streamlocal@openssh.com` channels.
+    pub socket: RuleMode,
+    /// `socketListenMode`, for `streamlocal-forward@openssh.com` requests.
+    pub socket_listen: RuleMode,
+    /// `x11ForwardingMode`, for `x11-req` requests.
+    pub x11: RuleMode,
+    /// `agentForwardingMode`, for `auth-agent-req@openssh.com` and `agent-req` requests.
+    pub agent: RuleMode,
+    /// `allow` and `deny`, for all but X11 and agents, which have no destination.
+    pub destinations: Destinations,
 }
 
-/// `security.*`, parsed.
+/// The section `security`; a field has the name of its key unless its doc says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Rules {
-    /// `defaultMode`.
-    pub default_mode: Mode,
-    /// `forceCommand`, never empty.
+pub(crate) struct Rules {
+    pub default_mode: RuleMode,
+    /// A command that replaces every request; never empty.
     pub force_command: Option<String>,
-    /// `env`.
     pub env: ListRule,
-    /// `command`; there is no deny list.
+    /// Exact strings of exec requests; the deny list is always empty.
     pub command: ListRule,
-    /// `shell.mode`.
-    pub shell: Mode,
-    /// `subsystem`.
+    pub shell: RuleMode,
     pub subsystem: ListRule,
-    /// `tty.mode`.
-    pub tty: Mode,
-    /// `signal`, names without SIG.
+    pub tty: RuleMode,
+    /// The rule on signals, whose names have no SIG.
     pub signal: ListRule,
-    /// `forwarding`.
     pub forwarding: Forwarding,
-    /// `maxSessions`: how many session channels may be open at once; `None` is no limit.
+    /// Limit of open session channels; `None` is no limit.
     pub max_sessions: Option<u32>,
 }
 
-impl Mode {
-    /// Whether the mode lets something pass that has no list to filter by.
+impl RuleMode {
+    /// Tells whether the mode allows a request that no list applies to.
     pub(super) fn is_enable(self) -> bool {
         self == Self::Enable
     }
 }
 
 impl ListRule {
-    /// Whether the rule lets `text` pass, its mode being `mode` once the default has been applied.
-    pub(super) fn passes(&self, mode: Mode, text: &str) -> bool {
+    /// Applies the rule to `text`. `mode` is the section's [effective](Rules::effective) mode.
+    pub(super) fn passes(&self, mode: RuleMode, text: &str) -> bool {
         let listed = |list: &[String]| list.iter().any(|entry| entry == text);
         match mode {
-            Mode::Enable => !listed(&self.deny),
-            Mode::Filter => listed(&self.allow),
-            Mode::Unset | Mode::Disable => false,
+            RuleMode::Enable => !listed(&self.deny),
+            RuleMode::Filter => listed(&self.allow),
+            RuleMode::Unset | RuleMode::Disable => false,
         }
     }
 }
 
 impl Rules {
-    /// What a section's mode means: its own, else `defaultMode`, else enable.
-    #[must_use]
-    pub fn effective(&self, mode: Mode) -> Mode {
-        [mode, self.default_mode].into_iter().find(|mode| *mode != Mode::Unset).unwrap_or(Mode::Enable)
+    /// Resolves a section's mode: its own, else `defaultMode`, else enable.
+    pub(crate) fn effective(&self, mode: RuleMode) -> RuleMode {
+        [mode, self.default_mode].into_iter().find(|mode| *mode != RuleMode::Unset).unwrap_or(RuleMode::Enable)
     }
 
-    /// Whether the user may run less than anything, so that a variable could be a way around (`PATH`, `IFS`).
-    #[must_use]
-    pub fn restricted(&self) -> bool {
+    /// Tells whether some programs are forbidden, so that a variable (`PATH`, `IFS`) could be a way around the rules.
+    pub(crate) fn restricted(&self) -> bool {
         self.force_command.is_some()
             || !self.effective(self.command.mode).is_enable()
             || !self.effective(self.shell).is_enable()

@@ -1,97 +1,92 @@
-//! What a client sent and a program has not taken yet. An inbox never makes its writer wait: the SSH loop pushes and goes
-//! on, and what all inboxes of a connection hold together is counted in a [`Budget`], from which the SSH side decides how
-//! much more it asks for.
+//! The data that a client has sent and a program has not taken yet. An inbox never makes its writer wait: the SSH loop
+//! pushes and goes on. The bytes in all inboxes of a connection are counted in an [`InboxBudget`], by which the SSH side
+//! decides how much more it asks for.
 
-use crate::guest::PIECE;
-use crate::spare::Spare;
+use crate::buffer_pool::BufferPool;
+use crate::guest::INPUT_CHUNK;
 use bytes::BytesMut;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-/// A packet at least this long is one of many, and gets the room of a whole piece.
+/// The length in bytes from which a packet is taken for one of many, and gets the memory of a whole chunk.
 const LONG: usize = 8 * 1024;
-/// So much memory of pieces a connection keeps for the next ones, in bytes: what its inboxes hold together before the
-/// client is held up, and what it may still send then. So a program that is slower than its client costs no new pages.
+/// Limit of the memory that a connection keeps for its next chunks, in bytes: as much as its inboxes hold before the client
+/// is held up, and as the client may still send then. So a program that is slower than its client costs no new pages.
 const KEPT: usize = 8 * 1024 * 1024;
-/// After so long without a byte, memory that is kept for the next ones is given back.
+/// The time without data after which the kept memory is given back.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// How many bytes the inboxes of one connection hold together, and news of it getting less.
+/// The count of the bytes in all inboxes of one connection; clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Budget(Arc<Held>);
+pub(crate) struct InboxBudget(Arc<BudgetState>);
 
 #[derive(Debug, Default)]
-struct Held {
+struct BudgetState {
     bytes: AtomicUsize,
     drained: Notify,
-    spare: Mutex<Memory>,
+    pool: Mutex<ChunkPool>,
 }
 
-/// Memory of pieces that were taken.
+/// The memory of chunks that were taken, for the next ones.
 #[derive(Debug, Default)]
-struct Memory {
-    spare: Spare<PIECE, { KEPT / PIECE }>,
-    /// How often it was of use.
+struct ChunkPool {
+    buffers: BufferPool<INPUT_CHUNK, { KEPT / INPUT_CHUNK }>,
+    /// Counts the uses, wrapping.
     used: usize,
 }
 
-impl Budget {
-    /// Bytes held now.
-    #[must_use]
-    pub fn held(&self) -> usize {
+impl InboxBudget {
+    /// The bytes that the inboxes hold now.
+    pub(crate) fn held(&self) -> usize {
         self.0.bytes.load(Ordering::Relaxed)
     }
 
-    /// Waits until somebody has taken something out.
-    pub async fn drained(&self) {
+    /// Waits until bytes have been taken out.
+    pub(crate) async fn drained(&self) {
         self.0.drained.notified().await;
     }
 
-    /// Room for a whole piece.
-    fn room(&self) -> BytesMut {
-        let mut memory = self.memory();
+    /// Takes memory for a whole chunk.
+    fn take_memory(&self) -> BytesMut {
+        let mut memory = self.0.pool.lock();
         memory.used = memory.used.wrapping_add(1);
-        memory.spare.take()
+        memory.buffers.take()
     }
 
-    /// A piece as it is; the memory of one that had the room of a whole is kept for the next.
-    fn keep(&self, mut piece: BytesMut) -> BytesMut {
-        if piece.capacity() < PIECE {
-            return piece;
+    /// Returns the chunk as it is; the rest of a whole chunk's memory is kept for the next.
+    fn keep_memory(&self, mut chunk: BytesMut) -> BytesMut {
+        if chunk.capacity() < INPUT_CHUNK {
+            return chunk;
         }
-        let taken = piece.split();
-        self.memory().spare.keep(piece);
+        let taken = chunk.split();
+        self.0.pool.lock().buffers.keep(chunk);
         taken
     }
 
-    /// How often memory was asked for, where some is kept.
-    fn kept(&self) -> Option<usize> {
-        let memory = self.memory();
-        (!memory.spare.is_empty()).then_some(memory.used)
+    /// The count of uses, if any memory is kept.
+    fn kept_memory(&self) -> Option<usize> {
+        let memory = self.0.pool.lock();
+        (!memory.buffers.is_empty()).then_some(memory.used)
     }
 
-    /// Gives the memory back that nobody has asked for since [`Budget::kept`] said this.
+    /// Gives the memory back unless it was used after [`InboxBudget::kept_memory`] returned `used`.
     fn give_back(&self, used: usize) {
-        let mut memory = self.memory();
+        let mut memory = self.0.pool.lock();
         if memory.used == used {
-            memory.spare.clear();
+            memory.buffers.clear();
         }
     }
 
-    /// Nobody takes out of an inbox any more, and may be there to see that all is quiet.
-    fn left(&self) {
+    /// Gives the memory back when a reader has left, since nobody may be there to notice that all is quiet.
+    fn reader_left(&self) {
         if self.held() == 0 {
-            self.memory().spare.clear();
+            self.0.pool.lock().buffers.clear();
         }
-    }
-
-    /// Every change of it is one step.
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.0.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn add(&self, bytes: usize) {
@@ -106,109 +101,116 @@ impl Budget {
     }
 }
 
-/// One channel's inbox; clones are the same inbox.
+/// The inbox of one channel; clones share it.
 #[derive(Debug, Clone)]
-pub struct Inbox(Arc<Shared>);
+pub(crate) struct Inbox(Arc<InboxShared>);
 
 #[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    news: Notify,
-    budget: Budget,
+struct InboxShared {
+    state: Mutex<InboxState>,
+    changed: Notify,
+    budget: InboxBudget,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    pieces: VecDeque<BytesMut>,
+struct InboxState {
+    chunks: VecDeque<BytesMut>,
     bytes: usize,
+    /// Bytes of the chunk that was taken last: its reader still has them until it comes back for more.
+    in_hand: usize,
     ended: bool,
     refusing: bool,
-    /// Nobody has taken anything yet: the key that interrupts is looked for.
-    waited_for: bool,
+    /// Set until anything is taken; until then the interrupt key is looked for.
+    is_untouched: bool,
     key: Option<u8>,
     interrupted: bool,
 }
 
-impl State {
+impl InboxState {
     fn new() -> Self {
-        Self { waited_for: true, ..Self::default() }
+        Self { is_untouched: true, ..Self::default() }
     }
 
     fn pop(&mut self) -> Option<BytesMut> {
-        let piece = self.pieces.pop_front()?;
-        self.bytes -= piece.len();
-        Some(piece)
+        let chunk = self.chunks.pop_front()?;
+        self.bytes -= chunk.len();
+        Some(chunk)
     }
 }
 
-/// What was in the inbox.
+/// An item from an inbox.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// The oldest bytes.
+pub(crate) enum InboxItem {
+    /// The oldest bytes, as one chunk.
     Data(BytesMut),
-    /// The client will send nothing more, and everything was taken.
+    /// The end: the client sends nothing more, and everything was taken or refused.
     End,
 }
 
 impl Inbox {
-    /// An empty inbox that counts in `budget`.
-    #[must_use]
-    pub fn new(budget: Budget) -> Self {
-        Self(Arc::new(Shared { state: Mutex::new(State::new()), news: Notify::new(), budget }))
+    /// Makes an empty inbox, whose bytes count in `budget`.
+    pub(crate) fn new(budget: InboxBudget) -> Self {
+        Self(Arc::new(InboxShared { state: Mutex::new(InboxState::new()), changed: Notify::new(), budget }))
     }
 
-    /// Puts bytes in. They are dropped when nobody will take them any more.
-    pub fn push(&self, data: &[u8]) {
+    /// Adds bytes, or drops them if nobody will take them any more.
+    pub(crate) fn push(&self, data: &[u8]) {
         let mut state = self.state();
         if state.refusing || state.ended {
             return;
         }
-        state.interrupted |= state.waited_for && state.key.is_some_and(|key| data.contains(&key));
-        match state.pieces.back_mut() {
-            Some(last) if last.len() + data.len() <= PIECE => last.extend_from_slice(data),
+        state.interrupted |= state.is_untouched && state.key.is_some_and(|key| data.contains(&key));
+        match state.chunks.back_mut() {
+            Some(last) if last.len() + data.len() <= INPUT_CHUNK => last.extend_from_slice(data),
             _ => {
                 let long = data.len() >= LONG;
-                let mut piece = if long { self.0.budget.room() } else { BytesMut::with_capacity(data.len()) };
-                piece.extend_from_slice(data);
-                state.pieces.push_back(piece);
+                let mut chunk = if long { self.0.budget.take_memory() } else { BytesMut::with_capacity(data.len()) };
+                chunk.extend_from_slice(data);
+                state.chunks.push_back(chunk);
             }
         }
         state.bytes += data.len();
         drop(state);
         self.0.budget.add(data.len());
-        self.0.news.notify_waiters();
+        self.0.changed.notify_waiters();
     }
 
-    /// The client will send nothing more.
-    pub fn end(&self) {
+    /// Notes that the client sends nothing more.
+    pub(crate) fn end(&self) {
         self.state().ended = true;
-        self.0.news.notify_waiters();
+        self.0.changed.notify_waiters();
     }
 
-    /// Nobody takes anything any more: what is in it and what comes is dropped.
-    pub fn refuse(&self) {
+    /// Drops the bytes in the inbox and all that will come: nobody takes them.
+    pub(crate) fn refuse(&self) {
+        self.state().refusing = true;
+        self.discard();
+        self.0.changed.notify_waiters();
+    }
+
+    /// Drops the bytes in the inbox; those that come later are kept.
+    pub(crate) fn discard(&self) {
         let mut state = self.state();
-        state.refusing = true;
-        state.pieces.clear();
-        let bytes = std::mem::take(&mut state.bytes);
+        state.chunks.clear();
+        let bytes = std::mem::take(&mut state.bytes) + std::mem::take(&mut state.in_hand);
         drop(state);
         self.0.budget.remove(bytes);
-        self.0.budget.left();
+        self.0.budget.reader_left();
     }
 
-    /// Waits for the oldest bytes, or the end. Cancel-safe.
-    pub async fn take(&self) -> Taken {
+    /// Waits for the oldest bytes, or the end. They count until the next call. Cancel-safe.
+    pub(crate) async fn take(&self) -> InboxItem {
         loop {
-            let news = self.0.news.notified();
-            tokio::pin!(news);
-            news.as_mut().enable();
+            let changed = self.0.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
             if let Some(taken) = self.try_take() {
                 return taken;
             }
-            match self.0.budget.kept() {
-                None => news.await,
+            match self.0.budget.kept_memory() {
+                None => changed.await,
                 Some(used) => {
-                    if timeout(QUIET, news).await.is_err() {
+                    if timeout(QUIET, changed).await.is_err() {
                         self.0.budget.give_back(used);
                     }
                 }
@@ -216,53 +218,56 @@ impl Inbox {
         }
     }
 
-    /// Looks for the key that interrupts, in what is there and in what comes, until something is taken.
-    pub fn interrupt_by(&self, key: u8) {
+    /// Looks for the interrupt key in the data so far and to come, until anything is taken.
+    pub(crate) fn interrupt_by(&self, key: u8) {
         let mut state = self.state();
         state.key = Some(key);
-        state.interrupted = state.waited_for && state.pieces.iter().any(|piece| piece.contains(&key));
+        state.interrupted = state.is_untouched && state.chunks.iter().any(|chunk| chunk.contains(&key));
     }
 
-    /// Waits until that key was typed before anything was taken; takes nothing. Cancel-safe.
-    pub async fn interrupted(&self) {
+    /// Waits until the interrupt key was typed before anything was taken. Takes nothing. Cancel-safe.
+    pub(crate) async fn interrupted(&self) {
         loop {
-            let news = self.0.news.notified();
-            tokio::pin!(news);
-            news.as_mut().enable();
+            let changed = self.0.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
             if self.state().interrupted {
                 return;
             }
-            news.await;
+            changed.await;
         }
     }
 
-    fn try_take(&self) -> Option<Taken> {
+    fn try_take(&self) -> Option<InboxItem> {
         let mut state = self.state();
-        state.waited_for = false;
-        let Some(piece) = state.pop() else {
-            let ended = state.ended;
+        state.is_untouched = false;
+        let done = std::mem::take(&mut state.in_hand);
+        let Some(chunk) = state.pop() else {
+            let ended = state.ended || state.refusing;
             drop(state);
+            self.0.budget.remove(done);
             if ended {
-                self.0.budget.left();
+                self.0.budget.reader_left();
             }
-            return ended.then_some(Taken::End);
+            return ended.then_some(InboxItem::End);
         };
+        state.in_hand = chunk.len();
         drop(state);
-        self.0.budget.remove(piece.len());
-        Some(Taken::Data(self.0.budget.keep(piece)))
+        self.0.budget.remove(done);
+        Some(InboxItem::Data(self.0.budget.keep_memory(chunk)))
     }
 
-    /// The state stays whole whatever panicked beside it: every change above is one step.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, InboxState> {
+        self.0.state.lock()
     }
 }
 
-impl Drop for Shared {
+impl Drop for InboxShared {
     fn drop(&mut self) {
-        let bytes = self.state.get_mut().unwrap_or_else(PoisonError::into_inner).bytes;
+        let state = self.state.get_mut();
+        let bytes = state.bytes + state.in_hand;
         self.budget.remove(bytes);
-        self.budget.left();
+        self.budget.reader_left();
     }
 }
 
@@ -272,7 +277,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_nobody_takes_is_not_held() {
-        let budget = Budget::default();
+        let budget = InboxBudget::default();
         let inbox = Inbox::new(budget.clone());
         inbox.push(b"abc");
         assert_eq!(budget.held(), 3);
@@ -283,7 +288,7 @@ mod tests {
 
     #[tokio::test]
     async fn dropped_inbox_gives_its_bytes_back() {
-        let budget = Budget::default();
+        let budget = InboxBudget::default();
         let inbox = Inbox::new(budget.clone());
         inbox.push(b"abc");
         drop(inbox);
@@ -291,38 +296,52 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_taken_counts_until_its_reader_comes_back() {
+        let budget = InboxBudget::default();
+        let inbox = Inbox::new(budget.clone());
+        inbox.push(b"abc");
+        let _in_hand = inbox.take().await;
+        assert_eq!(budget.held(), 3);
+        assert_eq!((inbox.try_take(), budget.held()), (None, 0));
+        inbox.push(b"abcd");
+        let _in_hand = inbox.take().await;
+        inbox.refuse();
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[tokio::test]
     async fn small_packets_are_gathered_and_the_end_comes_last() {
-        let inbox = Inbox::new(Budget::default());
+        let inbox = Inbox::new(InboxBudget::default());
         inbox.push(b"ab");
         inbox.push(b"cd");
-        inbox.push(&[0; PIECE]);
+        inbox.push(&[0; INPUT_CHUNK]);
         inbox.end();
-        assert_eq!(inbox.take().await, Taken::Data(BytesMut::from("abcd")));
-        assert_eq!(inbox.take().await, Taken::Data(BytesMut::zeroed(PIECE)));
-        assert_eq!(inbox.take().await, Taken::End);
-        assert_eq!(inbox.take().await, Taken::End);
+        assert_eq!(inbox.take().await, InboxItem::Data(BytesMut::from("abcd")));
+        assert_eq!(inbox.take().await, InboxItem::Data(BytesMut::zeroed(INPUT_CHUNK)));
+        assert_eq!(inbox.take().await, InboxItem::End);
+        assert_eq!(inbox.take().await, InboxItem::End);
     }
 
     #[tokio::test(start_paused = true)]
     async fn memory_of_what_was_taken_is_given_back_when_nothing_comes() {
-        let budget = Budget::default();
+        let budget = InboxBudget::default();
         let inbox = Inbox::new(budget.clone());
-        inbox.push(&[0; PIECE]);
+        inbox.push(&[0; INPUT_CHUNK]);
         drop(inbox.take().await);
-        assert_eq!(budget.kept(), Some(1));
+        assert_eq!(budget.kept_memory(), Some(1));
         assert!(timeout(QUIET * 2, inbox.take()).await.is_err(), "there is nothing to take");
-        assert_eq!(budget.kept(), None);
+        assert_eq!(budget.kept_memory(), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn memory_that_another_inbox_uses_is_not_given_back() {
-        let budget = Budget::default();
+        let budget = InboxBudget::default();
         let (quiet, busy) = (Inbox::new(budget.clone()), Inbox::new(budget.clone()));
         let mut memory = None;
         for _ in 0..5 {
-            busy.push(&[0; PIECE]);
-            let Taken::Data(piece) = busy.take().await else { panic!("there is a piece") };
-            assert_eq!(*memory.get_or_insert(piece.as_ptr()), piece.as_ptr());
+            busy.push(&[0; INPUT_CHUNK]);
+            let InboxItem::Data(chunk) = busy.take().await else { panic!("there is a chunk") };
+            assert_eq!(*memory.get_or_insert(chunk.as_ptr()), chunk.as_ptr());
             assert!(timeout(QUIET * 2 / 3, quiet.take()).await.is_err(), "there is nothing to take");
         }
     }
@@ -332,7 +351,7 @@ mod tests {
         let ends: [fn(Inbox) -> Option<Inbox>; 3] = [
             |inbox| {
                 inbox.end();
-                assert_eq!(inbox.try_take(), Some(Taken::End));
+                assert_eq!(inbox.try_take(), Some(InboxItem::End));
                 Some(inbox)
             },
             |inbox| {
@@ -342,53 +361,54 @@ mod tests {
             |_dropped| None,
         ];
         for end in ends {
-            let budget = Budget::default();
+            let budget = InboxBudget::default();
             let inbox = Inbox::new(budget.clone());
-            inbox.push(&[0; PIECE]);
+            inbox.push(&[0; INPUT_CHUNK]);
             drop(inbox.take().await);
             let _inbox = end(inbox);
-            assert_eq!(budget.kept(), None);
+            assert_eq!(budget.kept_memory(), None);
         }
     }
 
     #[tokio::test]
     async fn packets_of_a_backlog_share_the_memory_of_whole_pieces() {
-        let inbox = Inbox::new(Budget::default());
+        let inbox = Inbox::new(InboxBudget::default());
         for byte in 0..5 {
-            inbox.push(&[byte; PIECE / 2]);
+            inbox.push(&[byte; INPUT_CHUNK / 2]);
         }
         let mut taken = Vec::new();
-        while let Some(Taken::Data(piece)) = inbox.try_take() {
-            taken.push((piece.len(), piece.first().copied(), piece.last().copied()));
+        while let Some(InboxItem::Data(chunk)) = inbox.try_take() {
+            taken.push((chunk.len(), chunk.first().copied(), chunk.last().copied()));
         }
-        let expected = [(PIECE, Some(0), Some(1)), (PIECE, Some(2), Some(3)), (PIECE / 2, Some(4), Some(4))];
+        let expected =
+            [(INPUT_CHUNK, Some(0), Some(1)), (INPUT_CHUNK, Some(2), Some(3)), (INPUT_CHUNK / 2, Some(4), Some(4))];
         assert_eq!(taken, expected);
     }
 
     #[tokio::test]
     async fn waiting_taker_gets_what_is_pushed_later() {
-        let inbox = Inbox::new(Budget::default());
+        let inbox = Inbox::new(InboxBudget::default());
         let (taken, ()) = tokio::join!(inbox.take(), async { inbox.push(b"x") });
-        assert_eq!(taken, Taken::Data(BytesMut::from("x")));
+        assert_eq!(taken, InboxItem::Data(BytesMut::from("x")));
     }
 
     #[tokio::test]
     async fn key_that_interrupts_is_seen_without_being_taken_and_not_looked_for_later() {
-        let inbox = Inbox::new(Budget::default());
+        let inbox = Inbox::new(InboxBudget::default());
         inbox.push(b"a\x03");
         assert!(!inbox.state().interrupted, "nobody said that it interrupts");
         inbox.interrupt_by(4);
         assert!(!inbox.state().interrupted);
         inbox.interrupt_by(3);
         inbox.interrupted().await;
-        assert_eq!(inbox.take().await, Taken::Data(BytesMut::from("a\x03")));
-        let typed = Inbox::new(Budget::default());
+        assert_eq!(inbox.take().await, InboxItem::Data(BytesMut::from("a\x03")));
+        let typed = Inbox::new(InboxBudget::default());
         typed.interrupt_by(24);
         typed.push(b"\x03");
         assert!(!typed.state().interrupted);
         typed.push(b"\x18");
         typed.interrupted().await;
-        let later = Inbox::new(Budget::default());
+        let later = Inbox::new(InboxBudget::default());
         later.interrupt_by(3);
         later.push(b"a");
         later.take().await;

@@ -1,93 +1,195 @@
-//! The two pumps of a running program, one a direction, so that neither can hold the other.
+//! The two pumps of a running program, one for each direction, so that neither can hold up the other.
 
-use super::inbox::{Inbox, Taken};
-use super::wait::Unread;
-use super::{Client, ClientGone};
+use super::client::{Client, ClientGone};
+use super::inbox::{Inbox, InboxItem};
+use super::wait::PendingLine;
 use crate::audit::{Event, Recorder};
-use crate::guest::{Exit, Input, Output, Said};
+use crate::guest::{Exit, InputClosed, OutputEvent, ProgramControl, ProgramInput, ProgramOutput, Refusal};
+use crate::policy::{Permit, SendSignal};
 use crate::types::Size;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use std::convert::Infallible;
 use std::future::pending;
 use tokio::sync::{mpsc, watch};
+use tokio::task::yield_now;
 
-/// From the program to the client, to the exit. Everything the program wrote has been handed to the client's window by
-/// then. A line that is `unread` goes out before any output; an exit does not wait for it.
-pub(super) async fn outward(
-    mut output: Box<dyn Output>,
+/// Pumps from the program to the client, up to the exit. By then everything that the program wrote has been handed to the
+/// client's window. The pending line goes out before any output; an exit does not wait for it.
+pub(super) async fn pump_output(
+    mut output: Box<dyn ProgramOutput>,
     client: &dyn Client,
-    mut unread: Unread<'_>,
+    mut pending_line: PendingLine<'_>,
 ) -> Result<Exit, ClientGone> {
     loop {
-        let pending = unread.is_pending();
-        let said = tokio::select! {
+        let pending = pending_line.is_pending();
+        let event = tokio::select! {
             biased;
-            said = output.next() => said,
-            () = unread.written(), if pending => continue,
+            event = output.next() => event,
+            () = pending_line.written(), if pending => continue,
         };
-        match said {
-            Said::Exit(exit) => return Ok(exit),
-            Said::Stdout(data) => {
-                unread.written().await;
+        match event {
+            OutputEvent::Exit(exit) => return Ok(exit),
+            OutputEvent::Stdout(data) => {
+                pending_line.written().await;
                 client.stdout(data).await?;
             }
-            Said::Stderr(data) => {
-                unread.written().await;
+            OutputEvent::Stderr(data) => {
+                pending_line.written().await;
                 client.stderr(data).await?;
             }
         }
     }
 }
 
-/// From the client to the program.
-pub(super) struct Inward<'a> {
+/// The pump from the client to the program.
+pub(super) struct InputPump<'a> {
     pub(super) inbox: &'a Inbox,
-    pub(super) size: &'a mut watch::Receiver<Size>,
-    pub(super) signals: &'a mut mpsc::Receiver<String>,
-    pub(super) audit: &'a Recorder,
     pub(super) terminal: bool,
+    pub(super) commands: Commands<'a>,
 }
 
-impl Inward<'_> {
-    /// Pumps until it is dropped: the exit alone ends a program, not the end of its input.
-    pub(super) async fn run(self, mut input: Box<dyn Input>) -> Infallible {
-        let mut ended = false;
+/// Sizes and signals for the program.
+pub(super) struct Commands<'a> {
+    pub(super) size: &'a mut watch::Receiver<Size>,
+    pub(super) signals: &'a mut mpsc::Receiver<Permit<SendSignal>>,
+    pub(super) audit: &'a Recorder,
+}
+
+impl InputPump<'_> {
+    /// Pumps until it is dropped: the exit ends a program, the end of its input does not. Sizes and signals wait for no data
+    /// where the program has a way of their own for them.
+    pub(super) async fn run(self, mut input: Box<dyn ProgramInput>) -> Infallible {
+        let Self { inbox, terminal, mut commands } = self;
+        let mut data = DataPump { inbox, terminal, ended: false };
+        match input.control() {
+            Some(mut control) => {
+                // What a client typed behind a new size finds the size there.
+                tokio::select! {
+                    biased;
+                    never = commands.run(control.as_mut()) => never,
+                    never = data.run(input.as_mut()) => never,
+                }
+            }
+            None => loop {
+                let done = tokio::select! {
+                    biased;
+                    command = commands.next() => commands.deliver(command, &mut ThroughInput(input.as_mut())).await,
+                    taken = data.take() => {
+                        while let Some(command) = commands.next().now_or_never() {
+                            // The data's own failure tells of a program that takes nothing.
+                            let _ended = commands.deliver(command, &mut ThroughInput(input.as_mut())).await;
+                        }
+                        data.give(input.as_mut(), taken).await
+                    }
+                };
+                if done.is_err() {
+                    return data.refuse().await;
+                }
+            },
+        }
+    }
+}
+
+/// The pump of the client's data.
+struct DataPump<'a> {
+    inbox: &'a Inbox,
+    terminal: bool,
+    ended: bool,
+}
+
+impl DataPump<'_> {
+    async fn run(&mut self, input: &mut dyn ProgramInput) -> Infallible {
         loop {
-            let done = tokio::select! {
-                biased;
-                Ok(()) = self.size.changed() => {
-                    let size = *self.size.borrow_and_update();
-                    self.audit.record(Event::Resized { size });
-                    input.resize(size).await
-                }
-                Some(name) = self.signals.recv() => {
-                    self.signal(input.as_mut(), name).await;
-                    Ok(())
-                }
-                taken = self.inbox.take(), if !ended => match taken {
-                    Taken::Data(data) => input.write(data).await,
-                    // A terminal has no end of input: the user types Ctrl-D there. OpenSSH's sshd does the same.
-                    Taken::End if self.terminal => {
-                        ended = true;
-                        Ok(())
-                    }
-                    Taken::End => {
-                        ended = true;
-                        input.close().await
-                    }
-                },
-                else => return pending().await,
-            };
-            if done.is_err() {
-                self.inbox.refuse();
-                return pending().await;
+            let taken = self.take().await;
+            // What came before this data, and was not seen yet, has its turn first.
+            yield_now().await;
+            if self.give(input, taken).await.is_err() {
+                return self.refuse().await;
             }
         }
     }
 
-    async fn signal(&self, input: &mut dyn Input, name: String) {
-        self.audit.record(Event::Signalled { name: &name });
-        if let Err(refusal) = input.signal(name).await {
-            self.audit.record(Event::SignalRefused { refusal: &refusal });
+    /// Waits for the next data; for ever behind the end. Cancel-safe.
+    async fn take(&self) -> InboxItem {
+        if self.ended { pending().await } else { self.inbox.take().await }
+    }
+
+    async fn give(&mut self, input: &mut dyn ProgramInput, taken: InboxItem) -> Result<(), InputClosed> {
+        match taken {
+            InboxItem::Data(data) => input.write(data).await,
+            InboxItem::End => {
+                self.ended = true;
+                // A terminal has no end of input: the user types Ctrl-D there. OpenSSH's sshd does the same.
+                if self.terminal { Ok(()) } else { input.close().await }
+            }
         }
+    }
+
+    async fn refuse(&self) -> Infallible {
+        self.inbox.refuse();
+        pending().await
+    }
+}
+
+/// The next thing for a program beside its data.
+enum Command {
+    Resize(Size),
+    Signal(Permit<SendSignal>),
+}
+
+impl Commands<'_> {
+    async fn run(&mut self, control: &mut dyn ProgramControl) -> Infallible {
+        loop {
+            let command = self.next().await;
+            // A program that takes none is about to end; its exit tells.
+            let _ended = self.deliver(command, control).await;
+        }
+    }
+
+    /// Waits for the next command. Cancel-safe.
+    async fn next(&mut self) -> Command {
+        tokio::select! {
+            biased;
+            Ok(()) = self.size.changed() => Command::Resize(*self.size.borrow_and_update()),
+            Some(signal) = self.signals.recv() => Command::Signal(signal),
+            else => pending().await,
+        }
+    }
+
+    async fn deliver(&self, command: Command, control: &mut dyn ProgramControl) -> Result<(), InputClosed> {
+        match command {
+            Command::Resize(size) => match self.audit.record(Event::Resized { size }) {
+                Ok(()) => control.resize(size).await,
+                // The connection is about to end.
+                Err(_unrecorded) => Ok(()),
+            },
+            Command::Signal(signal) => {
+                self.signal(control, signal).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn signal(&self, control: &mut dyn ProgramControl, signal: Permit<SendSignal>) {
+        if self.audit.record(Event::Signalled { name: &signal.request().name }).is_err() {
+            return;
+        }
+        if let Err(refusal) = control.signal(signal).await {
+            self.audit.note(Event::SignalRefused { refusal: &refusal });
+        }
+    }
+}
+
+/// The control of a program that has none beside its input.
+struct ThroughInput<'a>(&'a mut dyn ProgramInput);
+
+impl ProgramControl for ThroughInput<'_> {
+    fn resize(&mut self, size: Size) -> BoxFuture<'_, Result<(), InputClosed>> {
+        self.0.resize(size)
+    }
+
+    fn signal(&mut self, signal: Permit<SendSignal>) -> BoxFuture<'_, Result<(), Refusal>> {
+        self.0.signal(signal)
     }
 }

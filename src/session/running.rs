@@ -1,33 +1,33 @@
-//! A program that runs, as the log has it: each gets exactly one line when it is over for its client.
+//! The record of a running program: exactly one event when it is over for its client.
 
 use crate::audit::{Event, Recorder};
 use crate::guest::Exit;
 use tokio::time::Instant;
 
-/// The time from a program's start to its end. Dropped before [`Running::ended`], the client left first.
-pub(super) struct Running<'a> {
+/// The record of one program from its start to its end. If it is dropped before [`RunRecord::ended`], the client left first.
+pub(super) struct RunRecord<'a> {
     audit: &'a Recorder,
     begun: Instant,
     ended: bool,
 }
 
-impl<'a> Running<'a> {
-    /// A program that starts now.
+impl<'a> RunRecord<'a> {
+    /// Begins the record of a program that has just started.
     pub(super) fn new(audit: &'a Recorder) -> Self {
         Self { audit, begun: Instant::now(), ended: false }
     }
 
-    /// Records the program's own end.
+    /// Records that the program ended by itself.
     pub(super) fn ended(mut self, exit: &Exit) {
         self.ended = true;
-        self.audit.record(Event::ProgramEnded { exit, duration: self.begun.elapsed() });
+        self.audit.note(Event::ProgramEnded { exit, duration: self.begun.elapsed() });
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for RunRecord<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.audit.record(Event::ProgramLeft { duration: self.begun.elapsed() });
+            self.audit.note(Event::ProgramLeft { duration: self.begun.elapsed() });
         }
     }
 }
@@ -42,7 +42,7 @@ mod tests {
     async fn program_has_one_line_at_its_end_whoever_left_first() {
         for (exit, code) in [(None, "code=SSH_PROGRAM_LEFT"), (Some(Exit::Status(0)), "code=SSH_EXIT")] {
             let (audit, recorded) = recorder();
-            let running = Running::new(&audit);
+            let running = RunRecord::new(&audit);
             tokio::time::advance(Duration::from_secs(61)).await;
             match exit {
                 Some(exit) => running.ended(&exit),

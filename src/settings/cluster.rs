@@ -1,26 +1,57 @@
-//! `kubernetes.connection`: one cluster and how to prove oneself to it. Always https, always verified, at most one kind
-//! of HTTP credentials.
+//! `kubernetes.connection`: a cluster and the credentials for it. Always https, always verified, at most one kind of HTTP
+//! credentials.
+//!
+//! A config webhook's answer may change it only if the file allows that, and only with values of its own: an answer never
+//! names files of the gateway, and the file's credentials are never sent to a cluster that an answer chose.
 
-use super::{Cluster, Source};
-use crate::config::pem::{self, Check, Files, Material};
-use crate::config::reader::Section;
-use crate::tls::End;
+use crate::schema::keys::{self, ConfigKey, Effect, KeyKind};
+use crate::schema::pem::{self, ACCOUNT_CA, Check, Files, Material};
+use crate::schema::{ConfigReport, Section, Tree, mapping_at};
+use crate::tls::TlsRole;
 use crate::types::Secret;
 use rustls_pki_types::ServerName;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use url::Url;
 
-/// Where a service account's CA is. Older files name it as the *client's* certificate, too, where nothing comes of it.
-pub(crate) const ACCOUNT_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
-const HOST: &str = "kubernetes.default.svc";
-const QPS: f64 = 5.0;
-const BURST: i64 = 10;
-/// Beyond this nothing is limited any more, and the arithmetic on it stays exact.
+/// Largest `qps`: it limits nothing any more, and arithmetic with it is exact.
 const MOST_QPS: f64 = 1_000_000.0;
 
-/// Reads the section; `None` was reported.
+/// Path of the section.
+const CONNECTION: &str = "kubernetes.connection";
+
+/// `kubernetes.connection`. Equal clusters share one client.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Cluster {
+    /// `host`: `https://host[:port]`, always https.
+    pub host: url::Url,
+    /// `serverName`: the name in the certificate, if it is not the host's.
+    pub server_name: Option<String>,
+    /// `cacert` or `cacertFile`; `None` means the machine's own CAs.
+    pub ca: Option<InlineOrFile>,
+    /// `cert` and `key`, or `certFile` and `keyFile`.
+    pub client_certificate: Option<(InlineOrFile, InlineOrFile)>,
+    /// `bearerToken` or `bearerTokenFile`; a file is read again when it changes.
+    pub bearer_token: Option<InlineOrFile>,
+    /// `username` and `password`, for HTTP's basic authentication.
+    pub basic: Option<(String, Secret)>,
+    /// `qps` in thousandths: REST requests a second and connection.
+    pub qps_milli: u64,
+    pub burst: u32,
+    /// True if a config webhook's answer changed any of this.
+    pub from_webhook: bool,
+}
+
+/// A PEM text or token, in the configuration itself or in a file, which is checked to be readable at start-up.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum InlineOrFile {
+    Inline(Secret),
+    File(PathBuf),
+}
+
+/// Reads the section; `None` if a mistake was reported.
 pub(super) fn read(section: &Section<'_>) -> Option<Cluster> {
-    // Its file was read in place of the other keys before (see the module `kubeconfig`).
+    // The module `kubeconfig` has already replaced it by the other keys.
     let _ = section.text("kubeconfig");
     let host = host(section);
     let server_name = server_name(section);
@@ -34,7 +65,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Cluster> {
     let bearer_token = source(section, "bearerToken", "bearerTokenFile", token_in);
     let basic = basic(section, bearer_token.as_ref().is_ok_and(Option::is_some));
     let qps_milli = qps(section);
-    let burst = section.integer("burst", 0..=i64::from(u32::MAX)).filter(|burst| *burst != 0).unwrap_or(BURST);
+    let burst = section.integer("burst").filter(|burst| *burst != 0).or_else(|| section.default("burst")?.as_i64());
     Some(Cluster {
         host: host?,
         server_name: server_name.ok()?,
@@ -43,7 +74,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Cluster> {
         bearer_token: bearer_token.ok()?,
         basic,
         qps_milli: qps_milli?,
-        burst: u32::try_from(burst).ok()?,
+        burst: u32::try_from(burst?).ok()?,
         from_webhook: false,
     })
 }
@@ -52,7 +83,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Cluster> {
 struct Reported;
 
 fn host(section: &Section<'_>) -> Option<Url> {
-    match host_url(section.text("host").unwrap_or(HOST)) {
+    match host_url(section.text("host")?) {
         Ok(url) => Some(url),
         Err(why) => {
             section.error("host", why);
@@ -61,7 +92,7 @@ fn host(section: &Section<'_>) -> Option<Url> {
     }
 }
 
-/// A bare host, `host:port` or a URL; always https. The error never shows the text.
+/// Parses a host, `host:port` or https URL. The error never shows the text.
 pub(super) fn host_url(text: &str) -> Result<Url, String> {
     let full = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
     let url = Url::parse(&full).map_err(|e| format!("is not a host, host:port or https URL ({e})"))?;
@@ -89,41 +120,41 @@ fn server_name(section: &Section<'_>) -> Result<Option<String>, Reported> {
     Ok(Some(text.to_owned()))
 }
 
-/// A value that stands inline under one key or in a file named by another.
+/// Reads a value that is inline under one key or in a file that another key names.
 fn source(
     section: &Section<'_>,
     inline: &'static str,
     file: &'static str,
     check: Check,
-) -> Result<Option<Source>, Reported> {
+) -> Result<Option<InlineOrFile>, Reported> {
     match (section.text(inline), section.text(file)) {
         (Some(_), Some(_)) => {
             section.error(file, format!("cannot be combined with {inline}; keep one of them"));
             Err(Reported)
         }
         (Some(text), None) => match check(text.trim()) {
-            Ok(()) => Ok(Some(Source::Inline(Secret::new(text.trim())))),
+            Ok(()) => Ok(Some(InlineOrFile::Inline(Secret::new(text.trim())))),
             Err(why) => {
                 section.error(inline, format!("{why}; a file is named by {file}"));
                 Err(Reported)
             }
         },
-        (None, Some(path)) => Ok(Some(Source::File(PathBuf::from(path)))),
+        (None, Some(path)) => Ok(Some(InlineOrFile::File(PathBuf::from(path)))),
         (None, None) => Ok(None),
     }
 }
 
-type Pair = Option<(Source, Source)>;
+type Pair = Option<(InlineOrFile, InlineOrFile)>;
 
 fn pair(
     section: &Section<'_>,
-    certificate: Result<Option<Source>, Reported>,
-    key: Result<Option<Source>, Reported>,
+    certificate: Result<Option<InlineOrFile>, Reported>,
+    key: Result<Option<InlineOrFile>, Reported>,
 ) -> Result<Pair, Reported> {
     match (certificate?, key?) {
         (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
         (None, None) => Ok(None),
-        (Some(Source::File(path)), None) if path == Path::new(ACCOUNT_CA) => {
+        (Some(InlineOrFile::File(path)), None) if path == Path::new(ACCOUNT_CA) => {
             section.notice(
                 "certFile",
                 "is the service account's CA; without a key it is not used as a client certificate",
@@ -141,7 +172,7 @@ fn pair(
     }
 }
 
-/// What a header can carry (RFC 6750 section 2.1, a little wider).
+/// Checks that a header can carry the token (a little wider than RFC 6750 section 2.1).
 fn token_in(text: &str) -> Result<(), &'static str> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(());
@@ -169,10 +200,10 @@ fn basic(section: &Section<'_>, has_token: bool) -> Option<(String, Secret)> {
 }
 
 fn qps(section: &Section<'_>) -> Option<u64> {
-    let qps = match section.float("qps") {
+    let qps = match section.float("qps")? {
         // As in Kubernetes' own client library.
-        None | Some(0.0) => QPS,
-        Some(qps) => qps,
+        0.0 => section.default("qps")?.as_f64()?,
+        qps => qps,
     };
     if !(0.001..=MOST_QPS).contains(&qps) {
         section.error("qps", format!("must be 0.001 to {MOST_QPS} requests a second"));
@@ -183,8 +214,8 @@ fn qps(section: &Section<'_>) -> Option<u64> {
     Some(milli)
 }
 
-/// Checks the certificates, keys and tokens of a connection, all of them, and the files that it names. At start-up only:
-/// afterwards they are read where they are used.
+/// Checks all certificates, keys and tokens of a connection, and the files that it names. Only at start-up: later they are
+/// read at their use.
 pub(super) fn check_files(section: &Section<'_>, files: &dyn Files) {
     let ca = material(section, ("cacert", "cacertFile"), pem::certificates_in, files);
     // Reported or accepted by its own rule where it stands alone.
@@ -194,7 +225,7 @@ pub(super) fn check_files(section: &Section<'_>, files: &dyn Files) {
         let certificate = material(section, certificate, pem::certificates_in, files);
         let key = material(section, key, pem::private_key_in, files).map(|key| key.with_warning(files));
         if let (Some(certificate), Some(key)) = (certificate, key) {
-            certificate.judge_with(&key, End::Client);
+            certificate.judge_with(&key, TlsRole::Client);
         }
     }
     if let Some(ca) = ca {
@@ -204,7 +235,7 @@ pub(super) fn check_files(section: &Section<'_>, files: &dyn Files) {
     drop(token.map(|token| token.with_warning(files)));
 }
 
-/// A value that stands under one of two keys and is what they ask for. What is wrong with an inline one was reported.
+/// Reads a valid value under one of two keys. A mistake in an inline value was reported before.
 fn material<'a>(
     section: &'a Section<'a>,
     (inline, file): (&'static str, &'static str),
@@ -216,4 +247,59 @@ fn material<'a>(
         (None, Some(path)) => Material::file(section, file, path, files)?.checked(check),
         _ => None,
     }
+}
+
+/// Overlays the answer's connection on the file's where the file allows it, and returns whether it changes anything.
+/// Unknown keys stay in `over`, and the reader reports them.
+pub(super) fn overlay_connection(merged: &mut Tree, over: &mut Tree, allowed: bool, report: &ConfigReport) -> bool {
+    let Some(Value::Object(kubernetes)) = over.get_mut("kubernetes") else { return false };
+    let Some(Value::Object(answer)) = kubernetes.get_mut("connection") else { return false };
+    let Some(base) = mapping_at(merged, &["kubernetes", "connection"]) else { return false };
+    answer.retain(|key, value| effective(base, key).as_ref() != Some(value) && !same_number(base, key, value));
+    let changed: Vec<&ConfigKey> = answer.keys().filter_map(|key| key_of(key)).collect();
+    for key in &changed {
+        if !allowed {
+            let text = "a config server may not change the connection, unless the file says configserver.allowConnection: true";
+            report.error(&key.path, text);
+        } else if key.kind == KeyKind::File {
+            report.error(&key.path, "a config server may not name files of the gateway; send the value itself");
+        }
+    }
+    let is_changed = |key: &&ConfigKey| changed.iter().any(|other| other.path == key.path);
+    let target = keys::of_section(CONNECTION).find(|key| is_target(key) && is_changed(key));
+    let brings_credentials = changed.iter().any(|key| key.effect == Effect::Credential);
+    if let Some(target) = target.filter(|_| !brings_credentials && allowed) {
+        let text = "a config server that changes it must also send the credentials for it; those in the file are not \
+                    sent there";
+        report.error(&target.path, text);
+    }
+    if target.is_some() || brings_credentials {
+        let credentials = keys::of_section(CONNECTION).filter(|key| key.effect == Effect::Credential);
+        credentials.for_each(|key| drop(base.remove(key.name())));
+    }
+    if changed.iter().any(|key| key.name() == "cacert") {
+        base.remove("cacertFile");
+    }
+    !changed.is_empty()
+}
+
+fn key_of(name: &str) -> Option<&'static ConfigKey> {
+    keys::find(&format!("{CONNECTION}.{name}"))
+}
+
+/// True for a value that says where credentials go or what is trusted there; the name of a file never does.
+fn is_target(key: &ConfigKey) -> bool {
+    key.effect == Effect::Target && key.kind != KeyKind::File
+}
+
+/// The file's value, or the one that holds where the file has none.
+fn effective(base: &Tree, name: &str) -> Option<Value> {
+    let written = base.get(name).filter(|value| value.as_str() != Some(""));
+    written.cloned().or_else(|| Some(key_of(name)?.default.clone().unwrap_or_else(|| "".into())))
+}
+
+/// Compares as numbers: 5 and 5.0 are two values in JSON.
+fn same_number(base: &Tree, key: &str, value: &Value) -> bool {
+    let base = effective(base, key).and_then(|value| value.as_f64());
+    base.is_some() && base == value.as_f64()
 }

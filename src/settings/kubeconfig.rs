@@ -1,11 +1,10 @@
 //! `kubernetes.connection.kubeconfig`: the current context of a kubeconfig file instead of the other keys. It is read
-//! once, at start-up, and becomes those keys. What would weaken or hide the connection (unverified TLS, plain http,
-//! programs that make credentials, impersonation) is refused by name.
+//! once, at start-up, and becomes those keys. Fields that weaken or hide the connection (unverified TLS, plain http,
+//! programs for credentials, impersonation) are refused by name.
 
-use crate::config::document::{self, Format};
-use crate::config::pem::{self, Files};
-use crate::config::reader::Report;
-use crate::schema::kind;
+use super::cluster::host_url;
+use crate::schema::keys::{self, ConfigKey, Effect};
+use crate::schema::{ConfigReport, Files, Format, document, kind, pem};
 use crate::types::{printable, quoted};
 use data_encoding::BASE64;
 use podgate_webhooks::text::text;
@@ -14,23 +13,7 @@ use std::path::Path;
 
 const PATH: &str = "kubernetes.connection.kubeconfig";
 
-/// What it stands in place of.
-const REPLACED: [&str; 12] = [
-    "host",
-    "serverName",
-    "cacert",
-    "cacertFile",
-    "cert",
-    "certFile",
-    "key",
-    "keyFile",
-    "bearerToken",
-    "bearerTokenFile",
-    "username",
-    "password",
-];
-
-/// Fields of a cluster or a user that are texts. Kubernetes' own client library refuses any other type there.
+/// Fields of a cluster or a user that must be strings, as in Kubernetes' own client library.
 const TEXTS: [&str; 13] = [
     "server",
     "tls-server-name",
@@ -47,8 +30,8 @@ const TEXTS: [&str; 13] = [
     "password",
 ];
 
-/// Puts the file's current context in place of `kubeconfig`.
-pub(super) fn expand(sections: &mut Map<String, Value>, files: &dyn Files, report: &Report) {
+/// Replaces `kubeconfig` by the keys of the file's current context.
+pub(crate) fn expand(sections: &mut Map<String, Value>, files: &dyn Files, report: &ConfigReport) {
     let connection = sections
         .get_mut("kubernetes")
         .and_then(|kubernetes| kubernetes.get_mut("connection"))
@@ -59,11 +42,11 @@ pub(super) fn expand(sections: &mut Map<String, Value>, files: &dyn Files, repor
     };
     let path = path.to_owned();
     let mut conflict = false;
-    for key in REPLACED {
-        if connection.get(key).and_then(Value::as_str).is_some_and(|text| !text.is_empty()) {
+    let is_replaced = |key: &&ConfigKey| matches!(key.effect, Effect::Target | Effect::Credential);
+    for key in keys::of_section("kubernetes.connection").filter(is_replaced) {
+        if connection.get(key.name()).and_then(Value::as_str).is_some_and(|text| !text.is_empty()) {
             conflict = true;
-            report
-                .error(format!("kubernetes.connection.{key}"), "cannot be combined with kubeconfig; keep one of them");
+            report.error(&key.path, "cannot be combined with kubeconfig; keep one of them");
         }
     }
     if let Some(warning) = pem::exposed(&path, files) {
@@ -79,7 +62,7 @@ pub(super) fn expand(sections: &mut Map<String, Value>, files: &dyn Files, repor
     }
 }
 
-/// The keys of `kubernetes.connection` that mean what the current context means.
+/// Translates the current context to keys of `kubernetes.connection`.
 fn current_context(path: &str, files: &dyn Files) -> Result<Map<String, Value>, Vec<String>> {
     let one = |error: String| vec![error];
     let text = files.read(Path::new(path)).map_err(|error| one(pem::unreadable(path, &error)))?;
@@ -89,7 +72,7 @@ fn current_context(path: &str, files: &dyn Files) -> Result<Map<String, Value>, 
     let cluster_name = text_of(context, "cluster").ok_or_else(|| one("the current context has no cluster".into()))?;
     let cluster = named(&config, "clusters", "cluster", cluster_name).map_err(one)?;
     let mut reading =
-        Reading { base: Path::new(path).parent().unwrap_or(Path::new("")), keys: Map::new(), errors: Vec::new() };
+        ContextReader { base: Path::new(path).parent().unwrap_or(Path::new("")), keys: Map::new(), errors: Vec::new() };
     reading.cluster(cluster, &entry("cluster", cluster_name));
     if let Some(user_name) = text_of(context, "user") {
         let user = named(&config, "users", "user", user_name).map_err(one)?;
@@ -106,7 +89,7 @@ fn text_of<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
     map.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
-/// The entry of a kubeconfig's list with a name.
+/// Finds an entry of a kubeconfig's list by its name.
 fn named<'a>(
     config: &'a Map<String, Value>,
     list: &str,
@@ -124,15 +107,15 @@ fn named<'a>(
         .ok_or_else(|| format!("has no {}", entry(part, name)))
 }
 
-struct Reading<'a> {
-    /// Relative file names are relative to the kubeconfig's own directory.
+struct ContextReader<'a> {
+    /// Directory of the kubeconfig, for relative file names.
     base: &'a Path,
     keys: Map<String, Value>,
     errors: Vec<String>,
 }
 
-impl Reading<'_> {
-    /// Reports what is no text and would be passed over.
+impl ContextReader<'_> {
+    /// Reports fields that are not strings, which would be ignored otherwise.
     fn texts(&mut self, map: &Map<String, Value>, who: &str) {
         for (key, value) in map.iter().filter(|(key, value)| TEXTS.contains(&key.as_str()) && !value.is_string()) {
             self.errors.push(format!("{who}: {key} must be a string, not {}; put it in quotes", kind(value)));
@@ -150,7 +133,7 @@ impl Reading<'_> {
             self.errors.push(format!("{who}: proxy-url is not supported"));
         }
         match text_of(cluster, "server") {
-            Some(server) => match super::cluster::host_url(server) {
+            Some(server) => match host_url(server) {
                 Ok(_) => self.set("host", server.to_owned()),
                 Err(why) => self.errors.push(format!("{who}: server {why}")),
             },
@@ -183,7 +166,7 @@ impl Reading<'_> {
         }
         self.data_or_file(user, who, ("client-certificate", "cert", "certFile"));
         self.data_or_file(user, who, ("client-key", "key", "keyFile"));
-        // As in Kubernetes' own client library, the file comes before the token.
+        // The file takes precedence over the token, as in Kubernetes' own client library.
         if let Some(file) = text_of(user, "tokenFile") {
             self.set_file("bearerTokenFile", file);
         } else if let Some(token) = text_of(user, "token") {
@@ -196,7 +179,7 @@ impl Reading<'_> {
         }
     }
 
-    /// `NAME-data` in base64, else the file that `NAME` names.
+    /// Reads `NAME-data` in base64, else the file that `NAME` names.
     fn data_or_file(&mut self, map: &Map<String, Value>, who: &str, (name, inline, file): (&str, &str, &str)) {
         let data_key = format!("{name}-data");
         if let Some(data) = text_of(map, &data_key) {

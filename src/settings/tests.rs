@@ -2,6 +2,7 @@
 
 mod answers;
 mod check;
+mod config_server;
 mod connections;
 mod kubeconfigs;
 mod merging;
@@ -9,10 +10,23 @@ mod migrated;
 mod modes;
 mod security;
 
-use super::*;
 use crate::config::fixture::{has, load, minimal, set, with};
-use crate::policy::Mode;
-use serde_json::json;
+use crate::policy::RuleMode;
+use crate::policy::Rules;
+use crate::schema::Errors;
+use crate::schema::pem::ACCOUNT_CA;
+use crate::settings::{ExposedMetadata, FileSections, InlineOrFile, PodSettings, Settings};
+use crate::telemetry::Level;
+use crate::types::Secret;
+use podgate_webhooks::wire::ConfigAnswer;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// A config webhook's answer with this `config`.
+fn given(config: &Value, exact: bool) -> ConfigAnswer {
+    let config = config.as_object().expect("a mapping").clone();
+    ConfigAnswer { config, exact, ..ConfigAnswer::default() }
+}
 
 /// The settings of the smallest file with one value changed.
 fn settings(path: &str, value: Value) -> Settings {
@@ -127,6 +141,7 @@ fn unknown_modes_are_refused_in_every_section() {
         "forwarding.socketForwardingMode",
         "forwarding.socketListenMode",
         "forwarding.x11ForwardingMode",
+        "forwarding.agentForwardingMode",
     ] {
         let path = format!("security.{path}");
         let errors = with(&path, json!("disabled")).expect_err(&path);
@@ -139,21 +154,22 @@ fn unknown_modes_are_refused_in_every_section() {
 fn file_alone_has_the_documented_defaults() {
     let settings = settings("log.level", json!("debug"));
     assert_eq!((settings.level, &settings.rules), (Level::Debug, &Rules::default()));
-    let cluster = settings.kubernetes.cluster;
+    let cluster = settings.kubernetes().cluster;
     assert_eq!(cluster.host.as_str(), "https://kubernetes.default.svc/");
     assert_eq!((cluster.qps_milli, cluster.burst, cluster.from_webhook), (5000, 10, false));
     assert!(cluster.ca.is_none() && cluster.client_certificate.is_none() && cluster.bearer_token.is_none());
-    let pod = settings.kubernetes.pod;
+    let pod = settings.kubernetes().pod;
     assert_eq!((pod.namespace.as_str(), pod.console, pod.console_name.as_str()), ("default", 0, "shell"));
     assert_eq!(pod.metadata.get("generateName"), Some(&json!("containerssh-")));
     assert_eq!(pod.spec["containers"][0]["image"], json!("containerssh/containerssh-guest-image"));
     assert_eq!((pod.idle_command, pod.disable_agent), (None, false));
+    assert_eq!((pod.agent_image, pod.agent_push), (None, true));
     let shell = vec!["/bin/bash".to_owned()];
     assert_eq!((pod.shell_command, pod.exec_command), (Some(shell), vec!["/bin/sh".into(), "-c".into()]));
-    assert_eq!((pod.mode, pod.expose), (super::Mode::Connection, Expose::default()));
+    assert_eq!((pod.mode, pod.expose), (super::PodMode::Connection, ExposedMetadata::default()));
     assert_eq!(pod.subsystems.get("sftp").map(String::as_str), Some("/usr/lib/openssh/sftp-server"));
-    assert_eq!(pod.agent_path, "/usr/bin/containerssh-agent");
-    let timeouts = settings.kubernetes.timeouts;
+    assert_eq!((pod.agent_path.as_str(), pod.agent_path_is_set), ("/usr/bin/containerssh-agent", false));
+    let timeouts = settings.kubernetes().timeouts;
     assert_eq!((timeouts.pod_start, timeouts.pod_stop), (Duration::from_secs(60), Duration::from_secs(60)));
     assert_eq!((timeouts.command_start, timeouts.http), (Duration::from_secs(60), Duration::from_secs(15)));
 }
@@ -161,7 +177,7 @@ fn file_alone_has_the_documented_defaults() {
 #[test]
 fn accounts_ca_in_the_certificates_place_is_nothing_without_a_key() {
     let connection = json!({"certFile": ACCOUNT_CA, "bearerToken": "t"});
-    assert_eq!(settings("kubernetes.connection", connection).kubernetes.cluster.client_certificate, None);
+    assert_eq!(settings("kubernetes.connection", connection).kubernetes().cluster.client_certificate, None);
     denied(&[
         (
             "kubernetes.connection",
@@ -187,25 +203,25 @@ fn hosts_in_every_form_are_https() {
         ("[::1]:6443", "https://[::1]:6443/"),
         ("", "https://kubernetes.default.svc/"),
     ] {
-        assert_eq!(settings("kubernetes.connection.host", json!(host)).kubernetes.cluster.host.as_str(), url);
+        assert_eq!(settings("kubernetes.connection.host", json!(host)).kubernetes().cluster.host.as_str(), url);
     }
     for path in ["", "/api", "/api/"] {
         let _ = settings("kubernetes.connection.path", json!(path));
     }
     for (qps, milli) in [(json!(0), 5000), (json!(0.5), 500), (json!(20), 20_000)] {
-        assert_eq!(settings("kubernetes.connection.qps", qps).kubernetes.cluster.qps_milli, milli);
+        assert_eq!(settings("kubernetes.connection.qps", qps).kubernetes().cluster.qps_milli, milli);
     }
 }
 
 #[test]
 fn credentials_are_kept_with_where_they_come_from() {
     let token = settings("kubernetes.connection.bearerTokenFile", json!("/etc/podgate/token"));
-    assert_eq!(token.kubernetes.cluster.bearer_token, Some(Source::File("/etc/podgate/token".into())));
+    assert_eq!(token.kubernetes().cluster.bearer_token, Some(InlineOrFile::File("/etc/podgate/token".into())));
     let inline = settings("kubernetes.connection.bearerToken", json!("t0ken\n"));
-    assert_eq!(inline.kubernetes.cluster.bearer_token, Some(Source::Inline(Secret::new("t0ken"))));
+    assert_eq!(inline.kubernetes().cluster.bearer_token, Some(InlineOrFile::Inline(Secret::new("t0ken"))));
     let tree = set(minimal(), "kubernetes.connection.username", json!("u"));
     let config = load(&set(tree, "kubernetes.connection.password", json!("p"))).expect("loads");
-    let cluster = Settings::resolve(&config.base, None).expect("resolves").kubernetes.cluster;
+    let cluster = Settings::resolve(&config.base, None).expect("resolves").kubernetes().cluster;
     assert_eq!(cluster.basic, Some(("u".into(), Secret::new("p"))));
 }
 
@@ -226,17 +242,25 @@ fn rules_are_read_whole() {
             "command": {"mode": "filter", "allow": ["ls"]},
             "shell": {"mode": "enable"}, "subsystem": {"deny": ["sftp"]}, "tty": {"mode": "filter"},
             "signal": {"allow": ["SIGTERM", "INT"]},
-            "forwarding": {"forwardingMode": "enable", "x11ForwardingMode": "disable"}, "maxSessions": 2,
+            "forwarding": {"forwardingMode": "enable", "x11ForwardingMode": "disable", "agentForwardingMode": "enable"},
+            "maxSessions": 2,
         }),
     )
     .rules;
-    assert_eq!((rules.default_mode, rules.force_command.as_deref()), (Mode::Disable, Some("/bin/x")));
-    assert_eq!((rules.env.mode, rules.env.allow, rules.env.deny), (Mode::Filter, vec!["A".into()], vec!["B".into()]));
-    assert_eq!((rules.command.mode, rules.command.allow), (Mode::Filter, vec!["ls".to_owned()]));
-    assert_eq!((rules.shell, rules.tty, rules.subsystem.deny), (Mode::Enable, Mode::Filter, vec!["sftp".to_owned()]));
+    assert_eq!((rules.default_mode, rules.force_command.as_deref()), (RuleMode::Disable, Some("/bin/x")));
+    assert_eq!(
+        (rules.env.mode, rules.env.allow, rules.env.deny),
+        (RuleMode::Filter, vec!["A".into()], vec!["B".into()])
+    );
+    assert_eq!((rules.command.mode, rules.command.allow), (RuleMode::Filter, vec!["ls".to_owned()]));
+    assert_eq!(
+        (rules.shell, rules.tty, rules.subsystem.deny),
+        (RuleMode::Enable, RuleMode::Filter, vec!["sftp".to_owned()])
+    );
     assert_eq!(rules.signal.allow, ["TERM", "INT"]);
-    assert_eq!((rules.forwarding.direct, rules.forwarding.x11), (Mode::Enable, Mode::Disable));
-    assert_eq!((rules.forwarding.reverse, rules.max_sessions), (Mode::Unset, Some(2)));
+    assert_eq!((rules.forwarding.direct, rules.forwarding.x11), (RuleMode::Enable, RuleMode::Disable));
+    assert_eq!((rules.forwarding.reverse, rules.forwarding.agent), (RuleMode::Unset, RuleMode::Enable));
+    assert_eq!(rules.max_sessions, Some(2));
 }
 
 #[test]
@@ -251,9 +275,10 @@ fn pod_keeps_what_only_kubernetes_knows() {
             },
             "consoleContainerNumber": 1, "idleCommand": [], "shellCommand": ["/bin/sh", "-l"],
             "subsystems": {"x": "/bin/x"}, "disableAgent": true, "agentPath": "/agent", "execCommand": ["/bin/ash", "-c"],
+            "agentImage": "registry.example/agent:1", "agentPush": false,
         }),
     )
-    .kubernetes
+    .kubernetes()
     .pod;
     assert_eq!((pod.namespace.as_str(), pod.console, pod.console_name.as_str()), ("guests", 1, "b"));
     let metadata = json!({"namespace": "guests", "generateName": "containerssh-", "labels": {"a": ""}});
@@ -264,6 +289,8 @@ fn pod_keeps_what_only_kubernetes_knows() {
     });
     assert_eq!(Value::Object(pod.spec), spec);
     assert_eq!((pod.idle_command, pod.disable_agent, pod.agent_path.as_str()), (None, true, "/agent"));
+    assert_eq!((pod.agent_image.as_deref(), pod.agent_push), (Some("registry.example/agent:1"), false));
+    assert!(pod.agent_path_is_set);
     assert_eq!(pod.shell_command, Some(vec!["/bin/sh".into(), "-l".into()]));
     assert_eq!(pod.exec_command, ["/bin/ash", "-c"]);
     assert_eq!(pod.subsystems.into_iter().collect::<Vec<_>>(), [("x".to_owned(), "/bin/x".to_owned())]);

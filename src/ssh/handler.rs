@@ -1,92 +1,110 @@
-//! russh's callbacks: each translates, decides by the connection's rules, answers, and hands over. Before the login they
-//! wait for webhooks (nothing else is happening); afterwards none waits for anything remote, because a callback is
-//! awaited inside the connection's only loop.
+//! russh's callbacks. Each translates the client's message, has the connection's rules decide, answers, and hands over to the
+//! channel's task. Before the login they wait for webhooks (nothing else is happening); afterwards none waits for anything
+//! remote but those for listeners, because russh awaits a callback inside the connection's only loop.
 
 use super::admission::{Admission, Admitted, admit};
-use super::channel::{Port, signal_name};
-use super::ended::ConnectionError;
-use super::login::{Login, Outcome};
-use super::transport;
-use super::window::{Arrived, Window};
-use super::{SETTINGS, Shared};
-use crate::audit::{Event, Request};
-use crate::policy::{Asked, Denied, Dial, Listen, OpenTerminal, SendSignal, Terminal};
-use crate::registry::Entry;
-use crate::session::inbox::Budget;
-use crate::telemetry::metrics::{self, Step, Timer};
+use super::channel_count::ChannelCount;
+use super::channels::ChannelTable;
+use super::connection::{ConnectionContext, ConnectionError};
+use super::forwards::{Forwards, ListenerKey, OpenListener};
+use super::login::Login;
+use super::ssh_client::signal_name;
+use super::window::PacketVerdict;
+use crate::audit::{Event, Recorder, RequestKind};
+use crate::guest::ListenerAddress;
+use crate::policy::{Denied, Dial, Listen, ProgramRequest, StartProgram, Terminal, X11Forwarding};
+use crate::registry::RegistryEntry;
+use crate::session::{AllowedProgram, ProgramDecision};
+use crate::telemetry::metrics::{MeasuredStep, StepOutcome, StepTimer};
 use crate::types::{Modes, Size};
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey};
 use russh::{ChannelId, ChannelOpenFailure, Disconnect, Pty, Sig};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
+mod forwards;
 mod requests;
 
+/// The time for the settings after the login. The config webhook has a deadline of its own.
+const SETTINGS: Duration = Duration::from_secs(90);
+/// The limit of what the process may open, in the log.
+const FULL: &str = "connections and sessions of the gateway";
 /// `SSH_OPEN_RESOURCE_SHORTAGE` (RFC 4254 section 5.1).
 const RESOURCE_SHORTAGE: u32 = 4;
 
-/// One connection's callbacks.
+/// The callbacks of one connection.
 pub(super) struct Translator {
-    shared: Arc<Shared>,
-    entry: Arc<Entry>,
-    handshake: Option<Timer>,
+    context: Arc<ConnectionContext>,
+    entry: Arc<RegistryEntry>,
+    handshake: Option<StepTimer>,
     login: Login,
-    admission: Option<Arc<Admission>>,
-    admitted: Option<oneshot::Sender<Admitted>>,
-    ports: HashMap<ChannelId, Port>,
-    budget: Budget,
-    opened: usize,
-    window: Window,
+    admitted: Option<(Arc<Admission>, Arc<Forwards>)>,
+    admission: Option<oneshot::Sender<Admitted>>,
+    channels: ChannelTable<ChannelId>,
+    count: Arc<ChannelCount>,
+    /// The listeners that the client can cancel.
+    listeners: HashMap<ListenerKey, OpenListener>,
     /// Set once the log has a line about extended data.
-    extended_data_told: bool,
+    extended_data_noted: bool,
 }
 
 impl Translator {
-    /// The callbacks of a connection; `admitted` gets what it has once it is logged in.
-    pub(super) fn new(shared: Arc<Shared>, entry: Arc<Entry>, admitted: oneshot::Sender<Admitted>) -> Self {
+    /// Makes the callbacks of a connection. `admission` gets its admission after the login.
+    pub(super) fn new(
+        context: Arc<ConnectionContext>,
+        entry: Arc<RegistryEntry>,
+        admission: oneshot::Sender<Admitted>,
+    ) -> Self {
         Self {
-            handshake: Some(shared.log.metrics().step(Step::Handshake)),
-            login: Login::new(shared.clone()),
-            shared,
+            handshake: Some(context.log.metrics().step(MeasuredStep::Handshake)),
+            login: Login::new(context.clone()),
+            context,
             entry,
-            admission: None,
-            admitted: Some(admitted),
-            ports: HashMap::new(),
-            budget: Budget::default(),
-            opened: 0,
-            window: Window::default(),
-            extended_data_told: false,
+            admitted: None,
+            admission: Some(admission),
+            channels: ChannelTable::new(),
+            count: Arc::default(),
+            listeners: HashMap::new(),
+            extended_data_noted: false,
         }
     }
 
-    fn answer(&self, outcome: Outcome) -> Auth {
-        match outcome {
-            Outcome::Accepted => Auth::Accept,
-            // Where the login has ended, a disconnect with the reason is on its way behind this refusal.
-            Outcome::Refused | Outcome::Ended => Auth::Reject {
-                proceed_with_methods: Some(self.shared.snapshot.methods.clone()),
-                partial_success: false,
-            },
-            // The key was right, but not enough: a client goes on with its keys, and reads the disconnect then. One that was
-            // refused and had nothing more to offer would leave before.
-            Outcome::Barred => {
-                Auth::Reject { proceed_with_methods: Some(self.shared.snapshot.methods.clone()), partial_success: true }
-            }
-            Outcome::More(methods) => {
-                Auth::Reject { proceed_with_methods: Some(transport::methods(&methods)), partial_success: true }
-            }
+    /// Has the rules decide on a `shell`, `exec` or `subsystem` request, and hands the decision to the session's task. A
+    /// denial is written to the channel, where a person can read it. The task answers for a subsystem.
+    fn start_program(
+        &mut self,
+        id: ChannelId,
+        request: Result<ProgramRequest, Denied>,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        let audit = self.channel_audit(id);
+        let (Some((admission, _)), Some(handle)) = (&self.admitted, self.channels.session(&id)) else {
+            return session.channel_failure(id);
+        };
+        if !handle.is_idle() {
+            return session.channel_failure(id);
         }
+        let is_unanswered = matches!(request, Ok(ProgramRequest::Subsystem(_)));
+        if !is_unanswered {
+            session.channel_success(id)?;
+        }
+        let ((env, terminal), listeners) = (handle.take_permits(), handle.take_promised());
+        let endpoints = self.context.endpoints;
+        let decide = |request| admission.rules.decide(StartProgram { request, env, terminal, endpoints });
+        let decision = request.and_then(decide);
+        if let Err(denied) = &decision {
+            audit.note(Event::Denied { request: RequestKind::Program, denied });
+        }
+        let decided = decision.map(|program| AllowedProgram { program, listeners });
+        self.channels.begin_program(&id, ProgramDecision { decided, is_unanswered });
+        Ok(())
     }
 
-    /// The answer to an offered key. Where nobody could judge it, the client is asked for its proof: a client that was
-    /// refused and had nothing more to offer would leave before it reads the disconnect with the reason, which is on its
-    /// way behind this. A proof that comes all the same is refused.
-    fn answer_offer(&self, outcome: Outcome) -> Auth {
-        match outcome {
-            Outcome::Ended => Auth::Accept,
-            Outcome::Accepted | Outcome::Refused | Outcome::More(_) | Outcome::Barred => self.answer(outcome),
-        }
+    /// The recorder for a channel's events.
+    fn channel_audit(&self, id: ChannelId) -> Recorder {
+        self.context.audit.channel(id.into())
     }
 }
 
@@ -95,22 +113,22 @@ impl Handler for Translator {
 
     async fn auth_none(&mut self, user: &str) -> Result<Auth, Self::Error> {
         let outcome = self.login.none(user).await;
-        Ok(self.answer(outcome))
+        Ok(self.login.answer(outcome))
     }
 
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, Self::Error> {
         let outcome = self.login.password(user, password).await?;
-        Ok(self.answer(outcome))
+        Ok(self.login.answer(outcome))
     }
 
     async fn auth_publickey_offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Self::Error> {
         let outcome = self.login.offered(user, offer.public_key, offer.algorithm).await?;
-        Ok(self.answer_offer(outcome))
+        Ok(self.login.answer_offer(outcome))
     }
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
         let outcome = self.login.proven(user, key.public_key).await?;
-        Ok(self.answer(outcome))
+        Ok(self.login.answer(outcome))
     }
 
     async fn auth_openssh_certificate(
@@ -118,9 +136,9 @@ impl Handler for Translator {
         user: &str,
         _certificate: &russh::keys::Certificate,
     ) -> Result<Auth, Self::Error> {
-        // Who may sign certificates is not configurable yet: a client goes on with the plain key.
+        // Trusted signers of certificates cannot be configured yet: a client goes on with the plain key.
         let outcome = self.login.unoffered(user, "certificate").await;
-        Ok(self.answer(outcome))
+        Ok(self.login.answer(outcome))
     }
 
     async fn auth_keyboard_interactive<'a>(
@@ -130,7 +148,7 @@ impl Handler for Translator {
         _response: Option<Response<'a>>,
     ) -> Result<Auth, Self::Error> {
         let outcome = self.login.unoffered(user, "keyboard-interactive").await;
-        Ok(self.answer(outcome))
+        Ok(self.login.answer(outcome))
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {
@@ -139,52 +157,67 @@ impl Handler for Translator {
             return Ok(());
         };
         self.entry.identify(identity.authenticated());
-        self.shared.deadline.allow(SETTINGS);
+        // The settings need no place among the connections that log in: a config server that hangs keeps nobody out.
+        if !self.context.logged_in() {
+            self.context.audit.note(Event::LimitHit { limit: FULL });
+            session.disconnect(
+                Disconnect::TooManyConnections,
+                "podgate: the gateway serves as many connections as it can",
+                "",
+            )?;
+            return Ok(());
+        }
+        self.context.deadline.allow(SETTINGS);
         let admitted = tokio::select! {
-            admitted = Box::pin(admit(&self.shared, identity)) => admitted,
-            by = self.shared.line.closed() => {
-                return Err(self.shared.left_by(by, "the configuration server had not answered yet"));
+            admitted = Box::pin(admit(&self.context, identity)) => admitted,
+            by = self.context.stream.closed() => {
+                return Err(self.context.left_by(by, "the configuration server had not answered yet"));
             }
         };
-        self.admission = Some(admitted.admission.clone());
-        if let Some(sender) = self.admitted.take() {
-            // The connection's task is gone only where the connection is.
+        // The supervisor sets it, too, when russh has handed it the session.
+        let _ = self.context.handle.set(session.handle());
+        let admission = admitted.admission.clone();
+        let forwards = Forwards::new(self.context.clone(), admission.clone(), self.count.clone());
+        self.admitted = Some((admission, Arc::new(forwards)));
+        if let Some(sender) = self.admission.take() {
+            // The supervisor is gone only if the connection is.
             let _ = sender.send(admitted);
         }
         Ok(())
     }
 
-    /// Asked for when the client begins to log in: the key exchange is done.
+    /// Called when the client begins to log in: the key exchange is done.
     async fn authentication_banner(&mut self) -> Result<Option<String>, Self::Error> {
         if let Some(handshake) = self.handshake.take() {
-            handshake.end(metrics::Outcome::Success);
+            handshake.end(StepOutcome::Success);
+            self.context.deadline.extend_to(self.context.snapshot.login.grace);
         }
-        Ok(self.shared.snapshot.banner.clone())
+        Ok(self.context.snapshot.banner.clone())
     }
 
     async fn channel_close(&mut self, channel: ChannelId, _session: &mut Session) -> Result<(), Self::Error> {
-        self.ports.remove(&channel);
+        self.channels.close(&channel);
         Ok(())
     }
 
     async fn channel_eof(&mut self, channel: ChannelId, _session: &mut Session) -> Result<(), Self::Error> {
-        if let Some(port) = self.ports.get(&channel) {
-            port.inbox.end();
-        }
+        self.channels.end_of_data(&channel);
         Ok(())
     }
 
-    /// Told of a channel that the server opened; this one opens none.
     async fn channel_open_confirmation(
         &mut self,
-        _channel: ChannelId,
+        channel: ChannelId,
         _max_packet_size: u32,
         _window_size: u32,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.shared
+        if self.confirm_channel(channel) {
+            return Ok(());
+        }
+        self.context
             .audit
-            .record(Event::ProtocolBroken { how: "the client confirmed a channel that it had opened itself" });
+            .note(Event::ProtocolBroken { how: "the client confirmed a channel that it had opened itself" });
         Ok(session.disconnect(Disconnect::ProtocolError, "podgate: a channel that was not asked for", "")?)
     }
 
@@ -194,11 +227,10 @@ impl Handler for Translator {
         reply: ChannelOpenHandle,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let Some(admission) = self.admission.clone() else { return Ok(()) };
-        match self.may_open(&admission) {
-            Ok(()) => {
-                self.shared.audit.record(Event::ChannelOpened { channel: channel.id().into() });
-                self.spawn_channel(channel, &admission, session);
+        let Some((admission, forwards)) = self.admitted.clone() else { return Ok(()) };
+        match self.decide_session(&admission, channel.id()) {
+            Ok(allowed) => {
+                self.spawn_session(allowed, channel, (&admission, &forwards), session);
                 reply.accept().await;
             }
             Err(reason) => reply.reject(ChannelOpenFailure::Other { code: RESOURCE_SHORTAGE, reason }).await,
@@ -208,7 +240,7 @@ impl Handler for Translator {
 
     async fn channel_open_direct_tcpip(
         &mut self,
-        _channel: russh::Channel<Msg>,
+        channel: russh::Channel<Msg>,
         host_to_connect: &str,
         port_to_connect: u32,
         _originator_address: &str,
@@ -216,40 +248,37 @@ impl Handler for Translator {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        // There is no such port: 0 is denied for the same reason, and said to be.
+        // A number above 65535 is no port. 0 is denied for the same reason.
         let port = u16::try_from(port_to_connect).unwrap_or(0);
-        self.refuse_dial(Dial::Tcp { host: host_to_connect.to_owned(), port }, reply).await;
+        self.dial(Dial::Tcp { host: host_to_connect.to_owned(), port }, channel, reply).await;
         Ok(())
     }
 
     async fn channel_open_direct_streamlocal(
         &mut self,
-        _channel: russh::Channel<Msg>,
+        channel: russh::Channel<Msg>,
         socket_path: &str,
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.refuse_dial(Dial::Unix { path: socket_path.to_owned() }, reply).await;
+        self.dial(Dial::Unix { path: socket_path.to_owned() }, channel, reply).await;
         Ok(())
     }
 
     async fn data(&mut self, channel: ChannelId, data: &[u8], session: &mut Session) -> Result<(), Self::Error> {
-        // What comes before a program is for none, and dropped as sshd drops it.
-        let Some(port) = self.ports.get(&channel).filter(|port| !port.idle()) else { return Ok(()) };
-        port.inbox.push(data);
-        match self.window.arrived(data.len(), self.budget.held(), self.ports.len()) {
-            Arrived::InTime => {}
-            Arrived::Trickling => self.wait_for_drain().await,
-            // russh delivers what a client sends beyond its window.
-            Arrived::Beyond => {
-                self.shared.audit.record(Event::WindowIgnored);
+        match self.channels.receive(&channel, data) {
+            PacketVerdict::InTime => {}
+            PacketVerdict::Trickling => self.channels.wait_for_drain().await,
+            // russh delivers data beyond the window.
+            PacketVerdict::Beyond => {
+                self.context.audit.note(Event::WindowIgnored);
                 session.disconnect(Disconnect::ProtocolError, "podgate: data beyond the channel's window", "")?;
             }
         }
         Ok(())
     }
 
-    /// No program takes any (RFC 4254 section 5.2 knows only a program's own standard error).
+    /// Ignores extended data: RFC 4254 section 5.2 has only a program's own standard error, which no client sends.
     async fn extended_data(
         &mut self,
         _channel: ChannelId,
@@ -257,14 +286,14 @@ impl Handler for Translator {
         _data: &[u8],
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        if !std::mem::replace(&mut self.extended_data_told, true) {
-            self.shared.audit.record(Event::ExtendedDataIgnored);
+        if !std::mem::replace(&mut self.extended_data_noted, true) {
+            self.context.audit.note(Event::ExtendedDataIgnored);
         }
         Ok(())
     }
 
     fn adjust_window(&mut self, _channel: ChannelId, _current: u32) -> u32 {
-        self.window.target(self.budget.held())
+        self.channels.window_target()
     }
 
     async fn pty_request(
@@ -278,37 +307,29 @@ impl Handler for Translator {
         modes: &[(Pty, u32)],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let (Some(admission), Some(port)) = (self.admission.clone(), self.ports.get_mut(&channel)) else {
-            return Ok(session.channel_failure(channel)?);
-        };
         let modes = Modes::new(modes.iter().map(|(opcode, argument)| (*opcode as u8, *argument)));
         let terminal = Terminal { term: term.to_owned(), size: size(col_width, row_height), modes };
-        match admission.rules.decide(OpenTerminal { terminal }) {
-            Ok(permit) if port.idle() && port.terminal.is_none() => {
-                self.shared.audit.record(Event::TerminalOpened { terminal: permit.request() });
-                port.terminal = Some(permit);
-                Ok(session.channel_success(channel)?)
-            }
-            // Behind the program's start, or a second one.
-            Ok(_too_late) => Ok(session.channel_failure(channel)?),
-            Err(denied) => {
-                self.shared.audit.record(Event::Denied { request: Request::Terminal, denied: &denied });
-                Ok(session.channel_failure(channel)?)
-            }
-        }
+        let opened = self.open_terminal(channel, terminal);
+        Ok(reply(session, channel, opened)?)
     }
 
     async fn x11_request(
         &mut self,
         channel: ChannelId,
-        _single_connection: bool,
-        _x11_auth_protocol: &str,
-        _x11_auth_cookie: &str,
-        _x11_screen_number: u32,
+        single_connection: bool,
+        x11_auth_protocol: &str,
+        x11_auth_cookie: &str,
+        x11_screen_number: u32,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.refuse_listener(Listen::X11);
-        Ok(session.channel_failure(channel)?)
+        let listen = Listen::X11(X11Forwarding {
+            single_connection,
+            auth_protocol: x11_auth_protocol.to_owned(),
+            auth_cookie: x11_auth_cookie.to_owned(),
+            screen: x11_screen_number,
+        });
+        let promised = self.promise_listener(channel, listen, session).await?;
+        Ok(reply(session, channel, promised)?)
     }
 
     async fn env_request(
@@ -318,25 +339,12 @@ impl Handler for Translator {
         variable_value: &str,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let (Some(admission), Some(port)) = (self.admission.clone(), self.ports.get_mut(&channel)) else {
-            return Ok(session.channel_failure(channel)?);
-        };
-        match admission.rules.decide(port.set_env(variable_name, variable_value)) {
-            Ok(permit) if port.idle() => {
-                self.shared.audit.record(Event::EnvSet { name: permit.request().name() });
-                port.hold_env(permit);
-                Ok(session.channel_success(channel)?)
-            }
-            Ok(_too_late) => Ok(session.channel_failure(channel)?),
-            Err(denied) => {
-                self.shared.audit.record(Event::Denied { request: Request::Environment, denied: &denied });
-                Ok(session.channel_failure(channel)?)
-            }
-        }
+        let set = self.set_env(channel, variable_name, variable_value);
+        Ok(reply(session, channel, set)?)
     }
 
     async fn shell_request(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
-        Ok(self.start(channel, Ok(Asked::Shell), session)?)
+        Ok(self.start_program(channel, Ok(ProgramRequest::Shell), session)?)
     }
 
     async fn exec_request(
@@ -347,7 +355,8 @@ impl Handler for Translator {
     ) -> Result<(), Self::Error> {
         // The exec API takes text alone.
         let command = std::str::from_utf8(data).map_err(|_| Denied::CommandText);
-        Ok(self.start(channel, command.map(|command| Asked::Command(command.to_owned())), session)?)
+        let request = command.map(|command| ProgramRequest::Exec(command.to_owned()));
+        Ok(self.start_program(channel, request, session)?)
     }
 
     async fn subsystem_request(
@@ -356,7 +365,7 @@ impl Handler for Translator {
         name: &str,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        Ok(self.start(channel, Ok(Asked::Subsystem(name.to_owned())), session)?)
+        Ok(self.start_program(channel, Ok(ProgramRequest::Subsystem(name.to_owned())), session)?)
     }
 
     async fn window_change_request(
@@ -368,57 +377,58 @@ impl Handler for Translator {
         _pix_height: u32,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        if let Some(port) = self.ports.get(&channel) {
-            port.resize(size(col_width, row_height));
+        if let Some(handle) = self.channels.session(&channel) {
+            handle.resize(size(col_width, row_height));
         }
         Ok(session.channel_success(channel)?)
     }
 
-    async fn agent_request(&mut self, _channel: ChannelId, _session: &mut Session) -> Result<bool, Self::Error> {
-        Ok(false)
+    /// Called for `auth-agent-req@openssh.com`. russh 0.65.1 refuses `agent-req` (RFC 9987 section 3.1) by itself.
+    async fn agent_request(&mut self, channel: ChannelId, session: &mut Session) -> Result<bool, Self::Error> {
+        self.promise_listener(channel, Listen::Agent, session).await
     }
 
     async fn signal(&mut self, channel: ChannelId, signal: Sig, session: &mut Session) -> Result<(), Self::Error> {
-        let (Some(admission), Some(port)) = (self.admission.clone(), self.ports.get(&channel)) else {
-            return Ok(session.channel_failure(channel)?);
-        };
-        let handed = match admission.rules.decide(SendSignal { name: signal_name(&signal).to_owned() }) {
-            // Nothing runs yet that could take it, and what will run is not meant.
-            Ok(_too_early) if port.idle() => false,
-            Ok(permit) => port.signal(permit.spend().name),
-            Err(denied) => {
-                self.shared.audit.record(Event::Denied { request: Request::Signal, denied: &denied });
-                false
-            }
-        };
-        if handed { Ok(session.channel_success(channel)?) } else { Ok(session.channel_failure(channel)?) }
+        let handed_over = self.send_signal(channel, signal_name(&signal));
+        Ok(reply(session, channel, handed_over)?)
     }
 
-    async fn tcpip_forward(&mut self, address: &str, port: &mut u32, _: &mut Session) -> Result<bool, Self::Error> {
-        match u16::try_from(*port) {
-            Ok(port) => self.refuse_listener(Listen::Tcp { host: address.to_owned(), port }),
-            Err(_) => {
-                self.shared.audit.record(Event::Denied { request: Request::Listen, denied: &Denied::ListenTarget })
-            }
+    async fn tcpip_forward(
+        &mut self,
+        address: &str,
+        port: &mut u32,
+        session: &mut Session,
+    ) -> Result<bool, Self::Error> {
+        let opened = match u16::try_from(*port) {
+            Ok(port) => self.open_listener(Listen::Tcp { host: address.to_owned(), port }, session).await?,
+            Err(_) => self.deny_listener(Denied::ListenTarget, session)?,
+        };
+        if let Some(ListenerAddress::Port(bound)) = opened {
+            *port = u32::from(bound);
         }
-        Ok(false)
+        Ok(opened.is_some())
     }
 
-    async fn cancel_tcpip_forward(&mut self, _: &str, _: u32, _: &mut Session) -> Result<bool, Self::Error> {
-        Ok(false)
+    async fn cancel_tcpip_forward(&mut self, address: &str, port: u32, _: &mut Session) -> Result<bool, Self::Error> {
+        let Ok(port) = u16::try_from(port) else { return Ok(false) };
+        Ok(self.close_listener(&ListenerKey::Tcp { host: address.to_owned(), port }).await)
     }
 
-    async fn streamlocal_forward(&mut self, socket_path: &str, _: &mut Session) -> Result<bool, Self::Error> {
-        self.refuse_listener(Listen::Unix { path: socket_path.to_owned() });
-        Ok(false)
+    async fn streamlocal_forward(&mut self, socket_path: &str, session: &mut Session) -> Result<bool, Self::Error> {
+        Ok(self.open_listener(Listen::Unix { path: socket_path.to_owned() }, session).await?.is_some())
     }
 
-    async fn cancel_streamlocal_forward(&mut self, _: &str, _: &mut Session) -> Result<bool, Self::Error> {
-        Ok(false)
+    async fn cancel_streamlocal_forward(&mut self, socket_path: &str, _: &mut Session) -> Result<bool, Self::Error> {
+        Ok(self.close_listener(&ListenerKey::Unix { path: socket_path.to_owned() }).await)
     }
 }
 
-/// A terminal of more lines than 65535 is not a terminal: cut, not refused.
+/// Answers a channel request.
+fn reply(session: &mut Session, channel: ChannelId, accepted: bool) -> Result<(), russh::Error> {
+    if accepted { session.channel_success(channel) } else { session.channel_failure(channel) }
+}
+
+/// Cuts a terminal's size to 65535 columns and rows.
 fn size(columns: u32, rows: u32) -> Size {
     let cut = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
     Size { columns: cut(columns), rows: cut(rows) }

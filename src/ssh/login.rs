@@ -1,102 +1,91 @@
-//! The login as the SSH side sees it: which credential came, what is remembered between a key's offer and its proof, and
-//! what the client hears. Nothing here is an [`Identity`] before the authenticator made one.
+//! The SSH side of a login: the credentials of the client, the state between a key's offer and its proof, and the answers.
+//! Nothing here is an [`Identity`] before the authenticator made one.
 
-mod failures;
+mod outcome;
 
-use super::Shared;
-use super::ended::ConnectionError;
-use super::offer;
-use crate::audit::{Event, Recorder};
-use crate::auth::{Answer, Attempt, AuthError, Awaited, ClientFacts, Considered, Credential, Identity, Method};
+use super::connection::{ConnectionContext, ConnectionError};
+use super::key_offer::{self, key_line};
+use super::transport;
+use crate::audit::{Event, Recorder, Unrecorded};
+use crate::auth::{
+    AuthError, AuthMethod, AuthStep, AwaitedServer, ClientFacts, Credential, Identity, LoginAttempt, OfferedKey,
+};
 use crate::types::{Secret, Username};
-use failures::{Failures, Request};
+use outcome::{AuthOutcome, AuthRequest, FailureCount};
 use russh::Disconnect;
 use russh::keys::{Algorithm, PublicKey};
+use russh::server::Auth;
 use std::future::Future;
 use std::sync::Arc;
 
-pub(super) use failures::MOST as MOST_FAILURES;
-
-/// What an attempt came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Accepted,
-    Refused,
-    /// This was right, and one of these must follow.
-    More(Vec<Method>),
-    /// This leads nowhere, and the client is to know why: the connection ends, and a disconnect that says it is on its
-    /// way.
-    Ended,
-    /// The key was right, and leads nowhere: otherwise as [`Outcome::Ended`].
-    Barred,
-}
-
-/// Keys that may be offered without a proof: russh does not count what it said yes to.
+/// Limit of the keys that are offered without a proof. russh does not count offers that it accepted.
 const OFFERS: usize = 32;
 
-/// One connection's login.
+/// The login of one connection.
 pub(super) struct Login {
-    shared: Arc<Shared>,
-    considered: Option<Considered>,
+    context: Arc<ConnectionContext>,
+    considered: Option<OfferedKey>,
     identity: Option<Identity>,
     ended: bool,
     offers: usize,
-    failures: Failures,
-    awaited: Awaited,
+    failures: FailureCount,
+    awaited: AwaitedServer,
 }
 
 impl Login {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let (failures, awaited) = (Failures::default(), Awaited::default());
-        Self { shared, considered: None, identity: None, ended: false, offers: 0, failures, awaited }
+    pub(super) fn new(context: Arc<ConnectionContext>) -> Self {
+        let (failures, awaited) = (FailureCount::default(), AwaitedServer::default());
+        Self { context, considered: None, identity: None, ended: false, offers: 0, failures, awaited }
     }
 
-    /// Who the client is, once an attempt was accepted.
+    /// Takes the client's identity, which is there once an attempt was accepted.
     pub(super) fn take_identity(&mut self) -> Option<Identity> {
         self.identity.take()
     }
 
-    /// A request without a credential, by which clients learn the methods. A name that is none is told here already: no
-    /// credential of its has to be asked for.
-    pub(super) async fn none(&mut self, user: &str) -> Outcome {
-        let outcome = if self.user(user).await.is_some() { Outcome::Refused } else { Outcome::Ended };
-        self.counted(Request::None, outcome).await
+    /// Answers a request without a credential, by which clients learn the methods. An invalid user name ends the login here
+    /// already, before the client asks for a credential.
+    pub(super) async fn none(&mut self, user: &str) -> AuthOutcome {
+        let outcome = if self.user(user).await.is_some() { AuthOutcome::Refused } else { AuthOutcome::Ended };
+        self.counted(AuthRequest::None, outcome).await
     }
 
-    /// A request by a method that is not offered.
-    pub(super) async fn unoffered(&mut self, user: &str, method: &'static str) -> Outcome {
+    /// Answers a request by a method that is not offered.
+    pub(super) async fn unoffered(&mut self, user: &str, method: &'static str) -> AuthOutcome {
         let outcome = if self.user(user).await.is_some() {
-            self.shared.audit.record(Event::NotOffered { method });
-            Outcome::Refused
+            self.context.audit.note(Event::NotOffered { method });
+            AuthOutcome::Refused
         } else {
-            Outcome::Ended
+            AuthOutcome::Ended
         };
-        self.counted(Request::Credential, outcome).await
+        self.counted(AuthRequest::Credential, outcome).await
     }
 
-    /// A password attempt.
-    pub(super) async fn password(&mut self, user: &str, password: &str) -> Result<Outcome, ConnectionError> {
+    /// Answers a request with a password.
+    pub(super) async fn password(&mut self, user: &str, password: &str) -> Result<AuthOutcome, ConnectionError> {
         let outcome = self.judge_password(user, password).await?;
-        Ok(self.counted(Request::Credential, outcome).await)
+        Ok(self.counted(AuthRequest::Credential, outcome).await)
     }
 
-    async fn judge_password(&mut self, user: &str, password: &str) -> Result<Outcome, ConnectionError> {
-        let Some(user) = self.user(user).await else { return Ok(Outcome::Ended) };
-        self.shared.audit.record(Event::AuthAttempt { method: Method::Password });
+    async fn judge_password(&mut self, user: &str, password: &str) -> Result<AuthOutcome, ConnectionError> {
+        let Some(user) = self.user(user).await else { return Ok(AuthOutcome::Ended) };
+        if self.context.audit.record(Event::AuthAttempt { method: AuthMethod::Password }).is_err() {
+            return Ok(self.unrecorded().await);
+        }
         let credential = Credential::Password(Secret::new(password));
         let answer = self.authenticate(&user, credential).await?;
-        Ok(self.settle(Method::Password, answer).await)
+        Ok(self.settle(AuthMethod::Password, answer).await)
     }
 
-    /// A key that the client has not signed with yet: asked about, so that it is spared the signature.
+    /// Answers an offer of a key, which the client has not signed with yet; a refusal spares it the signature.
     pub(super) async fn offered(
         &mut self,
         user: &str,
         key: &PublicKey,
         algorithm: &Algorithm,
-    ) -> Result<Outcome, ConnectionError> {
+    ) -> Result<AuthOutcome, ConnectionError> {
         let outcome = self.judge_offer(user, key, algorithm).await?;
-        Ok(self.counted(Request::Credential, outcome).await)
+        Ok(self.counted(AuthRequest::Credential, outcome).await)
     }
 
     async fn judge_offer(
@@ -104,52 +93,57 @@ impl Login {
         user: &str,
         key: &PublicKey,
         algorithm: &Algorithm,
-    ) -> Result<Outcome, ConnectionError> {
-        let Some(user) = self.user(user).await else { return Ok(Outcome::Ended) };
-        let Some(line) = key_line(key) else { return Ok(Outcome::Refused) };
+    ) -> Result<AuthOutcome, ConnectionError> {
+        let Some(user) = self.user(user).await else { return Ok(AuthOutcome::Ended) };
+        let Some(line) = key_line(key) else { return Ok(AuthOutcome::Refused) };
         self.offers += 1;
         if self.offers > OFFERS {
-            self.shared.audit.record(Event::LimitHit { limit: "keys offered without a proof" });
+            self.context.conduct.lock().failed = true;
+            self.context.audit.note(Event::LimitHit { limit: "keys offered without a proof" });
             self.end(Disconnect::NoMoreAuthMethodsAvailable, "too many keys were offered").await;
-            return Ok(Outcome::Ended);
+            return Ok(AuthOutcome::Ended);
         }
-        if let Err(bad) = offer::check(key, algorithm) {
+        if let Err(bad) = key_offer::check(key, algorithm) {
             let reason = bad.to_string();
-            let method = Method::PublicKey;
-            self.shared.audit.record(Event::AuthFailed { method, reason: &reason, message: None });
-            return Ok(Outcome::Refused);
+            let method = AuthMethod::PublicKey;
+            self.context.audit.note(Event::AuthFailed { method, reason: &reason, message: None });
+            self.context.conduct.lock().failed = true;
+            return Ok(AuthOutcome::Refused);
         }
-        self.shared.audit.record(Event::AuthAttempt { method: Method::PublicKey });
+        if self.context.audit.record(Event::AuthAttempt { method: AuthMethod::PublicKey }).is_err() {
+            return Ok(self.unrecorded().await);
+        }
         self.considered = None;
-        let facts = self.shared.facts();
-        let considered = Box::pin(self.shared.snapshot.auth.consider_key(self.attempt(&facts, &user), &line));
+        let facts = self.context.facts();
+        let considered = Box::pin(self.context.snapshot.auth.check_offered_key(self.attempt(&facts, &user), &line));
         match self.unless_closed(considered).await? {
             Ok(considered) => {
                 self.considered = Some(considered);
-                Ok(Outcome::Accepted)
+                Ok(AuthOutcome::Accepted)
             }
             Err(error) => {
-                let told = told_of_offer(&self.shared.audit, error);
-                Ok(self.refused(told).await)
+                self.note_conduct(&error);
+                let ending = record_offer_refusal(&self.context.audit, error);
+                Ok(self.refused(ending).await)
             }
         }
     }
 
-    /// A key whose signature was checked: trusted from here on, if it is the one that was asked about.
-    pub(super) async fn proven(&mut self, user: &str, key: &PublicKey) -> Result<Outcome, ConnectionError> {
+    /// Answers a key with a checked signature. It is trusted from here on if it is the key of the last accepted offer.
+    pub(super) async fn proven(&mut self, user: &str, key: &PublicKey) -> Result<AuthOutcome, ConnectionError> {
         let outcome = self.judge_proof(user, key).await?;
-        Ok(self.counted(Request::Credential, outcome).await)
+        Ok(self.counted(AuthRequest::Credential, outcome).await)
     }
 
-    async fn judge_proof(&mut self, user: &str, key: &PublicKey) -> Result<Outcome, ConnectionError> {
-        let Some(user) = self.user(user).await else { return Ok(Outcome::Ended) };
-        let Some(line) = key_line(key) else { return Ok(Outcome::Refused) };
-        let Some(considered) = self.considered.take().filter(|considered| considered.is_about(&user, &line)) else {
-            return Ok(Outcome::Refused);
+    async fn judge_proof(&mut self, user: &str, key: &PublicKey) -> Result<AuthOutcome, ConnectionError> {
+        let Some(user) = self.user(user).await else { return Ok(AuthOutcome::Ended) };
+        let Some(line) = key_line(key) else { return Ok(AuthOutcome::Refused) };
+        let Some(considered) = self.considered.take().filter(|considered| considered.matches(&user, &line)) else {
+            return Ok(AuthOutcome::Refused);
         };
-        let answer = self.authenticate(&user, considered.proven()).await?;
-        Ok(match self.settle(Method::PublicKey, answer).await {
-            Outcome::Ended => Outcome::Barred,
+        let answer = self.authenticate(&user, considered.into_credential()).await?;
+        Ok(match self.settle(AuthMethod::PublicKey, answer).await {
+            AuthOutcome::Ended => AuthOutcome::Barred,
             outcome => outcome,
         })
     }
@@ -158,119 +152,182 @@ impl Login {
         &self,
         user: &Username,
         credential: Credential,
-    ) -> Result<Result<Answer, AuthError>, ConnectionError> {
-        let facts = self.shared.facts();
-        let answer = Box::pin(self.shared.snapshot.auth.authenticate(self.attempt(&facts, user), credential));
+    ) -> Result<Result<AuthStep, AuthError>, ConnectionError> {
+        let facts = self.context.facts();
+        let mut login = self.context.snapshot.auth.begin(credential);
+        let answer = Box::pin(login.next(self.attempt(&facts, user), Vec::new()));
         self.unless_closed(answer).await
     }
 
-    fn attempt<'a>(&'a self, facts: &'a ClientFacts, username: &'a Username) -> Attempt<'a> {
-        Attempt { facts, username, log: &self.shared.log, deadline: &self.shared.deadline, awaited: &self.awaited }
+    fn attempt<'a>(&'a self, facts: &'a ClientFacts, username: &'a Username) -> LoginAttempt<'a> {
+        LoginAttempt {
+            facts,
+            username,
+            log: &self.context.log,
+            deadline: &self.context.deadline,
+            awaited: &self.awaited,
+        }
     }
 
-    async fn settle(&mut self, method: Method, answer: Result<Answer, AuthError>) -> Outcome {
+    async fn settle(&mut self, method: AuthMethod, answer: Result<AuthStep, AuthError>) -> AuthOutcome {
         match answer {
-            Ok(Answer::Done(identity)) => {
-                self.shared.audit.record(Event::AuthSucceeded { method });
+            Ok(AuthStep::Done(identity)) => {
+                if self.context.audit.record(Event::AuthSucceeded { method }).is_err() {
+                    return self.unrecorded().await;
+                }
                 self.identity = Some(identity);
-                Outcome::Accepted
+                AuthOutcome::Accepted
             }
-            Ok(Answer::More(methods)) => Outcome::More(methods),
+            Ok(AuthStep::More(methods)) => AuthOutcome::More(methods),
             // Questions can be asked in keyboard-interactive alone, which nothing offers.
-            Ok(Answer::Ask(_)) => Outcome::Refused,
+            Ok(AuthStep::Ask(_)) => AuthOutcome::Refused,
             Err(error) => {
-                let told = told(&self.shared.audit, method, error);
-                self.refused(told).await
+                self.note_conduct(&error);
+                let ending = record_refusal(&self.context.audit, method, error);
+                self.refused(ending).await
             }
         }
     }
 
-    /// The outcome, counted: the failure that is one too many ends the connection, as OpenSSH's server does.
-    async fn counted(&mut self, request: Request, outcome: Outcome) -> Outcome {
+    /// The answer to a request.
+    pub(super) fn answer(&self, outcome: AuthOutcome) -> Auth {
+        match outcome {
+            AuthOutcome::Accepted => Auth::Accept,
+            // If the login has ended, a disconnect with the reason follows this refusal.
+            AuthOutcome::Refused | AuthOutcome::Ended => Auth::Reject {
+                proceed_with_methods: Some(self.context.snapshot.methods.clone()),
+                partial_success: false,
+            },
+            // A client that hears "right, but not enough" goes on with its keys, and reads the disconnect then. A client that
+            // was refused and had nothing more to offer would leave before.
+            AuthOutcome::Barred => Auth::Reject {
+                proceed_with_methods: Some(self.context.snapshot.methods.clone()),
+                partial_success: true,
+            },
+            AuthOutcome::More(methods) => {
+                Auth::Reject { proceed_with_methods: Some(transport::methods(&methods)), partial_success: true }
+            }
+        }
+    }
+
+    /// The answer to an offered key. A client whose login has ended is asked for its proof: one that was refused and had
+    /// nothing more to offer would leave before it reads the disconnect with the reason, which follows. A proof that comes all
+    /// the same is refused.
+    pub(super) fn answer_offer(&self, outcome: AuthOutcome) -> Auth {
+        match outcome {
+            AuthOutcome::Ended => Auth::Accept,
+            AuthOutcome::Accepted | AuthOutcome::Refused | AuthOutcome::More(_) | AuthOutcome::Barred => {
+                self.answer(outcome)
+            }
+        }
+    }
+
+    /// Notes what an attempt that failed says about the client.
+    fn note_conduct(&self, error: &AuthError) {
+        let mut conduct = self.context.conduct.lock();
+        match error {
+            AuthError::Denied { .. } if self.awaited.is_authorization() => conduct.refused = true,
+            AuthError::Denied { .. } | AuthError::NotConfigured => conduct.failed = true,
+            AuthError::Unavailable { .. } | AuthError::Misunderstood { .. } => conduct.ended_here = true,
+        }
+    }
+
+    /// Ends a login whose steps cannot be recorded.
+    async fn unrecorded(&mut self) -> AuthOutcome {
+        self.context.conduct.lock().ended_here = true;
+        self.end(Disconnect::ServiceNotAvailable, &Unrecorded.to_string()).await;
+        AuthOutcome::Ended
+    }
+
+    /// Counts the outcome. The failure that is one too many ends the connection, as in OpenSSH's server.
+    async fn counted(&mut self, request: AuthRequest, outcome: AuthOutcome) -> AuthOutcome {
         if self.failures.count(request, &outcome) && !self.ended {
-            self.shared.audit.record(Event::LimitHit { limit: "failed attempts to log in" });
+            self.context.conduct.lock().failed = true;
+            self.context.audit.note(Event::LimitHit { limit: "failed attempts to log in" });
             self.end(Disconnect::ProtocolError, "Too many authentication failures").await;
         }
         outcome
     }
 
-    /// A refusal carries no text: where there is a reason that the client is to read, it ends the connection.
-    async fn refused(&mut self, told: Option<Ending>) -> Outcome {
-        let Some(Ending { code, reason }) = told else { return Outcome::Refused };
+    /// Turns a refusal into an outcome. SSH's refusal carries no text, so a reason for the client ends the connection.
+    async fn refused(&mut self, ending: Option<LoginDisconnect>) -> AuthOutcome {
+        let Some(LoginDisconnect { code, reason }) = ending else { return AuthOutcome::Refused };
         self.end(code, &reason).await;
-        Outcome::Ended
+        AuthOutcome::Ended
     }
 
-    /// The login name, parsed. There is none where the name is not one, or where the login has ended.
+    /// Parses the login name. `None` if it is not valid or the login has ended.
     async fn user(&mut self, user: &str) -> Option<Username> {
         if self.ended {
             return None;
         }
         match Username::parse(user) {
             Ok(user) => {
-                self.shared.log.name_user(user.as_str(), None);
+                self.context.log.name_user(user.as_str(), None);
                 Some(user)
             }
             Err(invalid) => {
+                self.context.conduct.lock().invalid_user = true;
                 let reason = format!("username {invalid}");
-                self.shared.audit.record(Event::BadUsername { reason: &reason });
+                self.context.audit.note(Event::BadUsername { reason: &reason });
                 self.end(Disconnect::IllegalUserName, &format!("the user name {invalid}")).await;
                 None
             }
         }
     }
 
-    /// Ends the login behind the answer to the present request.
+    /// Ends the login, right after the answer to the present request.
     async fn end(&mut self, code: Disconnect, reason: &str) {
         self.considered = None;
         self.ended = true;
-        self.shared.line.pair();
-        self.shared.disconnect(code, reason).await;
+        self.context.stream.pair();
+        self.context.disconnect(code, reason).await;
     }
 
-    /// The client's disconnect cancels what it made us ask.
+    /// Runs a question to a webhook when it gets a place, until the client's disconnect.
     async fn unless_closed<T>(&self, work: impl Future<Output = T>) -> Result<T, ConnectionError> {
+        let placed = async {
+            // The wait is not the client's doing.
+            let waiting = self.context.deadline.pause();
+            let _place = self.context.entrance.webhook_place(self.context.endpoints.client.ip()).await;
+            drop(waiting);
+            work.await
+        };
         tokio::select! {
-            result = work => Ok(result),
-            by = self.shared.line.closed() => Err(self.shared.left_by(by, self.awaited.reason())),
+            result = placed => Ok(result),
+            by = self.context.stream.closed() => Err(self.context.left_by(by, self.awaited.reason())),
         }
     }
 }
 
-/// A disconnect that ends a login.
+/// The disconnect that ends a login.
 #[derive(Debug)]
-pub(crate) struct Ending {
+pub(crate) struct LoginDisconnect {
     code: Disconnect,
     /// One line for the user.
     pub(crate) reason: String,
 }
 
-/// Records a refusal. The disconnect, where the connection ends for it.
-pub(crate) fn told(audit: &Recorder, method: Method, error: AuthError) -> Option<Ending> {
+/// Records a refusal. Returns the disconnect if the connection ends for it.
+pub(crate) fn record_refusal(audit: &Recorder, method: AuthMethod, error: AuthError) -> Option<LoginDisconnect> {
     match error {
         AuthError::Denied { reason, message } => {
-            audit.record(Event::AuthFailed { method, reason, message: message.as_deref() });
-            message.map(|reason| Ending { code: Disconnect::NoMoreAuthMethodsAvailable, reason })
+            audit.note(Event::AuthFailed { method, reason, message: message.as_deref() });
+            message.map(|reason| LoginDisconnect { code: Disconnect::NoMoreAuthMethodsAvailable, reason })
         }
         AuthError::NotConfigured => {
-            audit.record(Event::AuthUnavailable { method, reason: &error.to_string(), logged: false });
+            audit.note(Event::AuthUnavailable { method, reason: &error.to_string(), logged: false });
             None
         }
         AuthError::Unavailable { reason } | AuthError::Misunderstood { reason } => {
-            audit.record(Event::AuthUnavailable { method, reason: &reason, logged: true });
-            Some(Ending { code: Disconnect::ServiceNotAvailable, reason })
+            audit.note(Event::AuthUnavailable { method, reason: &reason, logged: true });
+            Some(LoginDisconnect { code: Disconnect::ServiceNotAvailable, reason })
         }
     }
 }
 
-/// As [`told`], of a key that was offered: the next one may be accepted, so that a denial's message is only in the log.
-pub(crate) fn told_of_offer(audit: &Recorder, error: AuthError) -> Option<Ending> {
+/// Records the refusal of an offered key. The next key may be accepted, so a denial's message is only in the log.
+pub(crate) fn record_offer_refusal(audit: &Recorder, error: AuthError) -> Option<LoginDisconnect> {
     let denied = matches!(error, AuthError::Denied { .. });
-    told(audit, Method::PublicKey, error).filter(|_| !denied)
-}
-
-/// The key as one `authorized_keys` line without options and comment.
-pub(super) fn key_line(key: &PublicKey) -> Option<String> {
-    let bare = PublicKey::new(key.key_data().clone(), "");
-    bare.to_openssh().ok().map(|line| line.trim().to_owned())
+    record_refusal(audit, AuthMethod::PublicKey, error).filter(|_| !denied)
 }

@@ -1,9 +1,9 @@
-//! From the typed configuration to russh's: host keys and algorithms. What is not named here is not offered.
+//! russh's configuration, made from ours: host keys, algorithms and limits. Algorithms that are not named here are not
+//! offered.
 
-use super::login::MOST_FAILURES;
 use super::window::{PACKET, WINDOW};
-use crate::auth::Method;
-use crate::config::{Cipher, HostKey, Kex, Mac, Ssh};
+use crate::auth::AuthMethod;
+use crate::config::{Cipher, HostKey, Kex, Mac, SshConfig};
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey, decode_secret_key};
 use russh::server::Config;
 use russh::{Limits, MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
@@ -13,26 +13,28 @@ use std::time::Duration;
 /// OpenSSH's own limit for AES (RFC 4344 section 3.2), so that the client's rekeying comes first: russh ends a connection
 /// with many uploads at a rekey that the server began (it bounds what may be in flight by two windows for the connection).
 const REKEY_BYTES: usize = 1 << 36;
-/// Likewise: no rekeying by the clock.
+/// No rekeying by the clock, for the same reason.
 const REKEY_TIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-/// How long every refusal takes, so that its time tells nothing.
+/// The time that every refusal takes, so that it reveals nothing.
 const REFUSAL: Duration = Duration::from_millis(200);
-/// Refusals on a connection, counted by russh. It counts the first `none` too, so this is never less than what
+/// Limit of refusals on a connection, counted by russh. It counts the first `none` too, so this is never less than what
 /// [`super::login`] allows; it bounds the refusals that russh decides by itself, such as wrong signatures.
-const REFUSALS: usize = MOST_FAILURES + 1;
+const REFUSALS: usize = MAX_AUTH_FAILURES + 1;
+/// The failures that end a connection: the default of OpenSSH's `MaxAuthTries`.
+pub(super) const MAX_AUTH_FAILURES: usize = 6;
 
-/// A host key that cannot be used.
+/// The error of a host key that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{origin}: not a usable private key (PEM, without a passphrase): {source}")]
 pub struct HostKeyError {
-    /// Where the file names it.
+    /// The place in the configuration that names the key.
     origin: String,
     #[source]
     source: russh::keys::Error,
 }
 
-/// Builds russh's configuration.
-pub(super) fn config(ssh: &Ssh, methods: MethodSet) -> Result<Config, HostKeyError> {
+/// Builds russh's configuration, with the host keys read.
+pub(super) fn config(ssh: &SshConfig, methods: MethodSet) -> Result<Config, HostKeyError> {
     let keys = ssh.host_keys.iter().map(host_key);
     Ok(Config {
         server_id: SshId::Standard(Cow::Owned(ssh.server_version.clone())),
@@ -54,9 +56,8 @@ pub(super) fn config(ssh: &Ssh, methods: MethodSet) -> Result<Config, HostKeyErr
     })
 }
 
-/// Every host key of a file that cannot be used, which only reading it tells.
-#[must_use]
-pub fn unusable_host_keys(ssh: &Ssh) -> Vec<HostKeyError> {
+/// Reads the host keys and returns the errors of those that cannot be used.
+pub(crate) fn unusable_host_keys(ssh: &SshConfig) -> Vec<HostKeyError> {
     ssh.host_keys.iter().filter_map(|key| host_key(key).err()).collect()
 }
 
@@ -64,7 +65,7 @@ fn host_key(key: &HostKey) -> Result<PrivateKey, HostKeyError> {
     decode_secret_key(key.pem.expose(), None).map_err(|source| HostKeyError { origin: key.origin.clone(), source })
 }
 
-/// The fingerprint and kind of each host key, as `ssh-keygen -l` writes them: `SHA256:… (ED25519)`.
+/// Formats the fingerprint and kind of each host key as `ssh-keygen -l` does: `SHA256:… (ED25519)`.
 pub(super) fn fingerprints(config: &Config) -> Vec<String> {
     let kind = |algorithm: &Algorithm| match algorithm {
         Algorithm::Ed25519 => "ED25519".to_owned(),
@@ -76,19 +77,19 @@ pub(super) fn fingerprints(config: &Config) -> Vec<String> {
     config.keys.iter().map(line).collect()
 }
 
-/// The methods that are offered: these alone.
-pub(super) fn methods(offered: &[Method]) -> MethodSet {
+/// Converts the methods that are offered.
+pub(super) fn methods(offered: &[AuthMethod]) -> MethodSet {
     let mut methods = MethodSet::empty();
     for method in offered {
         methods.push(match method {
-            Method::Password => MethodKind::Password,
-            Method::PublicKey => MethodKind::PublicKey,
+            AuthMethod::Password => MethodKind::Password,
+            AuthMethod::PublicKey => MethodKind::PublicKey,
         });
     }
     methods
 }
 
-fn preferred(ssh: &Ssh) -> Preferred {
+fn preferred(ssh: &SshConfig) -> Preferred {
     let markers = [
         kex::EXTENSION_SUPPORT_AS_CLIENT,
         kex::EXTENSION_SUPPORT_AS_SERVER,
@@ -105,7 +106,7 @@ fn preferred(ssh: &Ssh) -> Preferred {
     }
 }
 
-/// Host keys and users' keys: no SHA-1, no DSA.
+/// The algorithms of host keys and users' keys: no SHA-1, no DSA.
 fn key_algorithms() -> Vec<Algorithm> {
     let ecdsa = |curve| Algorithm::Ecdsa { curve };
     vec![

@@ -1,18 +1,19 @@
 //! A log that tests can read.
 
 use super::Log;
-use crate::config::{Level, LogFormat};
+use super::{Level, LogFormat};
+use parking_lot::Mutex;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// What a captured log wrote.
+/// The written lines of a log; clones share them.
 #[derive(Clone, Default)]
-pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Captured {
+impl Write for CapturedLog {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(data);
+        self.0.lock().extend_from_slice(data);
         Ok(data.len())
     }
 
@@ -21,16 +22,16 @@ impl Write for Captured {
     }
 }
 
-impl Captured {
-    /// Everything that `log` was given until now.
+impl CapturedLog {
+    /// Returns the lines written until now, once `log` has written all that are queued.
     pub(crate) fn text(&self, log: &Log) -> String {
         assert!(log.flush(Duration::from_secs(10)), "the log was not written");
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        String::from_utf8(self.0.lock().clone()).unwrap()
     }
 }
 
-/// A log in `format` that keeps every level.
-pub(crate) fn log(format: LogFormat) -> (Log, Captured) {
-    let captured = Captured::default();
+/// Starts a log of all levels in `format`.
+pub(crate) fn log(format: LogFormat) -> (Log, CapturedLog) {
+    let captured = CapturedLog::default();
     (Log::to_sink(Level::Debug, format, captured.clone()).unwrap(), captured)
 }

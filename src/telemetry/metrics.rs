@@ -1,38 +1,38 @@
-//! What is counted and how long things take, for the metrics page. ContainerSSH's names stand with its meanings; Podgate's
-//! own begin with `podgate_`. Counting is a few atomic steps and never waits.
+//! Counters and durations for the metrics page. ContainerSSH's names keep their meanings; Podgate's own begin with
+//! `podgate_`. Counting takes a few atomic operations and never waits.
 //!
-//! No label holds anything that a user, a client or a webhook chose: every value is a word of this program, or the status
-//! of an HTTP answer.
+//! No label holds a value that a user, a client or a webhook chose: every value is a word of this program, or the status of
+//! an HTTP response.
 
 mod classic;
 mod families;
 
-use crate::config::Level;
-use families::{Families, XX};
+use super::Code;
+use families::{Families, UNKNOWN_COUNTRY};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A handle to the counters; clones are the same counters.
+/// A handle to the counters; clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics(Arc<Families>);
 
-/// What a webhook is asked.
+/// The kind of a webhook request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
-    /// Whether a password is right.
+    /// A check of the user's password.
     Password,
-    /// Whether a key is right.
+    /// A check of the user's public key.
     PublicKey,
-    /// Whether an identity may come in.
+    /// A decision about an authenticated user.
     Authorization,
-    /// What a connection gets.
+    /// The settings of the connection.
     Config,
 }
 
-/// A step on the way from a TCP connection to a running program.
+/// A step between a TCP connection and a running program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// From accept to the first request to log in.
+pub enum MeasuredStep {
+    /// From the accepted connection to the first authentication request.
     Handshake,
     /// The password webhook, all tries.
     Password,
@@ -42,28 +42,27 @@ pub enum Step {
     Authorization,
     /// The config webhook, all tries.
     Config,
-    /// Until Kubernetes has taken the pod.
+    /// Until the Kubernetes API has accepted the pod.
     PodCreate,
     /// Until the pod is Ready.
     PodReady,
-    /// Until files are written and the pod is open for programs.
+    /// Until the files are written and programs can be started.
     PodPrepare,
-    /// The start of a program in a pod that is open.
+    /// The start of a program in a prepared pod.
     Exec,
-    /// All that a user waits for: from the proof of identity to the connection's first program.
+    /// The user's whole wait: from authentication to the connection's first program.
     FirstProgram,
 }
 
-/// How a step ended.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It did what it is for.
+pub enum StepOutcome {
     Success,
-    /// The answer was no.
+    /// A webhook denied it.
     Refused,
-    /// There was no answer, or it did not work.
+    /// The server did not answer, or the step did not succeed.
     Failed,
-    /// Nobody waited for its end: the client left.
+    /// The client left before the step ended.
     Abandoned,
 }
 
@@ -78,19 +77,18 @@ impl Question {
         }
     }
 
-    /// The step of a login that it is.
-    #[must_use]
-    pub fn step(self) -> Step {
+    /// The step that measures the request with all its tries.
+    pub fn step(self) -> MeasuredStep {
         match self {
-            Self::Password => Step::Password,
-            Self::PublicKey => Step::PublicKey,
-            Self::Authorization => Step::Authorization,
-            Self::Config => Step::Config,
+            Self::Password => MeasuredStep::Password,
+            Self::PublicKey => MeasuredStep::PublicKey,
+            Self::Authorization => MeasuredStep::Authorization,
+            Self::Config => MeasuredStep::Config,
         }
     }
 }
 
-impl Step {
+impl MeasuredStep {
     fn name(self) -> &'static str {
         match self {
             Self::Handshake => "handshake",
@@ -107,7 +105,7 @@ impl Step {
     }
 }
 
-impl Outcome {
+impl StepOutcome {
     fn name(self) -> &'static str {
         match self {
             Self::Success => "success",
@@ -123,15 +121,15 @@ fn retry_label(retry: bool) -> &'static str {
 }
 
 impl Metrics {
-    /// The page, in the text form of OpenMetrics 1.0.
+    /// Writes the page in the text form of OpenMetrics 1.0.
     ///
     /// # Errors
-    /// None that is known; the encoder's own.
+    /// Those of the encoder; none is known.
     pub fn text(&self) -> Result<String, std::fmt::Error> {
         self.0.text()
     }
 
-    /// The page, in Prometheus' classic text form 0.0.4.
+    /// Writes the page in Prometheus' classic text form 0.0.4.
     ///
     /// # Errors
     /// As [`Metrics::text`].
@@ -139,8 +137,8 @@ impl Metrics {
         self.text().map(|page| classic::of(&page))
     }
 
-    /// A webhook is asked, for the first time or again.
-    pub fn asked(&self, question: Question, retry: bool) {
+    /// Counts a request to a webhook, a first try or a repeated one.
+    pub fn count_request(&self, question: Question, retry: bool) {
         let retry = ("retry", retry_label(retry));
         match question.authtype() {
             Some(authtype) => self.0.auth_requests.get_or_create(&[("authtype", authtype), retry]).inc(),
@@ -148,8 +146,8 @@ impl Metrics {
         };
     }
 
-    /// A try was of no use (`last` false), or nothing more is tried (`last` true).
-    pub fn ask_failed(&self, question: Question, retry: bool, last: bool, reason: &'static str) {
+    /// Counts a failed try (`last` false), or a request whose tries have all failed (`last` true).
+    pub fn count_failed_request(&self, question: Question, retry: bool, last: bool, reason: &'static str) {
         let kind = ("type", if last { "hard" } else { "soft" });
         let (retry, reason) = (("retry", retry_label(retry)), ("reason", reason));
         match question.authtype() {
@@ -160,67 +158,71 @@ impl Metrics {
         };
     }
 
-    /// A webhook of the login said yes or no.
-    pub fn answered(&self, question: Question, retry: bool, yes: bool) {
+    /// Counts the decision of a login webhook.
+    pub fn count_answer(&self, question: Question, retry: bool, yes: bool) {
         let Some(authtype) = question.authtype() else { return };
-        let labels = [("authtype", authtype), ("retry", retry_label(retry)), ("country", XX)];
+        let labels = [("authtype", authtype), ("retry", retry_label(retry)), ("country", UNKNOWN_COUNTRY)];
         let family = if yes { &self.0.auth_success } else { &self.0.auth_failures };
         family.get_or_create(&labels).inc();
     }
 
-    /// Kubernetes is asked for something.
-    pub fn backend_asked(&self) {
+    /// Counts a request to the Kubernetes API.
+    pub fn count_backend_request(&self) {
         self.0.backend_requests.inc();
     }
 
-    /// Kubernetes did not do it; `cause` is an HTTP status or a word of this program.
-    pub fn backend_failed(&self, cause: impl ToString) {
+    /// Counts a failed request to the Kubernetes API; `cause` is an HTTP status or a word of this program.
+    pub fn count_backend_error(&self, cause: impl ToString) {
         self.0.backend_errors.inc();
         self.0.kubernetes_errors.get_or_create(&[("cause", cause.to_string())]).inc();
     }
 
-    /// Counts a connection as there until the guard is dropped; one that was never [`Connected::served`] counts as a
-    /// failed handshake then.
-    pub fn connection(&self) -> Connected {
+    /// Counts a connection as open until the guard is dropped. Without [`CountedConnection::served`] before, it then counts
+    /// as a failed handshake.
+    pub fn connection(&self) -> CountedConnection {
         self.0.connections.inc();
         self.0.current_connections.inc();
-        Connected { metrics: self.clone(), served: false }
+        CountedConnection { metrics: self.clone(), served: false }
+    }
+
+    /// Counts a connection that was refused before the version exchange; `reason` is a word of this program.
+    pub fn count_refused_connection(&self, reason: &'static str) {
+        self.0.refused_connections.get_or_create(&[("reason", reason)]).inc();
     }
 
     /// Counts a session channel as open until the guard is dropped.
-    pub fn session(&self) -> OpenSession {
+    pub fn session(&self) -> CountedSession {
         self.0.sessions.inc();
         self.0.current_sessions.inc();
-        OpenSession(self.clone())
+        CountedSession(self.clone())
     }
 
-    /// Begins to measure a step.
-    pub fn step(&self, step: Step) -> Timer {
-        Timer { metrics: self.clone(), step, begun: Instant::now(), outcome: Outcome::Abandoned }
+    /// Starts the measurement of a step.
+    pub fn step(&self, step: MeasuredStep) -> StepTimer {
+        StepTimer { metrics: self.clone(), step, begun: Instant::now(), outcome: StepOutcome::Abandoned }
     }
 
-    /// Something happened that the log has a code for, whether its level is logged or not.
-    pub(super) fn event(&self, level: Level, code: &'static str) {
-        let level = super::line::name(level);
-        self.0.events.get_or_create(&[("level", level), ("code", code)]).inc();
+    /// Counts an event of the log, written or not.
+    pub(super) fn count_event(&self, code: Code) {
+        self.0.events.get_or_create(&[("level", code.level().name()), ("code", code.name())]).inc();
     }
 
-    /// A line found no room in the log's queue.
-    pub(super) fn line_dropped(&self) {
+    /// Counts a line that the log's full queue dropped.
+    pub(super) fn count_dropped_line(&self) {
         self.0.lines_dropped.inc();
     }
 }
 
-/// A connection, counted.
+/// Counts its connection as closed when dropped.
 #[derive(Debug)]
 #[must_use = "dropping it counts the connection as over"]
-pub struct Connected {
+pub struct CountedConnection {
     metrics: Metrics,
     served: bool,
 }
 
-impl Connected {
-    /// It has logged in and its guest is ready; a second time nothing happens.
+impl CountedConnection {
+    /// Counts the connection as logged in with a ready guest, once.
     pub fn served(&mut self) {
         if !self.served {
             self.served = true;
@@ -229,7 +231,7 @@ impl Connected {
     }
 }
 
-impl Drop for Connected {
+impl Drop for CountedConnection {
     fn drop(&mut self) {
         self.metrics.0.current_connections.dec();
         if !self.served {
@@ -238,35 +240,34 @@ impl Drop for Connected {
     }
 }
 
-/// An open session channel, counted.
+/// Counts its session channel as closed when dropped.
 #[derive(Debug)]
 #[must_use = "dropping it counts the session as over"]
-pub struct OpenSession(Metrics);
+pub struct CountedSession(Metrics);
 
-impl Drop for OpenSession {
+impl Drop for CountedSession {
     fn drop(&mut self) {
         self.0.0.current_sessions.dec();
     }
 }
 
-/// A step that is being measured. Dropped without an end, it was abandoned.
+/// Measures a step until it is dropped, as abandoned without [`StepTimer::end`].
 #[derive(Debug)]
 #[must_use = "dropping it ends the step as abandoned"]
-pub struct Timer {
+pub struct StepTimer {
     metrics: Metrics,
-    step: Step,
+    step: MeasuredStep,
     begun: Instant,
-    outcome: Outcome,
+    outcome: StepOutcome,
 }
 
-impl Timer {
-    /// Ends the step.
-    pub fn end(mut self, outcome: Outcome) {
+impl StepTimer {
+    pub fn end(mut self, outcome: StepOutcome) {
         self.outcome = outcome;
     }
 }
 
-impl Drop for Timer {
+impl Drop for StepTimer {
     fn drop(&mut self) {
         let labels = [("step", self.step.name()), ("outcome", self.outcome.name())];
         self.metrics.0.steps.get_or_create(&labels).observe(self.begun.elapsed().as_secs_f64());

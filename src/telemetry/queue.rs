@@ -1,59 +1,58 @@
-//! The queue between whoever logs and the writer, bounded in bytes. A line that finds no room is dropped and counted.
+//! The queue between the log's handles and its writer, bounded in bytes. If it is full, a line is dropped and counted.
 
+use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::mem;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How many bytes of lines may wait for the writer, beside as many that it has in hand.
+/// Limit of the queued lines, in bytes. The writer may hold as many again.
 pub(super) const CAPACITY: usize = 4 * 1024 * 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    state: Mutex<State>,
-    /// Something for the writer to do.
+    state: Mutex<QueueState>,
+    /// Wakes the writer for a new task.
     work: Condvar,
-    /// The writer got further.
+    /// Wakes [`Queue::wait`] when lines are written or the writer has ended.
     progress: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     lines: VecDeque<String>,
     bytes: usize,
     dropped: u64,
     reopen: bool,
     closed: bool,
     ended: bool,
-    /// Lines ever queued, and of these ever written.
+    /// Lines queued since the start; `written` of them are written.
     queued: u64,
     written: u64,
 }
 
-/// What the writer is to do next.
+/// A task for the writer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Work {
-    /// Write these lines; then say that `dropped` more found no room.
+pub(super) enum WriterTask {
+    /// Writes lines, then reports the number of those dropped behind them.
     Lines {
-        /// The lines, each with its newline.
+        /// Each with its newline.
         lines: VecDeque<String>,
-        /// How many were dropped behind them.
         dropped: u64,
     },
-    /// Open the destination again.
+    /// Opens the destination again.
     Reopen,
-    /// Nothing more will come.
+    /// Ends the writer: the log is closed and the queue empty.
     End,
 }
 
-/// What the writer is to do after a rest.
+/// The event that ends the writer's rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rested {
-    /// Try again.
+pub(super) enum RestEnd {
+    /// The pause is over.
     Again,
-    /// Open the destination again, then try.
+    /// The destination is to be opened again.
     Reopen,
-    /// Give up: the log was closed.
+    /// The log was closed, so the writer gives up.
     Closed,
 }
 
@@ -62,9 +61,9 @@ impl Queue {
         Self::default()
     }
 
-    /// Queues a line, or counts it as dropped (false). Never waits for the writer.
+    /// Queues a line, or counts it as dropped and returns false. Never waits for the writer.
     pub(super) fn push(&self, line: String) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.closed {
             return true;
         }
@@ -80,80 +79,80 @@ impl Queue {
     }
 
     pub(super) fn reopen(&self) {
-        self.lock().reopen = true;
+        self.state.lock().reopen = true;
         self.work.notify_one();
     }
 
-    /// Takes no more lines; the writer ends when it has written what is there.
+    /// Accepts no more lines; the writer ends after those already queued.
     pub(super) fn close(&self) {
-        self.lock().closed = true;
+        self.state.lock().closed = true;
         self.work.notify_one();
     }
 
-    /// Whether everything queued until now was written within `limit`.
+    /// Waits at most `limit` for the lines queued until now, and returns true if they are written.
     pub(super) fn flush(&self, limit: Duration) -> bool {
-        let target = self.lock().queued;
+        let target = self.state.lock().queued;
         self.wait(limit, |state| state.written >= target)
     }
 
-    /// Whether the writer ended within `limit`, with everything written.
+    /// Waits at most `limit` for the writer's end, and returns true if it has ended with all lines written.
     pub(super) fn ended(&self, limit: Duration) -> bool {
         self.wait(limit, |state| state.ended && state.written == state.queued)
     }
 
-    /// What the writer does next; waits for it.
-    pub(super) fn take(&self) -> Work {
-        let mut state = self.lock();
+    /// Waits for the writer's next task.
+    pub(super) fn take(&self) -> WriterTask {
+        let mut state = self.state.lock();
         loop {
             if mem::take(&mut state.reopen) {
-                return Work::Reopen;
+                return WriterTask::Reopen;
             }
             if !state.lines.is_empty() || state.dropped > 0 {
                 state.bytes = 0;
-                return Work::Lines { lines: mem::take(&mut state.lines), dropped: mem::take(&mut state.dropped) };
+                return WriterTask::Lines {
+                    lines: mem::take(&mut state.lines),
+                    dropped: mem::take(&mut state.dropped),
+                };
             }
             if state.closed {
-                return Work::End;
+                return WriterTask::End;
             }
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.work.wait(&mut state);
         }
     }
 
-    /// The writer wrote `lines` more lines.
+    /// Records that the writer has written this number of lines.
     pub(super) fn wrote(&self, lines: u64) {
-        self.lock().written += lines;
+        self.state.lock().written += lines;
         self.progress.notify_all();
     }
 
-    /// The writer is over.
+    /// Records that the writer has ended.
     pub(super) fn end(&self) {
-        self.lock().ended = true;
+        self.state.lock().ended = true;
         self.progress.notify_all();
     }
 
-    /// Lets the writer rest after a failure, until there is something new to try.
-    pub(super) fn rest(&self, pause: Duration) -> Rested {
+    /// Waits after a failure of the destination, at most for `pause`.
+    pub(super) fn rest(&self, pause: Duration) -> RestEnd {
         let until = Instant::now() + pause;
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
             if state.closed {
-                return Rested::Closed;
+                return RestEnd::Closed;
             }
             if mem::take(&mut state.reopen) {
-                return Rested::Reopen;
+                return RestEnd::Reopen;
             }
-            let Some(left) = until.checked_duration_since(Instant::now()) else { return Rested::Again };
-            state = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            if self.work.wait_until(&mut state, until).timed_out() {
+                return RestEnd::Again;
+            }
         }
     }
 
-    fn wait(&self, limit: Duration, done: impl Fn(&State) -> bool) -> bool {
-        let state = self.lock();
-        let waited = self.progress.wait_timeout_while(state, limit, |state| !done(state) && !state.ended);
-        done(&waited.unwrap_or_else(PoisonError::into_inner).0)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn wait(&self, limit: Duration, done: impl Fn(&QueueState) -> bool) -> bool {
+        let mut state = self.state.lock();
+        self.progress.wait_while_for(&mut state, |state| !done(state) && !state.ended, limit);
+        done(&state)
     }
 }

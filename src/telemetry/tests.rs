@@ -15,10 +15,10 @@ fn remote() -> SocketAddr {
 
 #[test]
 fn line_above_the_level_is_not_written() {
-    let sink = capture::Captured::default();
+    let sink = capture::CapturedLog::default();
     let log = Log::to_sink(Level::Notice, LogFormat::Text, sink.clone()).unwrap();
-    log.write(Level::Info, "TEST", "info", &[]);
-    log.write(Level::Notice, "TEST", "notice", &[]);
+    log.write(Code::external("TEST", Level::Info), "info", &[]);
+    log.write(Code::external("TEST", Level::Notice), "notice", &[]);
     let text = sink.text(&log);
     assert!(!text.contains("info") && text.contains("notice"), "{text}");
 }
@@ -28,7 +28,7 @@ fn hostile_values_stay_one_line_in_both_formats() {
     let evil = "a\nb\r\x1b[31m\u{85}\u{9b}2J\u{2028}\u{202e}\x7f\0";
     for format in [LogFormat::Text, LogFormat::Ljson] {
         let (log, captured) = capture::log(format);
-        log.write(Level::Error, "TEST", evil, &[("reason", evil)]);
+        log.write(Code::external("TEST", Level::Error), evil, &[("reason", evil)]);
         let text = captured.text(&log);
         assert_eq!(text.matches('\n').count(), 1, "{text:?}");
         let body = text.trim_end_matches('\n');
@@ -41,8 +41,7 @@ fn hostile_values_stay_one_line_in_both_formats() {
 fn json_line_keeps_the_order_of_labels_and_loses_nothing() {
     let (log, captured) = capture::log(LogFormat::Ljson);
     log.write(
-        Level::Warning,
-        "TEST",
+        Code::external("TEST", Level::Warning),
         "it \"broke\"\u{9b}",
         &[("z", "1"), ("a", "\u{202e}x\n\u{e0041}"), ("z", "again")],
     );
@@ -63,14 +62,18 @@ fn json_line_keeps_the_order_of_labels_and_loses_nothing() {
 #[test]
 fn details_are_there_without_labels() {
     let (log, captured) = capture::log(LogFormat::Ljson);
-    log.write(Level::Debug, "TEST", "m", &[]);
+    log.write(Code::external("TEST", Level::Debug), "m", &[]);
     assert!(captured.text(&log).contains(r#""details":{}"#));
 }
 
 #[test]
 fn text_line_is_stamp_level_message_labels() {
     let (log, captured) = capture::log(LogFormat::Text);
-    log.write(Level::Critical, "TEST", "it broke", &[("a", "1"), ("b", "two words"), ("c", ""), ("d", "q\"=")]);
+    log.write(
+        Code::external("TEST", Level::Critical),
+        "it broke",
+        &[("a", "1"), ("b", "two words"), ("c", ""), ("d", "q\"=")],
+    );
     let text = captured.text(&log);
     let columns: Vec<_> = text.trim_end().split('\t').collect();
     assert_eq!(columns[1..], ["crit", r#"it broke (code=TEST a=1 b="two words" c="" d="q\"=")"#]);
@@ -79,7 +82,7 @@ fn text_line_is_stamp_level_message_labels() {
 #[test]
 fn long_value_is_cut() {
     let (log, captured) = capture::log(LogFormat::Text);
-    log.write(Level::Debug, "TEST", "m", &[("a", &"ä".repeat(100_000))]);
+    log.write(Code::external("TEST", Level::Debug), "m", &[("a", &"ä".repeat(100_000))]);
     assert!(captured.text(&log).len() < 9_000);
 }
 
@@ -88,9 +91,9 @@ fn connection_lines_name_connection_and_user() {
     let (log, captured) = capture::log(LogFormat::Ljson);
     let id = ConnectionId::random();
     let connection = log.connection(id, remote());
-    connection.write(Level::Debug, "TEST", "before", &[]);
+    connection.write(Code::external("TEST", Level::Debug), "before", &[]);
     connection.clone().name_user("jo", Some("jo@example.com"));
-    connection.write(Level::Debug, "TEST", "after", &[("connectionId", "forged")]);
+    connection.write(Code::external("TEST", Level::Debug), "after", &[("connectionId", "forged")]);
     let text = captured.text(&log);
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(
@@ -108,23 +111,23 @@ fn level_of_one_connection_is_its_own() {
     let (quiet, loud) =
         (log.connection(ConnectionId::random(), remote()), log.connection(ConnectionId::random(), remote()));
     quiet.clone().set_level(Level::Error);
-    quiet.write(Level::Info, "TEST", "quiet", &[]);
-    loud.write(Level::Info, "TEST", "loud", &[]);
+    quiet.write(Code::external("TEST", Level::Info), "quiet", &[]);
+    loud.write(Code::external("TEST", Level::Info), "loud", &[]);
     let text = captured.text(&log);
     assert!(!text.contains("quiet") && text.contains("loud"), "{text}");
 }
 
-/// A sink that says when it is written to and then waits until it may go on.
+/// A sink that reports each write and waits for permission to continue.
 struct Gate {
     entered: mpsc::Sender<()>,
     open: mpsc::Receiver<()>,
-    inner: capture::Captured,
+    inner: capture::CapturedLog,
 }
 
 impl Write for Gate {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let _ = self.entered.send(());
-        // An error is the test having opened the gate for good.
+        // An error means that the test has opened the gate for good.
         let _ = self.open.recv();
         self.inner.write(data)
     }
@@ -135,17 +138,17 @@ impl Write for Gate {
 }
 
 #[test]
-fn full_queue_drops_lines_and_says_how_many() {
+fn full_queue_drops_lines_and_reports_their_number() {
     let (entered, entries) = mpsc::channel();
     let (opener, open) = mpsc::channel();
-    let inner = capture::Captured::default();
+    let inner = capture::CapturedLog::default();
     let log = Log::to_sink(Level::Debug, LogFormat::Text, Gate { entered, open, inner: inner.clone() }).unwrap();
-    log.write(Level::Info, "TEST", "first", &[]);
+    log.write(Code::external("TEST", Level::Info), "first", &[]);
     entries.recv_timeout(SOON).unwrap();
     let value = "x".repeat(8_000);
     let fit = queue::CAPACITY / (value.len() + 80) + 10;
     for _ in 0..fit + 5 {
-        log.write(Level::Info, "TEST", "filler", &[("value", &value)]);
+        log.write(Code::external("TEST", Level::Info), "filler", &[("value", &value)]);
     }
     assert!(!log.flush(Duration::from_millis(1)), "the writer is held");
     drop(opener);
@@ -158,10 +161,10 @@ fn full_queue_drops_lines_and_says_how_many() {
     assert!(log.metrics().text().unwrap().contains(&counted), "{counted}");
 }
 
-/// A sink that fails as often as it is told to, after a piece of the line.
+/// A sink that alternately takes one byte and fails, `failures` times in all.
 struct Flaky {
     failures: usize,
-    inner: capture::Captured,
+    inner: capture::CapturedLog,
 }
 
 impl Write for Flaky {
@@ -183,20 +186,20 @@ impl Write for Flaky {
 
 #[test]
 fn failing_sink_is_tried_again_without_loss() {
-    let inner = capture::Captured::default();
+    let inner = capture::CapturedLog::default();
     let log = Log::to_sink(Level::Debug, LogFormat::Text, Flaky { failures: 4, inner: inner.clone() }).unwrap();
-    log.write(Level::Info, "TEST", "whole", &[]);
+    log.write(Code::external("TEST", Level::Info), "whole", &[]);
     let text = inner.text(&log);
     assert!(text.lines().next().unwrap().ends_with("\tinfo\twhole (code=TEST)"), "{text}");
-    log.write(Level::Info, "TEST", "next", &[]);
+    log.write(Code::external("TEST", Level::Info), "next", &[]);
     assert!(inner.text(&log).contains("could not be written for a while: no space"));
 }
 
-/// A sink that is broken until it is opened again.
+/// A sink that fails until it is reopened.
 struct Broken {
     failed: mpsc::Sender<()>,
     broken: bool,
-    inner: capture::Captured,
+    inner: capture::CapturedLog,
 }
 
 impl Write for Broken {
@@ -213,7 +216,7 @@ impl Write for Broken {
     }
 }
 
-impl Sink for Broken {
+impl LogSink for Broken {
     fn reopen(&mut self) -> io::Result<()> {
         self.broken = false;
         Ok(())
@@ -221,12 +224,12 @@ impl Sink for Broken {
 }
 
 #[test]
-fn reopening_mends_a_broken_sink_without_loss() {
+fn reopening_repairs_a_broken_sink_without_loss() {
     let (failed, failures) = mpsc::channel();
-    let inner = capture::Captured::default();
+    let inner = capture::CapturedLog::default();
     let sink = Broken { failed, broken: true, inner: inner.clone() };
-    let log = Log::start(Level::Debug, Shape::Lines(LogFormat::Text), Box::new(sink)).unwrap();
-    log.write(Level::Info, "TEST", "kept", &[]);
+    let log = Log::start(Level::Debug, LineForm::Lines(LogFormat::Text), Box::new(sink)).unwrap();
+    log.write(Code::external("TEST", Level::Info), "kept", &[]);
     failures.recv_timeout(SOON).unwrap();
     log.reopen();
     assert!(inner.text(&log).contains("kept"));
@@ -235,9 +238,9 @@ fn reopening_mends_a_broken_sink_without_loss() {
 #[tokio::test]
 async fn closed_log_has_written_everything_and_takes_no_more() {
     let (log, captured) = capture::log(LogFormat::Text);
-    log.write(Level::Info, "TEST", "last words", &[]);
+    log.write(Code::external("TEST", Level::Info), "last words", &[]);
     log.close().await;
-    log.write(Level::Info, "TEST", "too late", &[]);
+    log.write(Code::external("TEST", Level::Info), "too late", &[]);
     let text = captured.text(&log);
     assert!(text.contains("last words") && !text.contains("too late"), "{text}");
 }
@@ -247,13 +250,13 @@ fn reopened_file_is_the_one_with_the_name() {
     let dir = tempfile::tempdir().unwrap();
     let (path, old) = (dir.path().join("log"), dir.path().join("log.1"));
     let config =
-        config::Log { level: Level::Debug, format: LogFormat::Text, destination: LogDestination::File(path.clone()) };
+        LogConfig { level: Level::Debug, format: LogFormat::Text, destination: LogDestination::File(path.clone()) };
     let log = Log::open(&config).unwrap();
-    log.write(Level::Info, "TEST", "before", &[]);
+    log.write(Code::external("TEST", Level::Info), "before", &[]);
     assert!(log.flush(SOON));
     std::fs::rename(&path, &old).unwrap();
     log.reopen();
-    log.write(Level::Info, "TEST", "after", &[]);
+    log.write(Code::external("TEST", Level::Info), "after", &[]);
     assert!(log.flush(SOON));
     assert!(std::fs::read_to_string(&old).unwrap().contains("before"));
     let now = std::fs::read_to_string(&path).unwrap();
@@ -263,6 +266,6 @@ fn reopened_file_is_the_one_with_the_name() {
 #[test]
 fn file_that_cannot_be_opened_is_a_named_error() {
     let path = PathBuf::from("/nonexistent/podgate.log");
-    let config = config::Log { level: Level::Info, format: LogFormat::Text, destination: LogDestination::File(path) };
+    let config = LogConfig { level: Level::Info, format: LogFormat::Text, destination: LogDestination::File(path) };
     assert!(matches!(Log::open(&config), Err(LogError::Open { .. })));
 }

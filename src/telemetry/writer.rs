@@ -1,9 +1,9 @@
-//! The one writer of the log: a thread that takes lines from the queue and hands them to the destination. It tries a
-//! failing destination again until the log is closed, and then says what went wrong in between.
+//! The log's single writer: a thread that passes lines from the queue to the destination. It tries a failing destination
+//! again until the log is closed, and reports the failure once a write succeeds.
 
-use super::line::{Line, Shape};
-use super::queue::{Queue, Rested, Work};
-use crate::config::Level;
+use super::codes;
+use super::line::{LineForm, LogLine};
+use super::queue::{Queue, RestEnd, WriterTask};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -11,23 +11,23 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// How long a failing destination is left alone.
+/// The time between two tries of a failing destination.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Where lines go.
-pub(super) trait Sink: Write + Send {
-    /// Opens the destination again, where it has a name to open.
+/// A destination of lines.
+pub(super) trait LogSink: Write + Send {
+    /// Opens the destination again, if it has a path or an address.
     fn reopen(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-impl Sink for io::Stdout {}
+impl LogSink for io::Stdout {}
 
-/// A sink that cannot be opened again.
-pub(super) struct Plain<W>(pub(super) W);
+/// A sink that cannot be reopened.
+pub(super) struct WriteSink<W>(pub(super) W);
 
-impl<W: Write> Write for Plain<W> {
+impl<W: Write> Write for WriteSink<W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         self.0.write(data)
     }
@@ -37,9 +37,9 @@ impl<W: Write> Write for Plain<W> {
     }
 }
 
-impl<W: Write + Send> Sink for Plain<W> {}
+impl<W: Write + Send> LogSink for WriteSink<W> {}
 
-/// A file that is appended to.
+/// A sink that appends to a file.
 pub(super) struct FileSink {
     path: PathBuf,
     file: File,
@@ -66,30 +66,30 @@ impl Write for FileSink {
     }
 }
 
-impl Sink for FileSink {
+impl LogSink for FileSink {
     fn reopen(&mut self) -> io::Result<()> {
         self.file = append(&self.path)?;
         Ok(())
     }
 }
 
-/// Starts the writer. It ends when the queue was closed and is empty; [`Queue::ended`] tells.
-pub(super) fn spawn(queue: Arc<Queue>, sink: Box<dyn Sink>, shape: Shape) -> io::Result<()> {
-    let writer = Writer { queue, sink, shape };
+/// Starts the writer, which ends when the queue is closed and empty; [`Queue::ended`] waits for that.
+pub(super) fn spawn(queue: Arc<Queue>, sink: Box<dyn LogSink>, form: LineForm) -> io::Result<()> {
+    let writer = LogWriter { queue, sink, form };
     thread::Builder::new().name("log".into()).spawn(move || writer.run()).map(drop)
 }
 
-struct Writer {
+struct LogWriter {
     queue: Arc<Queue>,
-    sink: Box<dyn Sink>,
-    shape: Shape,
+    sink: Box<dyn LogSink>,
+    form: LineForm,
 }
 
-impl Writer {
+impl LogWriter {
     fn run(mut self) {
         loop {
             match self.queue.take() {
-                Work::Lines { lines, dropped } => {
+                WriterTask::Lines { lines, dropped } => {
                     let count = lines.len() as u64;
                     let mut text: String = lines.into_iter().collect();
                     if dropped > 0 {
@@ -100,29 +100,29 @@ impl Writer {
                     }
                     self.queue.wrote(count);
                 }
-                Work::Reopen => self.reopen(),
-                Work::End => break,
+                WriterTask::Reopen => self.reopen(),
+                WriterTask::End => break,
             }
         }
         self.queue.end();
     }
 
-    /// Writes all of `text`, however often that takes; false when the log was closed before.
+    /// Writes all of `text`, in as many tries as necessary; returns false if the log was closed before.
     fn write(&mut self, text: &[u8]) -> bool {
         let mut left = text;
         let mut failure = None;
         while let Err(error) = self.push(&mut left) {
             failure = Some(error);
             match self.queue.rest(PAUSE) {
-                Rested::Again => {}
-                // Where that fails, the next try says so.
-                Rested::Reopen => drop(self.sink.reopen()),
-                Rested::Closed => return false,
+                RestEnd::Again => {}
+                // If that fails, the next try reports it.
+                RestEnd::Reopen => drop(self.sink.reopen()),
+                RestEnd::Closed => return false,
             }
         }
         let Some(error) = failure else { return true };
         let note = self.note(&format!("the log could not be written for a while: {error}"));
-        // The lines themselves are written; a note that fails is not worth a loop of its own.
+        // The lines themselves are written; a note that cannot be written is not tried again.
         let _ = self.push(&mut note.as_bytes());
         true
     }
@@ -141,18 +141,17 @@ impl Writer {
 
     fn reopen(&mut self) {
         if let Err(error) = self.sink.reopen() {
-            let line = Line {
-                level: Level::Error,
-                code: "LOG_ROTATE_FAILED",
+            let line = LogLine {
+                code: codes::LOG_ROTATE_FAILED,
                 message: "the log cannot be reopened, the old one stays in use",
                 details: &[("reason", &error.to_string())],
             };
-            let text = line.render(&self.shape);
+            let text = line.render(&self.form);
             self.write(text.as_bytes());
         }
     }
 
     fn note(&self, message: &str) -> String {
-        Line { level: Level::Warning, code: "LOG_WRITE_FAILED", message, details: &[] }.render(&self.shape)
+        LogLine { code: codes::LOG_WRITE_FAILED, message, details: &[] }.render(&self.form)
     }
 }

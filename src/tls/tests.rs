@@ -1,7 +1,7 @@
-//! What a bad certificate or key is told as, and that a server is always verified.
+//! Errors for bad certificates and keys; verification of servers.
 
+mod messages;
 mod openssl;
-mod sentences;
 mod trust;
 
 use super::*;
@@ -15,22 +15,22 @@ fn certificate() -> (String, Secret) {
     (cert.pem(), Secret::new(signing_key.serialize_pem()))
 }
 
-fn refused(ca: Option<&str>, identity: Option<(&str, &Secret)>) -> TlsError {
-    client_config(ca, identity, &Choice { tls12: true, ..Choice::default() }).expect_err("must be refused")
+fn refused(ca: Option<&str>, identity: Option<(&str, &Secret)>) -> TlsBuildError {
+    client_config(ca, identity, &TlsOptions { tls12: true, ..TlsOptions::default() }).expect_err("must be refused")
 }
 
 #[test]
 fn ca_without_a_usable_certificate_is_refused() {
     let key = KeyPair::generate().unwrap().serialize_pem();
-    assert!(matches!(refused(Some(""), None), TlsError::CaEmpty));
-    assert!(matches!(refused(Some("/etc/ca.crt"), None), TlsError::CaEmpty));
-    assert!(matches!(refused(Some(&key), None), TlsError::CaEmpty));
+    assert!(matches!(refused(Some(""), None), TlsBuildError::CaEmpty));
+    assert!(matches!(refused(Some("/etc/ca.crt"), None), TlsBuildError::CaEmpty));
+    assert!(matches!(refused(Some(&key), None), TlsBuildError::CaEmpty));
     let (pem, _) = certificate();
     let torn = pem.replace("-----END CERTIFICATE-----", "");
-    assert!(matches!(refused(Some(&torn), None), TlsError::CaPem(_)));
+    assert!(matches!(refused(Some(&torn), None), TlsBuildError::CaPem(_)));
     let garbage = "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";
     let second = format!("{pem}{garbage}");
-    assert!(matches!(refused(Some(&second), None), TlsError::CaCertificate { number: 2, .. }));
+    assert!(matches!(refused(Some(&second), None), TlsBuildError::CaCertificate { number: 2, .. }));
 }
 
 #[test]
@@ -38,11 +38,11 @@ fn identity_that_does_not_fit_together_is_refused() {
     let (pem, key) = certificate();
     let (_, other) = certificate();
     let encrypted = Secret::new("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----\n");
-    assert!(matches!(refused(None, Some((&pem, &other))), TlsError::KeyMismatch));
-    assert!(matches!(refused(None, Some(("", &key))), TlsError::CertificateEmpty));
-    assert!(matches!(refused(None, Some((&pem, &Secret::new("")))), TlsError::KeyMissing));
-    assert!(matches!(refused(None, Some((&pem, &Secret::new(pem.clone())))), TlsError::KeyMissing));
-    assert!(matches!(refused(None, Some((&pem, &encrypted))), TlsError::KeyEncrypted));
+    assert!(matches!(refused(None, Some((&pem, &other))), TlsBuildError::KeyMismatch));
+    assert!(matches!(refused(None, Some(("", &key))), TlsBuildError::CertificateEmpty));
+    assert!(matches!(refused(None, Some((&pem, &Secret::new("")))), TlsBuildError::KeyMissing));
+    assert!(matches!(refused(None, Some((&pem, &Secret::new(pem.clone())))), TlsBuildError::KeyMissing));
+    assert!(matches!(refused(None, Some((&pem, &encrypted))), TlsBuildError::KeyEncrypted));
 }
 
 #[test]
@@ -58,7 +58,8 @@ fn error_text_holds_no_key_material() {
 fn ca_bundle_and_identity_are_taken() {
     let (first, key) = certificate();
     let (second, _) = certificate();
-    let config = client_config(Some(&format!("{first}{second}")), Some((&first, &key)), &Choice::default()).unwrap();
+    let config =
+        client_config(Some(&format!("{first}{second}")), Some((&first, &key)), &TlsOptions::default()).unwrap();
     assert!(config.client_auth_cert_resolver.has_certs());
 }
 
@@ -71,21 +72,21 @@ fn installing_twice_is_harmless() {
 
 #[test]
 fn choice_is_what_is_offered_and_in_its_order() {
-    let choice = Choice {
+    let options = TlsOptions {
         tls12: true,
         groups: vec![NamedGroup::secp384r1, NamedGroup::X25519, NamedGroup::secp521r1],
         suites: vec![CipherSuite::TLS13_AES_256_GCM_SHA384, CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384],
     };
     let (ca, _) = certificate();
-    let config = client_config(Some(&ca), None, &choice).unwrap();
+    let config = client_config(Some(&ca), None, &options).unwrap();
     let provider = config.crypto_provider();
     let groups: Vec<_> = provider.kx_groups.iter().map(|group| group.name()).collect();
     assert_eq!(groups, [NamedGroup::secp384r1, NamedGroup::X25519]);
     let suites: Vec<_> = provider.cipher_suites.iter().map(|suite| suite.suite()).collect();
-    assert_eq!(suites, choice.suites);
+    assert_eq!(suites, options.suites);
     assert!(!has_group(NamedGroup::secp521r1) && has_group(NamedGroup::X25519MLKEM768));
     assert!(!has_suite(CipherSuite::TLS_RSA_WITH_AES_128_CBC_SHA));
-    let free = client_config(Some(&ca), None, &Choice::default()).unwrap();
+    let free = client_config(Some(&ca), None, &TlsOptions::default()).unwrap();
     assert!(free.crypto_provider().kx_groups.iter().any(|group| group.name() == NamedGroup::X25519MLKEM768));
 }
 
@@ -94,17 +95,17 @@ fn choice_is_what_is_offered_and_in_its_order() {
 async fn server_that_wants_client_certificates_sees_one_on_every_connection() {
     let (pem, key) = certificate();
     for tls12 in [false, true] {
-        let choice = Choice { tls12, ..Choice::default() };
-        let mut client = client_config(Some(&pem), Some((&pem, &key)), &choice).unwrap();
+        let options = TlsOptions { tls12, ..TlsOptions::default() };
+        let mut client = client_config(Some(&pem), Some((&pem, &key)), &options).unwrap();
         if tls12 {
             let only = ClientConfig::builder_with_provider(PROVIDER.clone());
             let only = only.with_protocol_versions(&[&rustls::version::TLS12]).unwrap().dangerous();
-            let trust = ServerTrust::new(Anchors::of_pem(&pem).unwrap()).unwrap();
+            let trust = ServerVerifier::new(TrustAnchors::of_pem(&pem).unwrap()).unwrap();
             let only = only.with_custom_certificate_verifier(Arc::new(trust));
             client = only.with_client_auth_cert(chain(&pem).unwrap(), private_key(&key).unwrap()).unwrap();
         }
         let client = TlsConnector::from(Arc::new(client));
-        let server = TlsAcceptor::from(Arc::new(server_config((&pem, &key), Some(&pem), &choice).unwrap()));
+        let server = TlsAcceptor::from(Arc::new(server_config((&pem, &key), Some(&pem), &options).unwrap()));
         for _ in 0..2 {
             let (near, far) = duplex(64 * 1024);
             let server = server.clone();
@@ -115,9 +116,9 @@ async fn server_that_wants_client_certificates_sees_one_on_every_connection() {
                 stream.get_ref().1.handshake_kind()
             });
             let name = rustls_pki_types::ServerName::try_from("localhost").unwrap();
-            let mut said = String::new();
-            client.connect(name, near).await.unwrap().read_to_string(&mut said).await.unwrap();
-            assert_eq!((said.as_str(), serving.await.unwrap()), ("up", Some(HandshakeKind::Full)), "{tls12}");
+            let mut received = String::new();
+            client.connect(name, near).await.unwrap().read_to_string(&mut received).await.unwrap();
+            assert_eq!((received.as_str(), serving.await.unwrap()), ("up", Some(HandshakeKind::Full)), "{tls12}");
         }
     }
 }

@@ -1,22 +1,18 @@
-//! Environment variables. A name is `[A-Za-z_][A-Za-z0-9_]*` and nothing else, because without the agent it becomes an
-//! argument of `env`, where `--split-string=…` would run a program of the client's choice. A value holds no NUL.
+//! Environment variables. A name matches `[A-Za-z_][A-Za-z0-9_]*`, because without the agent it becomes an argument of
+//! `env`, where `--split-string=…` would run a program of the client's choice. A value holds no NUL.
 //!
-//! Kubernetes allows names that a shell does not (`X-Y`). A client that asks for one is refused; what a webhook or the
-//! operator's file gives such a name is left out, with a warning, because a login must not hang on it.
+//! Kubernetes allows names that a shell does not (`X-Y`). A client's request for one is refused. A variable from a webhook or
+//! the operator's file is left out with a warning, because it must not prevent a login.
 
 use super::{Invalid, printable, quoted};
 use std::fmt;
 
-/// The name of an environment variable.
+/// A name that matches `[A-Za-z_][A-Za-z0-9_]*`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EnvName(String);
+pub(crate) struct EnvName(String);
 
 impl EnvName {
-    /// Parses a name.
-    ///
-    /// # Errors
-    /// Anything but `[A-Za-z_][A-Za-z0-9_]*`.
-    pub fn parse(text: &str) -> Result<Self, Invalid> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Invalid> {
         let first = |c: char| c.is_ascii_alphabetic() || c == '_';
         let rest = |c: char| first(c) || c.is_ascii_digit();
         if text.chars().next().is_some_and(first) && text.chars().all(rest) {
@@ -25,9 +21,7 @@ impl EnvName {
         Err(Invalid("is not a name of letters, digits and '_'".into()))
     }
 
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -44,22 +38,20 @@ impl fmt::Debug for EnvName {
     }
 }
 
-/// The names that were left out because they are no [`EnvName`]s.
+/// Names of variables that were left out because they are not [`EnvName`]s.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NamesLeftOut(Vec<String>);
+pub(crate) struct NamesLeftOut(Vec<String>);
 
 impl NamesLeftOut {
     /// Number of names that a message shows.
     const SHOWN: usize = 10;
 
-    /// Adds one.
-    pub fn add(&mut self, name: impl Into<String>) {
+    pub(crate) fn add(&mut self, name: impl Into<String>) {
         self.0.push(name.into());
     }
 
-    /// The first of them for a line of the log, quoted; `None` where there are none.
-    #[must_use]
-    pub fn shown(&self) -> Option<String> {
+    /// Returns the first names, quoted, on one line for the log; `None` if no name was left out.
+    pub(crate) fn shown(&self) -> Option<String> {
         let shown: Vec<_> = self.0.iter().take(Self::SHOWN).map(|name| quoted(&printable(name, 64))).collect();
         let more = self.0.len().saturating_sub(Self::SHOWN);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -67,19 +59,16 @@ impl NamesLeftOut {
     }
 }
 
-/// One environment variable.
+/// A variable whose value holds no NUL.
 #[derive(Clone, PartialEq, Eq)]
-pub struct EnvVar {
+pub(crate) struct EnvVar {
     name: EnvName,
     value: String,
 }
 
 impl EnvVar {
-    /// Joins a name and a value.
-    ///
-    /// # Errors
-    /// A value with a NUL, which no process can be given.
-    pub fn new(name: EnvName, value: impl Into<String>) -> Result<Self, Invalid> {
+    /// Refuses a value with a NUL, which no process can be given.
+    pub(crate) fn new(name: EnvName, value: impl Into<String>) -> Result<Self, Invalid> {
         let value = value.into();
         if value.contains('\0') {
             return Err(Invalid("has a value with a NUL character".into()));
@@ -87,20 +76,16 @@ impl EnvVar {
         Ok(Self { name, value })
     }
 
-    /// The name.
-    #[must_use]
-    pub fn name(&self) -> &EnvName {
+    pub(crate) fn name(&self) -> &EnvName {
         &self.name
     }
 
-    /// The value.
-    #[must_use]
-    pub fn value(&self) -> &str {
+    pub(crate) fn value(&self) -> &str {
         &self.value
     }
 }
 
-/// Values can be secrets: only the name is shown.
+/// Shows only the name, since values can be secrets.
 impl fmt::Debug for EnvVar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}=…", self.name)
@@ -112,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_plain_name_is_refused() {
+    fn name_with_other_characters_is_refused() {
         for text in ["", "1A", "A-B", "--split-string=x", "A=B", "A B", "Ä", "A\n", "-S"] {
             assert!(EnvName::parse(text).is_err(), "{text:?}");
         }

@@ -1,20 +1,17 @@
-//! The connection's id: 32 lower-case hex characters, random, the same in webhooks, labels and logs.
+//! The connection's random id, the same in webhooks, labels and logs.
 
 use std::fmt;
 
-/// One SSH connection's id, unique for all time.
+/// An SSH connection's id: 128 random bits, written as 32 lower-case hex characters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(u128);
 
 impl ConnectionId {
-    /// A fresh random id.
-    #[must_use]
     pub fn random() -> Self {
         Self(rand::random())
     }
 
-    /// Reads an id back from where it was written, for example a pod's label; `None` is no id of ours.
-    #[must_use]
+    /// Parses an id that was written before, for example into a pod's label; `None` for any other form.
     pub fn parse(text: &str) -> Option<Self> {
         let plain = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         plain.then(|| u128::from_str_radix(text, 16).ok()).flatten().map(Self)
@@ -38,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_id_is_not_read_back() {
+    fn text_of_another_form_is_no_id() {
         for text in ["", "0", "+00000000000000000000000000000ab", "000000000000000000000000000000AB", &"0".repeat(33)] {
             assert_eq!(ConnectionId::parse(text), None, "{text}");
         }

@@ -1,35 +1,29 @@
-//! Names that end up in URLs, labels and manifests. kube puts them there unescaped, so they are parsed before:
-//! RFC 1123 labels for namespaces and containers, subdomains for pods. A user's name is none of these: it is data, and
-//! whatever is made of it is escaped or hashed there.
+//! Names for URLs, labels and manifests. kube does not escape them there, so they are parsed before: RFC 1123 labels for
+//! namespaces and containers, subdomains for pods. A user's name is only data: code that derives another name from it
+//! escapes or hashes it.
 
 use super::is_hidden;
 use std::fmt;
 
-/// Why a text is not a name; reads as the end of a sentence that begins with what was parsed.
+/// The reason why a text was refused, as the end of a sentence whose subject is the parsed text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Invalid(pub String);
+pub(crate) struct Invalid(pub String);
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $check:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(String);
+        pub(crate) struct $name(String);
 
         impl $name {
-            /// Parses the text.
-            ///
-            /// # Errors
-            /// Says what the text breaks.
-            pub fn parse(text: &str) -> Result<Self, Invalid> {
+            pub(crate) fn parse(text: &str) -> Result<Self, Invalid> {
                 let check: fn(&str) -> Result<(), Invalid> = $check;
                 check(text)?;
                 Ok(Self(text.to_owned()))
             }
 
-            /// The text, as it was given.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
+            pub(crate) fn as_str(&self) -> &str {
                 &self.0
             }
         }
@@ -64,16 +58,15 @@ name!(
     rfc1123_subdomain
 );
 name!(
-    /// The login name that the client sent (RFC 4252 section 5): 1 to 1024 bytes of UTF-8 that can be shown, which is
-    /// without [hidden](is_hidden) characters and not blank. Everything else stands in names of some directory: `/`, `\\`,
-    /// `@`, spaces, any script.
+    /// The login name that the client sent (RFC 4252 section 5): 1 to 1024 bytes of UTF-8, not blank and without
+    /// [hidden](is_hidden) characters. All other characters occur in the names of some directory: `/`, `\\`, `@`, spaces, any
+    /// script.
     Username,
     login_name
 );
 
 name!(
-    /// The key of a label or an annotation: a name of at most 63 characters, with a DNS name and `/` before it where it
-    /// has an owner.
+    /// The key of a label or an annotation: a name of 1 to 63 characters, optionally after its owner's DNS name and `/`.
     MetadataKey,
     qualified_name
 );
@@ -120,7 +113,7 @@ fn qualified_name(text: &str) -> Result<(), Invalid> {
     ))
 }
 
-/// The longest login name, in bytes.
+/// Limit of a login name, in bytes.
 const LOGIN_NAME: usize = 1024;
 
 fn login_name(text: &str) -> Result<(), Invalid> {
@@ -147,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_a_dns_label_is_no_namespace() {
+    fn namespace_that_is_not_a_dns_label_is_refused() {
         let long = "a".repeat(64);
         for text in ["", "-a", "a-", "A", "a.b", "a/b", "a b", "ä", "../x", "a\n", &long] {
             assert!(Namespace::parse(text).is_err(), "{text:?}");
@@ -158,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_dns_subdomain_is_no_pod_name() {
+    fn pod_name_that_is_not_a_dns_subdomain_is_refused() {
         for text in ["", ".", "a.", ".a", "a..b", "a/b", "a?b", "A.b"] {
             assert!(PodName::parse(text).is_err(), "{text:?}");
         }
@@ -166,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_qualified_name_is_no_key_of_a_label() {
+    fn label_key_that_is_not_a_qualified_name_is_refused() {
         for text in ["", "/a", "a/", "a/b/c", "A_b/c", "-a", "a.", "a b", "é", &"a".repeat(64)] {
             assert!(MetadataKey::parse(text).is_err(), "{text:?}");
         }
@@ -196,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn every_other_user_name_is_taken_as_it_came() {
+    fn every_other_user_name_is_accepted_unchanged() {
         for text in [
             "a",
             "a@b.c",

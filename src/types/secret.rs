@@ -1,23 +1,20 @@
-//! A text that must never be seen: no `Display`, a masked `Debug`, zeroed when dropped.
+//! A text that must not be shown: without `Display`, with a masked `Debug`, zeroed when dropped.
 
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-/// A secret text. Equality and hash are over its SHA-256, so that a client cache can be keyed by credentials.
+/// A secret text, compared and hashed by its SHA-256, so that a cache of clients can have credentials as keys.
 #[derive(Clone)]
 pub struct Secret(SecretString);
 
 impl Secret {
-    /// Takes a text in.
-    #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(SecretString::from(text.into()))
     }
 
-    /// The text, for the one place that needs it.
-    #[must_use]
+    /// The text, for the code that sends or checks it.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }

@@ -1,12 +1,11 @@
-//! Text from Kubernetes, webhooks and clients before it is shown to anyone.
+//! Text from Kubernetes, webhooks and clients, made safe to show.
 
 use std::time::Duration;
 
-/// True for a character that steers a terminal or cannot be seen: control characters, line and paragraph separators, marks of
-/// direction, and what Unicode calls ignorable by default (`Default_Ignorable_Code_Point`: zero-width characters, fillers,
-/// variation selectors, tags). Two texts that differ in nothing else look alike.
-#[must_use]
-pub fn is_hidden(c: char) -> bool {
+/// True for a character that controls a terminal or is invisible: control characters, line and paragraph separators,
+/// direction marks, and Unicode's `Default_Ignorable_Code_Point` (zero-width characters, fillers, variation selectors, tags).
+/// Texts that differ only in these look alike.
+pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
@@ -15,8 +14,7 @@ pub fn is_hidden(c: char) -> bool {
             | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// `text` on one line without [hidden](is_hidden) characters (a terminal would obey some), cut at `limit` characters.
-#[must_use]
+/// Puts `text` on one line without [hidden](is_hidden) characters (some control a terminal), cut at `limit` characters.
 pub fn printable(text: &str, limit: usize) -> String {
     let flat: String =
         text.chars().map(|c| if c == '\n' || c == '\t' { ' ' } else { c }).filter(|c| !is_hidden(*c)).collect();
@@ -27,9 +25,8 @@ pub fn printable(text: &str, limit: usize) -> String {
     flat.chars().take(limit.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// `text` in double quotes, on one line: quotes, backslashes and [hidden](is_hidden) characters in it are escaped.
-#[must_use]
-pub fn quoted(text: &str) -> String {
+/// Puts `text` in double quotes on one line; escapes quotes, backslashes and [hidden](is_hidden) characters.
+pub(crate) fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for c in text.chars() {
@@ -43,9 +40,8 @@ pub fn quoted(text: &str) -> String {
     quoted
 }
 
-/// A time for people, in seconds from one second on and else in milliseconds: `2s`, `1.5s`, `300ms`. Cut at milliseconds.
-#[must_use]
-pub fn time_text(time: Duration) -> String {
+/// Formats a time for people, cut at milliseconds: `2s`, `1.5s`, `300ms`.
+pub(crate) fn time_text(time: Duration) -> String {
     let (seconds, millis) = (time.as_secs(), time.subsec_millis());
     match (seconds, millis) {
         (0, _) => format!("{millis}ms"),
@@ -78,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn time_is_told_in_seconds_or_milliseconds() {
+    fn time_is_shown_in_seconds_or_milliseconds() {
         for (millis, expected) in
             [(0, "0ms"), (1, "1ms"), (300, "300ms"), (1000, "1s"), (1500, "1.5s"), (2050, "2.05s"), (180_000, "180s")]
         {
@@ -87,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_that_nobody_sees_are_hidden_and_letters_of_all_scripts_are_not() {
+    fn invisible_characters_are_hidden_and_letters_of_all_scripts_are_not() {
         for c in
             "\0\t\n\x7f\u{85}\u{ad}\u{61c}\u{200b}\u{200d}\u{200f}\u{2029}\u{202e}\u{2066}\u{feff}\u{e0041}".chars()
         {

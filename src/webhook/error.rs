@@ -1,28 +1,27 @@
-//! What can go wrong with a webhook, and which of it a user may read.
+//! Failures of webhooks: their texts for the log, and their predicates for users.
 
 use crate::telemetry::metrics::Question;
-use crate::tls::{Block, TlsError, cause_of, explain, hung_up};
-use crate::types::quoted;
+use crate::tls::{ConfigBlock, TlsBuildError, cause_of, closed_in_handshake, explain};
+use crate::types::{causes, error_chain, quoted};
 use std::error::Error;
 
-/// Why a client cannot be made of an HTTP client block.
+/// Failure to create a client.
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookBuildError {
     /// The certificates or the key cannot be used.
     #[error("{0}")]
-    Tls(#[from] TlsError),
-    /// TLS cannot be set up at all.
-    #[error("TLS cannot be set up: {}", explain(.0, Block::Webhook))]
+    Tls(#[from] TlsBuildError),
+    /// TLS is not available.
+    #[error("TLS cannot be set up: {}", explain(.0, ConfigBlock::Webhook))]
     Provider(rustls::Error),
-    /// The HTTP client cannot be set up.
     #[error("the HTTP client cannot be set up: {0}")]
     Client(String),
 }
 
-/// Why one try failed. The texts are for the log; they hold neither URLs nor anything of a body.
+/// Failure of one try. The texts are for the log; they contain neither URLs nor anything of a body.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// No connection.
+pub enum AttemptFailure {
+    /// No connection to the server.
     #[error("no connection: {0}")]
     Unreachable(String),
     /// The server's certificate was not accepted, or ours was not, or this is not TLS.
@@ -31,13 +30,13 @@ pub enum Failure {
     /// The connection broke before the whole answer was there.
     #[error("the connection broke: {0}")]
     Broken(String),
-    /// Something else than HTTP came.
+    /// The answer is not HTTP.
     #[error("what the server answers is not HTTP: {0}")]
     NotHttp(String),
     /// No whole answer in the time of one try, or in what was left of all of them.
     #[error("no answer in time")]
     TimedOut,
-    /// A redirect.
+    /// A redirect, by its status.
     #[error("the server answered with a redirect ({0}), which is not followed")]
     Redirect(u16),
     /// Any other status than 200.
@@ -54,7 +53,7 @@ pub enum Failure {
     TooLarge(usize),
 }
 
-impl Failure {
+impl AttemptFailure {
     /// The reason's name on the metrics page: ContainerSSH's code where it means the same.
     pub(super) fn code(&self, question: Question) -> &'static str {
         match self {
@@ -70,7 +69,7 @@ impl Failure {
         }
     }
 
-    /// True if a server that is asked without TLS may want it: how it is seen to speak another protocol, or to say so.
+    /// True if a server that is asked without TLS may require it: it speaks another protocol, or says so.
     pub(super) fn may_want_tls(&self) -> bool {
         match self {
             Self::Broken(_) | Self::NotHttp(_) | Self::Status(400) => true,
@@ -79,7 +78,7 @@ impl Failure {
         }
     }
 
-    /// Whether another try would end the same way.
+    /// True if another try would end the same way.
     pub(super) fn is_final(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::Broken(_) | Self::NotHttp(_) | Self::TimedOut => false,
@@ -88,7 +87,7 @@ impl Failure {
         }
     }
 
-    /// The predicate of a sentence that a user may read.
+    /// Predicate of a sentence for the user.
     fn predicate(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => "cannot be reached",
@@ -102,17 +101,18 @@ impl Failure {
     }
 }
 
-impl From<reqwest::Error> for Failure {
+impl From<reqwest::Error> for AttemptFailure {
     fn from(error: reqwest::Error) -> Self {
-        let text = causes(&error);
+        // reqwest's own line would show the URL.
+        let text = error.source().map_or_else(|| "unknown cause".to_owned(), causes);
         if let Some(tls) = cause_of(&error) {
-            return Self::Tls(explain(tls, Block::Webhook));
+            return Self::Tls(explain(tls, ConfigBlock::Webhook));
         }
         if error.is_timeout() {
             return Self::TimedOut;
         }
         match error.is_connect() {
-            true if hung_up(&error) => Self::Unreachable(Block::Webhook.hung_up()),
+            true if closed_in_handshake(&error) => Self::Unreachable(ConfigBlock::Webhook.closed_message()),
             true => Self::Unreachable(text),
             false if is_no_http(&error) => Self::NotHttp(text),
             false => Self::Broken(text),
@@ -122,51 +122,28 @@ impl From<reqwest::Error> for Failure {
 
 /// True where the server's bytes are not HTTP.
 fn is_no_http(error: &reqwest::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    error_chain(error).filter_map(<dyn Error>::downcast_ref).any(hyper::Error::is_parse)
 }
 
-/// The causes without the layers that they passed through: reqwest's own line would show the URL, and hyper's name
-/// variants.
-fn causes(error: &reqwest::Error) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        let layer = text.starts_with("client error (") || text == "tcp connect error";
-        if !layer && texts.last() != Some(&text) {
-            texts.push(text);
-        }
-        cause = error.source();
-    }
-    if texts.is_empty() { "unknown cause".into() } else { texts.join(": ") }
-}
-
-/// Why a webhook gave no answer. The text is for the log; [`WebhookError::predicate`] is for the user.
+/// Failure of a question. The text is for the log; [`WebhookError::predicate`] is for the user.
 #[derive(Debug, thiserror::Error)]
-pub enum WebhookError {
+pub(crate) enum WebhookError {
     /// The request has no JSON form.
     #[error("the request cannot be written as JSON: {0}")]
     Encode(serde_json::Error),
     /// A failure that another try would not mend.
     #[error("{0}")]
-    Final(Failure),
+    Final(AttemptFailure),
     /// Another try might have mended it, but the question has a side effect and may have arrived.
     #[error("{0}; the request is not repeated, because the server may have received it")]
-    NotRepeated(Failure),
+    NotRepeated(AttemptFailure),
     /// All tries failed until the deadline.
     #[error("gave up after {tries} {}: {last}", if *tries == 1 { "try" } else { "tries" })]
     GaveUp {
-        /// How many there were.
+        /// Number of tries.
         tries: u32,
-        /// How the last of them failed.
-        last: Failure,
+        /// Failure of the last try.
+        last: AttemptFailure,
     },
     /// The server answered 200 with something that is no answer. The text names fields, never what they held.
     #[error("the answer is not understood: {0}")]
@@ -174,7 +151,7 @@ pub enum WebhookError {
 }
 
 impl WebhookError {
-    /// As [`Failure::code`].
+    /// The code of the last try's failure; see [`AttemptFailure::code`].
     pub(super) fn code(&self, question: Question) -> &'static str {
         match self {
             Self::Encode(_) => "HTTP_CLIENT_ENCODE_FAILED",
@@ -185,8 +162,8 @@ impl WebhookError {
         }
     }
 
-    /// The failure of the last try; `None` where nothing failed on the way there and back.
-    pub(super) fn failure(&self) -> Option<&Failure> {
+    /// The failure of the last try; `None` if the transport did not fail.
+    pub(super) fn failure(&self) -> Option<&AttemptFailure> {
         match self {
             Self::Final(failure) | Self::NotRepeated(failure) | Self::GaveUp { last: failure, .. } => Some(failure),
             Self::Encode(_) | Self::Malformed(_) => None,
@@ -194,8 +171,7 @@ impl WebhookError {
     }
 
     /// The end of a sentence that begins with "the … server", for the user.
-    #[must_use]
-    pub fn predicate(&self) -> &'static str {
+    pub(crate) fn predicate(&self) -> &'static str {
         match self {
             Self::Encode(_) => "cannot be asked",
             Self::Final(failure) | Self::NotRepeated(failure) | Self::GaveUp { last: failure, .. } => {

@@ -1,15 +1,16 @@
 //! A server on a real socket that answers as a test tells it to, and misbehaves.
 
-use crate::config::{Endpoint, HttpClient};
+use super::url::{HttpClientConfig, WebhookUrl};
 use crate::types::Secret;
+use parking_lot::Mutex;
 use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::Value;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, UnixListener};
@@ -17,18 +18,18 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-/// What a request looked like.
+/// A request that the fake server received.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct FakeRequest {
     pub(crate) path: String,
     /// Header lines in lower case.
     pub(crate) headers: Vec<String>,
     pub(crate) body: Value,
 }
 
-/// How a request is answered.
-pub(crate) enum Reply {
-    /// Status and body.
+/// Reply to a request.
+pub(crate) enum FakeReply {
+    /// An answer with status and body.
     Answer(u16, String),
     /// The whole answer, as written.
     Raw(&'static str),
@@ -42,50 +43,55 @@ pub(crate) enum Reply {
     Endless,
 }
 
-pub(crate) fn yes() -> Reply {
-    Reply::Answer(200, r#"{"success":true}"#.into())
+pub(crate) fn yes() -> FakeReply {
+    FakeReply::Answer(200, r#"{"success":true}"#.into())
 }
 
-type Script = dyn Fn(usize, &Asked) -> Reply + Send + Sync;
+type FakeScript = dyn Fn(usize, &FakeRequest) -> FakeReply + Send + Sync;
 
-struct Shared {
-    script: Box<Script>,
-    asked: Mutex<Vec<Asked>>,
+struct FakeState {
+    script: Box<FakeScript>,
+    asked: Mutex<Vec<FakeRequest>>,
     connections: AtomicUsize,
     hung_up: Notify,
 }
 
 /// The server; gone when dropped.
-pub(crate) struct Fake {
-    shared: Arc<Shared>,
-    endpoint: Endpoint,
+pub(crate) struct FakeWebhook {
+    shared: Arc<FakeState>,
+    url: WebhookUrl,
     ca: Option<String>,
     listening: JoinHandle<()>,
 }
 
-impl Drop for Fake {
+impl Drop for FakeWebhook {
     fn drop(&mut self) {
         self.listening.abort();
     }
 }
 
-impl Fake {
+impl FakeWebhook {
     /// Answers the requests, counted from 0, by plain HTTP.
-    pub(crate) async fn start(script: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(usize, &FakeRequest) -> FakeReply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
-        let shared = Shared::new(script);
+        let shared = FakeState::new(script);
         let listening = tokio::spawn(tcp(listener, None, shared.clone()));
-        Self { shared, endpoint: Endpoint::Url(url.parse().unwrap()), ca: None, listening }
+        Self { shared, url: WebhookUrl::Http(url.parse().unwrap()), ca: None, listening }
     }
 
     /// The same by HTTPS, with a certificate for `name` by a CA of its own, asked for as `localhost`.
-    pub(crate) async fn start_tls(name: &str, script: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start_with(&Authority::new(), name, false, script).await
+    pub(crate) async fn start_tls(
+        name: &str,
+        script: impl Fn(usize, &FakeRequest) -> FakeReply + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_with(&FakeAuthority::new(), name, false, script).await
     }
 
     /// The same with a certificate for `localhost` that is self-signed and a CA's, as `openssl req -x509` makes them.
-    pub(crate) async fn start_self_signed(script: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start_self_signed(
+        script: impl Fn(usize, &FakeRequest) -> FakeReply + Send + Sync + 'static,
+    ) -> Self {
         let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -95,19 +101,19 @@ impl Fake {
 
     /// The same for `localhost`, taking only clients with a certificate of its CA; with such a client's identity.
     pub(crate) async fn start_mutual(
-        script: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static,
+        script: impl Fn(usize, &FakeRequest) -> FakeReply + Send + Sync + 'static,
     ) -> (Self, (String, Secret)) {
-        let authority = Authority::new();
+        let authority = FakeAuthority::new();
         let (certificate, key) = authority.issue("client");
         let identity = (certificate.pem(), Secret::new(key.serialize_pem()));
         (Self::start_with(&authority, "localhost", true, script).await, identity)
     }
 
     async fn start_with(
-        authority: &Authority,
+        authority: &FakeAuthority,
         name: &str,
         mutual: bool,
-        script: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static,
+        script: impl Fn(usize, &FakeRequest) -> FakeReply + Send + Sync + 'static,
     ) -> Self {
         Self::start_under(authority.certificate.pem(), authority.acceptor(name, mutual), script).await
     }
@@ -115,42 +121,45 @@ impl Fake {
     async fn start_under(
         ca: String,
         acceptor: TlsAcceptor,
-        script: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static,
+        script: impl Fn(usize, &FakeRequest) -> FakeReply + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://localhost:{}/hook", listener.local_addr().unwrap().port());
-        let shared = Shared::new(script);
+        let shared = FakeState::new(script);
         let listening = tokio::spawn(tcp(listener, Some(acceptor), shared.clone()));
-        Self { shared, endpoint: Endpoint::Url(url.parse().unwrap()), ca: Some(ca), listening }
+        Self { shared, url: WebhookUrl::Http(url.parse().unwrap()), ca: Some(ca), listening }
     }
 
     /// The same on a Unix socket.
-    pub(crate) fn start_unix(socket: &Path, script: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) fn start_unix(
+        socket: &Path,
+        script: impl Fn(usize, &FakeRequest) -> FakeReply + Send + Sync + 'static,
+    ) -> Self {
         let listener = UnixListener::bind(socket).unwrap();
-        let endpoint = Endpoint::Unix { socket: socket.to_owned(), request: "http://localhost/hook".parse().unwrap() };
-        let shared = Shared::new(script);
+        let url = WebhookUrl::Unix { socket: socket.to_owned(), request: "http://localhost/hook".parse().unwrap() };
+        let shared = FakeState::new(script);
         let serving = shared.clone();
         let listening = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, serving.clone()));
             }
         });
-        Self { shared, endpoint, ca: None, listening }
+        Self { shared, url, ca: None, listening }
     }
 
     /// The client block for this server: 1 s a try.
-    pub(crate) fn block(&self) -> HttpClient {
-        HttpClient {
-            endpoint: self.endpoint.clone(),
+    pub(crate) fn block(&self) -> HttpClientConfig {
+        HttpClientConfig {
+            url: self.url.clone(),
             timeout: Duration::from_secs(1),
             ca: self.ca.clone(),
             identity: None,
-            tls: crate::tls::Choice::default(),
+            tls: crate::tls::TlsOptions::default(),
         }
     }
 
-    pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.shared.asked.lock().unwrap().clone()
+    pub(crate) fn asked(&self) -> Vec<FakeRequest> {
+        self.shared.asked.lock().clone()
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -163,8 +172,8 @@ impl Fake {
     }
 }
 
-impl Shared {
-    fn new(script: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static) -> Arc<Self> {
+impl FakeState {
+    fn new(script: impl Fn(usize, &FakeRequest) -> FakeReply + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
             script: Box::new(script),
             asked: Mutex::default(),
@@ -175,12 +184,12 @@ impl Shared {
 }
 
 /// A CA of a test's own.
-struct Authority {
+struct FakeAuthority {
     certificate: Certificate,
     issuer: Issuer<'static, KeyPair>,
 }
 
-impl Authority {
+impl FakeAuthority {
     fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -217,7 +226,7 @@ fn acceptor(certificate: &Certificate, key: &KeyPair, clients: Option<&Certifica
     TlsAcceptor::from(Arc::new(builder.with_single_cert(vec![certificate.der().clone()], key).unwrap()))
 }
 
-async fn tcp(listener: TcpListener, acceptor: Option<TlsAcceptor>, shared: Arc<Shared>) {
+async fn tcp(listener: TcpListener, acceptor: Option<TlsAcceptor>, shared: Arc<FakeState>) {
     while let Ok((stream, _)) = listener.accept().await {
         let (acceptor, shared) = (acceptor.clone(), shared.clone());
         tokio::spawn(async move {
@@ -233,33 +242,33 @@ async fn tcp(listener: TcpListener, acceptor: Option<TlsAcceptor>, shared: Arc<S
     }
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>) {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<FakeState>) {
     shared.connections.fetch_add(1, Ordering::SeqCst);
     let mut stream = BufReader::new(stream);
     while let Some(asked) = read(&mut stream).await {
         let at = {
-            let mut all = shared.asked.lock().unwrap();
+            let mut all = shared.asked.lock();
             all.push(asked.clone());
             all.len() - 1
         };
         let written = match (shared.script)(at, &asked) {
-            Reply::Answer(status, body) => {
+            FakeReply::Answer(status, body) => {
                 let head = format!("HTTP/1.1 {status} x\r\ncontent-type: text/plain\r\ncontent-length: {}", body.len());
                 stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await
             }
-            Reply::Raw(text) => stream.write_all(text.as_bytes()).await,
-            Reply::Close => return,
-            Reply::Last(status, body) => {
+            FakeReply::Raw(text) => stream.write_all(text.as_bytes()).await,
+            FakeReply::Close => return,
+            FakeReply::Last(status, body) => {
                 let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n", body.len());
                 let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
                 return;
             }
-            Reply::Hang => {
+            FakeReply::Hang => {
                 let _ = stream.read_to_end(&mut Vec::new()).await;
                 shared.hung_up.notify_one();
                 return;
             }
-            Reply::Endless => endless(&mut stream).await,
+            FakeReply::Endless => endless(&mut stream).await,
         };
         if written.is_err() {
             return;
@@ -275,7 +284,7 @@ async fn endless(stream: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> 
     }
 }
 
-async fn read(stream: &mut BufReader<impl AsyncRead + AsyncWrite + Unpin>) -> Option<Asked> {
+async fn read(stream: &mut BufReader<impl AsyncRead + AsyncWrite + Unpin>) -> Option<FakeRequest> {
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
@@ -291,7 +300,7 @@ async fn read(stream: &mut BufReader<impl AsyncRead + AsyncWrite + Unpin>) -> Op
     let path = rest.split(' ').next()?.to_owned();
     let headers: Vec<String> = lines[1..].iter().map(|line| line.to_ascii_lowercase()).collect();
     if method == "HEAD" {
-        return Some(Asked { path, headers, body: Value::Null });
+        return Some(FakeRequest { path, headers, body: Value::Null });
     }
     if method != "POST" {
         return None;
@@ -299,5 +308,5 @@ async fn read(stream: &mut BufReader<impl AsyncRead + AsyncWrite + Unpin>) -> Op
     let length = headers.iter().find_map(|line| line.strip_prefix("content-length: "))?.parse().ok()?;
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some(Asked { path, headers, body: serde_json::from_slice(&body).ok()? })
+    Some(FakeRequest { path, headers, body: serde_json::from_slice(&body).ok()? })
 }

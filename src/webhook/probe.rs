@@ -1,30 +1,30 @@
-//! One question without an answer to read: does that server say 200? The gateway asks it of itself.
+//! The request of `podgate --healthcheck`: the gateway asks its own health endpoint for status 200.
 
-use super::client::{Kept, http_client};
-use super::error::{Failure, WebhookBuildError};
-use crate::config::HttpClient;
+use super::client::{ConnectionReuse, http_client};
+use super::error::{AttemptFailure, WebhookBuildError};
+use super::url::HttpClientConfig;
 use reqwest::StatusCode;
 
-/// Why a server did not say 200.
+/// Failure of a probe.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// The client cannot be made.
+    /// The client cannot be created.
     #[error("{0}")]
     Build(#[from] WebhookBuildError),
-    /// There was no answer, or another one.
+    /// No answer, or another status.
     #[error("{0}")]
-    Failure(#[from] Failure),
+    Failure(#[from] AttemptFailure),
 }
 
 /// Asks once, with GET at exactly the block's URL and within its `timeout`.
 ///
 /// # Errors
 /// Anything but 200.
-pub async fn probe(block: &HttpClient) -> Result<(), ProbeError> {
-    let client = http_client(block, Kept::Never)?;
-    let answer = client.get(block.endpoint.below("")).timeout(block.timeout).send().await.map_err(Failure::from)?;
+pub async fn probe(block: &HttpClientConfig) -> Result<(), ProbeError> {
+    let client = http_client(block, ConnectionReuse::Never)?;
+    let answer = client.get(block.url.below("")).timeout(block.timeout).send().await.map_err(AttemptFailure::from)?;
     match answer.status() {
         StatusCode::OK => Ok(()),
-        status => Err(Failure::Status(status.as_u16()).into()),
+        status => Err(AttemptFailure::Status(status.as_u16()).into()),
     }
 }

@@ -1,45 +1,46 @@
-//! Tries again what may heal and may be repeated, with jittered exponential pauses, until a deadline that nothing outlasts.
+//! Repeats failed tries that may be repeated, with jittered exponential pauses, until a deadline that nothing outlasts.
+//!
+//! Ours and not `backon`'s: it would replace [`pause`] alone, by another jitter, and the kinds of failures stay.
 
-use super::error::{Failure, WebhookError};
+use super::error::{AttemptFailure, WebhookError};
 use std::future::Future;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// The longest pause after the first failure; doubled from then on.
+/// Longest pause after the first failure; doubled after each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause at all.
+/// Longest pause after any failure.
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A try that failed.
 #[derive(Debug)]
-pub(super) struct Failed {
-    /// Cause of the failure.
-    pub(super) failure: Failure,
-    /// The question has no side effect, or did not arrive.
+pub(super) struct FailedAttempt {
+    pub(super) failure: AttemptFailure,
+    /// True if the question has no side effect or did not arrive.
     pub(super) repeatable: bool,
 }
 
-/// Calls `attempt` until it succeeds, fails for good, or `deadline` has passed; each failure after which it may be called
-/// again is told to `failed`, with the number of the try.
+/// Calls `attempt` until it succeeds, fails for good, or `deadline` has passed. `failed` is called with each failure that is
+/// not final, and the number of the try.
 pub(super) async fn retry<T, F>(
     deadline: Instant,
-    failed: impl Fn(u32, &Failure),
+    failed: impl Fn(u32, &AttemptFailure),
     mut attempt: impl FnMut() -> F,
 ) -> Result<T, WebhookError>
 where
-    F: Future<Output = Result<T, Failed>>,
+    F: Future<Output = Result<T, FailedAttempt>>,
 {
     let mut tries = 0;
-    let mut last = Failure::TimedOut;
+    let mut last = AttemptFailure::TimedOut;
     while Instant::now() < deadline {
         tries += 1;
-        // What the deadline cuts off says less than the failure before it.
+        // The failure of an earlier try says more than a try that the deadline cut off.
         let Ok(outcome) = timeout_at(deadline, attempt()).await else { break };
         match outcome {
             Ok(value) => return Ok(value),
-            Err(Failed { failure, .. }) if failure.is_final() => return Err(WebhookError::Final(failure)),
-            Err(Failed { failure, repeatable: false }) => return Err(WebhookError::NotRepeated(failure)),
-            Err(Failed { failure, repeatable: true }) => last = failure,
+            Err(FailedAttempt { failure, .. }) if failure.is_final() => return Err(WebhookError::Final(failure)),
+            Err(FailedAttempt { failure, repeatable: false }) => return Err(WebhookError::NotRepeated(failure)),
+            Err(FailedAttempt { failure, repeatable: true }) => last = failure,
         }
         failed(tries, &last);
         if timeout_at(deadline, sleep(pause(tries))).await.is_err() {
@@ -49,7 +50,7 @@ where
     Err(WebhookError::GaveUp { tries, last })
 }
 
-/// Between half and the whole of 100 ms · 2^(tries − 1), at most of 5 s.
+/// Random pause between half and the whole of 100 ms · 2^(tries − 1), which is at most 5 s.
 fn pause(tries: u32) -> Duration {
     let whole = FIRST_PAUSE.saturating_mul(1 << (tries - 1).min(10)).min(LAST_PAUSE);
     whole.mul_f64(rand::random_range(0.5..=1.0))
@@ -81,7 +82,7 @@ mod tests {
             |_, _| {},
             || async {
                 calls.fetch_add(1, Ordering::Relaxed);
-                Err(Failed { failure: Failure::Status(status), repeatable })
+                Err(FailedAttempt { failure: AttemptFailure::Status(status), repeatable })
             },
         )
         .await;
@@ -91,14 +92,14 @@ mod tests {
     #[tokio::test]
     async fn final_failure_is_not_tried_again() {
         let (error, calls) = outcome(403, true).await;
-        assert!(matches!(error, WebhookError::Final(Failure::Status(403))), "{error}");
+        assert!(matches!(error, WebhookError::Final(AttemptFailure::Status(403))), "{error}");
         assert_eq!(calls, 1);
     }
 
     #[tokio::test]
     async fn failure_that_may_heal_is_not_tried_again_where_the_question_may_not_be_repeated() {
         let (error, calls) = outcome(500, false).await;
-        assert!(matches!(error, WebhookError::NotRepeated(Failure::Status(500))), "{error}");
+        assert!(matches!(error, WebhookError::NotRepeated(AttemptFailure::Status(500))), "{error}");
         assert_eq!(calls, 1);
     }
 
@@ -113,10 +114,10 @@ mod tests {
                 if calls.fetch_add(1, Ordering::Relaxed) > 0 {
                     std::future::pending::<()>().await;
                 }
-                Err(Failed { failure: Failure::Status(502), repeatable: true })
+                Err(FailedAttempt { failure: AttemptFailure::Status(502), repeatable: true })
             },
         )
         .await;
-        assert!(matches!(outcome, Err(WebhookError::GaveUp { tries: 2, last: Failure::Status(502) })));
+        assert!(matches!(outcome, Err(WebhookError::GaveUp { tries: 2, last: AttemptFailure::Status(502) })));
     }
 }

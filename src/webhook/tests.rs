@@ -1,47 +1,47 @@
 //! The webhook client against real sockets: every way to fail first.
 
+mod answer_body;
 mod once;
 
-use super::fake::{Fake, Reply, yes};
+use super::fake::{FakeReply, FakeWebhook, yes};
 use super::*;
-use crate::auth::{Answer, Attempt, Authenticator, Awaited, ClientFacts, Credential, Identity, LoginDeadline};
-use crate::config::{self, AuthWebhook, ConfigServer, Endpoint, HttpClient, LogFormat};
 use crate::telemetry::metrics::Question;
-use crate::telemetry::{ConnectionLog, capture};
-use crate::types::{ConnectionId, Secret, Username};
+use crate::telemetry::{ConnectionLog, Log, LogFormat, capture};
+use crate::types::ConnectionId;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// Far more than any of these takes, far less than a forgotten deadline would.
 const SOON: Duration = Duration::from_secs(20);
 
-fn facts() -> ClientFacts {
-    ClientFacts {
-        connection: ConnectionId::random(),
-        remote: "192.0.2.7:52311".parse().unwrap(),
-        client_version: "SSH-2.0-test".into(),
-    }
+/// The log of one connection.
+fn connection(log: &Log) -> ConnectionLog {
+    log.connection(ConnectionId::random(), "192.0.2.7:52311".parse().unwrap())
 }
 
 fn quiet() -> ConnectionLog {
-    capture::log(LogFormat::Text).0.connection(ConnectionId::random(), facts().remote)
+    connection(&capture::log(LogFormat::Text).0)
 }
 
 /// Asks for any JSON object; the question is one that may be repeated.
-async fn ask(block: &HttpClient, limit: Duration) -> Result<serde_json::Value, WebhookError> {
+async fn ask(block: &HttpClientConfig, limit: Duration) -> Result<serde_json::Value, WebhookError> {
     ask_for(Question::PublicKey, block, limit).await
 }
 
-async fn ask_for(question: Question, block: &HttpClient, limit: Duration) -> Result<serde_json::Value, WebhookError> {
+async fn ask_for(
+    question: Question,
+    block: &HttpClientConfig,
+    limit: Duration,
+) -> Result<serde_json::Value, WebhookError> {
     let client = WebhookClient::new(block, "/pubkey", question).unwrap();
     let log = quiet();
-    let call = Call { limit, log: &log };
+    let call = AskOptions { limit, log: &log };
     let parse = |body: &[u8]| serde_json::from_slice(body).map_err(|error| error.to_string());
     client.ask(call, &json!({"a": 1}), parse).await.map(|answered| answered.answer)
 }
 
-async fn outcome(script: impl Fn() -> Reply + Send + Sync + 'static, limit: Duration) -> (WebhookError, usize) {
-    let fake = Fake::start(move |_, _| script()).await;
+async fn outcome(script: impl Fn() -> FakeReply + Send + Sync + 'static, limit: Duration) -> (WebhookError, usize) {
+    let fake = FakeWebhook::start(move |_, _| script()).await;
     let begun = Instant::now();
     let error = ask(&fake.block(), limit).await.expect_err("must fail");
     assert!(begun.elapsed() < limit + SOON, "took {:?}", begun.elapsed());
@@ -51,29 +51,29 @@ async fn outcome(script: impl Fn() -> Reply + Send + Sync + 'static, limit: Dura
 #[tokio::test]
 async fn status_below_500_is_final() {
     for status in [201, 202, 204, 400, 401, 403, 404, 408, 429] {
-        let (error, tries) = outcome(move || Reply::Answer(status, r#"{"success":true}"#.into()), SOON).await;
-        assert!(matches!(error, WebhookError::Final(Failure::Status(s)) if s == status), "{error}");
+        let (error, tries) = outcome(move || FakeReply::Answer(status, r#"{"success":true}"#.into()), SOON).await;
+        assert!(matches!(error, WebhookError::Final(AttemptFailure::Status(s)) if s == status), "{error}");
         assert_eq!(tries, 1, "{status}");
     }
 }
 
 #[tokio::test]
 async fn redirect_is_refused_and_said() {
-    let target = Fake::start(|_, _| yes()).await;
-    let Endpoint::Url(url) = target.block().endpoint else { panic!("a URL") };
+    let target = FakeWebhook::start(|_, _| yes()).await;
+    let WebhookUrl::Http(url) = target.block().url else { panic!("a URL") };
     let answer = format!("HTTP/1.1 307 x\r\nlocation: {url}\r\ncontent-length: 0\r\n\r\n");
     let answer: &'static str = answer.leak();
-    let (error, tries) = outcome(move || Reply::Raw(answer), SOON).await;
-    assert!(matches!(error, WebhookError::Final(Failure::Redirect(307))), "{error}");
+    let (error, tries) = outcome(move || FakeReply::Raw(answer), SOON).await;
+    assert!(matches!(error, WebhookError::Final(AttemptFailure::Redirect(307))), "{error}");
     assert!(error.to_string().contains("redirect"));
     assert_eq!((tries, target.asked().len()), (1, 0));
 }
 
 #[tokio::test]
 async fn huge_body_is_given_up_announced_or_not() {
-    let announced = || Reply::Raw("HTTP/1.1 200 OK\r\ncontent-length: 1048577\r\n\r\n");
-    for (error, tries) in [outcome(announced, SOON).await, outcome(|| Reply::Endless, SOON).await] {
-        assert!(matches!(error, WebhookError::Final(Failure::TooLarge(_))), "{error}");
+    let announced = || FakeReply::Raw("HTTP/1.1 200 OK\r\ncontent-length: 1048577\r\n\r\n");
+    for (error, tries) in [outcome(announced, SOON).await, outcome(|| FakeReply::Endless, SOON).await] {
+        assert!(matches!(error, WebhookError::Final(AttemptFailure::TooLarge(_))), "{error}");
         assert_eq!(tries, 1);
     }
 }
@@ -81,47 +81,48 @@ async fn huge_body_is_given_up_announced_or_not() {
 #[tokio::test]
 async fn body_at_the_limit_is_taken() {
     let body = format!("\"{}\"", "x".repeat(client::BODY_LIMIT - 2));
-    let fake = Fake::start(move |_, _| Reply::Answer(200, body.clone())).await;
+    let fake = FakeWebhook::start(move |_, _| FakeReply::Answer(200, body.clone())).await;
     assert!(ask(&fake.block(), SOON).await.is_ok());
 }
 
 /// The log's lines about a question that fails at `block`.
-async fn told_of_failure(block: &HttpClient) -> String {
+async fn told_of_failure(block: &HttpClientConfig) -> String {
     let (log, captured) = capture::log(LogFormat::Text);
-    let connection = log.connection(ConnectionId::random(), facts().remote);
+    let connection = connection(&log);
     let client = WebhookClient::new(block, "/password", Question::Password).unwrap();
-    let call = Call { limit: Duration::from_millis(500), log: &connection };
+    let call = AskOptions { limit: Duration::from_millis(500), log: &connection };
     client.ask(call, &json!({}), |_| Ok(())).await.expect_err("no answer");
     captured.text(&log)
 }
 
 #[tokio::test]
 async fn http_where_tls_is_spoken_and_the_other_way_round_is_told() {
-    let tls = Fake::start_tls("localhost", |_, _| yes()).await;
-    let Endpoint::Url(mut url) = tls.block().endpoint else { panic!("a URL") };
+    let tls = FakeWebhook::start_tls("localhost", |_, _| yes()).await;
+    let WebhookUrl::Http(mut url) = tls.block().url else { panic!("a URL") };
     url.set_scheme("http").unwrap();
-    let block = HttpClient { endpoint: Endpoint::Url(url), ..tls.block() };
+    let block = HttpClientConfig { url: WebhookUrl::Http(url), ..tls.block() };
     let hint = "; is it https? the URL says http";
     let text = told_of_failure(&block).await;
     assert!(text.contains(hint), "{text}");
     let client = WebhookClient::new(&block, "/password", Question::Password).unwrap();
     assert!(client.reach().await.expect_err("TLS").ends_with(hint));
     // As nginx and Go's server say it; and a server that is no web server at all.
-    for reply in
-        [|| Reply::Answer(400, "plain HTTP was sent to an HTTPS port".into()), || Reply::Raw("SSH-2.0-x\r\n\r\n")]
-    {
-        let fake = Fake::start(move |_, _| reply()).await;
+    for reply in [
+        || FakeReply::Answer(400, "plain HTTP was sent to an HTTPS port".into()),
+        || FakeReply::Raw("SSH-2.0-x\r\n\r\n"),
+    ] {
+        let fake = FakeWebhook::start(move |_, _| reply()).await;
         let text = told_of_failure(&fake.block()).await;
         assert!(text.contains(hint), "{text}");
     }
-    let fake = Fake::start(|_, _| Reply::Answer(403, String::new())).await;
+    let fake = FakeWebhook::start(|_, _| FakeReply::Answer(403, String::new())).await;
     let text = told_of_failure(&fake.block()).await;
     assert!(!text.contains("https"), "{text}");
 
-    let plain = Fake::start(|_, _| yes()).await;
-    let Endpoint::Url(mut url) = plain.block().endpoint else { panic!("a URL") };
+    let plain = FakeWebhook::start(|_, _| yes()).await;
+    let WebhookUrl::Http(mut url) = plain.block().url else { panic!("a URL") };
     url.set_scheme("https").unwrap();
-    let text = told_of_failure(&HttpClient { endpoint: Endpoint::Url(url), ..tls.block() }).await;
+    let text = told_of_failure(&HttpClientConfig { url: WebhookUrl::Http(url), ..tls.block() }).await;
     assert!(text.contains("; is it the right port, and https there?"), "{text}");
 }
 
@@ -130,14 +131,14 @@ fn number_of_tries_is_told_in_plain_english() {
     for (tries, text) in
         [(1, "gave up after 1 try: no answer in time"), (2, "gave up after 2 tries: no answer in time")]
     {
-        assert_eq!(WebhookError::GaveUp { tries, last: Failure::TimedOut }.to_string(), text);
+        assert_eq!(WebhookError::GaveUp { tries, last: AttemptFailure::TimedOut }.to_string(), text);
     }
 }
 
 #[tokio::test]
 async fn malformed_body_is_final() {
     for (body, reason) in [("", "it is empty"), ("{", "EOF"), ("<html>", "it is HTML"), ("{}{}", "trailing")] {
-        let (error, tries) = outcome(move || Reply::Answer(200, body.into()), SOON).await;
+        let (error, tries) = outcome(move || FakeReply::Answer(200, body.into()), SOON).await;
         assert!(matches!(&error, WebhookError::Malformed(text) if text.contains(reason)), "{error}");
         assert_eq!(tries, 1);
     }
@@ -148,28 +149,31 @@ async fn content_encoding_that_was_not_asked_for_is_named() {
     for encoding in ["gzip", "br", "deflate, gzip"] {
         let answer = format!("HTTP/1.1 200 OK\r\ncontent-encoding: {encoding}\r\ncontent-length: 2\r\n\r\n{{}}");
         let answer: &'static str = answer.leak();
-        let (error, tries) = outcome(move || Reply::Raw(answer), SOON).await;
-        assert!(matches!(&error, WebhookError::Final(Failure::Encoded(name)) if name == encoding), "{error}");
+        let (error, tries) = outcome(move || FakeReply::Raw(answer), SOON).await;
+        assert!(matches!(&error, WebhookError::Final(AttemptFailure::Encoded(name)) if name == encoding), "{error}");
         assert!(error.to_string().contains(&format!("the content encoding {encoding:?}")), "{error}");
         assert_eq!((error.predicate(), tries), ("gives an answer that is not understood", 1));
     }
     let twice =
         "HTTP/1.1 200 OK\r\ncontent-encoding: identity\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}";
-    let (error, _) = outcome(move || Reply::Raw(twice), SOON).await;
-    assert!(matches!(&error, WebhookError::Final(Failure::Encoded(name)) if name == "identity, gzip"), "{error}");
+    let (error, _) = outcome(move || FakeReply::Raw(twice), SOON).await;
+    assert!(
+        matches!(&error, WebhookError::Final(AttemptFailure::Encoded(name)) if name == "identity, gzip"),
+        "{error}"
+    );
     for plain in [
         "HTTP/1.1 200 OK\r\ncontent-encoding: Identity\r\ncontent-length: 2\r\n\r\n{}",
         "HTTP/1.1 200 OK\r\ncontent-encoding:\r\ncontent-length: 2\r\n\r\n{}",
         "HTTP/1.1 200 OK\r\ncontent-encoding: identity, identity\r\ncontent-length: 2\r\n\r\n{}",
     ] {
-        let fake = Fake::start(move |_, _| Reply::Raw(plain)).await;
+        let fake = FakeWebhook::start(move |_, _| FakeReply::Raw(plain)).await;
         assert!(ask(&fake.block(), SOON).await.is_ok(), "{plain}");
     }
 }
 
 #[tokio::test]
 async fn byte_order_mark_of_an_answer_is_skipped() {
-    let fake = Fake::start(|_, _| Reply::Answer(200, "\u{feff}{\"success\":true}".into())).await;
+    let fake = FakeWebhook::start(|_, _| FakeReply::Answer(200, "\u{feff}{\"success\":true}".into())).await;
     assert_eq!(ask(&fake.block(), SOON).await.unwrap()["success"], true);
 }
 
@@ -178,19 +182,19 @@ async fn server_that_is_down_is_tried_until_the_limit() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let fake = Fake::start(|_, _| yes()).await;
-    let block = HttpClient { endpoint: Endpoint::Url(url.parse().unwrap()), ..fake.block() };
+    let fake = FakeWebhook::start(|_, _| yes()).await;
+    let block = HttpClientConfig { url: WebhookUrl::Http(url.parse().unwrap()), ..fake.block() };
     let begun = Instant::now();
     let error = ask(&block, Duration::from_millis(700)).await.expect_err("nobody is there");
-    assert!(matches!(error, WebhookError::GaveUp { tries: 2.., last: Failure::Unreachable(_) }), "{error}");
+    assert!(matches!(error, WebhookError::GaveUp { tries: 2.., last: AttemptFailure::Unreachable(_) }), "{error}");
     assert!((Duration::from_millis(600)..SOON).contains(&begun.elapsed()), "{:?}", begun.elapsed());
     assert!(!error.to_string().contains("http://"), "{error}");
 }
 
 #[tokio::test]
 async fn slow_server_costs_one_try_after_the_other() {
-    let fake = Fake::start(|at, _| if at == 0 { Reply::Hang } else { yes() }).await;
-    let block = HttpClient { timeout: Duration::from_millis(300), ..fake.block() };
+    let fake = FakeWebhook::start(|at, _| if at == 0 { FakeReply::Hang } else { yes() }).await;
+    let block = HttpClientConfig { timeout: Duration::from_millis(300), ..fake.block() };
     assert!(ask(&block, SOON).await.is_ok());
     assert_eq!(fake.asked().len(), 2);
     fake.hung_up().await;
@@ -198,28 +202,28 @@ async fn slow_server_costs_one_try_after_the_other() {
 
 #[tokio::test]
 async fn limit_ends_a_try_that_would_have_longer() {
-    let fake = Fake::start(|_, _| Reply::Hang).await;
-    let block = HttpClient { timeout: Duration::from_secs(600), ..fake.block() };
+    let fake = FakeWebhook::start(|_, _| FakeReply::Hang).await;
+    let block = HttpClientConfig { timeout: Duration::from_secs(600), ..fake.block() };
     let begun = Instant::now();
     let error = ask(&block, Duration::from_millis(500)).await.expect_err("the server hangs");
-    assert!(matches!(error, WebhookError::GaveUp { tries: 1, last: Failure::TimedOut }), "{error}");
+    assert!(matches!(error, WebhookError::GaveUp { tries: 1, last: AttemptFailure::TimedOut }), "{error}");
     assert!(begun.elapsed() < SOON);
     fake.hung_up().await;
 }
 
 #[tokio::test]
 async fn body_that_stops_half_way_is_no_answer() {
-    let half = || Reply::Raw("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"success\":true}");
+    let half = || FakeReply::Raw("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"success\":true}");
     let (error, _) = outcome(half, Duration::from_millis(1500)).await;
-    assert!(matches!(error, WebhookError::GaveUp { last: Failure::TimedOut, .. }), "{error}");
+    assert!(matches!(error, WebhookError::GaveUp { last: AttemptFailure::TimedOut, .. }), "{error}");
 }
 
 #[tokio::test]
 async fn failing_server_that_recovers_is_asked_again() {
-    let fake = Fake::start(|at, _| match at {
-        0 => Reply::Answer(500, String::new()),
-        1 => Reply::Close,
-        2 => Reply::Answer(503, "{}".into()),
+    let fake = FakeWebhook::start(|at, _| match at {
+        0 => FakeReply::Answer(500, String::new()),
+        1 => FakeReply::Close,
+        2 => FakeReply::Answer(503, "{}".into()),
         _ => yes(),
     })
     .await;
@@ -229,17 +233,18 @@ async fn failing_server_that_recovers_is_asked_again() {
 
 #[tokio::test]
 async fn wrong_ca_is_final() {
-    let (fake, other) = (Fake::start_tls("localhost", |_, _| yes()).await, Fake::start_tls("x", |_, _| yes()).await);
-    let block = HttpClient { ca: other.block().ca, ..fake.block() };
+    let (fake, other) =
+        (FakeWebhook::start_tls("localhost", |_, _| yes()).await, FakeWebhook::start_tls("x", |_, _| yes()).await);
+    let block = HttpClientConfig { ca: other.block().ca, ..fake.block() };
     let begun = Instant::now();
     let error = ask(&block, Duration::from_secs(60)).await.expect_err("the certificate is not to be trusted");
-    assert!(matches!(error, WebhookError::Final(Failure::Tls(_))), "{error}");
+    assert!(matches!(error, WebhookError::Final(AttemptFailure::Tls(_))), "{error}");
     assert!(begun.elapsed() < SOON && fake.asked().is_empty());
 }
 
 #[tokio::test]
 async fn wrong_host_name_is_final() {
-    let fake = Fake::start_tls("other.example", |_, _| yes()).await;
+    let fake = FakeWebhook::start_tls("other.example", |_, _| yes()).await;
     let error = ask(&fake.block(), SOON).await.expect_err("the certificate is for another host");
     let sentence = "TLS: the server's certificate is for other.example, not for localhost; use one of its names in url, \
                     or a certificate for localhost";
@@ -249,8 +254,9 @@ async fn wrong_host_name_is_final() {
 
 #[tokio::test]
 async fn self_signed_certificate_is_taken_where_it_is_given_itself() {
-    let (fake, other) = (Fake::start_self_signed(|_, _| yes()).await, Fake::start_self_signed(|_, _| yes()).await);
-    let block = HttpClient { ca: other.block().ca, ..fake.block() };
+    let (fake, other) =
+        (FakeWebhook::start_self_signed(|_, _| yes()).await, FakeWebhook::start_self_signed(|_, _| yes()).await);
+    let block = HttpClientConfig { ca: other.block().ca, ..fake.block() };
     let error = ask(&block, SOON).await.expect_err("another certificate is given");
     assert!(error.to_string().contains("is self-signed and not a trusted one; give this very certificate in cacert"));
     assert!(fake.asked().is_empty());
@@ -259,22 +265,22 @@ async fn self_signed_certificate_is_taken_where_it_is_given_itself() {
 
 #[tokio::test]
 async fn server_that_wants_a_certificate_is_shown_the_configured_one() {
-    let (fake, identity) = Fake::start_mutual(|_, _| yes()).await;
+    let (fake, identity) = FakeWebhook::start_mutual(|_, _| yes()).await;
     let error = ask(&fake.block(), Duration::from_secs(60)).await.expect_err("a certificate is wanted");
-    assert!(matches!(error, WebhookError::Final(Failure::Tls(_))), "{error}");
+    assert!(matches!(error, WebhookError::Final(AttemptFailure::Tls(_))), "{error}");
     assert_eq!(error.to_string(), "TLS: the server wants a client certificate; give one in cert and key");
     assert!(fake.asked().is_empty());
-    let block = HttpClient { identity: Some(identity), ..fake.block() };
+    let block = HttpClientConfig { identity: Some(identity), ..fake.block() };
     ask(&block, SOON).await.unwrap();
 }
 
 #[tokio::test]
 async fn server_without_tls_is_never_asked_where_tls_is_wanted() {
-    let fake = Fake::start(|_, _| yes()).await;
-    let Endpoint::Url(mut url) = fake.block().endpoint else { panic!("a URL") };
+    let fake = FakeWebhook::start(|_, _| yes()).await;
+    let WebhookUrl::Http(mut url) = fake.block().url else { panic!("a URL") };
     url.set_scheme("https").unwrap();
-    let tls = Fake::start_tls("127.0.0.1", |_, _| yes()).await;
-    let block = HttpClient { endpoint: Endpoint::Url(url), ca: tls.block().ca, ..fake.block() };
+    let tls = FakeWebhook::start_tls("127.0.0.1", |_, _| yes()).await;
+    let block = HttpClientConfig { url: WebhookUrl::Http(url), ca: tls.block().ca, ..fake.block() };
     let error = ask(&block, Duration::from_secs(2)).await.expect_err("this is not TLS");
     assert!(fake.asked().is_empty(), "{error}");
     assert!(error.to_string().contains("is it the right port, and https there?"), "{error}");
@@ -282,13 +288,13 @@ async fn server_without_tls_is_never_asked_where_tls_is_wanted() {
 
 #[tokio::test]
 async fn right_certificate_is_accepted_and_one_connection_serves_many_calls() {
-    let tls = Fake::start_tls("localhost", |_, _| yes()).await;
-    let plain = Fake::start(|_, _| yes()).await;
+    let tls = FakeWebhook::start_tls("localhost", |_, _| yes()).await;
+    let plain = FakeWebhook::start(|_, _| yes()).await;
     let log = quiet();
     for fake in [tls, plain] {
         let client = WebhookClient::new(&fake.block(), "/pubkey", Question::PublicKey).unwrap();
         for _ in 0..20 {
-            let call = Call { limit: SOON, log: &log };
+            let call = AskOptions { limit: SOON, log: &log };
             client.ask(call, &json!({}), |_| Ok(())).await.unwrap();
         }
         assert_eq!((fake.asked().len(), fake.connections()), (20, 1));
@@ -297,7 +303,7 @@ async fn right_certificate_is_accepted_and_one_connection_serves_many_calls() {
 
 #[tokio::test]
 async fn request_is_what_servers_expect() {
-    let fake = Fake::start(|_, _| yes()).await;
+    let fake = FakeWebhook::start(|_, _| yes()).await;
     ask(&fake.block(), SOON).await.unwrap();
     let asked = fake.asked().remove(0);
     assert_eq!((asked.path.as_str(), asked.body), ("/hook/pubkey", json!({"a": 1})));
@@ -311,7 +317,7 @@ async fn request_is_what_servers_expect() {
 #[tokio::test]
 async fn unix_socket_is_asked() {
     let dir = tempfile::tempdir().unwrap();
-    let fake = Fake::start_unix(&dir.path().join("hook.sock"), |_, _| yes());
+    let fake = FakeWebhook::start_unix(&dir.path().join("hook.sock"), |_, _| yes());
     ask(&fake.block(), SOON).await.unwrap();
     assert_eq!(fake.asked()[0].path, "/hook/pubkey");
     assert!(WebhookClient::new(&fake.block(), "", Question::Config).unwrap().place().ends_with("hook.sock:/hook"));
@@ -319,8 +325,8 @@ async fn unix_socket_is_asked() {
 
 #[tokio::test]
 async fn dropped_call_is_cancelled() {
-    let fake = Fake::start(|_, _| Reply::Hang).await;
-    let block = HttpClient { timeout: Duration::from_secs(600), ..fake.block() };
+    let fake = FakeWebhook::start(|_, _| FakeReply::Hang).await;
+    let block = HttpClientConfig { timeout: Duration::from_secs(600), ..fake.block() };
     let call = tokio::spawn(async move { ask(&block, Duration::from_secs(600)).await });
     while fake.asked().is_empty() {
         tokio::task::yield_now().await;
@@ -331,11 +337,11 @@ async fn dropped_call_is_cancelled() {
 
 #[tokio::test]
 async fn first_failed_try_is_a_warning_and_the_end_is_an_error() {
-    let fake = Fake::start(|at, _| Reply::Answer(if at == 0 { 500 } else { 403 }, "s3cret".into())).await;
+    let fake = FakeWebhook::start(|at, _| FakeReply::Answer(if at == 0 { 500 } else { 403 }, "s3cret".into())).await;
     let (log, captured) = capture::log(LogFormat::Text);
-    let connection = log.connection(ConnectionId::random(), facts().remote);
+    let connection = connection(&log);
     let client = WebhookClient::new(&fake.block(), "/authz", Question::Authorization).unwrap();
-    let call = Call { limit: SOON, log: &connection };
+    let call = AskOptions { limit: SOON, log: &connection };
     client.ask(call, &json!({"passwordBase64": "s3cret"}), |_| Ok(())).await.expect_err("403");
     let text = captured.text(&log);
     let levels: Vec<_> = text.lines().map(|line| line.split('\t').nth(1).unwrap()).collect();
@@ -351,132 +357,4 @@ async fn first_failed_try_is_a_warning_and_the_end_is_an_error() {
     ] {
         assert!(page.contains(&format!("\ncontainerssh_auth_server_{line}\n")), "{line}: {page}");
     }
-}
-
-/// An identity with something sensitive about it.
-async fn identity() -> Identity {
-    let answer = json!({
-        "success": true,
-        "authenticatedUsername": "jo@example.com",
-        "environment": {"TOKEN": {"value": "s3cret", "sensitive": true}},
-        "metadata": {"team": {"value": "a"}},
-    });
-    let fake = Fake::start(move |_, _| Reply::Answer(200, answer.to_string())).await;
-    let password = AuthWebhook { client: fake.block(), auth_timeout: SOON };
-    let config = config::Auth { password: Some(password), public_key: None, authz: None };
-    let (facts, username, log) = (facts(), Username::parse("jo").unwrap(), quiet());
-    let deadline = LoginDeadline::new(SOON);
-    let awaited = Awaited::default();
-    let attempt = Attempt { facts: &facts, username: &username, log: &log, deadline: &deadline, awaited: &awaited };
-    let credential = Credential::Password(Secret::new("x"));
-    match Authenticator::new(&config).unwrap().authenticate(attempt, credential).await {
-        Ok(Answer::Done(identity)) => identity,
-        other => panic!("{other:?}"),
-    }
-}
-
-async fn fetch(transmit_sensitive: bool, answer: &'static str) -> (Result<Identity, ConfigError>, serde_json::Value) {
-    fetch_with(&quiet(), transmit_sensitive, answer).await
-}
-
-async fn fetch_with(
-    log: &ConnectionLog,
-    transmit_sensitive: bool,
-    answer: &'static str,
-) -> (Result<Identity, ConfigError>, serde_json::Value) {
-    let fake = Fake::start(move |_, _| Reply::Answer(200, answer.into())).await;
-    let server =
-        ConfigServer { client: fake.block(), transmit_sensitive, exact_values: false, allow_connection: false };
-    let mut identity = identity().await;
-    let fetched = ConfigClient::new(&server).unwrap().fetch(&mut identity, &facts(), log).await;
-    let asked = fake.asked().remove(0);
-    assert_eq!(asked.path, "/hook");
-    (fetched.map(|_| identity), asked.body)
-}
-
-#[tokio::test]
-async fn sensitive_values_reach_the_config_server_only_where_that_is_configured() {
-    for transmit in [false, true] {
-        let (identity, asked) = fetch(transmit, r#"{"config":{}}"#).await;
-        assert_eq!(asked["authenticatedUsername"], "jo@example.com");
-        assert_eq!(asked["metadata"]["team"]["value"], "a");
-        assert_eq!(asked.to_string().contains("s3cret"), transmit, "{asked}");
-        assert_eq!(identity.unwrap().known().environment["TOKEN"].value, "s3cret");
-    }
-}
-
-#[tokio::test]
-async fn config_answer_that_knows_more_is_learned() {
-    let answer = r#"{"config":{},"authenticatedUsername":"jo-2","metadata":{"team":{"value":"b"}},
-        "environment":{"MORE":{"value":"c"}}}"#;
-    let identity = fetch(false, answer).await.0.unwrap();
-    assert_eq!(identity.authenticated(), "jo-2");
-    assert_eq!(identity.username().as_str(), "jo");
-    assert_eq!(identity.known().metadata["team"].value, "b");
-    assert_eq!(identity.known().environment.len(), 2);
-}
-
-#[tokio::test]
-async fn config_answer_with_a_variable_that_cannot_be_set_is_refused() {
-    let answer = r#"{"config":{},"environment":{"A":{"value":"s3cret\u0000"}}}"#;
-    let error = fetch(false, answer).await.0.expect_err("no such variable");
-    let ConfigError::Webhook(WebhookError::Malformed(text)) = &error else { panic!("{error}") };
-    assert!(text.starts_with("environment: ") && !text.contains("s3cret"), "{text}");
-}
-
-#[tokio::test]
-async fn config_answer_that_is_not_understood_is_an_error_with_one_line_that_names_the_field() {
-    for (answer, reason) in [
-        ("{}", "config: is missing"),
-        (r#"{"config":null}"#, "config: is null"),
-        (r#"{"success":true}"#, "config: is missing"),
-        (r#"{"config":[]}"#, "config: is not an object"),
-        (r#"{"security":{"maxSessions":1}}"#, "security: is not a known field; known here are config, exact, "),
-        (r#"{"configuration":{}}"#, "configuration: is not a known field; did you mean config?; config: is missing"),
-        (r#"{"Config":{},"exakt":true}"#, "exakt: is not a known field; did you mean exact?"),
-        (r#"{"error":"s3cret"}"#, "error: is not a known field"),
-        (r#"{"config":{},"success":"false"}"#, "success: is not true or false"),
-        (r#"{"config":{},"config":{}}"#, "the key \"config\" is there twice"),
-    ] {
-        let (log, captured) = capture::log(LogFormat::Text);
-        let connection = log.connection(ConnectionId::random(), facts().remote);
-        let error = fetch_with(&connection, false, answer).await.0.expect_err(answer);
-        assert!(matches!(error, ConfigError::Webhook(WebhookError::Malformed(_))), "{answer}: {error}");
-        let text = captured.text(&log);
-        let told: Vec<&str> = text.lines().filter(|line| line.contains("code=CONFIG_BACKEND_ERROR")).collect();
-        assert_eq!(told.len(), 1, "{text}");
-        let quoted = reason.replace('"', "\\\"");
-        assert!(told[0].contains(reason) || told[0].contains(&quoted), "{reason:?} is not in {text}");
-        assert!(!text.contains("s3cret"), "{text}");
-        let page = connection.metrics().text().unwrap();
-        let counted =
-            r#"containerssh_config_server_failures_total{type="hard",retry="0",reason="HTTP_CLIENT_DECODE_FAILED"} 1"#;
-        assert!(page.contains(counted), "{page}");
-    }
-}
-
-#[tokio::test]
-async fn config_answer_that_says_no_is_a_denial_whatever_else_it_holds() {
-    for (answer, expected) in [
-        (r#"{"success":false}"#, None),
-        (r#"{"success":false,"config":{},"message":"no\npod"}"#, Some("no pod")),
-        (r#"{"Success":false,"config":null,"message":""}"#, None),
-    ] {
-        let error = fetch(false, answer).await.0.expect_err(answer);
-        let ConfigError::Denied { message } = error else { panic!("{answer}: {error}") };
-        assert_eq!(message.as_deref(), expected, "{answer}");
-    }
-    assert!(fetch(false, r#"{"success":true,"config":{}}"#).await.0.is_ok());
-}
-
-#[tokio::test]
-async fn variable_of_a_config_answer_that_a_shell_does_not_allow_is_left_out_with_one_warning() {
-    let (log, captured) = capture::log(LogFormat::Text);
-    let connection = log.connection(ConnectionId::random(), facts().remote);
-    let answer = r#"{"config":{},"environment":{"--split-string=id":{"value":"s3cret"},"X-Y":{"value":"s3cret"},"B":{"value":"1"}}}"#;
-    let identity = fetch_with(&connection, false, answer).await.0.unwrap();
-    assert_eq!(identity.known().environment.keys().collect::<Vec<_>>(), ["B", "TOKEN"]);
-    let text = captured.text(&log);
-    assert_eq!(text.matches("not valid in a shell").count(), 1, "{text}");
-    assert!(text.contains("X-Y") && !text.contains("s3cret"), "{text}");
 }

@@ -4,7 +4,7 @@ use super::{assert_final, assert_waits, world};
 use crate::support::Setup;
 use crate::support::cluster::{container, kubeconfig, on_real};
 use crate::support::real::RealCluster;
-use crate::support::real::sight::Sign;
+use crate::support::real::observer::Observable;
 use crate::support::world::merge;
 use axum::Router;
 use axum::http::StatusCode;
@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 /// A registry that the node's containerd reaches, with one answer to everything.
 struct Registry {
     address: String,
-    /// Where containerd reads that it speaks plain HTTP.
+    /// The file that tells containerd that the registry uses plain HTTP.
     known: PathBuf,
     serving: JoinHandle<()>,
 }
@@ -61,15 +61,15 @@ impl Drop for Registry {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn image_that_the_registry_lacks_ends_the_wait() {
     let Some(registry) = Registry::start(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN").await else { return };
     let world = world(registry.guest(), json!({})).await.expect("a real cluster");
     let reason = format!("the image {} cannot be pulled: the registry does not have it", registry.image());
-    assert_final(&world, &reason, Sign::Pod("ErrImagePull")).await;
+    assert_final(&world, &reason, Observable::Pod("ErrImagePull")).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn image_that_the_registry_denies_ends_the_wait() {
     for (status, code) in [(StatusCode::UNAUTHORIZED, "UNAUTHORIZED"), (StatusCode::FORBIDDEN, "DENIED")] {
         let Some(registry) = Registry::start(status, code).await else { return };
@@ -78,11 +78,11 @@ async fn image_that_the_registry_denies_ends_the_wait() {
             "the image {} cannot be pulled: it does not exist, or the registry wants other credentials (imagePullSecrets)",
             registry.image()
         );
-        assert_final(&world, &reason, Sign::Pod("ErrImagePull")).await;
+        assert_final(&world, &reason, Observable::Pod("ErrImagePull")).await;
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn registry_that_fails_or_limits_is_told_and_waited_for() {
     for (status, code) in
         [(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN"), (StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS")]
@@ -90,11 +90,11 @@ async fn registry_that_fails_or_limits_is_told_and_waited_for() {
         let Some(registry) = Registry::start(status, code).await else { return };
         let world = world(registry.guest(), json!({})).await.expect("a real cluster");
         let reason = format!("the image {} cannot be pulled yet: ", registry.image());
-        assert_waits(&world, &reason, Sign::Pod("ErrImagePull")).await;
+        assert_waits(&world, &reason, Observable::Pod("ErrImagePull")).await;
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn registry_that_fails_is_waited_for_to_the_end_and_then_told() {
     let Some(registry) = Registry::start(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN").await else { return };
     let mut console = container("shell");

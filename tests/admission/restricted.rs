@@ -6,7 +6,7 @@ use crate::support::world::merge;
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
 
-/// What the level asks of a container, and a root that nobody writes to.
+/// The container's settings that the level requires, and a read-only root file system.
 fn restricted() -> Value {
     json!({
         "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": true,
@@ -14,7 +14,7 @@ fn restricted() -> Value {
     })
 }
 
-/// What the webhook says of a user's pods: where they are, and how their container is secured.
+/// The webhook's answer about a user's pods: their namespace, and their container's security context.
 fn pod(namespace: &str, security: Value) -> Value {
     let console = json!({
         "name": "shell", "image": "podgate.test/restricted:1", "imagePullPolicy": "Never", "securityContext": security,
@@ -40,7 +40,7 @@ async fn world() -> Option<World> {
     Some(world)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn privileged_pod_is_refused_in_the_clusters_own_words() {
     let Some(world) = world().await else { return };
     let done = world.ssh_as("bob").run("true").await.expect(255);
@@ -52,7 +52,7 @@ async fn privileged_pod_is_refused_in_the_clusters_own_words() {
     world.wait_for_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn pod_without_any_privilege_serves_programs_and_terminals() {
     let Some(world) = world().await else { return };
     let done = world.ssh().stdin("through").run("id -u; touch /here 2>&1 || cat").await.expect(0);
@@ -77,6 +77,11 @@ fn another_image() -> &'static str {
 /// A world whose file keeps to the level that its namespace enforces, as `deploy/kubernetes.yaml` does; what each user gets
 /// of `kubernetes.pod`.
 async fn file_keeps_to_it(users: Vec<(&'static str, Value)>) -> World {
+    file_keeps_to_it_with(json!({}), users).await
+}
+
+/// The same, with something merged into the file's `kubernetes.pod`.
+async fn file_keeps_to_it_with(more: Value, users: Vec<(&'static str, Value)>) -> World {
     let mut console = container("shell");
     let own = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
     let env = json!([{"name": "FILE", "value": "of the file"}]);
@@ -85,11 +90,33 @@ async fn file_keeps_to_it(users: Vec<(&'static str, Value)>) -> World {
         "runAsNonRoot": true, "runAsUser": 1000, "runAsGroup": 1000, "seccompProfile": {"type": "RuntimeDefault"},
     });
     let spec = json!({"securityContext": whole, "containers": [console]});
-    let mut setup = Setup::config(json!({"kubernetes": {"pod": {"spec": spec}}}));
+    let mut pod = json!({"spec": spec});
+    merge(&mut pod, more);
+    let mut setup = Setup::config(json!({"kubernetes": {"pod": pod}}));
     setup.users = users.into_iter().map(|(user, pod)| (user, json!({"kubernetes": {"pod": pod}}))).collect();
     let world = setup.start().await;
     world.cluster.restrict(world.namespace()).await;
     world
+}
+
+#[podgate_test::multi_thread]
+async fn agent_of_an_image_is_copied_for_a_user_without_privileges() {
+    if !on_real("nothing is mounted, and its images are this machine") {
+        return;
+    }
+    // The agent of a debug build needs the C library, which this image has.
+    let image = "podgate.test/guest:1";
+    let agent = json!({"agentImage": "podgate.test/podgate:1", "image": image});
+    let world = file_keeps_to_it_with(json!({"disableAgent": false}), vec![("alice", agent)]).await;
+    let script = "tr '\\0' ' ' </proc/1/cmdline; echo; stat -c '%a %u' /.podgate/podgate-agent; touch /.podgate/x 2>&1; \
+                  /.podgate/podgate-agent --help | head -n 1";
+    let done = world.ssh().run(script).await.expect(0);
+    assert_eq!(
+        done.text(),
+        "/.podgate/podgate-agent wait-signal --signal INT --signal TERM \n555 1000\n\
+         touch: cannot touch '/.podgate/x': Read-only file system\nUsage: podgate-agent MODE\n"
+    );
+    world.wait_for_nothing().await;
 }
 
 /// The pod's own mode where it is one that stays.
@@ -97,7 +124,7 @@ fn den() -> Value {
     json!({"mode": "persistent", "createMissingPods": true, "metadata": {"name": "den"}})
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn bare_container_of_an_answer_is_refused_and_the_log_says_what_to_answer_instead() {
     let bare = json!({"spec": {"containers": [{"name": "shell", "image": another_image()}]}});
     let mut persistent = den();
@@ -123,7 +150,7 @@ async fn bare_container_of_an_answer_is_refused_and_the_log_says_what_to_answer_
     world.wait_for_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn answer_that_changes_one_thing_keeps_what_the_namespace_asks_for() {
     let env = json!([{"name": "ANSWER", "value": "of the answer"}]);
     let short = json!({"image": another_image(), "env": env, "resources": {"requests": {"cpu": "1m"}}});

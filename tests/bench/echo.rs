@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::timeout;
 
-/// What runs at the far end: its terminal echoes each key at once, and nobody reads lines.
+/// The program at the far end. Its terminal echoes each key immediately, and nothing reads lines.
 pub(crate) const PROGRAM: &str = "stty -icanon; echo ready; exec cat >/dev/null";
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -8,6 +8,7 @@ use super::table::{Bar, Table};
 use russh::client::{self, AuthResult, Handle, Msg};
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{Channel, ChannelMsg};
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -17,7 +18,7 @@ use tokio::time::{sleep, timeout};
 const AT_ONCE: usize = 8;
 /// Key exchanges before that, with each server.
 const HANDSHAKES: u32 = 200;
-/// How long one may take.
+/// The time limit for one session.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// A stream gives its read buffer back after a quiet tick of 15 s at the latest twice.
 const QUIET: Duration = Duration::from_secs(35);
@@ -40,12 +41,12 @@ struct Session {
 }
 
 /// Holds `count` sessions and reads the gateway's memory before, and while all are quiet.
-pub(crate) async fn all(count: u32, table: &mut Table) {
-    let world = world().await;
+pub(crate) async fn all(pod: Value, count: u32, table: &mut Table) {
+    let world = world(pod).await;
     let pid = world.gateway.pid();
     let key = russh::keys::load_secret_key(&world.key.file, None).expect("the key");
     let (key, port) = (Arc::new(key), world.port());
-    // What is there once is not a session's.
+    // Memory that is allocated once does not count.
     drop(open(port, key.clone()).await);
     gateway(&world).login().await;
     world.wait_for_pods(0).await;
@@ -68,7 +69,7 @@ pub(crate) async fn all(count: u32, table: &mut Table) {
 
     let each = |bytes: u64| bytes.saturating_sub(before) as f64 / 1e3 / f64::from(count);
     let name = |what: &str| format!("{what} ({count} held)");
-    table.row(&name("memory of an idle session"), "kB", (each(quiet), None), Bar::AtMost(100.0));
+    table.row(&name("memory of an idle session"), "kB", (each(quiet), None), Bar::AtMost(80.0));
     table.row("the same right after its login", "kB", (each(busy), None), Bar::None);
     let ms = opening.as_secs_f64() * 1e3 / f64::from(count);
     table.row("gateway CPU of a login with pod and shell", "ms", (ms, None), Bar::None);

@@ -22,9 +22,9 @@ use tokio::time::timeout;
 
 /// The rival's pod and the container in it, which does nothing but be there.
 const NAME: &str = "rival";
-/// How long anything may take.
+/// The time limit for each step.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Where the pod's programs for a port-forward listen.
+/// The ports of the pod's programs for a port-forward.
 const OUT: u16 = 7001;
 const IN: u16 = 7002;
 
@@ -78,7 +78,7 @@ impl Kubectl {
         timeout(PATIENCE, running).await.expect("a running pod in time")
     }
 
-    /// How long the cluster takes for a pod, which is then deleted.
+    /// Measures the time that the cluster needs for a pod, and deletes the pod.
     pub(crate) async fn pod(&self, name: &str) -> Duration {
         let took = self.create_to_running(name).await;
         self.pods.delete(name, &DeleteParams::default().grace_period(0)).await.expect("the pod was there");
@@ -123,7 +123,7 @@ impl Kubectl {
         timed(&mut self.command(&["exec", NAME, "--", "true"])).await
     }
 
-    /// What a program writes, to nowhere.
+    /// Measures the time in which a program's output is read and discarded.
     pub(crate) async fn out(&self, program: &str) -> Duration {
         timed(&mut self.command(&["exec", NAME, "--", "sh", "-c", program])).await
     }

@@ -4,24 +4,32 @@ use super::process::cpu;
 use super::server::{Connection, Server};
 use super::sshd::Sshd;
 use super::table::{Bar, Table};
-use crate::support::{Setup, World};
-use serde_json::json;
+use crate::support::world::merge;
+use crate::support::{Setup, World, agent};
+use serde_json::{Value, json};
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::sleep;
 
 const MIB: u64 = 1 << 20;
-/// How long a stall is looked at.
+/// The duration for which a stall is observed.
 const STALL: Duration = Duration::from_secs(5);
-/// How long it takes until everything on the way is full.
+/// The time until all buffers on the way are full.
 const FILL: Duration = Duration::from_secs(2);
 /// A session is short: there are so many for each transfer.
 const SESSIONS_A_RUN: u32 = 4;
 
-/// A world whose log does not disturb.
-pub(crate) async fn world() -> World {
-    Setup::config(json!({"log": {"level": "info"}})).start().await
+/// A world with this `kubernetes.pod`, whose log does not disturb.
+pub(crate) async fn world(pod: Value) -> World {
+    let mut config = json!({"log": {"level": "info"}});
+    merge(&mut config, json!({"kubernetes": {"pod": pod}}));
+    Setup::config(config).start().await
+}
+
+/// The `kubernetes.pod` of guests without the agent: every program is an exec of its own.
+pub(crate) fn without_agent() -> Value {
+    json!({"disableAgent": true})
 }
 
 /// The gateway of a world.
@@ -36,63 +44,94 @@ struct Seen {
     out_cpu: Vec<f64>,
     upload: Vec<f64>,
     upload_cpu: Vec<f64>,
+    get: Vec<f64>,
+    put: Vec<f64>,
     session: Vec<f64>,
     login: Vec<f64>,
 }
 
-/// Measures in turn, so that what else the machine does falls on both.
+/// A server with an open connection and what is measured there.
+struct Measured<'a> {
+    server: &'a Server,
+    connection: Connection<'a>,
+    /// The process whose processor time counts.
+    pid: u32,
+    /// The file that SFTP reads, if there is an SFTP server.
+    source: Option<PathBuf>,
+    seen: Seen,
+}
+
+impl<'a> Measured<'a> {
+    async fn start(server: &'a Server, pid: u32, source: Option<&Path>, world: &World) -> Self {
+        let connection = server.connect(world.folder()).await;
+        // The first session of a connection waits for the pod.
+        connection.nothing().await;
+        Self { server, connection, pid, source: source.map(Path::to_owned), seen: Seen::default() }
+    }
+
+    async fn transfers(&mut self, file: &Path, bytes: u64) {
+        let (connection, pid, seen) = (&self.connection, self.pid, &mut self.seen);
+        let megabytes = bytes as f64 / 1e6;
+        let before = cpu(pid);
+        let took = connection.out(&format!("head -c {bytes} /dev/zero")).await;
+        seen.out.push(megabytes / took.as_secs_f64());
+        let between = cpu(pid);
+        seen.out_cpu.push((between - before).as_secs_f64() * 1e3 / megabytes);
+        let took = connection.upload(file).await;
+        seen.upload.push(megabytes / took.as_secs_f64());
+        seen.upload_cpu.push((cpu(pid) - between).as_secs_f64() * 1e3 / megabytes);
+        if let Some(source) = &self.source {
+            let took = connection.sftp(&format!("get {} /dev/null", source.display())).await;
+            seen.get.push(megabytes / took.as_secs_f64());
+            let took = connection.sftp(&format!("put {} /dev/null", file.display())).await;
+            seen.put.push(megabytes / took.as_secs_f64());
+        }
+    }
+
+    async fn session(&mut self) {
+        self.seen.session.push(self.connection.nothing().await.as_secs_f64() * 1e3);
+    }
+
+    async fn login(&mut self) {
+        self.seen.login.push(self.server.login().await.as_secs_f64() * 1e3);
+    }
+}
+
+/// Measures in turn, so that what else the machine does falls on all.
 pub(crate) async fn all(runs: u32, mib: u32, table: &mut Table) {
-    let world = world().await;
-    let gateway = gateway(&world);
+    let (world, plain) = (world(agent::in_image()).await, world(without_agent()).await);
+    let (ours, by_exec) = (gateway(&world), gateway(&plain));
     let sshd = Sshd::start(&world).await;
     let file = world.folder().join("upload");
     let bytes = u64::from(mib) * MIB;
     File::create(&file).and_then(|file| file.set_len(bytes)).expect("a file");
 
-    let mut servers = vec![(gateway.connect(world.folder()).await, Seen::default())];
-    if let Some(sshd) = &sshd {
-        servers.push((sshd.server.connect(world.folder()).await, Seen::default()));
-    }
     let pid = world.gateway.pid();
-    for (connection, _) in &servers {
-        // The first session of a connection waits for the pod.
-        connection.nothing().await;
+    let mut servers = vec![
+        Measured::start(&ours, pid, Some(&file), &world).await,
+        Measured::start(&by_exec, plain.gateway.pid(), None, &plain).await,
+    ];
+    if let Some(sshd) = &sshd {
+        servers.push(Measured::start(&sshd.server, sshd.pid(), Some(&file), &world).await);
     }
     for _ in 0..runs {
-        for (connection, seen) in &mut servers {
-            transfer(connection, pid, &file, bytes, seen).await;
+        for server in &mut servers {
+            server.transfers(&file, bytes).await;
         }
         for _ in 0..SESSIONS_A_RUN {
-            for (connection, seen) in &mut servers {
-                seen.session.push(connection.nothing().await.as_secs_f64() * 1e3);
+            for server in &mut servers {
+                server.session().await;
             }
         }
-        seen_logins(&gateway, sshd.as_ref(), &mut servers).await;
+        for server in &mut servers {
+            server.login().await;
+        }
     }
-    let stalled = stalled(&servers[0].0, pid).await;
-    let rival = servers.get(1).map(|(_, seen)| seen);
-    rows(&servers[0].1, rival, mib, table);
+    let stalled = stalled(&servers[0].connection, pid).await;
+    let seen: Vec<Seen> = servers.into_iter().map(|server| server.seen).collect();
+    rows(&seen, mib, table);
     table.row("gateway CPU at a stalled reader", "% of a core", (stalled, None), Bar::AtMost(5.0));
     table.row("gateway peak memory so far", "MB", (world.gateway.peak_memory() as f64 * 1024.0 / 1e6, None), Bar::None);
-}
-
-async fn transfer(connection: &Connection<'_>, pid: u32, file: &Path, bytes: u64, seen: &mut Seen) {
-    let megabytes = bytes as f64 / 1e6;
-    let before = cpu(pid);
-    let took = connection.out(&format!("head -c {bytes} /dev/zero")).await;
-    seen.out.push(megabytes / took.as_secs_f64());
-    let between = cpu(pid);
-    seen.out_cpu.push((between - before).as_secs_f64() * 1e3 / megabytes);
-    let took = connection.upload(file).await;
-    seen.upload.push(megabytes / took.as_secs_f64());
-    seen.upload_cpu.push((cpu(pid) - between).as_secs_f64() * 1e3 / megabytes);
-}
-
-async fn seen_logins(gateway: &Server, sshd: Option<&Sshd>, servers: &mut [(Connection<'_>, Seen)]) {
-    let all = [Some(gateway), sshd.map(|sshd| &sshd.server)];
-    for (server, (_, seen)) in all.into_iter().flatten().zip(servers) {
-        seen.login.push(server.login().await.as_secs_f64() * 1e3);
-    }
 }
 
 /// The share of a core that the gateway needs while a client wants to send and nobody reads.
@@ -106,18 +145,33 @@ async fn stalled(connection: &Connection<'_>, pid: u32) -> f64 {
     100.0 * used.as_secs_f64() / STALL.as_secs_f64()
 }
 
-fn rows(gateway: &Seen, sshd: Option<&Seen>, mib: u32, table: &mut Table) {
-    let rival = |of: fn(&Seen) -> &Vec<f64>| sshd.map(|seen| ("sshd", median(of(seen))));
-    let out = format!("{mib} MiB out");
-    let upload = format!("{mib} MiB in");
-    table.row(&out, "MB/s", (median(&gateway.out), rival(|seen| &seen.out)), Bar::AtLeastOfRival(1.0 / 3.0));
-    table.row(&upload, "MB/s", (median(&gateway.upload), rival(|seen| &seen.upload)), Bar::AtLeastOfRival(1.0 / 3.0));
-    table.row("gateway CPU out", "s/GB", (median(&gateway.out_cpu), None), Bar::AtMost(2.5));
-    table.row("gateway CPU in", "s/GB", (median(&gateway.upload_cpu), None), Bar::AtMost(2.5));
+/// Writes the rows of the gateway, beside itself without the agent and, where it is installed, `sshd`.
+fn rows(seen: &[Seen], mib: u32, table: &mut Table) {
+    let (gateway, plain, sshd) = (&seen[0], &seen[1], seen.get(2));
+    let beside_sshd = |of: fn(&Seen) -> &Vec<f64>| sshd.map(|seen| ("sshd", median(of(seen))));
+    for (what, of) in [("out", (|seen| &seen.out) as fn(&Seen) -> &Vec<f64>), ("in", |seen| &seen.upload)] {
+        let (name, rate) = (format!("{mib} MiB {what}"), median(of(gateway)));
+        table.row(&name, "MB/s", (rate, beside_sshd(of)), Bar::AtLeastOfRival(1.0 / 3.0));
+        table.row(&name, "MB/s", (rate, Some(("without agent", median(of(plain))))), Bar::AtLeastOfRival(1.0));
+    }
+    for (what, of, raw) in [
+        ("get", (|seen| &seen.get) as fn(&Seen) -> &Vec<f64>, &gateway.out),
+        ("put", |seen| &seen.put, &gateway.upload),
+    ] {
+        let (name, rate) = (format!("sftp {what} of {mib} MiB"), median(of(gateway)));
+        table.row(&name, "MB/s", (rate, Some(("without sftp", median(raw)))), Bar::AtLeastOfRival(0.9));
+        table.row(&name, "MB/s", (rate, beside_sshd(of)), Bar::None);
+    }
+    for (what, of) in [("out", (|seen| &seen.out_cpu) as fn(&Seen) -> &Vec<f64>), ("in", |seen| &seen.upload_cpu)] {
+        let figures = (median(of(gateway)), Some(("without agent", median(of(plain)))));
+        table.row(&format!("gateway CPU {what}"), "s/GB", figures, Bar::AtMost(2.0));
+    }
     let session = "another session on a connection";
-    table.row(session, "ms", (median(&gateway.session), rival(|seen| &seen.session)), Bar::AtMost(30.0));
+    table.row(session, "ms", (median(&gateway.session), beside_sshd(|seen| &seen.session)), Bar::AtMostOverRival(5.0));
     let login = "login, pod, command, end";
-    table.row(login, "ms", (median(&gateway.login), rival(|seen| &seen.login)), Bar::None);
+    table.row(login, "ms", (median(&gateway.login), beside_sshd(|seen| &seen.login)), Bar::None);
+    let beside = Some(("without agent", median(&plain.login)));
+    table.row(login, "ms", (median(&gateway.login), beside), Bar::None);
 }
 
 /// The middle of what was measured.

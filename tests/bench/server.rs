@@ -5,18 +5,19 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 /// The cipher of every measurement: what a client of OpenSSH 10 and a gateway agree on if nobody configures any. (Kubernetes
 /// and its clients use the same one in TLS.)
 const CIPHER: &str = "aes128-gcm@openssh.com";
-/// How long a client may take.
+/// The time limit for a client.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// How a server is reached.
+/// A measured server, and how clients reach it.
 pub(crate) struct Server {
-    /// What the table calls it.
+    /// The server's name in the table.
     pub(crate) name: &'static str,
     /// The login name.
     pub(crate) user: String,
@@ -87,7 +88,7 @@ impl Connection<'_> {
         timed(&mut self.session("true")).await
     }
 
-    /// What a program writes, from the server to nowhere.
+    /// Measures the time in which a program's output is read and discarded.
     pub(crate) async fn out(&self, program: &str) -> Duration {
         timed(&mut self.session(program)).await
     }
@@ -101,6 +102,24 @@ impl Connection<'_> {
     /// A file to the server.
     pub(crate) async fn upload(&self, file: &Path) -> Duration {
         timed(self.session("cat >/dev/null").stdin(File::open(file).expect("the file"))).await
+    }
+
+    /// A batch of OpenSSH's `sftp`, which has as many requests under way as it has by itself.
+    pub(crate) async fn sftp(&self, batch: &str) -> Duration {
+        let mut client = leash::program("sftp");
+        client
+            .args(["-q", "-F", "/dev/null", "-b", "-"])
+            .arg("-o")
+            .arg(format!("ControlPath={}", self.socket.display()));
+        client.arg("127.0.0.1").stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
+        let begun = Instant::now();
+        let mut child = client.spawn().expect("sftp");
+        let mut input = child.stdin.take().expect("its input");
+        input.write_all(batch.as_bytes()).await.expect("sftp reads its batch");
+        drop(input);
+        let status = timeout(PATIENCE, child.wait()).await.expect("sftp ends").expect("its status");
+        assert!(status.success(), "sftp ended with {status}: {batch}");
+        begun.elapsed()
     }
 
     /// A program that never reads, and a client that would send for ever.

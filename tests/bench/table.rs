@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What a figure has to be.
+/// The limit for a figure.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Bar {
     /// Nothing was promised.
@@ -21,7 +21,7 @@ struct Row {
     what: String,
     unit: &'static str,
     figure: f64,
-    /// Who it is, and its figure.
+    /// The rival's name and figure.
     rival: Option<(&'static str, f64)>,
     bar: Bar,
 }
@@ -43,7 +43,7 @@ impl Table {
         self.0.push(Row { what: what.to_owned(), unit, figure, rival, bar });
     }
 
-    /// Whether no bar is missed.
+    /// Returns whether every bar is met.
     pub(crate) fn holds(&self) -> bool {
         self.0.iter().all(|row| row.holds() != Some(false))
     }

@@ -1,16 +1,16 @@
 //! Settings that are wrong for one user: named in the log with their path, a short reason for the user, and everybody else
 //! goes on.
 
-use crate::support::script::{Asked, Reply, Script, nothing, yes};
+use crate::support::scripted_webhook::{Reply, ScriptedWebhook, WebhookRequest, empty_config, success};
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
 
 /// A world where alice's settings are these and bob's are the usual.
 async fn with_settings_of_alice(settings: Value) -> World {
-    let script = Script::start(move |asked: &Asked| match asked.path.as_str() {
+    let script = ScriptedWebhook::start(move |asked: &WebhookRequest| match asked.path.as_str() {
         "/config" if asked.body["username"] == "alice" => Reply::Json(json!({"config": settings, "exact": true})),
-        "/config" => nothing(),
-        _ => yes(),
+        "/config" => empty_config(),
+        _ => success(),
     })
     .await;
     let mut world = Setup::config(script.config()).start().await;
@@ -33,7 +33,7 @@ async fn refused(settings: Value, told: &str, code: &str, named: &str) {
 
 const NOT_VALID: &str = "the configuration for this login is not valid; tell the operator";
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn settings_that_are_wrong_in_themselves_are_named_by_their_path() {
     let pod = |pod: Value| json!({"kubernetes": {"pod": pod}});
     for (settings, path) in [
@@ -49,7 +49,7 @@ async fn settings_that_are_wrong_in_themselves_are_named_by_their_path() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn field_that_the_cluster_does_not_know_is_named_by_its_path() {
     let mut container = crate::support::cluster::container("shell");
     container["imagePullPolice"] = json!("Never");
@@ -57,7 +57,7 @@ async fn field_that_the_cluster_does_not_know_is_named_by_its_path() {
     refused(settings, "", "KUBERNETES_POD_CREATE_FAILED", "imagePullPolice").await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn namespace_that_is_not_there_is_a_reason() {
     let settings = json!({"kubernetes": {"pod": {"metadata": {"namespace": "elsewhere"}}}});
     refused(settings, "", "KUBERNETES_POD_CREATE_FAILED", "elsewhere").await;

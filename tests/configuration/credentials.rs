@@ -24,7 +24,7 @@ async fn refused(world: &World, connection: &Value) -> Ran {
     podgate(&["--config", &connected_by(world, connection).to_string_lossy()]).await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn kubeconfig_serves_and_one_that_weakens_the_connection_does_not() {
     let mut world = World::start().await;
     let text = world.cluster.kubeconfig();
@@ -46,7 +46,7 @@ async fn kubeconfig_serves_and_one_that_weakens_the_connection_does_not() {
     world.wait_for_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn certificate_and_key_files_serve_and_a_strangers_do_not() {
     if !on_real("it knows its users by tokens alone") {
         return;
@@ -72,7 +72,7 @@ async fn certificate_and_key_files_serve_and_a_strangers_do_not() {
     world.wait_for_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn token_file_that_is_swapped_while_the_gateway_runs_serves_on() {
     let mut world = Setup { access: Access::Rights(Rights::gateway()), ..Setup::default() }.start().await;
     let first = world.connection["bearerToken"].as_str().expect("a token").to_owned();
@@ -84,10 +84,10 @@ async fn token_file_that_is_swapped_while_the_gateway_runs_serves_on() {
     let mut held = world.ssh().start("echo here; cat");
     held.until_stdout("here").await;
 
-    let second = world.cluster.another_token(&Rights::gateway()).await;
+    let second = world.cluster.second_token(&Rights::gateway()).await;
     fs::write(world.folder().join("next"), second).expect("a file");
     fs::rename(world.folder().join("next"), &token).expect("a swap");
-    world.cluster.end_first_token(&first).await;
+    world.cluster.revoke_first_token(&first).await;
     // The gateway looks at its files every 10 s, and is refused until then.
     let limit = Instant::now() + PATIENCE;
     loop {

@@ -2,9 +2,9 @@
 //! anything is asked over the network, in the same words and with the same exit code.
 
 use super::{minimal, podgate};
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{Gateway, SOON};
 use crate::support::keys::Key;
-use crate::support::script::Authority;
+use crate::support::scripted_webhook::Authority;
 use crate::support::world::merge;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd,
@@ -14,7 +14,6 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 use tempfile::TempDir;
 
 /// Only the certificate: its key is needed by nobody.
@@ -94,7 +93,7 @@ async fn refused(files: &Files, change: Value, lines: &[&str]) {
     assert_eq!((start.status, start.stderr), (Some(64), told));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn pipe_is_not_waited_for() {
     let files = Files::new();
     let made = Command::new("mkfifo").arg(files.path("pipe")).status();
@@ -107,10 +106,10 @@ async fn pipe_is_not_waited_for() {
     let lines = ["ssh.hostkeys[0]", "auth.password.webhook.cacert", "kubernetes.connection.bearerTokenFile"]
         .map(|key| format!("{key}: cannot read the file \"@/pipe\": it is not a regular file"));
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    tokio::time::timeout(Duration::from_secs(30), refused(&files, change, &lines)).await.expect("an answer");
+    tokio::time::timeout(SOON, refused(&files, change, &lines)).await.expect("an answer");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn each_mistake_is_told_with_its_key_and_file_by_the_check_and_the_start() {
     let files = Files::new();
     let webhook = |client: Value| json!({"auth": {"password": {"webhook": client}}});
@@ -174,7 +173,7 @@ async fn each_mistake_is_told_with_its_key_and_file_by_the_check_and_the_start()
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn every_file_that_cannot_be_read_is_told_in_one_run() {
     let files = Files::new();
     let none = |name: &str| files.path(&format!("none/{name}"));
@@ -235,7 +234,7 @@ fn certificate(change: impl FnOnce(&mut CertificateParams)) -> (String, String) 
     (params.self_signed(&key).expect("a certificate").pem(), key.serialize_pem())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn what_only_the_other_end_or_a_stranger_would_mind_is_a_warning_of_the_check_and_of_each_start() {
     let files = Files::new();
     for (name, pair) in [
@@ -306,7 +305,7 @@ fn exposed(name: &str) -> String {
     )
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn secret_that_strangers_cannot_reach_is_no_warning_whatever_its_mode() {
     let files = Files::new();
     let file = files.config(json!({}));
@@ -316,7 +315,7 @@ async fn secret_that_strangers_cannot_reach_is_no_warning_whatever_its_mode() {
     assert_eq!((check.status, check.stdout.contains("warning")), (Some(0), false), "{}", check.stdout);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn kubeconfig_that_every_user_can_read_is_a_warning() {
     let files = Files::new();
     let kubeconfig = json!({

@@ -1,6 +1,7 @@
 //! The API server goes away, or cuts what it carries: never an exit of 0, always a line, and the gateway recovers by
 //! itself.
 
+use super::POD_START;
 use crate::support::cluster::{on_development, soon};
 use crate::support::{Setup, World};
 use serde_json::json;
@@ -9,7 +10,7 @@ use tokio::time::timeout;
 
 const LOST: &str = "podgate: the connection to the container was lost\n";
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn cut_stream_is_not_success() {
     if !on_development("the API misbehaves at a word") {
         return;
@@ -26,7 +27,7 @@ async fn cut_stream_is_not_success() {
     world.ssh().run("true").await.expect(0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn stream_that_is_cut_in_the_middle_of_its_data_is_not_success() {
     if !on_development("the API misbehaves at a word") {
         return;
@@ -43,7 +44,7 @@ async fn stream_that_is_cut_in_the_middle_of_its_data_is_not_success() {
     assert_eq!(done.stdout.len(), 8_000_000);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn api_that_goes_away_under_a_session_comes_back_for_the_next() {
     let world = Setup::default().alone().start().await;
     let client = world.ssh().start("echo up; sleep 1000");
@@ -55,13 +56,13 @@ async fn api_that_goes_away_under_a_session_comes_back_for_the_next() {
     world.wait_for_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn api_that_is_away_at_the_login_is_told_within_pod_start() {
     let world = Setup::config(json!({"kubernetes": {"timeouts": {"podStart": "2s"}}})).alone().start().await;
     world.cluster.api_down().await;
     let start = Instant::now();
     let done = world.ssh().run("true").await.expect(255);
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(start.elapsed() < POD_START, "{:?}", start.elapsed());
     assert_eq!(done.stderr, "podgate: the pod could not be created within 2s: Kubernetes cannot be reached\n");
     let line = world.gateway.wait_for_line("KUBERNETES_POD_CREATE_FAILED").await;
     assert!(line["details"]["podName"].is_string(), "{line}");
@@ -72,7 +73,7 @@ async fn api_that_is_away_at_the_login_is_told_within_pod_start() {
     world.wait_for_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn api_that_is_away_while_a_pod_starts_is_waited_for() {
     if !on_development("the API misbehaves at a word") {
         return;
@@ -88,7 +89,7 @@ async fn api_that_is_away_while_a_pod_starts_is_waited_for() {
     assert_eq!((done.text().as_str(), done.stderr.as_str()), ("in\n", ""));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn watch_that_expires_or_is_cut_is_opened_again() {
     if !on_development("the API misbehaves at a word") {
         return;

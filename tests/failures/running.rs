@@ -53,7 +53,7 @@ async fn idle_master(world: &World) -> Running {
     master
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn pod_that_ends_under_a_session_is_told_and_never_success() {
     for (end, expected) in ends() {
         let world = World::start().await;
@@ -70,7 +70,7 @@ async fn pod_that_ends_under_a_session_is_told_and_never_success() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn master_without_a_session_does_not_hold_a_corpse() {
     for (end, expected) in ends() {
         let world = World::start().await;
@@ -84,7 +84,7 @@ async fn master_without_a_session_does_not_hold_a_corpse() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn session_that_comes_after_the_end_gets_the_reason() {
     let world = World::start().await;
     let master = idle_master(&world).await;
@@ -98,7 +98,7 @@ async fn session_that_comes_after_the_end_gets_the_reason() {
     world.ssh().run("true").await.expect(0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn person_at_a_terminal_reads_the_reason_too() {
     let world = World::start().await;
     let mut client = world.ssh().arg("-tt").arg("127.0.0.1").launch();

@@ -12,7 +12,7 @@ async fn unschedulable() -> World {
     Setup::unschedulable(json!({})).start().await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn what_may_heal_is_waited_for_to_the_end_and_then_told() {
     let timeouts = json!({"kubernetes": {"timeouts": {"podStart": "3s"}}});
     let world = Setup::unschedulable(timeouts).start().await;
@@ -23,7 +23,7 @@ async fn what_may_heal_is_waited_for_to_the_end_and_then_told() {
     world.wait_for_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn program_is_told_on_standard_error_alone_what_it_waits_for() {
     let world = unschedulable().await;
     let client = world.ssh().start("echo in");
@@ -34,7 +34,7 @@ async fn program_is_told_on_standard_error_alone_what_it_waits_for() {
     assert!(done.waited.iter().any(|line| line.contains("no node takes the pod yet")), "{:?}", done.waited);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn person_sees_what_is_waited_for_and_then_the_shell() {
     let world = unschedulable().await;
     let mut client = world.ssh().arg("-tt").arg("127.0.0.1").launch();
@@ -46,7 +46,7 @@ async fn person_sees_what_is_waited_for_and_then_the_shell() {
     world.wait_for_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn person_sees_every_reason_as_it_comes() {
     if !on_development("a registry is away at a word") {
         return;
@@ -66,7 +66,7 @@ async fn person_sees_every_reason_as_it_comes() {
     assert_eq!(done.waited, once, "the same line twice");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn client_without_a_session_that_leaves_while_the_pod_starts_is_logged_as_well() {
     let world = unschedulable().await;
     let client = world.ssh().arg("-N").arg("127.0.0.1").launch();
@@ -80,7 +80,7 @@ async fn client_without_a_session_that_leaves_while_the_pod_starts_is_logged_as_
     world.wait_for_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn interrupt_while_the_pod_starts_ends_the_wait() {
     let world = unschedulable().await;
     let mut client = world.ssh().arg("-tt").arg("127.0.0.1").launch();
@@ -90,7 +90,7 @@ async fn interrupt_while_the_pod_starts_ends_the_wait() {
     world.wait_for_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn program_of_a_client_that_does_not_read_starts_and_ends_all_the_same() {
     let world = unschedulable().await;
     let config = client::Config { window_size: 0, ..client::Config::default() };

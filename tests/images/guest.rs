@@ -54,7 +54,7 @@ fn writable() -> Value {
     pod
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn user_of_the_image_has_a_name_a_home_and_every_way_to_carry_files() {
     for (pod, variant) in [(writable(), "the image's own root"), (pod(json!({})), "a read-only root")] {
         let Some(world) = restricted(pod).await else { return };
@@ -95,7 +95,7 @@ fn in_paper(text: &str) {
     assert!(section().contains(text), "{text:?} is not in the paper");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn user_id_without_a_name_in_the_image_is_told_by_its_programs() {
     let ids = json!({"securityContext": {"runAsUser": 2000, "runAsGroup": 2000, "fsGroup": 2000}});
     let Some(world) = restricted(pod(ids)).await else { return };
@@ -111,7 +111,7 @@ async fn user_id_without_a_name_in_the_image_is_told_by_its_programs() {
     in_paper("cannot find name for user ID …");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn home_that_cannot_be_written_is_told_by_the_program_that_tries() {
     let mut read_only = writable();
     read_only["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] = json!(true);
@@ -125,7 +125,7 @@ async fn home_that_cannot_be_written_is_told_by_the_program_that_tries() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn image_without_sftp_server_or_scp_is_told_to_the_user_of_scp() {
     let Some(config) = guests_of(super::BUSYBOX, json!({})) else { return };
     let world = Setup::config(config).start().await;

@@ -3,12 +3,12 @@
 
 use crate::support::client::{Client, PATIENCE};
 use crate::support::cluster;
+use crate::support::cluster_lock::ClusterLock;
 use crate::support::keys::Key;
 use crate::support::leash;
 use crate::support::real::RealCluster;
 use crate::support::role::for_session;
-use crate::support::turn::Turn;
-use crate::support::world::{Hooks, directory};
+use crate::support::world::{WebhookServer, directory};
 use podgate_webhooks::server::{Listen, Tls};
 use podgate_webhooks::toolkit::router;
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ const GUESTS: &str = "podgate-guests";
 /// The guests' image.
 const GUEST: &str = "podgate.test/restricted:1";
 
-/// Where the gateway's token comes from.
+/// The source of the gateway's token.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Token {
     /// Kubernetes mounts it with the service account.
@@ -38,7 +38,7 @@ pub enum Token {
     File,
 }
 
-/// What an operator made of the file.
+/// An operator's change to the file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Edit {
     /// Nothing but what it asks for.
@@ -58,19 +58,19 @@ pub struct Deployed {
     key: Key,
     host_key: Key,
     folder: TempDir,
-    hooks: Hooks,
-    _turn: Turn,
+    webhooks: WebhookServer,
+    _lock: ClusterLock,
 }
 
 impl Deployed {
     /// Applies everything, and waits until the gateway serves.
     pub async fn start(token: Token, edit: Edit) -> Self {
-        let turn = Turn::wait(false).await;
+        let lock = ClusterLock::wait(false).await;
         let folder = tempfile::Builder::new().prefix("podgate-test-").tempdir().expect("a folder");
         let key = Key::make(folder.path(), "id");
         let host_key = Key::make(folder.path(), "ssh_host_ed25519_key");
         let kubeconfig = cluster::kubeconfig().expect("a real cluster");
-        let (hooks, ca) = webhooks(RealCluster::outside(&kubeconfig), &key).await;
+        let (webhooks, ca) = serve_webhooks(RealCluster::outside(&kubeconfig), &key).await;
         let (home, guests) = (cluster::namespace(HOME), cluster::namespace(GUESTS));
         let mut it = Self {
             kubeconfig,
@@ -81,8 +81,8 @@ impl Deployed {
             key,
             host_key,
             folder,
-            hooks,
-            _turn: turn,
+            webhooks,
+            _lock: lock,
         };
         let mut objects = it.objects(&ca, token, edit);
         let deployment = objects.iter().position(|object| object["kind"] == "Deployment").expect("a deployment");
@@ -150,8 +150,8 @@ impl Deployed {
 
     fn configure(&self, text: &mut Value, ca: &str, token: Token) {
         let mut config: Value = serde_saphyr::from_str(text.as_str().expect("a text")).expect("YAML");
-        config["auth"]["publicKey"]["webhook"] = json!({"url": self.hooks.url, "cacert": ca});
-        config["configserver"] = json!({"url": format!("{}/config", self.hooks.url), "cacert": ca});
+        config["auth"]["publicKey"]["webhook"] = json!({"url": self.webhooks.url, "cacert": ca});
+        config["configserver"] = json!({"url": format!("{}/config", self.webhooks.url), "cacert": ca});
         let kubernetes = &mut config["kubernetes"];
         self.rename(&mut kubernetes["pod"]["metadata"]["namespace"]);
         let container = &mut kubernetes["pod"]["spec"]["containers"][0];
@@ -208,7 +208,7 @@ impl Deployed {
         self.kubectl(&[&["-n", &self.guests][..], words].concat(), String::new()).await
     }
 
-    /// What the gateway logged.
+    /// The gateway's log.
     pub async fn log(&self) -> String {
         self.gateway(&["logs", "deployment/podgate"]).await
     }
@@ -272,7 +272,7 @@ fn place(pod: &mut Value, token: Token) {
 }
 
 /// A webhook server that pods reach, and the certificate that they trust.
-async fn webhooks(address: IpAddr, key: &Key) -> (Hooks, String) {
+async fn serve_webhooks(address: IpAddr, key: &Key) -> (WebhookServer, String) {
     let pair = rcgen::generate_simple_self_signed([address.to_string()]).expect("a certificate");
     let (certificate, private) = (pair.cert.pem(), pair.signing_key.serialize_pem());
     let tls = Tls::from_pem(certificate.as_bytes(), private.as_bytes(), None).expect("a certificate");
@@ -284,5 +284,5 @@ async fn webhooks(address: IpAddr, key: &Key) -> (Hooks, String) {
         ("bob", pod(json!({"image": GUEST, "env": [{"name": "WHO", "value": "bob"}]}))),
         ("carol", pod(json!({"spec": {"containers": [bare]}}))),
     ];
-    (Hooks::serve_at(listen, router(directory(users, key))).await, certificate)
+    (WebhookServer::serve_at(listen, router(directory(users, key))).await, certificate)
 }

@@ -4,8 +4,8 @@
 use super::WHY;
 use crate::support::client::PATIENCE;
 use crate::support::cluster::{self, on_real};
+use crate::support::cluster_lock::ClusterLock;
 use crate::support::leash;
-use crate::support::turn::Turn;
 use std::path::Path;
 use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
@@ -28,12 +28,12 @@ async fn kubectl(kubeconfig: &Path, words: &[&str], stdin: String) -> String {
     said
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn api_server_takes_every_object_of_the_manifests_without_a_warning() {
     if !on_real(WHY) {
         return;
     }
-    let _turn = Turn::wait(false).await;
+    let _turn = ClusterLock::wait(false).await;
     let kubeconfig = cluster::kubeconfig().expect("a real cluster");
     let (home, guests) = (cluster::namespace("podgate"), cluster::namespace("podgate-guests"));
     let files = MANIFESTS.join("\n---\n").replace("podgate-guests", &guests);
@@ -46,5 +46,5 @@ async fn api_server_takes_every_object_of_the_manifests_without_a_warning() {
     let said = kubectl(&kubeconfig, &words, others.join("\n---\n")).await;
     kubectl(&kubeconfig, &["delete", "namespace", "--wait=false", &home, &guests], String::new()).await;
     assert_eq!(said.matches("(server dry run)").count(), others.len(), "{said}");
-    assert!(!said.to_lowercase().contains("warning") && others.len() == 9, "{said}");
+    assert!(!said.to_lowercase().contains("warning") && others.len() == 12, "{said}");
 }

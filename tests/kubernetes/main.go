@@ -1,5 +1,10 @@
-// Command cluster is a whole Kubernetes for Podgate's tests in one binary. By its first word it is the API server, the controller
-// manager, the scheduler, the kubelet or kubectl; the other words start, use and steer a cluster of one node that is made of them.
+// Command cluster runs a Kubernetes cluster with one node for Podgate's tests, without Docker or systemd. It is a project of its own:
+// a Go module with its own tests, which shares no code with Podgate. The script "cluster" builds and starts it; usage.txt lists its
+// subcommands.
+//
+// One binary contains everything. Depending on its first argument, it is the API server, the controller manager, the scheduler, the
+// kubelet or kubectl, or it starts, uses and controls the cluster. The package launch supervises these parts, machine reports
+// what the machine lacks for them, and images builds the container images.
 package main
 
 import (
@@ -47,6 +52,7 @@ func run(words []string) error {
 	made := images.Options{}
 	flags.StringVar(&made.Module, "module", ".", "the folder of this program's source")
 	flags.StringVar(&made.Gateway, "gateway", "", "the gateway's program")
+	flags.StringVar(&made.Agent, "agent", "", "the guest agent's program")
 	flags.StringVar(&made.WebhookServer, "webhooks", "", "the webhook server's program")
 	flags.BoolVar(&options.Audit, "audit", false, "turn the API audit log on")
 	flags.Func("image", "an archive to import, as the first process is told", func(file string) error {

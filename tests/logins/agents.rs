@@ -2,9 +2,10 @@
 
 use super::{Forger, Trusting};
 use crate::support::client::{Client, Done};
+use crate::support::gateway::SOON;
 use crate::support::keys::Key;
 use crate::support::leash;
-use crate::support::script::{Script, open_door};
+use crate::support::scripted_webhook::{ScriptedWebhook, accept_all};
 use crate::support::sshd::Sshd;
 use crate::support::{Setup, World, available};
 use russh::client::{self, AuthResult, Config};
@@ -12,7 +13,6 @@ use russh::keys::PublicKey;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 use tokio::time::timeout;
@@ -36,7 +36,7 @@ impl Agent {
             .expect("ssh-agent");
         // It says where it listens once it does.
         let mut said = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let line = timeout(Duration::from_secs(20), said.next_line()).await.expect("in time").expect("a line");
+        let line = timeout(SOON, said.next_line()).await.expect("in time").expect("a line");
         assert!(line.is_some_and(|line| line.contains("SSH_AUTH_SOCK")));
         let agent = Self { socket, _child: child };
         for number in 0..unknown {
@@ -68,7 +68,7 @@ impl Agent {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn agent_with_six_keys_is_let_in_by_the_last_and_one_with_seven_is_not_as_by_sshd() {
     if !available("ssh-agent", "openssh-client") || !Sshd::available() {
         return;
@@ -90,7 +90,7 @@ async fn agent_with_six_keys_is_let_in_by_the_last_and_one_with_seven_is_not_as_
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn wrong_passwords_are_six_and_no_more() {
     let world = World::start().await;
     let done = world
@@ -106,9 +106,9 @@ async fn wrong_passwords_are_six_and_no_more() {
 }
 
 /// russh refuses them by itself, so its own count bounds them: one more than sshd's, as the first `none` counts there.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn forged_signatures_end_the_connection() {
-    let script = Script::start(open_door).await;
+    let script = ScriptedWebhook::start(accept_all).await;
     let world = Setup::config(script.config()).start().await;
     let key = PublicKey::from_openssh(&world.key.public).expect("a key");
     let connected = client::connect(Arc::new(Config::default()), world.gateway.address, Trusting).await;
@@ -118,7 +118,7 @@ async fn forged_signatures_end_the_connection() {
         assert!(!matches!(outcome, Ok(AuthResult::Success)), "{outcome:?}");
     }
     world.gateway.wait_for_line("SSH_DISCONNECTED").await;
-    assert_eq!(script.asked_at("/pubkey").len(), 7);
-    assert_eq!(script.asked().len(), 7, "{:?}", script.asked());
+    assert_eq!(script.requests_to("/pubkey").len(), 7);
+    assert_eq!(script.requests().len(), 7, "{:?}", script.requests());
     assert_eq!(world.gateway.log().matches("SSH_AUTH_SUCCESSFUL").count(), 0);
 }

@@ -31,7 +31,7 @@ fn written(remedy: &str) -> Value {
     json!({key.strip_prefix("ssh.").expect("a key of ssh"): names})
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn failed_negotiation_is_one_line_whose_remedy_lets_the_client_in() {
     for case in [
         Narrow {
@@ -72,7 +72,7 @@ async fn failed_negotiation_is_one_line_whose_remedy_lets_the_client_in() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn client_that_only_knows_broken_algorithms_is_told_to_the_operator_without_a_remedy() {
     let world = World::start().await;
     for (options, algorithm, remedy) in [
@@ -94,7 +94,7 @@ async fn client_that_only_knows_broken_algorithms_is_told_to_the_operator_withou
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn file_that_containerssh_wrote_back_keeps_its_clients() {
     let kex = ["curve25519-sha256@libssh.org", "ecdh-sha2-nistp521", "ecdh-sha2-nistp384", "ecdh-sha2-nistp256"];
     let gcm = ["aes256-gcm@openssh.com", "aes128-gcm@openssh.com"];
@@ -111,7 +111,7 @@ async fn file_that_containerssh_wrote_back_keeps_its_clients() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn key_whose_signature_would_be_broken_is_refused_with_a_line_that_says_so() {
     let world = World::start().await;
     let file = world.folder().join("rsa");

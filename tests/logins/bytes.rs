@@ -17,7 +17,7 @@ fn raw(bytes: &[u8]) -> &OsStr {
     OsStr::from_bytes(bytes)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn text_that_is_not_utf8_in_a_request_is_a_line_that_says_so() {
     let world = World::start().await;
     let set = |option: &[u8]| world.ssh().arg("-o").arg(raw(option));
@@ -35,7 +35,7 @@ async fn text_that_is_not_utf8_in_a_request_is_a_line_that_says_so() {
     world.ssh().run("true").await.expect(0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn password_and_user_name_that_are_not_utf8_are_a_line_that_says_so() {
     let world = World::start().await;
     let askpass = world.folder().join("latin");
@@ -54,7 +54,7 @@ async fn password_and_user_name_that_are_not_utf8_are_a_line_that_says_so() {
 }
 
 /// The one text of a request that arrives as bytes.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn command_that_is_not_utf8_is_refused_alone() {
     let world = World::start().await;
     let master = world.master(&[]).await;

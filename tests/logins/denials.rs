@@ -2,7 +2,7 @@
 
 use super::with_authz;
 use crate::support::keys::Key;
-use crate::support::script::{Asked, Reply, Script, nothing, open_door, yes};
+use crate::support::scripted_webhook::{Reply, ScriptedWebhook, WebhookRequest, accept_all, empty_config, success};
 use crate::support::world::PASSWORD;
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
@@ -18,8 +18,9 @@ fn no() -> Reply {
 }
 
 /// A server that gives `answer` at one path, and yes to everything else.
-async fn answering(path: &'static str, answer: impl Fn() -> Reply + Send + Sync + 'static) -> Script {
-    Script::start(move |asked: &Asked| if asked.path == path { answer() } else { open_door(asked) }).await
+async fn answering(path: &'static str, answer: impl Fn() -> Reply + Send + Sync + 'static) -> ScriptedWebhook {
+    ScriptedWebhook::start(move |asked: &WebhookRequest| if asked.path == path { answer() } else { accept_all(asked) })
+        .await
 }
 
 /// Asserts that the log has one line about the refused login, with its reason and the user's.
@@ -31,7 +32,7 @@ async fn assert_told(world: &World, reason: &str, message: Option<&str>) {
     assert_eq!(world.cluster.requests("create", "pods"), 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn refused_authorization_is_shown_with_its_message_however_the_user_logs_in() {
     let script = answering("/authz", no).await;
     let message = READ.strip_prefix("podgate: ");
@@ -55,24 +56,24 @@ async fn refused_authorization_is_shown_with_its_message_however_the_user_logs_i
     assert_told(&world, "authorization was refused", message).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn refused_password_with_a_message_ends_the_connection_with_it() {
     let script = answering("/password", no).await;
     let world = Setup::config(script.config()).start().await;
     let by_password = world.ssh_as_person("alice").option("PreferredAuthentications=password");
     let done = by_password.run("true").await.expect(255);
     assert!(done.stderr.contains(READ), "{}", done.stderr);
-    assert_eq!(script.asked_at("/password").len(), 1, "what was typed at the second prompt was asked about");
+    assert_eq!(script.requests_to("/password").len(), 1, "what was typed at the second prompt was asked about");
     assert_told(&world, "the password was refused", READ.strip_prefix("podgate: ")).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn refused_key_with_a_message_leaves_the_next_key_its_chance() {
     let first = AtomicBool::new(true);
-    let script = Script::start(move |asked: &Asked| match asked.path.as_str() {
+    let script = ScriptedWebhook::start(move |asked: &WebhookRequest| match asked.path.as_str() {
         "/pubkey" if first.swap(false, Ordering::Relaxed) => no(),
-        "/config" => nothing(),
-        _ => yes(),
+        "/config" => empty_config(),
+        _ => success(),
     })
     .await;
     let world = Setup::config(script.config()).start().await;
@@ -84,7 +85,7 @@ async fn refused_key_with_a_message_leaves_the_next_key_its_chance() {
     assert_eq!(line["details"]["message"], READ["podgate: ".len()..], "{line}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn denial_without_a_message_tells_the_user_nothing() {
     for (answer, reason) in [
         (json!({"success": false}), "the password was refused"),
@@ -99,7 +100,7 @@ async fn denial_without_a_message_tells_the_user_nothing() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn answer_to_a_login_that_is_not_understood_is_a_no_and_its_field_is_in_the_log() {
     for (path, body, reason) in [
         ("/password", r#"{"sucess": true}"#, "sucess: is not a known field; did you mean success?"),
@@ -123,7 +124,7 @@ async fn answer_to_a_login_that_is_not_understood_is_a_no_and_its_field_is_in_th
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn config_answer_that_is_not_understood_gives_nobody_the_files_defaults() {
     for (body, reason) in [
         (json!({}), "config: is missing"),
@@ -146,7 +147,7 @@ async fn config_answer_that_is_not_understood_gives_nobody_the_files_defaults() 
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn config_server_that_says_no_is_told_to_the_first_request_with_its_message() {
     for (answer, told, message) in [
         (json!({"success": false}), "podgate: the configuration server refused this login\n".to_owned(), None),

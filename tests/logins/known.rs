@@ -1,7 +1,7 @@
 //! What webhooks know about a user: the name, metadata, environment and files, and where each of them ends up.
 
 use super::with_authz;
-use crate::support::script::{Asked, Reply, Script, nothing, yes};
+use crate::support::scripted_webhook::{Reply, ScriptedWebhook, WebhookRequest, empty_config, success};
 use crate::support::world::PASSWORD;
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
@@ -17,19 +17,19 @@ async fn pod_of(world: &World, user: &str) -> Value {
     pods.remove(0)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn authenticated_name_goes_from_answer_to_answer_and_onto_the_pod() {
-    let script = Script::start(|asked: &Asked| match asked.path.as_str() {
+    let script = ScriptedWebhook::start(|asked: &WebhookRequest| match asked.path.as_str() {
         "/password" => Reply::Json(json!({"success": true, "authenticatedUsername": "alice@example.org"})),
-        "/config" => nothing(),
-        _ => yes(),
+        "/config" => empty_config(),
+        _ => success(),
     })
     .await;
     let world = Setup::config(with_authz(&script)).start().await;
     let pod = pod_of(&world, "alice").await;
-    assert_eq!(script.asked_at("/authz")[0]["authenticatedUsername"], "alice@example.org");
-    assert_eq!(script.asked_at("/config")[0]["authenticatedUsername"], "alice@example.org");
-    assert_eq!(script.asked_at("/config")[0]["username"], "alice");
+    assert_eq!(script.requests_to("/authz")[0]["authenticatedUsername"], "alice@example.org");
+    assert_eq!(script.requests_to("/config")[0]["authenticatedUsername"], "alice@example.org");
+    assert_eq!(script.requests_to("/config")[0]["username"], "alice");
     assert_eq!(pod["metadata"]["annotations"]["podgate/username"], "alice@example.org");
     assert_eq!(pod["metadata"]["labels"]["containerssh_username"], "alice-example.org");
     assert_eq!(pod["metadata"]["labels"]["app.kubernetes.io/managed-by"], "podgate");
@@ -37,18 +37,18 @@ async fn authenticated_name_goes_from_answer_to_answer_and_onto_the_pod() {
     assert_eq!(line["details"]["username"], "alice");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn authenticated_name_is_the_login_name_where_nobody_gives_one() {
-    let script = Script::start(crate::support::script::open_door).await;
+    let script = ScriptedWebhook::start(crate::support::scripted_webhook::accept_all).await;
     let world = Setup::config(script.config()).start().await;
     let pod = pod_of(&world, "bob").await;
-    assert_eq!(script.asked_at("/config")[0]["authenticatedUsername"], "bob");
+    assert_eq!(script.requests_to("/config")[0]["authenticatedUsername"], "bob");
     assert_eq!(pod["metadata"]["annotations"]["podgate/username"], "bob");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn variables_that_a_shell_does_not_allow_are_left_out_and_the_user_lands() {
-    let script = Script::start(|asked: &Asked| match asked.path.as_str() {
+    let script = ScriptedWebhook::start(|asked: &WebhookRequest| match asked.path.as_str() {
         "/password" => Reply::Json(json!({"success": true, "metadata": {"team": {"value": "blue"}}, "environment": {
             "X-Y": {"value": "1"}, "GOOD": {"value": "first"}}})),
         _ => Reply::Json(json!({
@@ -69,32 +69,32 @@ async fn variables_that_a_shell_does_not_allow_are_left_out_and_the_user_lands()
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn sensitive_values_reach_the_config_server_only_where_it_is_said_and_never_authorization() {
     for transmit in [false, true] {
-        let script = Script::start(|asked: &Asked| match asked.path.as_str() {
+        let script = ScriptedWebhook::start(|asked: &WebhookRequest| match asked.path.as_str() {
             "/password" => Reply::Json(json!({"success": true, "metadata": {
                 "team": {"value": "blue"}, "token": {"value": "s3cret", "sensitive": true}}})),
             "/authz" => Reply::Json(json!({"success": true, "metadata": {"floor": {"value": "2"}}})),
-            _ => nothing(),
+            _ => empty_config(),
         })
         .await;
         let mut config = with_authz(&script);
         config["configserver"]["transmitSensitiveMetadata"] = transmit.into();
         let world = Setup::config(config).start().await;
         world.ssh_with_password("alice", PASSWORD).run("true").await.expect(0);
-        let authz = &script.asked_at("/authz")[0]["metadata"];
+        let authz = &script.requests_to("/authz")[0]["metadata"];
         assert_eq!((&authz["team"]["value"], &authz["token"]), (&json!("blue"), &Value::Null));
-        let config = &script.asked_at("/config")[0]["metadata"];
+        let config = &script.requests_to("/config")[0]["metadata"];
         assert_eq!((&config["team"]["value"], &config["floor"]["value"]), (&json!("blue"), &json!("2")));
         assert_eq!(config.get("token").is_some(), transmit, "{config}");
         assert!(!world.gateway.log().contains("s3cret"));
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn environment_of_answers_reaches_the_program_and_a_sensitive_one_is_left_out_with_a_warning() {
-    let script = Script::start(|asked: &Asked| match asked.path.as_str() {
+    let script = ScriptedWebhook::start(|asked: &WebhookRequest| match asked.path.as_str() {
         "/password" => Reply::Json(json!({"success": true, "environment": {
             "TEAM": {"value": "blue"}, "FLOOR": {"value": "1"}, "TOKEN": {"value": "s3cret", "sensitive": true}}})),
         _ => Reply::Json(json!({"config": {}, "environment": {"FLOOR": {"value": "two words"}}})),
@@ -108,12 +108,12 @@ async fn environment_of_answers_reaches_the_program_and_a_sensitive_one_is_left_
     assert!(!world.gateway.log().contains("s3cret"));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn files_of_answers_are_there_before_the_first_program_for_its_user_alone() {
     let answer = json!({"config": {}, "files": {"it's a file": {"value": "aGVsbG8AAQo="}}});
-    let script = Script::start(move |asked: &Asked| match asked.path.as_str() {
+    let script = ScriptedWebhook::start(move |asked: &WebhookRequest| match asked.path.as_str() {
         "/config" => Reply::Json(answer.clone()),
-        _ => yes(),
+        _ => success(),
     })
     .await;
     let world = Setup::config(script.config()).start().await;
@@ -121,12 +121,12 @@ async fn files_of_answers_are_there_before_the_first_program_for_its_user_alone(
     assert_eq!(done.stdout, b"600\nhello\0\x01\n");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn file_that_cannot_be_written_is_the_reason_that_the_first_request_gets() {
     let answer = json!({"config": {}, "files": {"/nowhere/at/all": {"value": "aGVsbG8="}}});
-    let script = Script::start(move |asked: &Asked| match asked.path.as_str() {
+    let script = ScriptedWebhook::start(move |asked: &WebhookRequest| match asked.path.as_str() {
         "/config" => Reply::Json(answer.clone()),
-        _ => yes(),
+        _ => success(),
     })
     .await;
     let world = Setup::config(script.config()).start().await;

@@ -2,12 +2,12 @@
 //! gateway goes on.
 
 use crate::support::peer::to_the_end;
-use crate::support::script::{Script, open_door};
+use crate::support::scripted_webhook::{ScriptedWebhook, accept_all};
 use crate::support::{Setup, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn user_name_that_cannot_be_shown_is_refused_with_a_reason_and_the_gateway_goes_on() {
     let world = World::start().await;
     let long = "x".repeat(1025);
@@ -46,19 +46,19 @@ const NAMES: &[&str] = &[
     "אליס",
 ];
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn user_name_of_any_characters_reaches_webhooks_log_and_pod_as_it_is() {
-    let script = Script::start(open_door).await;
+    let script = ScriptedWebhook::start(accept_all).await;
     let world = Setup::config(script.config()).start().await;
     let long = "long/".repeat(200);
     for name in NAMES.iter().copied().chain([long.as_str()]) {
-        let asked = script.asked().len();
+        let asked = script.requests().len();
         let peer = world.peer(name).await;
         let mut channel = peer.session().await;
         channel.exec(true, "echo in; exit 7").await.expect("a request");
         let ended = to_the_end(&mut channel).await;
         assert_eq!((ended.stdout.as_str(), ended.status), ("in\n", Some(7)), "{name:?}: {ended:?}");
-        let asked = script.asked().split_off(asked);
+        let asked = script.requests().split_off(asked);
         assert!(!asked.is_empty() && asked.iter().all(|asked| asked.body["username"] == name), "{name:?}: {asked:?}");
         assert!(asked.iter().all(|asked| ["/pubkey", "/config"].contains(&asked.path.as_str())), "{asked:?}");
         let pods = world.cluster.pods(world.namespace());
@@ -74,17 +74,17 @@ async fn user_name_of_any_characters_reaches_webhooks_log_and_pod_as_it_is() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn openssh_logs_in_under_a_name_with_a_slash_and_a_realm() {
-    let script = Script::start(open_door).await;
+    let script = ScriptedWebhook::start(accept_all).await;
     let world = Setup::config(script.config()).start().await;
     for name in ["team/alice", "alice@example.org"] {
         world.ssh_as(name).run("true").await.expect(0);
-        assert_eq!(script.asked_at("/config").last().expect("a question")["username"], name);
+        assert_eq!(script.requests_to("/config").last().expect("a question")["username"], name);
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn garbage_and_a_half_handshake_end_alone() {
     let world = World::start().await;
     let pieces: [&[u8]; 4] = [

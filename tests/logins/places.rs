@@ -1,6 +1,6 @@
 //! Where webhooks can be: HTTPS with a client certificate, and a Unix socket.
 
-use crate::support::script::{Authority, config, serve_at};
+use crate::support::scripted_webhook::{Authority, config, serve_at};
 use crate::support::world::{PASSWORD, directory, merge};
 use crate::support::{Setup, keys::Key};
 use podgate_webhooks::server::Listen;
@@ -21,7 +21,7 @@ fn users() -> axum::Router {
     router(directory(vec![("alice", json!({}))], &key))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn https_server_that_wants_a_client_certificate_is_shown_the_configured_one() {
     let authority = Authority::new();
     let url = serve_at(authority.listen("localhost", true), users()).await;
@@ -43,7 +43,7 @@ async fn https_server_that_wants_a_client_certificate_is_shown_the_configured_on
     assert!(!log.contains(key.lines().nth(1).expect("a line of the key")));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn server_on_a_unix_socket_is_asked() {
     let folder = tempfile::tempdir().expect("a folder");
     let socket = format!("unix:{}", folder.path().join("hook.sock").display());

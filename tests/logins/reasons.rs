@@ -22,7 +22,7 @@ enum By {
     Password,
 }
 
-/// Why the login fails: what is said, and under which name one logs in.
+/// A cause for which a login fails: the message, and the login name.
 struct Failure {
     world: World,
     user: String,
@@ -69,7 +69,7 @@ async fn failures() -> [Failure; 3] {
 }
 
 impl Failure {
-    /// Whether a client that leaves at a refusal when it has nothing more to offer reads the reason.
+    /// True if a client that disconnects after a refusal, because it has no further method, shows the reason.
     fn outruns_refusal(&self, by: By) -> bool {
         match self.at {
             Step::Name => true,
@@ -110,7 +110,7 @@ impl Failure {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn openssh_shows_why_a_login_failed_with_and_without_batch_mode() {
     for failure in failures().await {
         let Failure { world, user, .. } = &failure;
@@ -125,7 +125,7 @@ async fn openssh_shows_why_a_login_failed_with_and_without_batch_mode() {
 }
 
 /// Whoever types slowly is told all the same: the server has long hung up by then.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn openssh_shows_why_a_login_failed_to_a_slow_typist() {
     let [_, down, _] = failures().await;
     let askpass = down.world.folder().join("slow");
@@ -137,7 +137,7 @@ async fn openssh_shows_why_a_login_failed_to_a_slow_typist() {
     down.shown("a slow typist", client).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn plink_shows_why_a_login_failed() {
     if !available("plink", "putty-tools") || !available("puttygen", "putty-tools") {
         return;
@@ -197,7 +197,7 @@ async fn python_has(library: &str, package: &str) -> bool {
 fn found(found: bool, part: &str, package: &str) -> bool {
     assert!(found || std::env::var_os("PODGATE_TEST_ALL").is_none(), "{part} is missing: install {package}");
     if !found {
-        eprintln!("passed by: {part} is missing; install {package}");
+        eprintln!("skipped: {part} is missing; install {package}");
     }
     found
 }
@@ -206,7 +206,7 @@ fn client_file(name: &str) -> String {
     format!("{}/tests/logins/clients/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn asyncssh_shows_why_a_login_failed() {
     if !python_has("asyncssh", "python3-asyncssh").await {
         return;
@@ -218,7 +218,7 @@ async fn asyncssh_shows_why_a_login_failed() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn paramiko_logs_why_a_login_failed() {
     if !python_has("paramiko", "python3-paramiko").await {
         return;
@@ -230,7 +230,7 @@ async fn paramiko_logs_why_a_login_failed() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn curl_is_refused_and_shows_no_reason() {
     if !available("curl", "curl") {
         return;
@@ -257,7 +257,7 @@ async fn curl_is_refused_and_shows_no_reason() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 #[ignore = "needs the program of clients/go, which PODGATE_TEST_GO_CLIENT names"]
 async fn go_shows_why_a_login_failed() {
     let program = std::env::var("PODGATE_TEST_GO_CLIENT").expect("PODGATE_TEST_GO_CLIENT");
@@ -269,7 +269,7 @@ async fn go_shows_why_a_login_failed() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 #[ignore = "needs clients/node installed, whose login.js PODGATE_TEST_NODE_CLIENT names"]
 async fn node_shows_why_a_login_failed() {
     let script = std::env::var("PODGATE_TEST_NODE_CLIENT").expect("PODGATE_TEST_NODE_CLIENT");
@@ -280,7 +280,7 @@ async fn node_shows_why_a_login_failed() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn refusal_names_the_configured_methods_alone_whatever_its_reason() {
     for failure in failures().await {
         let connected = client::connect(Arc::new(Config::default()), failure.world.gateway.address, Trusting).await;

@@ -1,7 +1,7 @@
 //! What webhooks know about a user reaches the programs of every mode, and what is sensitive of it reaches no pod.
 
 use super::{den, own_program, persistent, session};
-use crate::support::script::{Asked, Reply, Script, yes};
+use crate::support::scripted_webhook::{Reply, ScriptedWebhook, WebhookRequest, success};
 use crate::support::world::merge;
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
@@ -18,13 +18,13 @@ fn modes() -> [(&'static str, Value, bool); 4] {
 
 /// A world of that configuration whose config webhook knows this about everybody.
 async fn world_that_knows((config, there): (Value, bool), known: Value) -> World {
-    let script = Script::start(move |asked: &Asked| match asked.path.as_str() {
+    let script = ScriptedWebhook::start(move |asked: &WebhookRequest| match asked.path.as_str() {
         "/config" => {
             let mut answer = json!({"config": {}});
             merge(&mut answer, known.clone());
             Reply::Json(answer)
         }
-        _ => yes(),
+        _ => success(),
     })
     .await;
     let mut whole = script.config();
@@ -37,7 +37,7 @@ async fn world_that_knows((config, there): (Value, bool), known: Value) -> World
     world
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn sensitive_values_are_left_out_with_a_warning_and_stand_in_no_pod() {
     for (mode, mut config, there) in modes() {
         let known = json!({
@@ -62,7 +62,7 @@ async fn sensitive_values_are_left_out_with_a_warning_and_stand_in_no_pod() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn values_arrive_as_they_are_and_the_clients_own_go_before_them() {
     for (mode, config, there) in modes() {
         let known = json!({"environment": {
@@ -75,7 +75,7 @@ async fn values_arrive_as_they_are_and_the_clients_own_go_before_them() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn metadata_is_a_variable_a_label_and_an_annotation_where_that_is_asked_for() {
     for (mode, mut config, there) in modes() {
         let expose = json!({
@@ -102,7 +102,7 @@ async fn metadata_is_a_variable_a_label_and_an_annotation_where_that_is_asked_fo
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn file_that_cannot_be_written_is_the_reason_that_no_program_runs() {
     for (mode, config, there) in modes() {
         let known = json!({"files": {"/nowhere/at/all": {"value": "aGVsbG8="}}});
@@ -116,7 +116,7 @@ async fn file_that_cannot_be_written_is_the_reason_that_no_program_runs() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn files_are_there_before_the_first_program_for_its_user_alone() {
     for (mode, config, there) in modes() {
         let known = json!({"files": {"a file": {"value": "aGVsbG8AAQo=", "sensitive": true}}});
@@ -126,7 +126,7 @@ async fn files_are_there_before_the_first_program_for_its_user_alone() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn files_of_the_images_own_program_are_there_before_its_session() {
     let known = json!({"files": {"a": {"value": "aGVsbG8K"}}});
     let config = session(own_program("read -r _; cat a; exit 3"));

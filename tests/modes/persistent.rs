@@ -4,7 +4,7 @@ use super::{den, persistent};
 use crate::support::cluster::{Access, on_development};
 use crate::support::role::Rights;
 use crate::support::{Setup, World};
-use podgate_devcluster::Failure;
+use podgate_devcluster::RequestFailure;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -24,14 +24,14 @@ fn pod(world: &World) -> Value {
     pods.remove(0)
 }
 
-/// What a user is told who cannot have the pod.
+/// The text for a user who may not have the pod.
 async fn refused(world: &World, user: &str) -> String {
     let done = world.ssh_as(user).run("echo ran").await.expect(255);
     assert_eq!(done.text(), "");
     done.stderr
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn missing_pod_is_refused_with_the_reason() {
     let world = world_with(json!({})).await;
     let told = format!(
@@ -43,7 +43,7 @@ async fn missing_pod_is_refused_with_the_reason() {
     world.gateway.wait_for_line("KUBERNETES_POD_NOT_FOUND").await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn pod_of_another_identity_is_refused_with_the_line_that_changes_it() {
     let world = world_with(json!({})).await;
     world.cluster.create_pod(world.namespace(), den(json!({"labels": {"team": "blue"}}))).await;
@@ -62,16 +62,20 @@ async fn pod_of_another_identity_is_refused_with_the_line_that_changes_it() {
     assert_eq!(world.ssh().run("echo still").await.expect(0).text(), "still\n");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn names_that_make_one_label_are_two_identities() {
-    let script = crate::support::script::Script::start(|asked: &crate::support::script::Asked| {
-        let user = asked.body["username"].as_str().unwrap_or_default();
-        let name = if user == "alice" { "a@x" } else { "a-x" };
-        match asked.path.as_str() {
-            "/config" => crate::support::script::nothing(),
-            _ => crate::support::script::Reply::Json(json!({"success": true, "authenticatedUsername": name})),
-        }
-    })
+    let script = crate::support::scripted_webhook::ScriptedWebhook::start(
+        |asked: &crate::support::scripted_webhook::WebhookRequest| {
+            let user = asked.body["username"].as_str().unwrap_or_default();
+            let name = if user == "alice" { "a@x" } else { "a-x" };
+            match asked.path.as_str() {
+                "/config" => crate::support::scripted_webhook::empty_config(),
+                _ => crate::support::scripted_webhook::Reply::Json(
+                    json!({"success": true, "authenticatedUsername": name}),
+                ),
+            }
+        },
+    )
     .await;
     let mut config = persistent(json!({"createMissingPods": true}));
     crate::support::world::merge(&mut config, script.config());
@@ -81,7 +85,7 @@ async fn names_that_make_one_label_are_two_identities() {
     assert!(refused(&world, "bob").await.contains("belongs to another user"));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn pod_of_a_connection_is_nobodys_to_stay_in() {
     let world = world_with(json!({})).await;
     world.cluster.create_pod(world.namespace(), den(json!({"labels": {"podgate/instance": "another"}}))).await;
@@ -89,7 +93,7 @@ async fn pod_of_a_connection_is_nobodys_to_stay_in() {
     assert_eq!(told, "podgate: the pod den belongs to another connection and is not persistent\n");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn gateway_that_may_not_claim_says_so_and_uses_no_unclaimed_pod() {
     let access = Access::Rights(Rights::gateway());
     let world = Setup { access, ..Setup::config(persistent(json!({}))) }.start().await;
@@ -99,7 +103,7 @@ async fn gateway_that_may_not_claim_says_so_and_uses_no_unclaimed_pod() {
     assert_eq!(refused(&world, "alice").await, told);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn shared_pod_is_everybodys_is_not_claimed_and_is_warned_of() {
     let rights = Rights::gateway();
     let config = persistent(json!({"shared": true}));
@@ -117,7 +121,7 @@ async fn shared_pod_is_everybodys_is_not_claimed_and_is_warned_of() {
     assert_eq!(client.ended().await.expect(255).stderr, "podgate: the pod was deleted\n");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn pod_stays_with_what_is_in_it_when_its_connections_and_its_gateway_end() {
     let mut world = creating().await;
     world.ssh().run("echo kept > \"$HOME/note\"").await.expect(0);
@@ -135,7 +139,7 @@ async fn pod_stays_with_what_is_in_it_when_its_connections_and_its_gateway_end()
     assert_eq!(world.cluster.requests("delete", "pods"), 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn of_logins_that_come_at_once_one_creates_the_pod_and_all_of_an_identity_use_it() {
     let world = creating().await;
     let logins = (0..6).map(|_| world.ssh().run("echo in"));
@@ -145,7 +149,7 @@ async fn of_logins_that_come_at_once_one_creates_the_pod_and_all_of_an_identity_
     let _one = pod(&world);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn of_two_identities_that_come_at_once_one_gets_the_pod() {
     for made in [false, true] {
         let world = creating().await;
@@ -161,7 +165,7 @@ async fn of_two_identities_that_come_at_once_one_gets_the_pod() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn answers_that_are_lost_change_nothing() {
     if !on_development("answers are lost at a word") {
         return;
@@ -171,13 +175,13 @@ async fn answers_that_are_lost_change_nothing() {
         if made {
             world.cluster.create_pod(world.namespace(), den(json!({}))).await;
         }
-        world.cluster.faults().fail_requests(verb, "pods", 1, Failure::LoseAnswer);
+        world.cluster.faults().fail_requests(verb, "pods", 1, RequestFailure::LoseAnswer);
         assert_eq!(world.ssh().run("echo in").await.expect(0).text(), "in\n", "{verb}");
         let _one = pod(&world);
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn pod_on_its_way_out_is_waited_for_and_made_anew_where_that_is_allowed() {
     let world = creating().await;
     world.ssh().run("true").await.expect(0);
@@ -188,7 +192,7 @@ async fn pod_on_its_way_out_is_waited_for_and_made_anew_where_that_is_allowed() 
     assert_ne!(pod(&world)["metadata"]["uid"], first);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn pod_that_cannot_start_stays_and_serves_once_it_can() {
     let mut config = persistent(json!({"createMissingPods": true}));
     config["kubernetes"]["timeouts"] = json!({"podStart": "2s"});
@@ -200,12 +204,12 @@ async fn pod_that_cannot_start_stays_and_serves_once_it_can() {
     assert_eq!(pod(&world)["metadata"]["uid"], created["metadata"]["uid"]);
     world.schedule().await;
     let ready = |pods: &[Value]| pods[0]["status"]["containerStatuses"][0]["ready"] == true;
-    assert!(world.cluster.wait_for(world.namespace(), ready).await, "{}", pod(&world));
+    assert!(world.cluster.wait_for_pods(world.namespace(), ready).await, "{}", pod(&world));
     assert_eq!(world.ssh().run("echo in").await.expect(0).text(), "in\n");
     assert_eq!(pod(&world)["metadata"]["uid"], created["metadata"]["uid"]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn pod_that_ends_under_its_connections_is_told() {
     let world = creating().await;
     let client = world.ssh().start("echo up; sleep 1000");

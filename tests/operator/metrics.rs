@@ -5,7 +5,7 @@ use crate::support::client::PATIENCE;
 use crate::support::gateway::SOON;
 use crate::support::leash;
 use crate::support::peer::{answered, until};
-use crate::support::script::{Asked, Reply, Script};
+use crate::support::scripted_webhook::{Reply, ScriptedWebhook, WebhookRequest};
 use crate::support::world::{PASSWORD, merge};
 use crate::support::{Setup, World, available};
 use serde_json::json;
@@ -38,7 +38,7 @@ async fn open_page(at: SocketAddr) -> String {
     body.to_owned()
 }
 
-/// What a program says of a page on its standard input; it must find nothing wrong.
+/// The output of a program that checks a page on its standard input. It must find no mistake.
 async fn judged(program: &str, args: &[&str], page: &str) -> String {
     let mut command = leash::program(program);
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -54,7 +54,7 @@ async fn judged(program: &str, args: &[&str], page: &str) -> String {
 
 /// A page on which every family has a sample.
 async fn used() -> (World, SocketAddr) {
-    let script = Script::start(|asked: &Asked| match asked.body["username"].as_str() {
+    let script = ScriptedWebhook::start(|asked: &WebhookRequest| match asked.body["username"].as_str() {
         Some("broken") => Reply::Raw(403, "", String::new()),
         _ => Reply::Json(json!({"success": false})),
     })
@@ -66,7 +66,7 @@ async fn used() -> (World, SocketAddr) {
     (world, at)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn promtool_finds_nothing_wrong_with_the_classic_page() {
     if !available("promtool", "prometheus") {
         return;
@@ -75,12 +75,12 @@ async fn promtool_finds_nothing_wrong_with_the_classic_page() {
     judged("promtool", &["check", "metrics"], &page(at).await).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn strict_parser_of_openmetrics_takes_the_page_that_it_asks_for() {
     let module = leash::program(PYTHON).args(["-c", "import prometheus_client"]).output().await;
     if !module.is_ok_and(|output| output.status.success()) {
         assert!(std::env::var_os("PODGATE_TEST_ALL").is_none(), "install python3-prometheus-client");
-        eprintln!("passed by: install python3-prometheus-client");
+        eprintln!("skipped: install python3-prometheus-client");
         return;
     }
     let (_world, at) = used().await;
@@ -105,9 +105,9 @@ async fn counting(more: serde_json::Value) -> (World, SocketAddr) {
     (Setup::config(config).start().await, at)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn refused_login_and_failing_webhook_are_counted_by_cause() {
-    let script = Script::start(|asked: &Asked| match asked.body["username"].as_str() {
+    let script = ScriptedWebhook::start(|asked: &WebhookRequest| match asked.body["username"].as_str() {
         Some("broken") => Reply::Raw(403, "", String::new()),
         _ => Reply::Json(json!({"success": false})),
     })
@@ -133,7 +133,7 @@ async fn refused_login_and_failing_webhook_are_counted_by_cause() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn every_step_of_a_login_is_measured_and_no_label_names_a_user() {
     let (world, at) = counting(json!({"security": {"tty": {"mode": "disable"}}})).await;
     world.ssh_with_password("alice", PASSWORD).arg("-t").arg("-t").run("true").await.expect(255);

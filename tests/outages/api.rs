@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 /// The length of each transfer, in bytes.
 const WHOLE: usize = 100_000_000;
-/// How much of a transfer is done when the API goes away.
+/// The part of a transfer that is done when the API stops.
 const PART: usize = 20_000_000;
 
 /// Programs that a cut stream treats differently: one that says nothing, one that always speaks, one that ends well at
@@ -71,7 +71,7 @@ async fn assert_cut(mut client: Child) {
     assert!(output.stdout.len() < WHOLE - PART, "{} more bytes came", output.stdout.len());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn killed_api_under_twenty_programs_and_two_transfers_is_nobodys_success() {
     let world = Setup::default().alone().start().await;
     let mark = mark();
@@ -96,7 +96,7 @@ async fn killed_api_under_twenty_programs_and_two_transfers_is_nobodys_success()
     assert_recovered(&world, &mark).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn pods_of_an_outage_longer_than_pod_stop_go_after_it() {
     let stop = json!({"kubernetes": {"timeouts": {"podStop": "1s"}}});
     let world = Setup::config(stop).alone().start().await;
@@ -114,7 +114,7 @@ async fn pods_of_an_outage_longer_than_pod_stop_go_after_it() {
     assert_recovered(&world, &mark).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn killed_api_server_takes_its_own_sessions_and_no_others() {
     if !on_real("it has one API server") {
         return;

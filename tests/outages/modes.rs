@@ -33,9 +33,9 @@ async fn outage(world: &World, clients: Vec<Running>) {
     world.cluster.api_up().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn killed_api_under_programs_with_pods_of_their_own_is_nobodys_success_and_the_pods_go() {
-    // What takes no hint is killed when the pod's grace is over.
+    // A program that ignores TERM is killed when the pod's grace period is over.
     let pod = json!({"spec": {"terminationGracePeriodSeconds": 1}});
     let world = Setup::config(session(pod)).alone().start().await;
     let mark = mark();
@@ -48,7 +48,7 @@ async fn killed_api_under_programs_with_pods_of_their_own_is_nobodys_success_and
     assert_recovered(&world, &mark).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn killed_api_under_programs_of_a_persistent_pod_is_nobodys_success_and_the_pod_stays() {
     let world = Setup::config(persistent(json!({"createMissingPods": true}))).alone().start().await;
     let master = world.master(&[]).await;

@@ -16,7 +16,7 @@ async fn world() -> Option<World> {
     Some(world)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn node_that_does_not_begin_is_told_and_waited_for() {
     let Some(world) = world().await else { return };
     let cluster = world.cluster.real();
@@ -46,7 +46,7 @@ async fn ended_with(world: &World, part: &str, mark: &str) -> [Done; 2] {
     told
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn kubelet_that_ends_under_a_session_is_not_success() {
     let Some(world) = world().await else { return };
     let mark = mark();
@@ -55,7 +55,7 @@ async fn kubelet_that_ends_under_a_session_is_not_success() {
 }
 
 /// The API server takes the end of containerd for the good end of the programs: `kubectl exec` ends with 0.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn containerd_that_ends_under_a_session_is_not_success() {
     let Some(world) = world().await else { return };
     let mark = mark();
@@ -63,7 +63,7 @@ async fn containerd_that_ends_under_a_session_is_not_success() {
     assert_recovered(&world, &mark).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn session_outlives_a_kubelet_that_stands_still_for_a_while() {
     let Some(world) = world().await else { return };
     let cluster = world.cluster.real();
@@ -80,7 +80,7 @@ async fn session_outlives_a_kubelet_that_stands_still_for_a_while() {
     world.wait_for_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn containerd_that_is_away_while_a_pod_starts_is_told_and_waited_for() {
     let Some(world) = world().await else { return };
     let cluster = world.cluster.real();
@@ -105,7 +105,7 @@ impl Drop for Drained<'_> {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn drained_node_tells_its_users_and_the_next_login_waits_for_another() {
     let Some(world) = world().await else { return };
     let client = world.ssh().start("trap '' TERM; echo up; sleep 1000");
@@ -135,7 +135,7 @@ async fn drained_node_tells_its_users_and_the_next_login_waits_for_another() {
     world.wait_for_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn node_that_never_begins_is_named_at_pod_start() {
     if !on_real("its node has no parts that could go away alone") {
         return;

@@ -4,8 +4,7 @@
 use super::{DOCS, Machine, README, WEBHOOKS, blocks, whole, yaml};
 use crate::support::World;
 use crate::support::world::merge;
-use podgate::config::{Config, Format};
-use podgate::settings::{Answer, Base, Settings};
+use podgate::{Config, FileSections, Format, pod_spec};
 use podgate_webhooks::directory::Directory;
 use podgate_webhooks::toolkit::Decide;
 use podgate_webhooks::wire::{ConfigAnswer, ConfigReply, ConfigRequest};
@@ -21,16 +20,15 @@ fn manifest() -> Value {
     serde_saphyr::from_str(map["data"]["config.yaml"].as_str().expect("a text")).expect("YAML")
 }
 
-fn base(config: &Value) -> Base {
+fn base(config: &Value) -> FileSections {
     let config = Config::parse(&config.to_string(), Format::Json, &Machine::new());
     config.unwrap_or_else(|errors| panic!("{errors}")).base
 }
 
-fn pod(base: &Base, answer: Option<&ConfigAnswer>) -> Value {
-    let answer = answer.map(|answer| Answer { config: &answer.config, exact: answer.exact });
-    let settings = Settings::resolve(base, answer).unwrap_or_else(|errors| panic!("{errors}"));
+fn pod(base: &FileSections, answer: Option<&ConfigAnswer>) -> Value {
+    let spec = pod_spec(base, answer).unwrap_or_else(|errors| panic!("{errors}"));
     json!({
-        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "example"}, "spec": settings.kubernetes.pod.spec,
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "example"}, "spec": spec,
     })
 }
 
@@ -114,14 +112,14 @@ pub(super) async fn assert_admitted(pods: &[(String, Value)]) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn pods_of_all_examples_are_admitted_by_the_manifests_namespace() {
     let examples = examples().await;
     assert!(examples.len() >= 12, "{}", examples.len());
     assert_admitted(&examples).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn no_example_sends_a_list_of_containers_where_it_means_one_thing() {
     let mut answers = Vec::new();
     for block in blocks(WEBHOOKS, "yaml").into_iter().filter(|block| block.contains("users:")) {

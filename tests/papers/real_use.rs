@@ -5,8 +5,8 @@
 
 use super::{README, fenced};
 use crate::support::cluster::{kubeconfig, soon};
+use crate::support::cluster_lock::ClusterLock;
 use crate::support::leash;
-use crate::support::turn::Turn;
 use crate::support::{available, client::Done};
 use podgate_devcluster::{DevCluster, Options};
 use std::collections::BTreeMap;
@@ -90,7 +90,7 @@ pub(super) fn files() -> BTreeMap<String, String> {
 
 /// The cluster that the reader has.
 enum Reader {
-    Real { kubeconfig: PathBuf, _turn: Turn },
+    Real { kubeconfig: PathBuf, _turn: ClusterLock },
     Development(DevCluster),
 }
 
@@ -115,7 +115,7 @@ impl Desk {
     async fn new(builds: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("podgate-readme-").tempdir().expect("a folder");
         let (reader, put) = match kubeconfig() {
-            Some(kubeconfig) => (Reader::Real { kubeconfig, _turn: Turn::wait(false).await }, Vec::new()),
+            Some(kubeconfig) => (Reader::Real { kubeconfig, _turn: ClusterLock::wait(false).await }, Vec::new()),
             None => {
                 let options = Options { namespaces: vec!["podgate-guests".into()], ..Options::default() };
                 let anywhere = || "127.0.0.1:0".to_owned();
@@ -350,18 +350,18 @@ async fn namespaces_are_restricted(desk: &Desk) {
     assert_eq!(desk.run(level).await.expect(0).text(), "restricted restricted");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn readme_leads_from_a_clone_to_a_login_and_a_denial() {
     follow(false).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 #[ignore = "builds everything anew, optimized"]
 async fn readme_leads_there_with_its_own_build() {
     follow(true).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn kubeconfig_for_a_cluster_without_the_account_is_not_written() {
     if !available("kubectl", "kubectl") {
         return;

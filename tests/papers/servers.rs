@@ -47,7 +47,7 @@ impl Served {
             body.len()
         );
         stream.write_all(head.as_bytes()).await.expect("a request");
-        // Who refuses a body does not read it.
+        // A server that refuses a body does not read it.
         let _ = stream.write_all(body.as_bytes()).await;
         let mut answer = Vec::new();
         let _ = timeout(soon(), stream.read_to_end(&mut answer)).await.expect("an answer in time");
@@ -132,7 +132,7 @@ fn asks(url: &str) -> Value {
     })
 }
 
-/// What every server of the page says, whatever it is written in.
+/// Checks the answers that every server of the page must give, in any language.
 async fn answers_as_the_page_says(served: &Served, key: &Key, image: &str) {
     let no = json!({"success": false});
     // "wrong", then the empty password
@@ -180,7 +180,7 @@ async fn answers_as_the_page_says(served: &Served, key: &Key, image: &str) {
     pods::assert_admitted(&[(served.url.clone(), pods::pod_of_answer(&said))]).await;
 }
 
-/// What the page's command makes of [`PASSWORD`]. Without a terminal it reads standard input.
+/// The page's command's hash of [`PASSWORD`]. Without a terminal, the command reads standard input.
 async fn hashed() -> String {
     let command = blocks(WEBHOOKS, "sh").into_iter().find(|block| block.contains("pbkdf2")).expect("the command");
     let mut sh = leash::program("setsid");
@@ -200,7 +200,7 @@ fn block(language: &str) -> String {
     found.remove(0)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn server_in_rust_decides_a_login() {
     // Cargo builds the examples beside the tests.
     let example = Path::new(env!("CARGO_BIN_EXE_podgate")).with_file_name("examples").join("minimal");
@@ -212,7 +212,7 @@ async fn server_in_rust_decides_a_login() {
     bench.log_in(asks(&served.url), true, "debian:bookworm-slim").await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn server_in_python_decides_a_login() {
     if !available("python3", "python3") {
         return;
@@ -226,7 +226,7 @@ async fn server_in_python_decides_a_login() {
     bench.log_in(asks(&served.url), true, IMAGE).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn server_in_go_decides_a_login() {
     if !available("go", "Go 1.24 or newer") || !available("python3", "python3") {
         return;

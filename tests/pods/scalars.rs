@@ -7,7 +7,7 @@ use crate::support::world::merge;
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
 
-/// Who a value of the guest's pod came from is seen in the pod and in the program alike.
+/// The source of a value is visible both in the pod and in the program.
 async fn assert_understood(world: &World) {
     let running = world.ssh().start("echo $PORT; cat");
     running.until_stdout("8080").await;
@@ -34,7 +34,7 @@ fn pod() -> Value {
     })
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn pod_of_the_file_starts_with_what_was_understood_and_a_warning_for_each() {
     let world = world_with_pod(pod()).await;
     assert_understood(&world).await;
@@ -53,7 +53,7 @@ async fn pod_of_the_file_starts_with_what_was_understood_and_a_warning_for_each(
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn pod_of_an_answer_starts_with_what_was_understood_and_one_warning() {
     let settings = json!({"kubernetes": {"pod": pod()}});
     let world = Setup { users: vec![("alice", settings)], ..Setup::default() }.start().await;

@@ -1,6 +1,6 @@
 //! Settings of one user's own, from the config webhook.
 
-use crate::support::script::{Asked, Reply, Script, yes};
+use crate::support::scripted_webhook::{Reply, ScriptedWebhook, WebhookRequest, success};
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
 
@@ -8,9 +8,9 @@ const ALL_ZERO: &str = include_str!("../data/config-answer-all-zero.json");
 
 /// A world with rules in its file, whose config webhook gives everyone this answer.
 async fn answered(file: Value, answer: Value) -> World {
-    let script = Script::start(move |asked: &Asked| match asked.path.as_str() {
+    let script = ScriptedWebhook::start(move |asked: &WebhookRequest| match asked.path.as_str() {
         "/config" => Reply::Raw(200, "content-type: text/plain; charset=utf-8\r\n", answer.to_string()),
-        _ => yes(),
+        _ => success(),
     })
     .await;
     let mut config = script.config();
@@ -20,14 +20,14 @@ async fn answered(file: Value, answer: Value) -> World {
     world
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn rules_of_one_user_override_the_file_for_that_user_alone() {
-    let script = Script::start(|asked: &Asked| match asked.path.as_str() {
+    let script = ScriptedWebhook::start(|asked: &WebhookRequest| match asked.path.as_str() {
         "/config" if asked.body["username"] == "alice" => {
             Reply::Json(json!({"config": {"security": {"shell": {"mode": "disable"}, "forceCommand": "echo forced"}}}))
         }
         "/config" => Reply::Json(json!({"config": {"security": {"command": {"mode": "enable"}}}})),
-        _ => yes(),
+        _ => success(),
     })
     .await;
     let mut config = script.config();
@@ -40,7 +40,7 @@ async fn rules_of_one_user_override_the_file_for_that_user_alone() {
     assert_eq!(shell.stderr, "podgate: shells are disabled\n");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn zeros_of_a_whole_structure_change_nothing() {
     let answer = serde_json::from_str(ALL_ZERO).expect("JSON");
     let world =
@@ -51,7 +51,7 @@ async fn zeros_of_a_whole_structure_change_nothing() {
     world.ssh().run("id").await.expect(255);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn exact_answer_means_its_zeros() {
     let rules = json!({"security": {"maxSessions": 0}});
     let world = answered(json!({}), json!({"config": rules})).await;
@@ -61,7 +61,7 @@ async fn exact_answer_means_its_zeros() {
     assert!(done.stderr.contains("too many sessions are open"), "{}", done.stderr);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn answer_that_reaches_for_the_cluster_or_a_file_is_refused() {
     for connection in [json!({"host": "127.0.0.1:1"}), json!({"bearerTokenFile": "/etc/passwd"})] {
         let answer = json!({"config": {"kubernetes": {"connection": connection}}});

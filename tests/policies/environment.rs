@@ -23,7 +23,7 @@ fn tricky(world: &World) -> Client {
     world.ssh().option(&format!("SetEnv={list}"))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn tricks_reach_no_program() {
     let world = World::start().await;
     let done = tricky(&world).run("env").await.expect(0);
@@ -43,7 +43,7 @@ async fn tricks_reach_no_program() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn tricks_do_not_get_past_a_forced_command() {
     let world = ruled(json!({"forceCommand": "echo \"asked: $SSH_ORIGINAL_COMMAND\"; echo \"path: $PATH\""})).await;
     let done = tricky(&world).run("true").await.expect(0);
@@ -52,7 +52,7 @@ async fn tricks_do_not_get_past_a_forced_command() {
     assert!(!done.text().contains("evil"), "{}", done.text());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn restricted_command_gets_no_variable_but_the_harmless_and_the_named() {
     let world = ruled(json!({
         "command": {"mode": "filter", "allow": ["echo \"$PATH,$LC_ALL,$STAGE\""]}, "env": {"allow": ["STAGE"]},
@@ -63,7 +63,7 @@ async fn restricted_command_gets_no_variable_but_the_harmless_and_the_named() {
     assert!(done.text().ends_with(",C,blue\n") && !done.text().contains("evil"), "{}", done.text());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn environment_modes_are_obeyed() {
     for (rule, expected) in [
         (json!({}), "a/b\n"),

@@ -1,14 +1,12 @@
 //! Forwarding: refused with a reason, allowed or not, and the connection goes on.
 
-use super::ruled;
 use crate::support::World;
 use crate::support::gateway::SOON;
-use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn reverse_and_x11_forwarding_are_refused_and_the_command_runs() {
     let world = World::start().await;
     let done = world.ssh().arg("-v").arg("-R").arg("0:127.0.0.1:1").run("echo ran").await.expect(0);
@@ -24,37 +22,31 @@ async fn reverse_and_x11_forwarding_are_refused_and_the_command_runs() {
     assert_eq!(done.text(), "ran\n");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn forwarded_connection_is_refused_and_the_session_goes_on() {
-    // Where the rules allow it, the guest cannot do it: that is told just so.
-    for (rule, reason) in [
-        (json!({}), "port forwarding is disabled"),
-        (json!({"forwarding": {"forwardingMode": "enable"}}), "this version of Podgate cannot forward connections"),
-    ] {
-        let world = ruled(rule).await;
-        // Nobody else uses this address, so that the port is free until the client has it.
-        let at = std::net::TcpListener::bind("127.9.8.7:0").and_then(|at| at.local_addr()).expect("a port");
-        let client = world.ssh().arg("-v").arg("-L").arg(format!("{at}:127.0.0.1:1"));
-        let mut client = client.arg("127.0.0.1").arg("echo up; cat").spawn();
-        let (mut input, mut output) = (client.stdin.take().expect("a pipe"), client.stdout.take().expect("a pipe"));
-        let mut line = [0; 3];
-        timeout(SOON, output.read_exact(&mut line)).await.expect("in time").expect("a line");
-        let mut forwarded = TcpStream::connect(at).await.expect("the client listens");
-        let closed = timeout(SOON, forwarded.read_to_end(&mut Vec::new())).await.expect("in time");
-        // Closed or reset: nothing came.
-        assert_eq!(closed.unwrap_or(0), 0);
-        input.write_all(b"still here\n").await.expect("the session");
-        drop(input);
-        let mut rest = String::new();
-        timeout(SOON, output.read_to_string(&mut rest)).await.expect("in time").expect("text");
-        assert_eq!(rest, "still here\n");
-        let done = client.wait_with_output().await.expect("its end");
-        let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
-        assert!(done.status.success() && stderr.contains(reason), "{reason:?} is not in {stderr:?}");
-    }
+    let world = World::start().await;
+    // Nobody else uses this address, so that the port is free until the client has it.
+    let at = std::net::TcpListener::bind("127.9.8.7:0").and_then(|at| at.local_addr()).expect("a port");
+    let client = world.ssh().arg("-v").arg("-L").arg(format!("{at}:127.0.0.1:1"));
+    let mut client = client.arg("127.0.0.1").arg("echo up; cat").spawn();
+    let (mut input, mut output) = (client.stdin.take().expect("a pipe"), client.stdout.take().expect("a pipe"));
+    let mut line = [0; 3];
+    timeout(SOON, output.read_exact(&mut line)).await.expect("in time").expect("a line");
+    let mut forwarded = TcpStream::connect(at).await.expect("the client listens");
+    let closed = timeout(SOON, forwarded.read_to_end(&mut Vec::new())).await.expect("in time");
+    // Closed or reset: nothing came.
+    assert_eq!(closed.unwrap_or(0), 0);
+    input.write_all(b"still here\n").await.expect("the session");
+    drop(input);
+    let mut rest = String::new();
+    timeout(SOON, output.read_to_string(&mut rest)).await.expect("in time").expect("text");
+    assert_eq!(rest, "still here\n");
+    let done = client.wait_with_output().await.expect("its end");
+    let (stderr, reason) = (String::from_utf8_lossy(&done.stderr).into_owned(), "port forwarding is disabled");
+    assert!(done.status.success() && stderr.contains(reason), "{reason:?} is not in {stderr:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn stdio_forwarding_is_refused() {
     let world = World::start().await;
     let done = world.ssh().arg("-v").arg("-W").arg("127.0.0.1:1").arg("127.0.0.1").finish().await;

@@ -3,7 +3,7 @@
 use super::ruled;
 use crate::support::World;
 use crate::support::peer::{answered, to_the_end};
-use crate::support::script::{Asked, Reply, Script, yes};
+use crate::support::scripted_webhook::{Reply, ScriptedWebhook, WebhookRequest, success};
 use crate::support::{Setup, gateway::Gateway};
 use russh::Sig;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ async fn denial(gateway: &Gateway, code: &str, request: &str) -> String {
     line["details"]["reason"].as_str().expect("a reason").to_owned()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn denied_signal_reaches_no_program_whatever_the_shell_may() {
     let world = ruled(json!({"shell": {"mode": "enable"}, "signal": {"mode": "filter", "allow": ["SIGHUP"]}})).await;
     let peer = world.peer("alice").await;
@@ -36,7 +36,7 @@ async fn denied_signal_reaches_no_program_whatever_the_shell_may() {
     assert!(signalled.iter().all(|line| line["details"]["signal"] != "TERM"), "{signalled:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn signal_before_the_start_is_not_kept_for_the_program() {
     let world = World::start().await;
     let peer = world.peer("alice").await;
@@ -49,7 +49,7 @@ async fn signal_before_the_start_is_not_kept_for_the_program() {
     assert!(signalled.iter().all(|line| line["details"]["signal"].is_null()), "{signalled:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn command_that_is_no_text_is_not_run_as_another_one() {
     let world = World::start().await;
     let peer = world.peer("alice").await;
@@ -62,7 +62,7 @@ async fn command_that_is_no_text_is_not_run_as_another_one() {
     denial(&world.gateway, "SECURITY_EXEC_REJECTED", "program").await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn ports_that_are_none_are_denied_and_the_connection_goes_on() {
     let rules = json!({"forwarding": {"forwardingMode": "enable", "reverseForwardingMode": "enable"}});
     let world = ruled(rules).await;
@@ -83,7 +83,7 @@ async fn ports_that_are_none_are_denied_and_the_connection_goes_on() {
     assert_eq!(to_the_end(&mut channel).await.status, Some(6));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn window_is_resized_whatever_the_rules_deny() {
     let world = ruled(json!({"defaultMode": "disable", "command": {"mode": "enable"}})).await;
     let peer = world.peer("alice").await;
@@ -94,12 +94,12 @@ async fn window_is_resized_whatever_the_rules_deny() {
     assert_eq!(to_the_end(&mut channel).await.status, Some(6));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn rules_for_variables_are_about_the_client_s_alone() {
-    let script = Script::start(|asked: &Asked| match asked.path.as_str() {
+    let script = ScriptedWebhook::start(|asked: &WebhookRequest| match asked.path.as_str() {
         "/config" => Reply::Json(json!({"config": {"security": {"env": {"mode": "disable"}}},
             "environment": {"STAGE": {"value": "from the webhook"}}})),
-        _ => yes(),
+        _ => success(),
     })
     .await;
     let world = Setup::config(script.config()).start().await;

@@ -5,7 +5,7 @@ use crate::support::gateway::SOON;
 use crate::support::peer::{answered, to_the_end, until};
 use russh::Sig;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn second_program_on_a_channel_is_refused_and_the_first_goes_on() {
     let world = World::start().await;
     let peer = world.peer("alice").await;
@@ -24,7 +24,7 @@ async fn second_program_on_a_channel_is_refused_and_the_first_goes_on() {
     assert_eq!((ended.stdout.as_str(), ended.status), ("first", Some(4)));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn terminal_and_variables_after_the_start_are_refused() {
     let world = World::start().await;
     let peer = world.peer("alice").await;
@@ -39,7 +39,7 @@ async fn terminal_and_variables_after_the_start_are_refused() {
     assert_eq!(to_the_end(&mut channel).await.stdout, "1 \n");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn program_ends_as_openssh_ends_it() {
     let world = World::start().await;
     let peer = world.peer("alice").await;
@@ -51,7 +51,7 @@ async fn program_ends_as_openssh_ends_it() {
     assert_eq!(ended.order, ["exit-status", "eof", "close"]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn signal_without_an_agent_is_said_in_the_log_and_harms_nothing() {
     let world = World::start().await;
     let peer = world.peer("alice").await;
@@ -73,7 +73,7 @@ async fn signal_without_an_agent_is_said_in_the_log_and_harms_nothing() {
     assert_eq!(to_the_end(&mut channel).await.status, Some(6));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn size_that_came_before_the_start_is_the_programs_size() {
     let world = World::start().await;
     let peer = world.peer("alice").await;
@@ -88,7 +88,7 @@ async fn size_that_came_before_the_start_is_the_programs_size() {
     assert_eq!(ended.stdout, "33 101\r\n", "{ended:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn resize_reaches_the_running_program() {
     let world = World::start().await;
     let peer = world.peer("alice").await;
@@ -107,7 +107,7 @@ async fn resize_reaches_the_running_program() {
     assert_eq!(ended.status, Some(0), "{ended:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn thirty_channels_on_one_connection_share_a_pod() {
     let world = World::start().await;
     let peer = world.peer("alice").await;
@@ -128,7 +128,7 @@ async fn thirty_channels_on_one_connection_share_a_pod() {
     assert_eq!(hosts.len(), 1, "{hosts:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn more_channels_than_can_be_held_are_refused_until_one_closes() {
     let world = World::start().await;
     let peer = world.peer("alice").await;

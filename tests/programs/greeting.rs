@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn server_version_is_sent_as_it_is_written() {
     let world = Setup::config(json!({"ssh": {"serverVersion": "SSH-2.0-Our Own 1.0"}})).start().await;
     let stream = TcpStream::connect(world.gateway.address).await.expect("a connection");
@@ -15,16 +15,16 @@ async fn server_version_is_sent_as_it_is_written() {
     assert_eq!(line, "SSH-2.0-Our Own 1.0\r\n");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn banner_is_shown_before_the_login() {
     let world = Setup::config(json!({"ssh": {"banner": "Be nice.\nTwo lines.\n"}})).start().await;
     let done = world.ssh().arg("-v").run("true").await.expect(0);
     assert!(done.stderr.replace('\r', "").contains("Be nice.\nTwo lines.\n"), "{:?}", done.stderr);
     let peer = world.peer("alice").await;
-    assert_eq!(*peer.banner.lock().expect("the banner"), "Be nice.\nTwo lines.\n");
+    assert_eq!(*peer.banner.lock(), "Be nice.\nTwo lines.\n");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn only_configured_methods_are_offered() {
     let world = World::start().await;
     let nothing = world.ssh().option("PreferredAuthentications=none").run("true").await.expect(255);

@@ -2,7 +2,8 @@
 
 use crate::modes::{persistent, session};
 use crate::support::cluster::container;
-use crate::support::script::{Asked, Reply, Script, yes};
+use crate::support::flow::whole;
+use crate::support::scripted_webhook::{Reply, ScriptedWebhook, WebhookRequest, success};
 use crate::support::sshd::Sshd;
 use crate::support::world::merge;
 use crate::support::{Setup, World};
@@ -45,7 +46,7 @@ async fn as_sshd_does(world: &World) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn command_of_120_kb_of_any_characters_runs_as_with_sshd_and_reads_its_input() {
     if !Sshd::available() {
         return;
@@ -53,7 +54,7 @@ async fn command_of_120_kb_of_any_characters_runs_as_with_sshd_and_reads_its_inp
     as_sshd_does(&World::start().await).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn command_of_120_kb_runs_in_a_pod_of_its_own_as_with_sshd() {
     if !Sshd::available() {
         return;
@@ -61,7 +62,7 @@ async fn command_of_120_kb_runs_in_a_pod_of_its_own_as_with_sshd() {
     as_sshd_does(&Setup::config(session(json!({}))).start().await).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn command_of_120_kb_runs_on_a_terminal_which_is_then_as_it_was() {
     let world = World::start().await;
     for word in words() {
@@ -79,17 +80,18 @@ async fn command_of_120_kb_runs_on_a_terminal_which_is_then_as_it_was() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn a_hundred_megabytes_behind_a_long_command_arrive_whole() {
     let world = World::start().await;
     let mut data = vec![0; 100 << 20];
     rand::Rng::fill_bytes(&mut rand::rng(), &mut data);
     let command = format!(": '{}'; cat", "x%'\\''".repeat(15_000));
-    let done = world.ssh().stdin(data.clone()).run(&command).await.expect(0);
+    let (done, ()) = whole(async || (world.ssh().stdin(data.clone()).run(&command).await, ())).await;
+    let done = done.expect(0);
     assert!(done.stdout == data, "{} of {} bytes", done.stdout.len(), data.len());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn command_that_is_longer_than_linux_takes_is_refused_in_plain_words() {
     let world = World::start().await;
     let peer = world.peer("alice").await;
@@ -100,7 +102,7 @@ async fn command_that_is_longer_than_linux_takes_is_refused_in_plain_words() {
     assert_eq!((ended.stderr.as_str(), ended.status), (told, Some(255)));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn long_command_on_a_terminal_of_an_image_without_stty_says_why_it_does_not_run() {
     let mut bare = container("shell");
     bare["env"] = json!([{"name": "PATH", "value": "/no/such/folder"}]);
@@ -113,7 +115,7 @@ async fn long_command_on_a_terminal_of_an_image_without_stty_says_why_it_does_no
     assert_eq!(world.ssh().run(&command).await.expect(0).text(), "ran\n");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn environment_of_120_kb_from_a_webhook_reaches_programs_in_every_mode() {
     let value = |number: usize| format!("{number}{}", "'\"%$ \\ü\n".repeat(2600));
     let known: Value = (0..5)
@@ -123,9 +125,9 @@ async fn environment_of_120_kb_from_a_webhook_reaches_programs_in_every_mode() {
     let modes = [json!({}), session(json!({})), persistent(json!({"createMissingPods": true}))];
     for config in modes {
         let known = known.clone();
-        let script = Script::start(move |asked: &Asked| match asked.path.as_str() {
+        let script = ScriptedWebhook::start(move |asked: &WebhookRequest| match asked.path.as_str() {
             "/config" => Reply::Json(json!({"config": {}, "environment": known})),
-            _ => yes(),
+            _ => success(),
         })
         .await;
         let mut whole = script.config();
@@ -142,7 +144,7 @@ async fn environment_of_120_kb_from_a_webhook_reaches_programs_in_every_mode() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn forced_command_is_told_of_a_long_one() {
     let forced = json!({"security": {"forceCommand": "printf %s \"$SSH_ORIGINAL_COMMAND\" | wc -c; cat"}});
     let world = Setup::config(forced).start().await;

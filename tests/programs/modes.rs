@@ -11,7 +11,7 @@ use serde_json::json;
 use std::process::Stdio;
 use tokio::time::timeout;
 
-/// What the client's own terminal is set to, and what of it must be seen on the other one.
+/// The modes of the client's own terminal, and those that the other terminal must show.
 const LOCAL: [(&str, &[&str]); 7] = [
     ("sane", &[" icrnl ", " echo "]),
     ("-echo intr ^X erase ^H kill 200 susp undef", &[" -echo ", "intr = ^X;", "erase = ^H;", "susp = <undef>;"]),
@@ -36,7 +36,7 @@ async fn on_terminal(local: &str, client: &str) -> Done {
     Done::of(done)
 }
 
-/// What `stty -a` says but for the size, which may come after the program's start, and by which the lines are broken.
+/// The output of `stty -a` without the size, which may arrive after the program's start and which breaks the lines.
 fn modes(said: &str) -> String {
     let lines = said.lines().filter(|line| !line.starts_with(WAITING));
     let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
@@ -45,7 +45,7 @@ fn modes(said: &str) -> String {
     modes.fold(String::from(" "), |modes, word| modes + word + " ")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn terminal_has_the_modes_that_sshd_gives_it() {
     if !Sshd::available() || !available("script", "bsdutils") {
         return;
@@ -65,7 +65,7 @@ async fn terminal_has_the_modes_that_sshd_gives_it() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn key_that_was_pressed_before_the_start_is_read_in_the_clients_modes() {
     let world = World::start().await;
     let peer = world.peer("alice").await;
@@ -80,7 +80,7 @@ async fn key_that_was_pressed_before_the_start_is_read_in_the_clients_modes() {
     assert_eq!((ended.stdout.as_str(), ended.status), ("   a 177 003   b  \\r   c\r\n", Some(0)), "{ended:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn terminal_of_an_image_without_stty_has_its_program_all_the_same() {
     let mut bare = container("shell");
     bare["env"] = json!([{"name": "PATH", "value": "/no/such/folder"}]);
@@ -96,7 +96,7 @@ async fn terminal_of_an_image_without_stty_has_its_program_all_the_same() {
     assert_eq!((ended.stdout.as_str(), ended.status), ("up\r\n", Some(4)), "{ended:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn end_is_known_on_a_terminal_that_stops_writers_in_the_background() {
     let world = World::start().await;
     let peer = world.peer("alice").await;

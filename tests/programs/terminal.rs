@@ -5,7 +5,7 @@ use crate::support::peer::{answered, to_the_end, until};
 
 const TTY: &str = "if test -t 0 && test -t 1 && test -t 2; then echo terminal; else echo pipes; fi";
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn terminal_is_there_where_it_was_asked_for() {
     let world = World::start().await;
     // The client has no terminal itself: `-t` asks for none then, `-tt` does.
@@ -17,7 +17,7 @@ async fn terminal_is_there_where_it_was_asked_for() {
     assert_eq!(shell.text(), "pipes\n");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn output_on_a_terminal_arrives_though_the_input_has_ended() {
     let world = World::start().await;
     // With no terminal of its own, the client asks for one without a size.
@@ -25,7 +25,7 @@ async fn output_on_a_terminal_arrives_though_the_input_has_ended() {
     assert_eq!(done.text(), "0 0\r\nto-stderr\r\n");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn keys_of_the_terminal_work() {
     let world = World::start().await;
     let peer = world.peer("alice").await;
@@ -45,7 +45,7 @@ async fn keys_of_the_terminal_work() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn terminal_has_the_name_that_the_client_gave() {
     let world = World::start().await;
     let done = world.ssh().arg("-tt").env("TERM", "vt220").run("echo $TERM").await.expect(0);

@@ -1,60 +1,65 @@
 //! Global requests (RFC 4254 section 4 and 7, OpenSSH's PROTOCOL).
 
 use super::{GLOBAL, Row, UNREADABLE, compare, row, servers};
-use crate::support::raw::State::{Channel, In, Running};
-use crate::support::raw::{global, open, requests_of};
-use crate::support::rude::text;
+use crate::support::minimal_client::text;
+use crate::support::raw_client::State::{Channel, LoggedIn, Running};
+use crate::support::raw_client::{global, open, requests_of};
 
 fn listen_on(host: &str, port: u32) -> Vec<u8> {
     [&text(host.as_bytes())[..], &port.to_be_bytes()].concat()
 }
 
 const GLOBAL_REQUESTS: &[Row] = &[
-    row("unknown request", In, |_| vec![global("made-up@example.org", true, b"rest")], "not done"),
-    row("unknown request without an answer", In, |_| vec![global("made-up@example.org", false, &[])], ""),
-    row("request that is no text", In, |_| vec![[&[80][..], &text(&[0xff]), &[1]].concat()], "not done")
+    row("unknown request", LoggedIn, |_| vec![global("made-up@example.org", true, b"rest")], "not done"),
+    row("unknown request without an answer", LoggedIn, |_| vec![global("made-up@example.org", false, &[])], ""),
+    row("request that is no text", LoggedIn, |_| vec![[&[80][..], &text(&[0xff]), &[1]].concat()], "not done")
         .but("hung up", UNREADABLE),
-    row("request without its fields", In, |_| vec![vec![80]], "hung up"),
-    row("keep-alive", In, |_| vec![global("keepalive@openssh.com", true, &[])], "not done"),
+    row("request without its fields", LoggedIn, |_| vec![vec![80]], "hung up"),
+    row("keep-alive", LoggedIn, |_| vec![global("keepalive@openssh.com", true, &[])], "not done"),
     row("keep-alive", Running, |_| vec![global("keepalive@openssh.com", true, &[])], "not done"),
-    row("keep-alive without an answer", In, |_| vec![global("keepalive@openssh.com", false, &[])], ""),
-    row("listener", In, |_| vec![global("tcpip-forward", true, &listen_on("localhost", 0))], "not done"),
-    row("listener without an answer", In, |_| vec![global("tcpip-forward", false, &listen_on("", 1))], ""),
-    row("listener without its fields", In, |_| vec![global("tcpip-forward", true, &[])], "hung up"),
-    row("listener's end", In, |_| vec![global("cancel-tcpip-forward", true, &listen_on("x", 1))], "not done"),
-    row("listening socket", In, |_| vec![global("streamlocal-forward@openssh.com", true, &text(b"/x"))], "not done"),
+    row("keep-alive without an answer", LoggedIn, |_| vec![global("keepalive@openssh.com", false, &[])], ""),
+    row("listener", LoggedIn, |_| vec![global("tcpip-forward", true, &listen_on("localhost", 0))], "not done"),
+    row("listener without an answer", LoggedIn, |_| vec![global("tcpip-forward", false, &listen_on("", 1))], ""),
+    row("listener without its fields", LoggedIn, |_| vec![global("tcpip-forward", true, &[])], "hung up"),
+    row("listener's end", LoggedIn, |_| vec![global("cancel-tcpip-forward", true, &listen_on("x", 1))], "not done"),
+    row(
+        "listening socket",
+        LoggedIn,
+        |_| vec![global("streamlocal-forward@openssh.com", true, &text(b"/x"))],
+        "not done",
+    ),
     row(
         "listening socket's end",
-        In,
+        LoggedIn,
         |_| vec![global("cancel-streamlocal-forward@openssh.com", true, &text(b"/x"))],
         "not done",
     ),
     row(
         "proof of a host key that is not the server's",
-        In,
+        LoggedIn,
         |at| vec![global("hostkeys-prove-00@openssh.com", true, &text(&at.key()))],
         "not done",
     ),
-    row("proof of no host key", In, |_| vec![global("hostkeys-prove-00@openssh.com", true, &[])], "done")
+    row("proof of no host key", LoggedIn, |_| vec![global("hostkeys-prove-00@openssh.com", true, &[])], "done")
         .but("not done", GLOBAL),
     row(
         "proof of the server's host key",
-        In,
+        LoggedIn,
         |at| vec![global("hostkeys-prove-00@openssh.com", true, &text(at.host_key()))],
         "done",
     )
     .but("not done", GLOBAL),
     row(
         "host keys of the client's",
-        In,
+        LoggedIn,
         |at| vec![global("hostkeys-00@openssh.com", true, &text(&at.key()))],
         "not done",
     ),
-    row("no more sessions", In, |_| vec![global("no-more-sessions@openssh.com", true, &[])], "done")
+    row("no more sessions", LoggedIn, |_| vec![global("no-more-sessions@openssh.com", true, &[])], "done")
         .but("not done", GLOBAL),
     row(
         "no more sessions, and one more",
-        In,
+        LoggedIn,
         |_| vec![global("no-more-sessions@openssh.com", false, &[]), open("session", 7, &[])],
         "disconnect 2",
     )
@@ -66,17 +71,17 @@ const GLOBAL_REQUESTS: &[Row] = &[
         "success, data on\n, exit 0, close",
     )
     .closed(),
-    row("success that nobody waits for", In, |_| vec![vec![81]], ""),
-    row("failure that nobody waits for", In, |_| vec![vec![82]], ""),
+    row("success that nobody waits for", LoggedIn, |_| vec![vec![81]], ""),
+    row("failure that nobody waits for", LoggedIn, |_| vec![vec![82]], ""),
 ];
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn global_requests_are_answered_as_sshd_does() {
     compare(&[GLOBAL_REQUESTS]).await;
 }
 
-/// What is wanted is sshd's request: this fails on the day on which russh can send one.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// Expected is sshd's request: this test fails once russh can send one.
+#[podgate_test::multi_thread]
 async fn host_keys_are_announced_by_sshd_alone() {
     let Some((_world, _sshd, theirs, ours)) = servers().await else { return };
     assert_eq!(requests_of(&theirs).await, ["hostkeys-00@openssh.com"]);

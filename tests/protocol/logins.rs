@@ -2,10 +2,10 @@
 
 use super::{Row, UNREADABLE, UNSEEN, compare, row};
 use crate::support::keys::Key;
-use crate::support::raw::State::{In, Keys, Login, Running};
-use crate::support::raw::{Say, Server, Until, converse, global, open, userauth};
-use crate::support::rude::text;
-use crate::support::script::{Script, open_door};
+use crate::support::minimal_client::text;
+use crate::support::raw_client::State::{Keys, LoggedIn, Login, Running};
+use crate::support::raw_client::{Messages, Server, Until, global, open, transcript, userauth};
+use crate::support::scripted_webhook::{ScriptedWebhook, accept_all};
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
 use std::fs;
@@ -82,7 +82,7 @@ const OTHERS: &[Row] = &[
         "unimplemented",
     )
     .but("", UNSEEN),
-    row("banner of the client's", In, |_| vec![[&[53][..], &text(b""), &text(b"")].concat()], "unimplemented")
+    row("banner of the client's", LoggedIn, |_| vec![[&[53][..], &text(b""), &text(b"")].concat()], "unimplemented")
         .but("", UNSEEN),
     row("login before its service", Keys, |at| vec![at.login("none", &[])], "unimplemented, service")
         .but("service", UNSEEN),
@@ -134,7 +134,7 @@ const OTHERS: &[Row] = &[
     row("channel before the login", Login, |_| vec![open("session", 7, &[])], "unimplemented").but("", UNSEEN),
     row("global request before the login", Login, |_| vec![global("made-up", true, &[])], "unimplemented")
         .but("", UNSEEN),
-    row("login after the login", In, |at| vec![at.login("none", &[])], "unimplemented")
+    row("login after the login", LoggedIn, |at| vec![at.login("none", &[])], "unimplemented")
         .but("", "RFC 4252 section 5.1 has it passed over in silence"),
     row(
         "login after the login",
@@ -143,7 +143,7 @@ const OTHERS: &[Row] = &[
         "unimplemented",
     )
     .but("", "RFC 4252 section 5.1 has it passed over in silence"),
-    row("answers after the login", In, |_| vec![vec![61, 0, 0, 0, 0]], "unimplemented").but("", UNSEEN),
+    row("answers after the login", LoggedIn, |_| vec![vec![61, 0, 0, 0, 0]], "unimplemented").but("", UNSEEN),
 ];
 
 /// An RSA key whose modulus has so many bytes; nobody has to know its factors.
@@ -158,13 +158,13 @@ fn stranger() -> Vec<u8> {
     [text(b"ssh-ed25519"), text(&[&[0x58][..], &[0x66; 31]].concat())].concat()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn messages_of_the_login_are_answered_as_sshd_does() {
     compare(&[OFFERS, OTHERS]).await;
 }
 
 /// Offers that are refused whatever the webhook says of the key.
-const BAD_OFFERS: &[Say] = &[
+const BAD_OFFERS: &[Messages] = &[
     |at| vec![at.offer("made-up@example.org", &at.key())],
     |at| vec![at.offer("ssh-ed25519", &rsa(256))],
     |at| vec![at.offer("rsa-sha2-512", &at.key())],
@@ -174,15 +174,15 @@ const BAD_OFFERS: &[Say] = &[
     |at| vec![at.proof("ssh-ed25519", &rsa(256), "ssh-ed25519")],
 ];
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn offer_of_a_wrong_algorithm_is_refused_and_no_webhook_asked() {
-    let script = Script::start(open_door).await;
+    let script = ScriptedWebhook::start(accept_all).await;
     let world = Setup::config(script.config()).start().await;
     let server = Server::new(&world, world.gateway.address, "alice");
     for (before, say) in BAD_OFFERS.iter().enumerate() {
-        assert_eq!(converse(&server, Login, *say, Until::Answered).await, "refused", "{before}");
+        assert_eq!(transcript(&server, Login, *say, Until::Answered).await, "refused", "{before}");
         // The right key's offer, which follows.
-        assert_eq!(script.asked_at("/pubkey").len(), before + 1);
+        assert_eq!(script.requests_to("/pubkey").len(), before + 1);
     }
     let refused = |line: &Value| line["code"] == "SSH_AUTH_FAILED" && line["level"] == "info";
     world.gateway.wait_for_lines(BAD_OFFERS.len(), refused).await;
@@ -201,7 +201,7 @@ fn certify(world: &World, key: &Path) {
 
 /// sshd refuses the offer of such a certificate. russh 0.65.1 shows an offer's key and not that it is a certificate, so that
 /// it is only refused with its signature; this fails on the day on which that is better.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn certificate_of_an_unknown_authority_lets_nobody_in_and_its_key_does() {
     let world = World::start().await;
     fs::write(world.key.file.with_extension("pub"), &world.key.public).expect("the public key");
@@ -218,7 +218,7 @@ async fn certificate_of_an_unknown_authority_lets_nobody_in_and_its_key_does() {
     assert_eq!(world.gateway.lines("SSH_AUTH_SUCCESSFUL").len(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn certificate_of_an_unknown_key_is_refused_when_it_is_offered() {
     let world = World::start().await;
     let other = Key::make(world.folder(), "other");

@@ -1,8 +1,8 @@
 //! Requests on a session channel (RFC 4254 section 6, OpenSSH's PROTOCOL): before a program, beside it, and behind its end.
 
 use super::{GONE, NO_CHANNEL, Row, UNREADABLE, compare, row};
-use crate::support::raw::State::{Channel, In, Running};
-use crate::support::rude::text;
+use crate::support::minimal_client::text;
+use crate::support::raw_client::State::{Channel, LoggedIn, Running};
 
 fn pty() -> Vec<u8> {
     let sizes = [80_u32, 24, 0, 0].map(u32::to_be_bytes).concat();
@@ -115,7 +115,7 @@ const PROGRAMS: &[Row] = &[
     .closed(),
     row("shell with something behind it", Channel, |at| vec![at.request("shell", true, &[0])], "hung up"),
     row("subsystem that is unknown", Channel, |at| vec![at.request("subsystem", true, &text(b"made-up"))], "failure")
-        .but("success", "the reason follows on standard error, where a person reads it, and status 255"),
+        .but("stderr", "the reason comes first, on standard error, where a person reads it; the failure is behind it"),
     row("subsystem without a name", Channel, |at| vec![at.request("subsystem", true, &[])], "hung up"),
 ];
 
@@ -159,14 +159,19 @@ const BESIDE: &[Row] = &[
 ];
 
 const ELSEWHERE: &[Row] = &[
-    row("command on no channel", In, |at| vec![at.exec("true")], "disconnect 2").but("", NO_CHANNEL),
-    row("unknown request on no channel", In, |at| vec![at.request("made-up@example.org", true, &[])], "disconnect 2")
-        .but("", NO_CHANNEL),
+    row("command on no channel", LoggedIn, |at| vec![at.exec("true")], "disconnect 2").but("", NO_CHANNEL),
+    row(
+        "unknown request on no channel",
+        LoggedIn,
+        |at| vec![at.request("made-up@example.org", true, &[])],
+        "disconnect 2",
+    )
+    .but("", NO_CHANNEL),
     row("command on a closed channel", Channel, |at| vec![at.about(97, &[]), at.exec("true")], GONE)
         .but("close", NO_CHANNEL),
 ];
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn requests_on_a_session_are_answered_as_sshd_does() {
     compare(&[BEFORE, PROGRAMS, BESIDE, ELSEWHERE]).await;
 }

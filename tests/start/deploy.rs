@@ -2,8 +2,8 @@
 //! the gateway nor the webhook server nor a guest gets more of the node than the strictest level of Kubernetes allows.
 
 use crate::support::keys::Key;
-use podgate::config::{Config, Files, Format};
-use podgate::settings::check_answer;
+use podgate::check_answer;
+use podgate::{Config, Files, Format};
 use podgate_webhooks::directory::{Directory, Findings, Problem};
 use serde_json::{Value, json};
 use std::io;
@@ -39,7 +39,7 @@ fn configuration() -> Value {
     serde_saphyr::from_str(text.as_str().expect("a text")).expect("YAML")
 }
 
-/// What is mounted into the gateway's container.
+/// The files mounted into the gateway's container.
 struct Mounted {
     host_key: String,
     ca: String,
@@ -93,10 +93,50 @@ fn parts_name_each_other() {
     let ports = pod["spec"]["containers"][0]["ports"].as_array().expect("ports");
     let listens = |key: &Value| key.as_str().expect("host:port").rsplit_once(':').expect("host:port").1.to_owned();
     let ports: Vec<String> = ports.iter().map(|port| port["containerPort"].to_string()).collect();
-    assert_eq!(ports, [listens(&config["ssh"]["listen"]), listens(&config["health"]["listen"])]);
+    assert_eq!(ports, [listens(&config["ssh"]["listen"])]);
 }
 
-/// What the level `restricted` of the Pod Security Standards asks of a pod's specification.
+#[test]
+fn probes_ask_where_no_other_pod_can_reach() {
+    let (config, deployment) = (configuration(), object("Deployment"));
+    let listen = config["health"]["listen"].as_str().expect("host:port");
+    assert!(listen.starts_with("127.0.0.1:"), "{listen}");
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    let args = container["args"].as_array().expect("words");
+    let mut asked = vec![json!("/usr/local/bin/podgate"), json!("--healthcheck")];
+    asked.extend(args.iter().cloned());
+    for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+        assert_eq!(container[probe]["exec"]["command"], json!(asked), "{probe}");
+        assert!(container[probe]["timeoutSeconds"].as_u64().is_some_and(|seconds| seconds > 2), "{probe}");
+    }
+}
+
+#[test]
+fn strangers_reach_ssh_alone_and_guests_reach_nothing_of_the_cluster() {
+    let gateway = &object("Deployment")["spec"]["template"];
+    let (config, policies) = (configuration(), objects("NetworkPolicy"));
+    let of = |namespace: &Value| {
+        let found = policies.iter().find(|policy| policy["metadata"]["namespace"] == *namespace);
+        &found.expect("a policy")["spec"]
+    };
+    let policy = of(&object("Deployment")["metadata"]["namespace"]);
+    assert_eq!(policy["podSelector"]["matchLabels"], gateway["metadata"]["labels"]);
+    let port = &gateway["spec"]["containers"][0]["ports"][0]["containerPort"];
+    assert_eq!(policy["ingress"], json!([{"ports": [{"port": port}]}]));
+    let guests = of(&config["kubernetes"]["pod"]["metadata"]["namespace"]);
+    assert_eq!((&guests["podSelector"], &guests["ingress"]), (&json!({}), &Value::Null));
+    assert_eq!(guests["policyTypes"], json!(["Ingress", "Egress"]));
+
+    let (server, policy) = (object_of(WEBHOOKS, "Deployment"), object_of(WEBHOOKS, "NetworkPolicy"));
+    assert_eq!(policy["metadata"]["namespace"], server["metadata"]["namespace"]);
+    let (pod, policy) = (&server["spec"]["template"], &policy["spec"]);
+    assert_eq!(policy["podSelector"]["matchLabels"], pod["metadata"]["labels"]);
+    let port = &pod["spec"]["containers"][0]["ports"][0]["containerPort"];
+    let from = json!([{"podSelector": {"matchLabels": gateway["metadata"]["labels"]}}]);
+    assert_eq!(policy["ingress"], json!([{"from": from, "ports": [{"port": port}]}]));
+}
+
+/// Checks a pod's specification against the level `restricted` of the Pod Security Standards.
 fn is_restricted(spec: &Value) {
     let whole = &spec["securityContext"];
     assert_eq!((&whole["runAsNonRoot"], &whole["seccompProfile"]), (&json!(true), &json!({"type": "RuntimeDefault"})));

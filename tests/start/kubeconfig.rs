@@ -1,7 +1,6 @@
 //! The mistakes with a kubeconfig, and the lines that answer them.
 
 use super::{Desk, run};
-use crate::support::cluster::Cluster;
 use crate::support::role::Rights;
 use podgate_devcluster::Token;
 use serde_json::{Value, json};
@@ -40,7 +39,7 @@ impl Desk {
 
     /// Gives the development cluster's account a Role's rights, as on a real cluster: of the pods' namespace alone.
     pub(super) fn limit_to_namespace(&self) {
-        if let Cluster::Development(cluster) = &self.cluster {
+        if let Some(cluster) = self.cluster.as_development() {
             let rules = Rights::gateway().rules().into_iter().map(|rule| rule.within(&self.namespace)).collect();
             let token = self.token()["token"].as_str().expect("a token").to_owned();
             cluster.faults().set_token(Token { token, user: self.cluster.account(), rules });
@@ -56,7 +55,7 @@ async fn refused(file: &Path, line: &str) {
     assert_eq!(run(file, &[]).await, (Some(64), told));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn kubeconfig_of_a_cloud_is_refused_with_the_way_to_one_that_serves() {
     let desk = Desk::new().await;
     for program in ["aws", "gke-gcloud-auth-plugin", "kubelogin"] {
@@ -73,7 +72,7 @@ async fn kubeconfig_of_a_cloud_is_refused_with_the_way_to_one_that_serves() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn context_that_is_not_there_is_named() {
     let desk = Desk::new().await;
     for (change, line) in [
@@ -85,7 +84,7 @@ async fn context_that_is_not_there_is_named() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn token_of_another_cluster_or_a_past_one_is_named() {
     let desk = Desk::new().await;
     for (user, key) in [
@@ -102,7 +101,7 @@ async fn token_of_another_cluster_or_a_past_one_is_named() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn namespace_comes_from_the_gateways_file_with_or_without_one_in_the_kubeconfig() {
     let desk = Desk::new().await;
     desk.limit_to_namespace();

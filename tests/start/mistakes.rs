@@ -2,10 +2,10 @@
 //! that nobody makes fails the test, and so does a mistake without a row.
 
 use super::{Desk, SOON};
-use crate::support::cluster::{Access, Cluster, container, on_real};
+use crate::support::cluster::{Access, container, on_real};
 use crate::support::leash;
 use crate::support::role::Rights;
-use crate::support::script::{Authority, serve_at};
+use crate::support::scripted_webhook::{Authority, serve_at};
 use crate::support::{Setup, World};
 use futures_util::future::{BoxFuture, FutureExt};
 use podgate_devcluster::{DevCluster, ImageFault, Options};
@@ -58,7 +58,7 @@ fn row_says_all_that_it_does_not_leave_out() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn each_mistake_of_the_paper_is_read_as_its_row_says() {
     let mistakes: Vec<(&str, Made)> = of_the_file()
         .into_iter()
@@ -318,7 +318,7 @@ fn of_the_login() -> Vec<(&'static str, Made)> {
     let image = |fault: ImageFault| {
         async {
             let world = Setup::config(guest(json!({"image": "nowhere.example/guest:1"}))).start().await;
-            if let Cluster::Development(cluster) = &world.cluster {
+            if let Some(cluster) = world.cluster.as_development() {
                 cluster.faults().image("nowhere.example/", fault);
             }
             Some(read_by_user(&world, "true").await)

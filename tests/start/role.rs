@@ -1,13 +1,13 @@
 //! The role of `deploy/kubernetes.yaml`: the gateway needs each verb of it, and nothing else.
 
 use super::Desk;
-use crate::support::cluster::{Access, Cluster, container};
+use crate::support::cluster::{Access, container};
 use crate::support::role::{Rights, group};
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// What a kubelet says about a volume that is not there.
+/// The kubelet's message about a missing volume.
 const VOLUME: &str = "MountVolume.SetUp failed for volume \"home\" : secret \"home\" not found";
 
 /// A verb on a resource.
@@ -22,7 +22,7 @@ fn paper_has_a_row_for_each_right() {
     assert_eq!(rights, Rights::gateway().each());
 }
 
-/// What the start says about a missing right, and whether it starts all the same.
+/// The message of the start about a missing right, and true if the gateway starts.
 fn lost(verb: &str, resource: &str) -> (&'static str, bool) {
     match (verb, resource) {
         ("patch", "pods") => ("a gateway that was suspended for long can lose pods when it continues", true),
@@ -33,7 +33,7 @@ fn lost(verb: &str, resource: &str) -> (&'static str, bool) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn each_right_that_is_missing_is_named_at_the_start() {
     let desk = Desk::new().await;
     for (verb, resource) in Rights::gateway().each() {
@@ -62,7 +62,7 @@ pub(super) fn quick(pod_start: &str) -> Value {
     json!({"kubernetes": {"leaseDuration": "3s", "timeouts": {"podStart": pod_start, "podStop": "2s"}}})
 }
 
-/// What the config server says of bob.
+/// The config server's answer about bob.
 pub(super) fn of_bob() -> Value {
     let volumes = json!([{"name": "home", "secret": {"secretName": "home"}}]);
     let mut guest = container("shell");
@@ -78,19 +78,18 @@ pub(super) async fn assert_served(world: &World) {
 
 /// Has bob's volume miss.
 fn miss_the_volume(world: &World) {
-    if let Cluster::Development(cluster) = &world.cluster {
+    if let Some(cluster) = world.cluster.as_development() {
         cluster.faults().missing_volume(Some(VOLUME));
     }
 }
 
 /// Gives bob what the volume is made of.
 async fn bring_the_volume(world: &World) {
-    match &world.cluster {
-        Cluster::Development(cluster) => cluster.faults().missing_volume(None),
-        Cluster::Real(cluster) => {
-            let metadata = json!({"name": "home", "namespace": world.namespace()});
-            cluster.make(json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})).await;
-        }
+    if let Some(cluster) = world.cluster.as_real() {
+        let metadata = json!({"name": "home", "namespace": world.namespace()});
+        cluster.make(json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})).await;
+    } else {
+        world.cluster.faults().missing_volume(None);
     }
 }
 
@@ -98,7 +97,7 @@ async fn bring_the_volume(world: &World) {
 async fn lease_fails_without(world: &World, verb: &str) {
     match verb {
         "create" => world.cluster.delete_lease(world.namespace()).await,
-        // What somebody else has written is read.
+        // A Lease that somebody else has changed is read.
         "get" => world.cluster.touch_lease(world.namespace()).await,
         "delete" => world.gateway.signal("TERM"),
         // These it does all the time.
@@ -106,7 +105,7 @@ async fn lease_fails_without(world: &World, verb: &str) {
     }
 }
 
-/// What a right is there for, seen by what fails without it.
+/// Asserts that the operation for which a right exists fails without it.
 async fn fails_without(right: &Right) {
     let (verb, resource) = (right.0.as_str(), right.1.as_str());
     let slow = (verb, resource) == ("get", "pods") || resource == "events";
@@ -170,14 +169,14 @@ async fn fails_without(right: &Right) {
     world.gateway.wait_for(|line| line["code"] == code && says(line)).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn each_right_is_needed_for_something_that_fails_without_it() {
     for right in Rights::gateway().each() {
         fails_without(&right).await;
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn everything_together_uses_every_right_and_no_other() {
     let mut world = world_with_the_role("60s").await;
     use_everything(&world, &Rights::gateway()).await;
@@ -193,7 +192,7 @@ pub(super) async fn use_everything(world: &World, rights: &Rights) {
     world.cluster.grant(rights).await;
     world.cluster.delete_lease(world.namespace()).await;
     let marked = |pods: &[Value]| pods.iter().all(|pod| pod["metadata"]["labels"]["podgate/term"] == "1");
-    assert!(world.cluster.wait_for(world.namespace(), marked).await, "{}", world.gateway.log());
+    assert!(world.cluster.wait_for_pods(world.namespace(), marked).await, "{}", world.gateway.log());
     world.cluster.touch_lease(world.namespace()).await;
     open.write("enough\n").await;
     open.ended().await.expect(0);
@@ -211,7 +210,7 @@ pub(super) async fn used(world: &mut World) -> BTreeSet<Right> {
     world.gateway.signal("TERM");
     let _status = world.gateway.ended().await;
     let mut used = BTreeSet::new();
-    for request in world.cluster.asked() {
+    for request in world.cluster.api_requests() {
         if request.resource.starts_with("selfsubject") {
             continue;
         }

@@ -6,14 +6,14 @@ use super::role::{Right, assert_served, of_bob, quick, use_everything, used};
 use crate::modes::{own_program, session};
 use crate::support::cluster::Access;
 use crate::support::role::Rights;
-use crate::support::script::{Asked, Reply, Script, yes};
+use crate::support::scripted_webhook::{Reply, ScriptedWebhook, WebhookRequest, success};
 use crate::support::world::merge;
 use crate::support::{Setup, World};
-use podgate::config::{Config, Files, Format};
+use podgate::{Config, Files, Format};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// What the mode takes beside the role.
+/// The rights that the mode needs besides the role.
 fn beside() -> BTreeSet<Right> {
     Rights::session().each().difference(&Rights::gateway().each()).cloned().collect()
 }
@@ -29,7 +29,7 @@ fn paper_has_a_row_for_each_right_of_the_mode() {
     assert_eq!(rights, beside());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn each_right_of_the_mode_is_missed_at_the_start() {
     let desk = Desk::new().await;
     let session = json!({"kubernetes": {"pod": {"mode": "session"}}});
@@ -51,16 +51,17 @@ const MORE: usize = 20;
 /// A world of mode session whose gateway has the role that was edited for it, and finds nothing missing. A file is to be in
 /// the pods of carol, and those of dave run their own program; bob's miss a volume.
 async fn world_with_the_role() -> World {
-    let script = Script::start(|asked: &Asked| match (asked.path.as_str(), asked.body["username"].as_str()) {
-        ("/config", Some("bob")) => Reply::Json(json!({"config": of_bob()})),
-        ("/config", Some("carol")) => Reply::Json(json!({"config": {}, "files": {"note": {"value": "aGVsbG8K"}}})),
-        ("/config", Some("dave")) => {
-            Reply::Json(json!({"config": {"kubernetes": {"pod": own_program("echo done; exit 7")}}, "exact": true}))
-        }
-        ("/config", _) => Reply::Json(json!({"config": {}})),
-        _ => yes(),
-    })
-    .await;
+    let script =
+        ScriptedWebhook::start(|asked: &WebhookRequest| match (asked.path.as_str(), asked.body["username"].as_str()) {
+            ("/config", Some("bob")) => Reply::Json(json!({"config": of_bob()})),
+            ("/config", Some("carol")) => Reply::Json(json!({"config": {}, "files": {"note": {"value": "aGVsbG8K"}}})),
+            ("/config", Some("dave")) => {
+                Reply::Json(json!({"config": {"kubernetes": {"pod": own_program("echo done; exit 7")}}, "exact": true}))
+            }
+            ("/config", _) => Reply::Json(json!({"config": {}})),
+            _ => success(),
+        })
+        .await;
     let mut config = quick("60s");
     merge(&mut config, session(json!({})));
     merge(&mut config, script.config());
@@ -70,7 +71,7 @@ async fn world_with_the_role() -> World {
     world
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn each_right_of_the_mode_is_needed_for_a_login_that_fails_without_it() {
     let world = world_with_the_role().await;
     let attach = "podgate: the gateway may not use pods/attach (needs get and create)\n";
@@ -97,7 +98,7 @@ async fn each_right_of_the_mode_is_needed_for_a_login_that_fails_without_it() {
     world.wait_for_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn everything_of_the_mode_together_uses_every_right_and_no_other() {
     let mut world = world_with_the_role().await;
     use_everything(&world, &Rights::session()).await;
@@ -105,7 +106,7 @@ async fn everything_of_the_mode_together_uses_every_right_and_no_other() {
     for _ in 0..MORE {
         let done = world.ssh_as("dave").arg("-T").arg("127.0.0.1").finish().await.expect(7);
         assert_eq!(done.text(), "done\n");
-        if world.cluster.asked().iter().any(|request| request.resource == "pods/log") {
+        if world.cluster.api_requests().iter().any(|request| request.resource == "pods/log") {
             break;
         }
     }

@@ -13,13 +13,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// How long a client may take.
+/// The time limit for a client.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The beginning of the lines that say what a client waits for.
 pub const WAITING: &str = "podgate: waiting: ";
 
-/// What a client did.
+/// The result of a client that has ended.
 #[derive(Debug)]
 pub struct Done {
     /// Its exit status.
@@ -33,7 +33,7 @@ pub struct Done {
 }
 
 impl Done {
-    /// What a client that has ended did.
+    /// Reads the result of a client that has ended.
     pub fn of(output: Output) -> Self {
         Self::new(output.status, output.stdout, &String::from_utf8_lossy(&output.stderr))
     }
@@ -73,7 +73,7 @@ fn options(world: &World, key: &Path) -> Vec<String> {
         format!("UserKnownHostsFile={}", world.known_hosts().display()),
         "GlobalKnownHostsFile=/dev/null".into(),
         "LogLevel=ERROR".into(),
-        "ConnectTimeout=20".into(),
+        "ConnectTimeout=60".into(),
     ]
 }
 
@@ -136,7 +136,7 @@ impl World {
             .option(&format!("User={user}"))
     }
 
-    /// What programs that start `ssh` themselves (rsync, git) are to start.
+    /// The command line for programs that start `ssh` themselves (rsync, git).
     pub fn ssh_command_line(&self, user: &str) -> String {
         let mut line = format!("ssh -F /dev/null -p {} -o BatchMode=yes -o User={user}", self.port());
         for option in options(self, &self.key.file) {
@@ -170,7 +170,7 @@ impl Client {
         self
     }
 
-    /// What is written to its standard input, which ends then. Without it the input is empty.
+    /// Sets the standard input. By default it is empty.
     pub fn stdin(mut self, data: impl Into<Vec<u8>>) -> Self {
         self.stdin = Some(data.into());
         self
@@ -202,7 +202,7 @@ impl Client {
             child.wait().await.expect("the client's end")
         };
         let Ok(status) = timeout(PATIENCE, all).await else {
-            // How far it came says who keeps it.
+            // The message names the state in which it stopped.
             panic!("it goes on after {PATIENCE:?}, {} bytes, {:?}", stdout.len(), String::from_utf8_lossy(&stderr));
         };
         Done::of(Output { status, stdout, stderr })
@@ -248,7 +248,7 @@ pub struct Running {
     stderr: Said,
 }
 
-/// What a client has said so far on one of its outputs.
+/// The output of a client so far, on one of its streams.
 struct Said {
     text: watch::Receiver<Vec<u8>>,
     task: JoinHandle<()>,
@@ -289,6 +289,11 @@ impl Running {
         self.stderr.until(wanted).await;
     }
 
+    /// Its standard output so far.
+    pub fn said(&self) -> String {
+        self.stdout.text()
+    }
+
     /// Types something; nothing is said if the client wants no more.
     pub async fn write(&mut self, text: &str) {
         if let Some(stdin) = &mut self.stdin {
@@ -312,7 +317,7 @@ impl Running {
         let status = timeout(PATIENCE, self.child.wait()).await.expect("the client ends in time").expect("its status");
         for said in [&mut self.stdout, &mut self.stderr] {
             // A program that inherited its pipes (a master in the background) may hold them on.
-            let _ = timeout(Duration::from_secs(5), &mut said.task).await;
+            let _ = timeout(Duration::from_secs(20), &mut said.task).await;
         }
         let stdout = self.stdout.text.borrow().clone();
         Done::new(status, stdout, &self.stderr.text())

@@ -1,53 +1,57 @@
-//! The cluster that a world is on, and what tests ask of it: a development cluster of the world's own, or, where
-//! `PODGATE_TEST_KUBECONFIG` names a kubeconfig, namespaces of the world's own in a real one. What a test asks of either
-//! means the same on both.
+//! The cluster that a world uses: a development cluster of its own or, if `PODGATE_TEST_KUBECONFIG` names a kubeconfig,
+//! namespaces of its own in a real cluster. Each method means the same on both.
 
+mod development;
+
+use super::cluster_lock::ClusterLock;
 use super::gateway::SOON;
-use super::real::{Asked, RealCluster};
+use super::real::{ApiRequest, RealCluster};
 use super::role::Rights;
-use super::turn::Turn;
+use futures_util::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::Client;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use podgate_devcluster::{DevCluster, Faults, Options, State, Token};
+use podgate_devcluster::{ClusterState, DevCluster, Faults, Options};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The variable that names a real cluster's kubeconfig.
+/// Names the kubeconfig of a real cluster.
 const KUBECONFIG: &str = "PODGATE_TEST_KUBECONFIG";
 
-/// The development cluster's token for [`Access::Rights`], and its account's name.
-const GATEWAY: &str = "gateway";
-
-/// The kubeconfig of the real cluster, where the tests are to run on one.
+/// The kubeconfig of the real cluster, if the tests run on one.
 pub fn kubeconfig() -> Option<PathBuf> {
     std::env::var_os(KUBECONFIG).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
-/// Whether a test that needs the development cluster can run; where it cannot, says so and why.
-pub fn on_development(why: &str) -> bool {
+/// Returns whether the tests run on the development cluster. If not, prints the reason for which the caller needs it.
+pub fn on_development(reason: &str) -> bool {
     if kubeconfig().is_some() {
-        eprintln!("passed by on a real cluster: {why}");
+        eprintln!("skipped on a real cluster: {reason}");
     }
     kubeconfig().is_none()
 }
 
-/// Whether a test that needs a real cluster can run; where it cannot, says so and why.
-pub fn on_real(why: &str) -> bool {
+/// Returns whether the tests run on the development cluster.
+pub fn is_development() -> bool {
+    kubeconfig().is_none()
+}
+
+/// Returns whether the tests run on a real cluster. If not, prints the reason for which the caller needs it.
+pub fn on_real(reason: &str) -> bool {
     if kubeconfig().is_none() {
-        eprintln!("passed by on the development cluster: {why}");
+        eprintln!("skipped on the development cluster: {reason}");
     }
     kubeconfig().is_some()
 }
 
-/// How long anything may take that happens at once. A real cluster starts and ends its pods more slowly, many of them on
-/// few cores.
+/// The time limit for what happens immediately. A real cluster starts and ends pods more slowly, many of them on few
+/// cores.
 pub fn soon() -> Duration {
-    if kubeconfig().is_some() { SOON * 3 } else { SOON }
+    if kubeconfig().is_some() { SOON * 2 } else { SOON }
 }
 
-/// A namespace of a world's own: by this name on the development cluster, which is the world's own too.
+/// The name of a namespace for one world. On a real cluster, which worlds share, a random suffix is added.
 pub fn namespace(name: &str) -> String {
     if kubeconfig().is_some() { format!("{name}-{:08x}", rand::random::<u32>()) } else { name.to_owned() }
 }
@@ -67,330 +71,207 @@ pub fn container(name: &str) -> Value {
     container
 }
 
-/// By which right the gateway uses the cluster.
+/// The credentials that the gateway uses on the cluster.
 #[derive(Debug, Clone)]
 pub enum Access {
-    /// All of them: a token on the development cluster, the administrator's certificate on a real one.
+    /// All rights: a token on the development cluster, the administrator's certificate on a real one.
     Administrator,
     /// A token with these rights in the world's namespaces.
     Rights(Rights),
-    /// A token, whatever it is worth.
+    /// A given token, which may be invalid.
     Token(String),
 }
 
-/// The cluster of a world.
-pub enum Cluster {
-    /// One of the world's own, in this process.
-    Development(DevCluster),
-    /// Namespaces of the world's own in a real one.
-    Real(Box<RealCluster>),
+/// The kinds of objects that tests list and wait for.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    Pods,
+    Events,
+    Leases,
 }
 
-impl Cluster {
-    /// Starts one, or takes its part of the real one. Answers how the gateway reaches it as well
-    /// (`kubernetes.connection`). With `alone`, no other world is on the real one meanwhile.
-    pub async fn start(mut options: Options, namespaces: &[String], access: Access, alone: bool) -> (Self, Value) {
-        if let Some(kubeconfig) = kubeconfig() {
-            let turn = Turn::wait(alone).await;
-            let cluster = RealCluster::start(&kubeconfig, namespaces, turn).await;
-            let connection = cluster.connection(access).await;
-            return (Self::Real(Box::new(cluster)), connection);
-        }
-        options.namespaces.extend_from_slice(namespaces);
-        let mut token = None;
-        match access {
-            Access::Administrator => {}
-            Access::Token(given) => token = Some(given),
-            Access::Rights(rights) => {
-                options.tokens.push(Token { token: GATEWAY.into(), user: GATEWAY.into(), rules: rights.rules() });
-                token = Some(GATEWAY.into());
-            }
-        }
-        let cluster = DevCluster::start(options).expect("a development cluster");
-        let token = token.unwrap_or_else(|| cluster.token().to_owned());
-        let connection = json!({"host": cluster.host(), "cacert": cluster.ca_pem(), "bearerToken": token});
-        (Self::Development(cluster), connection)
+/// A cluster, or the namespaces of one world in it.
+pub trait TestCluster: Send + Sync {
+    /// The administrator's kubeconfig.
+    fn kubeconfig(&self) -> String;
+
+    /// A text that only administrators know.
+    fn secret(&self) -> &str;
+
+    /// An administrator's client.
+    fn client(&self) -> BoxFuture<'_, Client>;
+
+    /// The name of the account of [`Access::Rights`].
+    fn account(&self) -> String;
+
+    /// Gives the account of [`Access::Rights`] these rights instead of its own.
+    fn grant<'a>(&'a self, rights: &'a Rights) -> BoxFuture<'a, ()>;
+
+    /// A second token for the account of [`Access::Rights`], with these rights. The first remains valid until
+    /// [`revoke_first_token`](Self::revoke_first_token).
+    fn second_token<'a>(&'a self, rights: &'a Rights) -> BoxFuture<'a, String>;
+
+    /// Revokes the first token.
+    fn revoke_first_token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, ()>;
+
+    /// The objects of a kind in a namespace, as the API returns them.
+    fn list(&self, kind: Kind, namespace: &str) -> Vec<Value>;
+
+    /// Waits until the objects of a kind in a namespace satisfy `wanted`. Returns false after [`soon`].
+    fn wait<'a>(
+        &'a self,
+        kind: Kind,
+        namespace: &'a str,
+        wanted: &'a (dyn Fn(&[Value]) -> bool + Sync),
+    ) -> BoxFuture<'a, bool>;
+
+    /// Lets no node take the world's pods. Returns a change to the gateway's configuration that is needed for it.
+    fn unschedulable(&self) -> Value;
+
+    /// Lets a node take the world's pods again.
+    fn schedule(&self) -> BoxFuture<'_, ()>;
+
+    /// Deletes a pod as an administrator would. Returns whether it existed.
+    fn delete_pod(&self, namespace: &str, name: &str, grace: Duration) -> bool;
+
+    /// Deletes a Lease as an administrator would.
+    fn delete_lease_named<'a>(&'a self, namespace: &'a str, name: &'a str) -> BoxFuture<'a, ()>;
+
+    /// Changes a Lease, so that its holder's next renewal is a conflict.
+    fn touch_lease_named<'a>(&'a self, namespace: &'a str, name: &'a str) -> BoxFuture<'a, ()>;
+
+    /// The requests that gateways sent to the API. A real cluster, which worlds share, returns all of them if the gateway
+    /// has [`Access::Rights`], otherwise those about the world's namespaces.
+    fn api_requests(&self) -> Vec<ApiRequest>;
+
+    /// The number of requests with a verb on a resource in the world's namespaces, without dry runs. `get` on `pods/exec`
+    /// is a WebSocket exec.
+    fn requests(&self, verb: &str, resource: &str) -> u64;
+
+    /// Stops the API, with every stream that it carries. On a real cluster, the world must be
+    /// [alone](super::Setup::alone).
+    fn api_down(&self) -> BoxFuture<'_, ()>;
+
+    /// Starts the API again.
+    fn api_up(&self) -> BoxFuture<'_, ()>;
+
+    fn as_development(&self) -> Option<&DevCluster> {
+        None
     }
 
-    /// The development cluster, for what only it can do.
+    fn as_real(&self) -> Option<&RealCluster> {
+        None
+    }
+}
+
+/// Starts a development cluster, or creates the namespaces in the real one. Also returns how the gateway reaches it
+/// (`kubernetes.connection`). With `alone`, no other world uses the real cluster at the same time.
+pub async fn start(
+    options: Options,
+    namespaces: &[String],
+    access: Access,
+    alone: bool,
+) -> (Box<dyn TestCluster>, Value) {
+    let Some(kubeconfig) = kubeconfig() else {
+        let (cluster, connection) = development::start(options, namespaces, access);
+        return (Box::new(cluster), connection);
+    };
+    let lock = ClusterLock::wait(alone).await;
+    let cluster = RealCluster::start(&kubeconfig, namespaces, lock).await;
+    let connection = cluster.connection(access).await;
+    (Box::new(cluster), connection)
+}
+
+impl dyn TestCluster {
+    /// The development cluster, for tests that cannot run on another.
     #[track_caller]
     pub fn development(&self) -> &DevCluster {
-        match self {
-            Self::Development(cluster) => cluster,
-            Self::Real(_) => panic!("this test needs the development cluster: it must ask on_development first"),
-        }
+        self.as_development().expect("this test needs the development cluster: it must call on_development first")
     }
 
-    /// The real cluster, for what only it can do.
+    /// The real cluster, for tests that cannot run on another.
     #[track_caller]
     pub fn real(&self) -> &RealCluster {
-        match self {
-            Self::Development(_) => panic!("this test needs a real cluster: it must ask on_real first"),
-            Self::Real(cluster) => cluster,
-        }
+        self.as_real().expect("this test needs a real cluster: it must call on_real first")
     }
 
-    /// The knobs by which the development cluster misbehaves.
+    /// The switches by which the development cluster misbehaves.
     #[track_caller]
     pub fn faults(&self) -> Faults {
         self.development().faults()
     }
 
-    /// What is there now on the development cluster, its streams and programs as well.
+    /// The present state of the development cluster, with its streams and processes.
     #[track_caller]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> ClusterState {
         self.development().state()
     }
 
-    /// The administrator's kubeconfig.
-    pub fn kubeconfig(&self) -> String {
-        match self {
-            Self::Development(cluster) => cluster.kubeconfig(),
-            Self::Real(_) => {
-                let file = kubeconfig().expect("a real cluster");
-                std::fs::read_to_string(file).expect("the kubeconfig")
-            }
-        }
-    }
-
-    /// A text that only those know who may do everything here.
-    pub fn secret(&self) -> &str {
-        match self {
-            Self::Development(cluster) => cluster.token(),
-            Self::Real(cluster) => cluster.secret(),
-        }
-    }
-
-    /// The pods of a namespace, as the API gives them.
     pub fn pods(&self, namespace: &str) -> Vec<Value> {
-        match self {
-            Self::Development(cluster) => cluster.state().pods(namespace).iter().map(|pod| Value::clone(pod)).collect(),
-            Self::Real(cluster) => cluster.pods(namespace),
-        }
+        self.list(Kind::Pods, namespace)
     }
 
-    /// The events of a namespace, as the API gives them.
     pub fn events(&self, namespace: &str) -> Vec<Value> {
-        match self {
-            Self::Development(cluster) => {
-                cluster.state().events(namespace).iter().map(|event| Value::clone(event)).collect()
-            }
-            Self::Real(cluster) => cluster.events(namespace),
-        }
+        self.list(Kind::Events, namespace)
     }
 
-    /// The Leases of a namespace, as the API gives them.
     pub fn leases(&self, namespace: &str) -> Vec<Value> {
-        match self {
-            Self::Development(cluster) => {
-                cluster.state().leases(namespace).iter().map(|lease| Value::clone(lease)).collect()
-            }
-            Self::Real(cluster) => cluster.leases(namespace),
-        }
+        self.list(Kind::Leases, namespace)
     }
 
-    /// Waits until the Leases of a namespace are as wanted; whether they came to be so in time.
-    pub async fn wait_for_leases(&self, namespace: &str, wanted: impl Fn(&[Value]) -> bool) -> bool {
-        match self {
-            Self::Development(cluster) => {
-                let reached = cluster.wait_until(|_| wanted(&self.leases(namespace)), soon()).await;
-                reached.is_ok()
-            }
-            Self::Real(cluster) => cluster.wait_for_leases(namespace, wanted, soon()).await,
-        }
+    /// Waits until the pods of a namespace satisfy `wanted`. Returns false after [`soon`].
+    pub async fn wait_for_pods(&self, namespace: &str, wanted: impl Fn(&[Value]) -> bool + Sync) -> bool {
+        self.wait(Kind::Pods, namespace, &wanted).await
     }
 
-    /// Waits until the pods of a namespace are as wanted; whether they came to be so in time.
-    pub async fn wait_for(&self, namespace: &str, wanted: impl Fn(&[Value]) -> bool) -> bool {
-        match self {
-            Self::Development(cluster) => {
-                let reached = cluster.wait_until(|_| wanted(&self.pods(namespace)), soon()).await;
-                reached.is_ok()
-            }
-            Self::Real(cluster) => cluster.wait_for(namespace, wanted, soon()).await,
-        }
+    /// Waits until the events of a namespace satisfy `wanted`. Returns false after [`soon`].
+    pub async fn wait_for_events(&self, namespace: &str, wanted: impl Fn(&[Value]) -> bool + Sync) -> bool {
+        self.wait(Kind::Events, namespace, &wanted).await
     }
 
-    /// Waits until the events of a namespace are as wanted; whether they came to be so in time.
-    pub async fn wait_for_events(&self, namespace: &str, wanted: impl Fn(&[Value]) -> bool) -> bool {
-        match self {
-            Self::Development(cluster) => {
-                let reached = cluster.wait_until(|_| wanted(&self.events(namespace)), soon()).await;
-                reached.is_ok()
-            }
-            Self::Real(cluster) => cluster.wait_for_events(namespace, wanted, soon()).await,
-        }
-    }
-
-    /// Makes that no node takes the world's pods; what is to be merged into the gateway's configuration for it.
-    pub fn unschedulable(&self) -> Value {
-        match self {
-            Self::Development(cluster) => {
-                cluster.faults().unschedulable(true);
-                json!({})
-            }
-            Self::Real(cluster) => json!({"kubernetes": {"pod": {"spec": {"nodeSelector": {cluster.label(): "yes"}}}}}),
-        }
-    }
-
-    /// Lets a node take them after all.
-    pub async fn schedule(&self) {
-        match self {
-            Self::Development(cluster) => cluster.faults().unschedulable(false),
-            Self::Real(cluster) => cluster.label_nodes().await,
-        }
-    }
-
-    /// From now on the token of [`Access::Rights`] has these rights instead.
-    pub async fn grant(&self, rights: &Rights) {
-        match self {
-            Self::Development(cluster) => {
-                let rules = rights.rules();
-                cluster.faults().set_token(Token { token: GATEWAY.into(), user: GATEWAY.into(), rules });
-            }
-            Self::Real(cluster) => cluster.grant(rights).await,
-        }
-    }
-
-    /// Another token with these rights, in the place of [`Access::Rights`]' first one: that is worth something until
-    /// [`end_first_token`](Self::end_first_token).
-    pub async fn another_token(&self, rights: &Rights) -> String {
-        match self {
-            Self::Development(cluster) => {
-                let token = Token { token: "gateway-second".into(), user: GATEWAY.into(), rules: rights.rules() };
-                cluster.faults().set_token(token.clone());
-                token.token
-            }
-            Self::Real(cluster) => cluster.mint("second").await,
-        }
-    }
-
-    /// Makes the first token worthless.
-    pub async fn end_first_token(&self, token: &str) {
-        match self {
-            Self::Development(cluster) => cluster.faults().revoke_token(token),
-            Self::Real(cluster) => cluster.end_first_token(token).await,
-        }
-    }
-
-    /// The name of the account of [`Access::Rights`].
-    pub fn account(&self) -> String {
-        match self {
-            Self::Development(_) => GATEWAY.into(),
-            Self::Real(cluster) => cluster.account(),
-        }
-    }
-
-    /// How many requests of a verb there were on a resource of the world's (`get` on `pods/exec` is a WebSocket exec), dry
-    /// runs not counted.
-    pub fn requests(&self, verb: &str, resource: &str) -> u64 {
-        match self {
-            Self::Development(cluster) => cluster.state().requests(verb, resource),
-            Self::Real(cluster) => cluster.requests(|asked| asked.verb == verb && asked.resource == resource),
-        }
+    /// Waits until the Leases of a namespace satisfy `wanted`. Returns false after [`soon`].
+    pub async fn wait_for_leases(&self, namespace: &str, wanted: impl Fn(&[Value]) -> bool + Sync) -> bool {
+        self.wait(Kind::Leases, namespace, &wanted).await
     }
 
     /// Creates a pod as an administrator would.
     pub async fn create_pod(&self, namespace: &str, pod: Value) {
-        match self {
-            Self::Development(cluster) => {
-                let pods = kube::Api::<Pod>::namespaced(client(cluster).await, namespace);
-                let pod = serde_json::from_value(pod).expect("a pod");
-                pods.create(&PostParams::default(), &pod).await.expect("the pod");
-            }
-            Self::Real(cluster) => cluster.create_pod(namespace, pod).await,
-        }
+        self.try_create_pod(namespace, pod, &PostParams::default()).await.expect("a new pod");
     }
 
-    /// The API's reason not to create a pod, of which nothing stays either way; `None` where it would.
+    /// The API's reason for refusing a pod, or `None` if it would create it. The pod is not created in either case.
     pub async fn refuses(&self, namespace: &str, pod: &Value) -> Option<String> {
-        let client = match self {
-            Self::Development(cluster) => client(cluster).await,
-            Self::Real(cluster) => cluster.client(),
-        };
-        let pods = kube::Api::<Pod>::namespaced(client, namespace);
-        let pod = serde_json::from_value(pod.clone()).expect("a pod");
-        let dry = PostParams { dry_run: true, ..PostParams::default() };
-        pods.create(&dry, &pod).await.err().map(|error| error.to_string())
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        let tried = self.try_create_pod(namespace, pod.clone(), &dry_run).await;
+        tried.err().map(|error| error.to_string())
     }
 
-    /// Has a namespace of the world's enforce the level `restricted` of Pod Security.
+    async fn try_create_pod(&self, namespace: &str, pod: Value, parameters: &PostParams) -> kube::Result<Pod> {
+        let pod = serde_json::from_value(pod).expect("a pod");
+        kube::Api::namespaced(self.client().await, namespace).create(parameters, &pod).await
+    }
+
+    /// Sets a namespace to the level `restricted` of Pod Security.
     pub async fn restrict(&self, namespace: &str) {
-        let client = match self {
-            Self::Development(cluster) => client(cluster).await,
-            Self::Real(cluster) => cluster.client(),
-        };
         let level = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
-        let namespaces = kube::Api::<Namespace>::all(client);
+        let namespaces = kube::Api::<Namespace>::all(self.client().await);
         namespaces.patch(namespace, &PatchParams::default(), &Patch::Merge(level)).await.expect("a label");
     }
 
-    /// Deletes the one Lease of a namespace, as an administrator would.
+    /// Deletes the only Lease of a namespace as an administrator would.
     pub async fn delete_lease(&self, namespace: &str) {
-        let name = self.one_lease(namespace).await;
+        let name = self.only_lease(namespace).await;
         self.delete_lease_named(namespace, &name).await;
     }
 
-    /// Deletes a Lease, as an administrator would.
-    pub async fn delete_lease_named(&self, namespace: &str, name: &str) {
-        match self {
-            Self::Development(cluster) => assert!(cluster.faults().delete_lease(namespace, name)),
-            Self::Real(cluster) => cluster.delete_lease(namespace, name).await,
-        }
-    }
-
-    /// Changes the one Lease of a namespace behind its holder's back: its next renewal is a conflict.
+    /// Changes the only Lease of a namespace, so that its holder's next renewal is a conflict.
     pub async fn touch_lease(&self, namespace: &str) {
-        let name = self.one_lease(namespace).await;
-        match self {
-            Self::Development(cluster) => assert!(cluster.faults().touch_lease(namespace, &name)),
-            Self::Real(cluster) => cluster.touch_lease(namespace, &name).await,
-        }
+        let name = self.only_lease(namespace).await;
+        self.touch_lease_named(namespace, &name).await;
     }
 
-    async fn one_lease(&self, namespace: &str) -> String {
-        assert!(self.wait_for_leases(namespace, |leases| leases.len() == 1).await, "there is no one Lease");
+    async fn only_lease(&self, namespace: &str) -> String {
+        assert!(self.wait_for_leases(namespace, |leases| leases.len() == 1).await, "there is not exactly one Lease");
         self.leases(namespace)[0]["metadata"]["name"].as_str().expect("a name").to_owned()
     }
-
-    /// What gateways asked of the API, a verb, a resource and what stands after `?` each. On a real cluster, which others
-    /// use, all of it where the gateway has [`Access::Rights`], else what is about the world's namespaces.
-    pub fn asked(&self) -> Vec<Asked> {
-        match self {
-            Self::Development(cluster) => cluster.state().request_log().into_iter().map(Asked::from).collect(),
-            Self::Real(cluster) => cluster.asked(),
-        }
-    }
-
-    /// Deletes a pod as an administrator would; whether it was there.
-    pub fn delete_pod(&self, namespace: &str, name: &str, grace: Duration) -> bool {
-        match self {
-            Self::Development(cluster) => cluster.faults().delete_pod(namespace, name, grace),
-            Self::Real(cluster) => cluster.delete_pod(namespace, name, grace),
-        }
-    }
-
-    /// Takes the API away, with every stream that it carries. On a real cluster the world must be
-    /// [alone](super::Setup::alone).
-    pub async fn api_down(&self) {
-        match self {
-            Self::Development(cluster) => cluster.faults().api_down().await,
-            Self::Real(cluster) => cluster.api_down().await,
-        }
-    }
-
-    /// Brings the API back.
-    pub async fn api_up(&self) {
-        match self {
-            Self::Development(cluster) => cluster.faults().api_up().await,
-            Self::Real(cluster) => cluster.api_up().await,
-        }
-    }
-}
-
-/// An administrator's client of a development cluster.
-async fn client(cluster: &DevCluster) -> kube::Client {
-    let kubeconfig = Kubeconfig::from_yaml(&cluster.kubeconfig()).expect("a kubeconfig");
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-    kube::Client::try_from(config.expect("a configuration")).expect("a client")
 }

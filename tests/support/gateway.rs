@@ -1,11 +1,12 @@
 //! The gateway as a process of its own, its log read line by line.
 
 use super::leash::program;
+use parking_lot::Mutex;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
@@ -13,8 +14,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// How long anything may take that happens at once.
-pub const SOON: Duration = Duration::from_secs(20);
+/// The time limit for what happens immediately, on a machine that has much else to do.
+pub const SOON: Duration = Duration::from_secs(60);
+/// The number of the gateway's own log lines that a failed test prints.
+const LAST_LINES: usize = 300;
 
 /// A running gateway.
 pub struct Gateway {
@@ -22,14 +25,19 @@ pub struct Gateway {
     reader: JoinHandle<()>,
     lines: Arc<Mutex<Vec<String>>>,
     count: watch::Receiver<usize>,
-    /// Where it listens.
+    /// The listening address.
     pub address: SocketAddr,
 }
 
 impl Gateway {
     /// Starts the binary with a configuration file and waits until it listens.
     pub async fn start(config: &Path) -> Self {
-        let mut gateway = Self::start_at(config, ([127, 0, 0, 1], 0).into());
+        Self::start_program(Path::new(env!("CARGO_BIN_EXE_podgate")), config).await
+    }
+
+    /// The same with a copy of the binary.
+    pub async fn start_program(podgate: &Path, config: &Path) -> Self {
+        let mut gateway = Self::launch(podgate, config, ([127, 0, 0, 1], 0).into());
         let line = gateway.wait_for_line("SSH_AVAILABLE").await;
         gateway.address = line["details"]["address"].as_str().expect("an address").parse().expect("an address");
         gateway
@@ -37,7 +45,11 @@ impl Gateway {
 
     /// Starts the binary, which is to listen there; waits for nothing.
     pub fn start_at(config: &Path, address: SocketAddr) -> Self {
-        let mut child = program(env!("CARGO_BIN_EXE_podgate"))
+        Self::launch(Path::new(env!("CARGO_BIN_EXE_podgate")), config, address)
+    }
+
+    fn launch(podgate: &Path, config: &Path, address: SocketAddr) -> Self {
+        let mut child = program(podgate)
             .arg("--config")
             .arg(config)
             .stdin(Stdio::null())
@@ -52,7 +64,7 @@ impl Gateway {
         let reader = tokio::spawn(async move {
             let mut reader = BufReader::new(stdout).lines();
             while let Ok(Some(line)) = reader.next_line().await {
-                sink.lock().expect("lines").push(line);
+                sink.lock().push(line);
                 sender.send_modify(|count| *count += 1);
             }
         });
@@ -61,12 +73,12 @@ impl Gateway {
 
     /// Every log line so far.
     pub fn log(&self) -> String {
-        self.lines.lock().expect("lines").join("\n")
+        self.lines.lock().join("\n")
     }
 
     /// Every log line with a code so far.
     pub fn lines(&self, code: &str) -> Vec<Value> {
-        let lines = self.lines.lock().expect("lines").clone();
+        let lines = self.lines.lock().clone();
         let lines = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.filter(|line| line["code"] == code).collect()
     }
@@ -87,7 +99,7 @@ impl Gateway {
         let found = async {
             loop {
                 count.borrow_and_update();
-                let lines = self.lines.lock().expect("lines").clone();
+                let lines = self.lines.lock().clone();
                 let lines = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
                 if lines.filter(|line| wanted(line)).count() >= wanted_count {
                     return;
@@ -105,7 +117,7 @@ impl Gateway {
         let found = async {
             loop {
                 count.borrow_and_update();
-                let lines = self.lines.lock().expect("lines").clone();
+                let lines = self.lines.lock().clone();
                 if let Some(line) =
                     lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|line| wanted(line))
                 {
@@ -140,9 +152,22 @@ impl Gateway {
 
     /// Waits until the process has ended.
     pub async fn ended(&mut self) -> ExitStatus {
-        let ended = timeout(Duration::from_secs(40), self.child.wait()).await.expect("the gateway ends");
+        let ended = timeout(SOON, self.child.wait()).await.expect("the gateway ends");
         // Its last lines may still be in the pipe.
         (&mut self.reader).await.expect("the log's reader");
         ended.expect("its status")
+    }
+}
+
+/// A failed test prints the log.
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let lines = self.lines.lock();
+            let own: Vec<&str> =
+                lines.iter().map(String::as_str).filter(|line| !line.contains(r#""code":"LIBRARY""#)).collect();
+            let last = own.get(own.len().saturating_sub(LAST_LINES)..).unwrap_or_default();
+            eprintln!("the log of the gateway at {}:\n{}\nits end", self.address, last.join("\n"));
+        }
     }
 }

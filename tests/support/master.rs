@@ -37,7 +37,7 @@ impl Master<'_> {
         self.options().iter().fold(self.world.client(program, port_flag), |client, option| client.option(option))
     }
 
-    /// What programs that start `ssh` themselves are to start.
+    /// The command line for programs that start `ssh` themselves.
     pub fn command_line(&self) -> String {
         let mut line = self.world.ssh_command_line("alice");
         for option in self.options() {

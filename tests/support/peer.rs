@@ -2,11 +2,14 @@
 
 use super::World;
 use super::client::PATIENCE;
-use russh::client::{self, Handle, Msg, Session};
+use parking_lot::Mutex;
+use russh::client::{self, ChannelOpenHandle, Handle, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
 use russh::keys::{PrivateKeyWithHashAlg, load_secret_key};
 use russh::{Channel, ChannelMsg};
-use std::sync::{Arc, Mutex};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 
 /// A logged-in connection.
@@ -15,23 +18,64 @@ pub struct Peer {
     pub handle: Handle<Watcher>,
     /// The banner that came before the login.
     pub banner: Arc<Mutex<String>>,
+    /// The channels that the server opened for forwarded connections.
+    pub forwarded: UnboundedReceiver<ForwardedChannel>,
 }
 
-/// Trusts the server and notes its banner.
+/// A channel that the server opened for a connection to a listener of the client's.
+pub struct ForwardedChannel {
+    /// The channel.
+    pub channel: Channel<Msg>,
+    /// The listener's address, or its path.
+    pub address: String,
+    /// The listener's port; `None` for a Unix socket.
+    pub port: Option<u32>,
+}
+
+/// Trusts the server, notes its banner, and accepts its channels.
 pub struct Watcher {
     banner: Arc<Mutex<String>>,
+    forwarded: UnboundedSender<ForwardedChannel>,
 }
 
 impl client::Handler for Watcher {
     type Error = russh::Error;
 
     async fn auth_banner(&mut self, banner: &str, _session: &mut Session) -> Result<(), Self::Error> {
-        self.banner.lock().expect("the banner").push_str(banner);
+        self.banner.lock().push_str(banner);
         Ok(())
     }
 
     async fn check_server_key(&mut self, _key: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
         Ok(true)
+    }
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        address: &str,
+        port: u32,
+        _originator_address: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        reply.accept().await;
+        // A test that is over wants no more of them.
+        let _ = self.forwarded.send(ForwardedChannel { channel, address: address.to_owned(), port: Some(port) });
+        Ok(())
+    }
+
+    async fn server_channel_open_forwarded_streamlocal(
+        &mut self,
+        channel: Channel<Msg>,
+        path: &str,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        reply.accept().await;
+        let _ = self.forwarded.send(ForwardedChannel { channel, address: path.to_owned(), port: None });
+        Ok(())
     }
 }
 
@@ -43,14 +87,24 @@ impl World {
 
     /// The same with another configuration of the client.
     pub async fn peer_with(&self, user: &str, config: client::Config) -> Peer {
+        self.connect(self.gateway.address, user, config).await
+    }
+
+    /// Logs in to another server that knows the world's key.
+    pub async fn peer_at(&self, address: SocketAddr, user: &str) -> Peer {
+        self.connect(address, user, client::Config::default()).await
+    }
+
+    async fn connect(&self, address: SocketAddr, user: &str, config: client::Config) -> Peer {
         let banner = Arc::new(Mutex::new(String::new()));
-        let watcher = Watcher { banner: banner.clone() };
-        let connected = client::connect(Arc::new(config), self.gateway.address, watcher).await;
-        let mut handle = connected.expect("a connection to the gateway");
+        let (sender, forwarded) = unbounded_channel();
+        let watcher = Watcher { banner: banner.clone(), forwarded: sender };
+        let connected = client::connect(Arc::new(config), address, watcher).await;
+        let mut handle = connected.expect("a connection to the server");
         let key = load_secret_key(&self.key.file, None).expect("the key");
         let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
         assert!(handle.authenticate_publickey(user, key).await.expect("an answer").success());
-        Peer { handle, banner }
+        Peer { handle, banner, forwarded }
     }
 }
 
@@ -73,7 +127,7 @@ pub async fn answered(channel: &mut Channel<Msg>) -> bool {
     }
 }
 
-/// What came on a channel until it closed.
+/// Everything received on a channel until it closed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Ended {
     /// Standard output.

@@ -8,7 +8,7 @@ pub fn command_lines() -> Vec<String> {
     let folders = fs::read_dir("/proc").expect("/proc").filter_map(Result::ok);
     let pids = folders.filter_map(|entry| entry.file_name().into_string().ok());
     let pids = pids.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()) && *name != own);
-    // What ended meanwhile has none.
+    // A process that has ended has no command line.
     let lines = pids.filter_map(|pid| fs::read(format!("/proc/{pid}/cmdline")).ok());
     lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " ")).filter(|line| !line.is_empty()).collect()
 }

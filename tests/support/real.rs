@@ -4,26 +4,26 @@
 
 mod arrange;
 mod audit;
-pub mod sight;
+mod cluster;
+pub mod observer;
 
-pub use audit::Asked;
+pub use audit::ApiRequest;
 
-use super::cluster::Access;
+use super::cluster::{Access, TestCluster};
+use super::cluster_lock::ClusterLock;
 use super::gateway::SOON;
 use super::role::Rights;
-use super::turn::Turn;
 use futures_util::{StreamExt, pin_mut};
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Node, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Config, Resource, ResourceExt};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -34,7 +34,7 @@ use tokio::time::{sleep, timeout};
 const GATEWAY: &str = "gateway";
 /// The Secret that the service account's first token ends with.
 const FIRST_TOKEN: &str = "first";
-/// How long a part of the cluster may take to be stopped or started.
+/// The time limit for stopping or starting a part of the cluster.
 const CONTROL: Duration = Duration::from_secs(120);
 
 /// Namespaces in a real cluster. Dropping it deletes them; it is not waited for until they are gone.
@@ -44,10 +44,10 @@ pub struct RealCluster {
     administrator: Administrator,
     folder: PathBuf,
     namespaces: Vec<String>,
-    /// What undoes the orders to the cluster's launcher.
+    /// The orders that undo those sent to the cluster's launcher.
     undo: Mutex<BTreeSet<String>>,
     labelled: AtomicBool,
-    _turn: Turn,
+    _lock: ClusterLock,
 }
 
 /// The administrator's credentials in PEM.
@@ -59,7 +59,7 @@ struct Administrator {
 
 impl RealCluster {
     /// Makes the namespaces, and waits until pods can be made in them.
-    pub async fn start(kubeconfig: &Path, namespaces: &[String], turn: Turn) -> Self {
+    pub async fn start(kubeconfig: &Path, namespaces: &[String], lock: ClusterLock) -> Self {
         let text = std::fs::read_to_string(kubeconfig).expect("the file that PODGATE_TEST_KUBECONFIG names");
         let parsed = Kubeconfig::from_yaml(&text).expect("a kubeconfig");
         let config = Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default()).await.expect("a kubeconfig");
@@ -71,7 +71,7 @@ impl RealCluster {
             namespaces: namespaces.to_vec(),
             undo: Mutex::default(),
             labelled: AtomicBool::default(),
-            _turn: turn,
+            _lock: lock,
         };
         for namespace in namespaces {
             create(&cluster.everywhere::<Namespace>(), json!({"metadata": {"name": namespace}})).await;
@@ -79,7 +79,7 @@ impl RealCluster {
         for namespace in namespaces {
             let accounts = cluster.within::<ServiceAccount>(namespace);
             let default = |accounts: &[Value]| accounts.iter().any(|account| account["metadata"]["name"] == "default");
-            assert!(wait_for(accounts, default, SOON * 3).await, "the namespace {namespace} gets no service account");
+            assert!(wait_for(accounts, default, SOON * 2).await, "the namespace {namespace} gets no service account");
         }
         cluster
     }
@@ -115,18 +115,8 @@ impl RealCluster {
         self.mint(FIRST_TOKEN).await
     }
 
-    /// The administrator's client.
-    pub fn client(&self) -> Client {
-        self.client.clone()
-    }
-
-    /// The service account's name.
-    pub fn account(&self) -> String {
-        format!("system:serviceaccount:{}:{GATEWAY}", self.namespaces[0])
-    }
-
-    /// Gives the service account these rights instead, and waits until the API server goes by them.
-    pub async fn grant(&self, rights: &Rights) {
+    /// Sets the service account's rights, and waits until the API server applies them.
+    async fn set_rights(&self, rights: &Rights) {
         let mark = format!("{:08x}", rand::random::<u32>());
         let mut rules = rights.role_rules();
         let marking = json!({"apiGroups": ["podgate.test"], "resources": [mark], "verbs": ["get"]});
@@ -155,93 +145,20 @@ impl RealCluster {
         answer["status"]["allowed"] == true
     }
 
-    /// Creates a pod.
-    pub async fn create_pod(&self, namespace: &str, pod: Value) {
-        create(&self.within::<Pod>(namespace), pod).await;
-    }
-
-    /// A text that only the administrator knows: a line of the key.
-    pub fn secret(&self) -> &str {
-        self.administrator.key.lines().nth(1).expect("a line of the key")
-    }
-
-    /// The pods of a namespace.
-    pub fn pods(&self, namespace: &str) -> Vec<Value> {
-        list(&self.within::<Pod>(namespace))
-    }
-
-    /// The events of a namespace.
-    pub fn events(&self, namespace: &str) -> Vec<Value> {
-        list(&self.within::<Event>(namespace))
-    }
-
-    /// The Leases of a namespace.
-    pub fn leases(&self, namespace: &str) -> Vec<Value> {
-        list(&self.within::<Lease>(namespace))
-    }
-
-    /// Waits until the Leases of a namespace are as wanted; whether they came to be so within `limit`.
-    pub async fn wait_for_leases(&self, namespace: &str, wanted: impl Fn(&[Value]) -> bool, limit: Duration) -> bool {
-        wait_for(self.within::<Lease>(namespace), wanted, limit).await
-    }
-
-    /// Waits until the pods of a namespace are as wanted; whether they came to be so within `limit`.
-    pub async fn wait_for(&self, namespace: &str, wanted: impl Fn(&[Value]) -> bool, limit: Duration) -> bool {
-        wait_for(self.within::<Pod>(namespace), wanted, limit).await
-    }
-
-    /// Waits until the events of a namespace are as wanted; whether they came to be so within `limit`.
-    pub async fn wait_for_events(&self, namespace: &str, wanted: impl Fn(&[Value]) -> bool, limit: Duration) -> bool {
-        wait_for(self.within::<Event>(namespace), wanted, limit).await
-    }
-
     /// A label for nodes that only this world uses.
-    pub fn label(&self) -> String {
+    fn label(&self) -> String {
         format!("podgate.test/{}", self.namespaces[0])
     }
 
-    /// Labels every node so, until the world ends.
-    pub async fn label_nodes(&self) {
+    /// Labels every node with [`label`](Self::label) until the world ends.
+    async fn label_nodes(&self) {
         self.labelled.store(true, Ordering::Relaxed);
         label_nodes(self.client.clone(), &self.label(), json!("yes")).await;
-    }
-
-    /// Deletes a pod; whether it was there.
-    pub fn delete_pod(&self, namespace: &str, name: &str, grace: Duration) -> bool {
-        let seconds = u32::try_from(grace.as_secs()).expect("a short grace");
-        let parameters = DeleteParams::default().grace_period(seconds);
-        let pods = self.within::<Pod>(namespace);
-        block_on(pods.delete(name, &parameters)).is_ok()
-    }
-
-    /// How many requests of the gateways of this world there were for which `wanted` holds.
-    pub fn requests(&self, wanted: impl Fn(&Asked) -> bool) -> u64 {
-        self.asked().iter().filter(|asked| wanted(asked)).count() as u64
-    }
-
-    /// The requests of the gateways of this world.
-    pub fn asked(&self) -> Vec<Asked> {
-        audit::read(&self.folder, &self.account(), &self.namespaces)
     }
 
     /// The whole text of the API servers' audit logs.
     pub fn audit_log(&self) -> String {
         audit::text(&self.folder)
-    }
-
-    /// Kills every API server that runs.
-    pub async fn api_down(&self) {
-        for server in self.control("status").await.split_whitespace().filter(|part| part.starts_with("apiserver-")) {
-            self.control(&format!("kill {server}")).await;
-        }
-    }
-
-    /// Starts every API server that was killed.
-    pub async fn api_up(&self) {
-        let undo = self.undo.lock().expect("what is to be undone").clone();
-        for order in undo.iter().filter(|order| order.starts_with("start apiserver-")) {
-            self.control(order).await;
-        }
     }
 
     /// Tells the cluster's launcher something: `status` (the parts that run), or `kill`, `start`, `freeze` or `thaw` and
@@ -256,7 +173,7 @@ impl RealCluster {
             Some(("thaw", part)) => format!("freeze {part}"),
             _ => return answer,
         };
-        let mut undo = self.undo.lock().expect("what is to be undone");
+        let mut undo = self.undo.lock();
         if !undo.remove(order) {
             undo.insert(opposite);
         }
@@ -277,7 +194,7 @@ impl Drop for RealCluster {
         let left = Left {
             config: self.config.clone(),
             folder: self.folder.clone(),
-            undo: std::mem::take(self.undo.get_mut().expect("what is to be undone")),
+            undo: std::mem::take(self.undo.get_mut()),
             label: (*self.labelled.get_mut()).then(|| self.label()),
             namespaces: std::mem::take(&mut self.namespaces),
         };
@@ -291,7 +208,7 @@ impl Drop for RealCluster {
     }
 }
 
-/// What a world has changed in the cluster.
+/// The changes of a world to the cluster, to be undone.
 struct Left {
     config: Config,
     folder: PathBuf,

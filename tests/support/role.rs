@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 const DEPLOY: &str = include_str!("../../deploy/kubernetes.yaml");
 
-/// What somebody may do: the rules of a Role.
+/// Rights as the rules of a Role.
 #[derive(Debug, Clone)]
 pub struct Rights(Vec<Value>);
 
@@ -17,12 +17,12 @@ impl Rights {
         Self(rights.iter().map(rule).collect())
     }
 
-    /// What `deploy/kubernetes.yaml` grants the gateway in a namespace where it makes pods.
+    /// The rights that `deploy/kubernetes.yaml` grants the gateway in a namespace of guests.
     pub fn gateway() -> Self {
         Self::granted_by(DEPLOY)
     }
 
-    /// What it grants where it is edited for mode session.
+    /// The rights that it grants when it is edited for mode session.
     pub fn session() -> Self {
         Self::granted_by(&for_session(DEPLOY))
     }

@@ -1,6 +1,7 @@
 //! OpenSSH's own server on loopback, as the current user, with a configuration of its own: what Podgate is compared with.
 
 use super::client::Client;
+use super::gateway::SOON;
 use super::{World, available, leash};
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,17 +11,20 @@ use std::time::{Duration, Instant};
 use tokio::process::Child;
 use tokio::time::sleep;
 
-/// Where distributions put it; it insists on being started by an absolute path.
+/// The paths in distributions; `sshd` must be started by an absolute path.
 const PLACES: &[&str] = &["/usr/sbin/sshd", "/usr/bin/sshd", "/usr/local/sbin/sshd", "/sbin/sshd"];
-/// What every server has: the user's key alone logs in, and nothing of the system's configuration counts. (A first-level
-/// bash would read its user's start-up file when `sshd` starts it; what that does and says is not what is looked at.)
+/// The common configuration: only the user's key logs in, and the system's configuration is not used. `SHLVL=2` keeps
+/// bash from reading the user's start-up file when `sshd` starts it.
 const USUAL: &str = "StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\n\
                      KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nPrintMotd no\nPrintLastLog no\n\
                      LogLevel QUIET\nSetEnv SHLVL=2\n";
 
+/// A user whom only a server with a passwd file of its own knows. sshd sends no signals to root's programs.
+const ORDINARY: &str = "podgate-guest";
+
 /// A running `sshd`; it ends when it is dropped.
 pub struct Sshd {
-    /// Where it listens.
+    /// The listening address.
     pub address: SocketAddr,
     /// The login name.
     pub user: String,
@@ -37,16 +41,45 @@ impl Sshd {
     /// it is not installed.
     pub async fn start(world: &World, further: &str) -> Option<Self> {
         let program = Self::program()?;
-        let user = Command::new("id").arg("-un").output().expect("id");
-        let user = String::from_utf8(user.stdout).expect("a name").trim().to_owned();
-        if user == "root" {
-            // Where it leaves its privileges; a system without the service lacks it.
+        Self::start_by(&[program], world, further, current_user()).await
+    }
+
+    /// The same for a user who is not root: the current one, or one that this server alone knows. `None` where root may
+    /// not change what a program of its own sees of the files.
+    pub async fn start_for_ordinary_user(world: &World, further: &str) -> Option<Self> {
+        let program = Self::program()?;
+        let user = current_user();
+        if user != "root" {
+            return Self::start_by(&[program], world, further, user).await;
+        }
+        if !Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success()) {
+            eprintln!("skipped: root may not make a mount namespace");
+            return None;
+        }
+        let file = world.folder().join("passwd");
+        let all = fs::read_to_string("/etc/passwd").expect("passwd");
+        let line = format!("{ORDINARY}:x:65533:65534::/:{}\n", Self::shell());
+        fs::write(&file, all + &line).expect("passwd");
+        let script = "mount --bind \"$0\" /etc/passwd && exec \"$@\"";
+        let line = ["unshare", "-m", "sh", "-c", script, &file.display().to_string(), program].map(str::to_owned);
+        let line: Vec<&str> = line.iter().map(String::as_str).collect();
+        // The user cannot read a folder of root's.
+        let keys = world.folder().join("authorized_keys");
+        let command = format!("AuthorizedKeysCommand /bin/cat {}\nAuthorizedKeysCommandUser root\n", keys.display());
+        Self::start_by(&line, world, &format!("{command}{further}"), ORDINARY.to_owned()).await
+    }
+
+    async fn start_by(line: &[&str], world: &World, further: &str, user: String) -> Option<Self> {
+        let program = line.last().copied()?;
+        if current_user() == "root" {
+            // The directory for privilege separation; a system without the service lacks it.
             fs::create_dir_all("/run/sshd").expect("/run/sshd");
         }
         let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
         fs::write(world.folder().join("authorized_keys"), &world.key.public).expect("the key");
         let config = configure(program, world.folder(), address, further);
-        let child = leash::program(program)
+        let child = leash::program(line[0])
+            .args(&line[1..])
             .args(["-D", "-e", "-f"])
             .arg(&config)
             .stdin(Stdio::null())
@@ -57,7 +90,14 @@ impl Sshd {
         Some(Self { address, user, child })
     }
 
-    /// Whether it is installed; says which package is missing where it is not.
+    /// The shell that it starts programs with: the current user's.
+    pub fn shell() -> String {
+        let passwd = Command::new("sh").args(["-c", "getent passwd \"$(id -u)\""]).output().expect("getent");
+        let passwd = String::from_utf8(passwd.stdout).expect("a line");
+        passwd.trim().rsplit(':').next().filter(|shell| !shell.is_empty()).unwrap_or("/bin/sh").to_owned()
+    }
+
+    /// Returns whether it is installed. If not, prints the missing package.
     pub fn available() -> bool {
         Self::program().is_some() || available(PLACES[0], "openssh-server")
     }
@@ -85,6 +125,12 @@ impl Sshd {
     }
 }
 
+/// The name of the user that runs the tests.
+fn current_user() -> String {
+    let user = Command::new("id").arg("-un").output().expect("id");
+    String::from_utf8(user.stdout).expect("a name").trim().to_owned()
+}
+
 /// Writes the configuration's file.
 fn configure(program: &str, folder: &Path, address: SocketAddr, further: &str) -> PathBuf {
     let (file, at) = (folder.join("sshd_config"), folder.display());
@@ -105,7 +151,7 @@ fn configure(program: &str, folder: &Path, address: SocketAddr, further: &str) -
 async fn listening(address: SocketAddr) {
     let begun = Instant::now();
     while TcpStream::connect(address).is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "sshd does not listen");
+        assert!(begun.elapsed() < SOON, "sshd does not listen");
         sleep(Duration::from_millis(20)).await;
     }
 }

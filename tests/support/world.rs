@@ -1,10 +1,10 @@
 //! What a test starts, and how it differs from the usual.
 
-use super::cluster::{self, Access, Cluster};
+use super::cluster::{self, Access, TestCluster};
 use super::gateway::Gateway;
 use super::keys::Key;
-use super::script::Script;
-use podgate_devcluster::{Options, State};
+use super::scripted_webhook::ScriptedWebhook;
+use podgate_devcluster::{ClusterState, Options};
 use podgate_webhooks::directory::{Directory, User};
 use podgate_webhooks::server::{Listen, Server};
 use podgate_webhooks::toolkit::router;
@@ -20,11 +20,11 @@ const NAMESPACE: &str = "shells";
 /// The password of every user.
 pub const PASSWORD: &str = "correct horse battery staple";
 
-/// What is to differ from the usual world.
+/// The differences from the usual world.
 pub struct Setup {
     /// Merged into the gateway's configuration, key by key.
     pub config: Value,
-    /// What a user gets from the config webhook beside nothing; by user.
+    /// The config webhook's answers, by user.
     pub users: Vec<(&'static str, Value)>,
     /// The namespaces of the world; pods are made in the first where nobody chooses another.
     pub namespaces: Vec<String>,
@@ -32,9 +32,9 @@ pub struct Setup {
     pub access: Access,
     /// The development cluster's options.
     pub cluster: Options,
-    /// Whether the world stops parts of the cluster: no other world is on a real one meanwhile.
+    /// True if the world stops parts of the cluster. No other world uses the real cluster at the same time.
     pub alone: bool,
-    /// Whether no node takes the world's pods.
+    /// True if no node takes the world's pods.
     pub unschedulable: bool,
 }
 
@@ -74,9 +74,9 @@ impl Setup {
         let folder = tempfile::Builder::new().prefix("podgate-test-").tempdir().expect("a folder");
         let key = Key::make(folder.path(), "id");
         let host_key = Key::make(folder.path(), "host");
-        let (cluster, connection) = Cluster::start(self.cluster, &self.namespaces, self.access, self.alone).await;
-        let hooks = Hooks::start(directory(self.users, &key)).await;
-        let mut config = usual_config((&connection, &self.namespaces[0]), &host_key, &hooks.url);
+        let (cluster, connection) = cluster::start(self.cluster, &self.namespaces, self.access, self.alone).await;
+        let webhooks = WebhookServer::start(directory(self.users, &key)).await;
+        let mut config = usual_config((&connection, &self.namespaces[0]), &host_key, &webhooks.url);
         if self.unschedulable {
             merge(&mut config, cluster.unschedulable());
         }
@@ -85,7 +85,7 @@ impl Setup {
         fs::write(&file, config.to_string()).expect("the configuration's file");
         let gateway = Gateway::start(&file).await;
         let namespaces = self.namespaces;
-        let world = World { gateway, cluster, connection, namespaces, key, host_key, hooks, folder, script: None };
+        let world = World { gateway, cluster, connection, namespaces, key, host_key, webhooks, folder, script: None };
         world.know(world.port());
         world
     }
@@ -96,17 +96,17 @@ pub struct World {
     /// The gateway.
     pub gateway: Gateway,
     /// The cluster, or its part of one.
-    pub cluster: Cluster,
-    /// How the gateway reaches the cluster: `kubernetes.connection`.
+    pub cluster: Box<dyn TestCluster>,
+    /// The gateway's `kubernetes.connection`.
     pub connection: Value,
     /// Every user's key.
     pub key: Key,
     /// The webhook server.
-    pub hooks: Hooks,
+    pub webhooks: WebhookServer,
     namespaces: Vec<String>,
     host_key: Key,
     folder: TempDir,
-    script: Option<Script>,
+    script: Option<ScriptedWebhook>,
 }
 
 impl World {
@@ -147,7 +147,7 @@ impl World {
     }
 
     /// Holds a webhook server as long as the world lives.
-    pub fn keep(&mut self, script: Script) {
+    pub fn keep(&mut self, script: ScriptedWebhook) {
         self.script = Some(script);
     }
 
@@ -179,7 +179,7 @@ impl World {
 
     /// Waits until so many pods are there.
     pub async fn wait_for_pods(&self, count: usize) {
-        if !self.cluster.wait_for(self.namespace(), |pods| pods.len() == count).await {
+        if !self.cluster.wait_for_pods(self.namespace(), |pods| pods.len() == count).await {
             panic!("{count} pods were awaited, there are {:?}\n{}", self.pods(), self.gateway.log());
         }
     }
@@ -188,13 +188,14 @@ impl World {
     /// and no process of a container.
     pub async fn wait_for_nothing(&self) {
         for namespace in &self.namespaces {
-            if !self.cluster.wait_for(namespace, <[Value]>::is_empty).await {
+            if !self.cluster.wait_for_pods(namespace, <[Value]>::is_empty).await {
                 panic!("left: {:?}\n{}", self.cluster.pods(namespace), self.gateway.log());
             }
         }
-        let Cluster::Development(cluster) = &self.cluster else { return };
-        let nothing =
-            |state: &State| state.all_pods().is_empty() && state.open_streams() == 0 && state.processes().is_empty();
+        let Some(cluster) = self.cluster.as_development() else { return };
+        let nothing = |state: &ClusterState| {
+            state.all_pods().is_empty() && state.open_streams() == 0 && state.processes().is_empty()
+        };
         if cluster.wait_until(nothing, cluster::soon()).await.is_err() {
             let state = cluster.state();
             let (streams, processes) = (state.open_streams(), state.processes());
@@ -223,13 +224,13 @@ impl World {
 }
 
 /// A webhook server in this process.
-pub struct Hooks {
-    /// Where it is.
+pub struct WebhookServer {
+    /// The base URL.
     pub url: String,
     task: JoinHandle<()>,
 }
 
-impl Hooks {
+impl WebhookServer {
     /// Starts a directory's server.
     pub async fn start(directory: Directory) -> Self {
         Self::serve(router(directory)).await
@@ -254,7 +255,7 @@ impl Hooks {
     }
 }
 
-impl Drop for Hooks {
+impl Drop for WebhookServer {
     fn drop(&mut self) {
         self.stop();
     }
@@ -274,7 +275,7 @@ pub fn directory(users: Vec<(&'static str, Value)>, key: &Key) -> Directory {
 pub fn usual_config((connection, namespace): (&Value, &str), host_key: &Key, hooks: &str) -> Value {
     json!({
         "log": {"level": "debug", "format": "ljson", "destination": "stdout"},
-        "ssh": {"listen": "127.0.0.1:0", "hostkeys": [host_key.file]},
+        "ssh": {"listen": "127.0.0.1:0", "hostkeys": [host_key.file], "perSourcePenaltyExemptList": ["127.0.0.1"]},
         "auth": {
             "password": {"method": "webhook", "webhook": {"url": hooks}},
             "publicKey": {"method": "webhook", "webhook": {"url": hooks}},

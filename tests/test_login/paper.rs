@@ -27,7 +27,7 @@ fn without_chance(text: &str) -> Vec<String> {
     text.trim().lines().map(|line| line.split_whitespace().map(word).collect::<Vec<_>>().join(" ")).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn example_of_the_page_prints_what_stands_there() {
     if !on_development("the names of its namespaces are chosen") {
         return;

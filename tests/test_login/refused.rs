@@ -3,7 +3,7 @@
 use super::{assert_nothing_was_made, public_key, test_login, with_config};
 use crate::support::cluster::{Access, namespace, on_development, on_real};
 use crate::support::role::Rights;
-use crate::support::script::{Asked, Reply, Script, nothing, open_door, yes};
+use crate::support::scripted_webhook::{Reply, ScriptedWebhook, WebhookRequest, accept_all, empty_config, success};
 use crate::support::world::{PASSWORD, merge};
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ fn changed(world: &World, changes: Value) -> PathBuf {
     path
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn credential_that_is_no_good_is_refused_before_the_configuration_is_asked_for() {
     let world = World::start().await;
     let other = crate::support::keys::Key::make(world.folder(), "other");
@@ -50,11 +50,11 @@ async fn credential_that_is_no_good_is_refused_before_the_configuration_is_asked
     assert_nothing_was_made(&world);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn authorization_has_the_last_word_with_and_without_a_credential() {
-    let script = Script::start(|asked: &Asked| match asked.path.as_str() {
+    let script = ScriptedWebhook::start(|asked: &WebhookRequest| match asked.path.as_str() {
         "/authz" => Reply::Json(json!({"success": false})),
-        _ => open_door(asked),
+        _ => accept_all(asked),
     })
     .await;
     let mut config = script.config();
@@ -64,15 +64,15 @@ async fn authorization_has_the_last_word_with_and_without_a_credential() {
     tested.assert("password", "skipped", "offered").assert("authorization", "refused", "authorization was refused");
     let tested = test_login(&world, &["alice", "--password-stdin"], "x").await.expect(REFUSED);
     tested.assert("password", "ok", "alice").assert("authorization", "refused", "authorization was refused");
-    assert!(script.asked_at("/config").is_empty());
+    assert!(script.requests_to("/config").is_empty());
     assert_nothing_was_made(&world);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn answer_that_is_not_understood_is_refused_with_the_field_that_is_wrong() {
-    let script = Script::start(|asked: &Asked| match asked.path.as_str() {
+    let script = ScriptedWebhook::start(|asked: &WebhookRequest| match asked.path.as_str() {
         "/config" => Reply::Raw(200, "", "<html>".to_owned()),
-        _ => yes(),
+        _ => success(),
     })
     .await;
     let world = Setup::config(script.config()).start().await;
@@ -92,11 +92,11 @@ async fn answer_that_is_not_understood_is_refused_with_the_field_that_is_wrong()
     assert_eq!(tested.log().matches("; kubernetes.pod.").count(), 1, "{}", tested.log());
     let tested = test_login(&world, &["alice", "--answer", "-"], r#"{"config": 5}"#).await.expect(REFUSED);
     tested.assert("configuration", "refused", "config");
-    assert_eq!(script.asked_at("/config").len(), 1, "an answer that is given is not asked for");
+    assert_eq!(script.requests_to("/config").len(), 1, "an answer that is given is not asked for");
     assert_nothing_was_made(&world);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn program_that_the_policy_denies_is_refused_in_its_words() {
     let commands = json!({"security": {"command": {"mode": "filter", "allow": ["id"]}, "shell": {"mode": "disable"}}});
     let nothing = json!({"security": {"defaultMode": "disable"}});
@@ -142,7 +142,7 @@ async fn assert_told_as_at_a_login(world: &World, user: &str, code: &str) -> Str
     tested.reads().to_owned()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn admissions_refusal_is_told_as_at_a_login() {
     if !on_development("its admission can be told what to say") {
         return;
@@ -158,7 +158,7 @@ async fn admissions_refusal_is_told_as_at_a_login() {
     tested.assert("dry run", "refused", "has no room for the pod");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn pod_security_is_told_as_at_a_login() {
     if !on_real("Pod Security is the admission of a real API server") {
         return;
@@ -176,7 +176,7 @@ async fn pod_security_is_told_as_at_a_login() {
     world.wait_for_nothing().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn missing_right_and_unknown_credentials_are_told_as_at_a_login() {
     let setup = Setup { access: Access::Rights(Rights::gateway()), ..Setup::default() };
     let world = setup.start().await;
@@ -188,7 +188,7 @@ async fn missing_right_and_unknown_credentials_are_told_as_at_a_login() {
     assert_eq!(tested.reads(), "podgate: the gateway's credentials for Kubernetes are not accepted");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn server_that_is_away_is_no_refusal() {
     let world = World::start().await;
     let away = json!({"url": "http://127.0.0.1:1", "timeout": "300ms"});
@@ -208,7 +208,7 @@ async fn server_that_is_away_is_no_refusal() {
     assert_nothing_was_made(&world);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn wrong_configuration_and_command_line_are_told_apart_from_a_refusal() {
     let world = World::start().await;
     let config = changed(&world, json!({"kubernetes": {"pod": {"shellComand": []}}}));
@@ -227,10 +227,13 @@ async fn wrong_configuration_and_command_line_are_told_apart_from_a_refusal() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn another_users_persistent_pod_is_refused_with_the_line_that_changes_it() {
     let mode = json!({"kubernetes": {"pod": {"mode": "persistent", "metadata": {"name": "den"}}}});
-    let script = Script::start(|asked: &Asked| if asked.path == "/config" { nothing() } else { yes() }).await;
+    let script = ScriptedWebhook::start(
+        |asked: &WebhookRequest| if asked.path == "/config" { empty_config() } else { success() },
+    )
+    .await;
     let mut config = script.config();
     merge(&mut config, mode);
     let world = Setup::config(config).start().await;

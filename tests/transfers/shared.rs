@@ -2,18 +2,14 @@
 
 use crate::support::World;
 use crate::support::client::Done;
-use crate::support::flow::{MIB, drain, ended, feed, stalled, sum};
+use crate::support::flow::{MIB, drain, ended, feed, stalled, sum, whole};
 use crate::support::master::Master;
 use futures_util::future::join_all;
-use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::process::Child;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-
-/// How long a session may take beside a stalled one.
-const PROMPT: Duration = Duration::from_secs(10);
 
 /// An upload that runs, and its hash.
 struct Upload {
@@ -40,11 +36,12 @@ impl Upload {
     }
 }
 
-async fn prompt(master: &Master<'_>, command: &str) -> Done {
-    timeout(PROMPT, master.ssh().run(command)).await.expect("a prompt answer").expect(0)
+/// Runs a command beside other sessions. It never ends if it waits for one that stands still.
+async fn beside(master: &Master<'_>, command: &str) -> Done {
+    whole(async || (master.ssh().run(command).await, ())).await.0.expect(0)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn thirty_sessions_at_once_and_one_after_another() {
     let world = World::start().await;
     let master = world.master(&[]).await;
@@ -61,52 +58,55 @@ async fn thirty_sessions_at_once_and_one_after_another() {
     assert_eq!(world.cluster.requests("create", "pods"), 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn sessions_go_on_beside_a_stalled_upload_which_recovers() {
     let world = World::start().await;
     let master = world.master(&[]).await;
     let wait = "while [ ! -e go ]; do sleep 0.05; done; sha256sum";
     let mut first = Upload::start(&master, wait, 60 * MIB);
     stalled(&mut first.progress).await;
-    assert_eq!(prompt(&master, "echo beside").await.text(), "beside\n");
+    assert_eq!(beside(&master, "echo beside").await.text(), "beside\n");
     let second = Upload::start(&master, "sha256sum", 20 * MIB);
-    assert_eq!(prompt(&master, "head -c 3000000 /dev/zero | wc -c").await.text(), "3000000\n");
-    assert_eq!(prompt(&master, "head -c 3000000 /dev/zero").await.stdout.len(), 3_000_000);
-    prompt(&master, "touch go").await;
+    assert_eq!(beside(&master, "head -c 3000000 /dev/zero | wc -c").await.text(), "3000000\n");
+    assert_eq!(beside(&master, "head -c 3000000 /dev/zero").await.stdout.len(), 3_000_000);
+    beside(&master, "touch go").await;
     first.ends_exact().await;
     second.ends_exact().await;
     assert!(world.gateway.peak_memory() < 62_500, "{} KiB", world.gateway.peak_memory());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn output_that_nobody_reads_stops_no_other() {
     let world = World::start().await;
     let master = world.master(&[]).await;
-    let mut unread = master.ssh().arg("127.0.0.1").arg(format!("head -c {} /dev/zero; exit 2", 60 * MIB)).spawn();
-    let mut output = unread.stdout.take().expect("a pipe");
-    // It runs: the rest stays unread.
-    output.read_u8().await.expect("a byte");
-    assert_eq!(prompt(&master, &format!("head -c {} /dev/zero", 20 * MIB)).await.stdout.len(), 20 * MIB);
-    let upload = Upload::start(&master, "sha256sum", 20 * MIB);
-    upload.ends_exact().await;
-    let (rest, _) = drain(output).await;
-    ended(unread).await.expect(2);
+    let (done, rest) = whole(async || {
+        let mut unread = master.ssh().arg("127.0.0.1").arg(format!("head -c {} /dev/zero; exit 2", 60 * MIB)).spawn();
+        let mut output = unread.stdout.take().expect("a pipe");
+        // It runs: the rest stays unread.
+        output.read_u8().await.expect("a byte");
+        assert_eq!(beside(&master, &format!("head -c {} /dev/zero", 20 * MIB)).await.stdout.len(), 20 * MIB);
+        Upload::start(&master, "sha256sum", 20 * MIB).ends_exact().await;
+        let (rest, _) = drain(output).await;
+        (ended(unread).await, rest)
+    })
+    .await;
+    done.expect(2);
     assert_eq!(rest, 60 * MIB - 1);
     assert!(world.gateway.peak_memory() < 62_500, "{} KiB", world.gateway.peak_memory());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn new_keys_under_many_uploads_and_downloads_harm_nothing() {
     let world = World::start().await;
     let master = world.master(&["RekeyLimit=1M"]).await;
     let uploads: Vec<Upload> = (0..6).map(|_| Upload::start(&master, "sha256sum", 12 * MIB)).collect();
     // Input that ends behind its program's end can cost the end of its output on a real node, which resets the stream then.
     let count = "cat; seq -w 1 1600000";
-    let downloads = (0..2).map(|_| async { master.ssh().run(count).await.expect(0).stdout });
+    let downloads = (0..2).map(|_| async { beside(&master, count).await.stdout });
     let (downloads, _) = tokio::join!(join_all(downloads), join_all(uploads.into_iter().map(Upload::ends_exact)));
     let numbers: String = (1..=1_600_000).map(|number| format!("{number:07}\n")).collect();
     for numbers_come in downloads {
-        // Where a piece is missing says who lost it.
+        // The place of a missing piece shows which side lost it.
         let same = numbers_come.iter().zip(numbers.as_bytes()).take_while(|(came, sent)| came == sent).count();
         assert_eq!((same, numbers_come.len()), (numbers.len(), numbers.len()));
     }

@@ -18,7 +18,7 @@ mod tests;
 
 pub use check::{Findings, SettingsCheck};
 pub use file::{Problem, Problems};
-pub use follow::{FileError, Followed, Follower};
+pub use follow::{FileError, FileFollower, Followed};
 pub use key::KeyError;
 pub use password::PasswordError;
 pub use settings::SettingsError;
@@ -28,7 +28,7 @@ use crate::wire::{AuthzRequest, ConfigAnswer, ConfigRequest, Connection, Known};
 use key::AuthorizedKey;
 use password::{Hash, Verifier};
 use serde_json::Value as Json;
-use settings::Settings;
+use settings::UserSettings;
 use std::collections::BTreeMap;
 
 const UNLISTED: &str = "the user is not in the directory";
@@ -43,7 +43,7 @@ pub struct Directory {
     warnings: Vec<Problem>,
 }
 
-/// One user.
+/// A user of the directory.
 #[derive(Debug, Clone, Default)]
 pub struct User {
     password: Option<Hash>,
@@ -52,11 +52,11 @@ pub struct User {
     profile: Profile,
 }
 
-/// What a user gets, or all users.
+/// The settings and facts of one user, or of all users.
 #[derive(Debug, Clone, Default)]
 struct Profile {
     known: Known,
-    settings: Settings,
+    settings: UserSettings,
 }
 
 /// Hashes a password for the users' file: a PHC string (`$argon2id$…`) with a fresh salt.
@@ -68,7 +68,7 @@ pub fn hash_password(password: &[u8]) -> Result<String, PasswordError> {
 }
 
 impl Directory {
-    /// Nobody.
+    /// Makes a directory without users, which denies everybody.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -131,7 +131,7 @@ impl Directory {
         self
     }
 
-    /// What every user gets; a user's own entries win.
+    /// Sets the defaults of all users; a user's own entries win.
     #[must_use]
     pub fn default_known(mut self, known: Known) -> Self {
         self.defaults.known = known;
@@ -143,7 +143,7 @@ impl Directory {
     /// # Errors
     /// See [`User::settings`].
     pub fn default_settings(mut self, settings: Json) -> Result<Self, SettingsError> {
-        self.defaults.settings = Settings::new(settings)?;
+        self.defaults.settings = UserSettings::new(settings)?;
         Ok(self)
     }
 
@@ -187,7 +187,7 @@ impl User {
         Ok(self)
     }
 
-    /// What the user is called for everything after the login; the login name where this is not set.
+    /// Sets the user's name for everything after the login; the login name where this is not set.
     #[must_use]
     pub fn authenticated_username(mut self, name: impl Into<String>) -> Self {
         self.authenticated_username = Some(name.into()).filter(|name| !name.is_empty());
@@ -206,7 +206,7 @@ impl User {
     /// # Errors
     /// What is not an object, and sections that a config webhook has no say in.
     pub fn settings(mut self, settings: Json) -> Result<Self, SettingsError> {
-        self.profile.settings = Settings::new(settings)?;
+        self.profile.settings = UserSettings::new(settings)?;
         Ok(self)
     }
 
@@ -214,7 +214,7 @@ impl User {
         self.authenticated_username.as_deref().unwrap_or(name)
     }
 
-    /// Whether a gateway that calls the user `established` means this one. It may say nothing.
+    /// True where a gateway that calls the user `established` means this one. It may say nothing.
     fn is_called(&self, name: &str, established: Option<&str>) -> bool {
         established.is_none_or(|established| established == self.called(name))
     }

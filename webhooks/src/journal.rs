@@ -3,7 +3,7 @@
 //!
 //! Always true: a request never waits for its line, as [`Journal::write`] does not.
 
-use crate::toolkit::{self, Decide, Decision, NoConfig, Refusal};
+use crate::toolkit::{self, Decide, Decision, HttpRefusal, NoConfig};
 use crate::wire::{AuthzRequest, ConfigAnswer, ConfigRequest, Connection};
 use axum::Router;
 use axum::extract::Request;
@@ -16,34 +16,34 @@ const TEXT_LIMIT: usize = 255;
 
 /// Importance of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
+pub enum JournalLevel {
     /// Something that has to be mended before the server does what its file says.
     Error,
     /// Something that is probably not meant.
     Warning,
-    /// The usual.
+    /// Normal operation: a decision, a file that was read.
     Info,
-    /// Details.
+    /// Details for the search for a fault.
     Debug,
 }
 
 /// One event, which is one line of a log.
 #[derive(Debug, Clone, Copy)]
-pub struct Event<'a> {
-    /// Its importance.
-    pub level: Level,
-    /// Its kind: `WEBHOOKS_…`.
+pub struct JournalEvent<'a> {
+    /// Importance of the event.
+    pub level: JournalLevel,
+    /// Stable name of the kind of event, `WEBHOOKS_…`.
     pub code: &'static str,
-    /// A sentence.
+    /// One sentence for people.
     pub message: &'a str,
     /// Names and values, in the order of the line.
     pub details: &'a [(&'a str, &'a str)],
 }
 
-/// A log.
+/// A log that events are written to.
 pub trait Journal: Send + Sync + 'static {
     /// Takes an event; never waits.
-    fn write(&self, event: Event<'_>);
+    fn write(&self, event: JournalEvent<'_>);
 }
 
 /// The webhooks of a decider ([`toolkit::router`]), with an event for each request: decided, or refused before that.
@@ -63,40 +63,40 @@ pub fn router<D: Decide>(decider: D, journal: Arc<dyn Journal>) -> Router {
 }
 
 impl dyn Journal {
-    fn write_refusal(&self, method: &Method, path: &str, refusal: &Refusal) {
+    fn write_refusal(&self, method: &Method, path: &str, refusal: &HttpRefusal) {
         // A gateway asks so at its start whether a server is there; any answer is a yes.
         if method == Method::HEAD {
             let (code, message) = ("WEBHOOKS_REACHED", "somebody asks whether the server is there");
-            return self.write(Event { level: Level::Debug, code, message, details: &[("path", path)] });
+            return self.write(JournalEvent { level: JournalLevel::Debug, code, message, details: &[("path", path)] });
         }
         let (status, reason) = (refusal.status.as_u16().to_string(), cut(&refusal.reason));
         let (code, message) = ("WEBHOOKS_REQUEST_REFUSED", "the request is not one of the webhooks'");
         let details = [("path", path), ("status", &status), ("reason", &reason)];
-        self.write(Event { level: Level::Warning, code, message, details: &details });
+        self.write(JournalEvent { level: JournalLevel::Warning, code, message, details: &details });
     }
 }
 
 /// Result of a request.
-struct Outcome<'a> {
-    level: Level,
+struct DecisionOutcome<'a> {
+    level: JournalLevel,
     code: &'static str,
     message: &'static str,
     reason: Option<&'a str>,
     authenticated: Option<&'a str>,
 }
 
-impl<'a> Outcome<'a> {
+impl<'a> DecisionOutcome<'a> {
     fn of(decision: &'a Decision) -> Self {
         match decision {
             Decision::Allow(grant) => Self {
-                level: Level::Info,
+                level: JournalLevel::Info,
                 code: "WEBHOOKS_ALLOWED",
                 message: "the step of the login is allowed",
                 reason: None,
                 authenticated: grant.authenticated_username.as_deref(),
             },
             Decision::Deny(reason) => Self {
-                level: Level::Info,
+                level: JournalLevel::Info,
                 code: "WEBHOOKS_DENIED",
                 message: "the step of the login is denied",
                 reason: Some(reason.as_ref()),
@@ -108,7 +108,7 @@ impl<'a> Outcome<'a> {
 
     fn undecided(reason: &'a str) -> Self {
         let (code, message) = ("WEBHOOKS_UNDECIDED", "no decision can be made now");
-        Self { level: Level::Error, code, message, reason: Some(reason), authenticated: None }
+        Self { level: JournalLevel::Error, code, message, reason: Some(reason), authenticated: None }
     }
 
     fn of_config(answer: &'a Result<ConfigAnswer, NoConfig>, authenticated: Option<&'a str>) -> Self {
@@ -119,7 +119,7 @@ impl<'a> Outcome<'a> {
             }
             Err(NoConfig::Unavailable(reason)) => return Self { authenticated, ..Self::undecided(reason) },
         };
-        Self { level: Level::Info, code, message, reason, authenticated }
+        Self { level: JournalLevel::Info, code, message, reason, authenticated }
     }
 }
 
@@ -130,7 +130,7 @@ struct Journaled<D> {
 }
 
 impl<D> Journaled<D> {
-    fn note(&self, path: &str, connection: &Connection, outcome: &Outcome<'_>) {
+    fn note(&self, path: &str, connection: &Connection, outcome: &DecisionOutcome<'_>) {
         let texts = [
             ("connectionId", Some(connection.connection_id.as_str())),
             ("remoteAddr", Some(&connection.remote_address)),
@@ -143,8 +143,8 @@ impl<D> Journaled<D> {
         let texts = texts.into_iter().filter_map(|(name, text)| Some((name, cut(text?))));
         let texts: Vec<_> = texts.filter(|(_, text)| !text.is_empty()).collect();
         let details: Vec<_> = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
-        let Outcome { level, code, message, .. } = *outcome;
-        self.journal.write(Event { level, code, message, details: &details });
+        let DecisionOutcome { level, code, message, .. } = *outcome;
+        self.journal.write(JournalEvent { level, code, message, details: &details });
     }
 }
 
@@ -155,25 +155,25 @@ fn cut(text: &str) -> String {
 impl<D: Decide> Decide for Journaled<D> {
     async fn password(&self, connection: &Connection, password: &[u8]) -> Decision {
         let decision = self.decider.password(connection, password).await;
-        self.note("/password", connection, &Outcome::of(&decision));
+        self.note("/password", connection, &DecisionOutcome::of(&decision));
         decision
     }
 
     async fn public_key(&self, connection: &Connection, key: &str) -> Decision {
         let decision = self.decider.public_key(connection, key).await;
-        self.note("/pubkey", connection, &Outcome::of(&decision));
+        self.note("/pubkey", connection, &DecisionOutcome::of(&decision));
         decision
     }
 
     async fn authorize(&self, request: &AuthzRequest) -> Decision {
         let decision = self.decider.authorize(request).await;
-        self.note("/authz", &request.connection, &Outcome::of(&decision));
+        self.note("/authz", &request.connection, &DecisionOutcome::of(&decision));
         decision
     }
 
     async fn config(&self, request: &ConfigRequest) -> Result<ConfigAnswer, NoConfig> {
         let answer = self.decider.config(request).await;
-        let outcome = Outcome::of_config(&answer, request.authenticated_username.as_deref());
+        let outcome = DecisionOutcome::of_config(&answer, request.authenticated_username.as_deref());
         self.note("/config", &request.connection, &outcome);
         answer
     }

@@ -4,16 +4,16 @@
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use std::io::{self, BufRead, Stdin, Write};
 
-/// What Ctrl-C types.
+/// The character that Ctrl-C types.
 const INTERRUPT: u8 = 3;
 
 /// Standard input, a terminal that does not show what is typed.
-pub struct Silent {
+pub struct EchoOff {
     stdin: Stdin,
     before: Termios,
 }
 
-impl Silent {
+impl EchoOff {
     /// Silences it. What was typed until now is forgotten.
     pub fn new() -> io::Result<Self> {
         let stdin = io::stdin();
@@ -47,7 +47,7 @@ impl Silent {
     }
 }
 
-impl Drop for Silent {
+impl Drop for EchoOff {
     fn drop(&mut self) {
         // Fails on a terminal that is gone.
         let _ = tcsetattr(&self.stdin, OptionalActions::Now, &self.before);

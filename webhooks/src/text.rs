@@ -11,7 +11,7 @@ pub enum NotText {
     Utf16,
     /// UTF-32, by its byte order mark.
     Utf32,
-    /// Something else.
+    /// Another error of reading the file.
     NotUtf8 {
         /// Number of bytes in front of the first wrong one.
         valid: usize,

@@ -5,7 +5,7 @@
 
 mod answers;
 
-pub use answers::{Refusal, router};
+pub use answers::{HttpRefusal, router};
 
 use crate::wire::{AuthzRequest, ConfigAnswer, ConfigRequest, Connection, Known};
 use std::borrow::Cow;
@@ -14,7 +14,7 @@ use std::future::Future;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
-/// Who may come in, and what they get. Every method denies unless it is implemented; `async fn` works for them.
+/// Decides about logins and settings. Every method denies unless it is implemented; `async fn` works for them.
 pub trait Decide: Send + Sync + 'static {
     /// May this user log in with this password? The bytes are what the client sent.
     fn password(&self, _connection: &Connection, _password: &[u8]) -> impl Future<Output = Decision> + Send {
@@ -38,7 +38,7 @@ pub trait Decide: Send + Sync + 'static {
     }
 }
 
-/// Whether two secrets are the same, in a time that tells their length at most.
+/// Compares two secrets in a time that reveals their length at most.
 #[must_use]
 pub fn same(one: &[u8], other: &[u8]) -> bool {
     one.ct_eq(other).into()
@@ -47,9 +47,9 @@ pub fn same(one: &[u8], other: &[u8]) -> bool {
 /// The answer to a login step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// No.
+    /// The login is denied.
     Deny(Denial),
-    /// Yes.
+    /// The login is allowed, with these facts about the user.
     Allow(Grant),
     /// Nobody can tell now (status 503): the gateway asks again, but for a password. The reason goes into the gateway's
     /// log.
@@ -68,7 +68,7 @@ pub struct Denial {
     pub message: Option<String>,
 }
 
-/// What a yes says about the user.
+/// The facts about the user that a permission carries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grant {
     /// The user's name for everything that follows; `None` is the login name, for `/authz` the name established before.
@@ -77,7 +77,7 @@ pub struct Grant {
     pub known: Known,
 }
 
-/// Why there is no configuration. The connection ends.
+/// A refusal to give a configuration; the connection ends.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoConfig {
     /// This user gets none: final. Status 403, or 200 with `"success": false` where there is a message for the user.
@@ -127,14 +127,14 @@ impl From<String> for Denial {
     }
 }
 
-/// The reason.
+/// Reason, shown to the user.
 impl AsRef<str> for Denial {
     fn as_ref(&self) -> &str {
         &self.reason
     }
 }
 
-/// The reason.
+/// Reason, shown to the user.
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.reason)

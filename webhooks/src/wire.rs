@@ -7,6 +7,7 @@
 //! Only answers match field names without regard to case, as Go's decoder does there.
 
 mod answer;
+mod connection;
 mod fields;
 mod known;
 
@@ -16,40 +17,19 @@ mod properties;
 mod tests;
 
 pub use answer::{AuthAnswer, ConfigAnswer, ConfigDenial, ConfigReply};
+pub use connection::Connection;
 pub use known::{File, Known, Value};
 
-use fields::Fields;
+use fields::MessageFields;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
-
-/// What every request says about the connection.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Connection {
-    /// The client's address and port, `192.0.2.7:52311` or `[2001:db8::1]:49152`.
-    pub remote_address: String,
-    /// The connection's id, opaque and never used again: 32 lower-case hexadecimal characters.
-    pub connection_id: String,
-    /// The client's identification string, for example `SSH-2.0-OpenSSH_9.6`; may be empty.
-    pub client_version: String,
-    /// The login name that the client sent.
-    pub username: String,
-    /// What earlier answers said about the user.
-    #[serde(flatten)]
-    pub known: Known,
-    /// The id of the question, the same when it is repeated and of no other question: the header `Idempotency-Key` without
-    /// its quotes, not a part of the body. `None` where nobody sent one.
-    #[serde(skip)]
-    pub idempotency_key: Option<String>,
-}
 
 /// `POST /password`: may this user log in with this password?
 #[derive(Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PasswordRequest {
-    /// Who asks.
+    /// The connection that the question is about.
     #[serde(flatten)]
     pub connection: Connection,
     /// The password's bytes as the client sent them, in standard base64 with padding.
@@ -63,7 +43,7 @@ pub struct PasswordRequest {
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PublicKeyRequest {
-    /// Who asks.
+    /// The connection that the question is about.
     #[serde(flatten)]
     pub connection: Connection,
     /// One `authorized_keys` line without options and comment, for example `ssh-ed25519 AAAA…`.
@@ -75,7 +55,7 @@ pub struct PublicKeyRequest {
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AuthzRequest {
-    /// Who asks.
+    /// The connection that the question is about.
     #[serde(flatten)]
     pub connection: Connection,
     /// The user's name after the authentication; never empty.
@@ -89,7 +69,7 @@ pub struct AuthzRequest {
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ConfigRequest {
-    /// Who asks.
+    /// The connection that the question is about.
     #[serde(flatten)]
     pub connection: Connection,
     /// The user's name after authentication and authorization; never empty.
@@ -110,23 +90,29 @@ impl fmt::Debug for PasswordRequest {
 
 impl<'de> Deserialize<'de> for PasswordRequest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Fields::of_gateway(deserializer, |fields| {
-            Ok(Self { connection: fields.connection()?, password: fields.required("passwordBase64", Fields::bytes)? })
+        MessageFields::of_gateway(deserializer, |fields| {
+            Ok(Self {
+                connection: fields.connection()?,
+                password: fields.required("passwordBase64", MessageFields::bytes)?,
+            })
         })
     }
 }
 
 impl<'de> Deserialize<'de> for PublicKeyRequest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Fields::of_gateway(deserializer, |fields| {
-            Ok(Self { connection: fields.connection()?, public_key: fields.required("publicKey", Fields::text)? })
+        MessageFields::of_gateway(deserializer, |fields| {
+            Ok(Self {
+                connection: fields.connection()?,
+                public_key: fields.required("publicKey", MessageFields::text)?,
+            })
         })
     }
 }
 
 impl<'de> Deserialize<'de> for AuthzRequest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Fields::of_gateway(deserializer, |fields| {
+        MessageFields::of_gateway(deserializer, |fields| {
             Ok(Self { connection: fields.connection()?, authenticated_username: fields.authenticated_username()? })
         })
     }
@@ -134,7 +120,7 @@ impl<'de> Deserialize<'de> for AuthzRequest {
 
 impl<'de> Deserialize<'de> for ConfigRequest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Fields::of_gateway(deserializer, |fields| {
+        MessageFields::of_gateway(deserializer, |fields| {
             Ok(Self { connection: fields.connection()?, authenticated_username: fields.authenticated_username()? })
         })
     }

@@ -1,30 +1,29 @@
 //! Deleting: preconditions first. A running pod is only marked, and its worker removes it; without grace it goes at once.
 
-use crate::answer::{self, Body};
-use crate::api::Call;
-use crate::context::Context;
-use crate::kinds::Kind;
-use crate::kubelet::Order;
-use crate::selector::Selector;
-use crate::status::{self, ApiError};
-use crate::store::identity;
-use crate::time;
-use crate::validate;
+use crate::api::answer::{self, Body};
+use crate::api::call::ApiCall;
+use crate::api::selector::Selector;
+use crate::api::validate;
+use crate::node::pods::{Kubelet, PodOrder};
+use crate::objects::kinds::ObjectKind;
+use crate::objects::status::{self, StatusError};
+use crate::objects::store::{Store, identity};
+use crate::objects::time;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// `DeleteOptions`, from the body and the query.
-struct Options {
+/// `DeleteOptions` of Kubernetes, from the body and the query.
+struct DeleteOptions {
     grace: Option<u64>,
     uid: Option<String>,
     version: Option<String>,
     dry_run: bool,
 }
 
-impl Options {
-    fn of(call: &Call) -> Result<Self, ApiError> {
+impl DeleteOptions {
+    fn of(call: &ApiCall) -> Result<Self, StatusError> {
         let body = validate::read::delete_options(&call.json()?)?;
         let text = |field: &str| body["preconditions"][field].as_str().map(str::to_owned);
         // A negative grace means the shortest one.
@@ -38,7 +37,7 @@ impl Options {
         })
     }
 
-    fn check(&self, kind: Kind, object: &Value) -> Result<(), ApiError> {
+    fn check(&self, kind: ObjectKind, object: &Value) -> Result<(), StatusError> {
         let (_, name) = identity(object);
         for (what, label, wanted) in [("uid", "UID", &self.uid), ("resourceVersion", "ResourceVersion", &self.version)]
         {
@@ -46,7 +45,7 @@ impl Options {
             if let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != found) {
                 let why =
                     format!("Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {found}");
-                return Err(ApiError::conflict(kind, &name, &why));
+                return Err(StatusError::conflict(kind, &name, &why));
             }
         }
         Ok(())
@@ -54,24 +53,32 @@ impl Options {
 }
 
 /// `DELETE` of one object.
-pub(super) fn delete(context: &Arc<Context>, kind: Kind, call: &Call) -> Result<Response<Body>, ApiError> {
-    let options = Options::of(call)?;
-    let answer = delete_one(context, (kind, call.namespace(), call.name()), &options)?;
+pub(super) fn delete(
+    cluster: (&Store, &Kubelet),
+    kind: ObjectKind,
+    call: &ApiCall,
+) -> Result<Response<Body>, StatusError> {
+    let options = DeleteOptions::of(call)?;
+    let answer = delete_one(cluster, (kind, call.namespace(), call.name()), &options)?;
     Ok(answer::json(StatusCode::OK, &answer))
 }
 
 /// `DELETE` of a collection, or of what a selector takes from it.
-pub(super) fn delete_collection(context: &Arc<Context>, kind: Kind, call: &Call) -> Result<Response<Body>, ApiError> {
+pub(super) fn delete_collection(
+    cluster: (&Store, &Kubelet),
+    kind: ObjectKind,
+    call: &ApiCall,
+) -> Result<Response<Body>, StatusError> {
     if !kind.namespaced() || call.path.namespace.is_none() {
-        return Err(ApiError::method_not_allowed());
+        return Err(StatusError::method_not_allowed());
     }
     let selector = Selector::parse(kind, &call.query)?;
-    let options = Options::of(call)?;
-    let (objects, version) = context.store.list(kind, call.path.namespace.as_deref());
+    let options = DeleteOptions::of(call)?;
+    let (objects, version) = cluster.0.list(kind, call.path.namespace.as_deref());
     let selected: Vec<Arc<Value>> = objects.into_iter().filter(|object| selector.matches(object)).collect();
     for object in &selected {
         let (namespace, name) = identity(object);
-        match delete_one(context, (kind, &namespace, &name), &options) {
+        match delete_one(cluster, (kind, &namespace, &name), &options) {
             Err(error) if error.code() != 404 => return Err(error),
             _ => {}
         }
@@ -85,39 +92,44 @@ pub(super) fn delete_collection(context: &Arc<Context>, kind: Kind, call: &Call)
 }
 
 fn delete_one(
-    context: &Arc<Context>,
-    (kind, namespace, name): (Kind, &str, &str),
-    options: &Options,
-) -> Result<Value, ApiError> {
+    cluster: (&Store, &Kubelet),
+    (kind, namespace, name): (ObjectKind, &str, &str),
+    options: &DeleteOptions,
+) -> Result<Value, StatusError> {
     if options.dry_run {
-        let object = context.store.get(kind, namespace, name).ok_or_else(|| ApiError::not_found(kind, name))?;
+        let object = cluster.0.get(kind, namespace, name).ok_or_else(|| StatusError::not_found(kind, name))?;
         options.check(kind, &object)?;
         return Ok(Value::clone(&object));
     }
     match kind {
-        Kind::Pod => delete_pod(context, (namespace, name), options.grace, |pod| options.check(kind, pod))
+        ObjectKind::Pod => delete_pod(cluster, (namespace, name), options.grace, |pod| options.check(kind, pod))
             .map(|pod| Value::clone(&pod)),
-        Kind::Namespace => delete_namespace(context, name, options),
-        Kind::Event | Kind::Lease => {
-            let removed = context.store.remove((kind, namespace, name), |object| options.check(kind, object))?;
+        ObjectKind::Namespace => delete_namespace(cluster, name, options),
+        ObjectKind::Event | ObjectKind::Lease => {
+            let removed = cluster.0.remove((kind, namespace, name), |object| options.check(kind, object))?;
             Ok(status::success(kind, name, &removed["metadata"]["uid"]))
         }
     }
 }
 
-/// What is in a namespace goes with it, its pods without grace.
-fn delete_namespace(context: &Arc<Context>, name: &str, options: &Options) -> Result<Value, ApiError> {
+/// Deletes a namespace with the objects in it; its pods get no grace.
+fn delete_namespace(
+    (store, kubelet): (&Store, &Kubelet),
+    name: &str,
+    options: &DeleteOptions,
+) -> Result<Value, StatusError> {
     if name == "default" || name == "kube-system" {
-        return Err(ApiError::forbidden("namespaces", name, "this namespace may not be deleted"));
+        return Err(StatusError::forbidden("namespaces", name, "this namespace may not be deleted"));
     }
-    let removed = context.store.remove((Kind::Namespace, "", name), |object| options.check(Kind::Namespace, object))?;
-    for kind in [Kind::Pod, Kind::Lease, Kind::Event] {
-        for object in context.store.list(kind, Some(name)).0 {
+    let removed =
+        store.remove((ObjectKind::Namespace, "", name), |object| options.check(ObjectKind::Namespace, object))?;
+    for kind in [ObjectKind::Pod, ObjectKind::Lease, ObjectKind::Event] {
+        for object in store.list(kind, Some(name)).0 {
             let (_, object) = identity(&object);
             // Somebody else may have been quicker.
             let _gone = match kind {
-                Kind::Pod => delete_pod(context, (name, &object), Some(0), |_| Ok(())),
-                _ => context.store.remove((kind, name, &object), |_| Ok(())),
+                ObjectKind::Pod => delete_pod((store, kubelet), (name, &object), Some(0), |_| Ok(())),
+                _ => store.remove((kind, name, &object), |_| Ok(())),
             };
         }
     }
@@ -126,13 +138,14 @@ fn delete_namespace(context: &Arc<Context>, name: &str, options: &Options) -> Re
 
 /// Deletes a pod as the API server does; the answer is the pod as it then is.
 pub(crate) fn delete_pod(
-    context: &Arc<Context>,
+    (store, kubelet): (&Store, &Kubelet),
     (namespace, name): (&str, &str),
     grace: Option<u64>,
-    check: impl Fn(&Value) -> Result<(), ApiError>,
-) -> Result<Arc<Value>, ApiError> {
-    let key = (Kind::Pod, namespace, name);
-    let current = context.store.get(Kind::Pod, namespace, name).ok_or_else(|| ApiError::not_found(Kind::Pod, name))?;
+    check: impl Fn(&Value) -> Result<(), StatusError>,
+) -> Result<Arc<Value>, StatusError> {
+    let key = (ObjectKind::Pod, namespace, name);
+    let current =
+        store.get(ObjectKind::Pod, namespace, name).ok_or_else(|| StatusError::not_found(ObjectKind::Pod, name))?;
     let uid = current["metadata"]["uid"].clone();
     let spec_grace = current["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(30);
     let mut grace = grace.unwrap_or(spec_grace);
@@ -145,12 +158,12 @@ pub(crate) fn delete_pod(
     let before = current["metadata"]["deletionGracePeriodSeconds"].as_u64();
     let checked = |pod: &Value| {
         check(pod)?;
-        if pod["metadata"]["uid"] == uid { Ok(()) } else { Err(ApiError::not_found(Kind::Pod, name)) }
+        if pod["metadata"]["uid"] == uid { Ok(()) } else { Err(StatusError::not_found(ObjectKind::Pod, name)) }
     };
     let answer = if grace == 0 {
-        context.store.remove(key, checked)?
+        store.remove(key, checked)?
     } else {
-        context.store.update(key, |pod| {
+        store.update(key, |pod| {
             checked(pod)?;
             let mut pod = pod.clone();
             // A second deletion can only shorten the grace.
@@ -162,7 +175,7 @@ pub(crate) fn delete_pod(
         })?
     };
     if before.is_none_or(|before| grace < before) {
-        context.kubelet.order(uid.as_str().unwrap_or_default(), Order::Stop(Duration::from_secs(grace)));
+        kubelet.order(uid.as_str().unwrap_or_default(), PodOrder::Stop(Duration::from_secs(grace)));
     }
     Ok(answer)
 }

@@ -1,22 +1,21 @@
 //! Reading: one object, or the selected ones of a kind, in pages where a limit is given.
 
-use crate::answer::{self, Body};
-use crate::api::Call;
-use crate::context::Context;
-use crate::kinds::Kind;
-use crate::selector::Selector;
-use crate::status::ApiError;
-use crate::store::identity;
-use crate::table;
+use crate::api::answer::{self, Body};
+use crate::api::call::ApiCall;
+use crate::api::selector::Selector;
+use crate::api::table;
+use crate::objects::kinds::ObjectKind;
+use crate::objects::status::StatusError;
+use crate::objects::store::{Store, identity};
 use data_encoding::BASE64URL_NOPAD;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// `GET` of one object.
-pub(super) fn get(context: &Context, kind: Kind, call: &Call) -> Result<Response<Body>, ApiError> {
-    let object = context.store.get(kind, call.namespace(), call.name());
-    let object = object.ok_or_else(|| ApiError::not_found(kind, call.name()))?;
+pub(super) fn get(store: &Store, kind: ObjectKind, call: &ApiCall) -> Result<Response<Body>, StatusError> {
+    let object = store.get(kind, call.namespace(), call.name());
+    let object = object.ok_or_else(|| StatusError::not_found(kind, call.name()))?;
     if call.wants_table() {
         let version = &object["metadata"]["resourceVersion"];
         let table = table::table(kind, std::slice::from_ref(&object), &json!({"resourceVersion": version}), true);
@@ -26,9 +25,9 @@ pub(super) fn get(context: &Context, kind: Kind, call: &Call) -> Result<Response
 }
 
 /// `GET` of a collection.
-pub(super) fn list(context: &Context, kind: Kind, call: &Call) -> Result<Response<Body>, ApiError> {
+pub(super) fn list(store: &Store, kind: ObjectKind, call: &ApiCall) -> Result<Response<Body>, StatusError> {
     let selector = Selector::parse(kind, &call.query)?;
-    let (mut objects, version) = context.store.list(kind, call.path.namespace.as_deref());
+    let (mut objects, version) = store.list(kind, call.path.namespace.as_deref());
     objects.retain(|object| selector.matches(object));
     if let Some(token) = call.query.get("continue") {
         let after = page_start(token)?;
@@ -63,10 +62,10 @@ fn metadata_list(objects: &[Arc<Value>], metadata: &Value) -> Value {
     json!({"kind": "PartialObjectMetadataList", "apiVersion": version, "metadata": metadata, "items": items})
 }
 
-fn page_start(token: &str) -> Result<(String, String), ApiError> {
+fn page_start(token: &str) -> Result<(String, String), StatusError> {
     let decoded = BASE64URL_NOPAD.decode(token.as_bytes()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let pair = decoded.as_deref().and_then(|text| text.split_once('/'));
-    let (namespace, name) = pair.ok_or_else(|| ApiError::bad_request("continue key is not valid"))?;
+    let (namespace, name) = pair.ok_or_else(|| StatusError::bad_request("continue key is not valid"))?;
     Ok((namespace.to_owned(), name.to_owned()))
 }
 

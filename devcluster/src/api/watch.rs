@@ -1,14 +1,13 @@
 //! Watching: a position in the history that moves on with it. An object that no longer matches the selector is told as
 //! deleted, one that begins to match as added.
 
-use crate::answer::{self, Body};
-use crate::api::Call;
-use crate::context::{Context, WatchOrder};
-use crate::kinds::Kind;
-use crate::selector::Selector;
-use crate::status::ApiError;
-use crate::store::{Change, Entry};
-use crate::table;
+use crate::api::answer::{self, Body};
+use crate::api::call::ApiCall;
+use crate::api::selector::Selector;
+use crate::api::table;
+use crate::objects::kinds::ObjectKind;
+use crate::objects::status::StatusError;
+use crate::objects::store::{ChangeKind, HistoryEntry, Store};
 use bytes::Bytes;
 use futures_util::stream;
 use http::Response;
@@ -18,16 +17,26 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// A watch that names no end of its own gets this one.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// Between two bookmarks.
+/// Interval between two bookmarks, as in Kubernetes.
 const BOOKMARK: Duration = Duration::from_secs(60);
 
+/// An order to all open watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WatchOrder {
+    GoOn,
+    Expire,
+    Cut,
+}
+
 struct Watch {
-    context: Arc<Context>,
-    kind: Kind,
+    store: Arc<Store>,
+    stopping: CancellationToken,
+    kind: ObjectKind,
     namespace: Option<String>,
     selector: Selector,
     /// Every change up to here was told.
@@ -40,26 +49,32 @@ struct Watch {
     ended: bool,
 }
 
-/// `GET …?watch=true`.
-pub(super) fn watch(context: &Arc<Context>, kind: Kind, call: &Call) -> Result<Response<Body>, ApiError> {
+/// Answers a watch (`GET …?watch=true`).
+pub(super) fn watch(
+    store: &Arc<Store>,
+    (orders, stopping): (&watch::Sender<WatchOrder>, &CancellationToken),
+    kind: ObjectKind,
+    call: &ApiCall,
+) -> Result<Response<Body>, StatusError> {
     let selector = Selector::parse(kind, &call.query)?;
     let asked = call.query.get("resourceVersion").filter(|version| *version != "0");
     let parsed = asked.map(|text| {
         text.parse::<u64>().map_err(|_| {
-            ApiError::bad_request(format!(
+            StatusError::bad_request(format!(
                 "invalid resource version {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
             ))
         })
     });
     let from = parsed.transpose()?;
     let initial = call.query.flag("sendInitialEvents");
-    let mut orders = context.watches.subscribe();
+    let mut orders = orders.subscribe();
     orders.mark_unchanged();
-    let changes = context.store.watch();
-    let (objects, version) = context.store.list(kind, call.path.namespace.as_deref());
+    let changes = store.watch();
+    let (objects, version) = store.list(kind, call.path.namespace.as_deref());
     let length = call.query.number("timeoutSeconds").map_or(LONGEST, Duration::from_secs);
     let watch = Watch {
-        context: Arc::clone(context),
+        store: Arc::clone(store),
+        stopping: stopping.clone(),
         kind,
         namespace: call.path.namespace.clone(),
         selector,
@@ -91,7 +106,7 @@ impl Watch {
             return None;
         }
         loop {
-            match self.context.store.after(self.version, self.kind) {
+            match self.store.after(self.version, self.kind) {
                 Err(_) => return Some(Ok(self.expire())),
                 Ok((entries, version)) => {
                     let text: Vec<u8> = entries.iter().flat_map(|entry| self.told(entry)).collect();
@@ -103,8 +118,8 @@ impl Watch {
             }
             let bookmark = Instant::now() + BOOKMARK;
             tokio::select! {
-                () = self.context.stopping.cancelled() => return None,
-                // Both senders live as long as the context.
+                () = self.stopping.cancelled() => return None,
+                // Both senders live as long as the cluster.
                 _changed = self.changes.changed() => {}
                 _ordered = self.orders.changed() => {
                     let order = *self.orders.borrow_and_update();
@@ -124,18 +139,18 @@ impl Watch {
 
     fn expire(&mut self) -> Bytes {
         self.ended = true;
-        let current = self.context.store.version();
+        let current = self.store.version();
         let message = format!("too old resource version: {} ({current})", self.version);
-        let line = json!({"type": "ERROR", "object": ApiError::expired(message).to_status()});
+        let line = json!({"type": "ERROR", "object": StatusError::expired(message).to_status()});
         Bytes::from(format!("{line}\n"))
     }
 
-    fn told(&self, entry: &Entry) -> Vec<u8> {
+    fn told(&self, entry: &HistoryEntry) -> Vec<u8> {
         if self.namespace.as_ref().is_some_and(|namespace| entry.object["metadata"]["namespace"] != **namespace) {
             return Vec::new();
         }
         let before = entry.previous.as_ref().is_some_and(|object| self.selector.matches(object));
-        let now = entry.change != Change::Deleted && self.selector.matches(&entry.object);
+        let now = entry.change != ChangeKind::Deleted && self.selector.matches(&entry.object);
         match (before, now) {
             (false, true) => self.line("ADDED", &entry.object),
             (true, true) => self.line("MODIFIED", &entry.object),

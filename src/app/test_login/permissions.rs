@@ -1,67 +1,75 @@
-//! What a user may do, asked of the rules as a client would ask: one permission a line, decided by
-//! [`Rules::decide`](crate::policy::Rules::decide) alone. Pure.
+//! Permissions of a user, one line for each request that a client can send. Every decision is made by
+//! [`Rules::decide`](crate::policy::Rules::decide). Pure.
 
 use super::StepResult;
-use crate::kubernetes::rehearsal::program;
+use crate::audit::denied_code;
+use crate::kubernetes::dry_run::program;
 use crate::policy::{
-    Asked, Denied, Dial, Endpoints, Launch, Listen, Mode, OpenTerminal, Permit, Rules, SetEnv, Start, Terminal,
+    ConnectionEndpoints, Denied, Dial, Listen, OpenTerminal, Permit, ProgramRequest, ProgramSpec, RuleMode, Rules,
+    SetEnv, StartProgram, Terminal, X11Forwarding,
 };
-use crate::settings::{Pod, Settings};
+use crate::settings::{BackendSettings, PodSettings, Settings};
 use crate::types::{Modes, Size, printable, quoted};
 
-/// A command that every guest has.
+/// Stands for any command; exists in nearly every image.
 const COMMAND: &str = "true";
-/// The subsystem of scp and sftp.
+/// Subsystem that scp and sftp request.
 const SFTP: &str = "sftp";
-/// A variable that no list names, and one that nearly every client sends.
+/// Variables that stand for those of no list, and for those that nearly every client sends.
 const ANY: &str = "PODGATE_TEST_LOGIN";
 const USUAL: &str = "LANG";
-/// Words for a request that the rules allow and this version does not carry out.
-const UNSUPPORTED: &str = "allowed by the rules; this version of Podgate cannot forward connections";
+/// Detail of a forward that the rules allow. No pod is asked whether it has the agent.
+const BY_THE_AGENT: &str = "where the guest has the agent";
 
-/// One thing that a user may do or not.
+/// Decision about one kind of request.
 pub(super) struct Permission {
     pub(super) name: &'static str,
     pub(super) result: StepResult,
     pub(super) detail: String,
 }
 
-/// Everything that a client can ask for.
-pub(super) fn all(settings: &Settings, endpoints: Endpoints) -> Vec<Permission> {
-    let (rules, pod) = (&settings.rules, &settings.kubernetes.pod);
-    let start = |asked| decide(rules, asked, endpoints);
+/// Decisions about every kind of request.
+pub(super) fn all(settings: &Settings, endpoints: ConnectionEndpoints) -> Vec<Permission> {
+    let BackendSettings::Kubernetes(kubernetes) = &settings.backend;
+    let (rules, pod) = (&settings.rules, &kubernetes.pod);
+    let start = |requested| decide(rules, requested, endpoints);
     vec![
-        permission("shell", start(Asked::Shell).map(|launch| runs(&launch, pod))),
+        permission("shell", start(ProgramRequest::Shell).map(|launch| started_program(&launch, pod))),
         permission("command", command(rules, pod, endpoints)),
-        permission("subsystem sftp", start(Asked::Subsystem(SFTP.to_owned())).map(|launch| runs(&launch, pod))),
+        permission(
+            "subsystem sftp",
+            start(ProgramRequest::Subsystem(SFTP.to_owned())).map(|launch| started_program(&launch, pod)),
+        ),
         permission("terminal", rules.decide(OpenTerminal { terminal: terminal() }).map(|_| String::new())),
         permission("environment", environment(rules)),
         forwarding("forwarding -L", rules.decide(tcp()).map(drop)),
         forwarding("forwarding -L socket", rules.decide(Dial::Unix { path: "/run/x".to_owned() }).map(drop)),
         forwarding("forwarding -R", rules.decide(Listen::Tcp { host: String::new(), port: 0 }).map(drop)),
         forwarding("forwarding -R socket", rules.decide(Listen::Unix { path: "/run/x".to_owned() }).map(drop)),
-        forwarding("forwarding -X", rules.decide(Listen::X11).map(drop)),
+        forwarding("forwarding -A", rules.decide(Listen::Agent).map(drop)),
+        forwarding("forwarding -X", rules.decide(Listen::X11(X11Forwarding::default())).map(drop)),
     ]
 }
 
-/// The permit for the program that was asked for, or for the first of shell, command and sftp that may start; and what it
-/// is, in words.
+/// Permit for the requested program, or else for the first permitted one of shell, commands and sftp; with its description.
 pub(super) fn launch(
     settings: &Settings,
-    asked: Option<Asked>,
-    endpoints: Endpoints,
-) -> Result<(Permit<Launch>, String), Denied> {
+    requested: Option<ProgramRequest>,
+    endpoints: ConnectionEndpoints,
+) -> Result<(Permit<ProgramSpec>, String), Denied> {
     let rules = &settings.rules;
+    let BackendSettings::Kubernetes(kubernetes) = &settings.backend;
     let any = || {
-        let commands = commands(rules).into_iter().map(Asked::Command);
-        let all = std::iter::once(Asked::Shell).chain(commands).chain([Asked::Subsystem(SFTP.to_owned())]);
+        let commands = commands(rules).into_iter().map(ProgramRequest::Exec);
+        let all =
+            std::iter::once(ProgramRequest::Shell).chain(commands).chain([ProgramRequest::Subsystem(SFTP.to_owned())]);
         all.collect()
     };
     let mut first = None;
-    for asked in asked.map_or_else(any, |asked| vec![asked]) {
-        match decide(rules, asked.clone(), endpoints) {
+    for requested in requested.map_or_else(any, |requested| vec![requested]) {
+        match decide(rules, requested.clone(), endpoints) {
             Ok(permit) => {
-                let detail = format!("{}: {}", in_words(&asked), runs(&permit, &settings.kubernetes.pod));
+                let detail = format!("{}: {}", program_name(&requested), started_program(&permit, &kubernetes.pod));
                 return Ok((permit, detail));
             }
             Err(denied) => {
@@ -72,30 +80,31 @@ pub(super) fn launch(
     Err(first.unwrap_or(Denied::Shell))
 }
 
-fn decide(rules: &Rules, asked: Asked, endpoints: Endpoints) -> Result<Permit<Launch>, Denied> {
-    rules.decide(Start { asked, env: Vec::new(), terminal: None, endpoints })
+fn decide(
+    rules: &Rules,
+    requested: ProgramRequest,
+    endpoints: ConnectionEndpoints,
+) -> Result<Permit<ProgramSpec>, Denied> {
+    rules.decide(StartProgram { request: requested, env: Vec::new(), terminal: None, endpoints })
 }
 
 fn permission(name: &'static str, decided: Result<String, Denied>) -> Permission {
     match decided {
         Ok(detail) => Permission { name, result: StepResult::Allowed, detail },
-        Err(denied) => Permission { name, result: StepResult::Denied, detail: format!("{denied} ({})", denied.code()) },
+        Err(denied) => {
+            Permission { name, result: StepResult::Denied, detail: format!("{denied} ({})", denied_code(denied)) }
+        }
     }
 }
 
 fn forwarding(name: &'static str, decided: Result<(), Denied>) -> Permission {
-    match permission(name, decided.map(|()| UNSUPPORTED.to_owned())) {
-        permission if permission.result == StepResult::Allowed => {
-            Permission { result: StepResult::Denied, ..permission }
-        }
-        permission => permission,
-    }
+    permission(name, decided.map(|()| BY_THE_AGENT.to_owned()))
 }
 
-/// The program that a permitted request starts, or the reason why this pod has none.
-fn runs(launch: &Permit<Launch>, pod: &Pod) -> String {
+/// Describes the program that a permitted request starts, or the reason for which this pod has none.
+fn started_program(launch: &Permit<ProgramSpec>, pod: &PodSettings) -> String {
     let launch = launch.request();
-    match program(&launch.what, pod) {
+    match program(&launch.request, pod) {
         Ok(Some(words)) => {
             let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
             format!("runs {}", words.join(" "))
@@ -105,27 +114,27 @@ fn runs(launch: &Permit<Launch>, pod: &Pod) -> String {
     }
 }
 
-fn command(rules: &Rules, pod: &Pod, endpoints: Endpoints) -> Result<String, Denied> {
+fn command(rules: &Rules, pod: &PodSettings, endpoints: ConnectionEndpoints) -> Result<String, Denied> {
     let all = commands(rules);
     let permits: Result<Vec<_>, Denied> =
-        all.iter().map(|command| decide(rules, Asked::Command(command.clone()), endpoints)).collect();
+        all.iter().map(|command| decide(rules, ProgramRequest::Exec(command.clone()), endpoints)).collect();
     let permits = permits?;
     let which = match rules.effective(rules.command.mode) {
-        Mode::Filter => {
+        RuleMode::Filter => {
             let all: Vec<String> = all.iter().map(|command| quoted(&printable(command, 80))).collect();
             format!("only {}", all.join(", "))
         }
         _ => "any".to_owned(),
     };
-    // Each of them runs the same where one is forced.
-    let forced = permits.first().filter(|_| rules.force_command.is_some()).map(|permit| runs(permit, pod));
+    // A forced command replaces all of them.
+    let forced = permits.first().filter(|_| rules.force_command.is_some()).map(|permit| started_program(permit, pod));
     Ok(forced.map_or_else(|| which.clone(), |runs| format!("{which}; {runs}")))
 }
 
-/// The commands that the rules name, or one that stands for all.
+/// Commands that the rules list, or one that stands for any.
 fn commands(rules: &Rules) -> Vec<String> {
     match rules.effective(rules.command.mode) {
-        Mode::Filter if !rules.command.allow.is_empty() => rules.command.allow.clone(),
+        RuleMode::Filter if !rules.command.allow.is_empty() => rules.command.allow.clone(),
         _ => vec![COMMAND.to_owned()],
     }
 }
@@ -152,10 +161,10 @@ fn tcp() -> Dial {
     Dial::Tcp { host: "localhost".to_owned(), port: 80 }
 }
 
-fn in_words(asked: &Asked) -> String {
-    match asked {
-        Asked::Shell => "shell".to_owned(),
-        Asked::Command(command) => format!("command {}", quoted(&printable(command, 200))),
-        Asked::Subsystem(name) => format!("subsystem {}", quoted(&printable(name, 64))),
+fn program_name(requested: &ProgramRequest) -> String {
+    match requested {
+        ProgramRequest::Shell => "shell".to_owned(),
+        ProgramRequest::Exec(command) => format!("command {}", quoted(&printable(command, 200))),
+        ProgramRequest::Subsystem(name) => format!("subsystem {}", quoted(&printable(name, 64))),
     }
 }

@@ -1,91 +1,87 @@
-//! What a test of a login found: as lines for a person, and as one JSON document for a program.
+//! Results of a login test, as lines for people and as one JSON document for programs.
 
-use super::{CLIENT_VERSION, TestLogin, captured};
-use crate::config::yaml;
+use super::{CLIENT_VERSION, TestLogin, step_log};
+use crate::schema::yaml;
 use crate::types::{ConnectionId, printable};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// The longest detail of a step, in characters.
-pub(super) const LINE: usize = 2000;
-/// The width of the steps' names.
-const NAME: usize = 20;
+/// Limit of a step's detail, in characters.
+pub(super) const MAX_DETAIL: usize = 2000;
+/// Column width of the steps' names, in characters.
+const NAME_WIDTH: usize = 20;
 
-/// Result of a login.
+/// Overall result of a tested login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Its user gets a pod and may start a program.
+pub enum LoginVerdict {
+    /// The user gets a pod and may start a program.
     Served,
-    /// Its user is refused.
     Refused,
-    /// Nobody can say: a webhook or the Kubernetes API gives no answer. The login fails as long as that lasts.
+    /// A webhook or the Kubernetes API gives no answer; logins fail for as long as that lasts.
     Unavailable,
 }
 
-/// The result of one step.
+/// Result of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepResult {
-    /// The login goes on.
+    /// The step succeeded and the login continues.
     Ok,
-    /// Nothing was asked.
+    /// The step was not performed.
     Skipped,
-    /// The rules let the user do this.
+    /// The rules permit the request.
     Allowed,
-    /// The user cannot do this; the login goes on.
+    /// The request would be denied; the login continues.
     Denied,
-    /// The login ends here.
+    /// The user is refused and the login ends.
     Refused,
-    /// The login ends here, because somebody gives no answer.
+    /// A server gives no answer and the login ends.
     Unavailable,
 }
 
-/// One step of the login.
+/// One step of a tested login.
 #[derive(Debug)]
-pub struct Step {
-    /// The name, unique in a report.
+pub struct LoginStep {
+    /// Name, unique within a report.
     pub name: &'static str,
-    /// Its result.
     pub result: StepResult,
-    /// Its duration.
     pub took: Duration,
-    /// The finding, one line.
+    /// Explanation of the result, one line.
     pub detail: String,
-    /// The line that the user would read, if there is one.
+    /// Line that the user's client would print; `None` if the step sends no text.
     pub reads: Option<String>,
-    /// Lines that the log would have at level `info`, in JSON.
+    /// Log lines of level `info` and above, in JSON.
     pub log: Vec<Value>,
 }
 
-/// The whole test.
+/// Result of a tested login with all of its steps.
 #[derive(Debug)]
-pub struct Report {
-    /// The result.
-    pub verdict: Verdict,
-    /// Every step until the end, in order.
-    pub steps: Vec<Step>,
-    /// The pod as it would be sent, values of variables masked.
+pub struct LoginReport {
+    pub verdict: LoginVerdict,
+    /// Completed steps, in order.
+    pub steps: Vec<LoginStep>,
+    /// Pod as it would be sent to the API, with the values of variables masked.
     pub pod: Option<Value>,
-    /// `authenticatedUsername`, once it is known.
+    /// The `authenticatedUsername`; `None` if authentication failed.
     pub authenticated: Option<String>,
     user: String,
     connection: ConnectionId,
     remote: SocketAddr,
 }
 
-impl From<Verdict> for StepResult {
-    fn from(verdict: Verdict) -> Self {
+impl From<LoginVerdict> for StepResult {
+    fn from(verdict: LoginVerdict) -> Self {
         match verdict {
-            Verdict::Served => Self::Ok,
-            Verdict::Refused => Self::Refused,
-            Verdict::Unavailable => Self::Unavailable,
+            LoginVerdict::Served => Self::Ok,
+            LoginVerdict::Refused => Self::Refused,
+            LoginVerdict::Unavailable => Self::Unavailable,
         }
     }
 }
 
 impl StepResult {
-    fn word(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Skipped => "skipped",
@@ -96,13 +92,13 @@ impl StepResult {
         }
     }
 
-    fn ends(self) -> bool {
+    fn ends_login(self) -> bool {
         matches!(self, Self::Refused | Self::Unavailable)
     }
 }
 
-impl Verdict {
-    fn word(self) -> &'static str {
+impl LoginVerdict {
+    fn name(self) -> &'static str {
         match self {
             Self::Served => "served",
             Self::Refused => "refused",
@@ -111,21 +107,20 @@ impl Verdict {
     }
 }
 
-impl Step {
-    /// The step's line, and below it what the user reads and the log says where the step ended the login, or the log's
-    /// warnings where it did not. Each line has its end.
-    #[must_use]
+impl LoginStep {
+    /// Formats the step as newline-terminated lines: its result, then the user's and the log's lines if the step ended the
+    /// login, otherwise only the log's warnings.
     pub fn lines(&self) -> String {
         let took = format!("{} ms", self.took.as_millis());
-        let mut text = format!("{:NAME$} {:11} {took:>8}  {}", self.name, self.result.word(), self.detail);
+        let mut text = format!("{:NAME_WIDTH$} {:11} {took:>8}  {}", self.name, self.result.name(), self.detail);
         text.truncate(text.trim_end().len());
         text.push('\n');
-        if self.result.ends() {
+        if self.result.ends_login() {
             let reads = self.reads.as_deref().unwrap_or("no reason: the client says that permission is denied");
             line(&mut text, "the user reads:", reads);
         }
-        for told in self.log.iter().filter(|line| self.result.ends() || captured::is_warning(line)) {
-            line(&mut text, "the log says:", &captured::shown(told));
+        for entry in self.log.iter().filter(|line| self.result.ends_login() || step_log::is_warning(line)) {
+            line(&mut text, "the log says:", &step_log::display_line(entry));
         }
         text
     }
@@ -133,7 +128,7 @@ impl Step {
     fn json(&self) -> Value {
         json!({
             "step": self.name,
-            "result": self.result.word(),
+            "result": self.result.name(),
             "durationMs": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
             "detail": self.detail,
             "userReads": self.reads,
@@ -142,15 +137,15 @@ impl Step {
     }
 }
 
-fn line(text: &mut String, what: &str, said: &str) {
-    // A String takes every letter.
-    let _ = writeln!(text, "    {what:15} {said}");
+fn line(text: &mut String, label: &str, value: &str) {
+    // Writing to a String never fails.
+    let _ = writeln!(text, "    {label:15} {value}");
 }
 
-impl Report {
+impl LoginReport {
     pub(super) fn new(test: &TestLogin, connection: ConnectionId) -> Self {
         Self {
-            verdict: Verdict::Unavailable,
+            verdict: LoginVerdict::Unavailable,
             steps: Vec::new(),
             pod: None,
             authenticated: None,
@@ -160,17 +155,16 @@ impl Report {
         }
     }
 
-    /// The text behind the steps: the pod as YAML, and the verdict as the last line.
-    #[must_use]
+    /// Formats the text after the steps: the pod as YAML, and the verdict as the last line.
     pub fn conclusion(&self) -> String {
         let pod = self.pod.as_ref().and_then(Value::as_object).map(yaml::write);
         let pod = pod.map(|pod| format!("\n{pod}\n")).unwrap_or_default();
         let user = &self.user;
         let at = self.steps.last().map_or("", |step| step.name);
         let verdict = match self.verdict {
-            Verdict::Served => format!("{user} would be served"),
-            Verdict::Refused => format!("{user} would be refused at the step \"{at}\""),
-            Verdict::Unavailable => {
+            LoginVerdict::Served => format!("{user} would be served"),
+            LoginVerdict::Refused => format!("{user} would be refused at the step \"{at}\""),
+            LoginVerdict::Unavailable => {
                 format!("nobody can say whether {user} would be served: no answer at the step \"{at}\"")
             }
         };
@@ -178,18 +172,17 @@ impl Report {
         format!("{pod}{verdict} (connectionId {connection}, remoteAddr {remote}, client \"{CLIENT_VERSION}\")\n")
     }
 
-    /// Everything as one document.
-    #[must_use]
+    /// The whole report as one JSON document.
     pub fn json(&self) -> Value {
         let mut document = Map::new();
         let mut set = |key: &str, value: Value| drop(document.insert(key.to_owned(), value));
-        set("result", self.verdict.word().into());
+        set("result", self.verdict.name().into());
         set("username", self.user.clone().into());
         set("authenticatedUsername", self.authenticated.clone().into());
         set("connectionId", self.connection.to_string().into());
         set("remoteAddress", self.remote.to_string().into());
         set("clientVersion", CLIENT_VERSION.into());
-        set("steps", self.steps.iter().map(Step::json).collect());
+        set("steps", self.steps.iter().map(LoginStep::json).collect());
         set("pod", self.pod.clone().unwrap_or_default());
         Value::Object(document)
     }

@@ -1,8 +1,10 @@
 //! `health`, `metrics` and `log.syslog`: denials, then what is switched on.
 
 use super::denied;
+use crate::config::Config;
 use crate::config::fixture::{has, load, minimal, set, with};
-use crate::config::{Config, Endpoint, LogDestination, SyslogDestination};
+use crate::telemetry::{LogDestination, SyslogDestination};
+use crate::webhook::WebhookUrl;
 use serde_json::{Value, json};
 
 /// The smallest file with a section switched on.
@@ -63,14 +65,14 @@ fn endpoints_listen_where_containerssh_listens_unless_told_otherwise() {
     let metrics = loaded(&on("metrics", own)).metrics.expect("on");
     assert_eq!((metrics.server.listen.as_str(), metrics.path.as_str()), ("[::]:9200", "/m"));
     let tls = metrics.server.tls.expect("TLS");
-    assert!(tls.choice.tls12 && tls.client_ca.is_some());
+    assert!(tls.options.tls12 && tls.client_ca.is_some());
 }
 
 #[test]
 fn healthcheck_asks_its_url_or_the_endpoint_itself() {
-    let asked = |block: Value| match loaded(&on("health", block)).health.expect("on").client.endpoint {
-        Endpoint::Url(url) => url.to_string(),
-        Endpoint::Unix { .. } => panic!("a URL"),
+    let asked = |block: Value| match loaded(&on("health", block)).health.expect("on").client.url {
+        WebhookUrl::Http(url) => url.to_string(),
+        WebhookUrl::Unix { .. } => panic!("a URL"),
     };
     for (block, url) in [
         (json!({}), "http://127.0.0.1:7000/"),

@@ -1,8 +1,9 @@
 //! `auth`, `configserver` and what all HTTP clients share.
 
 use super::{Denial, denied};
-use crate::config::fixture::{Memory, has, load, minimal, set, with};
-use crate::config::{Endpoint, Errors};
+use crate::config::fixture::{MemoryFiles, has, load, minimal, set, with};
+use crate::schema::Errors;
+use crate::webhook::WebhookUrl;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ fn file_without_a_way_to_log_in_is_refused() {
 fn webhook_method_without_url_and_unknown_methods_are_refused() {
     denied(vec![
         ("auth.password.webhook.url", json!(""), "auth.password.webhook.url", "method: webhook needs it"),
+        ("auth.authz.webhook.url", json!("https://a"), "auth.authz.method", "nobody would be asked"),
         ("auth.authz.method", json!("webhook"), "auth.authz.webhook.url", "method: webhook needs it"),
         ("auth.password.method", json!("ldap"), "auth.password.method", "\"ldap\" is not one of webhook, kerberos"),
         ("auth.publicKey.method", json!("kerberos"), "auth.publicKey.method", "is not one of webhook"),
@@ -89,7 +91,7 @@ fn default_curves_and_suites_in_any_spelling_count_as_unset() {
 
 #[test]
 fn client_block_is_read_whole() {
-    let files = Memory::new();
+    let files = MemoryFiles::new();
     let (ca, key) = (files.text("ca.crt"), "/etc/podgate/client.key");
     let hook = json!({
         "url": "https://auth.example/x", "timeout": "1m0s", "authTimeout": 5_000_000_000_u64, "tlsVersion": 1.2,
@@ -106,11 +108,11 @@ fn client_block_is_read_whole() {
     assert!(public_key.client.tls.tls12 && public_key.client.ca.is_some() && public_key.client.identity.is_some());
     let authz = config.auth.authz.expect("authz");
     assert_eq!(
-        authz.client.endpoint,
-        Endpoint::Unix { socket: "/run/a.sock".into(), request: "http://localhost".parse().expect("a URL") }
+        authz.client.url,
+        WebhookUrl::Unix { socket: "/run/a.sock".into(), request: "http://localhost".parse().expect("a URL") }
     );
     assert_eq!((authz.client.timeout, authz.auth_timeout), (Duration::from_secs(20), Duration::from_secs(60)));
-    assert!(authz.client.tls == crate::tls::Choice::default());
+    assert!(authz.client.tls == crate::tls::TlsOptions::default());
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! `docs/configuration.md` and the parser name the same keys, and every example in it loads.
 
-use crate::config::fixture::Memory;
-use crate::config::keys::{self, Today};
-use crate::config::reader::{Report, Section};
-use crate::config::{Config, Format, document};
+use crate::config::Config;
+use crate::config::fixture::MemoryFiles;
+use crate::schema::duration;
+use crate::schema::keys::{self, Effect, KeyKind};
+use crate::schema::{ConfigReport, Section};
+use crate::schema::{Format, document};
 use crate::settings::Settings;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,9 +14,9 @@ const PAGE: &str = include_str!("../../../docs/configuration.md");
 
 /// Every key that the reader asks for.
 fn known_keys() -> BTreeSet<String> {
-    let report = Report::default();
+    let report = ConfigReport::default();
     let tree = Map::new();
-    let _ = crate::config::read(&Section::root(&tree, &report), &Memory::default());
+    let _ = crate::config::read(&Section::root(&tree, &report), &MemoryFiles::default());
     report.keys.take()
 }
 
@@ -56,6 +58,56 @@ fn page_names_every_key_and_no_other() {
     assert!(known.len() > 200, "{}", known.len());
 }
 
+/// The values in the Default column, by key, of the rows that are not blocks. What a cell says in parentheses is no value.
+fn documented_defaults() -> Vec<(&'static str, Vec<&'static str>)> {
+    let rows = PAGE.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    rows.filter_map(|(key, rest)| {
+        let cell = rest.split('|').nth(2)?.split('(').next()?;
+        Some((key, cell.split('`').skip(1).step_by(2).collect()))
+    })
+    .collect()
+}
+
+/// The keys whose default is explained instead of written.
+const PROSE: [&str; 2] = ["kubernetes.pod.spec", "kubernetes.pod.idleCommand"];
+
+#[test]
+fn defaults_of_the_page_are_those_of_the_table() {
+    let mut compared = 0;
+    let mut wrong = Vec::new();
+    for (path, documented) in documented_defaults() {
+        let Some(key) = keys::find(path).filter(|key| key.effect.works()) else { continue };
+        let default = key.default.clone().unwrap_or_default();
+        let same = match &default {
+            // An explanation.
+            _ if PROSE.contains(&path) => continue,
+            Value::Null => documented.iter().all(|word| *word == "false"),
+            Value::String(text) if text.is_empty() => documented.is_empty(),
+            Value::String(text) if matches!(key.kind, KeyKind::Duration(_)) => {
+                let time = |text: &str| duration::read(&Value::from(text)).ok();
+                documented.len() == 1 && time(documented[0]) == time(text)
+            }
+            Value::Array(elements) if documented.len() != 1 => {
+                documented.iter().map(|word| Value::from(*word)).eq(elements.iter().cloned())
+            }
+            Value::Object(map) if map.is_empty() => documented.is_empty(),
+            value => {
+                let cell = format!("v: {}", documented.join(", "));
+                document::parse(&cell, Format::Yaml).is_ok_and(|cell| {
+                    cell.get("v") == Some(value)
+                        || value.as_array().is_some_and(|one| one.len() == 1 && cell.get("v") == one.first())
+                })
+            }
+        };
+        compared += usize::from(!default.is_null());
+        if !same {
+            wrong.push(format!("{path}: the page says {documented:?}, the table {default}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(compared > 40, "{compared}");
+}
+
 /// Keys that are refused for good, or were only ever names of others.
 const NEVER: &[&str] = &["allowRedirects", "kubernetes.connection.path", "auth.authTimeout", "auth.pubkey", "auth.url"];
 
@@ -66,9 +118,9 @@ fn readme_lists_every_feature_that_is_not_built_and_no_other() {
     let list = list.split("\n## ").next().expect("its text");
     let listed: BTreeSet<&str> = list.split('`').skip(1).step_by(2).filter(|word| !word.starts_with('-')).collect();
     let unbuilt: Vec<String> = keys::all()
-        .into_iter()
-        .filter(|key| matches!(key.today, Today::Rests | Today::Refused))
-        .map(|key| key.path)
+        .iter()
+        .filter(|key| matches!(key.effect, Effect::Ignored | Effect::Refused))
+        .map(|key| key.path.clone())
         .filter(|path| !NEVER.iter().any(|never| path == never || path.ends_with(&format!(".{never}"))))
         .collect();
     let names = |feature: &str, path: &str| path == feature || path.starts_with(&format!("{feature}."));
@@ -100,8 +152,8 @@ fn examples_of_the_page_load() {
 }
 
 /// The files that the page's examples name.
-fn page_files() -> Memory {
-    let usual = Memory::new();
+fn page_files() -> MemoryFiles {
+    let usual = MemoryFiles::new();
     let account = "/var/run/secrets/kubernetes.io/serviceaccount";
     let kubeconfig = json!({
         "current-context": "c",
@@ -109,7 +161,7 @@ fn page_files() -> Memory {
         "clusters": [{"name": "k", "cluster": {"server": "https://10.0.0.1:6443"}}],
         "users": [{"name": "u", "user": {"token": "t"}}],
     });
-    Memory::new()
+    MemoryFiles::new()
         .with("/etc/podgate/ssh_host_ed25519_key", &usual.text("hostkey"))
         .with("/etc/podgate/kubeconfig", &kubeconfig.to_string())
         .with(&format!("{account}/ca.crt"), &usual.text("ca.crt"))

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::dump::dump;
-use crate::policy::Mode;
+use crate::policy::RuleMode;
 use crate::settings::Settings;
 
 fn dumped(tree: &Value) -> String {
@@ -11,15 +11,21 @@ fn dumped(tree: &Value) -> String {
 
 /// Everything that a file means.
 fn meaning(text: &str, format: Format) -> String {
-    let config = Config::parse(text, format, &Memory::new()).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+    let config = Config::parse(text, format, &MemoryFiles::new()).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
     let mut settings = Settings::resolve(&config.base, None);
     if let Ok(settings) = &mut settings {
         // Unset is disable, for these alone.
         let modes = &mut settings.rules.forwarding;
-        for mode in [&mut modes.reverse, &mut modes.direct, &mut modes.socket, &mut modes.socket_listen, &mut modes.x11]
-        {
-            if *mode == Mode::default() {
-                *mode = Mode::Disable;
+        for mode in [
+            &mut modes.reverse,
+            &mut modes.direct,
+            &mut modes.socket,
+            &mut modes.socket_listen,
+            &mut modes.x11,
+            &mut modes.agent,
+        ] {
+            if *mode == RuleMode::default() {
+                *mode = RuleMode::Disable;
             }
         }
     }
@@ -31,7 +37,7 @@ fn meaning(text: &str, format: Format) -> String {
 
 #[test]
 fn no_secret_is_dumped_and_the_masked_file_loads() {
-    let files = Memory::new();
+    let files = MemoryFiles::new();
     let key = files.text("client.key");
     let secrets = json!({
         "ssh": {"hostkeys": [files.text("hostkey"), "/etc/podgate/hostkey"]},
@@ -88,7 +94,7 @@ fn what_can_be_a_secret_in_a_url_is_masked() {
     ] {
         let text = dumped(&set(minimal(), key, json!(text)));
         let masked = document::parse(&text, Format::Yaml).expect("YAML");
-        assert_eq!(crate::config::migrate::get(&masked, key), Some(&json!(shown)), "{key}\n{text}");
+        assert_eq!(crate::schema::get(&masked, key), Some(&json!(shown)), "{key}\n{text}");
     }
 }
 
@@ -104,7 +110,7 @@ fn values_in_a_pods_variables_and_headers_are_masked_and_their_names_stay() {
     assert!(!text.contains("s3cret"), "{text}");
     assert_eq!((text.matches("value: masked").count(), text.matches("name: Authorization").count()), (4, 2), "{text}");
     assert!(text.contains("env: shown") && text.contains("key: k") && text.contains("- shown"), "{text}");
-    assert!(Config::parse(&text, Format::Yaml, &Memory::new()).is_ok(), "{text}");
+    assert!(Config::parse(&text, Format::Yaml, &MemoryFiles::new()).is_ok(), "{text}");
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! Every key, one by one: it works, or it is taken without effect and listed, or it is refused and `docs/migration.md`
 //! says what to do instead.
 
-use crate::config::fixture::{Memory, has, set};
-use crate::config::keys::{self, Key, Kind, Today};
-use crate::config::migrate::get;
-use crate::config::reader::{Report, Section};
-use crate::config::{Config, Errors, Format, document};
-use crate::settings::{Answer, Settings};
+use crate::config::Config;
+use crate::config::fixture::{MemoryFiles, has, set};
+use crate::schema::get;
+use crate::schema::keys::{self, ConfigKey, Effect, KeyKind};
+use crate::schema::{ConfigReport, Section};
+use crate::schema::{Errors, Format, document};
+use crate::settings::Settings;
+use podgate_webhooks::wire::ConfigAnswer;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -16,15 +18,15 @@ const PAGE: &str = include_str!("../../../docs/migration.md");
 const WRITTEN_BACK: &str = include_str!("../../../tests/data/config-written-back.yaml");
 
 /// Files for every key that can name one.
-fn files() -> &'static Memory {
-    static FILES: std::sync::LazyLock<Memory> = std::sync::LazyLock::new(|| {
-        let other = Memory::new();
+fn files() -> &'static MemoryFiles {
+    static FILES: std::sync::LazyLock<MemoryFiles> = std::sync::LazyLock::new(|| {
+        let other = MemoryFiles::new();
         let kubeconfig = json!({
             "current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
             "clusters": [{"name": "k", "cluster": {"server": "https://10.0.0.1:6443"}}],
             "users": [{"name": "u", "user": {"token": "t"}}],
         });
-        Memory::new()
+        MemoryFiles::new()
             .with("/etc/podgate/kubeconfig", &kubeconfig.to_string())
             .with("/etc/podgate/other.crt", &other.text("client.crt"))
             .with("/etc/podgate/other.key", &other.text("client.key"))
@@ -89,7 +91,7 @@ fn served(block: &str) -> bool {
 }
 
 /// A value other than the default.
-fn sample(key: &Key) -> Value {
+fn sample(key: &ConfigKey) -> Value {
     let (block, name) = key.path.rsplit_once('.').unwrap_or(("", &key.path));
     let text = match (block, name) {
         ("ssh", "listen") => "127.0.0.1:22",
@@ -100,20 +102,20 @@ fn sample(key: &Key) -> Value {
         ("ssh", "ciphers") => return json!(["aes128-ctr"]),
         ("ssh", "kex") => return json!(["ecdh-sha2-nistp256"]),
         ("ssh", "macs") => return json!(["hmac-sha2-512"]),
+        ("ssh", "maxStartups") => "5:50:50",
+        ("ssh", "perSourceMaxStartups") => "5",
+        ("ssh", "perSourceNetBlockSize") => "24:48",
+        ("ssh", "perSourceConnectionRate") => "1:2",
+        ("ssh", "perSourcePenalties") => "no",
+        ("ssh", "perSourcePenaltyExemptList") => return json!(["10.0.0.0/8"]),
         ("auth.gssapi", "method") => "kerberos",
         ("auth.keyboardInteractive", "method") => "oauth2",
         (_, "method") => "",
         (_, "provider") if block == "geoip" => "maxmind",
-        (_, "provider") => "github",
         ("log", "level") => "debug",
         ("log", "format" | "destination") if name == "format" => "text",
         ("log", "destination") => "file",
         ("log.syslog", "facility") => "local0",
-        ("audit", "format") => "binary",
-        ("audit", "storage") => "file",
-        ("docker.execution", "mode") => "session",
-        ("docker.execution", "imagePullPolicy") => "Always",
-        ("docker.execution", "auth") => return json!({"a": "b"}),
         ("kubernetes.pod", "mode") => "session",
         ("kubernetes.pod", "merge") => "strategic",
         ("", "backend") => "sshproxy",
@@ -127,19 +129,22 @@ fn sample(key: &Key) -> Value {
         (_, "curves") => return json!(["secp256r1"]),
         (_, "cipher") => return json!("TLS_AES_128_GCM_SHA256"),
         (block, _) if block.starts_with("security") && (name == "mode" || name.ends_with("Mode")) => "filter",
+        ("security.forwarding", "allow" | "deny") => return json!(["db.internal:5432"]),
         ("kubernetes.pod", "spec") => return json!({"containers": [{"name": "z", "image": "z"}]}),
         _ => match key.kind {
-            Kind::Text | Kind::Secret | Kind::Url | Kind::Host => "other",
-            Kind::Pem => return json!(files().text("other.crt")),
-            Kind::PrivateKey => return json!(files().text("other.key")),
-            Kind::PrivateKeys => return json!([files().text("hostkey")]),
-            Kind::Flag => return json!(key.default != Some(json!(true))),
-            Kind::Integer => return json!(1),
-            Kind::Number => return json!(1.5),
-            Kind::Duration => return json!("90s"),
-            Kind::Texts | Kind::Names => return json!(["x"]),
-            Kind::Mapping => return json!({"x": "y"}),
-            Kind::Variables => return json!([{"name": "X", "value": "y"}]),
+            KeyKind::Text | KeyKind::OptionalText | KeyKind::TextOrNumber | KeyKind::File => "other",
+            KeyKind::Secret | KeyKind::Url | KeyKind::Host => "other",
+            KeyKind::Words(words) => words.last().expect("a word"),
+            KeyKind::Pem => return json!(files().text("other.crt")),
+            KeyKind::PrivateKey => return json!(files().text("other.key")),
+            KeyKind::PrivateKeys => return json!([files().text("hostkey")]),
+            KeyKind::Flag => return json!(key.default != Some(json!(true))),
+            KeyKind::Integer(..) => return json!(1),
+            KeyKind::Number => return json!(1.5),
+            KeyKind::Duration(_) => return json!("90s"),
+            KeyKind::Texts | KeyKind::Names => return json!(["x"]),
+            KeyKind::Mapping | KeyKind::TextMap | KeyKind::SecretMapping => return json!({"x": "y"}),
+            KeyKind::Variables => return json!([{"name": "X", "value": "y"}]),
         },
     };
     json!(text)
@@ -154,20 +159,24 @@ fn meaning(config: &Config) -> String {
     let settings = Settings::resolve(&config.base, None);
     // Some keys are about an answer alone.
     let answer = json!({"kubernetes": {"pod": {"spec": {"containers": [{"name": "b", "image": "other"}]}}}});
-    let answer = Answer { config: answer.as_object().expect("a mapping"), exact: false };
-    let answered = Settings::resolve(&config.base, Some(answer));
+    let answer = ConfigAnswer {
+        config: answer.as_object().expect("a mapping").clone(),
+        exact: false,
+        ..ConfigAnswer::default()
+    };
+    let answered = Settings::resolve(&config.base, Some(&answer));
     // What a connection starts from is judged by what comes out of it.
     let shown = (&config.ssh, &config.auth, &config.configserver, &config.log, &config.health, &config.metrics);
-    let lease = crate::settings::Home::of(&config.base).map(|home| home.lease);
+    let lease = crate::settings::GatewayHome::of(&config.base).map(|home| home.lease);
     format!("{shown:?} {settings:?} {answered:?} {lease:?}")
 }
 
-fn walk(today: Today, judge: impl Fn(&Key, &Value, &Value)) {
+fn walk(wanted: impl Fn(Effect) -> bool, judge: impl Fn(&ConfigKey, &Value, &Value)) {
     let mut walked = 0;
-    for key in keys::all().into_iter().filter(|key| key.today == today) {
+    for key in keys::all().iter().filter(|key| wanted(key.effect)) {
         let ground = ground(&key.path);
-        let value = sample(&key);
-        judge(&key, &ground, &set(ground.clone(), &key.path, value));
+        let value = sample(key);
+        judge(key, &ground, &set(ground.clone(), &key.path, value));
         walked += 1;
     }
     assert!(walked >= 5, "{walked}");
@@ -176,34 +185,40 @@ fn walk(today: Today, judge: impl Fn(&Key, &Value, &Value)) {
 #[test]
 fn refused_key_is_an_error_that_the_page_lists_with_what_to_do() {
     let listed: Vec<String> = refused::refusals().into_iter().map(|(path, _)| path).collect();
-    walk(Today::Refused, |key, ground, changed| {
-        assert!(load(ground).is_ok(), "{}", key.path);
-        let errors = load(changed).err().unwrap_or_else(|| panic!("{} was taken", key.path));
-        assert!(errors.0.iter().any(|error| error.path == key.path), "{}: {errors}", key.path);
-        let name = key.path.rsplit('.').next().expect("a name");
-        let found = listed.iter().any(|path| *path == key.path || path.strip_prefix("*.") == Some(name));
-        assert!(found, "{} is not in docs/migration.md", key.path);
-    });
+    walk(
+        |effect| effect == Effect::Refused,
+        |key, ground, changed| {
+            assert!(load(ground).is_ok(), "{}", key.path);
+            let errors = load(changed).err().unwrap_or_else(|| panic!("{} was taken", key.path));
+            assert!(errors.0.iter().any(|error| error.path == key.path), "{}: {errors}", key.path);
+            let name = key.path.rsplit('.').next().expect("a name");
+            let found = listed.iter().any(|path| *path == key.path || path.strip_prefix("*.") == Some(name));
+            assert!(found, "{} is not in docs/migration.md", key.path);
+        },
+    );
 }
 
 #[test]
 fn key_at_rest_changes_nothing_and_is_listed() {
-    walk(Today::Rests, |key, ground, changed| {
-        let before = load(ground).unwrap_or_else(|errors| panic!("{}: {errors}", key.path));
-        let after = load(changed).unwrap_or_else(|errors| panic!("{}: {errors}", key.path));
-        assert_eq!(meaning(&before), meaning(&after), "{}", key.path);
-        let covers = |notice: &str| {
-            let section = notice.rsplit_once('.').map_or("", |(section, _)| section);
-            notice == key.path || key.path.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
-        };
-        let new = after.notices.iter().filter(|notice| !before.notices.contains(notice));
-        assert!(new.clone().any(|notice| covers(&notice.path)), "{}: {:?}", key.path, after.notices);
-    });
+    walk(
+        |effect| effect == Effect::Ignored,
+        |key, ground, changed| {
+            let before = load(ground).unwrap_or_else(|errors| panic!("{}: {errors}", key.path));
+            let after = load(changed).unwrap_or_else(|errors| panic!("{}: {errors}", key.path));
+            assert_eq!(meaning(&before), meaning(&after), "{}", key.path);
+            let covers = |notice: &str| {
+                let section = notice.rsplit_once('.').map_or("", |(section, _)| section);
+                notice == key.path || key.path.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
+            };
+            let new = after.notices.iter().filter(|notice| !before.notices.contains(notice));
+            assert!(new.clone().any(|notice| covers(&notice.path)), "{}: {:?}", key.path, after.notices);
+        },
+    );
 }
 
 #[test]
 fn key_that_works_changes_what_holds() {
-    walk(Today::Works, |key, ground, changed| {
+    walk(Effect::works, |key, ground, changed| {
         if key.path == "health.client.allowPlaintext" {
             // Nothing secret travels to it: plain http is taken there anyway.
             return;
@@ -218,9 +233,12 @@ fn key_that_works_changes_what_holds() {
         };
         let after = match (key.kind, load(changed)) {
             // What is never shown is known to be read because it is judged.
-            (Kind::PrivateKey, _) if !key.path.starts_with("kubernetes") => {
+            (KeyKind::PrivateKey, _) if !key.path.starts_with("kubernetes") => {
                 let errors = load(&set(ground.clone(), &key.path, json!("-----x"))).expect_err(&key.path);
                 return assert!(has(&errors, &key.path, "no private key"), "{}: {errors}", key.path);
+            }
+            (_, Err(errors)) if key.path == "auth.authz.method" => {
+                return assert!(has(&errors, "auth.authz.method", "nobody would be asked"), "{errors}");
             }
             (_, Err(errors)) if key.path == "backend" => {
                 return assert!(has(&errors, "backend", "not built yet"), "{errors}");
@@ -229,7 +247,7 @@ fn key_that_works_changes_what_holds() {
         };
         if key.path.starts_with("kubernetes.connection") {
             let cluster = |config: &Config| {
-                Settings::resolve(&config.base, None).unwrap_or_else(|errors| panic!("{errors}")).kubernetes.cluster
+                Settings::resolve(&config.base, None).unwrap_or_else(|errors| panic!("{errors}")).kubernetes().cluster
             };
             return assert_ne!(cluster(&before), cluster(&after), "{}", key.path);
         }
@@ -245,7 +263,7 @@ fn key_that_works_changes_what_holds() {
 
 /// The keys that the reader asks for.
 fn asked() -> BTreeSet<String> {
-    let report = Report::default();
+    let report = ConfigReport::default();
     let tree = Map::new();
     let _ = crate::config::read(&Section::root(&tree, &report), files());
     report.keys.take()
@@ -253,7 +271,7 @@ fn asked() -> BTreeSet<String> {
 
 #[test]
 fn table_names_every_key_that_is_read_and_every_key_of_a_written_file() {
-    let known: BTreeSet<String> = keys::all().into_iter().map(|key| key.path).collect();
+    let known: BTreeSet<String> = keys::all().iter().map(|key| key.path.clone()).collect();
     assert_eq!(known.len(), keys::all().len(), "a key stands in the table twice");
     let asked = asked();
     let missing: Vec<_> = asked.difference(&known).collect();
@@ -283,13 +301,13 @@ fn durations_are_taken_in_every_form_by_every_key() {
     let forms =
         [json!("90s"), json!("1m30s"), json!("1.5m"), json!("90000ms"), json!("0h1m30s"), json!(90_000_000_000_u64)];
     let mut durations = 0;
-    for key in keys::all().into_iter().filter(|key| key.kind == Kind::Duration) {
+    for key in keys::all().iter().filter(|key| matches!(key.kind, KeyKind::Duration(_))) {
         let mut meant = BTreeSet::new();
         for form in &forms {
             let tree = set(ground(&key.path), &key.path, form.clone());
             for (text, format) in [
                 (tree.to_string(), Format::Json),
-                (crate::config::yaml::write(tree.as_object().expect("a mapping")), Format::Yaml),
+                (crate::schema::yaml::write(tree.as_object().expect("a mapping")), Format::Yaml),
             ] {
                 let config = Config::parse(&text, format, files());
                 meant.insert(meaning(&config.unwrap_or_else(|errors| panic!("{}: {form}: {errors}", key.path))));
@@ -304,11 +322,11 @@ fn durations_are_taken_in_every_form_by_every_key() {
 #[test]
 fn keys_and_certificates_are_taken_inline_in_every_form() {
     for key in keys::all() {
-        let is_pem = matches!(key.kind, Kind::Pem | Kind::PrivateKey);
-        if !is_pem || key.today != Today::Works {
+        let is_pem = matches!(key.kind, KeyKind::Pem | KeyKind::PrivateKey);
+        if !is_pem || !key.effect.works() {
             continue;
         }
-        let text = sample(&key).as_str().expect("PEM").to_owned();
+        let text = sample(key).as_str().expect("PEM").to_owned();
         let ground = ground(&key.path);
         // A certificate and its key go together; here they only have to be read.
         for form in [
@@ -319,7 +337,7 @@ fn keys_and_certificates_are_taken_inline_in_every_form() {
             format!("{text}{text}"),
         ] {
             let tree = set(ground.clone(), &key.path, json!(form));
-            for text in [tree.to_string(), crate::config::yaml::write(tree.as_object().expect("a mapping"))] {
+            for text in [tree.to_string(), crate::schema::yaml::write(tree.as_object().expect("a mapping"))] {
                 let read = Config::parse(&text, Format::Yaml, files());
                 read.unwrap_or_else(|errors| panic!("{}: {form:?}: {errors}", key.path));
             }

@@ -1,27 +1,28 @@
 //! Pods of files as ContainerSSH 0.6 takes them: every scalar as what its field is. The values beside them were read by
 //! its YAML reader; where it made another text of what stands there, `--check-config` says so.
 
-use crate::config::fixture::{Memory, has, minimal};
-use crate::config::{Config, Format, Migration};
-use crate::settings::{Pod, Settings};
+use crate::config::Config;
+use crate::config::fixture::{MemoryFiles, has, minimal};
+use crate::schema::{Format, migrate::migrate_text};
+use crate::settings::{PodSettings, Settings};
 use crate::types::Secret;
 use serde_json::{Value, json};
 
 fn with_pod(pod: &str) -> String {
     let mut tree = minimal();
     tree["kubernetes"] = json!("HERE");
-    let file = crate::config::yaml::write(tree.as_object().expect("a mapping"));
+    let file = crate::schema::yaml::write(tree.as_object().expect("a mapping"));
     let pod: String = pod.lines().map(|line| format!("    {line}\n")).collect();
     file.replace("kubernetes: HERE", &format!("kubernetes:\n  pod:\n{pod}"))
 }
 
 fn load(pod: &str) -> Config {
     let text = with_pod(pod);
-    Config::parse(&text, Format::Yaml, &Memory::new()).unwrap_or_else(|errors| panic!("{errors}\n{text}"))
+    Config::parse(&text, Format::Yaml, &MemoryFiles::new()).unwrap_or_else(|errors| panic!("{errors}\n{text}"))
 }
 
-fn pod(config: &Config) -> Pod {
-    Settings::resolve(&config.base, None).unwrap_or_else(|errors| panic!("{errors}")).kubernetes.pod
+fn pod(config: &Config) -> PodSettings {
+    Settings::resolve(&config.base, None).unwrap_or_else(|errors| panic!("{errors}")).kubernetes().pod
 }
 
 fn strict(config: &Config) -> Vec<&str> {
@@ -43,10 +44,10 @@ fn read_as(cases: &[(String, &str, Value)], is_doubtful: bool) {
         let warned = config.notices.iter().any(|notice| notice.warn && notice.path.starts_with("kubernetes.pod."));
         assert!(warned, "{text}: {:?}", config.notices);
         // The file that `migrate` writes says the same, and nobody is in doubt about it.
-        let migration = Migration::of(&with_pod(text), Format::Yaml).unwrap_or_else(|errors| panic!("{errors}"));
+        let migration = migrate_text(&with_pod(text), Format::Yaml).unwrap_or_else(|errors| panic!("{errors}"));
         assert_eq!(migration.decisions.is_empty(), !is_doubtful, "{text}: {:?}", migration.decisions);
         assert_eq!(migration.readings.is_empty(), is_doubtful, "{text}: {:?}", migration.readings);
-        let again = Config::parse(&migration.to_yaml(), Format::Yaml, &Memory::new());
+        let again = Config::parse(&migration.to_yaml(), Format::Yaml, &MemoryFiles::new());
         let again = again.unwrap_or_else(|errors| panic!("{errors}"));
         assert!(again.strict.is_empty() && again.notices.is_empty(), "{}: {:?}", migration.to_yaml(), again.strict);
         assert_eq!(self::pod(&again).spec, pod.spec, "{text}");
@@ -183,7 +184,7 @@ fn our_own_keys_of_a_pod_are_read_likewise() {
     ] {
         assert!(paths.contains(&format!("kubernetes.pod.{path}").as_str()), "{path}: {paths:?}");
     }
-    let migration = Migration::of(&with_pod("idleCommand: [sleep, 3600]"), Format::Yaml).expect("a file");
+    let migration = migrate_text(&with_pod("idleCommand: [sleep, 3600]"), Format::Yaml).expect("a file");
     let shown: Vec<_> = migration.readings.iter().map(ToString::to_string).collect();
     assert_eq!(shown, ["kubernetes.pod.idleCommand[1] is read as if it were in quotes"]);
 }
@@ -204,7 +205,7 @@ fn check_refuses_what_a_strict_server_refuses_and_a_start_goes_on() {
     // What no server can take stops a start, and the rest is told with it.
     let text =
         with_pod("idleComand: [a]\nspec:\n  containers:\n  - name: A_B\n    image: i\n    command: sleep\n  bogus: 1");
-    let errors = Config::parse(&text, Format::Yaml, &Memory::new()).expect_err("a bad name");
+    let errors = Config::parse(&text, Format::Yaml, &MemoryFiles::new()).expect_err("a bad name");
     assert!(has(&errors, &format!("{first}.name"), "DNS label"), "{errors}");
     assert!(has(&errors, &format!("{first}.command"), "must be a list"), "{errors}");
     assert!(has(&errors, "kubernetes.pod.spec.bogus", "unknown to Kubernetes"), "{errors}");
@@ -218,7 +219,7 @@ fn key_that_stands_there_twice_in_two_ways_of_writing_is_refused_by_the_check() 
     assert_eq!(strict(&config), ["kubernetes.pod.spec.containers[0].imagepullpolicy"]);
     assert_eq!(pod(&config).spec["containers"][0]["imagePullPolicy"], json!("Always"));
     let text = with_pod("metadata:\n  labels: {a: b}\n  labels: {c: d}");
-    assert!(Config::parse(&text, Format::Yaml, &Memory::new()).is_err(), "{text}");
+    assert!(Config::parse(&text, Format::Yaml, &MemoryFiles::new()).is_err(), "{text}");
 }
 
 #[test]
@@ -229,7 +230,7 @@ fn json_files_are_read_likewise() {
         "metadata": {"Labels": {"a": 1, "b": false}},
         "spec": {"containers": [{"name": 7, "image": "i", "env": [{"name": "X", "value": 8080}], "tty": "yes"}]},
     }});
-    let config = Config::parse(&tree.to_string(), Format::Json, &Memory::new()).expect("loads");
+    let config = Config::parse(&tree.to_string(), Format::Json, &MemoryFiles::new()).expect("loads");
     assert_eq!(strict(&config), ["kubernetes.pod.spec.containers[0].tty"]);
     let pod = pod(&config);
     assert_eq!(pod.console_name.as_str(), "7");
@@ -246,7 +247,7 @@ fn blocks_of_kuberun_are_read_likewise() {
         "        - name: Y\n          value: 1.0\n      volumes:\n      - name: v\n        volumesource:\n          secret: {secretname: 3, defaultmode: 0644}\n",
         "      - name: w\n        bogus: 1\n",
     );
-    let config = Config::parse(text, Format::Yaml, &Memory::new()).unwrap_or_else(|errors| panic!("{errors}"));
+    let config = Config::parse(text, Format::Yaml, &MemoryFiles::new()).unwrap_or_else(|errors| panic!("{errors}"));
     let pod = pod(&config);
     let container = &pod.spec["containers"][0];
     assert_eq!((&container["image"], &container["tty"]), (&json!("1.10"), &json!(true)));
@@ -254,7 +255,7 @@ fn blocks_of_kuberun_are_read_likewise() {
     assert_eq!(pod.spec["volumes"][0], json!({"name": "v", "secret": {"secretName": "3", "defaultMode": 420}}));
     assert_eq!((pod.namespace.as_str(), pod.shell_command), ("5", Some(vec!["/bin/sh".into(), "1".into()])));
     assert_eq!(strict(&config), ["kuberun.pod.podSpec.volumes[1].bogus"]);
-    let migration = Migration::of(text, Format::Yaml).expect("a file");
+    let migration = migrate_text(text, Format::Yaml).expect("a file");
     let read: Vec<_> = migration.readings.iter().map(|change| change.path.as_str()).collect();
     assert!(read.contains(&"kuberun.pod.podSpec.containers[0].env[0].value"), "{read:?}");
     assert!(read.contains(&"kuberun.pod.podSpec.volumes[0].volumesource.secret.secretname"), "{read:?}");
@@ -270,7 +271,7 @@ fn podspec_that_was_written_back_is_understood_whole() {
         "ssh: {{hostkeys: [/etc/podgate/hostkey]}}\nauth: {{url: https://auth.example, password: true}}\nbackend: kuberun\n\
          kuberun:\n  connection: {{host: 10.0.0.1}}\n  pod:\n{spec}",
     );
-    let config = Config::parse(&text, Format::Yaml, &Memory::new()).unwrap_or_else(|errors| panic!("{errors}"));
+    let config = Config::parse(&text, Format::Yaml, &MemoryFiles::new()).unwrap_or_else(|errors| panic!("{errors}"));
     assert!(config.strict.is_empty(), "{:?}", config.strict);
     let spec = pod(&config).spec;
     for (pointer, expected) in [
@@ -286,9 +287,9 @@ fn podspec_that_was_written_back_is_understood_whole() {
     ] {
         assert_eq!(at(&spec, pointer), Some(&expected), "{pointer}");
     }
-    let migration = Migration::of(&text, Format::Yaml).unwrap_or_else(|errors| panic!("{errors}"));
+    let migration = migrate_text(&text, Format::Yaml).unwrap_or_else(|errors| panic!("{errors}"));
     assert!(migration.readings.is_empty(), "{:?}", migration.readings);
-    let again = Config::parse(&migration.to_yaml(), Format::Yaml, &Memory::new());
+    let again = Config::parse(&migration.to_yaml(), Format::Yaml, &MemoryFiles::new());
     let again = again.unwrap_or_else(|errors| panic!("{errors}\n{}", migration.to_yaml()));
     assert!(again.strict.is_empty(), "{:?}", again.strict);
 }
@@ -306,11 +307,11 @@ fn own_texts_without_quotes_are_taken_as_they_are_written() {
         "security: {forceCommand: true, command: {mode: filter, allow: [A, 0x10, yes]}, maxSessions: 3}\n",
         "kubernetes: {connection: {username: 007, password: 0123456, qps: 1.50}}\n",
     );
-    let config = Config::parse(text, Format::Yaml, &Memory::new()).unwrap_or_else(|errors| panic!("{errors}"));
+    let config = Config::parse(text, Format::Yaml, &MemoryFiles::new()).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!((config.ssh.banner.as_deref(), config.strict.len()), (Some("1.10"), 0));
     let settings = Settings::resolve(&config.base, None).unwrap_or_else(|errors| panic!("{errors}"));
-    assert_eq!(settings.kubernetes.cluster.basic, Some(("007".into(), Secret::new("0123456"))));
-    assert_eq!((settings.kubernetes.cluster.qps_milli, settings.rules.max_sessions), (1500, Some(3)));
+    assert_eq!(settings.kubernetes().cluster.basic, Some(("007".into(), Secret::new("0123456"))));
+    assert_eq!((settings.kubernetes().cluster.qps_milli, settings.rules.max_sessions), (1500, Some(3)));
     assert_eq!(settings.rules.force_command.as_deref(), Some("true"));
     assert_eq!(settings.rules.command.allow, ["A", "0x10", "yes"]);
     let told: Vec<_> = config.notices.iter().map(|notice| notice.path.as_str()).collect();
@@ -320,14 +321,14 @@ fn own_texts_without_quotes_are_taken_as_they_are_written() {
     }
     assert_eq!(told.len(), 5, "{told:?}");
     assert!(!format!("{:?}", config.notices).contains("0123456"));
-    let migration = Migration::of(text, Format::Yaml).unwrap_or_else(|errors| panic!("{errors}"));
+    let migration = migrate_text(text, Format::Yaml).unwrap_or_else(|errors| panic!("{errors}"));
     assert!(migration.to_yaml().contains("password: \"0123456\"\n"), "{}", migration.to_yaml());
     let old = text.replace("kubernetes: {", "kuberun: {").replace("backend: kubernetes", "backend: kuberun");
-    let config = Config::parse(&old, Format::Yaml, &Memory::new()).unwrap_or_else(|errors| panic!("{errors}"));
+    let config = Config::parse(&old, Format::Yaml, &MemoryFiles::new()).unwrap_or_else(|errors| panic!("{errors}"));
     let settings = Settings::resolve(&config.base, None).unwrap_or_else(|errors| panic!("{errors}"));
-    assert_eq!(settings.kubernetes.cluster.basic, Some(("007".into(), Secret::new("0123456"))));
+    assert_eq!(settings.kubernetes().cluster.basic, Some(("007".into(), Secret::new("0123456"))));
     // JSON says in which type it means a value.
     let tree = serde_json::json!({"ssh": {"hostkeys": ["/etc/podgate/hostkey"], "banner": 5}});
-    let errors = Config::parse(&tree.to_string(), Format::Json, &Memory::new()).expect_err("a number");
+    let errors = Config::parse(&tree.to_string(), Format::Json, &MemoryFiles::new()).expect_err("a number");
     assert!(has(&errors, "ssh.banner", "must be a string, not a number; put it in quotes"), "{errors}");
 }

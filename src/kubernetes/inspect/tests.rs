@@ -1,26 +1,26 @@
 //! The inspection against a development cluster that knows roles.
 
 use super::*;
-use crate::kubernetes::client::Clients;
-use crate::kubernetes::samples;
-use crate::settings::{Kubernetes, Source};
+use crate::kubernetes::api::client::Clients;
+use crate::kubernetes::fixtures;
+use crate::settings::{InlineOrFile, KubernetesSettings};
 use crate::shutdown::Tasks;
 use crate::telemetry::capture;
 use crate::types::Secret;
-use podgate_devcluster::{DevCluster, Failure, Options, Rule, Token};
+use podgate_devcluster::{DevCluster, Options, RequestFailure, Rule, Token};
 
-const SETTLED: Settled = Settled { connection: true, namespace: true, spec: true };
-const OPEN: Settled = Settled { connection: false, namespace: false, spec: false };
+const SETTLED: DecidedByFile = DecidedByFile { connection: true, namespace: true, spec: true };
+const OPEN: DecidedByFile = DecidedByFile { connection: false, namespace: false, spec: false };
 
 /// A cluster, and the settings of a gateway whose account has a role in it.
 struct Stand {
     cluster: DevCluster,
-    settings: Kubernetes,
+    settings: KubernetesSettings,
     backend: Backend,
 }
 
 fn backend() -> Backend {
-    let (log, _) = capture::log(crate::config::LogFormat::Ljson);
+    let (log, _) = capture::log(crate::telemetry::LogFormat::Ljson);
     Backend::new(log, Tasks::new(), Clients::new(), Arc::new(|_| true))
 }
 
@@ -28,10 +28,10 @@ impl Stand {
     fn new() -> Self {
         crate::tls::install();
         let cluster = DevCluster::start(Options::default()).unwrap();
-        let mut settings = samples::settings();
+        let mut settings = fixtures::settings();
         Arc::make_mut(&mut settings.cluster).host = format!("https://{}", cluster.host()).parse().unwrap();
-        Arc::make_mut(&mut settings.cluster).ca = Some(Source::Inline(Secret::new(cluster.ca_pem())));
-        Arc::make_mut(&mut settings.cluster).bearer_token = Some(Source::Inline(Secret::new("t-gate")));
+        Arc::make_mut(&mut settings.cluster).ca = Some(InlineOrFile::Inline(Secret::new(cluster.ca_pem())));
+        Arc::make_mut(&mut settings.cluster).bearer_token = Some(InlineOrFile::Inline(Secret::new("t-gate")));
         let stand = Self { cluster, settings, backend: backend() };
         stand.role_without(|_, _| false);
         stand
@@ -45,21 +45,21 @@ impl Stand {
         self.cluster.faults().set_token(Token { token: "t-gate".into(), user: "gate".into(), rules });
     }
 
-    async fn found(&self, settled: Settled) -> Vec<(Weight, String)> {
-        let found = self.backend.inspect(&self.settings, settled).await;
-        found.into_iter().map(|finding| (finding.weight, finding.text)).collect()
+    async fn found(&self, decided: DecidedByFile) -> Vec<(Severity, String)> {
+        let found = self.backend.inspect(&self.settings, decided).await;
+        found.into_iter().map(|finding| (finding.severity, finding.text)).collect()
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn every_missing_right_is_named_with_account_and_namespace() {
     let mut stand = Stand::new();
     let name = crate::types::PodName::parse("den").unwrap();
     let modes = [
-        Mode::Connection,
-        Mode::Session,
-        Mode::Persistent { name: name.clone(), create_missing: true, shared: false },
-        Mode::Persistent { name, create_missing: false, shared: true },
+        PodMode::Connection,
+        PodMode::Session,
+        PodMode::Persistent { name: name.clone(), create_missing: true, shared: false },
+        PodMode::Persistent { name, create_missing: false, shared: true },
     ];
     for mode in modes {
         stand.settings.pod.mode = mode;
@@ -72,29 +72,31 @@ async fn every_missing_right_is_named(stand: &Stand) {
     assert_eq!(stand.found(SETTLED).await, []);
     for right in rights::needed(&stand.settings.pod.mode) {
         stand.role_without(|verb, resource| (verb, resource) == (right.verb, &right.resource.to_string()));
-        let (weight, lost) = match right.need {
-            Need::Serve => (Weight::Fatal, "no login can be served"),
-            Need::Files => {
-                (Weight::Warning, "files that a webhook sends cannot be written, and a login with them is refused")
+        let (severity, lost) = match right.need {
+            RightPurpose::Serve => (Severity::Fatal, "no login can be served"),
+            RightPurpose::Files => {
+                (Severity::Warning, "files that a webhook sends cannot be written, and a login with them is refused")
             }
-            Need::Log => (Weight::Notice, "the output of a program that ends at once can be lost"),
-            Need::Reasons => {
-                (Weight::Notice, "the reason that a user sees for a pod that does not start is less exact")
+            RightPurpose::Log => (Severity::Notice, "the output of a program that ends at once can be lost"),
+            RightPurpose::Reasons => {
+                (Severity::Notice, "the reason that a user sees for a pod that does not start is less exact")
             }
-            Need::Sweep => (Weight::Warning, "the pods of a gateway that is killed stay"),
-            Need::Wake => (Weight::Warning, "a gateway that was suspended for long can lose pods when it continues"),
+            RightPurpose::Sweep => (Severity::Warning, "the pods of a gateway that is killed stay"),
+            RightPurpose::Wake => {
+                (Severity::Warning, "a gateway that was suspended for long can lose pods when it continues")
+            }
         };
-        let Right { verb, resource, .. } = right;
+        let AccessRight { verb, resource, .. } = right;
         let text = format!(
             "User \"gate\" cannot {verb} resource \"{resource}\" in API group {:?} in the namespace \"default\": {lost}",
             resource.group
         );
-        assert_eq!(stand.found(SETTLED).await, [(weight, text)]);
+        assert_eq!(stand.found(SETTLED).await, [(severity, text)]);
     }
     assert!(stand.cluster.state().all_pods().is_empty());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn nothing_is_found_where_nothing_is_wrong_and_nothing_is_changed() {
     let stand = Stand::new();
     assert_eq!(stand.found(SETTLED).await, []);
@@ -103,7 +105,7 @@ async fn nothing_is_found_where_nothing_is_wrong_and_nothing_is_changed() {
     assert!(asked.iter().any(|request| request.verb == "create" && request.resource == "pods" && request.dry_run));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn account_without_any_role_is_told_a_line_a_resource() {
     let stand = Stand::new();
     stand.role_without(|_, _| true);
@@ -115,25 +117,25 @@ async fn account_without_any_role_is_told_a_line_a_resource() {
     assert!(lines[1].starts_with("User \"gate\" cannot get, create resource \"pods/exec\" "), "{lines:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn namespace_that_a_config_server_may_choose_is_no_reason_not_to_start() {
     let stand = Stand::new();
     stand.role_without(|_, resource| resource == "pods");
-    let found = stand.found(Settled { namespace: false, ..SETTLED }).await;
-    assert!(!found.is_empty() && found.iter().all(|(weight, _)| *weight == Weight::Warning), "{found:?}");
+    let found = stand.found(DecidedByFile { namespace: false, ..SETTLED }).await;
+    assert!(!found.is_empty() && found.iter().all(|(severity, _)| *severity == Severity::Warning), "{found:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn cluster_that_does_not_tell_rights_is_not_guessed_about() {
     let stand = Stand::new();
     stand.cluster.faults().questions_about_oneself(false);
     let text = "the gateway may not query its permissions, a missing one is reported at the first login: \
                 selfsubjectaccessreviews.authorization.k8s.io is forbidden: User \"gate\" cannot create resource \
                 \"selfsubjectaccessreviews\" in API group \"authorization.k8s.io\" at the cluster scope";
-    assert_eq!(stand.found(SETTLED).await, [(Weight::Warning, text.to_owned())]);
+    assert_eq!(stand.found(SETTLED).await, [(Severity::Warning, text.to_owned())]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn credentials_and_certificates_that_are_not_accepted_are_fatal() {
     let mut stand = Stand::new();
     let host = stand.cluster.host();
@@ -142,58 +144,58 @@ async fn credentials_and_certificates_that_are_not_accepted_are_fatal() {
         "kubernetes.connection.bearerToken: https://{host} does not accept the credentials; are they expired, \
          or another cluster's?"
     );
-    assert_eq!(stand.found(SETTLED).await, [(Weight::Fatal, text.clone())]);
-    assert_eq!(stand.found(OPEN).await, [(Weight::Warning, text)]);
+    assert_eq!(stand.found(SETTLED).await, [(Severity::Fatal, text.clone())]);
+    assert_eq!(stand.found(OPEN).await, [(Severity::Warning, text)]);
 
     let other = DevCluster::start(Options::default()).unwrap();
-    Arc::make_mut(&mut stand.settings.cluster).ca = Some(Source::Inline(Secret::new(other.ca_pem())));
+    Arc::make_mut(&mut stand.settings.cluster).ca = Some(InlineOrFile::Inline(Secret::new(other.ca_pem())));
     let found = stand.found(SETTLED).await;
     let text = format!(
         "kubernetes.connection: https://{host} cannot be reached securely: the server's certificate (CN=kube-apiserver) \
          is signed by a CA with the trusted one's name, but another key: CN=podgate-devcluster CA; give that CA's certificate in cacert or \
          cacertFile (trusted is CN=podgate-devcluster CA)"
     );
-    assert!(matches!(&found[..], [(Weight::Fatal, told)] if told.starts_with(&text)), "{found:?}");
+    assert!(matches!(&found[..], [(Severity::Fatal, told)] if told.starts_with(&text)), "{found:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn api_that_is_away_or_ill_does_not_keep_the_gateway_from_starting() {
     let mut stand = Stand::new();
     let host = stand.cluster.host();
-    stand.cluster.faults().fail_requests("create", "selfsubjectreviews", 1, Failure::Unavailable);
+    stand.cluster.faults().fail_requests("create", "selfsubjectreviews", 1, RequestFailure::Unavailable);
     let text = format!("https://{host} answers with an error (503): apiserver is shutting down; logins may fail");
-    assert_eq!(stand.found(SETTLED).await, [(Weight::Warning, text)]);
-    stand.cluster.faults().fail_requests("create", "pods", 1, Failure::Drop);
+    assert_eq!(stand.found(SETTLED).await, [(Severity::Warning, text)]);
+    stand.cluster.faults().fail_requests("create", "pods", 1, RequestFailure::Drop);
     let found = stand.found(SETTLED).await;
-    assert!(matches!(&found[..], [(Weight::Warning, _)]), "{found:?}");
+    assert!(matches!(&found[..], [(Severity::Warning, _)]), "{found:?}");
     stand.cluster.faults().api_down().await;
     stand.backend = backend();
     let text = format!(
         "kubernetes.connection.host: https://{host} cannot be reached: Connection refused (os error 111); is it the \
          right host and port? Logins fail until it answers"
     );
-    assert_eq!(stand.found(SETTLED).await, [(Weight::Warning, text)]);
+    assert_eq!(stand.found(SETTLED).await, [(Severity::Warning, text)]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn pod_that_is_not_taken_is_fatal_where_it_is_the_files_and_cannot_heal() {
     let mut stand = Stand::new();
     stand.cluster.faults().quota(Some(0));
     let found = stand.found(SETTLED).await;
-    assert!(matches!(&found[..], [(Weight::Warning, told)] if told.contains("exceeded quota")), "{found:?}");
+    assert!(matches!(&found[..], [(Severity::Warning, told)] if told.contains("exceeded quota")), "{found:?}");
     stand.cluster.faults().quota(None);
 
     stand.cluster.faults().deny_pods(Some("images come from our registry only"));
     let text = "kubernetes.pod: the pod is refused: admission webhook \"policy.devcluster.local\" denied the request: \
                 images come from our registry only";
-    assert_eq!(stand.found(SETTLED).await, [(Weight::Fatal, text.to_owned())]);
-    assert_eq!(stand.found(OPEN).await, [(Weight::Warning, text.to_owned())]);
+    assert_eq!(stand.found(SETTLED).await, [(Severity::Fatal, text.to_owned())]);
+    assert_eq!(stand.found(OPEN).await, [(Severity::Warning, text.to_owned())]);
     stand.cluster.faults().deny_pods(None);
 
     stand.settings.pod.spec.insert("noSuchField".into(), json!(1));
     let text = "kubernetes.pod: the pod is refused: Pod in version \"v1\" cannot be handled as a Pod: strict decoding \
                 error: unknown field \"spec.noSuchField\"";
-    assert_eq!(stand.found(OPEN).await, [(Weight::Fatal, text.to_owned())]);
+    assert_eq!(stand.found(OPEN).await, [(Severity::Fatal, text.to_owned())]);
     stand.settings.pod.spec.remove("noSuchField");
 
     let nowhere = crate::types::Namespace::parse("nowhere").unwrap();
@@ -201,25 +203,33 @@ async fn pod_that_is_not_taken_is_fatal_where_it_is_the_files_and_cannot_heal() 
     let rules = vec![Rule::new("*", "*")];
     stand.cluster.faults().set_token(Token { token: "t-gate".into(), user: "gate".into(), rules });
     let text = "kubernetes.pod.metadata.namespace: namespaces \"nowhere\" not found".to_owned();
-    assert_eq!(stand.found(SETTLED).await, [(Weight::Fatal, text.clone())]);
-    assert_eq!(stand.found(OPEN).await, [(Weight::Warning, text)]);
+    assert_eq!(stand.found(SETTLED).await, [(Severity::Fatal, text.clone())]);
+    assert_eq!(stand.found(OPEN).await, [(Severity::Warning, text)]);
 }
 
 #[test]
 fn refusals_of_a_trial_are_judged_by_what_they_say() {
     for (code, message, judgement) in [
-        (400, "Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal", words::Judgement::Nonsense),
-        (400, "admission webhook \"x\" does not support dry run", words::Judgement::MayHeal),
-        (400, "admission webhook \"x\" denied the request", words::Judgement::Wrong),
-        (403, "violates PodSecurity \"restricted:latest\"", words::Judgement::Wrong),
-        (403, "unable to create new content in namespace x because it is being terminated", words::Judgement::MayHeal),
-        (404, "namespaces \"x\" not found", words::Judgement::NoNamespace),
-        (409, "pods \"x\" already exists", words::Judgement::Fine),
-        (422, "Pod \"x\" is invalid", words::Judgement::Wrong),
-        (429, "slowly", words::Judgement::MayHeal),
-        (500, "etcd", words::Judgement::MayHeal),
+        (
+            400,
+            "Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal",
+            messages::DryRunJudgement::Nonsense,
+        ),
+        (400, "admission webhook \"x\" does not support dry run", messages::DryRunJudgement::MayHeal),
+        (400, "admission webhook \"x\" denied the request", messages::DryRunJudgement::Wrong),
+        (403, "violates PodSecurity \"restricted:latest\"", messages::DryRunJudgement::Wrong),
+        (
+            403,
+            "unable to create new content in namespace x because it is being terminated",
+            messages::DryRunJudgement::MayHeal,
+        ),
+        (404, "namespaces \"x\" not found", messages::DryRunJudgement::NoNamespace),
+        (409, "pods \"x\" already exists", messages::DryRunJudgement::Fine),
+        (422, "Pod \"x\" is invalid", messages::DryRunJudgement::Wrong),
+        (429, "slowly", messages::DryRunJudgement::MayHeal),
+        (500, "etcd", messages::DryRunJudgement::MayHeal),
     ] {
         let error = ApiError::Refused { code, reason: String::new(), message: message.into(), retry_after: None };
-        assert_eq!(words::judge(&error), judgement, "{code} {message}");
+        assert_eq!(messages::judge(&error), judgement, "{code} {message}");
     }
 }

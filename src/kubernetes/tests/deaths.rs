@@ -7,7 +7,7 @@ async fn dies(cause: impl Fn(&Stand, &str), expected: &str) {
     let guest = stand.guest();
     ready(&guest).await;
     let mut program = start(&guest, "echo up; sleep 60").await.unwrap();
-    assert_eq!(timeout(SOON, program.output.next()).await.unwrap(), Said::Stdout("up\n".into()));
+    assert_eq!(timeout(SOON, program.output.next()).await.unwrap(), OutputEvent::Stdout("up\n".into()));
     let name = stand.cluster.pods("default").remove(0);
     cause(&stand, &name);
     let told = gone(&guest).await;
@@ -20,26 +20,26 @@ async fn dies(cause: impl Fn(&Stand, &str), expected: &str) {
     stand.finish(vec![guest]).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn evicted_pod_is_over_with_its_reason() {
     dies(|stand, name| assert!(stand.cluster.faults().evict("default", name)), "the pod was evicted from its node")
         .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn container_out_of_memory_is_over_with_its_reason() {
     let cause = |stand: &Stand, name: &str| assert!(stand.cluster.faults().oom_kill("default", name, "shell"));
     dies(cause, "the container shell ran out of memory").await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn deleted_pod_is_over_with_its_reason() {
     let cause =
         |stand: &Stand, name: &str| assert!(stand.cluster.faults().delete_pod("default", name, Duration::from_secs(1)));
     dies(cause, "the pod was deleted").await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[podgate_test::multi_thread]
 async fn pod_deleted_while_it_starts_is_over_at_once() {
     let stand = Stand::new();
     stand.cluster.faults().hold_pods();

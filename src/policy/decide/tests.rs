@@ -3,9 +3,9 @@
 use crate::policy::*;
 use crate::types::{Modes, Size};
 
-const MODES: [Mode; 4] = [Mode::Unset, Mode::Enable, Mode::Filter, Mode::Disable];
+const MODES: [RuleMode; 4] = [RuleMode::Unset, RuleMode::Enable, RuleMode::Filter, RuleMode::Disable];
 
-fn list(mode: Mode, allow: &[&str], deny: &[&str]) -> ListRule {
+fn list(mode: RuleMode, allow: &[&str], deny: &[&str]) -> ListRule {
     let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect();
     ListRule { mode, allow: owned(allow), deny: owned(deny) }
 }
@@ -18,37 +18,40 @@ fn terminal(term: &str) -> Terminal {
     Terminal { term: term.into(), size: Size { columns: 80, rows: 24 }, modes: Modes::default() }
 }
 
-fn ends() -> Endpoints {
-    Endpoints { client: "[::ffff:192.0.2.7]:52311".parse().unwrap(), server: "[2001:db8::1]:2222".parse().unwrap() }
+fn ends() -> ConnectionEndpoints {
+    ConnectionEndpoints {
+        client: "[::ffff:192.0.2.7]:52311".parse().unwrap(),
+        server: "[2001:db8::1]:2222".parse().unwrap(),
+    }
 }
 
-fn start(asked: Asked) -> Start {
-    Start { asked, env: Vec::new(), terminal: None, endpoints: ends() }
+fn start(asked: ProgramRequest) -> StartProgram {
+    StartProgram { request: asked, env: Vec::new(), terminal: None, endpoints: ends() }
 }
 
-fn command(text: &str) -> Asked {
-    Asked::Command(text.into())
+fn command(text: &str) -> ProgramRequest {
+    ProgramRequest::Exec(text.into())
 }
 
-fn launch(rules: &Rules, start: Start) -> Launch {
+fn launch(rules: &Rules, start: StartProgram) -> ProgramSpec {
     rules.decide(start).unwrap().spend()
 }
 
-fn denial<R: Request>(rules: &Rules, request: R) -> Option<Denied> {
+fn denial<R: PolicyRequest>(rules: &Rules, request: R) -> Option<Denied> {
     rules.decide(request).err()
 }
 
-fn pairs(launch: &Launch) -> Vec<(&str, &str)> {
+fn pairs(launch: &ProgramSpec) -> Vec<(&str, &str)> {
     launch.env.iter().map(|variable| (variable.name().as_str(), variable.value())).collect()
 }
 
 /// Every pair of `defaultMode` and own mode, with the mode that must come out: own, else default, else enable.
-fn effective_modes() -> impl Iterator<Item = (Mode, Mode, Mode)> {
+fn effective_modes() -> impl Iterator<Item = (RuleMode, RuleMode, RuleMode)> {
     MODES.into_iter().flat_map(|default| {
         MODES.into_iter().map(move |own| {
             let effective = match (own, default) {
-                (Mode::Unset, Mode::Unset) => Mode::Enable,
-                (Mode::Unset, default) => default,
+                (RuleMode::Unset, RuleMode::Unset) => RuleMode::Enable,
+                (RuleMode::Unset, default) => default,
                 (own, _) => own,
             };
             (default, own, effective)
@@ -60,20 +63,20 @@ fn effective_modes() -> impl Iterator<Item = (Mode, Mode, Mode)> {
 fn shell_and_terminal_are_denied_by_anything_but_enable() {
     for (default_mode, own, effective) in effective_modes() {
         let rules = Rules { default_mode, shell: own, tty: own, ..Rules::default() };
-        let open = effective == Mode::Enable;
+        let open = effective == RuleMode::Enable;
         let row = format!("default {default_mode:?}, own {own:?}");
-        assert_eq!(denial(&rules, start(Asked::Shell)), (!open).then_some(Denied::Shell), "{row}");
+        assert_eq!(denial(&rules, start(ProgramRequest::Shell)), (!open).then_some(Denied::Shell), "{row}");
         let terminal = OpenTerminal { terminal: terminal("xterm") };
         assert_eq!(denial(&rules, terminal), (!open).then_some(Denied::Tty), "{row}");
     }
 }
 
 /// What a section with lists must say about: a listed-to-allow, a listed-to-deny, one in both, one in neither.
-fn listed(effective: Mode) -> [bool; 4] {
+fn listed(effective: RuleMode) -> [bool; 4] {
     match effective {
-        Mode::Enable => [true, false, false, true],
-        Mode::Filter => [true, false, true, false],
-        Mode::Unset | Mode::Disable => [false; 4],
+        RuleMode::Enable => [true, false, false, true],
+        RuleMode::Filter => [true, false, true, false],
+        RuleMode::Unset | RuleMode::Disable => [false; 4],
     }
 }
 
@@ -86,7 +89,7 @@ fn subsystems_and_signals_pass_by_mode_and_list() {
         let rules = Rules { default_mode, subsystem: rule.clone(), signal: rule, ..Rules::default() };
         for (name, passes) in names.into_iter().zip(listed(effective)) {
             let row = format!("default {default_mode:?}, own {own:?}, {name}");
-            let subsystem = denial(&rules, start(Asked::Subsystem(name.into())));
+            let subsystem = denial(&rules, start(ProgramRequest::Subsystem(name.into())));
             assert_eq!(subsystem, (!passes).then_some(Denied::Subsystem), "{row}");
             let signal = denial(&rules, SendSignal { name: name.into() });
             assert_eq!(signal, (!passes).then_some(Denied::Signal), "{row}");
@@ -102,8 +105,8 @@ fn variables_pass_by_mode_and_list() {
             default_mode,
             env: list(own, &["ALLOWED", "BOTH"], &["DENIED", "BOTH"]),
             // Only the section's own rule is looked at here.
-            command: list(Mode::Enable, &[], &[]),
-            shell: Mode::Enable,
+            command: list(RuleMode::Enable, &[], &[]),
+            shell: RuleMode::Enable,
             ..Rules::default()
         };
         for (name, passes) in names.into_iter().zip(listed(effective)) {
@@ -121,9 +124,9 @@ fn commands_pass_by_mode_and_exact_text() {
         for (text, allowed) in [("ls -l", true), ("ls", false), ("ls -l ", false), ("ls -l; id", false), ("cat", false)]
         {
             let expected = match effective {
-                Mode::Enable => None,
-                Mode::Filter => (!allowed).then_some(Denied::CommandFiltered),
-                Mode::Unset | Mode::Disable => Some(Denied::Command),
+                RuleMode::Enable => None,
+                RuleMode::Filter => (!allowed).then_some(Denied::CommandFiltered),
+                RuleMode::Unset | RuleMode::Disable => Some(Denied::Command),
             };
             let row = format!("default {default_mode:?}, own {own:?}, {text:?}");
             assert_eq!(denial(&rules, start(command(text))), expected, "{row}");
@@ -134,9 +137,9 @@ fn commands_pass_by_mode_and_exact_text() {
 #[test]
 fn signals_do_not_follow_the_shell() {
     let term = || SendSignal { name: "TERM".into() };
-    let rules = Rules { shell: Mode::Disable, ..Rules::default() };
+    let rules = Rules { shell: RuleMode::Disable, ..Rules::default() };
     assert_eq!(denial(&rules, term()), None);
-    let rules = Rules { signal: list(Mode::Disable, &[], &[]), ..Rules::default() };
+    let rules = Rules { signal: list(RuleMode::Disable, &[], &[]), ..Rules::default() };
     assert_eq!(denial(&rules, term()), Some(Denied::Signal));
 }
 
@@ -152,29 +155,39 @@ fn forwarding_is_off_unless_its_own_key_enables_it() {
     let tcp = || ("localhost".to_owned(), 80);
     for default_mode in MODES {
         for own in MODES {
-            let forwarding = Forwarding { reverse: own, direct: own, socket: own, socket_listen: own, x11: own };
+            let forwarding = Forwarding {
+                reverse: own,
+                direct: own,
+                socket: own,
+                socket_listen: own,
+                x11: own,
+                agent: own,
+                ..Forwarding::default()
+            };
             let rules = Rules { default_mode, forwarding, ..Rules::default() };
             let row = format!("default {default_mode:?}, own {own:?}");
-            let expected = |denied| (own != Mode::Enable).then_some(denied);
+            let expected = |denied| (own != RuleMode::Enable).then_some(denied);
             let (host, port) = tcp();
             assert_eq!(denial(&rules, Dial::Tcp { host, port }), expected(Denied::Direct), "{row}");
             assert_eq!(denial(&rules, Dial::Unix { path: "/s".into() }), expected(Denied::Socket), "{row}");
             let (host, port) = tcp();
             assert_eq!(denial(&rules, Listen::Tcp { host, port }), expected(Denied::Reverse), "{row}");
             assert_eq!(denial(&rules, Listen::Unix { path: "/s".into() }), expected(Denied::SocketListen), "{row}");
-            assert_eq!(denial(&rules, Listen::X11), expected(Denied::X11), "{row}");
+            assert_eq!(denial(&rules, Listen::X11(X11Forwarding::default())), expected(Denied::X11), "{row}");
+            assert_eq!(denial(&rules, Listen::Agent), expected(Denied::Agent), "{row}");
         }
     }
 }
 
 #[test]
 fn each_forwarding_key_opens_its_own_door_alone() {
-    let keys: [fn(&mut Forwarding); 5] = [
-        |f| f.direct = Mode::Enable,
-        |f| f.socket = Mode::Enable,
-        |f| f.reverse = Mode::Enable,
-        |f| f.socket_listen = Mode::Enable,
-        |f| f.x11 = Mode::Enable,
+    let keys: [fn(&mut Forwarding); 6] = [
+        |f| f.direct = RuleMode::Enable,
+        |f| f.socket = RuleMode::Enable,
+        |f| f.reverse = RuleMode::Enable,
+        |f| f.socket_listen = RuleMode::Enable,
+        |f| f.x11 = RuleMode::Enable,
+        |f| f.agent = RuleMode::Enable,
     ];
     for (door, open) in keys.into_iter().enumerate() {
         let mut rules = Rules::default();
@@ -184,17 +197,26 @@ fn each_forwarding_key_opens_its_own_door_alone() {
             denial(&rules, Dial::Unix { path: "/s".into() }).is_none(),
             denial(&rules, Listen::Tcp { host: String::new(), port: 0 }).is_none(),
             denial(&rules, Listen::Unix { path: "/s".into() }).is_none(),
-            denial(&rules, Listen::X11).is_none(),
+            denial(&rules, Listen::X11(X11Forwarding::default())).is_none(),
+            denial(&rules, Listen::Agent).is_none(),
         ];
-        let expected: Vec<_> = (0..5).map(|at| at == door).collect();
+        let expected: Vec<_> = (0..6).map(|at| at == door).collect();
         assert_eq!(allowed.to_vec(), expected, "door {door}");
     }
 }
 
 #[test]
 fn forwarding_to_no_address_is_denied() {
-    let on = Mode::Enable;
-    let forwarding = Forwarding { reverse: on, direct: on, socket: on, socket_listen: on, x11: on };
+    let on = RuleMode::Enable;
+    let forwarding = Forwarding {
+        reverse: on,
+        direct: on,
+        socket: on,
+        socket_listen: on,
+        x11: on,
+        agent: on,
+        ..Forwarding::default()
+    };
     let rules = Rules { forwarding, ..Rules::default() };
     let long = "h".repeat(256);
     for host in ["", "a b", "a\0", "a\n", &long] {
@@ -261,9 +283,9 @@ fn too_many_or_too_large_variables_are_denied() {
 fn variables_that_one_by_one_pass_are_denied_together() {
     let rules = Rules::default();
     let many = (0..257).map(|i| rules.decide(set(&format!("A{i}"), "x")).unwrap()).collect();
-    assert_eq!(denial(&rules, Start { env: many, ..start(Asked::Shell) }), Some(Denied::EnvSize));
+    assert_eq!(denial(&rules, StartProgram { env: many, ..start(ProgramRequest::Shell) }), Some(Denied::EnvSize));
     let large = (0..3).map(|_| rules.decide(set("A", &"x".repeat(64 * 1024))).unwrap()).collect();
-    assert_eq!(denial(&rules, Start { env: large, ..start(Asked::Shell) }), Some(Denied::EnvSize));
+    assert_eq!(denial(&rules, StartProgram { env: large, ..start(ProgramRequest::Shell) }), Some(Denied::EnvSize));
 }
 
 #[test]
@@ -271,17 +293,17 @@ fn restricted_user_sets_only_harmless_and_named_variables() {
     type Restrict = fn(&mut Rules);
     let restrictions: [(&str, Restrict); 6] = [
         ("forceCommand", |rules| rules.force_command = Some("menu".into())),
-        ("command filter", |rules| rules.command.mode = Mode::Filter),
-        ("command disable", |rules| rules.command.mode = Mode::Disable),
-        ("shell filter", |rules| rules.shell = Mode::Filter),
-        ("shell disable", |rules| rules.shell = Mode::Disable),
+        ("command filter", |rules| rules.command.mode = RuleMode::Filter),
+        ("command disable", |rules| rules.command.mode = RuleMode::Disable),
+        ("shell filter", |rules| rules.shell = RuleMode::Filter),
+        ("shell disable", |rules| rules.shell = RuleMode::Disable),
         ("default filter", |rules| {
-            rules.default_mode = Mode::Filter;
-            rules.env.mode = Mode::Enable;
+            rules.default_mode = RuleMode::Filter;
+            rules.env.mode = RuleMode::Enable;
         }),
     ];
     for (name, restrict) in restrictions {
-        let mut rules = Rules { env: list(Mode::Unset, &["NAMED"], &["LC_DENIED"]), ..Rules::default() };
+        let mut rules = Rules { env: list(RuleMode::Unset, &["NAMED"], &["LC_DENIED"]), ..Rules::default() };
         restrict(&mut rules);
         for variable in ["PATH", "IFS", "PYTHONPATH", "LANGUAGE", "lc_all"] {
             assert_eq!(denial(&rules, set(variable, "x")), Some(Denied::EnvRestricted), "{name} {variable}");
@@ -292,7 +314,7 @@ fn restricted_user_sets_only_harmless_and_named_variables() {
         assert_eq!(denial(&rules, set("LC_DENIED", "x")), Some(Denied::Env), "{name}");
         assert_eq!(denial(&rules, set("LD_PRELOAD", "x")), Some(Denied::EnvProtected), "{name}");
     }
-    let free = Rules { subsystem: list(Mode::Disable, &[], &[]), tty: Mode::Disable, ..Rules::default() };
+    let free = Rules { subsystem: list(RuleMode::Disable, &[], &[]), tty: RuleMode::Disable, ..Rules::default() };
     assert_eq!(denial(&free, set("PATH", "x")), None, "a free command needs no protection from its environment");
 }
 
@@ -312,33 +334,35 @@ fn nul_in_what_is_asked_for_is_denied() {
     let rules = Rules { force_command: Some("menu".into()), ..Rules::default() };
     for rules in [Rules::default(), rules] {
         assert_eq!(denial(&rules, start(command("ls\0id"))), Some(Denied::CommandNul));
-        assert_eq!(denial(&rules, start(Asked::Subsystem("sftp\0".into()))), Some(Denied::Subsystem));
+        assert_eq!(denial(&rules, start(ProgramRequest::Subsystem("sftp\0".into()))), Some(Denied::Subsystem));
     }
 }
 
 #[test]
 fn forced_command_does_not_open_what_is_closed() {
     let forced = Rules { force_command: Some("menu".into()), ..Rules::default() };
-    let rules = Rules { shell: Mode::Disable, ..forced.clone() };
-    assert_eq!(denial(&rules, start(Asked::Shell)), Some(Denied::Shell));
-    let rules = Rules { command: list(Mode::Disable, &[], &[]), ..forced.clone() };
+    let rules = Rules { shell: RuleMode::Disable, ..forced.clone() };
+    assert_eq!(denial(&rules, start(ProgramRequest::Shell)), Some(Denied::Shell));
+    let rules = Rules { command: list(RuleMode::Disable, &[], &[]), ..forced.clone() };
     assert_eq!(denial(&rules, start(command("ls"))), Some(Denied::Command));
-    let rules = Rules { command: list(Mode::Filter, &["menu"], &[]), ..forced.clone() };
+    let rules = Rules { command: list(RuleMode::Filter, &["menu"], &[]), ..forced.clone() };
     assert_eq!(denial(&rules, start(command("ls"))), Some(Denied::CommandFiltered));
-    let rules = Rules { subsystem: list(Mode::Enable, &[], &["sftp"]), ..forced };
-    assert_eq!(denial(&rules, start(Asked::Subsystem("sftp".into()))), Some(Denied::Subsystem));
+    let rules = Rules { subsystem: list(RuleMode::Enable, &[], &["sftp"]), ..forced };
+    assert_eq!(denial(&rules, start(ProgramRequest::Subsystem("sftp".into()))), Some(Denied::Subsystem));
 }
 
 #[test]
 fn forced_command_takes_the_place_of_what_was_asked_for() {
     // The forced command itself is not filtered.
     let rules =
-        Rules { force_command: Some("menu".into()), command: list(Mode::Filter, &["ls"], &[]), ..Rules::default() };
-    for (asked, original) in
-        [(Asked::Shell, None), (command("ls"), Some("ls")), (Asked::Subsystem("sftp".into()), Some("sftp"))]
-    {
+        Rules { force_command: Some("menu".into()), command: list(RuleMode::Filter, &["ls"], &[]), ..Rules::default() };
+    for (asked, original) in [
+        (ProgramRequest::Shell, None),
+        (command("ls"), Some("ls")),
+        (ProgramRequest::Subsystem("sftp".into()), Some("sftp")),
+    ] {
         let launch = launch(&rules, start(asked.clone()));
-        assert_eq!(launch.what, What::Command("menu".into()), "{asked:?}");
+        assert_eq!(launch.request, ProgramRequest::Exec("menu".into()), "{asked:?}");
         let found = pairs(&launch).into_iter().find(|(name, _)| *name == "SSH_ORIGINAL_COMMAND").map(|(_, v)| v);
         assert_eq!(found, original, "{asked:?}");
     }
@@ -347,13 +371,13 @@ fn forced_command_takes_the_place_of_what_was_asked_for() {
 #[test]
 fn without_a_forced_command_what_was_asked_for_runs_as_it_came() {
     for (asked, what) in [
-        (Asked::Shell, What::Shell),
-        (command(""), What::Command(String::new())),
-        (command(" ls | wc "), What::Command(" ls | wc ".into())),
-        (Asked::Subsystem("sftp".into()), What::Subsystem("sftp".into())),
+        (ProgramRequest::Shell, ProgramRequest::Shell),
+        (command(""), ProgramRequest::Exec(String::new())),
+        (command(" ls | wc "), ProgramRequest::Exec(" ls | wc ".into())),
+        (ProgramRequest::Subsystem("sftp".into()), ProgramRequest::Subsystem("sftp".into())),
     ] {
         let launch = launch(&Rules::default(), start(asked));
-        assert_eq!(launch.what, what);
+        assert_eq!(launch.request, what);
         let ours = [("SSH_CONNECTION", "192.0.2.7 52311 2001:db8::1 2222"), ("SSH_CLIENT", "192.0.2.7 52311 2222")];
         assert_eq!(pairs(&launch), ours);
     }
@@ -363,10 +387,10 @@ fn without_a_forced_command_what_was_asked_for_runs_as_it_came() {
 fn later_variables_win_and_the_terminal_names_term() {
     let rules = Rules::default();
     let env = [("A", "1"), ("TERM", "dumb"), ("A", "2"), ("B", "")];
-    let request = Start {
+    let request = StartProgram {
         env: env.map(|(name, value)| rules.decide(set(name, value)).unwrap()).into(),
         terminal: Some(rules.decide(OpenTerminal { terminal: terminal("xterm") }).unwrap()),
-        ..start(Asked::Shell)
+        ..start(ProgramRequest::Shell)
     };
     let launch = launch(&rules, request);
     assert_eq!(pairs(&launch)[..3], [("A", "2"), ("TERM", "xterm"), ("B", "")]);
@@ -378,7 +402,7 @@ fn later_variables_win_and_the_terminal_names_term() {
 fn empty_terminal_type_leaves_term_alone() {
     let rules = Rules::default();
     let permit = rules.decide(OpenTerminal { terminal: terminal("") }).unwrap();
-    let launch = launch(&rules, Start { terminal: Some(permit), ..start(Asked::Shell) });
+    let launch = launch(&rules, StartProgram { terminal: Some(permit), ..start(ProgramRequest::Shell) });
     assert!(pairs(&launch).iter().all(|(name, _)| *name != "TERM"));
     assert!(launch.terminal.is_some());
 }

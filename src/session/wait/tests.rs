@@ -1,14 +1,14 @@
-//! Which lines a waiting client reads, and what the log has of a wait that was given up.
+//! The lines that a waiting client reads, and the log line of a wait that was given up.
 
 use super::*;
 use crate::audit::capture::recorder;
-use crate::guest::{Exit, Output, Said};
-use crate::session::pump::outward;
+use crate::guest::{Exit, OutputEvent, ProgramOutput};
+use crate::session::pump::pump_output;
 use crate::session::{ClientExit, ClientGone};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use std::future::ready;
-use std::sync::Mutex;
 use tokio::sync::Notify;
 
 /// A client that remembers its standard error and refuses everything else.
@@ -21,7 +21,11 @@ impl Client for Screen {
     }
 
     fn stderr(&self, data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
-        self.0.lock().unwrap().push_str(std::str::from_utf8(&data).unwrap());
+        self.0.lock().push_str(std::str::from_utf8(&data).unwrap());
+        Box::pin(ready(Ok(())))
+    }
+
+    fn answer(&self, _: bool) -> BoxFuture<'_, Result<(), ClientGone>> {
         Box::pin(ready(Ok(())))
     }
 
@@ -30,7 +34,7 @@ impl Client for Screen {
     }
 }
 
-/// A client that takes a line each time it is told that it reads.
+/// A client that takes one line at each notification.
 #[derive(Default)]
 struct Slow {
     screen: Screen,
@@ -49,16 +53,20 @@ impl Client for Slow {
         })
     }
 
+    fn answer(&self, _: bool) -> BoxFuture<'_, Result<(), ClientGone>> {
+        Box::pin(ready(Ok(())))
+    }
+
     fn end(&self, exit: ClientExit) -> BoxFuture<'_, Result<(), ClientGone>> {
         self.screen.end(exit)
     }
 }
 
-/// A program that says this, the last first.
-struct Says(Vec<Said>);
+/// A program that outputs these events, the last one first.
+struct ReversedOutput(Vec<OutputEvent>);
 
-impl Output for Says {
-    fn next(&mut self) -> BoxFuture<'_, Said> {
+impl ProgramOutput for ReversedOutput {
+    fn next(&mut self) -> BoxFuture<'_, OutputEvent> {
         let said = self.0.pop();
         Box::pin(async move {
             match said {
@@ -69,16 +77,16 @@ impl Output for Says {
     }
 }
 
-/// Lets the line be written that a wait has begun.
-async fn settle(wait: &mut Wait<'_>) {
-    if wait.unread.is_pending() {
+/// Finishes the line that a wait has begun.
+async fn settle(wait: &mut ClientWait<'_>) {
+    if wait.pending.is_pending() {
         wait.proceed().await;
     }
 }
 
 impl Screen {
     fn text(&self) -> String {
-        self.0.lock().unwrap().clone()
+        self.0.lock().clone()
     }
 }
 
@@ -89,7 +97,7 @@ async fn wait_that_the_client_gave_up_is_logged_with_the_last_reason_and_no_othe
         [(false, Some("pulling"), Some("pulling")), (false, None, Some(STARTING)), (true, Some("pulling"), None)]
     {
         let (audit, recorded) = recorder();
-        let mut wait = Wait::new(&screen, &audit, false);
+        let mut wait = ClientWait::new(&screen, &audit, false);
         wait.learn(reason.map(str::to_owned));
         if over {
             drop(wait.over())
@@ -105,7 +113,7 @@ async fn wait_that_the_client_gave_up_is_logged_with_the_last_reason_and_no_othe
 #[tokio::test(start_paused = true)]
 async fn terminal_shows_each_reason_at_once_and_none_twice() {
     let (screen, audit) = (Screen::default(), recorder().0);
-    let mut wait = Wait::new(&screen, &audit, true);
+    let mut wait = ClientWait::new(&screen, &audit, true);
     for reason in [Some("pulling"), Some("pulling"), None, Some("starting")] {
         wait.learn(reason.map(str::to_owned));
         settle(&mut wait).await;
@@ -116,7 +124,7 @@ async fn terminal_shows_each_reason_at_once_and_none_twice() {
 #[tokio::test(start_paused = true)]
 async fn program_hears_nothing_for_three_seconds_then_the_reason_and_each_other_one() {
     let (screen, audit) = (Screen::default(), recorder().0);
-    let mut wait = Wait::new(&screen, &audit, false);
+    let mut wait = ClientWait::new(&screen, &audit, false);
     wait.learn(Some("scheduling".to_owned()));
     wait.learn(Some("pulling".to_owned()));
     assert_eq!(screen.text(), "");
@@ -135,7 +143,7 @@ async fn program_hears_nothing_for_three_seconds_then_the_reason_and_each_other_
 #[tokio::test(start_paused = true)]
 async fn wait_without_a_known_reason_is_told_once() {
     let (screen, audit) = (Screen::default(), recorder().0);
-    let mut wait = Wait::new(&screen, &audit, false);
+    let mut wait = ClientWait::new(&screen, &audit, false);
     wait.proceed().await;
     settle(&mut wait).await;
     assert_eq!(screen.text(), format!("podgate: waiting: {STARTING}\n"));
@@ -145,7 +153,7 @@ async fn wait_without_a_known_reason_is_told_once() {
 #[tokio::test(start_paused = true)]
 async fn client_that_does_not_read_holds_up_no_reason_and_reads_the_first_and_the_last_in_the_end() {
     let (screen, audit) = (Slow::default(), recorder().0);
-    let mut wait = Wait::new(&screen, &audit, true);
+    let mut wait = ClientWait::new(&screen, &audit, true);
     for reason in ["scheduling", "pulling", "starting"] {
         wait.learn(Some(reason.to_owned()));
         assert!(tokio::time::timeout(Duration::from_secs(3600), wait.proceed()).await.is_err(), "the line is written");
@@ -164,16 +172,16 @@ async fn client_that_does_not_read_holds_up_no_reason_and_reads_the_first_and_th
 async fn line_that_nobody_reads_goes_out_before_any_output_and_holds_up_no_exit() {
     let (screen, audit) = (Slow::default(), recorder().0);
     let line = || {
-        let mut wait = Wait::new(&screen, &audit, true);
+        let mut wait = ClientWait::new(&screen, &audit, true);
         wait.learn(Some("starting".to_owned()));
         wait.over()
     };
-    let exit = outward(Box::new(Says(vec![Said::Exit(Exit::Status(7))])), &screen, line()).await;
+    let exit = pump_output(Box::new(ReversedOutput(vec![OutputEvent::Exit(Exit::Status(7))])), &screen, line()).await;
     assert_eq!(exit, Ok(Exit::Status(7)));
     assert_eq!(screen.screen.text(), "");
-    let said = vec![Said::Exit(Exit::Status(0)), Said::Stderr(Bytes::from_static(b"output"))];
+    let said = vec![OutputEvent::Exit(Exit::Status(0)), OutputEvent::Stderr(Bytes::from_static(b"output"))];
     screen.reads.notify_one();
-    let mut pumping = Box::pin(outward(Box::new(Says(said)), &screen, line()));
+    let mut pumping = Box::pin(pump_output(Box::new(ReversedOutput(said)), &screen, line()));
     assert!(tokio::time::timeout(Duration::from_secs(3600), &mut pumping).await.is_err(), "the output was not read");
     screen.reads.notify_one();
     assert_eq!(pumping.await, Ok(Exit::Status(0)));
@@ -183,10 +191,10 @@ async fn line_that_nobody_reads_goes_out_before_any_output_and_holds_up_no_exit(
 #[tokio::test(start_paused = true)]
 async fn long_reason_is_cut_for_the_client_and_whole_in_the_log() {
     let (screen, (audit, recorded)) = (Screen::default(), recorder());
-    let mut wait = Wait::new(&screen, &audit, true);
+    let mut wait = ClientWait::new(&screen, &audit, true);
     wait.learn(Some("x".repeat(1000)));
     settle(&mut wait).await;
-    assert_eq!(screen.text().chars().filter(|c| *c == 'x').count(), SHOWN - 1);
+    assert_eq!(screen.text().chars().filter(|c| *c == 'x').count(), USER_TEXT_MAX - 1);
     drop(wait);
     assert!(recorded.text().contains(&"x".repeat(1000)));
 }

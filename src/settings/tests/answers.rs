@@ -1,9 +1,12 @@
 //! The config webhook's answer over the file.
 
+use super::given;
+use crate::config::Config;
 use crate::config::fixture::{has, load, minimal, set};
-use crate::config::{Config, Errors, Level};
-use crate::policy::Mode;
-use crate::settings::{Answer, Settings};
+use crate::policy::RuleMode;
+use crate::schema::Errors;
+use crate::settings::Settings;
+use crate::telemetry::Level;
 use serde_json::{Value, json};
 
 /// The file that the answers are laid over.
@@ -37,7 +40,7 @@ fn config() -> Config {
 }
 
 fn resolve(answer: &Value, exact: bool) -> Result<Settings, Errors> {
-    Settings::resolve(&config().base, Some(Answer { config: answer.as_object().expect("a mapping"), exact }))
+    Settings::resolve(&config().base, Some(&given(answer, exact)))
 }
 
 fn resolved(answer: &Value, exact: bool) -> Settings {
@@ -98,13 +101,13 @@ fn mistakes_of_an_answer_are_named_by_path() {
 fn unset_backend_is_an_error_of_the_connection() {
     let base = load(&set(file(), "backend", json!(""))).expect("loads").base;
     for answer in [None, Some(json!({})), Some(json!({"backend": ""}))] {
-        let answer = answer.as_ref().and_then(Value::as_object).map(|config| Answer { config, exact: false });
-        let errors = Settings::resolve(&base, answer).expect_err("no backend");
+        let answer = answer.as_ref().map(|config| given(config, false));
+        let errors = Settings::resolve(&base, answer.as_ref()).expect_err("no backend");
         assert!(has(&errors, "backend", "is not set"), "{errors}");
     }
     let answer = json!({"backend": "kubernetes"});
-    let answer = Answer { config: answer.as_object().expect("a mapping"), exact: false };
-    assert!(Settings::resolve(&base, Some(answer)).is_ok());
+    let answer = given(&answer, false);
+    assert!(Settings::resolve(&base, Some(&answer)).is_ok());
 }
 
 #[test]
@@ -136,13 +139,13 @@ fn zeros_of_an_exact_answer_are_values() {
         "kubernetes": {"pod": {"consoleContainerNumber": 0, "disableAgent": false, "shellCommand": []}},
     });
     let settings = resolved(&exact, true);
+    let pod = settings.kubernetes().pod;
     assert_eq!((settings.level, settings.rules.max_sessions), (Level::Emergency, Some(0)));
     assert_eq!((settings.rules.force_command, settings.rules.env.allow.len()), (None, 0));
-    let pod = settings.kubernetes.pod;
     assert_eq!((pod.console, pod.disable_agent, pod.shell_command), (0, false, Some(vec!["/bin/bash".to_owned()])));
     let base = load(&set(file(), "configserver.exactValues", json!(true))).expect("loads").base;
-    let answer = Answer { config: exact.as_object().expect("a mapping"), exact: false };
-    assert_eq!(Settings::resolve(&base, Some(answer)).expect("resolves").rules.max_sessions, Some(0));
+    let answer = given(&exact, false);
+    assert_eq!(Settings::resolve(&base, Some(&answer)).expect("resolves").rules.max_sessions, Some(0));
 }
 
 #[test]
@@ -152,7 +155,7 @@ fn empty_modes_and_paths_never_lift_what_the_file_says() {
         "kubernetes": {"pod": {"agentPath": "", "mode": ""}, "connection": {"host": "", "path": ""}},
     });
     let settings = resolved(&answer, true);
-    assert_eq!((settings.rules.env.mode, settings.rules.shell), (Mode::Filter, Mode::Disable));
+    assert_eq!((settings.rules.env.mode, settings.rules.shell), (RuleMode::Filter, RuleMode::Disable));
 }
 
 #[test]
@@ -161,7 +164,7 @@ fn nulls_are_absence_in_exact_answers_too() {
         json!({"security": {"forceCommand": null, "env": null}, "kubernetes": null, "backend": null, "foo": null});
     let settings = resolved(&answer, true);
     assert_eq!(settings.rules.force_command.as_deref(), Some("/bin/force"));
-    assert_eq!(settings.rules.env.mode, Mode::Filter);
+    assert_eq!(settings.rules.env.mode, RuleMode::Filter);
 }
 
 #[test]
@@ -180,7 +183,7 @@ fn zeros_of_kubernetes_objects_and_list_elements_are_values() {
     let file_console_is_zero = set(answer.clone(), "kubernetes.pod.consoleContainerNumber", json!(0));
     let errors = resolve(&file_console_is_zero, false).expect_err("the file's 1 stays, the list has one");
     assert!(has(&errors, "kubernetes.pod.consoleContainerNumber", "has 1"), "{errors}");
-    let pod = resolved(&answer, true).kubernetes.pod;
+    let pod = resolved(&answer, true).kubernetes().pod;
     let spec = json!({
         "automountServiceAccountToken": false, "priority": 0, "nodeSelector": {"x": "y"},
         "containers": [{
@@ -206,13 +209,12 @@ fn mappings_are_merged_and_lists_replaced() {
         },
     });
     let settings = resolved(&answer, false);
-    assert_eq!((settings.rules.env.mode, settings.rules.env.allow), (Mode::Filter, vec!["B".into(), "C".into()]));
-    let pod = settings.kubernetes.pod;
+    let (pod, timeouts) = (settings.kubernetes().pod, settings.kubernetes().timeouts);
+    assert_eq!((settings.rules.env.mode, settings.rules.env.allow), (RuleMode::Filter, vec!["B".into(), "C".into()]));
     assert_eq!(pod.spec["nodeSelector"], json!({"x": "y", "z": "w"}));
     assert_eq!(pod.spec["containers"].as_array().map(Vec::len), Some(2));
     assert_eq!((pod.namespace.as_str(), pod.subsystems.len()), ("other", 2));
     assert_eq!(pod.metadata["labels"], json!({"a": "1", "b": "2"}));
-    let timeouts = settings.kubernetes.timeouts;
     assert_eq!((timeouts.pod_start.as_secs(), timeouts.pod_stop.as_secs()), (5, 1));
 }
 
@@ -220,8 +222,8 @@ fn mappings_are_merged_and_lists_replaced() {
 fn answer_without_containers_adds_to_the_default_pod() {
     let base = load(&minimal()).expect("loads").base;
     let answer = json!({"kubernetes": {"pod": {"spec": {"nodeSelector": {"z": "w"}}}}});
-    let answer = Answer { config: answer.as_object().expect("a mapping"), exact: false };
-    let pod = Settings::resolve(&base, Some(answer)).expect("resolves").kubernetes.pod;
+    let answer = given(&answer, false);
+    let pod = Settings::resolve(&base, Some(&answer)).expect("resolves").kubernetes().pod;
     assert_eq!((pod.console_name.as_str(), &pod.spec["nodeSelector"]), ("shell", &json!({"z": "w"})));
 }
 
@@ -246,16 +248,16 @@ fn pod_of_an_answer_is_read_as_kubernetes_types_want_it_and_told() {
         }}})
     };
     let settings = resolved(&answer(1), false);
-    let pod = &settings.kubernetes.pod;
+    let pod = &settings.kubernetes().pod;
     let shell = json!({"name": "a", "image": "i", "tty": true, "env": [{"name": "V0", "value": "0"}]});
     assert_eq!(pod.spec["containers"][0], shell);
     assert_eq!(pod.metadata["annotations"], json!({"note": "false"}));
     assert_eq!(pod.metadata["labels"], json!({"a": "1", "b": ""}));
     assert_eq!((pod.shell_command.as_deref(), pod.disable_agent), (Some(&["/bin/sh".into(), "1".into()][..]), true));
-    let told = settings.readings.expect("what was understood");
+    let told = settings.conversions.expect("what was understood");
     assert!(told.contains("kubernetes.pod.spec.containers[0].TTY is read as tty; "), "{told}");
     // However much there is, it is one line of bounded length.
-    let told = resolved(&answer(500), false).readings.expect("what was understood");
+    let told = resolved(&answer(500), false).conversions.expect("what was understood");
     assert!(told.ends_with("; and 500 more") && told.len() < 1000, "{told}");
-    assert_eq!(resolved(&json!({"kubernetes": {"pod": {"spec": {"priority": 0}}}}), true).readings, None);
+    assert_eq!(resolved(&json!({"kubernetes": {"pod": {"spec": {"priority": 0}}}}), true).conversions, None);
 }

@@ -87,8 +87,8 @@ fn what_no_login_refuses_and_an_operator_should_know_is_a_notice() {
             "kubernetes.connection: is refused by a gateway whose file does not say configserver.allowConnection: true",
         ),
         (
-            json!({"security": {"forwarding": {"forwardingMode": "enable"}}}),
-            "security.forwarding.forwardingMode: is not built yet",
+            json!({"security": {"forwarding": {"forwardingMode": "filter"}}}),
+            "security.forwarding.forwardingMode: is the same as disable",
         ),
         (
             json!({"kubernetes": {"pod": {"spec": {"containers": [{"name": "a", "image": "b", "comand": []}]}}}}),

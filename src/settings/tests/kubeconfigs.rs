@@ -1,8 +1,9 @@
 //! `kubernetes.connection.kubeconfig`.
 
-use crate::config::fixture::{Memory, has, minimal, set};
-use crate::config::{Config, Errors, Format};
-use crate::settings::{Cluster, Settings, Source};
+use crate::config::Config;
+use crate::config::fixture::{MemoryFiles, has, minimal, set};
+use crate::schema::{Errors, Format};
+use crate::settings::{Cluster, InlineOrFile, Settings};
 use crate::types::Secret;
 use data_encoding::BASE64;
 use serde_json::{Value, json};
@@ -25,8 +26,8 @@ fn kubeconfig(cluster: &Value, user: &Value) -> Value {
 fn load_with(text: &str, connection: Value) -> Result<Cluster, Errors> {
     let tree =
         set(set(minimal(), "kubernetes.connection", connection), "kubernetes.connection.kubeconfig", json!(PATH));
-    let config = Config::parse(&tree.to_string(), Format::Json, &Memory::new().with(PATH, text))?;
-    Settings::resolve(&config.base, None).map(|settings| Arc::unwrap_or_clone(settings.kubernetes.cluster))
+    let config = Config::parse(&tree.to_string(), Format::Json, &MemoryFiles::new().with(PATH, text))?;
+    Settings::resolve(&config.base, None).map(|settings| Arc::unwrap_or_clone(settings.kubernetes().cluster))
 }
 
 fn load(kubeconfig: &Value) -> Result<Cluster, Errors> {
@@ -90,7 +91,7 @@ fn broken_kubeconfigs_are_refused() {
         assert!(has(&errors, "kubernetes.connection.kubeconfig", part), "{errors}");
     }
     let tree = set(minimal(), "kubernetes.connection.kubeconfig", json!("/missing/kubeconfig"));
-    let errors = Config::parse(&tree.to_string(), Format::Json, &Memory::new()).expect_err("missing");
+    let errors = Config::parse(&tree.to_string(), Format::Json, &MemoryFiles::new()).expect_err("missing");
     assert!(
         has(&errors, "kubernetes.connection.kubeconfig", "cannot read the file \"/missing/kubeconfig\""),
         "{errors}"
@@ -110,7 +111,7 @@ fn kubeconfig_beside_the_keys_that_it_replaces_is_refused() {
 
 #[test]
 fn current_context_becomes_the_connection() {
-    let files = Memory::new();
+    let files = MemoryFiles::new();
     let data = |name: &str| BASE64.encode(files.text(name).as_bytes());
     let cluster = json!({
         "server": "https://10.0.0.1:6443", "certificate-authority-data": data("ca.crt"), "tls-server-name": "api.example",
@@ -120,15 +121,15 @@ fn current_context_becomes_the_connection() {
     let found =
         load_with(&kubeconfig(&cluster, &user).to_string(), json!({"qps": 7})).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!((found.host.as_str(), found.server_name.as_deref()), ("https://10.0.0.1:6443/", Some("api.example")));
-    assert!(matches!(found.ca, Some(Source::Inline(_))));
+    assert!(matches!(found.ca, Some(InlineOrFile::Inline(_))));
     let files = ("/etc/podgate/client.crt".into(), "/etc/podgate/client.key".into());
-    assert_eq!(found.client_certificate, Some((Source::File(files.0), Source::File(files.1))));
+    assert_eq!(found.client_certificate, Some((InlineOrFile::File(files.0), InlineOrFile::File(files.1))));
     assert_eq!((found.qps_milli, found.from_webhook), (7000, false));
     let server = json!({"server": "https://a"});
     let token = load(&kubeconfig(&server, &json!({"token": "t"}))).expect("token");
-    assert_eq!(token.bearer_token, Some(Source::Inline(Secret::new("t"))));
+    assert_eq!(token.bearer_token, Some(InlineOrFile::Inline(Secret::new("t"))));
     let file = load(&kubeconfig(&server, &json!({"token": "t", "tokenFile": "token"}))).expect("tokenFile");
-    assert_eq!(file.bearer_token, Some(Source::File("/etc/podgate/token".into())));
+    assert_eq!(file.bearer_token, Some(InlineOrFile::File("/etc/podgate/token".into())));
     let basic = load(&kubeconfig(&server, &json!({"username": "u", "password": "p"}))).expect("basic");
     assert_eq!(basic.basic, Some(("u".into(), Secret::new("p"))));
 }

@@ -1,20 +1,19 @@
 //! The pod of file and answer: the short keys of the console container, and the two ways to merge lists.
 
 use super::*;
-use crate::settings::Answer;
 
-fn base(pod: &Value) -> Base {
+fn base(pod: &Value) -> FileSections {
     let config = with("kubernetes.pod", pod.clone()).unwrap_or_else(|errors| panic!("{pod}: {errors}"));
     config.base
 }
 
-fn answered(file: &Value, answer: &Value, exact: bool) -> Result<Pod, Errors> {
+fn answered(file: &Value, answer: &Value, exact: bool) -> Result<PodSettings, Errors> {
     let answer = json!({"kubernetes": {"pod": answer}});
-    let answer = Answer { config: answer.as_object().expect("a mapping"), exact };
-    Settings::resolve(&base(file), Some(answer)).map(|settings| settings.kubernetes.pod)
+    let answer = given(&answer, exact);
+    Settings::resolve(&base(file), Some(&answer)).map(|settings| settings.kubernetes().pod)
 }
 
-fn pod(file: &Value, answer: &Value) -> Pod {
+fn pod(file: &Value, answer: &Value) -> PodSettings {
     answered(file, answer, false).unwrap_or_else(|errors| panic!("{file} {answer}: {errors}"))
 }
 
@@ -118,7 +117,7 @@ fn short_keys_change_the_console_container_and_nothing_else() {
 #[test]
 fn short_image_is_enough_for_a_pod() {
     let settings = settings("kubernetes.pod", json!({"image": "x"}));
-    assert_eq!(settings.kubernetes.pod.spec["containers"], json!([{"name": "shell", "image": "x"}]));
+    assert_eq!(settings.kubernetes().pod.spec["containers"], json!([{"name": "shell", "image": "x"}]));
     let file = json!({"image": "x", "spec": {"containers": [{"name": "shell"}]}});
     assert_eq!(console(&file, &json!({}))["image"], "x");
     assert_eq!(console(&file, &json!({"image": ""}))["image"], "x");
@@ -225,7 +224,7 @@ fn null_removes_in_an_exact_strategic_answer_and_is_absence_elsewhere() {
     let nulls = json!({"metadata": {"labels": {"a": null}}, "spec": {"nodeSelector": null, "containers": null}});
     let strategic = with_short(nulls.clone(), json!({"merge": "strategic"}));
     let same = pod(&file, &json!({}));
-    let of = |pod: &Pod| (pod.spec.clone(), pod.metadata["labels"].clone());
+    let of = |pod: &PodSettings| (pod.spec.clone(), pod.metadata["labels"].clone());
     assert_eq!(of(&pod(&file, &with_short(json!({"spec": nulls["spec"]}), json!({"merge": "strategic"})))), of(&same));
     let errors = answered(&file, &strategic, true).expect_err("no container");
     assert!(has(&errors, "kubernetes.pod.spec.containers", "at least one"), "{errors}");

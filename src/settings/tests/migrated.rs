@@ -1,14 +1,15 @@
 //! Answers that still say `kuberun`.
 
+use super::given;
 use crate::config::fixture::{has, minimal, set};
-use crate::config::migrate::{get, put};
-use crate::config::reader::Report;
-use crate::settings::{Answer, Base, Settings, base, overlay};
+use crate::schema::ConfigReport;
+use crate::schema::{get, put};
+use crate::settings::{FileSections, Settings, overlay};
 use serde_json::{Map, Value, json};
 
 /// The part of a file that answers are laid over.
-fn file(tree: &Value, kuberun: bool) -> Base {
-    base(tree.as_object().expect("a mapping").clone(), false, false, kuberun)
+fn file(tree: &Value, kuberun: bool) -> FileSections {
+    FileSections::new(tree.as_object().expect("a mapping").clone(), false, false, kuberun)
 }
 
 /// What `podgate migrate` makes of kuberun's file.
@@ -21,10 +22,10 @@ fn rewritten() -> Value {
 }
 
 /// The sections under an answer, or the paths and texts of its mistakes.
-fn over(file: &Base, config: &Value) -> Result<Map<String, Value>, String> {
-    let report = Report::default();
-    let answer = Answer { config: config.as_object().expect("a mapping"), exact: false };
-    let overlaid = overlay::overlay(file, Some(answer), &report);
+fn over(file: &FileSections, config: &Value) -> Result<Map<String, Value>, String> {
+    let report = ConfigReport::default();
+    let answer = given(config, false);
+    let overlaid = overlay::overlay(file, Some(&answer), &report);
     report.finish(Some(overlaid.sections)).map(|(tree, _)| tree).map_err(|errors| errors.to_string())
 }
 
@@ -107,7 +108,7 @@ fn what_an_old_answer_never_said_stays_as_the_file_has_it() {
 #[test]
 fn old_block_without_a_backend_goes_by_the_file() {
     let answer = json!({"kuberun": {"pod": {"namespace": "other"}}});
-    let namespace = |file: &Base| {
+    let namespace = |file: &FileSections| {
         let tree = over(file, &answer).unwrap_or_else(|errors| panic!("{errors}"));
         get(&tree, "kubernetes.pod.metadata.namespace").cloned()
     };
@@ -121,16 +122,16 @@ fn old_block_without_a_backend_goes_by_the_file() {
 fn mistakes_of_an_old_answer_are_named_where_they_stand() {
     let file = file(&rewritten(), true);
     let answer = json!({"kuberun": {"pod": {"podSpec": {"containers": [{"name": "A", "image": "i"}]}}}});
-    let answer = Answer { config: answer.as_object().expect("a mapping"), exact: false };
-    let errors = Settings::resolve(&file, Some(answer)).expect_err("a name");
+    let answer = given(&answer, false);
+    let errors = Settings::resolve(&file, Some(&answer)).expect_err("a name");
     assert!(has(&errors, "kuberun.pod.podSpec.containers[0].name", "DNS label"), "{errors}");
 }
 
 #[test]
 fn old_keys_of_an_answer_are_told_with_what_they_are_now() {
     let keys = |answer: &Value| {
-        let answer = Answer { config: answer.as_object().expect("a mapping"), exact: false };
-        overlay::overlay(&file(&rewritten(), true), Some(answer), &Report::default()).old_keys
+        let answer = given(answer, false);
+        overlay::overlay(&file(&rewritten(), true), Some(&answer), &ConfigReport::default()).old_keys
     };
     let told = keys(&json!({"backend": "kuberun", "kuberun": {"pod": {"namespace": "n"}}})).expect("told");
     for part in ["backend is now backend: kubernetes", "kuberun.pod.namespace is now kubernetes.pod.metadata.namespace"]

@@ -1,7 +1,7 @@
 //! `pod.mode` and the keys that hang on it; what of a user's metadata goes into a pod.
 
 use super::*;
-use crate::settings::Mode;
+use crate::settings::PodMode;
 use crate::types::{EnvName, MetadataKey, PodName};
 
 fn refused(pod: Value, at: &str, part: &str) {
@@ -10,8 +10,8 @@ fn refused(pod: Value, at: &str, part: &str) {
     assert_eq!(errors.0.len(), 1, "{pod}: {errors}");
 }
 
-fn pod(pod: Value) -> crate::settings::Pod {
-    settings("kubernetes.pod", pod).kubernetes.pod
+fn pod(pod: Value) -> crate::settings::PodSettings {
+    settings("kubernetes.pod", pod).kubernetes().pod
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn session_whose_program_would_be_started_again_is_refused() {
         refused(spec(policy), "spec.restartPolicy", "must be Never");
     }
     for policy in [json!("Never"), json!(""), json!(null)] {
-        assert_eq!(pod(spec(policy)).mode, Mode::Session);
+        assert_eq!(pod(spec(policy)).mode, PodMode::Session);
     }
 }
 
@@ -46,7 +46,7 @@ fn persistent_pod_without_a_usable_name_is_refused() {
     }
     let made = pod(json!({"mode": "persistent", "metadata": {"name": "den"}, "createMissingPods": true}));
     let name = PodName::parse("den").expect("a name");
-    assert_eq!(made.mode, Mode::Persistent { name, create_missing: true, shared: false });
+    assert_eq!(made.mode, PodMode::Persistent { name, create_missing: true, shared: false });
 }
 
 #[test]
@@ -56,9 +56,9 @@ fn name_of_a_persistent_pod_may_come_with_the_answer() {
     let config = load(&tree).unwrap_or_else(|errors| panic!("{errors}"));
     assert!(Settings::resolve(&config.base, None).is_err());
     let answer = json!({"kubernetes": {"pod": {"metadata": {"name": "den"}}}});
-    let answer = Answer { config: answer.as_object().expect("a mapping"), exact: false };
-    let pod = Settings::resolve(&config.base, Some(answer)).expect("whole").kubernetes.pod;
-    assert!(matches!(pod.mode, Mode::Persistent { name, .. } if name.as_str() == "den"));
+    let answer = given(&answer, false);
+    let pod = Settings::resolve(&config.base, Some(&answer)).expect("whole").kubernetes().pod;
+    assert!(matches!(pod.mode, PodMode::Persistent { name, .. } if name.as_str() == "den"));
 }
 
 #[test]
@@ -68,6 +68,36 @@ fn shared_pods_are_warned_of_at_each_start() {
     let config = load(&set(tree, "kubernetes.pod.shared", json!(true))).expect("loads");
     let warned: Vec<_> = config.notices.iter().filter(|notice| notice.warn).map(|notice| &*notice.path).collect();
     assert_eq!(warned, ["kubernetes.pod.shared"]);
+}
+
+#[test]
+fn only_the_file_opens_a_pod_for_several_identities() {
+    let file = |shared: bool| {
+        let server = set(minimal(), "configserver", json!({"url": "https://config.example"}));
+        load(&set(server, "kubernetes.pod.shared", json!(shared))).unwrap_or_else(|errors| panic!("{errors}")).base
+    };
+    let answered = |shared: bool, pod: Value| {
+        let answer = given(&json!({"kubernetes": {"pod": pod}}), true);
+        Settings::resolve(&file(shared), Some(&answer)).map(|settings| settings.kubernetes().pod.mode)
+    };
+    let den = |shared: bool| json!({"mode": "persistent", "metadata": {"name": "den"}, "shared": shared});
+    let errors = answered(false, den(true)).expect_err("a pod that the file does not share");
+    assert!(has(&errors, "kubernetes.pod.shared", "only if the gateway's file says it"), "{errors}");
+    let is_shared = |mode: Result<PodMode, Errors>| matches!(mode, Ok(PodMode::Persistent { shared: true, .. }));
+    assert!(!is_shared(answered(false, den(false))));
+    assert!(is_shared(answered(true, den(true))));
+    assert!(!is_shared(answered(true, den(false))));
+    assert!(is_shared(answered(true, json!({"mode": "persistent", "metadata": {"name": "den"}}))));
+    // What the file permits is no mistake of an answer that does not need it.
+    assert_eq!(answered(true, json!({})).ok(), Some(PodMode::Connection));
+}
+
+#[test]
+fn program_that_would_share_its_pod_with_another_is_refused() {
+    refused(json!({"mode": "session", "metadata": {"name": "den"}}), "metadata.name", "set generateName");
+    for metadata in [json!({"name": ""}), json!({"name": null}), json!({"generateName": "den-"})] {
+        assert_eq!(pod(json!({"mode": "session", "metadata": metadata})).mode, PodMode::Session);
+    }
 }
 
 #[test]
@@ -88,9 +118,9 @@ fn variable_whose_name_no_shell_allows_is_left_out_with_a_warning_in_file_and_an
         let server = set(minimal(), "configserver", json!({"url": "https://config.example"}));
         let base = load(&server).expect("loads").base;
         let answer = json!({"kubernetes": {"pod": expose}});
-        let answer = Answer { config: answer.as_object().expect("a mapping"), exact: true };
-        for settings in [Settings::resolve(&config.base, None), Settings::resolve(&base, Some(answer))] {
-            let expose = settings.unwrap_or_else(|errors| panic!("{target:?}: {errors}")).kubernetes.pod.expose;
+        let answer = given(&answer, true);
+        for settings in [Settings::resolve(&config.base, None), Settings::resolve(&base, Some(&answer))] {
+            let expose = settings.unwrap_or_else(|errors| panic!("{target:?}: {errors}")).kubernetes().pod.expose;
             assert_eq!(expose.env.keys().collect::<Vec<_>>(), ["unit"], "{target:?}");
             assert_eq!(expose.left_out.shown(), Some(format!("{target:?}")));
         }

@@ -30,12 +30,13 @@ const INHERITING: [Row; 6] = [
 ];
 
 /// Modes that stand alone: unset is disable, whatever `defaultMode` says.
-const FORWARDING: [Row; 5] = [
+const FORWARDING: [Row; 6] = [
     row("forwardingMode", "y", "-", "-"),
     row("socketForwardingMode", "y", "-", "-"),
     row("reverseForwardingMode", "y", "-", "-"),
     row("socketListenMode", "y", "-", "-"),
     row("x11ForwardingMode", "y", "-", "-"),
+    row("agentForwardingMode", "y", "-", "-"),
 ];
 
 impl Row {
@@ -48,12 +49,12 @@ fn rules(security: Value) -> Rules {
     settings("security", security).rules
 }
 
-fn endpoints() -> Endpoints {
-    Endpoints { client: ([192, 0, 2, 7], 1).into(), server: ([192, 0, 2, 1], 2).into() }
+fn endpoints() -> ConnectionEndpoints {
+    ConnectionEndpoints { client: ([192, 0, 2, 7], 1).into(), server: ([192, 0, 2, 1], 2).into() }
 }
 
-fn start(asked: Asked) -> Start {
-    Start { asked, env: Vec::new(), terminal: None, endpoints: endpoints() }
+fn start(asked: ProgramRequest) -> StartProgram {
+    StartProgram { request: asked, env: Vec::new(), terminal: None, endpoints: endpoints() }
 }
 
 fn env(name: &str) -> SetEnv {
@@ -64,7 +65,7 @@ fn terminal() -> OpenTerminal {
     OpenTerminal { terminal: Terminal { term: "xterm".into(), size: Size::default(), modes: Modes::default() } }
 }
 
-fn denial<R: Request>(rules: &Rules, request: R) -> Option<Denied> {
+fn denial<R: PolicyRequest>(rules: &Rules, request: R) -> Option<Denied> {
     rules.decide(request).err()
 }
 
@@ -72,16 +73,17 @@ fn denial<R: Request>(rules: &Rules, request: R) -> Option<Denied> {
 fn asked(rules: &Rules, section: &str, name: &str) -> Option<Denied> {
     match section {
         "env" => denial(rules, env(name)),
-        "command" => denial(rules, start(Asked::Command(name.into()))),
-        "subsystem" => denial(rules, start(Asked::Subsystem(name.into()))),
+        "command" => denial(rules, start(ProgramRequest::Exec(name.into()))),
+        "subsystem" => denial(rules, start(ProgramRequest::Subsystem(name.into()))),
         "signal" => denial(rules, SendSignal { name: name.into() }),
-        "shell" => denial(rules, start(Asked::Shell)),
+        "shell" => denial(rules, start(ProgramRequest::Shell)),
         "tty" => denial(rules, terminal()),
         "forwardingMode" => denial(rules, Dial::Tcp { host: "h".into(), port: 1 }),
         "socketForwardingMode" => denial(rules, Dial::Unix { path: "/s".into() }),
         "reverseForwardingMode" => denial(rules, Listen::Tcp { host: String::new(), port: 0 }),
         "socketListenMode" => denial(rules, Listen::Unix { path: "/s".into() }),
-        "x11ForwardingMode" => denial(rules, Listen::X11),
+        "x11ForwardingMode" => denial(rules, Listen::X11(X11Forwarding::default())),
+        "agentForwardingMode" => denial(rules, Listen::Agent),
         other => panic!("{other}"),
     }
 }
@@ -185,9 +187,9 @@ fn max_sessions_counts_what_is_open_and_zero_is_none() {
 fn forced_command_opens_nothing_and_believes_no_client() {
     // Each request has to pass its own rule before the forced command takes its place.
     for (section, request) in [
-        ("shell", Asked::Shell),
-        ("command", Asked::Command("ls".into())),
-        ("subsystem", Asked::Subsystem("sftp".into())),
+        ("shell", ProgramRequest::Shell),
+        ("command", ProgramRequest::Exec("ls".into())),
+        ("subsystem", ProgramRequest::Subsystem("sftp".into())),
     ] {
         for mode in ["disable", "filter"] {
             let rules = rules(json!({"forceCommand": "menu", section: {"mode": mode}}));
@@ -198,7 +200,7 @@ fn forced_command_opens_nothing_and_believes_no_client() {
         rules(json!({"forceCommand": "menu", "env": {"mode": "filter", "allow": ["SSH_ORIGINAL_COMMAND", "A"]}}));
     assert_eq!(denial(&rules, env("SSH_ORIGINAL_COMMAND")), Some(Denied::EnvProtected));
     assert_eq!(denial(&rules, env("A")), None);
-    let launch = rules.decide(start(Asked::Shell)).expect("allowed").spend();
+    let launch = rules.decide(start(ProgramRequest::Shell)).expect("allowed").spend();
     assert!(launch.env.iter().all(|variable| variable.name().as_str() != "SSH_ORIGINAL_COMMAND"));
 }
 
@@ -239,7 +241,6 @@ fn list_that_lets_everything_pass_is_a_warning() {
         (json!({"defaultMode": "enable", "signal": {"allow": ["TERM"]}}), "security.signal.allow"),
         (json!({"env": {"allow": ["A"]}}), "security.env.allow"),
         (json!({"signal": {"deny": ["TREM"]}}), "security.signal.deny"),
-        (json!({"forwarding": {"forwardingMode": "enable"}}), "security.forwarding.forwardingMode"),
     ] {
         assert_eq!(told(rules.clone()), [(path.to_owned(), true)], "{rules}");
     }
@@ -250,6 +251,8 @@ fn list_that_lets_everything_pass_is_a_warning() {
         // Beside a restriction, the list of an enabled env names what may pass it.
         json!({"forceCommand": "menu", "env": {"allow": ["A"]}}),
         json!({"command": {"mode": "disable", "allow": ["ls"]}}),
+        json!({"signal": {"mode": "enable"}, "forwarding": {"forwardingMode": "enable", "deny": ["a:1"]}}),
+        json!({"forwarding": {"forwardingMode": "filter", "allow": ["a:1"]}}),
     ] {
         assert_eq!(told(rules.clone()), [], "{rules}");
     }
@@ -261,9 +264,59 @@ fn mode_and_list_without_an_effect_are_noticed() {
         (json!({"shell": {"mode": "filter"}}), "security.shell.mode"),
         (json!({"tty": {"mode": "filter"}}), "security.tty.mode"),
         (json!({"forwarding": {"x11ForwardingMode": "filter"}}), "security.forwarding.x11ForwardingMode"),
-        (json!({"signal": {"mode": "enable"}}), "security.signal.mode"),
+        (json!({"forwarding": {"agentForwardingMode": "enable", "allow": ["a:1"]}}), "security.forwarding.allow"),
+        (json!({"forwarding": {"deny": ["a:1"]}}), "security.forwarding.deny"),
+        (
+            json!({"forwarding": {"forwardingMode": "enable", "reverseForwardingMode": "filter", "allow": ["a:1"]}}),
+            "security.forwarding.reverseForwardingMode",
+        ),
         (json!({"env": {"mode": "filter", "allow": ["A"], "deny": ["B"]}}), "security.env.deny"),
     ] {
         assert_eq!(told(rules.clone()), [(path.to_owned(), false)], "{rules}");
     }
+}
+
+#[test]
+fn destination_that_is_none_is_a_mistake_by_its_place_in_file_and_answer() {
+    for (key, text, part) in [
+        ("allow", "db", "has no port"),
+        ("deny", "10.0.0.1/8:22", "is not the beginning of its network; write 10.0.0.0/8"),
+        ("allow", "::1:22", "has an IPv6 address without brackets"),
+        ("deny", "unix:x", "has no valid path"),
+        ("allow", "listen:db:80", "has no valid address to listen on"),
+    ] {
+        let lists = json!({key: ["*:1", text]});
+        let errors = with("security.forwarding", lists.clone()).expect_err("a mistake");
+        assert!(has(&errors, &format!("security.forwarding.{key}[1]"), part), "{errors}");
+        let config = with("security", json!({})).unwrap_or_else(|errors| panic!("{errors}"));
+        let answer = given(&json!({"security": {"forwarding": lists}}), false);
+        assert!(Settings::resolve(&config.base, Some(&answer)).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn destinations_decide_beside_the_modes() {
+    let modes = |mode: &str| {
+        json!({"forwarding": {
+            "forwardingMode": mode, "socketForwardingMode": mode, "reverseForwardingMode": mode, "socketListenMode": mode,
+            "x11ForwardingMode": mode, "agentForwardingMode": mode,
+            "allow": ["h:1", "unix:/s", "listen:*:*", "listen:unix:/s"],
+        }})
+    };
+    for row in FORWARDING {
+        for (mode, listless) in [("disable", false), ("", false), ("filter", false), ("enable", true)] {
+            let has_list = !matches!(row.section, "x11ForwardingMode" | "agentForwardingMode");
+            let passes = listless || (mode == "filter" && has_list);
+            let denied = asked(&rules(modes(mode)), row.section, "");
+            assert_eq!(denied.is_none(), passes, "{} {mode}: {denied:?}", row.section);
+        }
+    }
+    let rules = rules(json!({"forwarding": {
+        "forwardingMode": "enable", "socketForwardingMode": "filter", "reverseForwardingMode": "enable",
+        "socketListenMode": "enable", "allow": ["g:1"],
+    }}));
+    assert_eq!(asked(&rules, "forwardingMode", ""), Some(Denied::Destination));
+    assert_eq!(asked(&rules, "socketForwardingMode", ""), Some(Denied::Destination));
+    assert_eq!(asked(&rules, "reverseForwardingMode", ""), Some(Denied::ListenDestination));
+    assert_eq!(asked(&rules, "socketListenMode", ""), Some(Denied::ListenDestination));
 }

@@ -1,150 +1,140 @@
-//! What the callbacks do about a request once it is translated: decide by the connection's rules, record, and hand over to
-//! the channel's task.
+//! The requests of the callbacks once they are translated: the connection's rules decide, the decision is recorded, and the
+//! channel's task gets what was allowed.
 
-use super::Translator;
-use crate::audit::{Event, Request};
-use crate::policy::{Asked, Denied, Dial, Listen, OpenSession, Start};
-use crate::session::{Begin, Channel};
+use super::{FULL, Translator};
+use crate::audit::{Event, RequestKind};
+use crate::policy::{OpenSession, OpenTerminal, Permit, SendSignal, Terminal};
+use crate::session::SessionTask;
 use crate::ssh::admission::Admission;
-use crate::ssh::channel::{Ends, Face, Port};
-use crate::ssh::window::HIGH_MARK;
-use russh::server::{ChannelOpenHandle, Msg, Session};
-use russh::{ChannelId, ChannelOpenFailure};
+use crate::ssh::channels::{ChannelKind, SessionHandle, SessionReceivers};
+use crate::ssh::forwards::{Forwards, SessionListeners};
+use crate::ssh::ssh_client::SshClient;
+use russh::ChannelId;
+use russh::server::{Msg, Session};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::timeout;
+use tokio::sync::OwnedSemaphorePermit;
 
-/// How long a packet of a trickle waits for the inboxes to drain.
-const TRICKLE_WAIT: Duration = Duration::from_millis(10);
-/// Channels open at once, whatever the rules say: each may hold a window's worth of what its program has not taken.
-const OPEN: usize = 64;
-/// Channels in a connection's life: russh keeps about 3.5 kB of each closed one until the connection ends.
-const CHANNELS: usize = 10_000;
+/// A session that may open, with its place among what the gateway serves.
+pub(super) struct AllowedSession {
+    permit: Permit<OpenSession>,
+    place: OwnedSemaphorePermit,
+}
 
 impl Translator {
-    /// Counts another session channel in, or says why it may not open, in the client's words.
+    /// Decides whether another session channel may open. The error is a reason for the client.
     ///
     /// A client that wanted no more sessions (`no-more-sessions@openssh.com`) gets another one all the same: russh 0.65.1
     /// shows no callback a global request that it does not know, and sends none (its issue 417). So the host keys are not
     /// announced (`hostkeys-00@openssh.com`) nor proven either.
-    pub(super) fn may_open(&mut self, admission: &Admission) -> Result<(), String> {
-        if self.opened >= CHANNELS {
-            self.shared.audit.record(Event::LimitHit { limit: "channels of a connection" });
-            return Err("this connection has had too many channels; connect again".to_owned());
-        }
+    pub(super) fn decide_session(&self, admission: &Admission, id: ChannelId) -> Result<AllowedSession, String> {
+        let audit = self.channel_audit(id);
         let open = self.entry.open_channels();
-        if open >= OPEN {
-            self.shared.audit.record(Event::LimitHit { limit: "open channels of a connection" });
-            return Err("too many sessions are open on this connection".to_owned());
-        }
+        self.count.check_session(open).map_err(|limit| {
+            audit.note(Event::LimitHit { limit: limit.name() });
+            limit.to_string()
+        })?;
         let permit = admission.rules.decide(OpenSession { open }).map_err(|denied| {
-            self.shared.audit.record(Event::Denied { request: Request::Session, denied: &denied });
+            audit.note(Event::Denied { request: RequestKind::Session, denied: &denied });
             denied.to_string()
         })?;
-        self.opened += 1;
-        permit.spend();
-        Ok(())
+        let place = self.context.entrance.serve_one().ok_or_else(|| {
+            audit.note(Event::LimitHit { limit: FULL });
+            "too many sessions are open on this gateway".to_owned()
+        })?;
+        let recorded = audit.record(Event::ChannelOpened { channel: id.into() });
+        recorded.map(|()| AllowedSession { permit, place }).map_err(|unrecorded| unrecorded.to_string())
     }
 
-    pub(super) fn spawn_channel(&mut self, channel: russh::Channel<Msg>, admission: &Admission, session: &Session) {
-        self.ports.retain(|_, port| !port.done());
+    /// Opens a session channel and spawns its task.
+    pub(super) fn spawn_session(
+        &mut self,
+        AllowedSession { permit, place }: AllowedSession,
+        channel: russh::Channel<Msg>,
+        (admission, forwards): (&Admission, &Arc<Forwards>),
+        session: &Session,
+    ) {
+        let OpenSession { open: _ } = permit.spend();
         let id = channel.id();
-        // An unread read half wedges the connection after a hundred messages; data comes by `data` alone.
+        // An unread read half wedges the connection after a hundred messages; data comes by the callback `data` alone.
         let (_, write) = channel.split();
-        let (port, ends) = Port::new(&self.budget, self.entry.open_channel(), &self.shared.closed);
-        let Ends { begin, size, signals, life } = ends;
-        let channel = Channel {
-            client: Arc::new(Face { write, handle: session.handle(), id }),
+        let (handle, SessionReceivers { decisions, is_idle, size, signals, over }) =
+            SessionHandle::new(&self.context.closed);
+        let listeners =
+            SessionListeners { forwards: forwards.clone(), over: handle.over(), audit: self.channel_audit(id) };
+        let open = self.entry.open_channel();
+        let (inbox, guards) = self.channels.open(id, ChannelKind::Session(Box::new(handle)), &self.context.closed);
+        let task = SessionTask {
+            client: Arc::new(SshClient { write, handle: session.handle(), id, count: self.count.clone() }),
             guest: admission.guest.clone(),
-            state: admission.state.clone(),
-            inbox: port.inbox.clone(),
-            begin,
+            ending: admission.ending.clone(),
+            inbox,
+            decisions,
+            is_idle,
+            listeners: Arc::new(listeners),
             size,
             signals,
-            audit: self.shared.audit.clone(),
+            audit: self.channel_audit(id),
         };
-        self.ports.insert(id, port);
-        let counted = self.shared.log.metrics().session();
-        let served = Box::pin(channel.serve());
-        self.shared.channels.spawn(async move {
+        let counted = self.context.log.metrics().session();
+        let served = Box::pin(task.serve());
+        self.context.channels.spawn(async move {
             tokio::select! {
-                () = life.closed.cancelled() => {}
+                () = guards.closed.cancelled() => {}
                 () = served => {}
             }
-            drop(counted);
-            drop(life);
+            drop((counted, over, guards, open, place));
         });
-        // Only now: whoever waits for the first channel waits for the end of its task next.
-        self.shared.opened.notify_one();
+        // Only now: the supervisor waits for the first channel, then for the end of its task.
+        self.context.opened.notify_one();
     }
 
-    /// Decides about a program and begins it. A denial is told on the channel, where a person can read it.
-    pub(super) fn start(
-        &mut self,
-        id: ChannelId,
-        asked: Result<Asked, Denied>,
-        session: &mut Session,
-    ) -> Result<(), russh::Error> {
-        let (Some(admission), Some(port)) = (self.admission.clone(), self.ports.get_mut(&id)) else {
-            return session.channel_failure(id);
-        };
-        if !port.idle() {
-            return session.channel_failure(id);
-        }
-        session.channel_success(id)?;
-        let (env, terminal) = port.take();
-        let endpoints = self.shared.endpoints;
-        let launch = asked.and_then(|asked| admission.rules.decide(Start { asked, env, terminal, endpoints }));
-        let begin = match launch {
-            Ok(launch) => Begin::Launch(launch),
-            Err(denied) => {
-                self.shared.audit.record(Event::Denied { request: Request::Program, denied: &denied });
-                Begin::Denied(denied.to_string())
+    /// Decides on a terminal; false if the session does not get it.
+    pub(super) fn open_terminal(&mut self, id: ChannelId, terminal: Terminal) -> bool {
+        let audit = self.channel_audit(id);
+        let (Some((admission, _)), Some(handle)) = (&self.admitted, self.channels.session(&id)) else { return false };
+        match admission.rules.decide(OpenTerminal { terminal }) {
+            Ok(permit) if handle.can_get_terminal() => {
+                let recorded = audit.record(Event::TerminalOpened { terminal: permit.request() });
+                recorded.map(|()| handle.set_terminal(permit)).is_ok()
             }
-        };
-        port.begin(begin);
-        Ok(())
-    }
-
-    /// Answers a request that the rules decide and no backend carries out yet: no either way, said in the log.
-    pub(super) fn refuse_listener(&self, listen: Listen) {
-        let Some(admission) = self.admission.clone() else { return };
-        match admission.rules.decide(listen) {
-            Err(denied) => self.shared.audit.record(Event::Denied { request: Request::Listen, denied: &denied }),
-            Ok(permit) => {
-                let request = permit.spend();
-                self.shared.audit.record(Event::Unsupported { request: Request::Listen, what: &request.to_string() });
+            // The program was requested before, or a terminal was.
+            Ok(_too_late) => false,
+            Err(denied) => {
+                audit.note(Event::Denied { request: RequestKind::Terminal, denied: &denied });
+                false
             }
         }
     }
 
-    pub(super) async fn refuse_dial(&self, dial: Dial, reply: ChannelOpenHandle) {
-        let Some(admission) = self.admission.clone() else { return };
-        let failure = match admission.rules.decide(dial) {
+    /// Decides on a variable; false if the session does not get it.
+    pub(super) fn set_env(&mut self, id: ChannelId, name: &str, value: &str) -> bool {
+        let audit = self.channel_audit(id);
+        let (Some((admission, _)), Some(handle)) = (&self.admitted, self.channels.session(&id)) else { return false };
+        match admission.rules.decide(handle.set_env(name, value)) {
+            Ok(permit) if handle.is_idle() => {
+                let recorded = audit.record(Event::EnvSet { name: permit.request().name() });
+                recorded.map(|()| handle.keep_env(permit)).is_ok()
+            }
+            Ok(_too_late) => false,
             Err(denied) => {
-                self.shared.audit.record(Event::Denied { request: Request::Dial, denied: &denied });
-                ChannelOpenFailure::Other { code: 1, reason: denied.to_string() }
+                audit.note(Event::Denied { request: RequestKind::Environment, denied: &denied });
+                false
             }
-            Ok(permit) => {
-                let request = permit.spend();
-                self.shared.audit.record(Event::Unsupported { request: Request::Dial, what: &request.to_string() });
-                ChannelOpenFailure::Other {
-                    code: 2,
-                    reason: "this version of Podgate cannot forward connections".to_owned(),
-                }
-            }
-        };
-        reply.reject(failure).await;
+        }
     }
 
-    /// A packet of a client that was brought down to a trickle waits for the drain, so that it costs no processor time.
-    pub(super) async fn wait_for_drain(&self) {
-        let drained = async {
-            while self.budget.held() > HIGH_MARK {
-                self.budget.drained().await;
+    /// Decides on a signal and hands it to the program; false if it does not get it.
+    pub(super) fn send_signal(&mut self, id: ChannelId, name: &str) -> bool {
+        let audit = self.channel_audit(id);
+        let (Some((admission, _)), Some(handle)) = (&self.admitted, self.channels.session(&id)) else { return false };
+        match admission.rules.decide(SendSignal { name: name.to_owned() }) {
+            // No program runs yet, and the next one is not meant.
+            Ok(_too_early) if handle.is_idle() => false,
+            Ok(permit) => handle.signal(permit),
+            Err(denied) => {
+                audit.note(Event::Denied { request: RequestKind::Signal, denied: &denied });
+                false
             }
-        };
-        // Elapsed is the usual end: the trickle goes on.
-        let _ = timeout(TRICKLE_WAIT, drained).await;
+        }
     }
 }

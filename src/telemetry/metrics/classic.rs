@@ -1,24 +1,24 @@
-//! The page in Prometheus' classic text form, version 0.0.4, made of the OpenMetrics page: the same samples with the same
-//! names and labels, so that a series is the same whoever scrapes it.
+//! Converts the OpenMetrics page to Prometheus' classic text form, version 0.0.4: the same samples with the same names and
+//! labels, so that a series is the same for every scraper.
 //!
-//! The forms differ in what stands around the samples. A classic parser wants a sample's own name in its family's HELP
-//! and TYPE, knows only counters, gauges, histograms and summaries, and loses the whole page at anything else.
+//! The forms differ in the comments around the samples. A classic parser expects a sample's own name in its family's HELP
+//! and TYPE, knows only counters, gauges, histograms and summaries, and drops the whole page at anything else.
 
-/// Rewrites a page; it must be what prometheus-client writes, HELP before TYPE before the samples of each family.
+/// Rewrites a page of prometheus-client's: in each family HELP precedes TYPE, and TYPE the samples.
 pub(super) fn of(page: &str) -> String {
     let mut classic = String::with_capacity(page.len());
     let mut help = None;
     for line in page.lines() {
-        if let Some(told) = line.strip_prefix("# HELP ") {
-            help = told.split_once(' ');
-        } else if let Some(told) = line.strip_prefix("# TYPE ") {
-            let (family, kind) = told.split_once(' ').unwrap_or((told, ""));
-            let (ending, kind) = known(kind);
+        if let Some(text) = line.strip_prefix("# HELP ") {
+            help = text.split_once(' ');
+        } else if let Some(text) = line.strip_prefix("# TYPE ") {
+            let (family, kind) = text.split_once(' ').unwrap_or((text, ""));
+            let (suffix, kind) = classic_type(kind);
             if let Some((_, text)) = help.take().filter(|(named, _)| *named == family) {
-                // The one escape that the classic form does not know.
-                classic.push_str(&format!("# HELP {family}{ending} {}\n", text.replace("\\\"", "\"")));
+                // The only escape that the classic form does not have.
+                classic.push_str(&format!("# HELP {family}{suffix} {}\n", text.replace("\\\"", "\"")));
             }
-            classic.push_str(&format!("# TYPE {family}{ending} {kind}\n"));
+            classic.push_str(&format!("# TYPE {family}{suffix} {kind}\n"));
         } else if !line.starts_with('#') && !line.is_empty() {
             classic.push_str(without_exemplar(line));
             classic.push('\n');
@@ -27,8 +27,8 @@ pub(super) fn of(page: &str) -> String {
     classic
 }
 
-/// Suffix of a type's samples, and the nearest classic type.
-fn known(kind: &str) -> (&'static str, &'static str) {
+/// The suffix of a type's samples, and the nearest classic type.
+fn classic_type(kind: &str) -> (&'static str, &'static str) {
     match kind {
         "counter" => ("_total", "counter"),
         "info" => ("_info", "gauge"),
@@ -39,7 +39,7 @@ fn known(kind: &str) -> (&'static str, &'static str) {
     }
 }
 
-/// A sample up to the exemplar's ` # `; in a label's value that is text.
+/// Cuts a sample before the exemplar's ` # `, which is text inside a label's value.
 fn without_exemplar(sample: &str) -> &str {
     let (mut quoted, mut escaped) = (false, false);
     for (at, letter) in sample.char_indices() {
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_that_classic_parsers_do_not_know_are_the_nearest_that_they_know() {
+    fn unknown_types_become_the_nearest_classic_type() {
         for (open, classic) in [
             (
                 "# HELP a Text.\n# TYPE a counter\na_total 1\n",

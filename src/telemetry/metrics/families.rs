@@ -1,4 +1,5 @@
-//! Every metric by name. OpenMetrics writes a counter's family without `_total` and its samples with it.
+//! The metrics and their registration. A counter is registered without the suffix `_total`, which OpenMetrics adds to its
+//! samples.
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -8,16 +9,16 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
-/// The country of every client, as long as there is no database that knows better.
-pub(super) const XX: &str = "XX";
+/// The `country` of every client, since the gateway has no database of addresses.
+pub(super) const UNKNOWN_COUNTRY: &str = "XX";
 
-/// From what nobody notices to what nobody waits for, in seconds.
+/// Upper bounds of the histogram's buckets, in seconds: from an unnoticeable delay to one that no user waits for.
 const BUCKETS: [f64; 15] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
 
-/// Counters by the values of so many labels.
+/// Counters by the values of `N` labels.
 pub(super) type Counters<const N: usize> = Family<[(&'static str, &'static str); N], Counter>;
 
-/// What the page is made of.
+/// The metrics of the page.
 #[derive(Debug)]
 pub(super) struct Families {
     registry: Registry,
@@ -33,6 +34,7 @@ pub(super) struct Families {
     pub(super) successful_handshakes: Counter,
     pub(super) failed_handshakes: Counter,
     pub(super) current_connections: Gauge,
+    pub(super) refused_connections: Counters<1>,
     pub(super) sessions: Counter,
     pub(super) current_sessions: Gauge,
     pub(super) steps: Family<[(&'static str, &'static str); 2], Histogram>,
@@ -42,14 +44,14 @@ pub(super) struct Families {
 }
 
 impl Families {
-    /// Puts what surely will be counted on the page before it is: a rate needs a beginning.
+    /// Creates the counters of the webhooks at zero, because a rate needs a first value.
     fn begin_at_zero(&self) {
         for retry in [("retry", "0"), ("retry", "1")] {
             self.config_requests.get_or_create_owned(&[retry]);
             for authtype in ["password", "pubkey", "authorization"] {
                 self.auth_requests.get_or_create_owned(&[("authtype", authtype), retry]);
                 for answers in [&self.auth_success, &self.auth_failures] {
-                    answers.get_or_create_owned(&[("authtype", authtype), retry, ("country", XX)]);
+                    answers.get_or_create_owned(&[("authtype", authtype), retry, ("country", UNKNOWN_COUNTRY)]);
                 }
             }
         }
@@ -64,8 +66,8 @@ impl Families {
 
 impl Default for Families {
     fn default() -> Self {
-        let mut page = Page(Registry::default());
-        let countries = [("country", XX)];
+        let mut page = PageBuilder(Registry::default());
+        let countries = [("country", UNKNOWN_COUNTRY)];
         let backends = [("backend", "kubernetes")];
         let mut families = Self {
             auth_requests: page.counters("containerssh_auth_server_requests", "Requests to login webhooks, by try"),
@@ -96,14 +98,16 @@ impl Default for Families {
                 countries,
             ),
             current_connections: page.gauge("containerssh_ssh_current_connections", "Connections open now", countries),
-            sessions: page.alone("podgate_sessions", "Session channels opened"),
-            current_sessions: page.alone("podgate_current_sessions", "Session channels open now"),
+            refused_connections: page
+                .counters("podgate_refused_connections", "Connections refused before the version exchange, by reason"),
+            sessions: page.unlabeled("podgate_sessions", "Session channels opened"),
+            current_sessions: page.unlabeled("podgate_current_sessions", "Session channels open now"),
             steps: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             events: page
                 .counters("podgate_log_events", "Log events by their code, including those that are not written"),
             kubernetes_errors: Family::default(),
             lines_dropped: page
-                .alone("podgate_log_lines_dropped", "Log lines that were dropped because the queue was full"),
+                .unlabeled("podgate_log_lines_dropped", "Log lines that were dropped because the queue was full"),
             registry: Registry::default(),
         };
         families.begin_at_zero();
@@ -117,24 +121,24 @@ impl Default for Families {
     }
 }
 
-/// A page that is being put together.
-struct Page(Registry);
+/// Creates metrics and registers them.
+struct PageBuilder(Registry);
 
-impl Page {
+impl PageBuilder {
     fn counters<const N: usize>(&mut self, name: &str, help: &str) -> Counters<N> {
         let family = Counters::<N>::default();
         self.0.register(name, help, family.clone());
         family
     }
 
-    /// A metric without labels.
-    fn alone<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
+    /// Registers a metric without labels.
+    fn unlabeled<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
         let metric = M::default();
         self.0.register(name, help, metric.clone());
         metric
     }
 
-    /// A counter that is on the page from the start, with labels that never vary.
+    /// Registers a counter with constant labels, starting at zero.
     fn counter<const N: usize>(
         &mut self,
         name: &str,

@@ -1,6 +1,7 @@
-//! The page: names, types and values as dashboards know them.
+//! The page's names, types and values, as dashboards expect them.
 
 use super::*;
+use crate::telemetry::Level;
 
 fn page(metrics: &Metrics) -> String {
     metrics.text().unwrap()
@@ -14,15 +15,15 @@ fn has(page: &str, line: &str) {
 #[test]
 fn failures_are_counted_by_step_retry_and_reason() {
     let metrics = Metrics::default();
-    metrics.asked(Question::Password, false);
-    metrics.ask_failed(Question::Password, false, false, "AUTH_INVALID_STATUS");
-    metrics.asked(Question::Password, true);
-    metrics.ask_failed(Question::Password, true, true, "HTTP_CLIENT_TIMEOUT");
-    metrics.asked(Question::Config, false);
-    metrics.ask_failed(Question::Config, false, true, "HTTP_CLIENT_DECODE_FAILED");
-    metrics.answered(Question::PublicKey, false, false);
-    metrics.backend_asked();
-    metrics.backend_failed(403);
+    metrics.count_request(Question::Password, false);
+    metrics.count_failed_request(Question::Password, false, false, "AUTH_INVALID_STATUS");
+    metrics.count_request(Question::Password, true);
+    metrics.count_failed_request(Question::Password, true, true, "HTTP_CLIENT_TIMEOUT");
+    metrics.count_request(Question::Config, false);
+    metrics.count_failed_request(Question::Config, false, true, "HTTP_CLIENT_DECODE_FAILED");
+    metrics.count_answer(Question::PublicKey, false, false);
+    metrics.count_backend_request();
+    metrics.count_backend_error(403);
     let page = page(&metrics);
     for line in [
         r#"containerssh_auth_server_requests_total{authtype="password",retry="0"} 1"#,
@@ -75,8 +76,8 @@ fn session_is_open_until_it_is_dropped() {
 #[test]
 fn step_without_an_end_was_abandoned() {
     let metrics = Metrics::default();
-    drop(metrics.step(Step::PodReady));
-    metrics.step(Step::Password).end(Outcome::Refused);
+    drop(metrics.step(MeasuredStep::PodReady));
+    metrics.step(MeasuredStep::Password).end(StepOutcome::Refused);
     let page = page(&metrics);
     has(&page, r#"podgate_login_step_seconds_count{step="pod_ready",outcome="abandoned"} 1"#);
     has(&page, r#"podgate_login_step_seconds_count{step="password",outcome="refused"} 1"#);
@@ -86,9 +87,9 @@ fn step_without_an_end_was_abandoned() {
 #[test]
 fn types_are_those_of_containerssh_and_the_page_ends() {
     let metrics = Metrics::default();
-    metrics.ask_failed(Question::Password, false, false, "X");
-    metrics.ask_failed(Question::Config, false, false, "X");
-    drop(metrics.step(Step::Exec));
+    metrics.count_failed_request(Question::Password, false, false, "X");
+    metrics.count_failed_request(Question::Config, false, false, "X");
+    drop(metrics.step(MeasuredStep::Exec));
     let page = page(&metrics);
     for name in [
         "auth_server_requests",
@@ -114,32 +115,34 @@ fn types_are_those_of_containerssh_and_the_page_ends() {
 #[test]
 fn documented_metrics_are_those_of_the_page() {
     let metrics = Metrics::default();
-    metrics.ask_failed(Question::Password, false, false, "X");
-    metrics.ask_failed(Question::Config, false, false, "X");
-    metrics.event(Level::Info, "X");
-    metrics.backend_failed(500);
-    drop(metrics.step(Step::Exec));
+    metrics.count_failed_request(Question::Password, false, false, "X");
+    metrics.count_failed_request(Question::Config, false, false, "X");
+    metrics.count_event(Code::external("TEST", Level::Info));
+    metrics.count_backend_error(500);
+    metrics.count_refused_connection("rate");
+    drop(metrics.step(MeasuredStep::Exec));
     let page = page(&metrics);
-    let mut there = Vec::new();
+    let mut found = Vec::new();
     for line in page.lines().filter(|line| !line.starts_with('#')) {
         let name = line.split(['{', ' ']).next().unwrap();
         let name = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
-        there.push(name);
+        found.push(name);
     }
-    let paper = include_str!("../../../docs/metrics.md");
-    let mut told: Vec<&str> = paper.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-    there.sort_unstable();
-    there.dedup();
-    told.sort_unstable();
-    assert_eq!(there, told);
+    let document = include_str!("../../../docs/metrics.md");
+    let mut documented: Vec<&str> =
+        document.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    found.sort_unstable();
+    found.dedup();
+    documented.sort_unstable();
+    assert_eq!(found, documented);
 }
 
 #[test]
-fn classic_page_has_the_same_samples_and_nothing_that_a_classic_parser_does_not_know() {
+fn classic_page_has_the_same_samples_and_no_types_that_a_classic_parser_does_not_know() {
     let metrics = Metrics::default();
-    metrics.ask_failed(Question::Password, false, false, "X");
-    metrics.event(Level::Info, "X");
-    drop(metrics.step(Step::Exec));
+    metrics.count_failed_request(Question::Password, false, false, "X");
+    metrics.count_event(Code::external("TEST", Level::Info));
+    drop(metrics.step(MeasuredStep::Exec));
     let (open, classic) = (page(&metrics), metrics.classic_text().unwrap());
     let samples = |page: &str| -> Vec<String> {
         let samples = page.lines().filter(|line| !line.starts_with('#'));
@@ -155,14 +158,18 @@ fn classic_page_has_the_same_samples_and_nothing_that_a_classic_parser_does_not_
             assert!(["counter", "gauge", "histogram"].contains(&words[3]), "{line}");
             assert!(has_help(&classic, words[2]), "{line}");
         }
-        // A counter of which nothing has been counted yet has no sample.
+        // A counter without an event yet has no sample.
         let (family, histogram) = (words[2], format!("{}_count", words[2]));
-        let empty = ["containerssh_config_server_failures_total", "podgate_kubernetes_errors_total"];
+        let empty = [
+            "containerssh_config_server_failures_total",
+            "podgate_kubernetes_errors_total",
+            "podgate_refused_connections_total",
+        ];
         assert!(names.iter().any(|name| *name == family || *name == histogram) || empty.contains(&family), "{line}");
     }
 }
 
 fn has_help(page: &str, family: &str) -> bool {
     page.lines()
-        .any(|line| line.strip_prefix("# HELP ").and_then(|told| told.split_once(' ')).is_some_and(|t| t.0 == family))
+        .any(|line| line.strip_prefix("# HELP ").and_then(|help| help.split_once(' ')).is_some_and(|t| t.0 == family))
 }

@@ -1,18 +1,17 @@
 //! The syslog destination against real sockets.
 
 use super::*;
-use crate::config::{Syslog, SyslogDestination};
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 
-fn config(destination: SyslogDestination, format: LogFormat, pid: bool) -> config::Log {
+fn config(destination: SyslogDestination, format: LogFormat, pid: bool) -> LogConfig {
     let syslog = Syslog { destination, facility: 16, tag: "podgate".into(), pid };
-    config::Log { level: Level::Debug, format, destination: LogDestination::Syslog(syslog) }
+    LogConfig { level: Level::Debug, format, destination: LogDestination::Syslog(syslog) }
 }
 
-fn to_socket(path: &Path) -> config::Log {
+fn to_socket(path: &Path) -> LogConfig {
     config(SyslogDestination::Socket(path.to_owned()), LogFormat::Text, false)
 }
 
@@ -42,8 +41,8 @@ fn local_line_is_as_syslog_3_writes_it() {
     let path = dir.path().join("log");
     let daemon = daemon(&path);
     let log = Log::open(&to_socket(&path)).unwrap();
-    log.write(Level::Warning, "TEST", "it\nbroke", &[("a", "1")]);
-    log.write(Level::Debug, "TEST", "twice", &[]);
+    log.write(Code::external("TEST", Level::Warning), "it\nbroke", &[("a", "1")]);
+    log.write(Code::external("TEST", Level::Debug), "twice", &[]);
     let line = received(&daemon);
     let (head, message) = line.split_once(" podgate: ").unwrap();
     // local0 (16) times 8, and warning (4).
@@ -61,7 +60,7 @@ fn json_line_leaves_date_and_level_to_the_header_and_names_the_process() {
     let path = dir.path().join("log");
     let daemon = daemon(&path);
     let config = config(SyslogDestination::Socket(path), LogFormat::Ljson, true);
-    Log::open(&config).unwrap().write(Level::Emergency, "TEST", "m", &[("a", "1")]);
+    Log::open(&config).unwrap().write(Code::external("TEST", Level::Emergency), "m", &[("a", "1")]);
     let line = received(&daemon);
     let (head, body) = line.split_once(": ").unwrap();
     assert!(head.starts_with("<128>") && head.ends_with(&format!(" podgate[{}]", std::process::id())), "{line}");
@@ -74,7 +73,7 @@ fn udp_line_is_rfc_5424() {
     daemon.set_read_timeout(Some(SOON)).unwrap();
     let destination = SyslogDestination::Udp(daemon.local_addr().unwrap().to_string());
     let log = Log::open(&config(destination, LogFormat::Text, true)).unwrap();
-    log.write(Level::Error, "TEST_CODE", "it broke", &[]);
+    log.write(Code::external("TEST", Level::Error), "it broke", &[]);
     let mut data = [0; 2000];
     let length = daemon.recv(&mut data).unwrap();
     let line = std::str::from_utf8(&data[..length]).unwrap();
@@ -84,7 +83,7 @@ fn udp_line_is_rfc_5424() {
     let stamp = fields[1].parse::<jiff::Timestamp>().unwrap();
     assert!(stamp.duration_until(jiff::Timestamp::now()).as_secs().abs() < 60, "{line}");
     assert!(!fields[2].is_empty(), "{line}");
-    assert_eq!(fields[3..], ["podgate", pid.as_str(), "TEST_CODE", "-", "it broke (code=TEST_CODE)"]);
+    assert_eq!(fields[3..], ["podgate", pid.as_str(), "TEST", "-", "it broke (code=TEST)"]);
 }
 
 #[test]
@@ -93,26 +92,26 @@ fn daemon_that_listens_for_a_stream_gets_lines() {
     let path = dir.path().join("log");
     let listener = UnixListener::bind(&path).unwrap();
     let log = Log::open(&to_socket(&path)).unwrap();
-    log.write(Level::Info, "TEST", "first", &[]);
-    log.write(Level::Info, "TEST", "second", &[]);
+    log.write(Code::external("TEST", Level::Info), "first", &[]);
+    log.write(Code::external("TEST", Level::Info), "second", &[]);
     let lines = BufReader::new(listener.accept().unwrap().0).lines();
     let lines: Vec<_> = lines.take(2).map(Result::unwrap).collect();
     assert!(lines[0].ends_with("first (code=TEST)") && lines[1].ends_with("second (code=TEST)"), "{lines:?}");
 }
 
 #[test]
-fn daemon_that_was_started_again_gets_what_was_said_meanwhile() {
+fn restarted_daemon_gets_the_lines_written_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
     let first = daemon(&path);
     let log = Log::open(&to_socket(&path)).unwrap();
-    log.write(Level::Info, "TEST", "before", &[]);
+    log.write(Code::external("TEST", Level::Info), "before", &[]);
     assert!(received(&first).contains("before"));
     drop(first);
     std::fs::remove_file(&path).unwrap();
-    log.write(Level::Info, "TEST", "meanwhile", &[]);
+    log.write(Code::external("TEST", Level::Info), "meanwhile", &[]);
     assert!(!log.flush(Duration::from_millis(50)), "nobody took it");
-    // A hangup while nobody is there changes nothing.
+    // A SIGHUP while no daemon listens changes nothing.
     log.reopen();
     let second = daemon(&path);
     assert!(received(&second).contains("meanwhile"));
@@ -128,8 +127,8 @@ fn line_longer_than_a_datagram_is_cut_and_the_next_one_comes() {
     let value = "ä".repeat(4_000);
     let labels: Vec<String> = (0..10).map(|n| format!("l{n}")).collect();
     let details: Vec<(&str, &str)> = labels.iter().map(|label| (label.as_str(), value.as_str())).collect();
-    log.write(Level::Info, "TEST", "long", &details);
-    log.write(Level::Info, "TEST", "short", &[]);
+    log.write(Code::external("TEST", Level::Info), "long", &details);
+    log.write(Code::external("TEST", Level::Info), "short", &[]);
     let long = received(&daemon).len();
     assert!((59_990..=60_000).contains(&long), "{long}");
     assert!(received(&daemon).contains("short"));

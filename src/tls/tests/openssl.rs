@@ -1,7 +1,7 @@
 //! Certificates as people make them with the `openssl` program.
 
 use super::*;
-use crate::tls::{Block, explain};
+use crate::tls::{ConfigBlock, explain};
 use rustls::client::danger::ServerCertVerifier;
 use rustls_pki_types::{ServerName, UnixTime};
 use std::path::Path;
@@ -17,13 +17,13 @@ fn openssl(folder: &Path, arguments: &str) -> bool {
     true
 }
 
-/// What a client that was given `crt.pem` as `cacert` says of a server with that certificate.
+/// Verdict of a client with `crt.pem` as `cacert` on a server with that certificate.
 fn judge(folder: &Path, name: &str) -> Result<(), String> {
     let pem = std::fs::read_to_string(folder.join("crt.pem")).unwrap();
-    let trust = ServerTrust::new(Anchors::of_pem(&pem).unwrap()).unwrap();
+    let trust = ServerVerifier::new(TrustAnchors::of_pem(&pem).unwrap()).unwrap();
     let shown = chain(&pem).unwrap().remove(0);
     let verified = trust.verify_server_cert(&shown, &[], &ServerName::try_from(name).unwrap(), &[], UnixTime::now());
-    verified.map(drop).map_err(|error| explain(&error, Block::Webhook))
+    verified.map(drop).map_err(|error| explain(&error, ConfigBlock::Webhook))
 }
 
 const SUBJECT: &str = "-nodes -days 30 -keyout key.pem -out crt.pem -subj /CN=localhost";
@@ -37,11 +37,11 @@ fn self_signed_certificates_as_openssl_makes_them_are_taken_for_their_names() {
             if !openssl(folder.path(), &format!("req -x509 -newkey {kind} {SUBJECT} {NAMES} {more}")) {
                 return;
             }
-            let told = judge(folder.path(), "other.example").expect_err("another name");
+            let message = judge(folder.path(), "other.example").expect_err("another name");
             let sentence = "the server's certificate is for localhost and 127.0.0.1, not for other.example; ";
-            assert!(told.starts_with(sentence), "{kind} {more}: {told}");
+            assert!(message.starts_with(sentence), "{kind} {more}: {message}");
             for name in ["localhost", "127.0.0.1"] {
-                judge(folder.path(), name).unwrap_or_else(|told| panic!("{kind} {more}: {told}"));
+                judge(folder.path(), name).unwrap_or_else(|message| panic!("{kind} {more}: {message}"));
             }
         }
     }
@@ -53,10 +53,10 @@ fn certificate_with_a_common_name_alone_is_told_with_the_line_that_makes_a_bette
     if !openssl(folder.path(), &format!("req -x509 -newkey ed25519 {SUBJECT}")) {
         return;
     }
-    let told = judge(folder.path(), "localhost").expect_err("no names");
+    let message = judge(folder.path(), "localhost").expect_err("no names");
     let sentence = "the server's certificate has no subjectAltName, so it is not for localhost; make one with that name \
                     (openssl: -addext subjectAltName=DNS:localhost)";
-    assert_eq!(told, sentence);
+    assert_eq!(message, sentence);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn certificate_of_x509_version_1_is_told_to_have_no_names() {
     }
     // OpenSSL up to 3.3 makes version 1 here; a later one, version 3 without names.
     openssl(folder.path(), "x509 -req -in csr.pem -signkey key.pem -days 30 -out crt.pem");
-    let told = judge(folder.path(), "localhost").expect_err("no names");
-    assert!(told.starts_with("the server's certificate has no subjectAltName"), "{told}");
-    assert!(told.contains("-addext subjectAltName=DNS:"), "{told}");
+    let message = judge(folder.path(), "localhost").expect_err("no names");
+    assert!(message.starts_with("the server's certificate has no subjectAltName"), "{message}");
+    assert!(message.contains("-addext subjectAltName=DNS:"), "{message}");
 }

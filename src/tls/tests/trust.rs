@@ -1,12 +1,11 @@
-//! Which certificates are trusted: denials first, each from a certificate that would be taken but for one thing.
+//! Trust in certificates; each refused one differs from an accepted one in a single property.
 
 use super::*;
-use crate::tls::{Block, cause_of, explain};
+use crate::tls::{ConfigBlock, cause_of, explain};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose, date_time_ymd,
 };
 use rustls::client::danger::ServerCertVerifier;
-use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{ServerName, UnixTime};
@@ -22,7 +21,7 @@ struct Made {
     key: KeyPair,
 }
 
-/// What `openssl req -x509 -subj /CN=NAME -addext subjectAltName=…` makes: self-signed, and a CA's.
+/// Parameters of `openssl req -x509 -subj /CN=NAME -addext subjectAltName=…`: self-signed, and a CA's.
 fn params(name: &str, names: &[&str]) -> CertificateParams {
     let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -41,12 +40,12 @@ fn made(change: impl FnOnce(&mut CertificateParams)) -> Made {
     signed(&params, KeyPair::generate().unwrap())
 }
 
-/// What a client that trusts `ca` says of a server with this certificate.
+/// Verdict of a client that trusts `ca` on a server with this certificate.
 fn judge(ca: &str, shown: &CertificateDer<'_>, others: &[CertificateDer<'_>], name: &str) -> Result<(), String> {
-    let trust = ServerTrust::new(Anchors::of_pem(ca).unwrap()).unwrap();
+    let trust = ServerVerifier::new(TrustAnchors::of_pem(ca).unwrap()).unwrap();
     let name = ServerName::try_from(name).unwrap();
     let verified = trust.verify_server_cert(shown, others, &name, &[], UnixTime::now());
-    verified.map(drop).map_err(|error| explain(&error, Block::Webhook))
+    verified.map(drop).map_err(|error| explain(&error, ConfigBlock::Webhook))
 }
 
 #[test]
@@ -100,8 +99,8 @@ fn certificate_that_is_given_itself_is_refused_for_its_names_time_and_purpose() 
              extendedKeyUsage has serverAuth",
         ),
     ] {
-        let told = judge(&shown.pem, &shown.der, &[], name).expect_err(sentence);
-        assert!(told.starts_with(sentence), "{told}");
+        let message = judge(&shown.pem, &shown.der, &[], name).expect_err(sentence);
+        assert!(message.starts_with(sentence), "{message}");
     }
 }
 
@@ -112,15 +111,15 @@ fn certificate_that_differs_from_the_given_one_is_refused() {
     let remade = signed(&params("hook", &["hook.example"]), KeyPair::from_pem(&given.key.serialize_pem()).unwrap());
     let other_key = made(|_| ());
     let unsigned = made(|params| params.is_ca = IsCa::NoCa);
-    for (shown, why) in
+    for (shown, reason) in
         [(&remade, "its key, other bytes"), (&other_key, "its subject, another key"), (&unsigned, "no CA")]
     {
-        let told = judge(&given.pem, &shown.der, &[], "hook.example").expect_err(why);
+        let message = judge(&given.pem, &shown.der, &[], "hook.example").expect_err(reason);
         let sentence = format!(
             "the server's certificate (CN=hook) is self-signed and not a trusted one; give this very certificate in \
              cacert {trusted}"
         );
-        assert_eq!(told, sentence, "{why}");
+        assert_eq!(message, sentence, "{reason}");
     }
     // One byte of the signature.
     let mut torn = given.der.to_vec();
@@ -156,12 +155,12 @@ fn unknown_ca_is_named_with_its_subject() {
         (vec![root_der.clone(), middle_der.clone()], "O=Acme,CN=Root"),
         (vec![root_der.clone()], "O=Acme,CN=Middle"),
     ] {
-        let told = judge(&given.pem, leaf.der(), &others, "hook.example").unwrap_err();
+        let message = judge(&given.pem, leaf.der(), &others, "hook.example").unwrap_err();
         let sentence = format!(
             "the server's certificate (CN=hook) is signed by a CA that is not trusted: {signer}; give that CA's \
              certificate in cacert (trusted is CN=hook)"
         );
-        assert_eq!(told, sentence);
+        assert_eq!(message, sentence);
     }
 }
 
@@ -174,10 +173,10 @@ fn another_ca_of_the_trusted_name_is_named_as_such() {
     let mut leaf = params("kube-apiserver", &["hook.example"]);
     leaf.is_ca = IsCa::NoCa;
     let leaf = leaf.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
-    let told = judge(&trusted.pem, leaf.der(), &[], "hook.example").unwrap_err();
+    let message = judge(&trusted.pem, leaf.der(), &[], "hook.example").unwrap_err();
     let sentence = "the server's certificate (CN=kube-apiserver) is signed by a CA with the trusted one's name, but \
                     another key: CN=kubernetes; give that CA's certificate in cacert (trusted is CN=kubernetes)";
-    assert_eq!(told, sentence);
+    assert_eq!(message, sentence);
 }
 
 #[test]
@@ -189,10 +188,10 @@ fn certificate_of_a_ca_is_a_server_only_where_it_is_given_itself() {
     let issuer = Issuer::new(ca, key);
     let leaf_key = KeyPair::generate().unwrap();
     let leaf = params("hook", &["hook.example"]).signed_by(&leaf_key, &issuer).unwrap();
-    let told = judge(&root.pem, leaf.der(), &[], "hook.example").unwrap_err();
+    let message = judge(&root.pem, leaf.der(), &[], "hook.example").unwrap_err();
     let sentence = "the server's certificate is a CA's (basicConstraints CA:TRUE); it is accepted only if it is itself \
                     in cacert";
-    assert_eq!(told, sentence);
+    assert_eq!(message, sentence);
     judge(&leaf.pem(), leaf.der(), &[], "hook.example").unwrap();
     judge(&format!("{}{}", root.pem, leaf.pem()), leaf.der(), &[], "hook.example").unwrap();
 }
@@ -215,17 +214,13 @@ fn certificate_that_is_no_ca_vouches_for_itself_alone() {
         for ca in [&trusted.pem, &bundle] {
             for name in ["other.example", "hook.example"] {
                 judge(ca, other.der(), std::slice::from_ref(&trusted.der), name).expect_err(name);
-                let told = judge(ca, other.der(), &[], name).expect_err(name);
+                let message = judge(ca, other.der(), &[], name).expect_err(name);
                 let sentence = "the server's certificate (CN=other) is signed with a trusted certificate that is no \
                                 CA's (basicConstraints CA:TRUE): CN=hook; give a CA's certificate, or the server's \
                                 own, in cacert (trusted is CN=";
-                assert!(told.starts_with(sentence), "{is_ca:?}: {told}");
+                assert!(message.starts_with(sentence), "{is_ca:?}: {message}");
             }
             judge(ca, &trusted.der, &[], "hook.example").unwrap();
-            let clients = ClientTrust::new(Anchors::of_pem(ca).unwrap()).unwrap();
-            clients.verify_client_cert(other.der(), &[], UnixTime::now()).expect_err("no CA's");
-            clients.verify_client_cert(&trusted.der, &[], UnixTime::now()).unwrap();
-            assert!(clients.client_auth_mandatory() && clients.root_hint_subjects().is_empty());
         }
     }
 }
@@ -244,26 +239,7 @@ fn certificate_that_is_given_itself_is_taken_with_each_of_its_names() {
     }
 }
 
-#[test]
-fn client_is_taken_with_a_certificate_that_is_given_itself_and_no_other() {
-    let judge = |ca: &Made, shown: &Made| {
-        let trust = ClientTrust::new(Anchors::of_pem(&ca.pem).unwrap()).unwrap();
-        trust.verify_client_cert(&shown.der, &[], UnixTime::now()).map(drop)
-    };
-    let given = made(|_| ());
-    let expired = made(|params| params.not_after = date_time_ymd(2020, 1, 1));
-    let servers = made(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
-    let remade = signed(&params("hook", &["hook.example"]), KeyPair::from_pem(&given.key.serialize_pem()).unwrap());
-    judge(&expired, &expired).unwrap_err();
-    judge(&servers, &servers).unwrap_err();
-    judge(&given, &remade).unwrap_err();
-    judge(&given, &made(|_| ())).unwrap_err();
-    judge(&given, &given).unwrap();
-    let clients = made(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]);
-    judge(&clients, &clients).unwrap();
-}
-
-/// Shows a certificate whatever the key.
+/// Presents a certificate with any key, matching or not.
 #[derive(Debug)]
 struct Shows(Arc<CertifiedKey>);
 
@@ -273,9 +249,9 @@ impl ResolvesServerCert for Shows {
     }
 }
 
-/// A handshake, with what the client says of it.
+/// Performs a handshake and returns the client's verdict.
 async fn handshake(ca: &str, tls12: bool, server: ServerConfig) -> Result<(), String> {
-    let client = client_config(Some(ca), None, &Choice { tls12, ..Choice::default() }).unwrap();
+    let client = client_config(Some(ca), None, &TlsOptions { tls12, ..TlsOptions::default() }).unwrap();
     let (near, far) = duplex(64 * 1024);
     let serving = tokio::spawn(async move {
         let mut stream = TlsAcceptor::from(Arc::new(server)).accept(far).await?;
@@ -290,7 +266,7 @@ async fn handshake(ca: &str, tls12: bool, server: ServerConfig) -> Result<(), St
             assert_eq!(said, "up");
             Ok(())
         }
-        Err(error) => Err(explain(cause_of(&error).expect("TLS"), Block::Webhook)),
+        Err(error) => Err(explain(cause_of(&error).expect("TLS"), ConfigBlock::Webhook)),
     };
     assert_eq!(serving.await.unwrap().is_ok(), outcome.is_ok());
     outcome
@@ -311,8 +287,8 @@ async fn certificate_without_its_key_is_refused_and_with_it_taken_in_both_versio
             if is_right {
                 outcome.unwrap();
             } else {
-                let told = outcome.expect_err("another key");
-                assert!(told.starts_with("a signature of the server or its CA is wrong"), "{told}");
+                let message = outcome.expect_err("another key");
+                assert!(message.starts_with("a signature of the server or its CA is wrong"), "{message}");
             }
         }
     }
@@ -325,8 +301,8 @@ async fn server_of_an_older_version_is_told_with_the_key_to_change() {
     let only = ServerConfig::builder_with_provider(PROVIDER.clone()).with_protocol_versions(&[&rustls::version::TLS12]);
     let server = only.unwrap().with_no_client_auth();
     let server = server.with_single_cert(chain(&given.pem).unwrap(), private_key(&key).unwrap()).unwrap();
-    let told = handshake(&given.pem, false, server).await.expect_err("no version in common");
+    let message = handshake(&given.pem, false, server).await.expect_err("no version in common");
     let sentence = "the server does not support the TLS versions that Podgate uses; for TLS 1.2 set tlsVersion: \
                     \"1.2\"; older versions are not supported";
-    assert_eq!(told, sentence);
+    assert_eq!(message, sentence);
 }

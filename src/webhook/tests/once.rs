@@ -8,21 +8,21 @@ use tokio::net::TcpListener;
 const REPEATED: [Question; 3] = [Question::PublicKey, Question::Authorization, Question::Config];
 
 /// A server that fails the first question in one way and then says yes, with 300 ms a try.
-async fn failing_once(reply: fn() -> Reply) -> (Fake, HttpClient) {
-    let fake = Fake::start(move |at, _| if at == 0 { reply() } else { yes() }).await;
-    let block = HttpClient { timeout: Duration::from_millis(300), ..fake.block() };
+async fn failing_once(reply: fn() -> FakeReply) -> (FakeWebhook, HttpClientConfig) {
+    let fake = FakeWebhook::start(move |at, _| if at == 0 { reply() } else { yes() }).await;
+    let block = HttpClientConfig { timeout: Duration::from_millis(300), ..fake.block() };
     (fake, block)
 }
 
 #[tokio::test]
 async fn password_that_may_have_arrived_is_asked_once_and_everything_else_again() {
-    let half = || Reply::Raw("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"success\":true}");
+    let half = || FakeReply::Raw("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"success\":true}");
     let failures = [
-        ((|| Reply::Answer(500, String::new())) as fn() -> Reply, "answers with an error"),
-        (|| Reply::Answer(502, String::new()), "answers with an error"),
-        (|| Reply::Answer(503, String::new()), "answers with an error"),
-        (|| Reply::Hang, "does not answer in time"),
-        (|| Reply::Close, "broke off the connection"),
+        ((|| FakeReply::Answer(500, String::new())) as fn() -> FakeReply, "answers with an error"),
+        (|| FakeReply::Answer(502, String::new()), "answers with an error"),
+        (|| FakeReply::Answer(503, String::new()), "answers with an error"),
+        (|| FakeReply::Hang, "does not answer in time"),
+        (|| FakeReply::Close, "broke off the connection"),
         (half, "does not answer in time"),
     ];
     for (reply, reason) in failures {
@@ -41,11 +41,11 @@ async fn password_that_may_have_arrived_is_asked_once_and_everything_else_again(
 
 #[tokio::test]
 async fn server_that_answers_the_question_at_the_start_is_reached_whatever_its_status() {
-    let fake = Fake::start(|_, _| Reply::Close).await;
+    let fake = FakeWebhook::start(|_, _| FakeReply::Close).await;
     let client = WebhookClient::new(&fake.block(), "/password", Question::Password).unwrap();
     assert!(client.reach().await.is_err());
     for status in [405, 501, 200, 204, 302, 400, 401, 403, 404, 500, 503] {
-        let fake = Fake::start(move |_, _| Reply::Last(status, "")).await;
+        let fake = FakeWebhook::start(move |_, _| FakeReply::Last(status, "")).await;
         let client = WebhookClient::new(&fake.block(), "/password", Question::Password).unwrap();
         let reached = client.reach().await;
         assert!(reached.is_ok(), "{status}: {reached:?}");
@@ -57,21 +57,21 @@ async fn server_that_answers_the_question_at_the_start_is_reached_whatever_its_s
 async fn password_is_asked_again_where_nobody_listened() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("hook.sock");
-    let early = Fake::start_unix(&socket, |_, _| yes());
+    let early = FakeWebhook::start_unix(&socket, |_, _| yes());
     let block = early.block();
     drop(early);
     std::fs::remove_file(&socket).unwrap();
     let (log, captured) = capture::log(LogFormat::Text);
-    let connection = log.connection(ConnectionId::random(), facts().remote);
+    let connection = connection(&log);
     let client = WebhookClient::new(&block, "/password", Question::Password).unwrap();
-    let call = Call { limit: SOON, log: &connection };
+    let call = AskOptions { limit: SOON, log: &connection };
     let question = json!({});
     let asking = client.ask(call, &question, |_| Ok(()));
     let starting = async {
         while !captured.text(&log).contains("a try to ask the webhook failed") {
             tokio::task::yield_now().await;
         }
-        Fake::start_unix(&socket, |_, _| yes())
+        FakeWebhook::start_unix(&socket, |_, _| yes())
     };
     let (answered, fake) = tokio::join!(asking, starting);
     assert!(answered.expect("asked again").retried);
@@ -82,9 +82,9 @@ async fn password_is_asked_again_where_nobody_listened() {
 async fn password_is_asked_again_where_the_connection_broke_before_it_was_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let tls = Fake::start_tls("localhost", |_, _| yes()).await;
-    let endpoint = Endpoint::Url(format!("https://localhost:{port}").parse().unwrap());
-    let block = HttpClient { endpoint, ..tls.block() };
+    let tls = FakeWebhook::start_tls("localhost", |_, _| yes()).await;
+    let url = WebhookUrl::Http(format!("https://localhost:{port}").parse().unwrap());
+    let block = HttpClientConfig { url, ..tls.block() };
     let closing = async {
         for _ in 0..3 {
             drop(listener.accept().await.unwrap());
@@ -99,12 +99,12 @@ async fn password_is_asked_again_where_the_connection_broke_before_it_was_sent()
 #[tokio::test]
 async fn password_is_asked_on_a_connection_of_its_own_and_survives_a_server_that_closes_idle_ones() {
     for (question, own) in [(Question::Password, true), (Question::PublicKey, false)] {
-        for reply in [yes as fn() -> Reply, || Reply::Last(200, r#"{"success":true}"#)] {
-            let fake = Fake::start(move |_, _| reply()).await;
+        for reply in [yes as fn() -> FakeReply, || FakeReply::Last(200, r#"{"success":true}"#)] {
+            let fake = FakeWebhook::start(move |_, _| reply()).await;
             let client = WebhookClient::new(&fake.block(), "/x", question).unwrap();
             let log = quiet();
             for _ in 0..50 {
-                client.ask(Call { limit: SOON, log: &log }, &json!({}), |_| Ok(())).await.unwrap();
+                client.ask(AskOptions { limit: SOON, log: &log }, &json!({}), |_| Ok(())).await.unwrap();
             }
             if own {
                 assert_eq!((fake.asked().len(), fake.connections()), (50, 50));
@@ -116,7 +116,8 @@ async fn password_is_asked_on_a_connection_of_its_own_and_survives_a_server_that
 #[tokio::test]
 async fn question_keeps_its_id_over_its_tries_and_shares_it_with_no_other() {
     for question in REPEATED {
-        let fake = Fake::start(|at, _| if at % 3 == 2 { yes() } else { Reply::Answer(503, String::new()) }).await;
+        let fake =
+            FakeWebhook::start(|at, _| if at % 3 == 2 { yes() } else { FakeReply::Answer(503, String::new()) }).await;
         for _ in 0..2 {
             ask_for(question, &fake.block(), SOON).await.unwrap();
         }
@@ -135,16 +136,17 @@ async fn question_keeps_its_id_over_its_tries_and_shares_it_with_no_other() {
 
 #[tokio::test]
 async fn query_of_the_url_stays_behind_the_path_and_out_of_the_log() {
-    let fake = Fake::start(|_, _| Reply::Answer(403, String::new())).await;
-    let Endpoint::Url(mut url) = fake.block().endpoint else { panic!("a URL") };
+    let fake = FakeWebhook::start(|_, _| FakeReply::Answer(403, String::new())).await;
+    let WebhookUrl::Http(mut url) = fake.block().url else { panic!("a URL") };
     url.set_query(Some("token=s3cret"));
     url.set_username("me").unwrap();
     url.set_password(Some("s3cret")).unwrap();
-    let block = HttpClient { endpoint: Endpoint::Url(url), ..fake.block() };
+    let block = HttpClientConfig { url: WebhookUrl::Http(url), ..fake.block() };
     let (log, captured) = capture::log(LogFormat::Text);
-    let connection = log.connection(ConnectionId::random(), facts().remote);
+    let connection = connection(&log);
     let client = WebhookClient::new(&block, "/password", Question::Password).unwrap();
-    let error = client.ask(Call { limit: SOON, log: &connection }, &json!({}), |_| Ok(())).await.expect_err("403");
+    let error =
+        client.ask(AskOptions { limit: SOON, log: &connection }, &json!({}), |_| Ok(())).await.expect_err("403");
     let asked = fake.asked().remove(0);
     assert_eq!(asked.path, "/hook/password?token=s3cret");
     assert!(asked.headers.iter().any(|line| line.starts_with("authorization: basic ")), "{:?}", asked.headers);

@@ -49,6 +49,8 @@ type Options struct {
 	Module string
 	// Gateway is the program podgate; without it there is no image Podgate.
 	Gateway string
+	// Agent is the program podgate-agent of the image Podgate; without it, the one beside Gateway, if there is one.
+	Agent string
 	// WebhookServer is the program podgate-webhooks; without it there is no image Webhooks.
 	WebhookServer string
 }

@@ -74,6 +74,11 @@ func recipes(ctx context.Context, options Options, work string) ([]recipe, error
 		if err != nil {
 			return nil, err
 		}
+		if own.name == Podgate {
+			if err := files.addAgent(options); err != nil {
+				return nil, err
+			}
+		}
 		debian := packages{Names: runtimePackages, Alone: true}
 		wanted = append(wanted, recipe{Name: own.name, Defaults: own.defaults, Debian: debian, files: files})
 	}
@@ -173,6 +178,25 @@ func programTree(from, to string) (tree, error) {
 	files.folder("home/nonroot", 0o700, gatewayID)
 	files.file(to, 0o755, program)
 	return files, nil
+}
+
+// agentName is the guest agent's, beside the gateway.
+const agentName = "podgate-agent"
+
+// addAgent adds the guest agent beside the gateway, if there is one.
+func (files tree) addAgent(options Options) error {
+	agent, isNamed := options.Agent, options.Agent != ""
+	if !isNamed {
+		agent = filepath.Join(filepath.Dir(options.Gateway), agentName)
+	}
+	program, err := os.ReadFile(agent)
+	if os.IsNotExist(err) && !isNamed {
+		return nil
+	}
+	if err == nil {
+		files.file(filepath.Join(filepath.Dir(gatewayDefaults.Entrypoint[0]), agentName), 0o755, program)
+	}
+	return err
 }
 
 // buildPause compiles the command pause and returns the program.

@@ -28,7 +28,7 @@ impl RealCluster {
         }
     }
 
-    /// Whether the API would take an object, of which nothing stays.
+    /// Returns whether the API would create an object, by a dry run.
     pub async fn admits(&self, object: &Value) -> bool {
         self.create_any(object, &PostParams { dry_run: true, ..PostParams::default() }).await.is_ok()
     }
@@ -45,7 +45,7 @@ impl RealCluster {
     }
 
     /// A token of the gateway's service account that is worth something as long as the Secret of this name is there.
-    pub async fn mint(&self, name: &str) -> String {
+    pub(super) async fn mint(&self, name: &str) -> String {
         let secret =
             json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": self.namespaces[0]}});
         self.make(secret).await;
@@ -61,7 +61,7 @@ impl RealCluster {
     }
 
     /// Makes the gateway's first token worthless, and waits until the API goes by that.
-    pub async fn end_first_token(&self, token: &str) {
+    pub(super) async fn end_first_token(&self, token: &str) {
         let secrets = self.within::<Secret>(&self.namespaces[0]);
         secrets.delete(FIRST_TOKEN, &DeleteParams::default()).await.expect("the first token's Secret");
         let review = json!({
@@ -81,12 +81,12 @@ impl RealCluster {
     }
 
     /// Deletes a Lease.
-    pub async fn delete_lease(&self, namespace: &str, name: &str) {
+    pub(super) async fn delete_lease(&self, namespace: &str, name: &str) {
         self.within::<Lease>(namespace).delete(name, &DeleteParams::default()).await.expect("the Lease");
     }
 
     /// Changes a Lease.
-    pub async fn touch_lease(&self, namespace: &str, name: &str) {
+    pub(super) async fn touch_lease(&self, namespace: &str, name: &str) {
         let patch = Patch::Merge(json!({"metadata": {"annotations": {"podgate.test/touched": "yes"}}}));
         let leases = self.within::<Lease>(namespace);
         leases.patch(name, &PatchParams::default(), &patch).await.expect("the Lease");

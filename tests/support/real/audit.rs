@@ -7,18 +7,18 @@ use std::path::Path;
 
 /// A request.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct ApiRequest {
     /// `get`, `create`, …
     pub verb: String,
     /// `pods`, `pods/exec`, …
     pub resource: String,
     /// Empty where it is the whole cluster's.
     pub namespace: String,
-    /// What stands after `?` in its URL, as it was sent.
+    /// The query of its URL, as it was sent.
     pub query: String,
 }
 
-impl From<RequestRecord> for Asked {
+impl From<RequestRecord> for ApiRequest {
     fn from(record: RequestRecord) -> Self {
         Self { verb: record.verb, resource: record.resource, namespace: record.namespace, query: record.query }
     }
@@ -27,16 +27,16 @@ impl From<RequestRecord> for Asked {
 /// The requests of a test's gateways, without those that only try something (dry runs): wherever they went, where a
 /// gateway has the service account; of the gateways that are the administrator, as other tests' are, those in these
 /// namespaces.
-pub fn read(folder: &Path, account: &str, namespaces: &[String]) -> Vec<Asked> {
+pub fn read(folder: &Path, account: &str, namespaces: &[String]) -> Vec<ApiRequest> {
     select(&text(folder), account, namespaces)
 }
 
-fn select(log: &str, account: &str, namespaces: &[String]) -> Vec<Asked> {
+fn select(log: &str, account: &str, namespaces: &[String]) -> Vec<ApiRequest> {
     // Most lines are another test's, and need not be parsed.
     let names = || namespaces.iter().map(String::as_str).chain([account]);
     let ours = log.lines().filter(|line| names().any(|name| line.contains(name)));
     // All stages of a request have one id.
-    let by_id: BTreeMap<String, Asked> = ours.filter_map(|line| asked(line, account, namespaces)).collect();
+    let by_id: BTreeMap<String, ApiRequest> = ours.filter_map(|line| asked(line, account, namespaces)).collect();
     by_id.into_values().collect()
 }
 
@@ -53,7 +53,7 @@ fn is_log(path: &Path) -> bool {
     name.starts_with("audit-") && name.ends_with(".log")
 }
 
-fn asked(line: &str, account: &str, namespaces: &[String]) -> Option<(String, Asked)> {
+fn asked(line: &str, account: &str, namespaces: &[String]) -> Option<(String, ApiRequest)> {
     // The last line may not be whole yet.
     let line: Value = serde_json::from_str(line).ok()?;
     let text = |path: &str| line.pointer(path).and_then(Value::as_str);
@@ -72,7 +72,7 @@ fn asked(line: &str, account: &str, namespaces: &[String]) -> Option<(String, As
     };
     let query = text("/requestURI")?.split_once('?').map_or("", |(_, query)| query).to_owned();
     let verb = text("/verb")?.to_owned();
-    Some((text("/auditID")?.to_owned(), Asked { verb, resource, namespace, query }))
+    Some((text("/auditID")?.to_owned(), ApiRequest { verb, resource, namespace, query }))
 }
 
 #[test]

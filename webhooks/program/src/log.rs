@@ -1,12 +1,11 @@
 //! The log: the gateway's, so that both programs' lines look alike.
 
-use podgate::config::{self, Level, LogDestination, LogFormat};
-use podgate::telemetry::{Log, LogError};
-use podgate_webhooks::journal::{self, Event, Journal};
+use podgate::{Code, Level, Log, LogConfig, LogDestination, LogError, LogFormat};
+use podgate_webhooks::journal::{self, Journal, JournalEvent};
 
 /// Opens the log on standard output.
 pub(crate) fn open(level: Level, format: LogFormat) -> Result<Log, LogError> {
-    Log::open(&config::Log { level, format, destination: LogDestination::Stdout })
+    Log::open(&LogConfig { level, format, destination: LogDestination::Stdout })
 }
 
 /// The log as the server knows it.
@@ -14,14 +13,14 @@ pub(crate) fn open(level: Level, format: LogFormat) -> Result<Log, LogError> {
 pub(crate) struct Operator(pub(crate) Log);
 
 impl Journal for Operator {
-    fn write(&self, event: Event<'_>) {
+    fn write(&self, event: JournalEvent<'_>) {
         let level = match event.level {
-            journal::Level::Error => Level::Error,
-            journal::Level::Warning => Level::Warning,
-            journal::Level::Info => Level::Info,
-            journal::Level::Debug => Level::Debug,
+            journal::JournalLevel::Error => Level::Error,
+            journal::JournalLevel::Warning => Level::Warning,
+            journal::JournalLevel::Info => Level::Info,
+            journal::JournalLevel::Debug => Level::Debug,
         };
-        self.0.write(level, event.code, event.message, event.details);
+        self.0.write(Code::external(event.code, level), event.message, event.details);
     }
 }
 

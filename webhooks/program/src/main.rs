@@ -7,12 +7,11 @@ mod settings;
 
 use clap::{Parser, Subcommand};
 use log::{Operator, level, open};
-use podgate::config::{Level, LogFormat};
-use podgate::telemetry;
-use podgate_webhooks::directory::{FileError, Followed, Follower, hash_password};
-use podgate_webhooks::journal::{self, Event, Journal};
+use podgate::{Code, Level, LogFormat, log_line};
+use podgate_webhooks::directory::{FileError, FileFollower, Followed, hash_password};
+use podgate_webhooks::journal::{self, Journal, JournalEvent};
 use podgate_webhooks::server::{Listen, Server, SocketMode, Tls};
-use podgate_webhooks::terminal::Silent;
+use podgate_webhooks::terminal::EchoOff;
 use std::error::Error;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -66,12 +65,12 @@ enum Command {
 }
 
 /// Failure that ends the program: the code, and one sentence a line.
-struct Failure {
+struct ProgramError {
     code: u8,
     text: String,
 }
 
-impl Failure {
+impl ProgramError {
     fn usage(text: impl Into<String>) -> Self {
         Self { code: 64, text: text.into() }
     }
@@ -95,10 +94,11 @@ fn main() -> ExitCode {
         None if args.check => (check(&args), false),
         None => (serve(&args), true),
     };
-    let Err(Failure { code, text }) = done else { return ExitCode::SUCCESS };
+    let Err(ProgramError { code, text }) = done else { return ExitCode::SUCCESS };
+    let start_failed = Code::external("WEBHOOKS_START_FAILED", Level::Critical);
     for line in text.lines() {
         if logs {
-            let line = telemetry::line(args.log_format, Level::Critical, "WEBHOOKS_START_FAILED", line);
+            let line = log_line(args.log_format, start_failed, line);
             say(&mut io::stderr(), line.trim_end());
         } else {
             say(&mut io::stderr(), &format!("podgate-webhooks: {line}"));
@@ -112,33 +112,33 @@ fn say(to: &mut dyn Write, text: &str) {
     let _ = writeln!(to, "{text}");
 }
 
-fn hash() -> Result<(), Failure> {
+fn hash() -> Result<(), ProgramError> {
     let password = if io::stdin().is_terminal() { asked()? } else { piped()? };
     if password.is_empty() || password.len() as u64 > PASSWORD_LIMIT || password.contains(&b'\n') {
-        return Err(Failure::usage(format!("the password must be one line of 1 to {PASSWORD_LIMIT} bytes")));
+        return Err(ProgramError::usage(format!("the password must be one line of 1 to {PASSWORD_LIMIT} bytes")));
     }
-    let phc = hash_password(&password).map_err(|error| Failure::runtime("no hash", &error))?;
-    writeln!(io::stdout(), "{phc}").map_err(|error| Failure::runtime("cannot write the hash", &error))
+    let phc = hash_password(&password).map_err(|error| ProgramError::runtime("no hash", &error))?;
+    writeln!(io::stdout(), "{phc}").map_err(|error| ProgramError::runtime("cannot write the hash", &error))
 }
 
 /// A password from the terminal; twice, because nobody sees what they type.
-fn asked() -> Result<Vec<u8>, Failure> {
+fn asked() -> Result<Vec<u8>, ProgramError> {
     let ask = || {
-        let terminal = Silent::new()?;
+        let terminal = EchoOff::new()?;
         let password = terminal.ask("Password: ")?;
         Ok((terminal.ask("Again: ")? == password).then_some(password))
     };
-    let password = ask().map_err(|error: io::Error| Failure::runtime("cannot ask for the password", &error))?;
-    password.ok_or_else(|| Failure::usage("the two are not the same"))
+    let password = ask().map_err(|error: io::Error| ProgramError::runtime("cannot ask for the password", &error))?;
+    password.ok_or_else(|| ProgramError::usage("the two are not the same"))
 }
 
 /// Standard input, without the end of its line.
-fn piped() -> Result<Vec<u8>, Failure> {
+fn piped() -> Result<Vec<u8>, ProgramError> {
     let mut password = Vec::new();
     io::stdin()
         .take(PASSWORD_LIMIT + 2)
         .read_to_end(&mut password)
-        .map_err(|error| Failure::runtime("cannot read standard input", &error))?;
+        .map_err(|error| ProgramError::runtime("cannot read standard input", &error))?;
     if password.last() == Some(&b'\n') {
         password.pop();
         if password.last() == Some(&b'\r') {
@@ -149,13 +149,13 @@ fn piped() -> Result<Vec<u8>, Failure> {
 }
 
 /// Everything that stands in the arguments and in what they name, or every mistake in it.
-fn read(args: &Args) -> Result<(Arc<Followed>, Follower, Listen), Failure> {
-    let Some(path) = &args.config else { return Err(Failure::usage("--config FILE is missing")) };
+fn read(args: &Args) -> Result<(Arc<Followed>, FileFollower, Listen), ProgramError> {
+    let Some(path) = &args.config else { return Err(ProgramError::usage("--config FILE is missing")) };
     match (Followed::open(path, Box::new(settings::check)), listen(args)) {
         (Ok((users, follower)), Ok(listen)) => Ok((users, follower, listen)),
-        (Err(error), Ok(_)) => Err(Failure::usage(mistakes(path, &error))),
+        (Err(error), Ok(_)) => Err(ProgramError::usage(mistakes(path, &error))),
         (Ok(_), Err(failure)) => Err(failure),
-        (Err(error), Err(failure)) => Err(Failure::usage(format!("{}\n{}", mistakes(path, &error), failure.text))),
+        (Err(error), Err(failure)) => Err(ProgramError::usage(format!("{}\n{}", mistakes(path, &error), failure.text))),
     }
 }
 
@@ -170,7 +170,7 @@ fn mistakes(path: &Path, error: &FileError) -> String {
     }
 }
 
-fn check(args: &Args) -> Result<(), Failure> {
+fn check(args: &Args) -> Result<(), ProgramError> {
     let (users, ..) = read(args)?;
     for warning in users.warnings() {
         say(&mut io::stdout(), &format!("warning: {warning}"));
@@ -179,10 +179,10 @@ fn check(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn serve(args: &Args) -> Result<(), Failure> {
+fn serve(args: &Args) -> Result<(), ProgramError> {
     let (users, follower, listen) = read(args)?;
-    let log = open(args.log_level, args.log_format).map_err(|error| Failure::runtime("cannot log", &error))?;
-    let runtime = Runtime::new().map_err(|error| Failure::runtime("cannot start", &error))?;
+    let log = open(args.log_level, args.log_format).map_err(|error| ProgramError::runtime("cannot log", &error))?;
+    let runtime = Runtime::new().map_err(|error| ProgramError::runtime("cannot start", &error))?;
     let served = runtime.block_on(async {
         let served = run(users, follower, listen, Arc::new(Operator(log.clone()))).await;
         log.close().await;
@@ -195,17 +195,17 @@ fn serve(args: &Args) -> Result<(), Failure> {
 
 async fn run(
     users: Arc<Followed>,
-    follower: Follower,
+    follower: FileFollower,
     listen: Listen,
     journal: Arc<dyn Journal>,
-) -> Result<(), Failure> {
+) -> Result<(), ProgramError> {
     let listened =
-        |kind, name| signal(kind).map_err(|error| Failure::runtime(&format!("cannot wait for {name}"), &error));
+        |kind, name| signal(kind).map_err(|error| ProgramError::runtime(&format!("cannot wait for {name}"), &error));
     let mut terminate = listened(SignalKind::terminate(), "SIGTERM")?;
     let mut interrupt = listened(SignalKind::interrupt(), "SIGINT")?;
     let hangup = listened(SignalKind::hangup(), "SIGHUP")?;
     let router = journal::router(Arc::clone(&users), Arc::clone(&journal));
-    let server = Server::bind(listen, router).await.map_err(|error| Failure::runtime("cannot serve", &error))?;
+    let server = Server::bind(listen, router).await.map_err(|error| ProgramError::runtime("cannot serve", &error))?;
     users.warn(&*journal);
     let number = users.users().to_string();
     tell(&*journal, "WEBHOOKS_AVAILABLE", "the webhooks are listening", &[("url", server.url()), ("users", &number)]);
@@ -226,18 +226,18 @@ async fn run(
 }
 
 fn tell(journal: &dyn Journal, code: &'static str, message: &str, details: &[(&str, &str)]) {
-    journal.write(Event { level: journal::Level::Info, code, message, details });
+    journal.write(JournalEvent { level: journal::JournalLevel::Info, code, message, details });
 }
 
-fn listen(args: &Args) -> Result<Listen, Failure> {
+fn listen(args: &Args) -> Result<Listen, ProgramError> {
     let tls = match (&args.cert, &args.key) {
         (Some(cert), Some(key)) => Some(Tls::from_files(cert, key, args.client_ca.as_deref())),
         _ => None,
     };
-    let tls = tls.transpose().map_err(|error| Failure::usage(chain(&error)))?;
-    match (Listen::parse(&args.listen, tls).map_err(|error| Failure::usage(chain(&error)))?, args.socket_mode) {
+    let tls = tls.transpose().map_err(|error| ProgramError::usage(chain(&error)))?;
+    match (Listen::parse(&args.listen, tls).map_err(|error| ProgramError::usage(chain(&error)))?, args.socket_mode) {
         (Listen::Unix(path, _), Some(mode)) => Ok(Listen::Unix(path, mode)),
-        (_, Some(_)) => Err(Failure::usage("--socket-mode can be used only with unix:/PATH")),
+        (_, Some(_)) => Err(ProgramError::usage("--socket-mode can be used only with unix:/PATH")),
         (listen, None) => Ok(listen),
     }
 }

@@ -1,6 +1,6 @@
 //! The settings of users, judged by the gateway's own parser.
 
-use podgate::settings::check_answer;
+use podgate::check_answer;
 use podgate_webhooks::directory::{Findings, Problem};
 use serde_json::{Map, Value};
 

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 /// findings begin with the settings' own keys.
 pub type SettingsCheck = dyn Fn(&Map<String, Json>) -> Findings + Send + Sync;
 
-/// Findings.
+/// The findings of a check of settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
     /// Mistakes that a gateway would refuse.
@@ -21,7 +21,7 @@ pub struct Findings {
 /// Findings in what the users of a directory get. What comes from the defaults is told once, and only if somebody gets it.
 pub(super) fn settings_of(directory: &Directory, check: &SettingsCheck) -> Findings {
     let defaults = &directory.defaults.settings;
-    let (shared, mut told) = (check(defaults.sections()), Told::default());
+    let (shared, mut told) = (check(defaults.sections()), ReportedProblems::default());
     let mut all = Findings::default();
     if directory.users.is_empty() {
         told.take(&mut all, "defaults", &shared);
@@ -46,9 +46,9 @@ pub(super) fn settings_of(directory: &Directory, check: &SettingsCheck) -> Findi
 
 /// Findings that were told already, by place and text.
 #[derive(Default)]
-struct Told(BTreeSet<(String, String)>);
+struct ReportedProblems(BTreeSet<(String, String)>);
 
-impl Told {
+impl ReportedProblems {
     fn take(&mut self, all: &mut Findings, whose: &str, found: &Findings) {
         for (from, into) in [(&found.mistakes, &mut all.mistakes), (&found.warnings, &mut all.warnings)] {
             for problem in from {

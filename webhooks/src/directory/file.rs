@@ -2,7 +2,7 @@
 //! not quoted, because it may be a secret.
 
 use super::check::SettingsCheck;
-use super::settings::{SECTIONS, Settings};
+use super::settings::{SECTIONS, UserSettings};
 use super::{Directory, User, check, yaml};
 use crate::text::nearest;
 use crate::wire::{File, Known, Value};
@@ -11,12 +11,12 @@ use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// One mistake.
+/// A mistake in the users' file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where: `users.alice.passwordHash`; empty for the file as a whole.
+    /// Path of the key, such as `users.alice.passwordHash`; empty for the file as a whole.
     pub path: String,
-    /// What is wrong, the end of a sentence that begins with the path.
+    /// The end of a sentence that begins with the path.
     pub text: String,
 }
 
@@ -55,7 +55,7 @@ impl std::error::Error for Problems {}
 /// Reads the file's text; `check` judges the settings.
 pub(super) fn read(text: &str, check: &SettingsCheck) -> Result<Directory, Problems> {
     let json = yaml::read(text).map_err(|text| Problems(vec![Problem { path: String::new(), text }]))?;
-    let mut reader = Reader::default();
+    let mut reader = FileReader::default();
     let mut directory = reader.directory(json);
     let findings = check::settings_of(&directory, check);
     reader.problems.extend(findings.mistakes);
@@ -66,7 +66,7 @@ pub(super) fn read(text: &str, check: &SettingsCheck) -> Result<Directory, Probl
 
 /// Collects mistakes while it reads. What is wrong reads as absent.
 #[derive(Default)]
-struct Reader {
+struct FileReader {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
 }
@@ -79,7 +79,7 @@ const NAME: &str = "it has to have 1 to 1024 bytes, no control characters, and n
 
 const PROFILE: [&str; 4] = ["environment", "files", "metadata", "settings"];
 
-impl Reader {
+impl FileReader {
     fn wrong(&mut self, path: &str, text: impl fmt::Display) {
         self.problems.push(Problem { path: path.to_owned(), text: text.to_string() });
     }
@@ -168,7 +168,7 @@ impl Reader {
         lines
     }
 
-    fn settings(&mut self, path: &str, fields: &mut Map<String, Json>) -> Settings {
+    fn settings(&mut self, path: &str, fields: &mut Map<String, Json>) -> UserSettings {
         let path = below(path, "settings");
         let mut sections = self.optional_object_at(&path, fields.remove("settings"));
         sections.retain(|key, _| {
@@ -181,7 +181,7 @@ impl Reader {
             }
             known
         });
-        Settings::of(sections)
+        UserSettings::of(sections)
     }
 
     fn known(&mut self, path: &str, fields: &mut Map<String, Json>) -> Known {

@@ -9,19 +9,20 @@
 //! rights: a user whose `settings` are not there yet gets the defaults.
 
 use super::{Directory, Problem, Problems, SettingsCheck};
-use crate::journal::{Event, Journal, Level};
+use crate::journal::{Journal, JournalEvent, JournalLevel};
 use crate::text::text;
 use crate::toolkit::{Decide, Decision, NoConfig};
 use crate::wire::{AuthzRequest, ConfigAnswer, ConfigRequest, Connection};
+use parking_lot::RwLock;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::Signal;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How often the file is looked at.
+/// Interval between two looks at the file.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The longest file that is read, in bytes.
@@ -30,21 +31,21 @@ const LONGEST: u64 = 64 << 20; // 64 MiB
 /// Limit of a file's mistakes in one event, in characters; [`FileError`] has all of it.
 const REASON_LIMIT: usize = 4096;
 
-/// Why a file gives no directory.
+/// Error of reading a directory from a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FileError {
     /// It cannot be read.
     #[error("cannot read {}: {reason}", path.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Reason, without text of the file.
         reason: String,
     },
     /// It can be read, and is wrong.
     #[error("{} is wrong:\n{problems}", path.display())]
     Wrong {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Every mistake in it.
         problems: Problems,
@@ -56,20 +57,20 @@ pub enum FileError {
 pub struct Followed(RwLock<Arc<Directory>>);
 
 /// Looks at the file, and puts what it finds into its [`Followed`].
-pub struct Follower {
+pub struct FileFollower {
     path: PathBuf,
     check: Box<SettingsCheck>,
     followed: Arc<Followed>,
-    /// What the file held when it was judged last.
+    /// Text of the file when it was judged last.
     judged: Found,
-    /// What the last look found, if that was something else.
+    /// Result of the last look, if that was something else.
     waiting: Option<Found>,
 }
 
-/// What a look found: the text, or why there is none.
+/// Result of a look: the text, or the reason that there is none.
 type Found = Result<String, String>;
 
-/// What came of a file that was judged.
+/// Result of judging a file: the number of users, or the error.
 type Judged = Result<usize, FileError>;
 
 impl Followed {
@@ -77,19 +78,19 @@ impl Followed {
     ///
     /// # Errors
     /// A file that cannot be read, or has mistakes.
-    pub fn open(path: impl Into<PathBuf>, check: Box<SettingsCheck>) -> Result<(Arc<Self>, Follower), FileError> {
+    pub fn open(path: impl Into<PathBuf>, check: Box<SettingsCheck>) -> Result<(Arc<Self>, FileFollower), FileError> {
         let path = path.into();
         let judged = read(&path);
         let directory = parse(&path, &judged, &*check)?;
         let followed = Arc::new(Self(RwLock::new(Arc::new(directory))));
-        Ok((Arc::clone(&followed), Follower { path, check, followed, judged, waiting: None }))
+        Ok((Arc::clone(&followed), FileFollower { path, check, followed, judged, waiting: None }))
     }
 
     /// Writes an event for each of the [`Followed::warnings`].
     pub fn warn(&self, journal: &dyn Journal) {
         for Problem { path, text } in self.warnings() {
             let (code, details) = ("WEBHOOKS_FILE_WARNING", [("key", path.as_str())]);
-            journal.write(Event { level: Level::Warning, code, message: &text, details: &details });
+            journal.write(JournalEvent { level: JournalLevel::Warning, code, message: &text, details: &details });
         }
     }
 
@@ -106,11 +107,11 @@ impl Followed {
     }
 
     fn now(&self) -> Arc<Directory> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.read())
     }
 }
 
-impl Follower {
+impl FileFollower {
     /// Follows the file for ever: a change once it has settled, and at every `hangup` whatever is there. What came of it is
     /// an event.
     pub async fn run(mut self, mut hangup: Signal, journal: Arc<dyn Journal>) {
@@ -133,7 +134,7 @@ impl Follower {
         }
     }
 
-    /// What a look found. Judges it if it has changed and settled, or is to be judged at once.
+    /// Takes the result of a look. Judges it if it has changed and settled, or is to be judged at once.
     fn see(&mut self, found: Found, at_once: bool) -> Option<Judged> {
         if !at_once && found == self.judged {
             self.waiting = None;
@@ -148,7 +149,7 @@ impl Follower {
         self.judged = found;
         Some(directory.map(|directory| {
             let users = directory.users.len();
-            *self.followed.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(directory);
+            *self.followed.0.write() = Arc::new(directory);
             users
         }))
     }
@@ -174,14 +175,14 @@ fn read(path: &Path) -> Found {
 fn tell(journal: &dyn Journal, path: &Path, judged: &Judged) {
     let file = path.display().to_string();
     match judged {
-        Ok(users) => journal.write(Event {
-            level: Level::Info,
+        Ok(users) => journal.write(JournalEvent {
+            level: JournalLevel::Info,
             code: "WEBHOOKS_FILE_TAKEN",
             message: "the changed file is in use",
             details: &[("file", &file), ("users", &users.to_string())],
         }),
-        Err(error) => journal.write(Event {
-            level: Level::Error,
+        Err(error) => journal.write(JournalEvent {
+            level: JournalLevel::Error,
             code: "WEBHOOKS_FILE_REFUSED",
             message: "the changed file is not in use; the previous users stay in use",
             details: &[("file", &file), ("reason", &reason(error))],
@@ -228,7 +229,7 @@ mod tests {
         Ok(users.iter().fold("users:\n".to_owned(), |text, name| format!("{text}  {name}: {{}}\n")))
     }
 
-    fn opened() -> (Arc<Followed>, Follower) {
+    fn opened() -> (Arc<Followed>, FileFollower) {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), users(&["alice"]).expect("a text")).expect("a file");
         Followed::open(file.path(), Box::new(|_| Findings::default())).expect("users")
@@ -249,7 +250,7 @@ mod tests {
             tell(&*journal, &follower.path, &judged);
             let events = journal.take();
             let codes: Vec<_> = events.iter().map(|event| (event.level, event.code)).collect();
-            assert_eq!(codes, [(Level::Error, "WEBHOOKS_FILE_REFUSED")]);
+            assert_eq!(codes, [(JournalLevel::Error, "WEBHOOKS_FILE_REFUSED")]);
             assert!(!format!("{events:?}").contains("s3cret"), "{events:?}");
             assert!(follower.see(found.clone(), false).is_none());
             assert_eq!(listed(&followed), ["alice"]);

@@ -8,7 +8,7 @@ use data_encoding::BASE64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AuthorizedKey(Vec<u8>);
 
-/// Why a line is no key.
+/// Error of parsing an authorized key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// Not `TYPE BLOB [COMMENT]`.
@@ -20,7 +20,7 @@ pub enum KeyError {
 }
 
 impl AuthorizedKey {
-    /// Parses a line.
+    /// Parses a line of an `authorized_keys` file.
     pub(super) fn parse(line: &str) -> Result<Self, KeyError> {
         let mut words = line.split_ascii_whitespace();
         let (Some(algorithm), Some(blob)) = (words.next(), words.next()) else { return Err(KeyError::Form) };
@@ -34,7 +34,7 @@ impl AuthorizedKey {
         Ok(Self(blob))
     }
 
-    /// Whether the key is one of `keys`. Looks at all of them to the last byte, wherever the first one differs.
+    /// True where the key is one of `keys`. Compares all of them to the last byte, wherever the first one differs.
     pub(super) fn is_in(&self, keys: &[Self]) -> bool {
         keys.iter().fold(false, |found, key| found | same(&self.0, &key.0))
     }

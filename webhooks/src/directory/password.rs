@@ -15,14 +15,14 @@ const MAX_MEMORY: u32 = 1 << 20; // 1 GiB
 /// The most rounds over that memory.
 const MAX_ROUNDS: u32 = 64;
 
-/// How many checks run at once at most; each takes a thread and its memory.
+/// Limit of checks at once; each takes a thread and its memory.
 const MAX_CHECKS: usize = 4;
 
 /// A password's hash, of a cost that we are ready to pay.
 #[derive(Clone)]
 pub(super) struct Hash(PasswordHash);
 
-/// Why there is no hash, or no check.
+/// Error of making or checking a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordError {
     /// Not a PHC string of argon2. What it is instead is not shown: it may be the password.
@@ -63,7 +63,7 @@ impl Hash {
         Argon2::default().verify_password(password, &self.0).is_ok()
     }
 
-    /// What a check costs, in KiB written.
+    /// Cost of a check, in KiB written.
     fn cost(&self) -> u64 {
         Params::try_from(&self.0).map_or(0, |params| u64::from(params.m_cost()) * u64::from(params.t_cost()))
     }
@@ -105,7 +105,7 @@ impl Verifier {
         }
     }
 
-    /// Whether the password is the one that was hashed. Never without a hash, whatever the decoy says.
+    /// True where the password is the one that was hashed. False without a hash, whatever the decoy's result is.
     pub(super) async fn verify(&self, hash: Option<&Hash>, password: &[u8]) -> Result<bool, PasswordError> {
         let Some(checked) = hash.or(self.decoy.as_ref()).cloned() else { return Ok(false) };
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| PasswordError::Checking)?;

@@ -7,32 +7,32 @@ use std::fmt;
 /// The sections that have an effect for one connection.
 pub(super) const SECTIONS: [&str; 6] = ["backend", "docker", "kubernetes", "log", "security", "sshproxy"];
 
-/// Sections, parsed.
+/// Settings of a user as parsed sections.
 #[derive(Clone, Default, PartialEq)]
-pub(super) struct Settings(Map<String, Json>);
+pub(super) struct UserSettings(Map<String, Json>);
 
 /// Settings can hold a cluster's credentials: only the sections' names are shown.
-impl fmt::Debug for Settings {
+impl fmt::Debug for UserSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
 }
 
-/// Why something is no settings.
+/// Error of parsing settings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
-    /// Not an object.
+    /// The settings are not an object.
     #[error("settings are not an object")]
     NotAnObject,
     /// A section that does not exist, or that a config webhook has no say in.
     #[error("{key}: is not a section that can be set for a connection ({known})", known = SECTIONS.join(", "))]
     Section {
-        /// Its name.
+        /// Name of the section.
         key: String,
     },
 }
 
-impl Settings {
+impl UserSettings {
     /// Takes an object of sections.
     pub(super) fn new(settings: Json) -> Result<Self, SettingsError> {
         let Json::Object(sections) = settings else { return Err(SettingsError::NotAnObject) };
@@ -77,15 +77,15 @@ mod tests {
 
     #[test]
     fn unknown_sections_are_refused() {
-        assert_eq!(Settings::new(json!([])), Err(SettingsError::NotAnObject));
+        assert_eq!(UserSettings::new(json!([])), Err(SettingsError::NotAnObject));
         for key in ["ssh", "auth", "kubernets", "Kubernetes"] {
-            assert_eq!(Settings::new(json!({ key: {} })), Err(SettingsError::Section { key: key.into() }));
+            assert_eq!(UserSettings::new(json!({ key: {} })), Err(SettingsError::Section { key: key.into() }));
         }
     }
 
     #[test]
     fn objects_merge_and_lists_are_replaced() {
-        let settings = |json| Settings::new(json).expect("settings");
+        let settings = |json| UserSettings::new(json).expect("settings");
         let below = settings(json!({"backend": "kubernetes", "kubernetes": {"pod": {"a": [1, 2], "b": 1}}}));
         let above = settings(json!({"kubernetes": {"pod": {"a": [3], "c": null}}, "security": {"maxSessions": 0}}));
         let expected = json!({

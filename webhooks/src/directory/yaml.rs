@@ -5,42 +5,26 @@
 //! the gateway makes what the field wants.
 
 use crate::text::without_mark;
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value as Json};
-use serde_saphyr::{Spanned, Tagged};
-use std::fmt;
+use crate::yaml::{self, SpannedNode, YamlNode, text_at};
+use serde_json::{Map, Value as Json};
+use serde_saphyr::{Options, Tagged};
 
-/// Reads the one document of a text; null where there is none. Empty ones beside it do not count. An error shows nothing
-/// of the text.
+/// Reads the one document of a text; null where there is none.
 pub(super) fn read(text: &str) -> Result<Json, String> {
     let text = without_mark(text);
-    // Without a snippet of the source, which would show hashes and secrets.
-    let options = serde_saphyr::options! { with_snippet: false };
-    let documents: Vec<Node> = serde_saphyr::from_multiple_with_options(text, options)
-        .map_err(|error| error.render_with_formatter(&serde_saphyr::UserMessageFormatter))?;
-    match documents.len() {
-        0 | 1 => Ok(documents.into_iter().next().map_or(Json::Null, |node| json(node, text, &mut Vec::new()))),
-        count => Err(format!("the file has {count} YAML documents, separated by lines of ---; keep one of them")),
-    }
+    let node = yaml::document(text, Options::default())?;
+    Ok(node.map_or(Json::Null, |node| json(node, text, &mut Vec::new())))
 }
 
-enum Node {
-    Scalar(Json),
-    List(Vec<Part>),
-    Mapping(Vec<(String, Part)>),
-}
-
-type Part = Spanned<Tagged<Node>>;
-
-fn json(node: Node, source: &str, path: &mut Vec<String>) -> Json {
+fn json(node: YamlNode, source: &str, path: &mut Vec<String>) -> Json {
     match node {
-        Node::Scalar(value) => value,
-        Node::List(items) => items.into_iter().map(|item| part(item, source, path)).collect(),
-        Node::Mapping(entries) => {
+        YamlNode::Scalar(value) => value,
+        YamlNode::List(items) => items.into_iter().map(|item| part(item, source, path)).collect(),
+        YamlNode::Mapping(entries) => {
             let mut map = Map::new();
             for (key, item) in entries {
-                path.push(key.clone());
-                map.insert(key, part(item, source, path));
+                path.push(key.value.clone());
+                map.insert(key.value, part(item, source, path));
                 path.pop();
             }
             Json::Object(map)
@@ -48,10 +32,10 @@ fn json(node: Node, source: &str, path: &mut Vec<String>) -> Json {
     }
 }
 
-fn part(item: Part, source: &str, path: &mut Vec<String>) -> Json {
+fn part(item: SpannedNode, source: &str, path: &mut Vec<String>) -> Json {
     let text = text_at(&item, source);
     match (item.value, text) {
-        (Tagged(Node::Scalar(value @ (Json::Bool(_) | Json::Number(_))), None), Some(text))
+        (Tagged(YamlNode::Scalar(value @ (Json::Bool(_) | Json::Number(_))), None), Some(text))
             if is_of_a_pod(path) && !is_written_so(&value, text) =>
         {
             text.into()
@@ -73,79 +57,6 @@ fn is_of_a_pod(path: &[String]) -> bool {
         path.as_slice(),
         ["defaults", "settings", "kubernetes", "pod", ..] | ["users", _, "settings", "kubernetes", "pod", ..]
     )
-}
-
-/// Text at a scalar's place; for an alias, where it is defined.
-fn text_at<'s>(part: &Part, source: &'s str) -> Option<&'s str> {
-    let span = part.defined.span();
-    let start = usize::try_from(span.byte_offset()?).ok()?;
-    let length = usize::try_from(span.byte_len()?).ok()?;
-    source.get(start..start.checked_add(length)?).map(str::trim)
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
-    }
-}
-
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Node, E> {
-        let number = Number::from_f64(value).ok_or_else(|| E::custom("a number is not finite"))?;
-        Ok(Node::Scalar(Json::Number(number)))
-    }
-
-    fn visit_str<E: Error>(self, value: &str) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Node, E> {
-        Ok(Node::Scalar(Json::Null))
-    }
-
-    fn visit_none<E: Error>(self) -> Result<Node, E> {
-        Ok(Node::Scalar(Json::Null))
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Node, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = sequence.next_element()? {
-            items.push(item);
-        }
-        Ok(Node::List(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut mapping: A) -> Result<Node, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = mapping.next_entry()? {
-            entries.push(entry);
-        }
-        Ok(Node::Mapping(entries))
-    }
 }
 
 #[cfg(test)]

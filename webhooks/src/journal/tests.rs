@@ -33,7 +33,7 @@ async fn denial_is_one_event_without_the_password_whatever_the_name_holds() {
     let event = event_of("/password", body.to_string()).await;
     let text = format!("{event:?}");
     assert!(!text.contains("hunter2") && !text.contains("aHVudGVyMg"), "{text}");
-    assert_eq!((event.level, event.code), (Level::Info, "WEBHOOKS_DENIED"));
+    assert_eq!((event.level, event.code), (JournalLevel::Info, "WEBHOOKS_DENIED"));
     let expected = [
         ("connectionId", "c"),
         ("remoteAddr", "192.0.2.7:9"),
@@ -56,7 +56,7 @@ async fn request_that_is_refused_before_a_decision_is_one_event_too() {
     ] {
         let event = event_of(path, body).await;
         let text = format!("{event:?}");
-        assert_eq!((event.level, event.code), (Level::Warning, "WEBHOOKS_REQUEST_REFUSED"), "{text}");
+        assert_eq!((event.level, event.code), (JournalLevel::Warning, "WEBHOOKS_REQUEST_REFUSED"), "{text}");
         assert_eq!((event.details["path"].as_str(), event.details["status"].as_str()), (path, status), "{text}");
         assert!(event.details["reason"].contains(reason) && !text.contains("hunter2"), "{text}");
     }
@@ -67,7 +67,7 @@ async fn look_of_a_gateway_whether_the_server_is_there_is_not_a_refused_request(
     for path in ["/password", "/pubkey", "/authz", "/config", "/elsewhere"] {
         let events = events_of(Method::HEAD, path, String::new()).await;
         assert!(
-            events.iter().all(|event| event.level == Level::Debug && event.code == "WEBHOOKS_REACHED"),
+            events.iter().all(|event| event.level == JournalLevel::Debug && event.code == "WEBHOOKS_REACHED"),
             "{events:?}"
         );
     }

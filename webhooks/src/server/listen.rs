@@ -1,67 +1,21 @@
 //! Where to listen. What must not be served cannot be parsed, or is refused once names are resolved.
 
+use super::errors::{BindError, ListenError};
 use super::tls::Tls;
-use super::unix::{SocketFile, SocketMode};
-use std::io;
+use super::unix::{SocketMode, UnixSocket};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host};
+use tokio::net::{TcpListener, lookup_host};
 
-/// Where and how to listen.
+/// An address to listen on, with the protocol there.
 #[derive(Debug, Clone)]
 pub enum Listen {
-    /// HTTPS on `host:port`.
+    /// HTTPS on `host:port`, with this certificate.
     Https(String, Tls),
     /// Plain HTTP on `host:port`, loopback only.
     Http(String),
     /// Plain HTTP on a Unix socket.
     Unix(PathBuf, SocketMode),
-}
-
-/// Why a text is no place to listen.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ListenError {
-    /// Not one of the three forms.
-    #[error("{} is not https://HOST:PORT, http://LOOPBACK:PORT or unix:/PATH", serde_json::Value::from(.0.as_str()))]
-    Form(String),
-    /// HTTPS without a certificate.
-    #[error("https needs a certificate and a key")]
-    NoCertificate,
-    /// A certificate that would not be used.
-    #[error("a certificate can be used only with https")]
-    UnusedCertificate,
-}
-
-/// Why a server cannot listen.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// The name does not resolve.
-    #[error("cannot resolve {address}")]
-    Resolve {
-        /// What was to be bound.
-        address: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Passwords in the clear.
-    #[error("plain HTTP would carry passwords in the clear, and {0} is not loopback: use https, or http on 127.0.0.1")]
-    Plaintext(SocketAddr),
-    /// The address cannot be had.
-    #[error("cannot listen on {address}")]
-    Bind {
-        /// What was to be bound.
-        address: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Another server answers on the Unix socket.
-    #[error("another server answers on {}", .0.display())]
-    Live(PathBuf),
-    /// The path is taken by something else than a socket.
-    #[error("{} exists and is not a socket", .0.display())]
-    NotASocket(PathBuf),
 }
 
 impl Listen {
@@ -83,23 +37,23 @@ impl Listen {
         if tls.is_some() { Err(ListenError::UnusedCertificate) } else { Ok(listen) }
     }
 
-    pub(super) async fn bind(self) -> Result<(Listener, Option<Tls>, String), BindError> {
+    pub(super) async fn bind(self) -> Result<(BoundSocket, Option<Tls>, String), BindError> {
         match self {
             Self::Https(address, tls) => {
                 let (listener, bound) = bind_tcp(&address, |_| Ok(())).await?;
-                Ok((Listener::Tcp(listener), Some(tls), format!("https://{bound}")))
+                Ok((BoundSocket::Tcp(listener), Some(tls), format!("https://{bound}")))
             }
             Self::Http(address) => {
                 let loopback = |at: SocketAddr| {
                     if at.ip().to_canonical().is_loopback() { Ok(()) } else { Err(BindError::Plaintext(at)) }
                 };
                 let (listener, bound) = bind_tcp(&address, loopback).await?;
-                Ok((Listener::Tcp(listener), None, format!("http://{bound}")))
+                Ok((BoundSocket::Tcp(listener), None, format!("http://{bound}")))
             }
             Self::Unix(path, mode) => {
                 let url = format!("unix:{}", path.display());
-                let (listener, _file) = SocketFile::bind(path, mode).await?;
-                Ok((Listener::Unix { listener, _file }, None, url))
+                let socket = UnixSocket::bind(path, mode).await?;
+                Ok((BoundSocket::Unix(socket), None, url))
             }
         }
     }
@@ -129,40 +83,18 @@ async fn bind_tcp(
     Ok((listener, bound))
 }
 
-/// A bound socket.
+/// A bound socket that accepts nothing yet.
 #[derive(Debug)]
-pub(super) enum Listener {
+pub(super) enum BoundSocket {
     Tcp(TcpListener),
-    Unix {
-        listener: UnixListener,
-        /// Goes with the listener.
-        _file: SocketFile,
-    },
+    Unix(UnixSocket),
 }
 
-/// An accepted connection.
-pub(super) enum Carrier {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Listener {
+impl BoundSocket {
     pub(super) fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
-            Self::Unix { .. } => None,
-        }
-    }
-
-    pub(super) async fn accept(&self) -> io::Result<Carrier> {
-        match self {
-            Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                // Fails on a connection that is already over, which its task will find out.
-                drop(stream.set_nodelay(true));
-                Ok(Carrier::Tcp(stream))
-            }
-            Self::Unix { listener, .. } => Ok(Carrier::Unix(listener.accept().await?.0)),
+            Self::Unix(_) => None,
         }
     }
 }

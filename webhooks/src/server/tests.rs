@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::toolkit::{Decide, router};
+use podgate_http_server::Place;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 struct Nobody;
 impl Decide for Nobody {}
@@ -24,7 +26,10 @@ impl Client {
         let (near, far) = duplex(1024);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        let serving = tokio::spawn(async move { http(far, router(Nobody), &stopped).await });
+        let serving = tokio::spawn(async move {
+            let service = TowerToHyperService::new(router(Nobody));
+            LimitedServer::new(None, LIMITS).serve((far, Place::single()), service, &stopped).await;
+        });
         let (read, write) = split(near);
         Self { read, write, stop, serving, begun: Instant::now() }
     }
@@ -54,7 +59,7 @@ impl Client {
 
 #[tokio::test(start_paused = true)]
 async fn silent_client_is_left_after_the_header_timeout() {
-    assert_eq!(Client::new().end().await, 30);
+    assert_eq!(Client::new().end().await, 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,7 +77,7 @@ async fn client_that_is_silent_after_its_request_is_left_as_well() {
 async fn header_that_comes_byte_by_byte_has_the_same_time_as_one_that_does_not_come() {
     let mut client = Client::new();
     client.dribble(HEAD).await;
-    assert!((30..=31).contains(&client.end().await));
+    assert!((2..=3).contains(&client.end().await));
 }
 
 #[tokio::test(start_paused = true)]

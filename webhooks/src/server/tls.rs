@@ -1,7 +1,7 @@
 //! The server's certificate, and who may connect: everyone, or clients with a certificate of one's own CA.
 
-use super::clients::Clients;
 use crate::text;
+use podgate_http_server::ClientTrust;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::NoServerSessionStorage;
 use rustls::{Error, ServerConfig};
@@ -10,28 +10,27 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio_rustls::TlsAcceptor;
 
 /// TLS 1.2 and 1.3 with a certificate, read and checked.
 #[derive(Debug, Clone)]
 pub struct Tls(Arc<ServerConfig>);
 
-/// Why certificates are of no use.
+/// Error of reading or using certificates.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file that cannot be read.
     #[error("cannot read {}", .path.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// No PEM certificate.
+    /// The certificate is not PEM.
     #[error("the certificate is not PEM: {}", damage(.0))]
     Certificate(pem::Error),
-    /// No PEM key.
+    /// The key is not PEM, or encrypted.
     #[error("the key is not PEM: {}", damage(.0))]
     Key(pem::Error),
     /// No PEM certificate of a CA.
@@ -102,8 +101,9 @@ impl Tls {
                 if given.is_empty() {
                     return Err(TlsError::Empty("the client CA file"));
                 }
-                let clients = Clients::new(given, provider).map_err(TlsError::Verifier)?;
-                builder.with_client_cert_verifier(Arc::new(clients))
+                let trust =
+                    ClientTrust::new(given, provider).map_err(|unusable| TlsError::Verifier(unusable.number))?;
+                builder.with_client_cert_verifier(Arc::new(trust))
             }
         };
         let mut config = builder.with_single_cert(chain, key).map_err(TlsError::Config)?;
@@ -116,8 +116,8 @@ impl Tls {
         Ok(Self(Arc::new(config)))
     }
 
-    pub(super) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.0))
+    pub(super) fn config(self) -> Arc<ServerConfig> {
+        self.0
     }
 }
 

@@ -1,6 +1,7 @@
 //! A Unix socket's file: never more open than its mode, never taken from a server that lives, gone when its listener is.
 
-use super::listen::BindError;
+use super::errors::BindError;
+use podgate_http_server::Listener;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tokio::net::{UnixListener, UnixStream};
 
-/// Who may connect: the owner, perhaps the group, never others.
+/// File mode of the socket. The owner may connect, the group only with 0660, others never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SocketMode(u32);
 
@@ -35,28 +36,37 @@ impl FromStr for SocketMode {
     }
 }
 
-/// The file of a bound socket; removed when dropped, unless it has been replaced meanwhile.
+/// A bound socket; its file is removed when it is dropped, unless the file has been replaced meanwhile.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub(super) struct UnixSocket {
+    listener: UnixListener,
     path: PathBuf,
-    /// Device and inode.
+    /// Device and inode of the file.
     identity: (u64, u64),
 }
 
-impl SocketFile {
-    /// Binds a socket at `path`, in the place of one that nobody answers on.
-    pub(super) async fn bind(path: PathBuf, mode: SocketMode) -> Result<(UnixListener, Self), BindError> {
+impl UnixSocket {
+    /// Binds a socket at `path`. A socket there that no server answers on is replaced.
+    pub(super) async fn bind(path: PathBuf, mode: SocketMode) -> Result<Self, BindError> {
         refuse_taken(&path).await?;
         let failed = |source| BindError::Bind { address: format!("unix:{}", path.display()), source };
         let (listener, identity) = bind_privately(&path, mode).map_err(failed)?;
-        Ok((listener, Self { path, identity }))
+        Ok(Self { listener, path, identity })
     }
 }
 
-impl Drop for SocketFile {
+impl Listener for UnixSocket {
+    type Stream = UnixStream;
+
+    async fn accept(&self) -> io::Result<UnixStream> {
+        Ok(self.listener.accept().await?.0)
+    }
+}
+
+impl Drop for UnixSocket {
     fn drop(&mut self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity) {
-            // The process ends with the file left behind at worst; the next start replaces it.
+            // A file that is left behind is replaced at the next start.
             drop(fs::remove_file(&self.path));
         }
     }

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 /// they left out what a question spells out.
 const BODY_LIMIT: usize = 4 << 20; // 4 MiB
 
-/// How long a request's body may take to arrive.
+/// Time for a request's body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The webhooks: `POST /password`, `/pubkey`, `/authz` and `/config`.
@@ -33,25 +33,39 @@ pub fn router<D: Decide>(decider: D) -> Router {
         .route("/pubkey", post(public_key::<D>))
         .route("/authz", post(authorize::<D>))
         .route("/config", post(config::<D>))
-        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "there is no such webhook"))
-        .method_not_allowed_fallback(async || Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "webhooks take POST only"))
+        .fallback(async || HttpRefusal::new(StatusCode::NOT_FOUND, "there is no such webhook"))
+        .method_not_allowed_fallback(async || {
+            HttpRefusal::new(StatusCode::METHOD_NOT_ALLOWED, "webhooks take POST only")
+        })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(Arc::new(decider))
 }
 
-async fn password<D: Decide>(State(decider): State<Arc<D>>, Asked(request): Asked<PasswordRequest>) -> Response {
+async fn password<D: Decide>(
+    State(decider): State<Arc<D>>,
+    JsonRequest(request): JsonRequest<PasswordRequest>,
+) -> Response {
     answer(decider.password(&request.connection, &request.password).await)
 }
 
-async fn public_key<D: Decide>(State(decider): State<Arc<D>>, Asked(request): Asked<PublicKeyRequest>) -> Response {
+async fn public_key<D: Decide>(
+    State(decider): State<Arc<D>>,
+    JsonRequest(request): JsonRequest<PublicKeyRequest>,
+) -> Response {
     answer(decider.public_key(&request.connection, &request.public_key).await)
 }
 
-async fn authorize<D: Decide>(State(decider): State<Arc<D>>, Asked(request): Asked<AuthzRequest>) -> Response {
+async fn authorize<D: Decide>(
+    State(decider): State<Arc<D>>,
+    JsonRequest(request): JsonRequest<AuthzRequest>,
+) -> Response {
     answer(decider.authorize(&request).await)
 }
 
-async fn config<D: Decide>(State(decider): State<Arc<D>>, Asked(request): Asked<ConfigRequest>) -> Response {
+async fn config<D: Decide>(
+    State(decider): State<Arc<D>>,
+    JsonRequest(request): JsonRequest<ConfigRequest>,
+) -> Response {
     match decider.config(&request).await {
         Ok(answer) => Json(answer).into_response(),
         Err(NoConfig::Refused(Denial { message: Some(message), .. })) => {
@@ -90,16 +104,17 @@ macro_rules! about {
 about!(PasswordRequest, PublicKeyRequest, AuthzRequest, ConfigRequest);
 
 /// A request that was read whole, whatever content type it claimed.
-struct Asked<T>(T);
+struct JsonRequest<T>(T);
 
-impl<S: Send + Sync, T: DeserializeOwned + About> FromRequest<S> for Asked<T> {
-    type Rejection = Refusal;
+impl<S: Send + Sync, T: DeserializeOwned + About> FromRequest<S> for JsonRequest<T> {
+    type Rejection = HttpRefusal;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, HttpRefusal> {
         let key = idempotency_key(request.headers());
         let body = whole(request, state, BODY_TIMEOUT).await?;
-        let mut request: T = serde_json::from_slice(&body)
-            .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, format!("the body is not the request: {error}")))?;
+        let mut request: T = serde_json::from_slice(&body).map_err(|error| {
+            HttpRefusal::new(StatusCode::BAD_REQUEST, format!("the body is not the request: {error}"))
+        })?;
         request.connection_mut().idempotency_key = key;
         Ok(Self(request))
     }
@@ -112,11 +127,11 @@ fn idempotency_key(headers: &HeaderMap) -> Option<String> {
     (!inner.is_empty()).then(|| inner.to_owned())
 }
 
-async fn whole<S: Send + Sync>(request: Request, state: &S, deadline: Duration) -> Result<Bytes, Refusal> {
+async fn whole<S: Send + Sync>(request: Request, state: &S, deadline: Duration) -> Result<Bytes, HttpRefusal> {
     timeout(deadline, Bytes::from_request(request, state))
         .await
-        .map_err(|_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))?
-        .map_err(|rejection| Refusal::new(rejection.status(), rejection.body_text()))
+        .map_err(|_| HttpRefusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))?
+        .map_err(|rejection| HttpRefusal::new(rejection.status(), rejection.body_text()))
 }
 
 fn failure(status: StatusCode, reason: &str) -> Response {
@@ -125,20 +140,20 @@ fn failure(status: StatusCode, reason: &str) -> Response {
 
 /// A request that was refused before anyone decided. Among the response's extensions, for a log.
 #[derive(Debug, Clone)]
-pub struct Refusal {
+pub struct HttpRefusal {
     /// 400, 404, 405, 408 or 413.
     pub status: StatusCode,
-    /// Why; nothing of the request is in it but names.
+    /// Reason for people; nothing of the request is in it but names.
     pub reason: String,
 }
 
-impl Refusal {
+impl HttpRefusal {
     fn new(status: StatusCode, reason: impl Into<String>) -> Self {
         Self { status, reason: reason.into() }
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for HttpRefusal {
     fn into_response(self) -> Response {
         let mut response = failure(self.status, &self.reason);
         response.extensions_mut().insert(self);

@@ -1,7 +1,7 @@
 //! What a webhook answers. Whatever it repeats of the question (`remoteAddress` and the like) is passed over unread:
 //! servers written with ContainerSSH's Go library send `"<nil>:0"` there. Any other field that is not known is an error.
 
-use super::fields::Fields;
+use super::fields::MessageFields;
 use super::known::Known;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value as Json};
@@ -33,7 +33,7 @@ pub struct AuthAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "String", default))]
     pub authenticated_username: Option<String>,
-    /// What is known about the user; counts only with `success`.
+    /// Facts about the user; they count only with `success`.
     #[serde(flatten)]
     pub known: Known,
 }
@@ -45,7 +45,7 @@ pub struct AuthAnswer {
 pub enum ConfigReply {
     /// Settings of the connection.
     Given(ConfigAnswer),
-    /// A denial.
+    /// The user gets no configuration.
     Denied(ConfigDenial),
 }
 
@@ -77,7 +77,7 @@ pub struct ConfigAnswer {
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(transform = denied))]
 pub struct ConfigDenial {
-    /// Always false.
+    /// Always `false`, as the wire format has it.
     success: No,
     /// The reason, for the user: one line on standard error of the first session.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,7 +85,7 @@ pub struct ConfigDenial {
     pub message: Option<String>,
 }
 
-/// `false`.
+/// The value `false`, and no other.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct No;
 
@@ -169,7 +169,7 @@ impl fmt::Debug for ConfigAnswer {
 
 impl<'de> Deserialize<'de> for AuthAnswer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Fields::of_webhook(deserializer, &AUTH, |fields| {
+        MessageFields::of_webhook(deserializer, &AUTH, |fields| {
             Ok(Self {
                 success: fields.said("success")?,
                 message: fields.message()?,
@@ -182,13 +182,13 @@ impl<'de> Deserialize<'de> for AuthAnswer {
 
 impl<'de> Deserialize<'de> for ConfigReply {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Fields::of_webhook(deserializer, &CONFIG, |fields| {
+        MessageFields::of_webhook(deserializer, &CONFIG, |fields| {
             let (success, message) = (fields.said("success")?, fields.message()?);
             if success == Some(false) {
                 return Ok(Self::Denied(ConfigDenial::new(message)));
             }
             Ok(Self::Given(ConfigAnswer {
-                config: fields.required("config", Fields::object)?,
+                config: fields.required("config", MessageFields::object)?,
                 exact: fields.flag("exact")?,
                 authenticated_username: fields.authenticated_username()?,
                 known: fields.known()?,

@@ -1,7 +1,7 @@
 //! Reads a JSON object field by field. A mistake is named by its path; what the field held is never quoted.
 
-use super::known::{File, Known, Value};
-use super::{Connection, known};
+use super::connection::Connection;
+use super::known::{self, File, Known, Value};
 use crate::text::nearest;
 use crate::unique::Unique;
 use serde::de::Error as _;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Where a message is wrong, and how. Holds nothing of the message but names.
+/// Error of a message: place and fault. Holds nothing of the message but names.
 #[derive(Debug)]
 pub(super) struct Misfit(String);
 
@@ -32,7 +32,7 @@ impl fmt::Display for Misfit {
 
 /// Writer of an object, which decides how its names are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Writer {
+enum MessageWriter {
     /// A gateway. Names match to the letter; unknown ones are passed over, as a later gateway may say more.
     Gateway,
     /// A webhook. Names match without regard to ASCII case, as Go's decoder matches them; unknown ones are errors.
@@ -40,10 +40,10 @@ enum Writer {
 }
 
 /// The fields of one object that nobody has taken yet. `null` is absence.
-pub(super) struct Fields {
+pub(super) struct MessageFields {
     /// Values by name, which is lower case in a webhook's object.
     left: Map<String, Json>,
-    writer: Writer,
+    writer: MessageWriter,
 }
 
 /// Known fields of an answer's entry.
@@ -54,7 +54,7 @@ pub(super) const ECHOED: [&str; 4] = ["remoteAddress", "connectionId", "clientVe
 const SHOWN: usize = 64;
 const LISTED: usize = 4;
 
-impl Fields {
+impl MessageFields {
     /// Reads a gateway's object.
     pub(super) fn of_gateway<'de, D: Deserializer<'de>, T>(
         deserializer: D,
@@ -63,7 +63,7 @@ impl Fields {
         // By way of a free value, because a type error of serde quotes the text that did not fit.
         let Unique(json) = Unique::deserialize(deserializer)?;
         let json = object(json)?;
-        Self::of(json, Writer::Gateway).and_then(|mut fields| read(&mut fields)).map_err(D::Error::custom)
+        Self::of(json, MessageWriter::Gateway).and_then(|mut fields| read(&mut fields)).map_err(D::Error::custom)
     }
 
     /// Reads a webhook's object, which may hold the `known` fields, and no others but [`ECHOED`] ones.
@@ -74,13 +74,13 @@ impl Fields {
     ) -> Result<T, D::Error> {
         let Unique(json) = Unique::deserialize(deserializer)?;
         let json = object(json)?;
-        Self::closed(json, Writer::Webhook, known, &ECHOED, read).map_err(D::Error::custom)
+        Self::closed(json, MessageWriter::Webhook, known, &ECHOED, read).map_err(D::Error::custom)
     }
 
     /// Reads an object. In a webhook's, a field that is neither `known` nor `ignored` is an error.
     fn closed<T>(
         json: Json,
-        writer: Writer,
+        writer: MessageWriter,
         known: &[&'static str],
         ignored: &[&'static str],
         read: impl FnOnce(&mut Self) -> Result<T, Misfit>,
@@ -96,9 +96,9 @@ impl Fields {
 
     /// The object's fields. Two names of a webhook's that differ in case alone are an error: which of them counts would
     /// be a guess.
-    fn of(json: Json, writer: Writer) -> Result<Self, Misfit> {
+    fn of(json: Json, writer: MessageWriter) -> Result<Self, Misfit> {
         let Json::Object(map) = json else { return Err(Misfit::new("is not an object")) };
-        if writer == Writer::Gateway {
+        if writer == MessageWriter::Gateway {
             return Ok(Self { left: map, writer });
         }
         let mut left = Map::new();
@@ -114,7 +114,7 @@ impl Fields {
 
     /// The error about names of a webhook's object that are not known, where there are any.
     fn unknown(&self, known: &[&'static str], ignored: &[&'static str]) -> Option<Misfit> {
-        if self.writer == Writer::Gateway {
+        if self.writer == MessageWriter::Gateway {
             return None;
         }
         let is_known = |name: &str| known.iter().chain(ignored).any(|known| known.eq_ignore_ascii_case(name));
@@ -128,8 +128,8 @@ impl Fields {
 
     fn key(&self, name: &str) -> String {
         match self.writer {
-            Writer::Gateway => name.to_owned(),
-            Writer::Webhook => name.to_ascii_lowercase(),
+            MessageWriter::Gateway => name.to_owned(),
+            MessageWriter::Webhook => name.to_ascii_lowercase(),
         }
     }
 
@@ -199,7 +199,7 @@ impl Fields {
         Ok(Some(self.text("message")?).filter(|text| !text.is_empty()))
     }
 
-    /// What a request says about the connection. Only the login name has to be there.
+    /// Reads the facts about the connection. Only the login name has to be there.
     pub(super) fn connection(&mut self) -> Result<Connection, Misfit> {
         Ok(Connection {
             remote_address: self.text("remoteAddress")?,
@@ -261,5 +261,11 @@ fn not_known(name: &str, known: &[&'static str]) -> String {
     match meant {
         Some(meant) => format!("{shown}: is not a known field; did you mean {meant}?"),
         None => format!("{shown}: is not a known field; known here are {}", known.join(", ")),
+    }
+}
+
+impl<'de> Deserialize<'de> for Known {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        MessageFields::of_gateway(deserializer, MessageFields::known)
     }
 }

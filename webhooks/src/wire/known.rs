@@ -1,12 +1,11 @@
-//! What is known about a connection's user beside the name: metadata, environment, files.
+//! Facts about a connection's user beside the name: metadata, environment, files.
 
-use super::fields::Fields;
 use data_encoding::BASE64;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What is known about a connection's user beside the name; merged key by key, the later answer wins.
+/// Facts about a connection's user beside the name; merged key by key, the later answer wins.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Known {
@@ -28,7 +27,7 @@ pub struct Known {
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Value {
-    /// The string.
+    /// Text of the value.
     pub value: String,
     /// True: the value is not sent to other webhooks, except to the config server if
     /// `configserver.transmitSensitiveMetadata` is true. Absent means false.
@@ -71,7 +70,7 @@ impl Known {
         }
     }
 
-    /// Whether nothing is known.
+    /// True where no fact is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.metadata.is_empty() && self.environment.is_empty() && self.files.is_empty()
@@ -120,19 +119,14 @@ impl fmt::Debug for File {
     }
 }
 
-impl<'de> Deserialize<'de> for Known {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Fields::of_gateway(deserializer, Fields::known)
-    }
-}
-
 /// Writes bytes as standard base64 with padding.
 pub(super) fn base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&BASE64.encode(bytes))
 }
 
-/// Reads standard base64 with padding. Line ends in it are passed over, as Go's decoder does.
+/// Reads standard base64 with padding at its end alone. Line ends in it are passed over, as Go's decoder does.
 pub(super) fn decode_base64(text: &str) -> Option<Vec<u8>> {
     let text: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
-    BASE64.decode(&text).ok()
+    // The decoder would also take several encodings, one behind another.
+    BASE64.decode(&text).ok().filter(|bytes| BASE64.encode(bytes).as_bytes() == text)
 }

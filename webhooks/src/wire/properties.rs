@@ -6,7 +6,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use serde_json::{Map, Value as Json, json};
 
-/// What no name holds, so that an error which quotes a value is found out.
+/// A text that no name holds, so that an error which quotes a value is found out.
 const SECRET: &str = "s3cr3t-v4lue";
 
 /// Any JSON whose texts all hold [`SECRET`], with the contract's names among the others.
@@ -63,7 +63,7 @@ fn connection() -> impl Strategy<Value = Connection> {
     })
 }
 
-/// What an error says, if it is one.
+/// The text of an error, if it is one.
 fn complaint<T>(read: serde_json::Result<T>) -> String {
     read.err().map(|error| error.to_string()).unwrap_or_default()
 }
@@ -148,4 +148,10 @@ proptest! {
             prop_assert_eq!(BASE64.encode(&bytes), text.replace('\n', ""));
         }
     }
+}
+
+#[test]
+fn encodings_behind_one_another_are_no_base64() {
+    assert_eq!(known::decode_base64("YQ=="), Some(b"a".to_vec()));
+    assert_eq!(known::decode_base64("YQ==Yg=="), None);
 }

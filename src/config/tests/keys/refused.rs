@@ -100,6 +100,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("security.forwarding.socketForwardingMode", &["enable", "filter", "disable"]),
     ("security.forwarding.socketListenMode", &["enable", "filter", "disable"]),
     ("security.forwarding.x11ForwardingMode", &["enable", "filter", "disable"]),
+    ("security.forwarding.agentForwardingMode", &["enable", "filter", "disable"]),
     ("backend", &["docker", "dockerrun", "kubernetes", "kuberun", "sshproxy"]),
     ("docker.execution.mode", &["connection", "session"]),
     ("docker.execution.imagePullPolicy", &["IfNotPresent", "Always", "Never"]),
@@ -109,15 +110,16 @@ const WORDS: &[(&str, &[&str])] = &[
 ];
 
 /// Keys that ContainerSSH has not.
-const OURS: &[&str] = &["allowPlaintext", "leaseDuration"];
+const OURS: &[&str] = &["allowPlaintext", "leaseDuration", "loginGraceTime", "keyExchangeGraceTime", "maxWebhookCalls"];
 
 /// Halves of a pair, whose other half stands where they are tried: an empty one is a missing one.
 const HALVES: &[&str] = &["url", "cert", "certFile", "key", "keyFile", "username", "password"];
 
 /// Every word that ContainerSSH takes, and for every key its zero and its default.
 fn everything_of_containerssh() -> Vec<(String, Value)> {
-    let listed =
-        |path: &str| keys::all().iter().any(|key| key.path == path && matches!(key.kind, Kind::Texts | Kind::Names));
+    let listed = |path: &str| {
+        keys::all().iter().any(|key| key.path == path && matches!(key.kind, KeyKind::Texts | KeyKind::Names))
+    };
     let mut all: Vec<(String, Value)> = Vec::new();
     for (path, words) in WORDS {
         let is_list = listed(&path.replace("*.", "configserver."));
@@ -130,14 +132,13 @@ fn everything_of_containerssh() -> Vec<(String, Value)> {
         }
         // What a file has where its writer had nothing to say.
         let zeros = match key.kind {
-            Kind::Flag => vec![json!(false)],
-            Kind::Integer | Kind::Number => vec![json!(0)],
-            Kind::Duration => vec![json!("0s"), json!(0)],
-            Kind::Texts | Kind::PrivateKeys | Kind::Variables => vec![json!([])],
-            Kind::Names => vec![json!([]), json!("")],
-            Kind::Mapping => vec![json!({})],
+            KeyKind::Flag => vec![json!(false)],
+            KeyKind::Integer(..) | KeyKind::Number => vec![json!(0)],
+            KeyKind::Duration(_) => vec![json!("0s"), json!(0)],
+            KeyKind::Texts | KeyKind::PrivateKeys | KeyKind::Variables => vec![json!([])],
+            KeyKind::Names => vec![json!([]), json!("")],
+            KeyKind::Mapping | KeyKind::TextMap | KeyKind::SecretMapping => vec![json!({})],
             _ if HALVES.contains(&name) => Vec::new(),
-            Kind::Secret if key.path == "docker.execution.auth" => vec![json!({})],
             _ => vec![json!("")],
         };
         all.extend(zeros.into_iter().chain(key.default.clone()).map(|value| (key.path.clone(), value)));

@@ -1,0 +1,278 @@
+//! The keys of `ssh` that limit clients before they have logged in, with OpenSSH's names and forms where it has them.
+
+use crate::schema::{Section, duration};
+use crate::throttle::{ConnectionRate, MaxStartups, NetBlockSize, Overflow, PenaltyRules, ThrottleConfig};
+use crate::types::{printable, quoted};
+use ipnet::IpNet;
+use serde_json::Value;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// The limits of clients that have not logged in.
+#[derive(Debug, Clone)]
+pub struct LoginLimits {
+    /// `loginGraceTime`: from the connection to the login, without the time that webhooks take.
+    pub(crate) grace: Duration,
+    /// `keyExchangeGraceTime`: from the connection to the end of the key exchange.
+    pub(crate) key_exchange: Duration,
+    /// `maxWebhookCalls`: calls of webhooks at once.
+    pub(crate) webhook_calls: usize,
+    /// The limits by source and in all.
+    pub(crate) throttle: ThrottleConfig,
+}
+
+/// Reads the keys; `None` was reported.
+pub(super) fn read(section: &Section<'_>) -> Option<LoginLimits> {
+    let (grace, key_exchange) = (section.duration("loginGraceTime"), section.duration("keyExchangeGraceTime"));
+    let webhook_calls = section.integer("maxWebhookCalls");
+    let max_startups = parsed(section, "maxStartups", max_startups);
+    let per_source = parsed(section, "perSourceMaxStartups", |text| or_none(text, |text| count(text, 1)));
+    let block = parsed(section, "perSourceNetBlockSize", net_block);
+    let rate = parsed(section, "perSourceConnectionRate", |text| or_none(text, connection_rate));
+    let penalties = parsed(section, "perSourcePenalties", penalties);
+    let exempt = exempt(section);
+    Some(LoginLimits {
+        grace: grace?,
+        key_exchange: key_exchange?,
+        webhook_calls: usize::try_from(webhook_calls?).ok()?,
+        throttle: ThrottleConfig {
+            max_startups: max_startups?,
+            per_source: per_source?,
+            block: block?,
+            rate: rate?,
+            penalties: penalties?,
+            exempt: exempt?,
+        },
+    })
+}
+
+/// Reads a text, a number or a truth value by its form.
+fn parsed<T>(section: &Section<'_>, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    let value = match section.value(key)? {
+        Value::String(text) if text.is_empty() => section.default(key)?,
+        value => value,
+    };
+    let text = match value {
+        Value::String(text) => text.clone(),
+        // What YAML makes of OpenSSH's `no`.
+        Value::Bool(flag) => (if *flag { "yes" } else { "no" }).to_owned(),
+        Value::Number(number) => number.to_string(),
+        _ => {
+            section.error(key, "must be a string");
+            return None;
+        }
+    };
+    match parse(&text) {
+        Ok(value) => Some(value),
+        Err(rule) => {
+            section.error(key, format!("{} {rule}", quoted(&printable(&text, 64))));
+            None
+        }
+    }
+}
+
+fn or_none<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, String> {
+    if text == "none" { Ok(None) } else { parse(text).map(Some) }
+}
+
+fn count(text: &str, least: u32) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| *number >= least);
+    number.ok_or_else(|| format!("must be a number of at least {least}, or none"))
+}
+
+fn max_startups(text: &str) -> Result<MaxStartups, String> {
+    let wrong =
+        || "must be START:RATE:FULL or one number, with 1 to 100 percent for RATE, and FULL not below START".to_owned();
+    let parts: Option<Vec<u32>> = text.split(':').map(|part| part.parse().ok()).collect();
+    let max = match parts.as_deref() {
+        Some(&[full]) => MaxStartups { start: full, rate: 100, full },
+        Some(&[start, rate, full]) => MaxStartups { start, rate, full },
+        _ => return Err(wrong()),
+    };
+    let valid = max.start >= 1 && (1..=100).contains(&max.rate) && max.full >= max.start;
+    valid.then_some(max).ok_or_else(wrong)
+}
+
+fn net_block(text: &str) -> Result<NetBlockSize, String> {
+    let wrong = || "must be IPV4BITS:IPV6BITS, at most 32:128".to_owned();
+    let (v4, v6) = text.split_once(':').unwrap_or((text, "64"));
+    let bits = |text: &str, most| text.parse::<u8>().ok().filter(|bits| *bits <= most);
+    Ok(NetBlockSize { v4: bits(v4, 32).ok_or_else(wrong)?, v6: bits(v6, 128).ok_or_else(wrong)? })
+}
+
+fn connection_rate(text: &str) -> Result<ConnectionRate, String> {
+    let wrong = || "must be RATE:BURST (connections a second, and at once), each at least 1, or none".to_owned();
+    let (rate, burst) = text.split_once(':').ok_or_else(wrong)?;
+    let number = |text: &str| text.parse::<u32>().ok().filter(|number| (1..=1_000_000).contains(number));
+    Ok(ConnectionRate { per_second: number(rate).ok_or_else(wrong)?, burst: number(burst).ok_or_else(wrong)? })
+}
+
+/// Reads OpenSSH's `PerSourcePenalties`: `no`, or words like `authfail:5s`; those that are not named keep their defaults.
+fn penalties(text: &str) -> Result<Option<PenaltyRules>, String> {
+    if matches!(text, "no" | "none") {
+        return Ok(None);
+    }
+    let mut rules = DEFAULT_PENALTIES;
+    let mut overflow6 = None;
+    for word in text.split_whitespace().filter(|word| *word != "yes") {
+        let unknown = || {
+            format!(
+                "has the word {}, which is none of crash, authfail, noauth, refuseconnection, grace-exceeded, invaliduser, \
+                 max, min (with a time: authfail:5s), max-sources4, max-sources6 (with a number), overflow, overflow6 (with \
+                 permissive or deny-all)",
+                quoted(word)
+            )
+        };
+        let (name, value) = word.split_once(':').ok_or_else(unknown)?;
+        let time = || time(value).ok_or_else(unknown);
+        let sources =
+            || value.parse::<usize>().ok().filter(|number| (1..=1_000_000).contains(number)).ok_or_else(unknown);
+        match name {
+            "crash" => rules.crash = time()?,
+            "authfail" => rules.authfail = time()?,
+            "noauth" => rules.noauth = time()?,
+            "refuseconnection" => rules.refuseconnection = time()?,
+            "grace-exceeded" => rules.grace_exceeded = time()?,
+            "invaliduser" => rules.invaliduser = time()?,
+            "max" => rules.max = time()?,
+            "min" => rules.min = time()?,
+            "max-sources4" => rules.max_sources4 = sources()?,
+            "max-sources6" => rules.max_sources6 = sources()?,
+            "overflow" => rules.overflow4 = overflow(value).ok_or_else(unknown)?,
+            "overflow6" => overflow6 = Some(overflow(value).ok_or_else(unknown)?),
+            _ => return Err(unknown()),
+        }
+    }
+    rules.overflow6 = overflow6.unwrap_or(rules.overflow4);
+    if rules.max < rules.min {
+        return Err("has a max below its min, so that nobody would be refused".to_owned());
+    }
+    Ok(Some(rules))
+}
+
+/// OpenSSH's.
+const DEFAULT_PENALTIES: PenaltyRules = PenaltyRules {
+    crash: Duration::from_secs(90),
+    authfail: Duration::from_secs(5),
+    noauth: Duration::from_secs(1),
+    refuseconnection: Duration::from_secs(10),
+    grace_exceeded: Duration::from_secs(10),
+    invaliduser: Duration::from_secs(5),
+    max: Duration::from_secs(600),
+    min: Duration::from_secs(15),
+    max_sources4: 65_536,
+    max_sources6: 65_536,
+    overflow4: Overflow::Permissive,
+    overflow6: Overflow::Permissive,
+};
+
+/// A time; a bare number is seconds, as in OpenSSH.
+fn time(text: &str) -> Option<Duration> {
+    let longest = Duration::from_secs(365 * 24 * 3600);
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    seconds.or_else(|| duration::read(&Value::String(text.to_owned())).ok()).filter(|time| *time <= longest)
+}
+
+fn overflow(text: &str) -> Option<Overflow> {
+    match text {
+        "permissive" => Some(Overflow::Permissive),
+        "deny-all" => Some(Overflow::DenyAll),
+        _ => None,
+    }
+}
+
+fn exempt(section: &Section<'_>) -> Option<Vec<IpNet>> {
+    let key = "perSourcePenaltyExemptList";
+    let texts = section.texts(key)?;
+    let net = |text: &str| text.parse::<IpNet>().ok().or_else(|| Some(text.parse::<IpAddr>().ok()?.into()));
+    let nets = texts.iter().enumerate().filter_map(|(index, text)| {
+        let net = net(text);
+        if net.is_none() {
+            let shown = quoted(&printable(text, 64));
+            section
+                .error(&format!("{key}[{index}]"), format!("{shown} is not an address or a network like 10.0.0.0/8"));
+        }
+        net
+    });
+    let nets: Vec<IpNet> = nets.collect();
+    (nets.len() == texts.len()).then_some(nets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::fixture;
+    use serde_json::json;
+
+    fn limits(key: &str, value: Value) -> Result<LoginLimits, String> {
+        let loaded = fixture::with(&format!("ssh.{key}"), value);
+        loaded.map(|config| config.ssh.login).map_err(|errors| errors.to_string())
+    }
+
+    #[test]
+    fn unset_keys_mean_what_an_operator_on_the_internet_wants() {
+        let limits = fixture::load(&fixture::minimal()).unwrap().ssh.login;
+        assert_eq!((limits.grace, limits.key_exchange), (Duration::from_secs(60), Duration::from_secs(10)));
+        assert_eq!(limits.throttle.penalties, Some(DEFAULT_PENALTIES));
+        assert_eq!(limits.throttle.max_startups, MaxStartups { start: 256, rate: 30, full: 1024 });
+        assert_eq!(limits.throttle.block, NetBlockSize { v4: 32, v6: 64 });
+        assert!(limits.throttle.per_source.is_some() && limits.throttle.rate.is_some());
+        assert!(limits.throttle.exempt.is_empty());
+    }
+
+    #[test]
+    fn values_that_mean_nothing_are_errors() {
+        for (key, value, part) in [
+            ("loginGraceTime", json!("0s"), "at least 1s"),
+            ("keyExchangeGraceTime", json!("0s"), "at least 1s"),
+            ("maxStartups", json!("10:30"), "START:RATE:FULL"),
+            ("maxStartups", json!("10:0:100"), "START:RATE:FULL"),
+            ("maxStartups", json!("10:101:100"), "START:RATE:FULL"),
+            ("maxStartups", json!("100:30:10"), "START:RATE:FULL"),
+            ("maxStartups", json!(0), "START:RATE:FULL"),
+            ("maxStartups", json!([10]), "must be a string"),
+            ("perSourceMaxStartups", json!(0), "at least 1, or none"),
+            ("perSourceMaxStartups", json!("few"), "at least 1, or none"),
+            ("perSourceNetBlockSize", json!("33:64"), "at most 32:128"),
+            ("perSourceNetBlockSize", json!("32:129"), "at most 32:128"),
+            ("perSourceConnectionRate", json!("5"), "RATE:BURST"),
+            ("perSourceConnectionRate", json!("0:5"), "RATE:BURST"),
+            ("perSourcePenalties", json!("authfail"), "\"authfail\""),
+            ("perSourcePenalties", json!("authfail:soon"), "\"authfail:soon\""),
+            ("perSourcePenalties", json!("sloth:5s"), "\"sloth:5s\""),
+            ("perSourcePenalties", json!("overflow:maybe"), "\"overflow:maybe\""),
+            ("perSourcePenalties", json!("max-sources4:0"), "\"max-sources4:0\""),
+            ("perSourcePenalties", json!("min:10m max:1m"), "max below its min"),
+            ("perSourcePenaltyExemptList", json!(["10.0.0.0/33"]), "not an address or a network"),
+            ("perSourcePenaltyExemptList", json!(["10.0.0.1", "localhost"]), "ssh.perSourcePenaltyExemptList[1]"),
+            ("maxWebhookCalls", json!(0), "must be 1 to"),
+        ] {
+            let errors = limits(key, value.clone()).map(drop).expect_err(key);
+            assert!(errors.contains(part), "{key}: {value}: {errors}");
+        }
+    }
+
+    #[test]
+    fn openssh_s_forms_are_understood() {
+        let throttle = |key, value| limits(key, value).unwrap().throttle;
+        assert_eq!(throttle("maxStartups", json!(50)).max_startups, MaxStartups { start: 50, rate: 100, full: 50 });
+        assert_eq!(throttle("perSourceMaxStartups", json!("none")).per_source, None);
+        assert_eq!(throttle("perSourceMaxStartups", json!(7)).per_source, Some(7));
+        assert_eq!(throttle("perSourceConnectionRate", json!("none")).rate, None);
+        for off in [json!("no"), json!(false)] {
+            assert_eq!(throttle("perSourcePenalties", off).penalties, None);
+        }
+        let rules = throttle("perSourcePenalties", json!("authfail:1m30s noauth:0 min:20 overflow:deny-all")).penalties;
+        let changed = PenaltyRules {
+            authfail: Duration::from_secs(90),
+            noauth: Duration::ZERO,
+            min: Duration::from_secs(20),
+            overflow4: Overflow::DenyAll,
+            overflow6: Overflow::DenyAll,
+            ..DEFAULT_PENALTIES
+        };
+        assert_eq!(rules, Some(changed));
+        let exempt = throttle("perSourcePenaltyExemptList", json!(["10.0.0.0/8", "2001:db8::1"])).exempt;
+        assert_eq!(exempt, ["10.0.0.0/8".parse::<IpNet>().unwrap(), "2001:db8::1/128".parse().unwrap()]);
+    }
+}

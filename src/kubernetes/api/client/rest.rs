@@ -1,0 +1,142 @@
+//! The [`kube::Client`] of a cluster, over our own connections: who we are is read for each request, and every call has a
+//! deadline that holds its body. A call is one try: whether and when to ask again is its caller's to decide, who can tell
+//! a waiting user.
+
+use super::connector::{ConnectError, Connector};
+use crate::telemetry::metrics::Metrics;
+use crate::types::root_cause;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, USER_AGENT};
+use http::uri::{Authority, Scheme};
+use http::{HeaderValue, Request, Response, Uri};
+use http_body_util::{BodyExt, Either, Full};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::{Builder, Client as Pool, Error as PoolError};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::Body;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// `User-Agent` of everything we send to a cluster.
+pub(crate) const AGENT: &str = concat!("podgate/", env!("CARGO_PKG_VERSION"));
+
+/// Lifetime of an unused connection: shorter than any path leaves it standing, so that no call is sent on one that
+/// is cut at that moment.
+const POOL_IDLE: Duration = Duration::from_secs(8);
+
+/// The error of a call without an answer.
+#[derive(Debug, thiserror::Error)]
+enum RestError {
+    #[error("the Kubernetes API did not answer within {} s", .0.as_secs_f64())]
+    Deadline(Duration),
+    #[error("the Kubernetes API has no valid address: {0}")]
+    Address(#[from] http::Error),
+    #[error("{}", failed(.0))]
+    Call(#[source] PoolError),
+    #[error("the Kubernetes API's answer broke off: {}", root_cause(.0))]
+    Body(#[source] hyper::Error),
+}
+
+/// hyper's own texts name its layers; the cause is what a person can act on.
+fn failed(error: &PoolError) -> String {
+    match ConnectError::of(error) {
+        Some(connect) => connect.to_string(),
+        None => format!("the call to the Kubernetes API failed: {}", root_cause(error)),
+    }
+}
+
+type Answer = Response<Either<Full<Bytes>, Incoming>>;
+
+#[derive(Clone)]
+struct Rest {
+    pool: Pool<Connector, Body>,
+    connector: Connector,
+    timeout: Duration,
+    metrics: Metrics,
+}
+
+/// Makes the client; spawns its queue on the current runtime.
+pub(super) fn client(connector: Connector, timeout: Duration, metrics: Metrics) -> kube::Client {
+    let pool = Builder::new(TokioExecutor::new())
+        .pool_idle_timeout(POOL_IDLE)
+        .pool_timer(TokioTimer::new())
+        .build(connector.clone());
+    let rest = Rest { pool, connector, timeout, metrics };
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let rest = rest.clone();
+        async move {
+            let metrics = rest.metrics.clone();
+            let answer = rest.call(request).await;
+            count(&metrics, &answer);
+            answer
+        }
+    });
+    kube::Client::new(service, "default")
+}
+
+/// The result of a call for the metrics. "Not found" and "too old to watch" are answers like others.
+fn count(metrics: &Metrics, answer: &Result<Answer, RestError>) {
+    metrics.count_backend_request();
+    match answer {
+        Ok(answer) if matches!(answer.status().as_u16(), ..400 | 404 | 410) => {}
+        Ok(answer) => metrics.count_backend_error(answer.status().as_u16()),
+        Err(error) => metrics.count_backend_error(error.cause()),
+    }
+}
+
+impl RestError {
+    /// Its name on the metrics page.
+    fn cause(&self) -> &'static str {
+        match self {
+            Self::Deadline(_) => "timeout",
+            Self::Address(_) => "request",
+            Self::Call(error) if ConnectError::of(error).is_some_and(|error| !error.may_heal()) => "untrusted",
+            Self::Call(_) => "unreachable",
+            Self::Body(_) => "broken",
+        }
+    }
+}
+
+impl Rest {
+    async fn call(self, request: Request<Body>) -> Result<Answer, RestError> {
+        let deadline = Instant::now() + self.timeout;
+        let (mut parts, body) = request.into_parts();
+        parts.uri = self.absolute(parts.uri)?;
+        parts.headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        if let Some(authorization) = self.connector.credentials().current().authorization {
+            parts.headers.insert(AUTHORIZATION, authorization);
+        }
+        let streamed = streams(&parts.uri);
+        let answer = timeout_at(deadline, self.pool.request(Request::from_parts(parts, body))).await;
+        self.finish(answer.map_err(|_elapsed| RestError::Deadline(self.timeout))?, streamed, deadline).await
+    }
+
+    fn absolute(&self, uri: Uri) -> Result<Uri, RestError> {
+        let mut parts = uri.into_parts();
+        parts.scheme = Some(Scheme::HTTPS);
+        parts.authority = Some(Authority::try_from(self.connector.host()).map_err(http::Error::from)?);
+        Ok(Uri::from_parts(parts).map_err(http::Error::from)?)
+    }
+
+    async fn finish(
+        &self,
+        answer: Result<Response<Incoming>, PoolError>,
+        streamed: bool,
+        deadline: Instant,
+    ) -> Result<Answer, RestError> {
+        let (parts, body) = answer.map_err(RestError::Call)?.into_parts();
+        if streamed && parts.status.is_success() {
+            return Ok(Response::from_parts(parts, Either::Right(body)));
+        }
+        let body = timeout_at(deadline, body.collect()).await.map_err(|_elapsed| RestError::Deadline(self.timeout))?;
+        let body = body.map_err(RestError::Body)?.to_bytes();
+        Ok(Response::from_parts(parts, Either::Left(Full::new(body))))
+    }
+}
+
+/// True for an answer without an end of its own: a watch, or a log that is followed.
+fn streams(uri: &Uri) -> bool {
+    uri.query().is_some_and(|query| {
+        query.split('&').any(|pair| matches!(pair, "watch=true" | "watch=1" | "follow=true" | "follow=1"))
+    })
+}

@@ -1,0 +1,183 @@
+//! The gateways of a cluster that watch each other: every gateway renews a Lease, and removes the pods of gateways whose
+//! Leases have expired.
+//!
+//! Nothing is decided here: [`coordinator::Coordinator`] decides on one API call at a time, and this module makes the calls and
+//! writes the log. A pod is created only after [`GatewayLease::ensure_listed`] has found the pod's namespace in the Lease.
+//!
+//! The conditions under which the pods of another gateway are removed stand in [`takeover`] and [`peers`]. The module
+//! `model` checks them in all interleavings. An instance that others took for dead (it was frozen for longer than its
+//! Lease's duration) stays the same instance: it takes its Lease back, and begins a new *term*, with which it labels the
+//! pods that it still has.
+
+mod api;
+mod coordinator;
+mod messages;
+#[cfg(test)]
+mod model;
+mod peers;
+mod protocol;
+mod takeover;
+
+use super::api::client::ClusterClient;
+use super::pod::manifest::Instance;
+use super::pod::watch::{WatchScope, Watches};
+use crate::settings::GatewayHome;
+use crate::shutdown::{LEASE_REMOVAL, Tasks};
+use crate::telemetry::Log;
+use crate::types::Namespace;
+use api::CoordinationApi;
+use coordinator::{Coordinator, CoordinatorStep, NamespaceListing};
+use messages::CoordinatorLog;
+use parking_lot::Mutex;
+use protocol::{ClusterAnswer, ClusterRequest};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// Limit of the namespaces that are searched for own pods before the Lease is deleted.
+const MAX_LAST_SEARCH: usize = 16;
+
+/// The Lease of this process, and the task that renews it and watches the other gateways. Dropping it stops the task.
+pub(super) struct GatewayLease {
+    task: Arc<CoordinatorTask>,
+    tasks: Tasks,
+}
+
+struct CoordinatorTask {
+    instance: Instance,
+    home: GatewayHome,
+    api: CoordinationApi,
+    watches: Watches,
+    log: Log,
+    coordinator: Mutex<Coordinator>,
+    namespace_requested: Notify,
+    answer_handled: Notify,
+}
+
+impl GatewayLease {
+    /// Starts the task. Must be called within the runtime.
+    pub(super) fn start(
+        instance: Instance,
+        home: GatewayHome,
+        client: &ClusterClient,
+        watches: Watches,
+        log: Log,
+    ) -> Self {
+        let call_timeout = home.http.min(home.lease / 3);
+        let api = CoordinationApi::new(client.kube(), home.namespace.clone(), call_timeout);
+        let coordinator = Coordinator::new(instance, home.namespace.clone(), home.lease, Instant::now());
+        let task = Arc::new(CoordinatorTask {
+            instance,
+            home,
+            api,
+            watches,
+            log,
+            coordinator: Mutex::new(coordinator),
+            namespace_requested: Notify::new(),
+            answer_handled: Notify::new(),
+        });
+        let tasks = Tasks::new();
+        tasks.spawn(Arc::clone(&task).run(tasks.stopping().clone()));
+        Self { task, tasks }
+    }
+
+    /// Waits until the Lease lists the namespace of `scope`, whose watch the caller holds open, and returns the values of a
+    /// pod's labels: the namespace of the Lease, and the term. `None` if no other gateway will remove the pods of this one.
+    pub(super) async fn ensure_listed(&self, scope: &WatchScope) -> Option<(&Namespace, u32)> {
+        if scope.cluster != self.task.home.cluster {
+            return None;
+        }
+        loop {
+            let handled = self.task.answer_handled.notified();
+            match self.task.coordinator.lock().ensure_listed(&scope.namespace, Instant::now()) {
+                NamespaceListing::Listed(term) => return Some((&self.task.home.namespace, term)),
+                NamespaceListing::Unavailable => return None,
+                NamespaceListing::Pending => self.task.namespace_requested.notify_one(),
+            }
+            handled.await;
+        }
+    }
+
+    /// Stops the task and deletes the Lease if no pod is left. Otherwise the Lease expires, and another gateway removes the
+    /// pods.
+    pub(super) async fn leave(&self) {
+        let leaving = async {
+            self.tasks.finish().await;
+            self.task.leave().await
+        };
+        if let Err(reason) =
+            timeout(LEASE_REMOVAL, leaving).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+        {
+            CoordinatorLog::new(&self.task.log, &self.task.home).lease_left(&reason);
+        }
+    }
+}
+
+impl Drop for GatewayLease {
+    fn drop(&mut self) {
+        self.tasks.stopping().cancel();
+    }
+}
+
+impl CoordinatorTask {
+    async fn run(self: Arc<Self>, stop: tokio_util::sync::CancellationToken) {
+        let mut log = CoordinatorLog::new(&self.log, &self.home);
+        while !stop.is_cancelled() {
+            let in_use = || self.watches.namespaces(&self.home.cluster);
+            let step = {
+                let mut coordinator = self.coordinator.lock();
+                coordinator.next_step(in_use, Instant::now())
+            };
+            match step {
+                CoordinatorStep::Send(request) => {
+                    let begun = Instant::now();
+                    let answer = self.api.execute(request).await;
+                    let notices = {
+                        let mut coordinator = self.coordinator.lock();
+                        coordinator.handle_answer(answer, begun, Instant::now());
+                        coordinator.take_notices()
+                    };
+                    self.answer_handled.notify_waiters();
+                    log.write(notices);
+                }
+                CoordinatorStep::Wait(until) => tokio::select! {
+                    () = sleep_until(until) => {}
+                    () = self.namespace_requested.notified() => {}
+                    () = stop.cancelled() => {}
+                },
+            }
+        }
+    }
+
+    /// Deletes the Lease if no pod of this process is left.
+    ///
+    /// # Errors
+    /// The reason why the Lease stays.
+    async fn leave(&self) -> Result<(), String> {
+        let held =
+            self.coordinator.lock().held_lease().map(|(version, namespaces)| (version.clone(), namespaces.clone()));
+        let Some((version, namespaces)) = held else { return Ok(()) };
+        self.check_no_pods_left(&namespaces).await?;
+        match self.api.execute(ClusterRequest::DeleteLease(self.instance, version)).await {
+            ClusterAnswer::Refused(reason) | ClusterAnswer::Failed(reason) => Err(reason),
+            _ => Ok(()),
+        }
+    }
+
+    async fn check_no_pods_left(&self, namespaces: &BTreeSet<Namespace>) -> Result<(), String> {
+        if namespaces.len() > MAX_LAST_SEARCH {
+            return Err("there are too many namespaces to look for pods in each".to_owned());
+        }
+        for namespace in namespaces {
+            let request = ClusterRequest::ListPods { namespace: namespace.clone(), owner: self.instance };
+            match self.api.execute(request).await {
+                ClusterAnswer::Pods(pods) if pods.is_empty() => {}
+                ClusterAnswer::Pods(_) => return Err(format!("pods are left in the namespace {namespace}")),
+                ClusterAnswer::Refused(reason) | ClusterAnswer::Failed(reason) => return Err(reason),
+                _ => return Err("the answer is not valid".to_owned()),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+//! Checks a config webhook's answer by itself, for authors of answers who do not have the gateway's file.
+
+use super::file_sections::{Completeness, FileSections};
+use super::log_level::log_level;
+use super::overlay::{self, SHARED};
+use super::resolve::{BackendSettings, Settings, read};
+use crate::schema::{ConfigError, ConfigReport, Errors, Notice, Section, Tree, get, pod_scalars};
+use podgate_webhooks::wire::ConfigAnswer;
+use serde_json::Value;
+
+/// Findings in an answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AnswerFindings {
+    /// Mistakes for which a gateway refuses the login.
+    pub mistakes: Vec<ConfigError>,
+    /// Values that have no effect, are converted to another type, or are left to the API server to judge.
+    pub notices: Vec<Notice>,
+}
+
+/// Checks the `config` of an exact answer (`"exact": true`) as far as that is possible without the gateway's file, which
+/// may supply missing values.
+pub fn check_answer(config: &Tree) -> AnswerFindings {
+    let report = ConfigReport::default();
+    let base = FileSections {
+        sections: Tree::new(),
+        exact_values: true,
+        allow_connection: true,
+        allow_shared: true,
+        kuberun: false,
+    };
+    let merged = overlay::overlay(&base, Some(&ConfigAnswer::new(config.clone())), &report);
+    {
+        let root = Section::root(&merged.sections, &report);
+        let _ = log_level(&root.section("log"));
+        let _ = read(&root, Completeness::Part, None);
+    }
+    let conversions = merged.conversions.into_iter().map(|note| (note.path, note.text));
+    let doubts = pod_scalars::mistakes_in_answer(config, overlay::is_patch(config)).into_iter();
+    let doubts = doubts.map(|note| (note.path, format!("{}; the API server decides", note.text)));
+    match report.finish(Some(())) {
+        Err(errors) => AnswerFindings { mistakes: errors.0, notices: Vec::new() },
+        Ok(((), mut notices)) => {
+            let more = conversions
+                .chain(doubts)
+                .chain(without_effect(config))
+                .chain(changed_connection(config))
+                .chain(opened(config));
+            notices.extend(more.map(|(path, text)| Notice { path, text, warn: true }));
+            AnswerFindings { mistakes: Vec::new(), notices }
+        }
+    }
+}
+
+/// Sections and keys that cannot differ between connections.
+fn without_effect(config: &Tree) -> impl Iterator<Item = (String, String)> {
+    let sections = config.keys().filter(|key| overlay::is_without_effect(key)).cloned();
+    let log = config.get("log").and_then(Value::as_object).into_iter().flat_map(Tree::keys);
+    let log = log.filter(|key| *key != "level").map(|key| format!("log.{key}"));
+    sections.chain(log).map(|path| (path, "has no effect for a single connection".to_owned()))
+}
+
+fn changed_connection(config: &Tree) -> Option<(String, String)> {
+    let connection = config.get("kubernetes")?.get("connection")?.as_object()?;
+    let text = "is refused by a gateway whose file does not say configserver.allowConnection: true";
+    (!connection.is_empty()).then(|| ("kubernetes.connection".to_owned(), text.to_owned()))
+}
+
+fn opened(config: &Tree) -> Option<(String, String)> {
+    let text = "is refused by a gateway whose file does not say kubernetes.pod.shared: true";
+    (get(config, SHARED) == Some(&Value::Bool(true))).then(|| (SHARED.to_owned(), text.to_owned()))
+}
+
+/// Pod spec of a connection with this answer over the file, as it is sent to the API server.
+///
+/// # Errors
+/// All mistakes in the file and the answer, each with its path.
+pub fn pod_spec(base: &FileSections, answer: Option<&ConfigAnswer>) -> Result<Tree, Errors> {
+    let BackendSettings::Kubernetes(kubernetes) = Settings::resolve(base, answer)?.backend;
+    Ok(kubernetes.pod.spec)
+}

@@ -1,0 +1,368 @@
+//! The TCP stream under an SSH connection, with five features that russh lacks: it keeps the client's identification line,
+//! notices the client's close while a callback waits (russh does not read meanwhile), can be cut from outside at any time,
+//! can send two messages in one piece, and passes no packet before the first keys whose length is not valid. It also ends: once our side is shut, a client that goes on sending is read for
+//! [`LINGER`] at most (russh reads until the client closes).
+
+use super::clear_packets::{ClearPackets, InvalidLength, KEX_INIT};
+use crate::audit::Traffic;
+use crate::shutdown::LINGER;
+use bytes::{Buf, BytesMut};
+use parking_lot::Mutex;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{Sleep, sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+/// Limit of the bytes that are read ahead while a callback waits. No client sends more before its login.
+const AHEAD: usize = 64 * 1024;
+/// Limit of the identification line in bytes (RFC 4253 section 4.2).
+const ID_LINE_MAX: usize = 255;
+
+/// The stream that russh reads and writes.
+pub(super) struct ClientStream {
+    monitor: StreamMonitor,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    write: OwnedWriteHalf,
+    /// Runs from the moment when our side was shut.
+    linger: Option<Pin<Box<Sleep>>>,
+    /// The bytes that russh has written and the socket has not taken.
+    kept: BytesMut,
+}
+
+/// The gateway's own hold on the same stream; clones share it.
+#[derive(Clone)]
+pub(super) struct StreamMonitor(Arc<StreamShared>);
+
+struct StreamShared {
+    read: OwnedReadHalf,
+    cut: CancellationToken,
+    state: Mutex<StreamState>,
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+#[derive(Default)]
+struct StreamState {
+    ahead: BytesMut,
+    id: Vec<u8>,
+    id_complete: bool,
+    packets: ClearPackets,
+    /// The client was sent our host key, or will be in a moment.
+    has_host_key: bool,
+    pairing: Pairing,
+}
+
+/// The treatment of the next writes.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Pairing {
+    /// Every write goes out at once.
+    #[default]
+    Off,
+    /// The next write is kept back.
+    First,
+    /// One write is kept back; the next goes out with it.
+    Second,
+}
+
+/// The side that closed a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClosedBy {
+    /// The client, or the network between.
+    Client,
+    /// This process, by [`StreamMonitor::cut`].
+    Gateway,
+}
+
+impl ClosedBy {
+    /// The cause in an operator's words.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::Client => "the client closed the connection",
+            Self::Gateway => "the gateway closed the connection",
+        }
+    }
+}
+
+/// Splits a connection into the stream for russh and its monitor.
+pub(super) fn split(stream: TcpStream) -> (ClientStream, StreamMonitor) {
+    let (read, write) = stream.into_split();
+    let cut = CancellationToken::new();
+    let monitor = StreamMonitor(Arc::new(StreamShared {
+        read,
+        cut: cut.clone(),
+        state: Mutex::default(),
+        received: AtomicU64::new(0),
+        sent: AtomicU64::new(0),
+    }));
+    let cut = Box::pin(cut.cancelled_owned());
+    (ClientStream { monitor: monitor.clone(), cut, write, linger: None, kept: BytesMut::new() }, monitor)
+}
+
+impl StreamMonitor {
+    /// Tells whether the client has our host key and has not gone on: perhaps it asks its user whether the key is right.
+    pub(super) fn considers_host_key(&self) -> bool {
+        let state = self.0.state.lock();
+        state.has_host_key && state.packets != ClearPackets::Encrypted
+    }
+
+    /// The client's identification string without the line's end; empty until it has arrived.
+    pub(super) fn client_version(&self) -> String {
+        let state = self.0.state.lock();
+        let id = if state.id_complete { state.id.as_slice() } else { &[] };
+        String::from_utf8_lossy(id).trim_end_matches('\r').to_owned()
+    }
+
+    /// Counts the bytes that russh has read and written so far.
+    pub(super) fn traffic(&self) -> Traffic {
+        Traffic { received: self.0.received.load(Ordering::Relaxed), sent: self.0.sent.load(Ordering::Relaxed) }
+    }
+
+    fn sent(&self, bytes: usize) {
+        self.0.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Makes every read and write fail from now on.
+    pub(super) fn cut(&self) {
+        self.0.cut.cancel();
+    }
+
+    /// Sends russh's next write together with the one after it. Call it only if both are certain to come, such as a refusal
+    /// and the disconnect with its reason: some clients leave at the first unless they have read the second by then.
+    pub(super) fn pair(&self) {
+        self.0.state.lock().pairing = Pairing::First;
+    }
+
+    /// Waits until the client has closed the connection or it was cut, and returns which of them it was. Data that
+    /// arrives meanwhile is kept for the next read. Cancel-safe.
+    pub(super) async fn closed(&self) -> ClosedBy {
+        tokio::select! {
+            biased;
+            () = self.0.cut.cancelled() => ClosedBy::Gateway,
+            () = self.peer_closed() => ClosedBy::Client,
+        }
+    }
+
+    /// Waits until the client has closed the connection, as [`StreamMonitor::closed`] does; after the login, when a client
+    /// may send as much as its windows hold. It is not noticed behind [`AHEAD`] bytes that russh has not read. Cancel-safe.
+    pub(super) async fn left(&self) -> ClosedBy {
+        let closed = self.closed().await;
+        if closed == ClosedBy::Client && self.0.state.lock().ahead.len() >= AHEAD {
+            self.0.cut.cancelled().await;
+            return ClosedBy::Gateway;
+        }
+        closed
+    }
+
+    async fn peer_closed(&self) {
+        let mut piece = vec![0; 4096];
+        loop {
+            if self.0.read.readable().await.is_err() {
+                return;
+            }
+            let mut state = self.0.state.lock();
+            let room = (AHEAD - state.ahead.len()).min(piece.len());
+            match self.0.read.try_read(piece.get_mut(..room).unwrap_or_default()) {
+                Ok(0) => return,
+                Ok(n) => state.ahead.extend_from_slice(piece.get(..n).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        loop {
+            let mut state = self.0.state.lock();
+            if !state.ahead.is_empty() {
+                let n = state.ahead.len().min(buf.remaining());
+                buf.put_slice(state.ahead.get(..n).unwrap_or_default());
+                state.ahead.advance(n);
+            } else {
+                drop(state);
+                ready!(self.0.read.as_ref().poll_read_ready(cx))?;
+                match self.0.read.try_read(buf.initialize_unfilled()) {
+                    Ok(n) => buf.advance(n),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+                state = self.0.state.lock();
+            }
+            let read = buf.filled().get(before..).unwrap_or_default();
+            if let Err(invalid) = state.note(read) {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, invalid)));
+            }
+            self.0.received.fetch_add(read.len() as u64, Ordering::Relaxed);
+            return Poll::Ready(Ok(()));
+        }
+    }
+}
+
+impl StreamState {
+    /// Keeps the first line of the client's data, and checks the lengths of the packets that follow it.
+    fn note(&mut self, data: &[u8]) -> Result<(), InvalidLength> {
+        if self.id_complete {
+            return self.note_packets(data);
+        }
+        for (at, &byte) in data.iter().enumerate() {
+            if self.id.len() >= ID_LINE_MAX {
+                return Ok(());
+            }
+            if byte == b'\n' {
+                self.id_complete = true;
+                return self.note_packets(data.get(at + 1..).unwrap_or_default());
+            }
+            self.id.push(byte);
+        }
+        Ok(())
+    }
+
+    fn note_packets(&mut self, data: &[u8]) -> Result<(), InvalidLength> {
+        let has_host_key = &mut self.has_host_key;
+        self.packets.read(data, |message| *has_host_key |= message == KEX_INIT)
+    }
+}
+
+impl ClientStream {
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.cut.as_mut().poll(cx) {
+            Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Writes the bytes that were kept back.
+    fn poll_kept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.kept.is_empty() {
+            let written = ready!(Pin::new(&mut self.write).poll_write(cx, &self.kept))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.kept.advance(written);
+            self.monitor.sent(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.linger.as_mut().map(|linger| linger.as_mut().poll(cx)) {
+            Some(Poll::Ready(())) => Err(io::ErrorKind::TimedOut.into()),
+            Some(Poll::Pending) | None => Ok(()),
+        }
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.poll_cut(cx)?;
+        self.poll_linger(cx)?;
+        self.monitor.poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_cut(cx)?;
+        let pairing = self.monitor.0.state.lock().pairing;
+        if pairing == Pairing::Off {
+            ready!(self.poll_kept(cx))?;
+            let written = ready!(Pin::new(&mut self.write).poll_write(cx, buf))?;
+            self.monitor.sent(written);
+            return Poll::Ready(Ok(written));
+        }
+        // One message each: russh writes what it has with one call.
+        self.monitor.0.state.lock().pairing = if pairing == Pairing::First { Pairing::Second } else { Pairing::Off };
+        self.kept.extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_cut(cx)?;
+        if self.monitor.0.state.lock().pairing == Pairing::Second {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.poll_kept(cx))?;
+        Pin::new(&mut self.write).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        ready!(self.poll_kept(cx))?;
+        Pin::new(&mut self.write).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    async fn pair() -> (TcpStream, ClientStream, StreamMonitor) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (wire, line) = split(listener.accept().await.unwrap().0);
+        (client, wire, line)
+    }
+
+    #[tokio::test]
+    async fn cut_wakes_a_waiting_read() {
+        let (_client, mut wire, line) = pair().await;
+        let (read, ()) = tokio::join!(wire.read_u8(), async { line.cut() });
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+    }
+
+    #[tokio::test]
+    async fn pair_of_writes_arrives_in_one_piece_and_the_third_by_itself() {
+        let (mut client, mut wire, line) = pair().await;
+        let mut piece = [0; 16];
+        line.pair();
+        wire.write_all(b"no").await.unwrap();
+        wire.flush().await.unwrap();
+        let unread = client.try_read(&mut piece).map_err(|error| error.kind());
+        assert_eq!(unread, Err(io::ErrorKind::WouldBlock));
+        wire.write_all(b" because").await.unwrap();
+        wire.flush().await.unwrap();
+        let read = client.read(&mut piece).await.unwrap();
+        assert_eq!(&piece[..read], b"no because");
+        wire.write_all(b"end").await.unwrap();
+        let read = client.read(&mut piece).await.unwrap();
+        assert_eq!(&piece[..read], b"end");
+    }
+
+    #[tokio::test]
+    async fn first_of_a_pair_is_not_lost_where_no_second_comes() {
+        let (mut client, mut wire, line) = pair().await;
+        line.pair();
+        wire.write_all(b"no").await.unwrap();
+        wire.shutdown().await.unwrap();
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, b"no");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn client_that_does_not_close_after_our_end_is_read_no_longer() {
+        let (_client, mut wire, _line) = pair().await;
+        wire.shutdown().await.unwrap();
+        assert_eq!(wire.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn close_is_seen_behind_pending_bytes_which_are_still_read() {
+        let (mut client, mut wire, line) = pair().await;
+        client.write_all(b"SSH-2.0-x y\r\n\0\0\0\x0crest").await.unwrap();
+        drop(client);
+        assert_eq!(line.closed().await, ClosedBy::Client);
+        let mut all = Vec::new();
+        wire.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, b"SSH-2.0-x y\r\n\0\0\0\x0crest");
+        assert_eq!(line.client_version(), "SSH-2.0-x y");
+    }
+}

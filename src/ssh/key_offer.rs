@@ -1,0 +1,76 @@
+//! The check of a user's key when it is offered: its algorithm must fit the key and not be broken. A key that fails is refused
+//! before any webhook is asked about it (RFC 4252 section 7, and as sshd does).
+
+use russh::keys::ssh_key::Mpint;
+use russh::keys::{Algorithm, HashAlg, PublicKey};
+
+/// The minimal length of an RSA key in bits (OpenSSH's `RequiredRSASize`).
+const RSA_BITS: usize = 1024;
+
+/// The fault of an offer, which is refused whoever owns the key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum KeyOfferError {
+    /// The signature would use SHA-1 or DSA.
+    #[error(
+        "the client would sign by ssh-rsa (SHA-1) or ssh-dss, which are broken: it needs a version that knows rsa-sha2-256, or \
+         an ed25519 or ECDSA key"
+    )]
+    Broken,
+    /// The algorithm is unknown.
+    #[error("the algorithm {0} is not accepted")]
+    Unknown(String),
+    /// The algorithm belongs to another kind of key.
+    #[error("the algorithm {algorithm} does not fit a key of type {key}")]
+    WrongKeyType { algorithm: String, key: String },
+    /// The key is short enough to be factored.
+    #[error("the RSA key has less than 1024 bits")]
+    ShortRsaKey,
+}
+
+/// Checks a key with the algorithm that the request names.
+///
+/// A certificate arrives as the plain key in it and the algorithm that signs for it (russh 0.65.1): its offer cannot be
+/// told from the plain key's. The certificate itself is refused with its signature.
+pub(super) fn check(key: &PublicKey, algorithm: &Algorithm) -> Result<(), KeyOfferError> {
+    let fits = match algorithm {
+        Algorithm::Dsa | Algorithm::Rsa { hash: None } => return Err(KeyOfferError::Broken),
+        Algorithm::Other(_) => return Err(KeyOfferError::Unknown(algorithm.to_string())),
+        Algorithm::Rsa { hash: Some(_) } => key.algorithm().is_rsa(),
+        other => key.algorithm() == *other,
+    };
+    if !fits {
+        return Err(KeyOfferError::WrongKeyType { algorithm: algorithm.to_string(), key: key.algorithm().to_string() });
+    }
+    match key.key_data().rsa() {
+        Some(rsa) if bits(rsa.n()) < RSA_BITS => Err(KeyOfferError::ShortRsaKey),
+        _ => Ok(()),
+    }
+}
+
+/// Reads the text of a public key's file as the key that a client would offer: an `authorized_keys` line without options and
+/// comment, or one line with the reason for which the gateway refuses it by itself. `None` if the text is not a public key.
+pub(crate) fn offered_key(text: &str) -> Option<Result<String, String>> {
+    let key = PublicKey::from_openssh(text.trim()).ok()?;
+    let algorithm = match key.algorithm() {
+        Algorithm::Rsa { .. } => Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
+        other => other,
+    };
+    let line = key_line(&key)?;
+    Some(check(&key, &algorithm).map(|()| line).map_err(|bad| bad.to_string()))
+}
+
+/// Formats the key as one `authorized_keys` line without options and comment.
+pub(super) fn key_line(key: &PublicKey) -> Option<String> {
+    let bare = PublicKey::new(key.key_data().clone(), "");
+    bare.to_openssh().ok().map(|line| line.trim().to_owned())
+}
+
+/// The length of a positive number in bits; a key's own `key_size` counts whole bytes.
+fn bits(number: &Mpint) -> usize {
+    let bytes = number.as_positive_bytes().unwrap_or_default();
+    let unused = bytes.first().map_or(0, |first| first.leading_zeros());
+    (bytes.len() * 8).saturating_sub(usize::try_from(unused).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! Which algorithm may be offered with which key.
+
+use super::*;
+use russh::keys::ssh_key::Mpint;
+use russh::keys::ssh_key::public::{KeyData, RsaPublicKey};
+
+/// One key of each kind, and the algorithms that it may be used with.
+const KEYS: &[(&str, &[&str])] = &[
+    ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBZlzpY84VBuhFbQeqvuAQrl1kaY9o8msyMNRJyFhJGz", &["ssh-ed25519"]),
+    (
+        "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBA5I7gAClItmwsRgc2eRoWuXcJLm\
+     0N6Yn4JUKOo+U1QiAczVsz07IqgsrePzjmbOGZNPydAxt+SztY1NFmcgZaM=",
+        &["ecdsa-sha2-nistp256"],
+    ),
+    (
+        "ecdsa-sha2-nistp384 AAAAE2VjZHNhLXNoYTItbmlzdHAzODQAAAAIbmlzdHAzODQAAABhBL5f8p9zenS9+rkzF7/gwEPFcFLW\
+     qaGsjHDrco8D51TkxtVQXevrq4WsLXKw2iLtuSi3I1f5+nycU19c/CNIXckDAaJDKU0dTq2raWQqG6lM29zxjbqaMp1PsU0YexXA\
+     Qg==",
+        &["ecdsa-sha2-nistp384"],
+    ),
+    (
+        "ecdsa-sha2-nistp521 AAAAE2VjZHNhLXNoYTItbmlzdHA1MjEAAAAIbmlzdHA1MjEAAACFBAA/nG4Fg9X0CcgO3l3cyiY86yFB\
+     iif2sjiM33kUZyAZHyEnHabkr802UFQGq2IT+OZqBK6pZayfTnMtAbEXKkMbLgFHmbICkQUBgiG45+inyWW6FWFKYfX8mCQqYqPw\
+     tcM+b+YY9ZpYDNaKv0mfQV7GLJj0UIJBEayvuiE8awZc1VFhnw==",
+        &["ecdsa-sha2-nistp521"],
+    ),
+    (
+        "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIBZlzpY84VBuhFbQeqvuAQrl1kaY9\
+     o8msyMNRJyFhJGzAAAABHNzaDo=",
+        &["sk-ssh-ed25519@openssh.com"],
+    ),
+    (
+        "sk-ecdsa-sha2-nistp256@openssh.com AAAAInNrLWVjZHNhLXNoYTItbmlzdHAyNTZAb3BlbnNzaC5jb20AAAAIbmlzdHAyN\
+     TYAAABBBA5I7gAClItmwsRgc2eRoWuXcJLm0N6Yn4JUKOo+U1QiAczVsz07IqgsrePzjmbOGZNPydAxt+SztY1NFmcgZaMAAAAEc\
+     3NoOg==",
+        &["sk-ecdsa-sha2-nistp256@openssh.com"],
+    ),
+    (
+        "ssh-dss AAAAB3NzaC1kc3MAAACBALTIqe9rUpwTL2jcq7sEMoA3PC58Dq7FPRelV/s8JPdpXz0ncCFdlMccGiPJskPDzosjvBj1\
+     kzXHX56NzFPWTpavTcm3QfkGdYQFBa4XipmaSb4LdoLy/9VZYm8mw92KHSpjbXYS+b+iOMrcQ4o3T++8x8n8d0yNM5jTMvYZFJIz\
+     AAAAFQCH9WlA/kRc/AOsW6YhF5YFaxtzCQAAAIEAneYaL4jwm/OJowlsRE9A/3GgmcLes5NuYn/lHcEWBWmj2yrnfte64H1l0QXI\
+     9BnZBxioFpXWmQwcMReiBbDIEE8HgiJ44XQsBx3fRMZMVlPCNyuTRTaRR8Fhh2T4TCA7sMo4KALAuY7jXJNTS7JvNlodBw44b0Bd\
+     +4zRPJjwk5cAAACAfL051uZDdzQyVUmhdgnXidqJGzKxnTbeAU9+5W0MqLZ2aaQvY683IDqJkYVFteLJHoVDhxbmih+pgvFZheJl\
+     HDhpAnbQeWRU0AC4VcVor4b7kh8pD3hmNXw/ohUgVOr03EbVjIK4g+wjRBNn8itDmW7xR3rYM2voygqOZaRE7xs=",
+        &[],
+    ),
+];
+
+/// Algorithms that a client may name: real ones, broken ones, and one that nobody has heard of.
+const ALGORITHMS: &[&str] = &[
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "rsa-sha2-256",
+    "rsa-sha2-512",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+    "webauthn-sk-ecdsa-sha2-nistp256@openssh.com",
+    "ssh-rsa",
+    "ssh-dss",
+    "made-up@example.org",
+];
+
+fn accepted(key: &PublicKey) -> Vec<&'static str> {
+    let fits = |name: &&str| check(key, &Algorithm::new(name).unwrap()).is_ok();
+    ALGORITHMS.iter().copied().filter(fits).collect()
+}
+
+/// A key with a modulus of so many bits; nobody has to know its factors.
+fn rsa(bits: usize) -> PublicKey {
+    let mut modulus = vec![0xff; bits.div_ceil(8)];
+    modulus[0] >>= (8 - bits % 8) % 8;
+    let number = |bytes: &[u8]| Mpint::from_positive_bytes(bytes);
+    PublicKey::new(KeyData::Rsa(RsaPublicKey::new(number(&[1, 0, 1]), number(&modulus)).unwrap()), "")
+}
+
+#[test]
+fn key_is_taken_with_its_own_algorithms_alone() {
+    for (line, algorithms) in KEYS {
+        assert_eq!(accepted(&PublicKey::from_openssh(line).unwrap()), *algorithms, "{line}");
+    }
+    assert_eq!(accepted(&rsa(2048)), ["rsa-sha2-256", "rsa-sha2-512"]);
+}
+
+#[test]
+fn rsa_key_of_less_than_1024_bits_is_refused() {
+    let sha512 = Algorithm::new("rsa-sha2-512").unwrap();
+    for (bits, result) in [
+        (768, Err(KeyOfferError::ShortRsaKey)),
+        (1023, Err(KeyOfferError::ShortRsaKey)),
+        (1024, Ok(())),
+        (4096, Ok(())),
+    ] {
+        assert_eq!(check(&rsa(bits), &sha512), result, "{bits}");
+    }
+}
+
+#[test]
+fn refusals_name_the_algorithm_and_the_key() {
+    let told = |algorithm: &str| check(&rsa(2048), &Algorithm::new(algorithm).unwrap()).unwrap_err().to_string();
+    assert_eq!(told("made-up@example.org"), "the algorithm made-up@example.org is not accepted");
+    assert!(told("ssh-rsa").contains("ssh-rsa (SHA-1)") && told("ssh-dss").contains("ssh-dss"));
+    assert_eq!(told("ssh-ed25519"), "the algorithm ssh-ed25519 does not fit a key of type ssh-rsa");
+}
+
+#[test]
+fn file_of_a_public_key_is_what_a_client_would_offer() {
+    for text in ["", "ssh-ed25519", "-----BEGIN OPENSSH PRIVATE KEY-----\nAA\n-----END OPENSSH PRIVATE KEY-----\n"] {
+        assert_eq!(offered_key(text), None, "{text:?}");
+    }
+    for (line, algorithms) in KEYS {
+        let offered = offered_key(&format!("{line} jo@example.org\n")).expect("a key");
+        assert_eq!(offered.ok().as_deref(), Some(*line).filter(|_| !algorithms.is_empty()), "{line}");
+    }
+    let short = offered_key(&rsa(768).to_openssh().unwrap()).expect("a key");
+    assert_eq!(short, Err("the RSA key has less than 1024 bits".to_owned()));
+}

@@ -1,0 +1,294 @@
+//! The task of one connection, from accept to the release of everything that it held. It watches what russh cannot: the
+//! login's deadline, the guest's end, the audit record, and the commands of others.
+//!
+//! What always holds: when it returns, every channel's task has ended, the guest is gone (or the backend has given up and
+//! said so), and the registry knows the connection no more.
+
+use super::admission::Admitted;
+use super::client_stream::{self, ClientStream, ClosedBy};
+use super::conduct::LoginConduct;
+use super::connection::{ConnectionContext, ConnectionError};
+use super::connection_end::ConnectionEnd;
+use super::entrance::{Entrance, Startup};
+use super::handler::Translator;
+use super::snapshot::Snapshot;
+use crate::audit::{Event, Recorder, Unrecorded};
+use crate::auth::LoginDeadline;
+use crate::guest::{Progress, Refusal};
+use crate::policy::ConnectionEndpoints;
+use crate::registry::{ConnectionCommand, RegistryEntry};
+use crate::session;
+use crate::shutdown::{FAREWELL, LINGER, SHOW_TIME};
+use crate::telemetry::Log;
+use crate::telemetry::metrics::CountedConnection;
+use crate::types::ConnectionId;
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use russh::Disconnect;
+use russh::server::RunningSession;
+use socket2::{SockRef, TcpKeepalive};
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The time in which a client whose guest is not available has to open a channel, to read the reason there.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
+
+/// A connection that was accepted and registered.
+pub(super) struct AcceptedConnection {
+    pub(super) stream: TcpStream,
+    pub(super) id: ConnectionId,
+    pub(super) entry: RegistryEntry,
+    pub(super) commands: mpsc::Receiver<ConnectionCommand>,
+    pub(super) entrance: Entrance,
+    /// A place among the connections that log in; held until the login is done.
+    pub(super) startup: Startup,
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve(accepted: AcceptedConnection, snapshot: Arc<Snapshot>, log: Log) -> io::Result<()> {
+    let AcceptedConnection { stream, id, entry, commands, entrance, startup } = accepted;
+    let counted = log.metrics().connection();
+    let endpoints = ConnectionEndpoints { client: stream.peer_addr()?, server: stream.local_addr()? };
+    stream.set_nodelay(true)?;
+    SockRef::from(&stream).set_tcp_keepalive(&vanished_client())?;
+    // russh asks for no sign of life while it waits for the client to take data: the system gives such a client up.
+    SockRef::from(&stream).set_tcp_user_timeout(snapshot.stall)?;
+    let entry = Arc::new(entry);
+    let log = log.connection(id, endpoints.client);
+    let audit = Recorder::new(log.clone());
+    let (stream, monitor) = client_stream::split(stream);
+    let key_exchange = snapshot.login.key_exchange;
+    let context = Arc::new(ConnectionContext {
+        id,
+        endpoints,
+        snapshot,
+        stream: monitor,
+        log,
+        audit,
+        closed: CancellationToken::new(),
+        channels: TaskTracker::new(),
+        opened: Notify::new(),
+        deadline: LoginDeadline::new(key_exchange),
+        handle: OnceLock::new(),
+        entrance,
+        startup: Mutex::new(Some(startup)),
+        conduct: Mutex::new(LoginConduct::default()),
+        served: OnceLock::new(),
+    });
+    context.audit.record(Event::Connected).map_err(io::Error::other)?;
+    let (admitted, admission) = oneshot::channel();
+    let translator = Translator::new(context.clone(), entry.clone(), admitted);
+    let connection = Supervisor {
+        context,
+        accepted: Instant::now(),
+        commands,
+        admission,
+        admitted: None,
+        progress: Progress::default(),
+        counted,
+    };
+    connection.run(stream, translator).await;
+    drop(entry);
+    Ok(())
+}
+
+/// Waits until the login has taken too long. A client whose user compares our host key has more than the time of a key
+/// exchange: OpenSSH asks in the middle of it.
+async fn login_took_too_long(context: &ConnectionContext) {
+    context.deadline.passed().await;
+    if context.stream.considers_host_key() {
+        context.deadline.extend_to(context.snapshot.login.grace);
+        context.deadline.passed().await;
+    }
+}
+
+/// The probes by which the system finds a client that has vanished while nothing is sent, after two minutes. A client that
+/// is only stopped answers them.
+fn vanished_client() -> TcpKeepalive {
+    let second = Duration::from_secs(1);
+    TcpKeepalive::new().with_time(60 * second).with_interval(15 * second).with_retries(4)
+}
+
+struct Supervisor {
+    context: Arc<ConnectionContext>,
+    accepted: Instant,
+    commands: mpsc::Receiver<ConnectionCommand>,
+    admission: oneshot::Receiver<Admitted>,
+    admitted: Option<Admitted>,
+    /// The guest's progress until it is ready.
+    progress: Progress,
+    counted: CountedConnection,
+}
+
+impl Supervisor {
+    async fn run(mut self, stream: ClientStream, translator: Translator) {
+        let ended = match Box::pin(self.handshake(stream, translator)).await {
+            Ok(session) => self.supervise(session).await,
+            Err(error) => Err(error),
+        };
+        // A login may have succeeded in the moment the connection ended.
+        if let Ok(admitted) = self.admission.try_recv() {
+            self.admitted = Some(admitted);
+        }
+        self.context.penalise(ended.as_ref().is_err_and(has_crashed));
+        let ended = ended.err().map(|error| ConnectionEnd::of(&error, self.admitted.is_some()));
+        if let Some(event) = ended.as_ref().and_then(ConnectionEnd::event) {
+            self.context.audit.note(event);
+        }
+        self.record_left_alone();
+        self.context.closed.cancel();
+        self.context.stream.cut();
+        self.context.channels.close();
+        self.context.channels.wait().await;
+        if let Some(admitted) = self.admitted.take() {
+            admitted.admission.guest.end().await;
+        }
+        let traffic = self.context.stream.traffic();
+        let duration = self.accepted.elapsed();
+        self.context.audit.note(Event::Disconnected {
+            reason: ended.as_ref().map(ConnectionEnd::reason),
+            duration,
+            traffic,
+        });
+    }
+
+    /// Records that the client left before its guest was ready. Only for a client without a session: a session records it
+    /// itself.
+    fn record_left_alone(&self) {
+        let Some(Admitted { admission, ending }) = &self.admitted else { return };
+        let is_starting = || admission.guest.ready(self.progress.clone()).now_or_never().is_none();
+        let has_opened = || self.context.opened.notified().now_or_never().is_some();
+        if ending.borrow().is_none() && is_starting() && !has_opened() {
+            let reason = self.progress.reports().borrow().clone();
+            self.context.audit.note(Event::Abandoned { reason: reason.as_deref().unwrap_or(session::STARTING) });
+        }
+    }
+
+    async fn handshake(
+        &mut self,
+        stream: ClientStream,
+        translator: Translator,
+    ) -> Result<RunningSession<Translator>, ConnectionError> {
+        let config = self.context.snapshot.transport.clone();
+        let session = tokio::select! {
+            session = russh::server::run_stream(config, stream, translator) => session?,
+            // Before the identification lines are exchanged, no message can carry a reason.
+            () = login_took_too_long(&self.context) => {
+                self.late();
+                return Err(ConnectionError::Closed(ClosedBy::Gateway));
+            }
+            _reason = disconnect_command(&mut self.commands) => {
+                self.context.conduct.lock().ended_here = true;
+                return Err(ConnectionError::Closed(ClosedBy::Gateway));
+            }
+        };
+        // Set once: a connection has one handshake.
+        let _ = self.context.handle.set(session.handle());
+        Ok(session)
+    }
+
+    /// Waits for the end of the connection, and ends it when the login takes too long, the guest is gone, nothing can be
+    /// recorded any more, or a command says so.
+    async fn supervise(&mut self, session: RunningSession<Translator>) -> Result<(), ConnectionError> {
+        tokio::pin!(session);
+        let cause = tokio::select! {
+            ended = &mut session => return ended,
+            cause = self.watch() => cause,
+        };
+        tokio::select! {
+            ended = &mut session => return ended,
+            () = self.farewell(cause) => {}
+        }
+        match timeout(LINGER, &mut session).await {
+            Ok(ended) => ended,
+            Err(_elapsed) => {
+                self.context.stream.cut();
+                session.await
+            }
+        }
+    }
+
+    /// Waits for a cause for which to end the connection.
+    async fn watch(&mut self) -> EndCause {
+        let admitted = tokio::select! {
+            Ok(admitted) = &mut self.admission => admitted,
+            () = login_took_too_long(&self.context) => {
+                self.late();
+                return EndCause::Ours("the login took too long".to_owned());
+            }
+            () = self.context.audit.failed() => return self.ended_here(Unrecorded.to_string()),
+            reason = disconnect_command(&mut self.commands) => return self.ended_here(reason),
+        };
+        let guest = admitted.admission.guest.clone();
+        self.admitted = Some(admitted);
+        let gone = async {
+            // An error says that the guest is gone already.
+            if guest.ready(self.progress.clone()).await.is_ok() {
+                self.counted.served();
+            }
+            guest.gone().await
+        };
+        tokio::select! {
+            refusal = gone => EndCause::GuestGone(refusal),
+            () = self.context.audit.failed() => EndCause::Ours(Unrecorded.to_string()),
+            reason = disconnect_command(&mut self.commands) => EndCause::Ours(reason),
+        }
+    }
+
+    fn late(&self) {
+        self.context.conduct.lock().late = !self.context.stream.considers_host_key();
+        self.context.audit.note(Event::LoginTimeout);
+    }
+
+    fn ended_here(&self, reason: String) -> EndCause {
+        self.context.conduct.lock().ended_here = true;
+        EndCause::Ours(reason)
+    }
+
+    /// Lets every session tell its client the reason, then disconnects.
+    async fn farewell(&self, cause: EndCause) {
+        let (refusal, patience) = match cause {
+            // A client without a channel is about to open one, where it reads the reason.
+            EndCause::GuestGone(refusal) => (refusal, FIRST_REQUEST),
+            EndCause::Ours(reason) => (Refusal::new(reason), Duration::ZERO),
+        };
+        let reason = refusal.reason.clone();
+        if let Some(admitted) = &self.admitted {
+            admitted.ending.send_replace(Some(refusal));
+            // The notification stays from the first channel on.
+            if timeout(patience, self.context.opened.notified()).await.is_ok() {
+                self.context.channels.close();
+                // Elapsed: a client that does not read is not waited for.
+                let _ = timeout(FAREWELL, self.context.channels.wait()).await;
+                sleep(SHOW_TIME).await;
+            }
+        }
+        // Elapsed: a client that reads nothing leaves no room for the message, and is cut next.
+        let _ = timeout(LINGER, self.context.disconnect(Disconnect::ByApplication, &reason)).await;
+    }
+}
+
+/// The cause for which the gateway ends a connection.
+enum EndCause {
+    GuestGone(Refusal),
+    Ours(String),
+}
+
+/// True if a panic ended the connection's loop: nobody aborts that task.
+fn has_crashed(error: &ConnectionError) -> bool {
+    matches!(error, ConnectionError::Ssh(russh::Error::Join(_)))
+}
+
+async fn disconnect_command(commands: &mut mpsc::Receiver<ConnectionCommand>) -> String {
+    match commands.recv().await {
+        Some(ConnectionCommand::Disconnect { reason }) => reason,
+        // The registry holds the sender as long as the entry lives, which is longer than this task.
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,152 @@
+//! The limits of clients that have not logged in, by source and in all, decided without I/O: the caller brings the clock and
+//! the die. The terms and the semantics are those of OpenSSH's `MaxStartups`, `PerSourceMaxStartups` and
+//! `PerSourcePenalties` (sshd.c, srclimit.c).
+//!
+//! Invariants: every table is bounded; a connection that was admitted is counted until [`Throttle::leave`]; a source on the
+//! exempt list is bound by `maxStartups` alone.
+
+mod call_queue;
+mod client_network;
+mod connection_rate;
+mod expiry_table;
+mod penalties;
+mod startups;
+
+pub(crate) use call_queue::CallQueue;
+pub(crate) use client_network::{ClientNetwork, NetBlockSize};
+pub(crate) use connection_rate::ConnectionRate;
+pub(crate) use penalties::{Overflow, PenaltyCause, PenaltyRules};
+pub(crate) use startups::MaxStartups;
+
+use connection_rate::RateTable;
+use ipnet::IpNet;
+use penalties::{PenaltyTable, PenaltyVerdict};
+use startups::Startups;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// The limits, as configured.
+#[derive(Debug, Clone)]
+pub(crate) struct ThrottleConfig {
+    /// `maxStartups`.
+    pub max_startups: MaxStartups,
+    /// `perSourceMaxStartups`; `None` is no limit.
+    pub per_source: Option<u32>,
+    /// `perSourceNetBlockSize`.
+    pub block: NetBlockSize,
+    /// `perSourceConnectionRate`; `None` is no limit.
+    pub rate: Option<ConnectionRate>,
+    /// `perSourcePenalties`; `None` is none.
+    pub penalties: Option<PenaltyRules>,
+    /// `perSourcePenaltyExemptList`.
+    pub exempt: Vec<IpNet>,
+}
+
+/// The reason why a new connection is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum ConnectionRefusal {
+    /// Its source has a penalty.
+    Penalty(PenaltyCause),
+    /// As many sources have penalties as can be known (`overflow:deny-all`).
+    TooManyPenalties,
+    /// Its source connects too often.
+    Rate,
+    /// Its source has too many connections that log in.
+    PerSource,
+    /// All sources together have too many connections that log in.
+    MaxStartups,
+}
+
+impl ConnectionRefusal {
+    /// The word for the metrics.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Penalty(cause) => cause.word(),
+            Self::TooManyPenalties => "penalty_overflow",
+            Self::Rate => "rate",
+            Self::PerSource => "per_source",
+            Self::MaxStartups => "max_startups",
+        }
+    }
+
+    /// The reason in one line, as the client and the log have it.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Penalty(cause) => cause.text(),
+            Self::TooManyPenalties => "penalty: too many penalised addresses",
+            Self::Rate => "too many new connections from your address (perSourceConnectionRate)",
+            Self::PerSource => "too many connections from your address are logging in (perSourceMaxStartups)",
+            Self::MaxStartups => "too many connections are logging in (maxStartups)",
+        }
+    }
+}
+
+/// The state of all limits.
+#[derive(Debug)]
+pub(crate) struct Throttle {
+    config: ThrottleConfig,
+    startups: Startups,
+    rates: RateTable,
+    penalties: PenaltyTable,
+}
+
+impl Throttle {
+    /// No connection, no penalty.
+    pub(crate) fn new(config: ThrottleConfig) -> Self {
+        Self { config, startups: Startups::default(), rates: RateTable::default(), penalties: PenaltyTable::default() }
+    }
+
+    /// The source that a client's address belongs to.
+    pub(crate) fn network(&self, client: IpAddr) -> ClientNetwork {
+        ClientNetwork::of(client, self.config.block)
+    }
+
+    /// Decides about a new connection, and counts it if it may log in. `die` is a random number below 100.
+    ///
+    /// # Errors
+    /// The first limit that it exceeds.
+    pub(crate) fn admit(&mut self, client: IpAddr, now: Instant, die: u32) -> Result<(), ConnectionRefusal> {
+        let network = self.network(client);
+        if !self.is_exempt(client) {
+            if let Some(rules) = &self.config.penalties {
+                match self.penalties.verdict(network, rules, now) {
+                    PenaltyVerdict::Free => {}
+                    PenaltyVerdict::Penalised(cause) => return Err(ConnectionRefusal::Penalty(cause)),
+                    PenaltyVerdict::Overflow => return Err(ConnectionRefusal::TooManyPenalties),
+                }
+            }
+            if self.config.per_source.is_some_and(|limit| self.startups.of(network) >= limit) {
+                return Err(ConnectionRefusal::PerSource);
+            }
+            if self.config.rate.is_some_and(|rate| !self.rates.take(network, rate, now)) {
+                return Err(ConnectionRefusal::Rate);
+            }
+        }
+        if self.config.max_startups.drops(self.startups.all(), die) {
+            return Err(ConnectionRefusal::MaxStartups);
+        }
+        self.startups.add(network);
+        Ok(())
+    }
+
+    /// Counts a connection no longer: it has logged in or ended.
+    pub(crate) fn leave(&mut self, client: IpAddr) {
+        let network = self.network(client);
+        self.startups.remove(network);
+    }
+
+    /// Adds a penalty to a client's source, unless it is exempt. If the source is refused from now on, returns for how long.
+    pub(crate) fn penalise(&mut self, client: IpAddr, cause: PenaltyCause, now: Instant) -> Option<Duration> {
+        let network = self.network(client);
+        let rules = self.config.penalties.as_ref().filter(|_| !self.is_exempt(client))?;
+        self.penalties.add(network, cause, rules, now)
+    }
+
+    fn is_exempt(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self.config.exempt.iter().any(|net| net.contains(&client))
+    }
+}
+
+#[cfg(test)]
+mod tests;

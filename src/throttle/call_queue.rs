@@ -1,0 +1,124 @@
+//! The queue for the webhooks' calls: so many are in flight at once, and a free place goes to the source that has the
+//! fewest, of these to the one that waits longest. A source with many calls so delays its own, not those of others.
+
+use super::client_network::ClientNetwork;
+use std::collections::{HashMap, VecDeque};
+
+/// Calls in flight, and those that wait, by source. `T` is the waiting call. The number of connections that log in bounds
+/// both, as a call that is given up is taken out.
+#[derive(Debug)]
+pub(crate) struct CallQueue<T> {
+    limit: usize,
+    in_flight: usize,
+    sources: HashMap<ClientNetwork, SourceCalls<T>>,
+    /// The next waiting call's number.
+    next: u64,
+}
+
+#[derive(Debug)]
+struct SourceCalls<T> {
+    in_flight: usize,
+    waiting: VecDeque<(u64, T)>,
+}
+
+impl<T> CallQueue<T> {
+    /// A queue for `limit` calls at once, at least 1.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit: limit.max(1), in_flight: 0, sources: HashMap::new(), next: 0 }
+    }
+
+    /// Begins a call if a place is free. Otherwise it waits, as what `waiting` makes, and has the number that is returned.
+    pub(crate) fn begin(&mut self, network: ClientNetwork, waiting: impl FnOnce() -> T) -> Option<u64> {
+        let source =
+            self.sources.entry(network).or_insert_with(|| SourceCalls { in_flight: 0, waiting: VecDeque::new() });
+        if self.in_flight < self.limit {
+            self.in_flight += 1;
+            source.in_flight += 1;
+            return None;
+        }
+        let number = self.next;
+        source.waiting.push_back((number, waiting()));
+        self.next += 1;
+        Some(number)
+    }
+
+    /// Takes a call out that waits no longer. One that has begun is not there any more.
+    pub(crate) fn give_up(&mut self, network: ClientNetwork, number: u64) {
+        let Some(source) = self.sources.get_mut(&network) else { return };
+        source.waiting.retain(|(waiting, _)| *waiting != number);
+        if source.in_flight == 0 && source.waiting.is_empty() {
+            self.sources.remove(&network);
+        }
+    }
+
+    /// Ends a call of a source, and begins the next one that waits, which is returned. If that one is no longer wanted, end
+    /// it with its own source.
+    pub(crate) fn end(&mut self, network: ClientNetwork) -> Option<(ClientNetwork, T)> {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if let Some(source) = self.sources.get_mut(&network) {
+            source.in_flight = source.in_flight.saturating_sub(1);
+            if source.in_flight == 0 && source.waiting.is_empty() {
+                self.sources.remove(&network);
+            }
+        }
+        let waiting = self.sources.iter().filter_map(|(network, source)| {
+            let (number, _) = source.waiting.front()?;
+            Some((source.in_flight, *number, *network))
+        });
+        let (_, _, chosen) = waiting.min_by_key(|(in_flight, number, _)| (*in_flight, *number))?;
+        let source = self.sources.get_mut(&chosen)?;
+        let (_, call) = source.waiting.pop_front()?;
+        source.in_flight += 1;
+        self.in_flight += 1;
+        Some((chosen, call))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::throttle::NetBlockSize;
+    use std::net::Ipv4Addr;
+
+    fn source(number: u32) -> ClientNetwork {
+        ClientNetwork::of(Ipv4Addr::from_bits(number).into(), NetBlockSize { v4: 32, v6: 64 })
+    }
+
+    #[test]
+    fn free_place_goes_to_the_source_with_the_fewest_calls() {
+        let mut queue = CallQueue::new(3);
+        let begun: Vec<bool> = (0..6).map(|call| queue.begin(source(1), || (1, call)).is_none()).collect();
+        assert_eq!(begun, [true, true, true, false, false, false]);
+        assert!(queue.begin(source(2), || (2, 0)).is_some());
+        assert!(queue.begin(source(2), || (2, 1)).is_some());
+        assert!(queue.begin(source(3), || (3, 0)).is_some());
+        let mut order = Vec::new();
+        // Who ends is the first source each time, which has the most calls.
+        for _ in 0..3 {
+            let (network, call) = queue.end(source(1)).expect("a call waits");
+            assert_eq!(network, source(call.0));
+            order.push(call);
+        }
+        assert_eq!(order, [(2, 0), (3, 0), (1, 3)], "three are in flight: 2, 3 and 1 have one each");
+        assert_eq!(queue.end(source(2)).map(|(_, call)| call), Some((2, 1)));
+        assert_eq!(queue.end(source(2)).map(|(_, call)| call), Some((1, 4)));
+        assert_eq!(queue.end(source(3)).map(|(_, call)| call), Some((1, 5)));
+        for _ in 0..3 {
+            assert_eq!(queue.end(source(1)), None);
+        }
+        assert!(queue.sources.is_empty() && queue.in_flight == 0);
+    }
+
+    #[test]
+    fn call_that_is_given_up_leaves_nothing() {
+        let mut queue = CallQueue::new(1);
+        assert_eq!(queue.begin(source(1), || 0), None);
+        let waiting: Vec<u64> = (2..1000).filter_map(|call| queue.begin(source(call), || call)).collect();
+        for (number, call) in waiting.into_iter().zip(2..) {
+            queue.give_up(source(call), number);
+        }
+        assert_eq!(queue.sources.len(), 1);
+        assert_eq!(queue.end(source(1)), None);
+        assert!(queue.sources.is_empty() && queue.in_flight == 0);
+    }
+}

@@ -1,0 +1,63 @@
+//! The network that counts as one source of connections.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// `perSourceNetBlockSize`: the bits of an address that tell sources apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NetBlockSize {
+    /// For IPv4, at most 32.
+    pub v4: u8,
+    /// For IPv6, at most 128.
+    pub v6: u8,
+}
+
+/// A source: the network address of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ClientNetwork(IpAddr);
+
+impl ClientNetwork {
+    /// The source of an address. An IPv4 address that is written as IPv6 is an IPv4 address.
+    pub(crate) fn of(client: IpAddr, block: NetBlockSize) -> Self {
+        Self(match client.to_canonical() {
+            IpAddr::V4(address) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(block.v4.min(32))).unwrap_or(0);
+                Ipv4Addr::from_bits(address.to_bits() & mask).into()
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(block.v6.min(128))).unwrap_or(0);
+                Ipv6Addr::from_bits(address.to_bits() & mask).into()
+            }
+        })
+    }
+
+    /// True for a network of IPv4.
+    pub(crate) fn is_ipv4(self) -> bool {
+        self.0.is_ipv4()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_block_are_one_source() {
+        let block = |v4, v6| NetBlockSize { v4, v6 };
+        for (one, other, block, same) in [
+            ("192.0.2.1", "192.0.2.2", block(32, 64), false),
+            ("192.0.2.1", "192.0.2.254", block(24, 64), true),
+            ("192.0.2.1", "192.0.3.1", block(24, 64), false),
+            ("192.0.2.1", "203.0.113.9", block(0, 64), true),
+            ("::ffff:192.0.2.1", "192.0.2.1", block(32, 64), true),
+            ("::ffff:192.0.2.1", "::ffff:192.0.2.2", block(32, 64), false),
+            ("2001:db8::1", "2001:db8::ffff:1", block(32, 64), true),
+            ("2001:db8::1", "2001:db8:0:1::1", block(32, 64), false),
+            ("2001:db8::1", "2001:db8::2", block(32, 128), false),
+            ("2001:db8::1", "fe80::1", block(32, 0), true),
+            ("0.0.0.0", "::", block(0, 0), false),
+        ] {
+            let of = |text: &str| ClientNetwork::of(text.parse().unwrap(), block);
+            assert_eq!(of(one) == of(other), same, "{one} and {other} in {block:?}");
+        }
+    }
+}

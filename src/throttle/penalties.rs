@@ -1,0 +1,247 @@
+//! Growing penalties by source, with the causes and the semantics of OpenSSH's srclimit.c: each cause adds its time to the
+//! source's penalty, up to a maximum; while the penalty is at least the minimum, new connections are refused.
+
+use super::client_network::ClientNetwork;
+use super::expiry_table::ExpiryTable;
+use std::time::{Duration, Instant};
+
+/// The cause of a penalty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum PenaltyCause {
+    /// The client brought the connection's code to a panic.
+    Crash,
+    /// The client left after it had failed to log in.
+    AuthFail,
+    /// The client left without an attempt to log in.
+    NoAuth,
+    /// A webhook refused a client whose credential was good.
+    RefuseConnection,
+    /// The client did not log in in time.
+    GraceExceeded,
+    /// The user name is not a valid one.
+    InvalidUser,
+}
+
+impl PenaltyCause {
+    /// The word for the metrics.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Crash => "penalty_crash",
+            Self::AuthFail => "penalty_authfail",
+            Self::NoAuth => "penalty_noauth",
+            Self::RefuseConnection => "penalty_refuseconnection",
+            Self::GraceExceeded => "penalty_grace_exceeded",
+            Self::InvalidUser => "penalty_invaliduser",
+        }
+    }
+
+    /// The reason that a refused client reads, in OpenSSH's words where it has some.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Crash => "penalty: caused crash",
+            Self::AuthFail => "penalty: failed authentication",
+            Self::NoAuth => "penalty: connections without attempting authentication",
+            Self::RefuseConnection => "penalty: connection prohibited",
+            Self::GraceExceeded => "penalty: exceeded LoginGraceTime",
+            Self::InvalidUser => "penalty: attempts to log in with an invalid user name",
+        }
+    }
+}
+
+/// The treatment of a source that is one too many for the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overflow {
+    /// The penalty that ends next is forgotten.
+    Permissive,
+    /// No client is admitted until a penalty has ended.
+    DenyAll,
+}
+
+/// `perSourcePenalties`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PenaltyRules {
+    pub crash: Duration,
+    pub authfail: Duration,
+    pub noauth: Duration,
+    pub refuseconnection: Duration,
+    pub grace_exceeded: Duration,
+    pub invaliduser: Duration,
+    /// Limit of a source's penalty.
+    pub max: Duration,
+    /// The penalty from which on connections are refused.
+    pub min: Duration,
+    /// `max-sources4`: limit of the sources of IPv4 with a penalty.
+    pub max_sources4: usize,
+    /// `max-sources6`: the same for IPv6.
+    pub max_sources6: usize,
+    pub overflow4: Overflow,
+    pub overflow6: Overflow,
+}
+
+impl PenaltyRules {
+    fn of(&self, cause: PenaltyCause) -> Duration {
+        match cause {
+            PenaltyCause::Crash => self.crash,
+            PenaltyCause::AuthFail => self.authfail,
+            PenaltyCause::NoAuth => self.noauth,
+            PenaltyCause::RefuseConnection => self.refuseconnection,
+            PenaltyCause::GraceExceeded => self.grace_exceeded,
+            PenaltyCause::InvalidUser => self.invaliduser,
+        }
+    }
+
+    fn table(&self, network: ClientNetwork) -> (usize, Overflow) {
+        if network.is_ipv4() { (self.max_sources4, self.overflow4) } else { (self.max_sources6, self.overflow6) }
+    }
+}
+
+/// The decision about a new connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PenaltyVerdict {
+    Free,
+    Penalised(PenaltyCause),
+    Overflow,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Penalty {
+    cause: PenaltyCause,
+    /// Set once the penalty has reached the minimum, until it ends.
+    active: bool,
+}
+
+/// The penalties of all sources.
+#[derive(Debug, Default)]
+pub(super) struct PenaltyTable {
+    v4: ExpiryTable<Penalty>,
+    v6: ExpiryTable<Penalty>,
+}
+
+impl PenaltyTable {
+    fn table(&mut self, network: ClientNetwork) -> &mut ExpiryTable<Penalty> {
+        if network.is_ipv4() { &mut self.v4 } else { &mut self.v6 }
+    }
+
+    /// Decides about a connection of a source.
+    pub(super) fn verdict(&mut self, network: ClientNetwork, rules: &PenaltyRules, now: Instant) -> PenaltyVerdict {
+        let (most, overflow) = rules.table(network);
+        let table = self.table(network);
+        table.expire(now);
+        if overflow == Overflow::DenyAll && table.len() >= most {
+            return PenaltyVerdict::Overflow;
+        }
+        match table.get(network) {
+            Some((_, Penalty { active: true, cause })) => PenaltyVerdict::Penalised(*cause),
+            _ => PenaltyVerdict::Free,
+        }
+    }
+
+    /// Adds a penalty to a source. If the source is refused from now on, returns for how long.
+    pub(super) fn add(
+        &mut self,
+        network: ClientNetwork,
+        cause: PenaltyCause,
+        rules: &PenaltyRules,
+        now: Instant,
+    ) -> Option<Duration> {
+        let time = rules.of(cause);
+        if time.is_zero() {
+            return None;
+        }
+        let (most, _) = rules.table(network);
+        let table = self.table(network);
+        table.expire(now);
+        let before = table.get(network).copied();
+        let end = before.map_or(now, |(end, _)| end) + time;
+        let end = end.min(now + rules.max);
+        let was_active = before.is_some_and(|(_, penalty)| penalty.active);
+        let active = was_active || end - now >= rules.min;
+        table.set(network, end, Penalty { cause, active });
+        if table.len() > most.max(1) {
+            table.remove_next();
+        }
+        (active && !was_active).then(|| end - now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::throttle::NetBlockSize;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+    const RULES: PenaltyRules = PenaltyRules {
+        crash: Duration::from_secs(90),
+        authfail: Duration::from_secs(5),
+        noauth: Duration::from_secs(1),
+        refuseconnection: Duration::from_secs(10),
+        grace_exceeded: Duration::from_secs(10),
+        invaliduser: Duration::ZERO,
+        max: Duration::from_secs(600),
+        min: Duration::from_secs(15),
+        max_sources4: 3,
+        max_sources6: 2,
+        overflow4: Overflow::Permissive,
+        overflow6: Overflow::DenyAll,
+    };
+
+    fn source(address: impl Into<IpAddr>) -> ClientNetwork {
+        ClientNetwork::of(address.into(), NetBlockSize { v4: 32, v6: 64 })
+    }
+
+    fn v4(number: u32) -> ClientNetwork {
+        source(Ipv4Addr::from_bits(number))
+    }
+
+    #[test]
+    fn penalties_add_up_refuse_from_the_minimum_to_their_end_and_have_a_maximum() {
+        let (mut table, start) = (PenaltyTable::default(), Instant::now());
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        // The second, the cause of a penalty then (if any), and the decision about a connection right after it.
+        for (second, cause, verdict) in [
+            (0, Some(PenaltyCause::AuthFail), PenaltyVerdict::Free),
+            (0, Some(PenaltyCause::AuthFail), PenaltyVerdict::Free),
+            (1, Some(PenaltyCause::NoAuth), PenaltyVerdict::Free),
+            (1, Some(PenaltyCause::AuthFail), PenaltyVerdict::Penalised(PenaltyCause::AuthFail)),
+            // Below the minimum again, but not over.
+            (15, None, PenaltyVerdict::Penalised(PenaltyCause::AuthFail)),
+            (16, None, PenaltyVerdict::Free),
+            (20, Some(PenaltyCause::Crash), PenaltyVerdict::Penalised(PenaltyCause::Crash)),
+            (109, Some(PenaltyCause::GraceExceeded), PenaltyVerdict::Penalised(PenaltyCause::GraceExceeded)),
+            (119, None, PenaltyVerdict::Penalised(PenaltyCause::GraceExceeded)),
+            (120, None, PenaltyVerdict::Free),
+            (130, Some(PenaltyCause::InvalidUser), PenaltyVerdict::Free),
+        ] {
+            if let Some(cause) = cause {
+                table.add(v4(1), cause, &RULES, at(second));
+            }
+            assert_eq!(table.verdict(v4(1), &RULES, at(second)), verdict, "at {second} s");
+            assert_eq!(table.verdict(v4(2), &RULES, at(second)), PenaltyVerdict::Free, "another source at {second} s");
+        }
+        for _ in 0..1000 {
+            table.add(v4(1), PenaltyCause::Crash, &RULES, at(200));
+        }
+        let crashed = PenaltyVerdict::Penalised(PenaltyCause::Crash);
+        assert_eq!(table.verdict(v4(1), &RULES, at(799)), crashed);
+        assert_eq!(table.verdict(v4(1), &RULES, at(800)), PenaltyVerdict::Free);
+    }
+
+    #[test]
+    fn full_table_forgets_the_penalty_that_ends_next_or_admits_nobody() {
+        let (mut table, now) = (PenaltyTable::default(), Instant::now());
+        let crashed = PenaltyVerdict::Penalised(PenaltyCause::Crash);
+        for number in 1..=4 {
+            table.add(v4(number), PenaltyCause::Crash, &RULES, now + Duration::from_secs(u64::from(number)));
+        }
+        let verdicts = (1..=5).map(|number| table.verdict(v4(number), &RULES, now + Duration::from_secs(5)));
+        let verdicts: Vec<PenaltyVerdict> = verdicts.collect();
+        assert_eq!(verdicts, [PenaltyVerdict::Free, crashed, crashed, crashed, PenaltyVerdict::Free]);
+
+        let v6 = |number: u128| source(Ipv6Addr::from_bits(number << 64));
+        table.add(v6(1), PenaltyCause::AuthFail, &RULES, now);
+        assert_eq!(table.verdict(v6(9), &RULES, now), PenaltyVerdict::Free);
+        table.add(v6(2), PenaltyCause::Crash, &RULES, now);
+        assert_eq!(table.verdict(v6(9), &RULES, now), PenaltyVerdict::Overflow);
+        assert_eq!(table.verdict(v6(9), &RULES, now + Duration::from_secs(5)), PenaltyVerdict::Free);
+    }
+}
