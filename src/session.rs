@@ -2,7 +2,7 @@
 //! two pumps. It knows the backend as [`crate::guest`] and the client as [`Client`], and no wire.
 //!
 //! What always holds: the client is told an exit exactly once, after everything that the program wrote; a stream that was
-//! lost is never an exit of 0.
+//! lost is never an exit of 0; while anything waits for the client to read, the client's own data is taken or dropped.
 
 mod client;
 pub(crate) mod forward;
@@ -18,7 +18,7 @@ use crate::policy::{Denied, Permit, ProgramRequest, ProgramSpec, SendSignal};
 use crate::types::Size;
 use client::client_line;
 pub(crate) use client::{Client, ClientExit, ClientGone};
-use inbox::Inbox;
+use inbox::{Inbox, InboxItem};
 pub(crate) use listeners::{AllowedProgram, ListenerOpener, PromisedListener};
 use listeners::{Listening, open_listeners};
 use running::RunRecord;
@@ -119,13 +119,17 @@ impl SessionTask {
             Err(NotStarted::Interrupted) => return Ok(Outcome::Exit(ClientExit::Status(INTERRUPTED))),
             Err(NotStarted::Refused(refusal)) => Err(refusal),
         };
-        let pending_line = wait.over();
+        let mut pending_line = wait.over();
         match started {
             Ok((program, notices)) => {
                 if is_unanswered {
                     self.client.answer(true).await?;
                 }
-                let exit = self.run_program(program, notices, pending_line, terminal).await?;
+                // Only a person at a terminal is told: elsewhere a program may read standard error.
+                for notice in notices.iter().filter(|_| terminal) {
+                    pending_line = pending_line.then(client.stderr(client_line(notice, terminal)));
+                }
+                let exit = self.run_program(program, pending_line, terminal).await?;
                 Ok(Outcome::Exit(exit))
             }
             Err(refusal) => self.end_unstarted(refusal, pending_line, terminal, is_unanswered).await,
@@ -146,19 +150,14 @@ impl SessionTask {
     async fn run_program(
         &mut self,
         program: Program,
-        notices: Vec<String>,
-        mut pending_line: PendingLine<'_>,
+        pending_line: PendingLine<'_>,
         terminal: bool,
     ) -> Result<ClientExit, ClientGone> {
         let audit = self.audit.clone();
         let record = RunRecord::new(&audit);
-        // Only a person at a terminal is told: elsewhere a program may read standard error.
-        for notice in notices.iter().filter(|_| terminal) {
-            pending_line.written().await;
-            self.tell(notice, terminal).await;
-        }
         let exit = self.pump(program, pending_line, terminal).await?;
         record.ended(&exit);
+        self.inbox.refuse();
         Ok(match exit {
             Exit::Status(status) => ClientExit::Status(status),
             Exit::Signal { name, core } => ClientExit::Signal { name, core },
@@ -177,15 +176,15 @@ impl SessionTask {
         is_unanswered: bool,
     ) -> Result<Outcome, ClientGone> {
         self.audit.note(Event::ProgramRefused { refusal: &refusal });
+        if is_unanswered && matches!(refusal.kind, RefusalKind::NotFound | RefusalKind::NotExecutable) {
+            self.while_discarding(pending_line.written()).await;
+            return self.refuse_request(&refusal.reason, terminal).await;
+        }
+        self.inbox.refuse();
         pending_line.written().await;
         if is_unanswered {
-            match refusal.kind {
-                RefusalKind::NotFound | RefusalKind::NotExecutable => {
-                    return self.refuse_request(&refusal.reason, terminal).await;
-                }
-                // The reason concerns the whole connection, and is read in the channel.
-                RefusalKind::ContainerStopped | RefusalKind::Other => self.client.answer(true).await?,
-            }
+            // The reason concerns the whole connection, and is read in the channel.
+            self.client.answer(true).await?;
         }
         self.tell(&refusal.reason, terminal).await;
         Ok(Outcome::Exit(ClientExit::Status(refusal.status())))
@@ -194,7 +193,7 @@ impl SessionTask {
     /// Refuses a request that is not answered yet, as sshd does: the client learns it from the answer, which some wait for,
     /// and may make another request. What it has sent was for this one.
     async fn refuse_request(&self, reason: &str, terminal: bool) -> Result<Outcome, ClientGone> {
-        self.tell(reason, terminal).await;
+        self.while_discarding(self.tell(reason, terminal)).await;
         sleep(SHOW_TIME).await;
         self.inbox.discard();
         self.is_idle.store(true, Ordering::Release);
@@ -252,6 +251,20 @@ impl SessionTask {
             exit = to_client => exit,
             refusal = &mut ending => Ok(Exit::Lost(refusal)),
             never = to_program.run(input) => match never {},
+        }
+    }
+
+    /// Waits for something that a client which does not read may delay. Its data is dropped meanwhile: one that reads only
+    /// once it has sent everything must not wait for us.
+    async fn while_discarding(&self, waiting: impl Future<Output = ()>) {
+        let discarding = async {
+            while self.inbox.take().await != InboxItem::End {}
+            std::future::pending().await
+        };
+        tokio::select! {
+            biased;
+            () = waiting => {}
+            () = discarding => {}
         }
     }
 

@@ -21,6 +21,8 @@ pub(super) async fn pump_output(
     client: &dyn Client,
     mut pending_line: PendingLine<'_>,
 ) -> Result<Exit, ClientGone> {
+    // A client that reads has its line even if the program has ended already.
+    let _written = pending_line.written().now_or_never();
     loop {
         let pending = pending_line.is_pending();
         let event = tokio::select! {

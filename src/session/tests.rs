@@ -25,12 +25,17 @@ type Journal = Arc<Mutex<Vec<String>>>;
 struct FakeClient {
     journal: Journal,
     is_gone: bool,
+    /// True if the window is closed: nothing is read any more.
+    is_stalled: bool,
 }
 
 impl FakeClient {
     fn note(&self, text: String) -> BoxFuture<'_, Result<(), ClientGone>> {
         if self.is_gone {
             return Box::pin(ready(Err(ClientGone)));
+        }
+        if self.is_stalled {
+            return Box::pin(pending());
         }
         self.journal.lock().push(text);
         Box::pin(ready(Ok(())))
@@ -242,6 +247,7 @@ struct Session {
     program: Journal,
     ending: watch::Sender<Option<Refusal>>,
     inbox: Inbox,
+    budget: InboxBudget,
     decisions: Option<mpsc::Sender<ProgramDecision>>,
     is_idle: Arc<AtomicBool>,
     size: watch::Sender<Size>,
@@ -251,15 +257,25 @@ struct Session {
 
 impl Session {
     fn open(behaviour: Behaviour, is_gone: bool, audit: Recorder) -> Self {
+        Self::of_client(|journal| FakeClient { journal, is_gone, is_stalled: false }, behaviour, audit)
+    }
+
+    /// Opens a session whose client reads nothing.
+    fn stalled(behaviour: Behaviour) -> Self {
+        Self::of_client(|journal| FakeClient { journal, is_gone: false, is_stalled: true }, behaviour, recorder().0)
+    }
+
+    fn of_client(client: impl FnOnce(Journal) -> FakeClient, behaviour: Behaviour, audit: Recorder) -> Self {
         let (shown, program) = (Journal::default(), Journal::default());
-        let inbox = Inbox::new(InboxBudget::default());
+        let budget = InboxBudget::default();
+        let inbox = Inbox::new(budget.clone());
         let (ending, ends) = watch::channel(None);
         let (decisions, decided) = mpsc::channel(1);
         let is_idle = Arc::new(AtomicBool::new(false));
         let (size, resized) = watch::channel(Size::default());
         let (signals, signalled) = mpsc::channel(4);
         let task = SessionTask {
-            client: Arc::new(FakeClient { journal: shown.clone(), is_gone }),
+            client: Arc::new(client(shown.clone())),
             guest: Arc::new(FakeGuest { behaviour, journal: program.clone() }),
             ending: ends,
             inbox: inbox.clone(),
@@ -271,7 +287,7 @@ impl Session {
             audit,
         };
         let task = tokio::spawn(task.serve());
-        Self { shown, program, ending, inbox, decisions: Some(decisions), is_idle, size, signals, task }
+        Self { shown, program, ending, inbox, budget, decisions: Some(decisions), is_idle, size, signals, task }
     }
 
     /// Hands over a decision on a request that is answered already.
@@ -551,4 +567,46 @@ async fn listener_that_is_open_already_is_named_to_the_program() {
     let program = session.program.clone();
     session.ended().await;
     assert_eq!(program.lock()[0], r#"start Exec("true") DISPLAY=localhost:10.0 XAUTHORITY=/tmp/cookie"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_that_reads_nothing_may_send_all_it_has_when_its_program_is_over() {
+    let lost = || Exit::Lost(Refusal::new("cut"));
+    let cases = [
+        ("lost", exits(lost()), Some(Ok(exec(false)))),
+        ("refused", Behaviour::Refuses(Refusal::new("no")), Some(Ok(exec(false)))),
+        ("denied", exits(Exit::Status(0)), Some(Err(Denied::Shell))),
+        ("subsystem denied", exits(Exit::Status(0)), None),
+        ("subsystem missing", Behaviour::LacksSubsystems, None),
+    ];
+    for (name, behaviour, decision) in cases {
+        let mut session = Session::stalled(behaviour);
+        match (decision, name) {
+            (Some(decision), _) => session.decide(decision),
+            (None, "subsystem denied") => session.decide_subsystem(Err(Denied::Subsystem)),
+            (None, _) => session.decide_subsystem(Ok(subsystem())),
+        }
+        sleep(Duration::from_millis(1)).await;
+        for _ in 0..2 {
+            session.inbox.push(&[b'x'; 100]);
+            sleep(Duration::from_millis(1)).await;
+            // What is in its reader's hand counts until the reader comes back.
+            assert_eq!(session.budget.held(), 0, "{name}");
+        }
+        assert!(!session.task.is_finished(), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn program_runs_while_its_person_reads_no_notice() {
+    let rules = Rules { forwarding: Forwarding { x11: RuleMode::Enable, ..Forwarding::default() }, ..Rules::default() };
+    let mut session = Session::stalled(Behaviour::Runs(Vec::new()));
+    let listeners = vec![PromisedListener::Allowed(rules.decide(Listen::X11(X11Forwarding::default())).unwrap())];
+    session.hand_over(ProgramDecision {
+        decided: Ok(AllowedProgram { program: exec(true), listeners }),
+        is_unanswered: false,
+    });
+    session.inbox.push(b"typed");
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(session.program.lock().last().unwrap(), "write typed");
 }

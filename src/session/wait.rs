@@ -8,7 +8,7 @@
 //! A client that does not read delays its lines and nothing else: [`ClientWait::learn`] never waits, a line that is being
 //! written is polled beside the wait itself, and of the reasons that come meanwhile the last one is written next.
 
-use super::client::{Client, client_line};
+use super::client::{Client, ClientGone, client_line};
 use crate::audit::{Event, Recorder};
 use crate::guest::USER_TEXT_MAX;
 use crate::types::printable;
@@ -36,17 +36,28 @@ pub(super) struct ClientWait<'a> {
     pending: PendingLine<'a>,
 }
 
-/// A line that the client may not have taken yet.
+/// Lines that the client may not have taken yet.
 #[derive(Default)]
 pub(super) struct PendingLine<'a>(Option<BoxFuture<'a, ()>>);
 
-impl PendingLine<'_> {
-    /// Tells whether the line is still being written.
+impl<'a> PendingLine<'a> {
+    /// Adds another line behind it.
+    pub(super) fn then(self, line: BoxFuture<'a, Result<(), ClientGone>>) -> Self {
+        Self(Some(Box::pin(async move {
+            if let Some(first) = self.0 {
+                first.await;
+            }
+            // The next step finds out whether the client is gone.
+            let _ = line.await;
+        })))
+    }
+
+    /// Tells whether they are still being written.
     pub(super) fn is_pending(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Writes the rest of the line. Cancel-safe.
+    /// Writes the rest of them. Cancel-safe.
     pub(super) async fn written(&mut self) {
         if let Some(line) = &mut self.0 {
             line.await;

@@ -4,6 +4,7 @@ use super::{LOST, answers, assert_lost, assert_recovered, mark, person};
 use crate::support::client::{PATIENCE, Running};
 use crate::support::cluster::on_real;
 use crate::support::master::Master;
+use crate::support::minimal_client::field;
 use crate::support::{Setup, World};
 use futures_util::future::join_all;
 use serde_json::json;
@@ -15,6 +16,8 @@ use tokio::time::timeout;
 const WHOLE: usize = 100_000_000;
 /// The part of a transfer that is done when the API stops.
 const PART: usize = 20_000_000;
+/// The length of a packet of data.
+const PIECE: usize = 32 << 10;
 
 /// Programs that a cut stream treats differently: one that says nothing, one that always speaks, one that ends well at
 /// the end of its input, one that takes no hint, and one that waits for its child. `MARK` is for a process to be known by.
@@ -93,6 +96,41 @@ async fn killed_api_under_twenty_programs_and_two_transfers_is_nobodys_success()
         assert_eq!(done.text(), "again\n", "the connection lives, and so does its pod");
     }
     drop(masters);
+    assert_recovered(&world, &mark).await;
+}
+
+/// The window that [`World::minimal_client`] opens, in bytes.
+const WINDOW: usize = 2 << 20;
+
+/// The program is lost when its client's window is closed to the byte, so that the reason waits for it. The client first
+/// sends what it has, as one does that reads nothing before.
+#[podgate_test::multi_thread]
+async fn program_lost_behind_a_closed_window_takes_its_clients_data_and_is_told() {
+    let world = Setup::default().alone().start().await;
+    let mark = mark();
+    let command = format!("head -c {WINDOW} /dev/zero; exec sleep {mark}");
+    let (mut writer, mut reader) = world.minimal_client("alice", &command).await;
+    let told = async {
+        let mut came = 0;
+        while came < WINDOW {
+            came += field(&reader.expect(94).await[5..]).0.len();
+        }
+        world.cluster.api_down().await;
+        world.gateway.wait_for_line("SSH_EXIT_CODE_FAILED").await;
+        for _ in 0..10 * WINDOW / PIECE {
+            writer.data(&[0; PIECE]).await.expect("a packet");
+        }
+        writer.adjust_window(1000).await.expect("a packet");
+        let line = reader.expect(95).await;
+        assert_eq!(String::from_utf8_lossy(field(&line[9..]).0), format!("{LOST}\n"));
+        let exit = reader.expect(98).await;
+        assert_eq!((field(&exit[5..]).0, &exit[exit.len() - 4..]), (&b"exit-status"[..], &[0, 0, 0, 255][..]));
+        reader.expect(96).await;
+        reader.expect(97).await;
+    };
+    timeout(PATIENCE, told).await.expect("an end in time");
+    world.cluster.api_up().await;
+    drop((writer, reader));
     assert_recovered(&world, &mark).await;
 }
 
