@@ -75,7 +75,8 @@ fn apply(termios: &mut Termios, opcode: u8, value: u32) {
             CS8 if on => size_of_characters(termios, ControlModes::CS8),
             PARENB => termios.control_modes.set(ControlModes::PARENB, on),
             PARODD => termios.control_modes.set(ControlModes::PARODD, on),
-            // The speeds (128, 129) mean nothing to a pseudo-terminal.
+            ISPEED if RATES.contains(&value) => set_speed(termios, Termios::set_input_speed, value),
+            OSPEED if RATES.contains(&value) => set_speed(termios, Termios::set_output_speed, value),
             _ => {}
         }
     }
@@ -85,6 +86,21 @@ fn size_of_characters(termios: &mut Termios, size: ControlModes) {
     termios.control_modes.remove(ControlModes::CSIZE);
     termios.control_modes.insert(size);
 }
+
+/// Sets a speed, which means nothing to a pseudo-terminal but is shown to programs. One that the system does not take is
+/// passed over.
+fn set_speed(termios: &mut Termios, set: fn(&mut Termios, u32) -> rustix::io::Result<()>, rate: u32) {
+    let _ = set(termios, rate);
+}
+
+const ISPEED: u8 = 128;
+const OSPEED: u8 = 129;
+/// The speeds that Linux has, in bits a second. 0 would hang the line up.
+const RATES: [u32; 30] = [
+    50, 75, 110, 134, 150, 200, 300, 600, 1200, 1800, 2400, 4800, 9600, 19_200, 38_400, 57_600, 115_200, 230_400,
+    460_800, 500_000, 576_000, 921_600, 1_000_000, 1_152_000, 1_500_000, 2_000_000, 2_500_000, 3_000_000, 3_500_000,
+    4_000_000,
+];
 
 const CS7: u8 = 90;
 const CS8: u8 = 91;

@@ -14,6 +14,7 @@ use crate::policy::{Dial, Listen, Permit, ProgramRequest, ProgramSpec};
 use crate::program::command_line;
 use crate::program::confirmed_end::ExitWitness;
 use crate::program::deadlines::with_deadlines;
+use crate::program::shell_start::unstartable;
 use crate::telemetry::codes;
 use crate::telemetry::metrics::{MeasuredStep, StepOutcome};
 use crate::types::EnvVar;
@@ -83,7 +84,11 @@ impl PodGuest {
             }
             let argv = command_line::requested_program(&spec.request, &settings.pod)?
                 .ok_or_else(|| Refusal::new("there is no shell here"))?;
-            link.start(link::program_request(&argv, env, spec.terminal.as_ref(), self.grace)).await
+            let request = link::program_request(&argv, env, spec.terminal.as_ref(), self.grace);
+            link.start(request).await.map_err(|refusal| match unstartable(&argv[0], refusal.kind) {
+                Some(told) => told.detail(refusal.reason),
+                None => refusal,
+            })
         };
         let limit = settings.timeouts.command_start;
         let started = timeout(limit, start).await;

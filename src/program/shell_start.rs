@@ -55,17 +55,22 @@ pub(crate) async fn prove_by_runtime(program: Program) -> Result<Program, Refusa
 
 /// The refusal of a program that the wrapper did not find.
 fn lacking(program: &str, events: &VecDeque<OutputEvent>) -> Option<Refusal> {
-    let program = printable(program, 200);
     match events.back()? {
-        OutputEvent::Exit(Exit::Status(127)) => {
-            Some(Refusal::new(format!("{program}: not found in the container")).kind(RefusalKind::NotFound))
-        }
-        OutputEvent::Exit(Exit::Status(126)) => {
-            let reason = format!("{program}: may not be executed in the container");
-            Some(Refusal::new(reason).kind(RefusalKind::NotExecutable))
-        }
+        OutputEvent::Exit(Exit::Status(127)) => unstartable(program, RefusalKind::NotFound),
+        OutputEvent::Exit(Exit::Status(126)) => unstartable(program, RefusalKind::NotExecutable),
         _ => None,
     }
+}
+
+/// The refusal of a program that the container lacks or cannot run, by whatever means it was to start; `None` for another
+/// kind, whose reason is its own.
+pub(crate) fn unstartable(program: &str, kind: RefusalKind) -> Option<Refusal> {
+    let what = match kind {
+        RefusalKind::NotFound => "not found in the container",
+        RefusalKind::NotExecutable => "may not be executed in the container",
+        RefusalKind::ContainerStopped | RefusalKind::Other => return None,
+    };
+    Some(Refusal::new(format!("{}: {what}", printable(program, 200))).kind(kind))
 }
 
 impl ShellStart {

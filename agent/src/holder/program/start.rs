@@ -1,6 +1,7 @@
 //! The start of a program: its path, its environment and directory, and its pipes or its terminal.
 
 use super::code;
+use crate::holder::reason::text;
 use crate::login::Login;
 use crate::own_file;
 use crate::terminal::Terminal;
@@ -29,24 +30,28 @@ pub(in crate::holder) enum StartError {
     #[error("{}: command not found", .0.display())]
     NotFound(PathBuf),
     /// It cannot be run.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {}", path.display(), text(error))]
     CannotRun {
         path: PathBuf,
         #[source]
         error: io::Error,
     },
+    /// The arguments and variables are more than the system takes.
+    #[error("the command line is too long: Linux takes at most 128 KiB in one argument or variable")]
+    TooLong,
     /// The system gave no terminal.
-    #[error("no terminal: {0}")]
+    #[error("no terminal: {}", text(.0))]
     Terminal(#[source] io::Error),
     /// The system gave no pipe or process.
-    #[error("{0}")]
+    #[error("{}", text(.0))]
     System(#[from] io::Error),
 }
 
 impl StartError {
     fn of(error: io::Error, path: PathBuf) -> Self {
         match Errno::from_io_error(&error) {
-            Some(Errno::NOENT) => Self::NotFound(path),
+            Some(Errno::TOOBIG) => Self::TooLong,
+            Some(Errno::NOENT | Errno::NOTDIR) => Self::NotFound(path),
             Some(Errno::ACCESS | Errno::NOEXEC | Errno::ISDIR) => Self::CannotRun { path, error },
             _ => Self::System(error),
         }
@@ -56,7 +61,7 @@ impl StartError {
         let code = match self {
             Self::NotFound(_) => code::NOT_FOUND,
             Self::CannotRun { .. } => code::PERMISSION,
-            Self::Terminal(_) | Self::System(_) => code::SYSTEM,
+            Self::TooLong | Self::Terminal(_) | Self::System(_) => code::SYSTEM,
         };
         Close { code, reason: self.to_string() }
     }
@@ -167,7 +172,10 @@ fn spawn_at_terminal(mut prepared: Prepared, terminal: Terminal) -> io::Result<S
     let (master, slave) = terminal.into_parts();
     let command = pty_process::blocking::Command::new(prepared.path).arg0(prepared.arg0).args(prepared.arguments);
     let command = command.current_dir(prepared.directory).env_clear().envs(prepared.environment);
-    let child = command.spawn(slave).map_err(io::Error::other)?;
+    let child = command.spawn(slave).map_err(|error| match error {
+        pty_process::Error::Io(error) => error,
+        error => io::Error::other(error),
+    })?;
     let pid = process_id(child.id())?;
     Ok(Started { pid, input: None, output: master, error: None })
 }
