@@ -151,7 +151,7 @@ async fn assert_kept(mode: Value, rights: Rights, told: [bool; 3]) {
     merge(&mut config, mode);
     // In either case a token that nobody could guess.
     let access = if kubeconfig().is_some() { Access::Rights(rights) } else { Access::Administrator };
-    let world = Setup { access, ..Setup::config(config) }.start().await;
+    let world = Setup { access, ..Setup::config(config).plain_exec() }.start().await;
 
     let watched = Watched::start();
     sessions(&world, &texts).await;

@@ -7,7 +7,7 @@ mod trouble;
 
 use crate::support::cluster::{container, image, namespace, on_development};
 use crate::support::world::merge;
-use crate::support::{Setup, World};
+use crate::support::{Setup, World, agent};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -16,6 +16,13 @@ use std::time::{Duration, Instant};
 /// The usual world with something merged into `kubernetes.pod`.
 async fn world_with_pod(pod: Value) -> World {
     Setup::config(json!({"kubernetes": {"pod": pod}})).start().await
+}
+
+/// A world whose images have no agent, with this beside.
+async fn world_without_agent_in_image(more: Value) -> World {
+    let mut pod = agent::by_default();
+    merge(&mut pod, more);
+    world_with_pod(pod).await
 }
 
 /// The one pod as the API has it, while a session runs.
@@ -117,7 +124,7 @@ async fn user_lands_in_the_console_container() {
 
 #[podgate_test::multi_thread]
 async fn image_without_the_agent_of_its_idle_command_says_the_ways_out() {
-    let world = world_with_pod(json!({"disableAgent": false, "agentPush": false})).await;
+    let world = world_without_agent_in_image(json!({"agentPush": false})).await;
     let start = Instant::now();
     let done = world.ssh().run("true").await.expect(255);
     let told = format!(
@@ -133,7 +140,7 @@ async fn image_without_the_agent_of_its_idle_command_says_the_ways_out() {
 
 #[podgate_test::multi_thread]
 async fn image_without_an_agent_idles_by_its_shell_until_one_is_brought() {
-    let world = world_with_pod(json!({"disableAgent": false})).await;
+    let world = world_without_agent_in_image(json!({})).await;
     assert_eq!(world.ssh().run("echo in").await.expect(0).text(), "in\n");
     world.wait_for_nothing().await;
 }
@@ -141,7 +148,7 @@ async fn image_without_an_agent_idles_by_its_shell_until_one_is_brought() {
 #[podgate_test::multi_thread]
 async fn agent_image_is_refused_beside_something_of_its_name() {
     let spec = json!({"containers": [container("shell")], "volumes": [{"name": "podgate-agent", "emptyDir": {}}]});
-    let mut setup = Setup::config(json!({"kubernetes": {"pod": {"disableAgent": false}}}));
+    let mut setup = Setup::config(json!({"kubernetes": {"pod": agent::by_default()}}));
     setup.users = vec![("alice", json!({"kubernetes": {"pod": {"agentImage": "agent:1", "spec": spec}}}))];
     let world = setup.start().await;
     let done = world.ssh().run("true").await.expect(255);
@@ -153,7 +160,7 @@ async fn agent_image_is_refused_beside_something_of_its_name() {
 
 #[podgate_test::multi_thread]
 async fn agent_image_without_the_agent_is_told() {
-    let world = world_with_pod(json!({"disableAgent": false, "agentImage": image()})).await;
+    let world = world_without_agent_in_image(json!({"agentImage": image()})).await;
     let done = world.ssh().run("true").await.expect(255);
     let told = done.stderr.lines().last().unwrap_or_default();
     assert!(told.starts_with("podgate: the container podgate-agent cannot be started: "), "{told}");
@@ -179,7 +186,7 @@ async fn image_with_an_agent_idles_by_it() {
 #[podgate_test::multi_thread]
 async fn idle_command_of_ones_own_needs_no_agent() {
     let idle = ["/bin/sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"];
-    let world = world_with_pod(json!({"disableAgent": false, "idleCommand": idle})).await;
+    let world = world_without_agent_in_image(json!({"idleCommand": idle})).await;
     assert_eq!(world.ssh().run("echo in").await.expect(0).text(), "in\n");
     world.wait_for_nothing().await;
 }

@@ -27,7 +27,8 @@ async fn every_exit_status_arrives_as_it_is() {
 
 #[podgate_test::multi_thread]
 async fn killed_program_ends_with_128_and_its_signal() {
-    let world = World::start().await;
+    // The Kubernetes API tells the shell's number alone; over the agent's link the signal itself is told.
+    let world = Setup::default().plain_exec().start().await;
     for (signal, status) in [("TERM", 143), ("HUP", 129), ("KILL", 137)] {
         world.ssh().run(&format!("kill -{signal} $$")).await.expect(status);
     }
@@ -40,6 +41,9 @@ async fn shell_that_is_not_there_is_127_with_a_line_of_ours() {
     let done = world.ssh().arg("127.0.0.1").finish().await.expect(127);
     let told = "podgate: /no/such/shell: not found in the container\n";
     assert_eq!((done.text().as_str(), done.stderr.as_str()), ("", told));
+    let person = world.ssh().arg("-tt").arg("127.0.0.1").finish().await.expect(127);
+    let shown = [person.text(), person.stderr].concat();
+    assert!(shown.contains("podgate: /no/such/shell: not found in the container\r\n"), "{shown}");
 }
 
 #[podgate_test::multi_thread]
@@ -48,6 +52,9 @@ async fn shell_that_may_not_be_run_is_126_with_a_line_of_ours() {
     let world = Setup::config(pod).start().await;
     let done = world.ssh().arg("127.0.0.1").finish().await.expect(126);
     assert_eq!(done.stderr, "podgate: /etc/passwd: may not be executed in the container\n");
+    let person = world.ssh().arg("-tt").arg("127.0.0.1").finish().await.expect(126);
+    let shown = [person.text(), person.stderr].concat();
+    assert!(shown.contains("podgate: /etc/passwd: may not be executed in the container\r\n"), "{shown}");
 }
 
 #[podgate_test::multi_thread]

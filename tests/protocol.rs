@@ -61,6 +61,11 @@ impl Row {
         Self { until: Until::Closed, ..self }
     }
 
+    /// The same, heard until the server refuses a request.
+    const fn refused(self) -> Self {
+        Self { until: Until::Refused, ..self }
+    }
+
     /// The same, but Podgate answers otherwise.
     const fn but(self, podgate: &'static str, why: &'static str) -> Self {
         let sshd = match self.answer {

@@ -100,7 +100,8 @@ async fn environment_of_answers_reaches_the_program_and_a_sensitive_one_is_left_
         _ => Reply::Json(json!({"config": {}, "environment": {"FLOOR": {"value": "two words"}}})),
     })
     .await;
-    let world = Setup::config(script.config()).start().await;
+    // Without an agent there is no way for it.
+    let world = Setup::config(script.config()).plain_exec().start().await;
     let shown = world.ssh_with_password("alice", PASSWORD).run("echo \"$TEAM/$FLOOR/$TOKEN\"").await.expect(0);
     assert_eq!(shown.text(), "blue/two words/\n");
     let warning = world.gateway.wait_for_line("KUBERNETES_ENV_LEFT_OUT").await;

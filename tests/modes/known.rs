@@ -3,7 +3,7 @@
 use super::{den, own_program, persistent, session};
 use crate::support::scripted_webhook::{Reply, ScriptedWebhook, WebhookRequest, success};
 use crate::support::world::merge;
-use crate::support::{Setup, World};
+use crate::support::{Setup, World, agent};
 use serde_json::{Value, json};
 
 /// The configurations of the three modes, and whether the pod is there already.
@@ -49,6 +49,8 @@ async fn sensitive_values_are_left_out_with_a_warning_and_stand_in_no_pod() {
             "exposeAuthMetadataAsAnnotations": {"key": "key"},
         });
         merge(&mut config, json!({"kubernetes": {"pod": expose}}));
+        // Without an agent there is no way for them.
+        merge(&mut config, json!({"kubernetes": {"pod": agent::disabled()}}));
         let world = world_that_knows((config, there), known).await;
         let client = world.ssh().start("echo \"$A/$TOKEN/$KEY/$TEAM\"; cat");
         client.until_stdout("plain///blue\n").await;

@@ -17,7 +17,8 @@ async fn denial(gateway: &Gateway, code: &str, request: &str) -> String {
 
 #[podgate_test::multi_thread]
 async fn denied_signal_reaches_no_program_whatever_the_shell_may() {
-    let world = ruled(json!({"shell": {"mode": "enable"}, "signal": {"mode": "filter", "allow": ["SIGHUP"]}})).await;
+    let security = json!({"shell": {"mode": "enable"}, "signal": {"mode": "filter", "allow": ["SIGHUP"]}});
+    let world = Setup::config(json!({"security": security})).plain_exec().start().await;
     let peer = world.peer("alice").await;
     let mut channel = peer.session().await;
     channel.exec(true, "cat; exit 6").await.expect("a request");
@@ -25,7 +26,7 @@ async fn denied_signal_reaches_no_program_whatever_the_shell_may() {
     channel.signal(Sig::TERM).await.expect("a request");
     let reason = denial(&world.gateway, "SECURITY_SIGNAL_REJECTED", "signal").await;
     assert_eq!(reason, "sending this signal is not allowed");
-    // The allowed one is handed on, and who cannot carry it out says so.
+    // The allowed one is handed on, and who cannot carry it out without an agent says so.
     channel.signal(Sig::HUP).await.expect("a request");
     let line = world.gateway.wait_for(|line| line["details"]["signal"] == "HUP").await;
     assert_eq!(line["code"], "SSH_CHANNEL_REQUEST", "{line}");

@@ -1,8 +1,8 @@
 //! Requests in orders that OpenSSH's client does not choose.
 
-use crate::support::World;
 use crate::support::gateway::SOON;
 use crate::support::peer::{answered, to_the_end, until};
+use crate::support::{Setup, World};
 use russh::Sig;
 
 #[podgate_test::multi_thread]
@@ -53,7 +53,7 @@ async fn program_ends_as_openssh_ends_it() {
 
 #[podgate_test::multi_thread]
 async fn signal_without_an_agent_is_said_in_the_log_and_harms_nothing() {
-    let world = World::start().await;
+    let world = Setup::default().plain_exec().start().await;
     let peer = world.peer("alice").await;
     let mut channel = peer.session().await;
     channel.exec(true, "cat; exit 6").await.expect("a request");

@@ -25,7 +25,8 @@ async fn fastest(peer: &Peer, command: &str, status: u32) -> Duration {
 
 #[podgate_test::multi_thread]
 async fn exit_status_137_is_waited_for_no_longer_than_any_other() {
-    let world = World::start().await;
+    // Without an agent: its link tells the signal.
+    let world = Setup::default().plain_exec().start().await;
     let peer = world.peer("alice").await;
     let usual = fastest(&peer, "exit 1", 1).await;
     // The last takes its exit wrapper with it: another program, as slow as the usual, has to prove that the pod lives.

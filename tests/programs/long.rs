@@ -108,7 +108,8 @@ async fn long_command_on_a_terminal_of_an_image_without_stty_says_why_it_does_no
     bare["env"] = json!([{"name": "PATH", "value": "/no/such/folder"}]);
     let idle = json!(["/bin/sh", "-c", "trap 'exit 0' TERM; while :; do /bin/sleep 1000 & wait $!; done"]);
     let pod = json!({"kubernetes": {"pod": {"idleCommand": idle, "spec": {"containers": [bare]}}}});
-    let world = Setup::config(pod).start().await;
+    // The agent needs no stty.
+    let world = Setup::config(pod).plain_exec().start().await;
     let command = format!(": '{}'; echo ran", "x".repeat(100_000));
     let refused = world.ssh().arg("-tt").run(&command).await.expect(126);
     assert_eq!(refused.text(), "podgate: the command is too long for a terminal of an image without stty\r\n");

@@ -103,9 +103,7 @@ const PROGRAMS: &[Row] = &[
     )
     .closed(),
     row("command without its text", Channel, |at| vec![at.request("exec", true, &[])], "hung up"),
-    row("command of a signal", Channel, |at| vec![at.exec("kill -TERM $$")], "success, exit-signal, close")
-        .but("success, exit 143, close", "the Kubernetes API tells the shell's number for it alone")
-        .closed(),
+    row("command of a signal", Channel, |at| vec![at.exec("kill -TERM $$")], "success, exit-signal, close").closed(),
     row(
         "shell",
         Channel,
@@ -115,7 +113,8 @@ const PROGRAMS: &[Row] = &[
     .closed(),
     row("shell with something behind it", Channel, |at| vec![at.request("shell", true, &[0])], "hung up"),
     row("subsystem that is unknown", Channel, |at| vec![at.request("subsystem", true, &text(b"made-up"))], "failure")
-        .but("stderr", "the reason comes first, on standard error, where a person reads it; the failure is behind it"),
+        .but("stderr, failure", "the reason comes first, on standard error, where a person reads it")
+        .refused(),
     row("subsystem without a name", Channel, |at| vec![at.request("subsystem", true, &[])], "hung up"),
 ];
 
@@ -136,10 +135,7 @@ const BESIDE: &[Row] = &[
         "success, exit-signal, close | failure, exit 0, close",
     )
     .closed()
-    .but(
-        "success, exit 0, close",
-        "without the guest agent no signal reaches a program; the log says so (sshd sends root's programs none)",
-    ),
+    .but("success, exit-signal, close", "sshd sends root's programs no signal"),
     row("signal without an answer", Running, |at| vec![at.request("signal", false, &text(b"USR1"))], ""),
     row("signal that is none", Running, |at| vec![at.request("signal", true, &text(b"MADEUP"))], "failure"),
     row("break without a terminal", Running, |at| vec![at.request("break", true, &[0, 0, 1, 0])], "failure"),

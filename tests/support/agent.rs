@@ -1,6 +1,6 @@
 //! The guest's agent in tests: the workspace's own, beside the gateway.
 
-use super::leash;
+use super::{cluster, leash};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,22 @@ pub fn path() -> PathBuf {
 /// The `kubernetes.pod` of guests that have the agent, whose containers have this machine's files.
 pub fn in_image() -> Value {
     json!({"disableAgent": false, "agentPath": path()})
+}
+
+/// The `kubernetes.pod` of the usual guests. On a real cluster each would have the agent brought into it, which costs more
+/// than most tests do: there they have it where the test is about it.
+pub fn usual() -> Value {
+    if cluster::is_development() { in_image() } else { disabled() }
+}
+
+/// The `kubernetes.pod` of guests for which nothing is said of an agent, in any image.
+pub fn by_default() -> Value {
+    json!({"disableAgent": false, "agentPath": null})
+}
+
+/// The `kubernetes.pod` of guests without an agent, whose programs have an exec each.
+pub fn disabled() -> Value {
+    json!({"disableAgent": true})
 }
 
 /// The `kubernetes.pod` of guests whose image has no agent, and which wait by the image's shell.

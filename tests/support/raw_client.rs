@@ -41,6 +41,8 @@ pub enum Until {
     Answered,
     /// The server closes the channel.
     Closed,
+    /// The server refuses a request of the channel.
+    Refused,
 }
 
 /// A server and the user who logs in to it.
@@ -159,7 +161,7 @@ pub async fn transcript(server: &Server, state: State, messages: Messages, until
             }
         }
         let fence = match (until, state) {
-            (Until::Closed, _) => Vec::new(),
+            (Until::Closed | Until::Refused, _) => Vec::new(),
             (_, State::Keys) => vec![service("ssh-userauth"), connection.offer("ssh-ed25519", &connection.key())],
             (_, State::Login) => vec![connection.offer("ssh-ed25519", &connection.key())],
             (_, State::LoggedIn | State::Channel | State::Running) => vec![open("fence@podgate.example", FENCE, &[])],
@@ -255,7 +257,7 @@ async fn record(reader: &mut PacketReader, connection: &ConnectionInfo, until: U
             (Some(text), _) => lines.push(text),
             (None, _) => {}
         }
-        if until == Until::Closed && closed {
+        if until == Until::Closed && closed || until == Until::Refused && packet[0] == 100 {
             break;
         }
     }

@@ -1,5 +1,6 @@
 //! What a test starts, and how it differs from the usual.
 
+use super::agent;
 use super::cluster::{self, Access, TestCluster};
 use super::gateway::Gateway;
 use super::keys::Key;
@@ -62,6 +63,12 @@ impl Setup {
     /// [`World::schedule`].
     pub fn unschedulable(config: Value) -> Self {
         Self { config, unschedulable: true, ..Self::default() }
+    }
+
+    /// The same with guests without an agent.
+    pub fn plain_exec(mut self) -> Self {
+        merge(&mut self.config, json!({"kubernetes": {"pod": agent::disabled()}}));
+        self
     }
 
     /// The same with a cluster of which parts may be stopped.
@@ -273,7 +280,7 @@ pub fn directory(users: Vec<(&'static str, Value)>, key: &Key) -> Directory {
 
 /// The usual configuration: how to reach the cluster and in which namespace to make pods, the host key, the webhooks.
 pub fn usual_config((connection, namespace): (&Value, &str), host_key: &Key, hooks: &str) -> Value {
-    json!({
+    let mut config = json!({
         "log": {"level": "debug", "format": "ljson", "destination": "stdout"},
         "ssh": {"listen": "127.0.0.1:0", "hostkeys": [host_key.file], "perSourcePenaltyExemptList": ["127.0.0.1"]},
         "auth": {
@@ -286,13 +293,14 @@ pub fn usual_config((connection, namespace): (&Value, &str), host_key: &Key, hoo
             "connection": connection,
             "pod": {
                 "metadata": {"namespace": namespace},
-                "disableAgent": true,
                 "shellCommand": ["/bin/sh"],
                 "subsystems": {"sftp": "/usr/lib/openssh/sftp-server"},
                 "spec": {"containers": [cluster::container("shell")]},
             },
         },
-    })
+    });
+    merge(&mut config["kubernetes"]["pod"], agent::usual());
+    config
 }
 
 /// Merges objects key by key; anything else is replaced.
