@@ -136,9 +136,7 @@ impl Servers {
         let shell = Sshd::shell();
         let name = shell.rsplit('/').next().expect("a name").to_owned();
         let mut pod = json!({"execCommand": [name, "-c"], "shellCommand": [shell, "-l"]});
-        if way == Way::Agent {
-            merge(&mut pod, agent::in_image());
-        }
+        merge(&mut pod, if way == Way::Agent { agent::in_image() } else { agent::disabled() });
         let mut setup = Setup::config(json!({"kubernetes": {"pod": pod}}));
         merge(&mut setup.config, differences.podgate);
         let world = setup.start().await;
