@@ -10,7 +10,7 @@ use crate::audit::{Event, Recorder, Unrecorded};
 use crate::auth::{
     AuthError, AuthMethod, AuthStep, AwaitedServer, ClientFacts, Credential, Identity, LoginAttempt, OfferedKey,
 };
-use crate::types::{Secret, Username};
+use crate::types::{Secret, Username, printable, quoted};
 use outcome::{AuthOutcome, AuthRequest, FailureCount};
 use russh::Disconnect;
 use russh::keys::{Algorithm, PublicKey};
@@ -20,10 +20,14 @@ use std::sync::Arc;
 
 /// Limit of the keys that are offered without a proof. russh does not count offers that it accepted.
 const OFFERS: usize = 32;
+/// Limit of a user name in a message, in characters.
+const SHOWN_NAME: usize = 64;
 
 /// The login of one connection.
 pub(super) struct Login {
     context: Arc<ConnectionContext>,
+    /// The user name of the connection's first request, to which the login is bound.
+    user: Option<Username>,
     considered: Option<OfferedKey>,
     identity: Option<Identity>,
     ended: bool,
@@ -35,7 +39,7 @@ pub(super) struct Login {
 impl Login {
     pub(super) fn new(context: Arc<ConnectionContext>) -> Self {
         let (failures, awaited) = (FailureCount::default(), AwaitedServer::default());
-        Self { context, considered: None, identity: None, ended: false, offers: 0, failures, awaited }
+        Self { context, user: None, considered: None, identity: None, ended: false, offers: 0, failures, awaited }
     }
 
     /// Takes the client's identity, which is there once an attempt was accepted.
@@ -256,14 +260,22 @@ impl Login {
         AuthOutcome::Ended
     }
 
-    /// Parses the login name. `None` if it is not valid or the login has ended.
+    /// Parses the login name. `None` if it is not valid, is not that of the first request, or the login has ended.
     async fn user(&mut self, user: &str) -> Option<Username> {
         if self.ended {
+            return None;
+        }
+        if let Some(first) = self.user.clone() {
+            if first.as_str() == user {
+                return Some(first);
+            }
+            self.change_of_name(&first, user).await;
             return None;
         }
         match Username::parse(user) {
             Ok(user) => {
                 self.context.log.name_user(user.as_str(), None);
+                self.user = Some(user.clone());
                 Some(user)
             }
             Err(invalid) => {
@@ -274,6 +286,18 @@ impl Login {
                 None
             }
         }
+    }
+
+    /// Ends a login whose user name changes, as sshd does and in its words: guesses under other names before a login under
+    /// one's own would have no penalty.
+    async fn change_of_name(&mut self, first: &Username, other: &str) {
+        self.context.conduct.lock().failed = true;
+        let (first, other) = (printable(first.as_str(), SHOWN_NAME), printable(other, SHOWN_NAME));
+        let reason = format!("username changed from {} to {}", quoted(&first), quoted(&other));
+        self.context.audit.note(Event::BadUsername { reason: &reason });
+        let reason =
+            format!("Change of username or service not allowed: ({first},ssh-connection) -> ({other},ssh-connection)");
+        self.end(Disconnect::ProtocolError, &reason).await;
     }
 
     /// Ends the login, right after the answer to the present request.

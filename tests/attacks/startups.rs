@@ -3,6 +3,7 @@
 use super::{attacker, closed, connect_from, first_line, greeting};
 use crate::support::minimal_client::{connect, text};
 use crate::support::scripted_webhook::{Reply, ScriptedWebhook, accept_all};
+use crate::support::world::PASSWORD;
 use crate::support::{Setup, World};
 use futures_util::future::join_all;
 use serde_json::json;
@@ -79,6 +80,27 @@ async fn source_that_guesses_is_refused_with_the_penalty_s_name_and_no_other_is(
     let line = world.gateway.wait_for_line("SSH_CONNECTION_REFUSED").await;
     assert_eq!(line["details"]["reason"], "penalty: failed authentication");
     assert!(line["details"]["remoteAddr"].as_str().is_some_and(|from| from.starts_with("127.77.0.1:")), "{line}");
+}
+
+#[podgate_test::multi_thread]
+async fn guesses_under_another_name_are_not_undone_by_a_login_under_one_s_own() {
+    let limits = json!({"ssh": {"perSourcePenalties": "authfail:20m", "perSourcePenaltyExemptList": []}});
+    let world = Setup::config(limits).start().await;
+    let (mut writer, mut reader, _) = connect(world.gateway.address).await;
+    writer.send(&[&[5][..], &text(b"ssh-userauth")].concat()).await.expect("a packet");
+    reader.expect(6).await;
+    for (user, password) in [("bob", "letmein"), ("alice", PASSWORD)] {
+        let login = [&[50][..], &text(user.as_bytes()), &text(b"ssh-connection"), &text(b"password"), &[0]];
+        writer.send(&[&login.concat(), &text(password.as_bytes())[..]].concat()).await.expect("a packet");
+        reader.expect(51).await;
+    }
+    let reason = reader.until_closed().await.expect("a reason");
+    let sshd_s = "Change of username or service not allowed: (bob,ssh-connection) -> (alice,ssh-connection)";
+    assert!(reason.starts_with(&format!("podgate: {sshd_s}")), "{reason:?}");
+    let line = world.gateway.wait_for_line("SSH_PENALTY").await;
+    assert_eq!(line["details"]["reason"], "penalty: failed authentication");
+    assert_eq!(greeting(Ipv4Addr::LOCALHOST, &world.gateway).await, GUESSED);
+    assert!(world.gateway.lines("SSH_AUTH_SUCCESSFUL").is_empty());
 }
 
 #[podgate_test::multi_thread]

@@ -129,7 +129,20 @@ const OTHERS: &[Row] = &[
         |at| vec![at.login("none", &[]), userauth("nobody", "ssh-connection", "none", &[])],
         "refused, disconnect 2",
     )
-    .but("refused, refused", "RFC 4252 section 5 allows it: what was proven for the one user counts for no other"),
+    .but("refused, refused, disconnect 2", "russh answers every request, and a disconnect comes behind the answer"),
+    row(
+        "password of a user who changes, and then one's own key",
+        Login,
+        |at| {
+            let password = [&[0][..], &text(b"wrong")].concat();
+            vec![
+                userauth("nobody", "ssh-connection", "password", &password),
+                at.proof("ssh-ed25519", &at.key(), "ssh-ed25519"),
+            ]
+        },
+        "refused, disconnect 2",
+    )
+    .but("refused, refused, disconnect 2", "russh answers every request, and a disconnect comes behind the answer"),
     row("login that has succeeded, by the client's word", Login, |_| vec![vec![52]], "unimplemented").but("", UNSEEN),
     row("channel before the login", Login, |_| vec![open("session", 7, &[])], "unimplemented").but("", UNSEEN),
     row("global request before the login", Login, |_| vec![global("made-up", true, &[])], "unimplemented")
