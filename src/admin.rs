@@ -34,6 +34,7 @@ const LIMITS: ServerLimits = ServerLimits {
     handshake: Duration::from_secs(5),
     header: Duration::from_secs(2),
     idle: Duration::from_secs(15),
+    body: Duration::from_secs(5),
     life: Duration::from_secs(600),
     grace: Duration::from_secs(1),
 };

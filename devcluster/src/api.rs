@@ -39,7 +39,7 @@ use crate::objects::status::StatusError;
 use crate::objects::store::Store;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use podgate_http_server::RequestBody;
 use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::watch::Sender;
@@ -67,7 +67,7 @@ pub(crate) struct ApiServer {
 
 impl ApiServer {
     /// Answers a request, or says that its connection is to be cut.
-    pub(crate) async fn answer(&self, request: Request<Incoming>, cut: Cut) -> Result<Response<Body>, Dropped> {
+    pub(crate) async fn answer(&self, request: Request<RequestBody>, cut: Cut) -> Result<Response<Body>, Dropped> {
         let info = request::parse(request.method(), request.uri().path(), request.uri().query());
         self.journal.record(record(&info, request.uri().query()));
         let failure = match self.admit(&info, request.headers()) {
@@ -103,7 +103,7 @@ impl ApiServer {
     async fn route(
         &self,
         info: RequestInfo,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         cut: Cut,
     ) -> Result<Response<Body>, StatusError> {
         let path = match info.target {

@@ -1,18 +1,20 @@
 //! The HTTP/1.1 server behind the gateway's health and metrics endpoints, the webhook toolkit and the development cluster.
 //!
-//! Always true: the number of connections is bounded, and where all places are taken, a new connection gets that of the one
-//! that has been idle for longest. Each has a deadline for its TLS handshake, for its first request's header, for each further
-//! one (idle time included) and for its whole life. When [`LimitedServer::run`] returns, every connection has ended. When
+//! Always true: the number of connections is bounded, and where all places are taken, a new connection gets that of one
+//! that is not being answered. Each has a deadline for its TLS handshake, for its first request's header, for each further
+//! one (idle time included), for each request's body and for its whole life. When [`LimitedServer::run`] returns, every connection has ended. When
 //! the future of `run` or of [`LimitedServer::accept`]'s task set is dropped, the connections are cut.
 
 pub mod certificate;
 mod client_trust;
 mod places;
+mod request_body;
 
 use places::Places;
 
 pub use client_trust::{ClientTrust, UnusableCertificate};
 pub use places::Place;
+pub use request_body::{RequestBody, RequestBodyError};
 
 use hyper::Request;
 use hyper::Response;
@@ -22,7 +24,7 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use std::error::Error;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -40,8 +42,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The limits of a server and its connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerLimits {
-    /// Connections at once. One more ends the connection that has been idle for longest; if none is idle, it waits in the
-    /// system's queue.
+    /// Connections at once. One more ends another that is not being answered; if all are, it waits.
     pub connections: usize,
     /// Time for a TLS handshake.
     pub handshake: Duration,
@@ -49,6 +50,8 @@ pub struct ServerLimits {
     pub header: Duration,
     /// Time for a further request's header, counted from the end of the request before it.
     pub idle: Duration,
+    /// Time for a request's body, counted from the end of its header. A service that reads one for longer gets an error.
+    pub body: Duration,
     /// Age at which a connection ends. It also ends a client that never reads its answer.
     pub life: Duration,
     /// Time that the answer under way may still take when its connection is to end.
@@ -78,7 +81,7 @@ impl Listener for TcpListener {
 /// A service that can answer HTTP/1.1 requests on any thread.
 pub trait HttpService:
     Service<
-        Request<Incoming>,
+        Request<RequestBody>,
         Response = Response<Self::ResponseBody>,
         Error = Self::ServiceError,
         Future: Send + 'static,
@@ -93,7 +96,7 @@ pub trait HttpService:
 
 impl<S, B> HttpService for S
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Future: Send + 'static> + Send + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>, Future: Send + 'static> + Send + 'static,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
@@ -144,11 +147,14 @@ impl LimitedServer {
     {
         let places = Places::new(self.limits.connections);
         loop {
-            let stream = tokio::select! {
-                Some(_ended) = connections.join_next() => continue,
-                accepted = next(listener, &places) => accepted,
+            let mut accepted = pin!(next(listener, &places));
+            let (stream, place) = loop {
+                tokio::select! {
+                    Some(_ended) = connections.join_next() => {}
+                    accepted = accepted.as_mut() => break accepted,
+                }
             };
-            connections.spawn(serve(stream, places.take()));
+            connections.spawn(serve(stream, place));
         }
     }
 
@@ -170,7 +176,7 @@ impl LimitedServer {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: HttpService,
     {
-        let service = PlacedService { service, place: Arc::clone(place) };
+        let service = PlacedService { service, place: Arc::clone(place), body: self.limits.body };
         let Some(tls) = &self.tls else { return self.http(stream, service, stop).await };
         let handshake = timeout(self.limits.handshake, tls.accept(stream));
         // A failed handshake is the client's to report: it knows why it does not trust us.
@@ -206,25 +212,32 @@ impl LimitedServer {
 /// Waits until a connection that does not make its first request in time is late.
 async fn first_request_late(place: &Place, limit: Duration) {
     if timeout(limit, place.requested()).await.is_ok() {
-        std::future::pending::<()>().await;
+        pending::<()>().await;
     }
 }
 
-/// Waits for a place, then for a connection. Dropping the future loses none.
-async fn next<L: Listener>(listener: &L, places: &Places) -> L::Stream {
-    loop {
+/// Waits for a place, for a connection, and then for the place again where it is gone meanwhile.
+async fn next<L: Listener>(listener: &L, places: &Places) -> (L::Stream, Place) {
+    let stream = loop {
         places.ready().await;
         match listener.accept().await {
-            Ok(stream) => return stream,
+            Ok(stream) => break stream,
             Err(_lacking) => sleep(ACCEPT_PAUSE).await,
         }
+    };
+    loop {
+        if let Some(place) = places.take() {
+            return (stream, place);
+        }
+        places.ready().await;
     }
 }
 
-/// A service that notes in its connection's place when a request is answered.
+/// A service that notes in its connection's place when a request is received and answered.
 struct PlacedService<S> {
     service: S,
     place: Arc<Place>,
+    body: Duration,
 }
 
 impl<S: HttpService> Service<Request<Incoming>> for PlacedService<S> {
@@ -233,12 +246,23 @@ impl<S: HttpService> Service<Request<Incoming>> for PlacedService<S> {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.place.busy();
+        if !self.place.receiving() {
+            // The connection is about to be ended: what nobody would read is not begun.
+            return Box::pin(pending());
+        }
+        let request = request.map(|body| RequestBody::new(body, Arc::clone(&self.place), self.body));
         let (answer, place) = (self.service.call(request), Arc::clone(&self.place));
         Box::pin(async move {
             let answer = answer.await;
-            place.idle();
-            answer
+            if place.idle() {
+                return answer;
+            }
+            // Chosen for another meanwhile: the connection is about to be ended.
+            drop(answer);
+            pending().await
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

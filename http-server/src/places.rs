@@ -1,5 +1,9 @@
-//! The places of a server's connections. Where all are taken, a new connection gets that of the one that has been idle for
-//! longest: silent clients, however many, keep nobody out.
+//! The places of a server's connections. Where all are taken, a new connection gets that of another which is not being
+//! answered: of those that have not sent a whole request, the oldest, as long as they hold half of the places or more;
+//! otherwise the one that has been idle for longest. So neither silent clients, nor those whose requests do not end, nor
+//! those that were answered once and stay keep anybody out, however many they are.
+//!
+//! Always true: no more places are taken than there are, and a connection whose place was taken begins no answer.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +19,7 @@ pub(crate) struct Places(Arc<PlaceTable>);
 struct PlaceTable {
     limit: usize,
     taken: Mutex<Taken>,
-    /// Notified when a place is free, or its connection idle.
+    /// Notified when a place is free, or its connection is not being answered any more.
     changed: Notify,
 }
 
@@ -27,9 +31,20 @@ struct Taken {
 
 #[derive(Debug)]
 struct Occupant {
-    /// The beginning of the idle time; absent while a request is answered.
-    idle: Option<Instant>,
+    stage: Stage,
+    since: Instant,
     evicted: CancellationToken,
+}
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It has sent no request yet, or only a part of one.
+    Unfinished,
+    /// Its last request was answered, and no other has begun.
+    Idle,
+    /// A whole request is being answered.
+    Answering,
 }
 
 impl Places {
@@ -37,13 +52,13 @@ impl Places {
         Self(Arc::new(PlaceTable { limit: limit.max(1), taken: Mutex::default(), changed: Notify::new() }))
     }
 
-    /// Waits until a place is free, or a connection is idle. Cancel-safe.
+    /// Waits until a place can be taken. It may be gone again at the next moment. Cancel-safe.
     pub(crate) async fn ready(&self) {
         loop {
             let changed = self.0.changed.notified();
             {
                 let taken = self.0.taken();
-                if taken.connections.len() < self.0.limit || taken.longest_idle().is_some() {
+                if taken.connections.len() < self.0.limit || taken.evictable(self.0.limit).is_some() {
                     return;
                 }
             }
@@ -51,19 +66,21 @@ impl Places {
         }
     }
 
-    /// Takes a place; if none is free, that of the connection that has been idle for longest, which ends.
-    pub(crate) fn take(&self) -> Place {
-        let evicted = CancellationToken::new();
+    /// Takes a place; if none is free, that of another connection, which ends. `None` if all are being answered.
+    pub(crate) fn take(&self) -> Option<Place> {
         let mut taken = self.0.taken();
-        if taken.connections.len() >= self.0.limit
-            && let Some(oldest) = taken.longest_idle().and_then(|number| taken.connections.remove(&number))
-        {
-            oldest.evicted.cancel();
+        if taken.connections.len() >= self.0.limit {
+            let chosen = taken.evictable(self.0.limit)?;
+            taken.connections.remove(&chosen)?.evicted.cancel();
         }
-        let number = taken.next;
+        Some(self.occupy(&mut taken))
+    }
+
+    fn occupy(&self, taken: &mut Taken) -> Place {
+        let (evicted, number) = (CancellationToken::new(), taken.next);
         taken.next += 1;
-        // A connection without a request is idle from its beginning.
-        taken.connections.insert(number, Occupant { idle: Some(Instant::now()), evicted: evicted.clone() });
+        let occupant = Occupant { stage: Stage::Unfinished, since: Instant::now(), evicted: evicted.clone() };
+        taken.connections.insert(number, occupant);
         Place { table: Arc::clone(&self.0), number, evicted, first: CancellationToken::new() }
     }
 }
@@ -75,9 +92,17 @@ impl PlaceTable {
 }
 
 impl Taken {
-    fn longest_idle(&self) -> Option<u64> {
-        let idle = self.connections.iter().filter_map(|(number, occupant)| Some((occupant.idle?, *number)));
-        idle.min().map(|(_, number)| number)
+    /// The connection whose place the next one gets.
+    fn evictable(&self, limit: usize) -> Option<u64> {
+        let oldest = |stage| {
+            let connections = self.connections.iter().filter(move |(_, occupant)| occupant.stage == stage);
+            connections.map(|(number, occupant)| (occupant.since, *number)).min().map(|(_, number)| number)
+        };
+        let unfinished = self.connections.values().filter(|occupant| occupant.stage == Stage::Unfinished).count();
+        if unfinished.saturating_mul(2) >= limit {
+            return oldest(Stage::Unfinished);
+        }
+        oldest(Stage::Idle).or_else(|| oldest(Stage::Unfinished))
     }
 }
 
@@ -94,25 +119,36 @@ impl Place {
     /// The only place of a connection that no listener accepted.
     #[must_use]
     pub fn single() -> Self {
-        Places::new(1).take()
+        let places = Places::new(1);
+        let place = places.occupy(&mut places.0.taken());
+        place
     }
 
-    /// Notes that a request is being answered.
-    pub(crate) fn busy(&self) {
+    /// Notes the header of a request. False if the place belongs to another connection by now.
+    pub(crate) fn receiving(&self) -> bool {
         self.first.cancel();
-        self.set(None);
+        self.set(|_| Some(Stage::Unfinished))
     }
 
-    /// Notes that the connection waits for a request, or for the client to read.
-    pub(crate) fn idle(&self) {
-        self.set(Some(Instant::now()));
-        self.table.changed.notify_one();
+    /// Notes that the request which is being received has ended. False if the place belongs to another connection by now.
+    pub(crate) fn answering(&self) -> bool {
+        self.set(|stage| (stage == Stage::Unfinished).then_some(Stage::Answering))
     }
 
-    fn set(&self, idle: Option<Instant>) {
-        if let Some(occupant) = self.table.taken().connections.get_mut(&self.number) {
-            occupant.idle = idle;
+    /// Notes that the connection waits for a request, or for the client to read. False if the place belongs to another
+    /// connection by now.
+    pub(crate) fn idle(&self) -> bool {
+        self.set(|_| Some(Stage::Idle))
+    }
+
+    fn set(&self, next: impl FnOnce(Stage) -> Option<Stage>) -> bool {
+        let mut taken = self.table.taken();
+        let Some(occupant) = taken.connections.get_mut(&self.number) else { return false };
+        if let Some(stage) = next(occupant.stage) {
+            (occupant.stage, occupant.since) = (stage, Instant::now());
+            self.table.changed.notify_one();
         }
+        true
     }
 
     /// Waits until the connection has to end for another. Cancel-safe.
@@ -136,37 +172,63 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-    use tokio::time::timeout;
+    use futures_util::FutureExt;
 
-    #[tokio::test]
-    async fn new_connection_gets_the_place_of_the_one_that_is_idle_for_longest() {
-        let places = Places::new(2);
-        let (busy, idle) = (places.take(), places.take());
-        busy.busy();
-        let newcomer = places.take();
-        assert!(idle.evicted.is_cancelled() && !busy.evicted.is_cancelled() && !newcomer.evicted.is_cancelled());
-        busy.idle();
-        let another = places.take();
-        assert!(newcomer.evicted.is_cancelled(), "it has been idle for longer");
-        assert!(!busy.evicted.is_cancelled() && !another.evicted.is_cancelled());
-        drop((idle, newcomer));
-        assert_eq!(places.0.taken().connections.len(), 2);
+    /// A connection that was answered once.
+    fn answered(places: &Places) -> Place {
+        let place = places.take().expect("a place");
+        assert!(place.receiving() && place.answering() && place.idle());
+        place
     }
 
-    #[tokio::test]
-    async fn server_whose_connections_are_all_busy_waits_for_one() {
+    #[test]
+    fn connection_that_has_sent_no_whole_request_goes_before_one_that_is_idle() {
+        let places = Places::new(4);
+        let idle = [answered(&places), answered(&places)];
+        let (silent, half) = (places.take().expect("a place"), places.take().expect("a place"));
+        assert!(half.receiving());
+        let _third = places.take().expect("the silent one's place");
+        assert!(silent.evicted.is_cancelled() && !half.evicted.is_cancelled());
+        assert!(!silent.receiving() && !silent.answering() && !silent.idle(), "it has no place any more");
+        let _fourth = places.take().expect("the half request's place");
+        assert!(half.evicted.is_cancelled() && idle.iter().all(|idle| !idle.evicted.is_cancelled()));
+        assert_eq!(places.0.taken().connections.len(), 4);
+    }
+
+    #[test]
+    fn few_connections_without_a_request_are_not_ended_for_each_other_while_others_are_idle() {
+        let places = Places::new(4);
+        let idle = [answered(&places), answered(&places), answered(&places)];
+        let newcomer = places.take().expect("a place");
+        let _another = places.take().expect("the place of the one that has been idle for longest");
+        assert!(idle[0].evicted.is_cancelled() && !idle[1].evicted.is_cancelled());
+        assert!(!newcomer.evicted.is_cancelled());
+    }
+
+    #[test]
+    fn places_are_never_more_than_there_are_and_are_waited_for() {
         let places = Places::new(2);
-        let (first, second) = (places.take(), places.take());
-        first.busy();
-        second.busy();
-        let soon = Duration::from_millis(50);
-        assert!(timeout(soon, places.ready()).await.is_err());
-        first.idle();
-        places.ready().await;
-        first.busy();
-        assert!(timeout(soon, places.ready()).await.is_err());
+        let (first, second) = (places.take().expect("a place"), places.take().expect("a place"));
+        for busy in [&first, &second] {
+            assert!(busy.receiving() && busy.answering());
+        }
+        assert!(places.take().is_none());
+        assert!(places.ready().now_or_never().is_none());
+        assert!(first.idle());
+        assert!(places.ready().now_or_never().is_some());
+        // What was ready is gone when it is to be taken.
+        assert!(first.receiving() && first.answering());
+        assert!(places.take().is_none() && places.ready().now_or_never().is_none());
         drop(second);
-        places.ready().await;
+        assert!(places.ready().now_or_never().is_some());
+        assert!(places.take().is_some() && !first.evicted.is_cancelled());
+    }
+
+    #[test]
+    fn request_that_ended_late_makes_no_idle_connection_busy() {
+        let places = Places::new(1);
+        let place = answered(&places);
+        assert!(place.answering(), "the connection has its place");
+        assert!(places.take().is_some(), "and is idle");
     }
 }

@@ -32,6 +32,8 @@ const LIMITS: ServerLimits = ServerLimits {
     header: Duration::from_secs(2),
     // Longer than the gateway keeps a connection that it does not use.
     idle: Duration::from_secs(30),
+    // Longer than the toolkit takes to answer that a body is late.
+    body: Duration::from_secs(15),
     life: Duration::from_secs(600),
     grace: Duration::from_secs(10),
 };

@@ -17,9 +17,9 @@ use crate::process::{ProgramLaunch, ProgramStreams};
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
+use podgate_http_server::RequestBody;
 use serde_json::Value;
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
@@ -56,7 +56,7 @@ impl ExecApi {
         &self,
         open: &ExecTarget<'_>,
         query: &Query,
-        mut request: Request<Incoming>,
+        mut request: Request<RequestBody>,
         cut: Cut,
     ) -> Result<Response<Body>, StatusError> {
         let (namespace, name) = (open.namespace.unwrap_or_default(), open.name.unwrap_or_default());

@@ -21,6 +21,7 @@ const LIMITS: ServerLimits = ServerLimits {
     handshake: Duration::from_secs(10),
     header: Duration::from_secs(90),
     idle: Duration::from_secs(90),
+    body: Duration::from_secs(60),
     life: Duration::MAX,
     grace: Duration::ZERO,
 };
