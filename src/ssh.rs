@@ -17,6 +17,7 @@ mod key_offer;
 mod login;
 mod refused_connections;
 mod snapshot;
+mod source_tally;
 mod ssh_client;
 mod supervisor;
 mod transport;
@@ -39,13 +40,15 @@ use refused_connections::RefusedConnections;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use supervisor::AcceptedConnection;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::sleep;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 /// Limit of the pause after a failed accept (too many open files, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// The time between two looks at what the log has not had yet.
+const REPORTS: Duration = Duration::from_secs(5);
 
 /// The server, bound and not yet serving.
 pub(crate) struct Server {
@@ -90,10 +93,19 @@ impl Server {
     pub(crate) async fn run(self, tasks: Tasks) {
         let mut refused = RefusedConnections::new();
         let mut pause = Duration::from_millis(10);
+        let mut reports = interval(REPORTS);
+        reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
-                () = tasks.stopping().cancelled() => return,
+                now = reports.tick() => {
+                    self.report(&mut refused, Some(now.into_std()));
+                    continue;
+                }
+                () = tasks.stopping().cancelled() => {
+                    self.report(&mut refused, None);
+                    return;
+                }
             };
             match accepted {
                 Ok((stream, remote)) => {
@@ -115,15 +127,25 @@ impl Server {
         }
     }
 
+    /// Writes the lines about refused connections and penalties of the minutes that are over, or of all if `now` is none.
+    fn report(&self, refused: &mut RefusedConnections, now: Option<Instant>) {
+        for (refusal, summary) in refused.close(now) {
+            let count = summary.count.to_string();
+            let details = [("reason", refusal.text()), ("count", &*count), ("addresses", &*summary.addresses)];
+            self.log.write(codes::SSH_CONNECTION_REFUSED, "connections were refused", &details);
+        }
+        self.entrance.report_penalties(now);
+    }
+
     fn accept(&self, stream: TcpStream, remote: SocketAddr, refused: &mut RefusedConnections, tasks: &Tasks) {
         let startup = match self.entrance.admit(remote.ip()) {
             Ok(startup) => startup,
             Err(refusal) => {
                 self.log.metrics().count_refused_connection(refusal.word());
-                if let Some(count) = refused.tell(stream, refusal, tasks) {
-                    let (remote, count) = (remote.to_string(), count.to_string());
-                    let details = [("remoteAddr", &*remote), ("reason", refusal.text()), ("count", &*count)];
-                    self.log.write(codes::SSH_CONNECTION_REFUSED, "connections were refused", &details);
+                if refused.tell((stream, remote.ip()), refusal, tasks) {
+                    let remote = remote.to_string();
+                    let details = [("remoteAddr", &*remote), ("reason", refusal.text()), ("count", "1")];
+                    self.log.write(codes::SSH_CONNECTION_REFUSED, "a connection was refused", &details);
                 }
                 return;
             }

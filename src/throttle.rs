@@ -9,21 +9,28 @@ mod call_queue;
 mod client_network;
 mod connection_rate;
 mod expiry_table;
+mod nat64;
 mod penalties;
+mod recent_logins;
 mod startups;
 
 pub(crate) use call_queue::CallQueue;
 pub(crate) use client_network::{ClientNetwork, NetBlockSize};
 pub(crate) use connection_rate::ConnectionRate;
-pub(crate) use penalties::{Overflow, PenaltyCause, PenaltyRules};
-pub(crate) use startups::MaxStartups;
+pub(crate) use nat64::Nat64Prefix;
+pub(crate) use penalties::{DEFAULT_PENALTIES, Overflow, PenaltyCause, PenaltyRules};
+pub(crate) use startups::{MaxStartups, SourceShare};
 
 use connection_rate::RateTable;
 use ipnet::IpNet;
 use penalties::{PenaltyTable, PenaltyVerdict};
+use recent_logins::RecentLogins;
 use startups::Startups;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+/// The least share of the connections that log in which a site of IPv6 has, however small that of a source is.
+const SITE_SHARE: SourceShare = SourceShare::Percent(25);
 
 /// The limits, as configured.
 #[derive(Debug, Clone)]
@@ -31,13 +38,15 @@ pub(crate) struct ThrottleConfig {
     /// `maxStartups`.
     pub max_startups: MaxStartups,
     /// `perSourceMaxStartups`; `None` is no limit.
-    pub per_source: Option<u32>,
+    pub per_source: Option<SourceShare>,
     /// `perSourceNetBlockSize`.
     pub block: NetBlockSize,
     /// `perSourceConnectionRate`; `None` is no limit.
     pub rate: Option<ConnectionRate>,
     /// `perSourcePenalties`; `None` is none.
     pub penalties: Option<PenaltyRules>,
+    /// `nat64Prefixes`, beside the well-known one.
+    pub nat64: Vec<Nat64Prefix>,
     /// `perSourcePenaltyExemptList`.
     pub exempt: Vec<IpNet>,
 }
@@ -53,6 +62,8 @@ pub(crate) enum ConnectionRefusal {
     Rate,
     /// Its source has too many connections that log in.
     PerSource,
+    /// The /48 of its source has too many connections that log in.
+    PerSite,
     /// All sources together have too many connections that log in.
     MaxStartups,
 }
@@ -65,6 +76,7 @@ impl ConnectionRefusal {
             Self::TooManyPenalties => "penalty_overflow",
             Self::Rate => "rate",
             Self::PerSource => "per_source",
+            Self::PerSite => "per_site",
             Self::MaxStartups => "max_startups",
         }
     }
@@ -76,6 +88,7 @@ impl ConnectionRefusal {
             Self::TooManyPenalties => "penalty: too many penalised addresses",
             Self::Rate => "too many new connections from your address (perSourceConnectionRate)",
             Self::PerSource => "too many connections from your address are logging in (perSourceMaxStartups)",
+            Self::PerSite => "too many connections from your network are logging in (perSourceMaxStartups)",
             Self::MaxStartups => "too many connections are logging in (maxStartups)",
         }
     }
@@ -88,17 +101,32 @@ pub(crate) struct Throttle {
     startups: Startups,
     rates: RateTable,
     penalties: PenaltyTable,
+    logins: RecentLogins,
 }
 
 impl Throttle {
     /// No connection, no penalty.
     pub(crate) fn new(config: ThrottleConfig) -> Self {
-        Self { config, startups: Startups::default(), rates: RateTable::default(), penalties: PenaltyTable::default() }
+        Self {
+            config,
+            startups: Startups::default(),
+            rates: RateTable::default(),
+            penalties: PenaltyTable::default(),
+            logins: RecentLogins::default(),
+        }
     }
 
     /// The source that a client's address belongs to.
     pub(crate) fn network(&self, client: IpAddr) -> ClientNetwork {
-        ClientNetwork::of(client, self.config.block)
+        ClientNetwork::of(self.address(client), self.config.block)
+    }
+
+    fn address(&self, client: IpAddr) -> IpAddr {
+        nat64::client_address(client, &self.config.nat64)
+    }
+
+    fn site(&self, client: IpAddr) -> Option<ClientNetwork> {
+        ClientNetwork::site_of(self.address(client), self.config.block)
     }
 
     /// Decides about a new connection, and counts it if it may log in. `die` is a random number below 100.
@@ -106,7 +134,7 @@ impl Throttle {
     /// # Errors
     /// The first limit that it exceeds.
     pub(crate) fn admit(&mut self, client: IpAddr, now: Instant, die: u32) -> Result<(), ConnectionRefusal> {
-        let network = self.network(client);
+        let (network, site) = (self.network(client), self.site(client));
         if !self.is_exempt(client) {
             if let Some(rules) = &self.config.penalties {
                 match self.penalties.verdict(network, rules, now) {
@@ -115,8 +143,15 @@ impl Throttle {
                     PenaltyVerdict::Overflow => return Err(ConnectionRefusal::TooManyPenalties),
                 }
             }
-            if self.config.per_source.is_some_and(|limit| self.startups.of(network) >= limit) {
-                return Err(ConnectionRefusal::PerSource);
+            if let Some(share) = self.config.per_source {
+                let full = self.config.max_startups.full;
+                let limit = share.of(full);
+                if self.startups.of_source(network) >= limit {
+                    return Err(ConnectionRefusal::PerSource);
+                }
+                if site.is_some_and(|site| self.startups.of_site(site) >= limit.max(SITE_SHARE.of(full))) {
+                    return Err(ConnectionRefusal::PerSite);
+                }
             }
             if self.config.rate.is_some_and(|rate| !self.rates.take(network, rate, now)) {
                 return Err(ConnectionRefusal::Rate);
@@ -125,14 +160,14 @@ impl Throttle {
         if self.config.max_startups.drops(self.startups.all(), die) {
             return Err(ConnectionRefusal::MaxStartups);
         }
-        self.startups.add(network);
+        self.startups.add(network, site);
         Ok(())
     }
 
     /// Counts a connection no longer: it has logged in or ended.
     pub(crate) fn leave(&mut self, client: IpAddr) {
-        let network = self.network(client);
-        self.startups.remove(network);
+        let (network, site) = (self.network(client), self.site(client));
+        self.startups.remove(network, site);
     }
 
     /// Adds a penalty to a client's source, unless it is exempt. If the source is refused from now on, returns for how long.
@@ -142,8 +177,27 @@ impl Throttle {
         self.penalties.add(network, cause, rules, now)
     }
 
+    /// Notes a login by an identity's hash. The first one of each identity in a while takes the penalty of one failed login
+    /// from its source: where many people share an address, some of them mistype.
+    pub(crate) fn logged_in(&mut self, client: IpAddr, identity: u64, now: Instant) {
+        let network = self.network(client);
+        let Some(rules) = self.config.penalties.as_ref().filter(|_| !self.is_exempt(client)) else { return };
+        if self.logins.note(network, identity, now) {
+            self.penalties.lessen(network, rules.authfail, now);
+        }
+    }
+
+    /// The number of people who logged in lately from a client's source, if these are many and it is refused now; once in
+    /// a while.
+    pub(crate) fn report_shared(&mut self, client: IpAddr, now: Instant) -> Option<usize> {
+        let network = self.network(client);
+        let rules = self.config.penalties.as_ref()?;
+        let verdict = self.penalties.verdict(network, rules, now);
+        matches!(verdict, PenaltyVerdict::Penalised(_)).then(|| self.logins.report_many(network, now))?
+    }
+
     fn is_exempt(&self, client: IpAddr) -> bool {
-        let client = client.to_canonical();
+        let client = self.address(client);
         self.config.exempt.iter().any(|net| net.contains(&client))
     }
 }

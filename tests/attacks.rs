@@ -3,7 +3,9 @@
 
 mod descriptors;
 mod flood;
+mod host_key_question;
 mod memory;
+mod shared_addresses;
 mod stalled;
 mod startups;
 

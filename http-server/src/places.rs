@@ -120,8 +120,7 @@ impl Place {
     #[must_use]
     pub fn single() -> Self {
         let places = Places::new(1);
-        let place = places.occupy(&mut places.0.taken());
-        place
+        places.occupy(&mut places.0.taken())
     }
 
     /// Notes the header of a request. False if the place belongs to another connection by now.

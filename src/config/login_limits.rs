@@ -1,9 +1,12 @@
 //! The keys of `ssh` that limit clients before they have logged in, with OpenSSH's names and forms where it has them.
 
 use crate::schema::{Section, duration};
-use crate::throttle::{ConnectionRate, MaxStartups, NetBlockSize, Overflow, PenaltyRules, ThrottleConfig};
+use crate::throttle::{
+    ConnectionRate, DEFAULT_PENALTIES, MaxStartups, Nat64Prefix, NetBlockSize, Overflow, PenaltyRules, SourceShare,
+    ThrottleConfig,
+};
 use crate::types::{printable, quoted};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -26,11 +29,15 @@ pub(super) fn read(section: &Section<'_>) -> Option<LoginLimits> {
     let (grace, key_exchange) = (section.duration("loginGraceTime"), section.duration("keyExchangeGraceTime"));
     let webhook_calls = section.integer("maxWebhookCalls");
     let max_startups = parsed(section, "maxStartups", max_startups);
-    let per_source = parsed(section, "perSourceMaxStartups", |text| or_none(text, |text| count(text, 1)));
+    let per_source = parsed(section, "perSourceMaxStartups", |text| or_none(text, source_share));
     let block = parsed(section, "perSourceNetBlockSize", net_block);
     let rate = parsed(section, "perSourceConnectionRate", |text| or_none(text, connection_rate));
     let penalties = parsed(section, "perSourcePenalties", penalties);
-    let exempt = exempt(section);
+    let nat64 = list(section, "nat64Prefixes", |text| {
+        let wrong = "is not a prefix of IPv6 with 32, 40, 48, 56, 64 or 96 bits, like 2001:db8:64::/96";
+        Nat64Prefix::parse(text).ok_or(wrong)
+    });
+    let exempt = list(section, "perSourcePenaltyExemptList", exempt_net);
     Some(LoginLimits {
         grace: grace?,
         key_exchange: key_exchange?,
@@ -41,6 +48,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<LoginLimits> {
             block: block?,
             rate: rate?,
             penalties: penalties?,
+            nat64: nat64?,
             exempt: exempt?,
         },
     })
@@ -75,9 +83,12 @@ fn or_none<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<O
     if text == "none" { Ok(None) } else { parse(text).map(Some) }
 }
 
-fn count(text: &str, least: u32) -> Result<u32, String> {
-    let number = text.parse().ok().filter(|number| *number >= least);
-    number.ok_or_else(|| format!("must be a number of at least {least}, or none"))
+fn source_share(text: &str) -> Result<SourceShare, String> {
+    let share = match text.strip_suffix('%') {
+        Some(percent) => percent.parse().ok().filter(|percent| (1..=100).contains(percent)).map(SourceShare::Percent),
+        None => text.parse().ok().filter(|count| *count >= 1).map(SourceShare::Connections),
+    };
+    share.ok_or_else(|| "must be a number of at least 1, a part of maxStartups like 25%, or none".to_owned())
 }
 
 fn max_startups(text: &str) -> Result<MaxStartups, String> {
@@ -150,22 +161,6 @@ fn penalties(text: &str) -> Result<Option<PenaltyRules>, String> {
     Ok(Some(rules))
 }
 
-/// OpenSSH's.
-const DEFAULT_PENALTIES: PenaltyRules = PenaltyRules {
-    crash: Duration::from_secs(90),
-    authfail: Duration::from_secs(5),
-    noauth: Duration::from_secs(1),
-    refuseconnection: Duration::from_secs(10),
-    grace_exceeded: Duration::from_secs(10),
-    invaliduser: Duration::from_secs(5),
-    max: Duration::from_secs(600),
-    min: Duration::from_secs(15),
-    max_sources4: 65_536,
-    max_sources6: 65_536,
-    overflow4: Overflow::Permissive,
-    overflow6: Overflow::Permissive,
-};
-
 /// A time; a bare number is seconds, as in OpenSSH.
 fn time(text: &str) -> Option<Duration> {
     let longest = Duration::from_secs(365 * 24 * 3600);
@@ -181,21 +176,40 @@ fn overflow(text: &str) -> Option<Overflow> {
     }
 }
 
-fn exempt(section: &Section<'_>) -> Option<Vec<IpNet>> {
-    let key = "perSourcePenaltyExemptList";
+/// Reads a list of texts. `None` if one of them was reported.
+fn list<T>(
+    section: &Section<'_>,
+    key: &'static str,
+    parse: impl Fn(&str) -> Result<T, &'static str>,
+) -> Option<Vec<T>> {
     let texts = section.texts(key)?;
-    let net = |text: &str| text.parse::<IpNet>().ok().or_else(|| Some(text.parse::<IpAddr>().ok()?.into()));
-    let nets = texts.iter().enumerate().filter_map(|(index, text)| {
-        let net = net(text);
-        if net.is_none() {
-            let shown = quoted(&printable(text, 64));
-            section
-                .error(&format!("{key}[{index}]"), format!("{shown} is not an address or a network like 10.0.0.0/8"));
+    let values = texts.iter().enumerate().filter_map(|(index, text)| match parse(text) {
+        Ok(value) => Some(value),
+        Err(wrong) => {
+            section.error(&format!("{key}[{index}]"), format!("{} {wrong}", quoted(&printable(text, 64))));
+            None
         }
-        net
     });
-    let nets: Vec<IpNet> = nets.collect();
-    (nets.len() == texts.len()).then_some(nets)
+    let values: Vec<T> = values.collect();
+    (values.len() == texts.len()).then_some(values)
+}
+
+/// Reads an address or a network. One of IPv4 addresses that are written as IPv6 is a network of IPv4, as its clients are.
+fn exempt_net(text: &str) -> Result<IpNet, &'static str> {
+    let net = text.parse::<IpNet>().ok().or_else(|| Some(text.parse::<IpAddr>().ok()?.into()));
+    match net.ok_or("is not an address or a network like 10.0.0.0/8")? {
+        IpNet::V6(net) => mapped_net(net),
+        net @ IpNet::V4(_) => Ok(net),
+    }
+}
+
+fn mapped_net(net: Ipv6Net) -> Result<IpNet, &'static str> {
+    let Some(address) = net.addr().to_ipv4_mapped() else { return Ok(net.into()) };
+    let bits = net.prefix_len().checked_sub(96).and_then(|bits| Ipv4Net::new(address, bits).ok());
+    bits.map(IpNet::V4).ok_or(
+        "has IPv4 addresses in IPv6 form and less than 96 bits, so that it would match none of them; write 0.0.0.0/0 for all \
+         of IPv4",
+    )
 }
 
 #[cfg(test)]
@@ -214,10 +228,11 @@ mod tests {
         let limits = fixture::load(&fixture::minimal()).unwrap().ssh.login;
         assert_eq!((limits.grace, limits.key_exchange), (Duration::from_secs(60), Duration::from_secs(10)));
         assert_eq!(limits.throttle.penalties, Some(DEFAULT_PENALTIES));
-        assert_eq!(limits.throttle.max_startups, MaxStartups { start: 256, rate: 30, full: 1024 });
+        assert_eq!(limits.throttle.max_startups, MaxStartups { start: 512, rate: 30, full: 1024 });
         assert_eq!(limits.throttle.block, NetBlockSize { v4: 32, v6: 64 });
-        assert!(limits.throttle.per_source.is_some() && limits.throttle.rate.is_some());
-        assert!(limits.throttle.exempt.is_empty());
+        assert_eq!(limits.throttle.per_source, Some(SourceShare::Percent(25)));
+        assert_eq!(limits.throttle.rate, Some(ConnectionRate { per_second: 5, burst: 256 }));
+        assert!(limits.throttle.exempt.is_empty() && limits.throttle.nat64.is_empty());
     }
 
     #[test]
@@ -231,8 +246,10 @@ mod tests {
             ("maxStartups", json!("100:30:10"), "START:RATE:FULL"),
             ("maxStartups", json!(0), "START:RATE:FULL"),
             ("maxStartups", json!([10]), "must be a string"),
-            ("perSourceMaxStartups", json!(0), "at least 1, or none"),
-            ("perSourceMaxStartups", json!("few"), "at least 1, or none"),
+            ("perSourceMaxStartups", json!(0), "at least 1, a part of maxStartups like 25%, or none"),
+            ("perSourceMaxStartups", json!("few"), "or none"),
+            ("perSourceMaxStartups", json!("0%"), "or none"),
+            ("perSourceMaxStartups", json!("101%"), "or none"),
             ("perSourceNetBlockSize", json!("33:64"), "at most 32:128"),
             ("perSourceNetBlockSize", json!("32:129"), "at most 32:128"),
             ("perSourceConnectionRate", json!("5"), "RATE:BURST"),
@@ -245,6 +262,9 @@ mod tests {
             ("perSourcePenalties", json!("min:10m max:1m"), "max below its min"),
             ("perSourcePenaltyExemptList", json!(["10.0.0.0/33"]), "not an address or a network"),
             ("perSourcePenaltyExemptList", json!(["10.0.0.1", "localhost"]), "ssh.perSourcePenaltyExemptList[1]"),
+            ("perSourcePenaltyExemptList", json!(["::ffff:10.0.0.0/95"]), "would match none of them"),
+            ("nat64Prefixes", json!(["64:ff9b::/96", "2001:db8::/33"]), "ssh.nat64Prefixes[1]"),
+            ("nat64Prefixes", json!(["192.0.2.0/24"]), "is not a prefix of IPv6"),
             ("maxWebhookCalls", json!(0), "must be 1 to"),
         ] {
             let errors = limits(key, value.clone()).map(drop).expect_err(key);
@@ -257,7 +277,8 @@ mod tests {
         let throttle = |key, value| limits(key, value).unwrap().throttle;
         assert_eq!(throttle("maxStartups", json!(50)).max_startups, MaxStartups { start: 50, rate: 100, full: 50 });
         assert_eq!(throttle("perSourceMaxStartups", json!("none")).per_source, None);
-        assert_eq!(throttle("perSourceMaxStartups", json!(7)).per_source, Some(7));
+        assert_eq!(throttle("perSourceMaxStartups", json!(7)).per_source, Some(SourceShare::Connections(7)));
+        assert_eq!(throttle("perSourceMaxStartups", json!("7%")).per_source, Some(SourceShare::Percent(7)));
         assert_eq!(throttle("perSourceConnectionRate", json!("none")).rate, None);
         for off in [json!("no"), json!(false)] {
             assert_eq!(throttle("perSourcePenalties", off).penalties, None);
@@ -274,5 +295,9 @@ mod tests {
         assert_eq!(rules, Some(changed));
         let exempt = throttle("perSourcePenaltyExemptList", json!(["10.0.0.0/8", "2001:db8::1"])).exempt;
         assert_eq!(exempt, ["10.0.0.0/8".parse::<IpNet>().unwrap(), "2001:db8::1/128".parse().unwrap()]);
+        let mapped = json!(["::ffff:10.0.0.0/104", "::ffff:192.0.2.1", "::ffff:0:0/96", "::/0"]);
+        let exempt = throttle("perSourcePenaltyExemptList", mapped).exempt;
+        let nets = ["10.0.0.0/8", "192.0.2.1/32", "0.0.0.0/0", "::/0"].map(|net| net.parse::<IpNet>().unwrap());
+        assert_eq!(exempt, nets);
     }
 }

@@ -3,6 +3,7 @@
 //! its first request with the reason.
 
 use super::connection::ConnectionContext;
+use super::entrance::{Entrance, WebhookPlace};
 use crate::audit::{Event, Recorder};
 use crate::auth::{ClientFacts, ENV_LEFT_OUT, Identity};
 use crate::guest::{Arrival, Guest, Refusal, Unavailable};
@@ -13,6 +14,7 @@ use crate::telemetry::{ConnectionLog, codes};
 use crate::throttle::PenaltyCause;
 use bytes::Bytes;
 use podgate_webhooks::wire::ConfigAnswer;
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -105,10 +107,18 @@ async fn resolve_settings(
     mut identity: Identity,
 ) -> Result<(Settings, Identity), AdmissionError> {
     let origin = context.snapshot.config.as_ref().map_or(ConfigOrigin::File, ConfigOrigin::Server);
-    let place = context.entrance.webhook_place(context.endpoints.client.ip()).await;
+    let place = place_for(origin, &context.entrance, context.endpoints.client.ip()).await;
     let answer = ask(origin, &mut identity, &context.facts(), &context.log).await?;
     drop(place);
     Ok((resolve(&context.snapshot.base, answer.as_ref(), &context.log)?, identity))
+}
+
+/// Waits for a place among the calls of webhooks where one is to be called: the file is asked at once.
+async fn place_for(origin: ConfigOrigin<'_>, entrance: &Entrance, client: IpAddr) -> Option<WebhookPlace> {
+    match origin {
+        ConfigOrigin::Server(_) => Some(entrance.webhook_place(client).await),
+        ConfigOrigin::File | ConfigOrigin::Answer(_) => None,
+    }
 }
 
 /// The source of a connection's settings beside the configuration file.
@@ -157,4 +167,25 @@ pub(crate) fn resolve(
         log.write(codes::CONFIG_ENV_LEFT_OUT, ENV_LEFT_OUT, &[("variables", &*names)]);
     }
     Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::fixture;
+    use crate::descriptors::DescriptorShares;
+    use crate::telemetry::{LogFormat, capture};
+    use futures_util::FutureExt;
+
+    #[tokio::test]
+    async fn settings_of_the_file_wait_for_no_webhook_s_place() {
+        let mut limits = fixture::load(&fixture::minimal()).unwrap().ssh.login;
+        limits.webhook_calls = 1;
+        let (log, _lines) = capture::log(LogFormat::Text);
+        let entrance = Entrance::new(&limits, DescriptorShares::of(1024), log);
+        let client = IpAddr::from([192, 0, 2, 1]);
+        let _held = entrance.webhook_place(client).await;
+        assert!(entrance.webhook_place(client).now_or_never().is_none(), "no place is free");
+        assert!(matches!(place_for(ConfigOrigin::File, &entrance, client).now_or_never(), Some(None)));
+    }
 }

@@ -60,9 +60,10 @@ impl ConnectionContext {
         ConnectionError::Closed(by)
     }
 
-    /// Ends the login phase: the client has logged in. False if the process may not open what it would need.
-    pub(super) fn logged_in(&self) -> bool {
+    /// Ends the login phase: the client has logged in as `identity`. False if the process may not open what it would need.
+    pub(super) fn logged_in(&self, identity: &str) -> bool {
         self.conduct.lock().logged_in = true;
+        self.entrance.note_login(self.endpoints.client.ip(), identity);
         *self.startup.lock() = None;
         match self.entrance.serve_one() {
             Some(place) => self.served.set(place).is_ok(),

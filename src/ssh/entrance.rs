@@ -1,11 +1,13 @@
 //! The entrance of all connections: the limits of clients that have not logged in, shared by the accept loop and the
 //! connections. The decisions are [`Throttle`]'s and [`CallQueue`]'s; here are the clock, the die, and the guards.
 
+use super::source_tally::SourceTally;
 use crate::config::LoginLimits;
 use crate::descriptors::DescriptorShares;
 use crate::telemetry::{Log, codes};
 use crate::throttle::{CallQueue, ClientNetwork, ConnectionRefusal, PenaltyCause, Throttle};
 use parking_lot::Mutex;
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,8 +22,15 @@ struct EntranceState {
     calls: Mutex<CallQueue<oneshot::Sender<WebhookPlace>>>,
     /// Places of connections that have logged in, and of their sessions.
     served: Arc<Semaphore>,
+    /// Penalties, for the log.
+    penalties: Mutex<SourceTally>,
+    /// The secret of the hashes of identities.
+    hasher: RandomState,
     log: Log,
 }
+
+/// Lines about penalties in a minute, beside the one about all others.
+const PENALTY_LINES: usize = 10;
 
 impl Entrance {
     /// The configured limits, within what the process may open.
@@ -32,6 +41,8 @@ impl Entrance {
             throttle: Mutex::new(Throttle::new(throttle)),
             calls: Mutex::new(CallQueue::new(limits.webhook_calls.min(shares.calls))),
             served: Arc::new(Semaphore::new(shares.served)),
+            penalties: Mutex::new(SourceTally::new(PENALTY_LINES)),
+            hasher: RandomState::new(),
             log,
         }))
     }
@@ -48,11 +59,47 @@ impl Entrance {
 
     /// Adds a penalty to the source of a client.
     pub(super) fn penalise(&self, client: IpAddr, cause: PenaltyCause) {
-        let refused = self.0.throttle.lock().penalise(client, cause, Instant::now());
-        if let Some(time) = refused {
+        let now = Instant::now();
+        let refused = self.0.throttle.lock().penalise(client, cause, now);
+        if let Some(time) = refused
+            && self.0.penalties.lock().note(client, now)
+        {
             let (client, seconds) = (client.to_string(), time.as_secs().to_string());
             let details = [("remoteAddr", client.as_str()), ("reason", cause.text()), ("seconds", &seconds)];
             self.0.log.write(codes::SSH_PENALTY, "connections of an address are refused for a while", &details);
+        }
+        self.report_shared(client, now);
+    }
+
+    /// Notes a login, which may lessen the penalty of its source.
+    pub(super) fn note_login(&self, client: IpAddr, identity: &str) {
+        let (now, identity) = (Instant::now(), self.0.hasher.hash_one(identity));
+        self.0.throttle.lock().logged_in(client, identity, now);
+        self.report_shared(client, now);
+    }
+
+    /// Warns if many people share an address that is refused now.
+    fn report_shared(&self, client: IpAddr, now: Instant) {
+        let shared = self.0.throttle.lock().report_shared(client, now);
+        if let Some(people) = shared {
+            let (client, people) = (client.to_string(), people.to_string());
+            let details = [
+                ("remoteAddr", client.as_str()),
+                ("identities", &people),
+                ("remedy", "ssh.perSourcePenaltyExemptList, or a load balancer that keeps the addresses of clients"),
+            ];
+            let text = "an address is refused for a while from which many users log in";
+            self.0.log.write(codes::SSH_SHARED_ADDRESS, text, &details);
+        }
+    }
+
+    /// Writes the line about the penalties that had none in a minute that is over, or in any if `now` is none.
+    pub(super) fn report_penalties(&self, now: Option<Instant>) {
+        let summary = self.0.penalties.lock().close(now);
+        if let Some(summary) = summary {
+            let count = summary.count.to_string();
+            let details = [("count", count.as_str()), ("addresses", &summary.addresses)];
+            self.0.log.write(codes::SSH_PENALTY, "connections of more addresses are refused for a while", &details);
         }
     }
 
@@ -130,6 +177,39 @@ mod tests {
     use crate::config::fixture;
     use crate::telemetry::{LogFormat, capture};
     use futures_util::FutureExt;
+
+    #[test]
+    fn log_of_penalties_is_bounded_and_names_the_addresses_of_most() {
+        let limits = fixture::load(&fixture::minimal()).unwrap().ssh.login;
+        let (log, lines) = capture::log(LogFormat::Text);
+        let entrance = Entrance::new(&limits, DescriptorShares::of(1024), log.clone());
+        for number in 0..100 {
+            entrance.penalise(IpAddr::from([192, 0, 2, number]), PenaltyCause::Crash);
+        }
+        entrance.report_penalties(None);
+        let text = lines.text(&log);
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains("SSH_PENALTY")).collect();
+        assert_eq!(lines.len(), PENALTY_LINES + 1, "{text}");
+        let last = lines.last().unwrap();
+        assert!(last.contains("90") && last.contains("192.0.2.99 (1)") && last.contains("and 85 more"), "{last}");
+    }
+
+    #[test]
+    fn login_of_the_eighth_user_behind_a_refused_address_is_the_one_warning() {
+        let limits = fixture::load(&fixture::minimal()).unwrap().ssh.login;
+        let (log, lines) = capture::log(LogFormat::Text);
+        let entrance = Entrance::new(&limits, DescriptorShares::of(1024), log.clone());
+        let client = IpAddr::from([192, 0, 2, 1]);
+        entrance.penalise(client, PenaltyCause::Crash);
+        for person in 0..20 {
+            entrance.note_login(client, &format!("person-{}", person % 7));
+        }
+        assert!(!lines.text(&log).contains("SSH_SHARED_ADDRESS"));
+        for person in 7..20 {
+            entrance.note_login(client, &format!("person-{person}"));
+        }
+        assert_eq!(lines.text(&log).matches("SSH_SHARED_ADDRESS").count(), 1);
+    }
 
     #[tokio::test]
     async fn place_of_a_call_that_is_given_up_goes_to_the_next() {

@@ -158,7 +158,7 @@ impl Handler for Translator {
         };
         self.entry.identify(identity.authenticated());
         // The settings need no place among the connections that log in: a config server that hangs keeps nobody out.
-        if !self.context.logged_in() {
+        if !self.context.logged_in(identity.authenticated()) {
             self.context.audit.note(Event::LimitHit { limit: FULL });
             session.disconnect(
                 Disconnect::TooManyConnections,

@@ -16,7 +16,7 @@ pub(crate) struct Snapshot {
     pub(super) methods: MethodSet,
     pub(super) banner: Option<String>,
     pub(super) login: LoginLimits,
-    /// The time for which a client may take no data although there is some: that of its unanswered keep-alive requests.
+    /// The time for which a client may take no data although there is some; no limit without keep-alive requests.
     pub(super) stall: Option<Duration>,
     pub(super) auth: Authenticator,
     pub(super) config: Option<ConfigClient>,
@@ -41,11 +41,39 @@ impl Snapshot {
             methods,
             banner: config.ssh.banner.clone(),
             login: config.ssh.login.clone(),
-            stall: config.ssh.client_alive_interval.map(|time| time.saturating_mul(config.ssh.client_alive_count_max)),
+            stall: stall(config.ssh.client_alive_interval, config.ssh.client_alive_count_max),
             auth,
             config: config_client,
             base: config.base.clone(),
             backend,
         })
+    }
+}
+
+/// The least time for which a client may take no data: a lost packet or two is not a client that is gone.
+const SHORTEST_STALL: Duration = Duration::from_secs(30);
+
+/// The time for which a client may take no data: that of its unanswered keep-alive requests.
+fn stall(interval: Option<Duration>, count: u32) -> Option<Duration> {
+    interval.map(|interval| interval.saturating_mul(count).max(SHORTEST_STALL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn client_may_take_no_data_for_as_long_as_it_may_be_silent_but_never_less_than_half_a_minute() {
+        let seconds = Duration::from_secs;
+        for (interval, count, limit) in [
+            (None, 3, None),
+            (Some(seconds(60)), 3, Some(seconds(180))),
+            (Some(seconds(15)), 2, Some(seconds(30))),
+            (Some(seconds(1)), 1, Some(seconds(30))),
+            (Some(seconds(1)), 31, Some(seconds(31))),
+            (Some(Duration::MAX), 2, Some(Duration::MAX)),
+        ] {
+            assert_eq!(stall(interval, count), limit, "{interval:?} times {count}");
+        }
     }
 }

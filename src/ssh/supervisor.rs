@@ -56,9 +56,7 @@ pub(super) async fn serve(accepted: AcceptedConnection, snapshot: Arc<Snapshot>,
     let counted = log.metrics().connection();
     let endpoints = ConnectionEndpoints { client: stream.peer_addr()?, server: stream.local_addr()? };
     stream.set_nodelay(true)?;
-    SockRef::from(&stream).set_tcp_keepalive(&vanished_client())?;
-    // russh asks for no sign of life while it waits for the client to take data: the system gives such a client up.
-    SockRef::from(&stream).set_tcp_user_timeout(snapshot.stall)?;
+    watch_for_vanished(&stream, snapshot.stall)?;
     let entry = Arc::new(entry);
     let log = log.connection(id, endpoints.client);
     let audit = Recorder::new(log.clone());
@@ -108,11 +106,17 @@ async fn login_took_too_long(context: &ConnectionContext) {
     }
 }
 
-/// The probes by which the system finds a client that has vanished while nothing is sent, after two minutes. A client that
-/// is only stopped answers them.
-fn vanished_client() -> TcpKeepalive {
+/// Has the system find a client that has vanished. With a limit for a client that takes no data, it asks an idle one every
+/// minute (one that is only stopped answers); without one, it asks as rarely as for sshd's `TCPKeepAlive`, by its own times.
+fn watch_for_vanished(stream: &TcpStream, stall: Option<Duration>) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    if stall.is_none() {
+        return socket.set_keepalive(true);
+    }
     let second = Duration::from_secs(1);
-    TcpKeepalive::new().with_time(60 * second).with_interval(15 * second).with_retries(4)
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(60 * second).with_interval(15 * second).with_retries(4))?;
+    // russh asks for no sign of life while it waits for the client to take data: the system gives such a client up.
+    socket.set_tcp_user_timeout(stall)
 }
 
 struct Supervisor {
@@ -290,5 +294,28 @@ async fn disconnect_command(commands: &mut mpsc::Receiver<ConnectionCommand>) ->
         Some(ConnectionCommand::Disconnect { reason }) => reason,
         // The registry holds the sender as long as the entry lives, which is longer than this task.
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn without_keep_alive_requests_only_the_system_s_own_times_end_a_silent_client() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connect = || TcpStream::connect(listener.local_addr().unwrap());
+        let (plain, watched, unwatched) =
+            (connect().await.unwrap(), connect().await.unwrap(), connect().await.unwrap());
+        let limit = Duration::from_secs(30);
+        watch_for_vanished(&watched, Some(limit)).unwrap();
+        watch_for_vanished(&unwatched, None).unwrap();
+        let [plain, watched, unwatched] = [&plain, &watched, &unwatched].map(SockRef::from);
+        assert_eq!(watched.tcp_user_timeout().unwrap(), Some(limit));
+        assert_eq!(watched.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+        assert_eq!(unwatched.tcp_user_timeout().unwrap(), plain.tcp_user_timeout().unwrap());
+        assert_eq!(unwatched.tcp_keepalive_time().unwrap(), plain.tcp_keepalive_time().unwrap());
+        assert!(watched.keepalive().unwrap() && unwatched.keepalive().unwrap() && !plain.keepalive().unwrap());
     }
 }

@@ -2,6 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// The bits of a network that one customer may have (RFC 6177: a site has up to a /48).
+const SITE_BITS: u8 = 48;
+
 /// `perSourceNetBlockSize`: the bits of an address that tell sources apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NetBlockSize {
@@ -28,6 +31,12 @@ impl ClientNetwork {
                 Ipv6Addr::from_bits(address.to_bits() & mask).into()
             }
         })
+    }
+
+    /// The /48 of an IPv6 address, which one customer may have whole; none where sources are as large.
+    pub(super) fn site_of(client: IpAddr, block: NetBlockSize) -> Option<Self> {
+        let IpAddr::V6(_) = client.to_canonical() else { return None };
+        (block.v6 > SITE_BITS).then(|| Self::of(client, NetBlockSize { v6: SITE_BITS, ..block }))
     }
 
     /// True for a network of IPv4.
@@ -59,5 +68,16 @@ mod tests {
             let of = |text: &str| ClientNetwork::of(text.parse().unwrap(), block);
             assert_eq!(of(one) == of(other), same, "{one} and {other} in {block:?}");
         }
+    }
+
+    #[test]
+    fn site_is_a_48_of_ipv6_unless_sources_are_as_large() {
+        let site = |text: &str, v6| ClientNetwork::site_of(text.parse().unwrap(), NetBlockSize { v4: 32, v6 });
+        assert_eq!(site("192.0.2.1", 64), None);
+        assert_eq!(site("::ffff:192.0.2.1", 64), None);
+        assert_eq!(site("2001:db8::1", 48), None);
+        assert!(site("2001:db8::1", 64).is_some());
+        assert_eq!(site("2001:db8::1", 64), site("2001:db8:0:ffff::1", 128));
+        assert_ne!(site("2001:db8::1", 64), site("2001:db8:1::1", 64));
     }
 }

@@ -28,6 +28,11 @@ impl<V> ExpiryTable<V> {
         self.rows.get(&network)
     }
 
+    /// The value of a source's row.
+    pub(super) fn get_mut(&mut self, network: ClientNetwork) -> Option<&mut V> {
+        self.rows.get_mut(&network).map(|(_, value)| value)
+    }
+
     /// Sets a source's row.
     pub(super) fn set(&mut self, network: ClientNetwork, end: Instant, value: V) {
         if let Some((before, _)) = self.rows.insert(network, (end, value)) {

@@ -78,6 +78,22 @@ pub(crate) struct PenaltyRules {
     pub overflow6: Overflow,
 }
 
+/// OpenSSH's.
+pub(crate) const DEFAULT_PENALTIES: PenaltyRules = PenaltyRules {
+    crash: Duration::from_secs(90),
+    authfail: Duration::from_secs(5),
+    noauth: Duration::from_secs(1),
+    refuseconnection: Duration::from_secs(10),
+    grace_exceeded: Duration::from_secs(10),
+    invaliduser: Duration::from_secs(5),
+    max: Duration::from_secs(600),
+    min: Duration::from_secs(15),
+    max_sources4: 65_536,
+    max_sources6: 65_536,
+    overflow4: Overflow::Permissive,
+    overflow6: Overflow::Permissive,
+};
+
 impl PenaltyRules {
     fn of(&self, cause: PenaltyCause) -> Duration {
         match cause {
@@ -162,6 +178,16 @@ impl PenaltyTable {
         }
         (active && !was_active).then(|| end - now)
     }
+
+    /// Takes a time from a source's penalty.
+    pub(super) fn lessen(&mut self, network: ClientNetwork, time: Duration, now: Instant) {
+        let table = self.table(network);
+        table.expire(now);
+        if let Some((end, penalty)) = table.get(network).copied() {
+            table.set(network, end - time.min(end - now), penalty);
+            table.expire(now);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -171,18 +197,11 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
     const RULES: PenaltyRules = PenaltyRules {
-        crash: Duration::from_secs(90),
-        authfail: Duration::from_secs(5),
-        noauth: Duration::from_secs(1),
-        refuseconnection: Duration::from_secs(10),
-        grace_exceeded: Duration::from_secs(10),
         invaliduser: Duration::ZERO,
-        max: Duration::from_secs(600),
-        min: Duration::from_secs(15),
         max_sources4: 3,
         max_sources6: 2,
-        overflow4: Overflow::Permissive,
         overflow6: Overflow::DenyAll,
+        ..DEFAULT_PENALTIES
     };
 
     fn source(address: impl Into<IpAddr>) -> ClientNetwork {
@@ -224,6 +243,24 @@ mod tests {
         let crashed = PenaltyVerdict::Penalised(PenaltyCause::Crash);
         assert_eq!(table.verdict(v4(1), &RULES, at(799)), crashed);
         assert_eq!(table.verdict(v4(1), &RULES, at(800)), PenaltyVerdict::Free);
+    }
+
+    #[test]
+    fn lessened_penalty_ends_earlier_and_has_no_effect_on_others() {
+        let (mut table, now) = (PenaltyTable::default(), Instant::now());
+        let seconds = Duration::from_secs;
+        table.lessen(v4(1), seconds(5), now);
+        for _ in 0..4 {
+            table.add(v4(1), PenaltyCause::AuthFail, &RULES, now);
+            table.add(v4(2), PenaltyCause::AuthFail, &RULES, now);
+        }
+        table.lessen(v4(1), seconds(5), now);
+        let penalised = PenaltyVerdict::Penalised(PenaltyCause::AuthFail);
+        assert_eq!(table.verdict(v4(1), &RULES, now + seconds(14)), penalised);
+        assert_eq!(table.verdict(v4(1), &RULES, now + seconds(15)), PenaltyVerdict::Free);
+        assert_eq!(table.verdict(v4(2), &RULES, now + seconds(19)), penalised);
+        table.lessen(v4(2), seconds(100), now + seconds(19));
+        assert_eq!(table.verdict(v4(2), &RULES, now + seconds(19)), PenaltyVerdict::Free);
     }
 
     #[test]

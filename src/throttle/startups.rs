@@ -35,10 +35,33 @@ impl MaxStartups {
     }
 }
 
-/// The count of connections that log in, by source and in all. Bounded by `maxStartups`.
+/// `perSourceMaxStartups`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SourceShare {
+    /// So many connections.
+    Connections(u32),
+    /// So many percent of `maxStartups`' full number.
+    Percent(u32),
+}
+
+impl SourceShare {
+    /// The share in connections, at least 1, where all have `full`.
+    pub(super) fn of(self, full: u32) -> u32 {
+        match self {
+            Self::Connections(count) => count,
+            Self::Percent(percent) => {
+                let share = u64::from(full) * u64::from(percent) / 100;
+                u32::try_from(share).unwrap_or(u32::MAX).max(1)
+            }
+        }
+    }
+}
+
+/// The count of connections that log in, by source, by site and in all. Bounded by `maxStartups`.
 #[derive(Debug, Default)]
 pub(super) struct Startups {
-    by_source: HashMap<ClientNetwork, u32>,
+    by_source: NetworkCounts,
+    by_site: NetworkCounts,
     all: u32,
 }
 
@@ -47,22 +70,54 @@ impl Startups {
         self.all
     }
 
-    pub(super) fn of(&self, network: ClientNetwork) -> u32 {
-        self.by_source.get(&network).copied().unwrap_or_default()
+    pub(super) fn of_source(&self, network: ClientNetwork) -> u32 {
+        self.by_source.get(network)
     }
 
-    pub(super) fn add(&mut self, network: ClientNetwork) {
-        *self.by_source.entry(network).or_default() += 1;
+    pub(super) fn of_site(&self, site: ClientNetwork) -> u32 {
+        self.by_site.get(site)
+    }
+
+    pub(super) fn add(&mut self, network: ClientNetwork, site: Option<ClientNetwork>) {
+        self.by_source.add(network);
+        if let Some(site) = site {
+            self.by_site.add(site);
+        }
         self.all += 1;
     }
 
-    pub(super) fn remove(&mut self, network: ClientNetwork) {
-        let Some(count) = self.by_source.get_mut(&network) else { return };
-        *count -= 1;
-        if *count == 0 {
-            self.by_source.remove(&network);
+    pub(super) fn remove(&mut self, network: ClientNetwork, site: Option<ClientNetwork>) {
+        if !self.by_source.remove(network) {
+            return;
+        }
+        if let Some(site) = site {
+            self.by_site.remove(site);
         }
         self.all -= 1;
+    }
+}
+
+/// Connections by network; one without any has no row.
+#[derive(Debug, Default)]
+struct NetworkCounts(HashMap<ClientNetwork, u32>);
+
+impl NetworkCounts {
+    fn get(&self, network: ClientNetwork) -> u32 {
+        self.0.get(&network).copied().unwrap_or_default()
+    }
+
+    fn add(&mut self, network: ClientNetwork) {
+        *self.0.entry(network).or_default() += 1;
+    }
+
+    /// False if there was none.
+    fn remove(&mut self, network: ClientNetwork) -> bool {
+        let Some(count) = self.0.get_mut(&network) else { return false };
+        *count -= 1;
+        if *count == 0 {
+            self.0.remove(&network);
+        }
+        true
     }
 }
 
@@ -89,6 +144,19 @@ mod tests {
             for die in 0..100 {
                 assert_eq!(max.drops(count, die), die < kept_from, "{max:?} with {count}, die {die}");
             }
+        }
+    }
+
+    #[test]
+    fn share_is_a_number_or_a_part_of_the_whole_and_never_nothing() {
+        for (share, full, connections) in [
+            (SourceShare::Connections(7), 1024, 7),
+            (SourceShare::Percent(25), 1024, 256),
+            (SourceShare::Percent(25), 10, 2),
+            (SourceShare::Percent(25), 1, 1),
+            (SourceShare::Percent(100), u32::MAX, u32::MAX),
+        ] {
+            assert_eq!(share.of(full), connections, "{share:?} of {full}");
         }
     }
 }

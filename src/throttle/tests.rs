@@ -2,30 +2,14 @@
 
 use super::*;
 
-fn rules() -> PenaltyRules {
-    PenaltyRules {
-        crash: Duration::from_secs(90),
-        authfail: Duration::from_secs(5),
-        noauth: Duration::from_secs(1),
-        refuseconnection: Duration::from_secs(10),
-        grace_exceeded: Duration::from_secs(10),
-        invaliduser: Duration::from_secs(5),
-        max: Duration::from_secs(600),
-        min: Duration::from_secs(15),
-        max_sources4: 100,
-        max_sources6: 100,
-        overflow4: Overflow::Permissive,
-        overflow6: Overflow::Permissive,
-    }
-}
-
 fn throttle() -> Throttle {
     Throttle::new(ThrottleConfig {
         max_startups: MaxStartups { start: 6, rate: 50, full: 8 },
-        per_source: Some(3),
+        per_source: Some(SourceShare::Connections(3)),
         block: NetBlockSize { v4: 32, v6: 64 },
         rate: Some(ConnectionRate { per_second: 1, burst: 4 }),
-        penalties: Some(rules()),
+        penalties: Some(DEFAULT_PENALTIES),
+        nat64: vec![Nat64Prefix::parse("2001:db9:64::/96").unwrap()],
         exempt: vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
     })
 }
@@ -76,6 +60,111 @@ fn exempt_source_is_bound_by_the_limit_of_all_alone() {
 }
 
 #[test]
+fn many_small_networks_of_one_site_have_the_share_of_one() {
+    let now = Instant::now();
+    let full = |per_source, full| {
+        let max_startups = MaxStartups { start: full, rate: 100, full };
+        Throttle::new(ThrottleConfig { max_startups, per_source, rate: None, exempt: Vec::new(), ..throttle().config })
+    };
+    let address = |site: u16, subnet: u16| IpAddr::from([0x2001, 0xdb8, site, subnet, 0, 0, 0, 1]);
+    // The share of a source, the whole, and what one site has of it.
+    for (share, whole, of_site) in [
+        (Some(SourceShare::Percent(25)), 100, 25),
+        (Some(SourceShare::Connections(1)), 100, 25),
+        (Some(SourceShare::Connections(40)), 100, 40),
+        (Some(SourceShare::Percent(25)), 2, 1),
+        (None, 100, 100),
+    ] {
+        let mut throttle = full(share, whole);
+        let admitted = (0..200).filter(|subnet| throttle.admit(address(0, *subnet), now, 0).is_ok()).count();
+        assert_eq!(admitted, of_site, "{share:?} of {whole}");
+        if share.is_some() {
+            assert_eq!(
+                throttle.admit(address(0, 999), now, 0),
+                Err(ConnectionRefusal::PerSite),
+                "{share:?} of {whole}"
+            );
+            assert_eq!(throttle.admit(address(1, 0), now, 0), Ok(()), "another site, {share:?} of {whole}");
+            throttle.leave(address(0, 0));
+            assert_eq!(throttle.admit(address(0, 999), now, 0), Ok(()), "after one has left, {share:?} of {whole}");
+        }
+    }
+}
+
+#[test]
+fn clients_behind_a_nat64_are_sources_of_their_own_and_a_network_of_ipv6_is_one() {
+    let now = Instant::now();
+    let refused = Err(ConnectionRefusal::Penalty(PenaltyCause::Crash));
+    for (guilty, other, shared) in [
+        ("64:ff9b::192.0.2.1", "64:ff9b::192.0.2.2", false),
+        ("64:ff9b::192.0.2.1", "192.0.2.1", true),
+        ("2001:db9:64::192.0.2.1", "2001:db9:64::192.0.2.2", false),
+        ("2001:db9:64::192.0.2.1", "64:ff9b::192.0.2.1", true),
+        ("2001:db9:65::192.0.2.1", "2001:db9:65::192.0.2.2", true),
+        ("64:ff9b::10.9.9.1", "64:ff9b::10.9.9.2", true),
+    ] {
+        let mut throttle = throttle();
+        throttle.penalise(from(guilty), PenaltyCause::Crash, now);
+        assert_eq!(throttle.admit(from(guilty), now, 0), refused, "{guilty}");
+        let wanted = if shared { refused } else { Ok(()) };
+        assert_eq!(throttle.admit(from(other), now, 0), wanted, "{other} after {guilty}");
+    }
+    let mut throttle = throttle();
+    assert_eq!(throttle.penalise(from("2001:db9:64::10.1.2.3"), PenaltyCause::Crash, now), None, "exempt as IPv4");
+    assert!(throttle.penalise(from("64:ff9b::10.1.2.3"), PenaltyCause::Crash, now).is_some(), "nobody can be that");
+}
+
+#[test]
+fn people_who_share_an_address_are_served_although_some_mistype_and_one_who_guesses_is_not() {
+    let start = Instant::now();
+    let open = || {
+        let max_startups = MaxStartups { start: 512, rate: 30, full: 1024 };
+        Throttle::new(ThrottleConfig { max_startups, rate: None, ..throttle().config })
+    };
+    let source = from("192.0.2.1");
+    let mut shared = open();
+    let served = (0..200_u64).all(|person| {
+        let now = start + Duration::from_millis(100 * person);
+        let admitted = shared.admit(source, now, 0).is_ok();
+        shared.leave(source);
+        // Every fourth fails thrice first, on a connection of its own.
+        if person % 4 == 0 {
+            shared.penalise(source, PenaltyCause::AuthFail, now);
+        }
+        shared.logged_in(source, person, now);
+        admitted
+    });
+    assert!(served);
+    // One account does not undo more than one guess.
+    let mut guessed = open();
+    let refused = (0..200_u64).position(|_| {
+        let admitted = guessed.admit(source, start, 0).is_ok();
+        guessed.leave(source);
+        guessed.penalise(source, PenaltyCause::AuthFail, start);
+        guessed.logged_in(source, 7, start);
+        !admitted
+    });
+    assert_eq!(refused, Some(4));
+}
+
+#[test]
+fn penalised_source_of_many_people_is_reported_once_and_others_are_not() {
+    let (mut throttle, now) = (throttle(), Instant::now());
+    let (school, office) = (from("192.0.2.1"), from("192.0.2.2"));
+    for person in 0..20 {
+        throttle.logged_in(school, person, now);
+        assert_eq!(throttle.report_shared(school, now), None, "no penalty");
+    }
+    throttle.logged_in(office, 0, now);
+    for source in [school, office] {
+        throttle.penalise(source, PenaltyCause::Crash, now);
+    }
+    assert_eq!(throttle.report_shared(school, now), Some(20));
+    assert_eq!(throttle.report_shared(school, now), None, "again");
+    assert_eq!(throttle.report_shared(office, now), None);
+}
+
+#[test]
 fn every_refusal_has_one_line_of_its_own() {
     let penalties = [
         PenaltyCause::Crash,
@@ -89,6 +178,7 @@ fn every_refusal_has_one_line_of_its_own() {
         ConnectionRefusal::TooManyPenalties,
         ConnectionRefusal::Rate,
         ConnectionRefusal::PerSource,
+        ConnectionRefusal::PerSite,
         ConnectionRefusal::MaxStartups,
     ];
     let all: Vec<_> = penalties.map(ConnectionRefusal::Penalty).into_iter().chain(others).collect();

@@ -35,7 +35,7 @@ async fn logs_in(world: &World) {
 
 #[podgate_test::multi_thread]
 async fn half_open_and_dripping_connections_keep_nobody_out_and_are_closed() {
-    let limits = json!({"ssh": {"keyExchangeGraceTime": "5s", "perSourcePenalties": "no"}});
+    let limits = json!({"ssh": {"keyExchangeGraceTime": "5s", "perSourcePenalties": "no", "perSourceMaxStartups": 32}});
     let world = Setup::config(limits).start().await;
     // One source with many connections, and many sources with one.
     let sources: Vec<Ipv4Addr> = (0..90).map(|_| attacker(0)).chain((1..100).map(attacker)).collect();

@@ -108,6 +108,7 @@ fn sample(key: &ConfigKey) -> Value {
         ("ssh", "perSourceConnectionRate") => "1:2",
         ("ssh", "perSourcePenalties") => "no",
         ("ssh", "perSourcePenaltyExemptList") => return json!(["10.0.0.0/8"]),
+        ("ssh", "nat64Prefixes") => return json!(["2001:db8:64::/96"]),
         ("auth.gssapi", "method") => "kerberos",
         ("auth.keyboardInteractive", "method") => "oauth2",
         (_, "method") => "",
