@@ -86,7 +86,7 @@ impl Server {
 
     /// The fingerprint and kind of each host key, as `ssh-keygen -l` writes them.
     pub(crate) fn host_keys(&self) -> Vec<String> {
-        transport::fingerprints(&self.snapshot.load().transport)
+        self.snapshot.load().transport.fingerprints()
     }
 
     /// Accepts until `tasks` is told to stop; every connection is one of its tasks.

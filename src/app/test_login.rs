@@ -67,14 +67,14 @@ pub enum TestCredential {
     PublicKey(TestPublicKey),
 }
 
-/// A public key as a client would offer it, or the reason for which the gateway refuses such a key.
+/// The text of a public key file.
 #[derive(Debug)]
-pub struct TestPublicKey(Result<String, String>);
+pub struct TestPublicKey(String);
 
 impl TestPublicKey {
     /// Parses the text of a public key file; `None` if it is not a public key.
     pub fn parse(text: &str) -> Option<Self> {
-        offered_key(text).map(Self)
+        offered_key(text, 0).map(|_| Self(text.to_owned()))
     }
 }
 
@@ -241,9 +241,10 @@ impl<'a, S: FnMut(&LoginStep) + Send> LoginRun<'a, S> {
     async fn public_key(
         &mut self,
         user: &Username,
-        TestPublicKey(key): TestPublicKey,
+        TestPublicKey(text): TestPublicKey,
     ) -> Result<ProvenUser, LoginStopped> {
-        let key = match key {
+        let unreadable = || Err("not a public key".to_owned());
+        let key = match offered_key(&text, self.config.ssh.required_rsa_size).unwrap_or_else(unreadable) {
             Ok(key) => key,
             Err(reason) => {
                 self.audit.note(Event::AuthFailed { method: AuthMethod::PublicKey, reason: &reason, message: None });

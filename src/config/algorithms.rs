@@ -116,6 +116,15 @@ pub(super) const MACS: AlgorithmKind<Mac> = AlgorithmKind {
     ],
 };
 
+/// The ciphers for a client of OpenSSH's. Of our default these are AES-GCM alone: versions before 10 name the others first
+/// (RFC 4253 section 7.1 has the client's order decide), and every version that knows our key exchanges knows AES-GCM. Any
+/// other list is obeyed as written.
+pub(super) fn openssh_ciphers(ciphers: &[Cipher]) -> Vec<Cipher> {
+    let is_default = ciphers == CIPHERS.ours();
+    let is_gcm = |cipher: &Cipher| matches!(cipher, Cipher::Aes256Gcm | Cipher::Aes128Gcm);
+    ciphers.iter().copied().filter(|cipher| !is_default || is_gcm(cipher)).collect()
+}
+
 /// Result of reading a list.
 struct AlgorithmSelection<'a, T> {
     /// Algorithms to offer, in order.

@@ -1,7 +1,7 @@
 //! `ssh`: the server, its keys and its algorithms.
 
 use super::address::listen;
-use super::algorithms::{CIPHERS, Cipher, KEX, Kex, MACS, Mac};
+use super::algorithms::{self, CIPHERS, Cipher, KEX, Kex, MACS, Mac};
 use super::login_limits::{self, LoginLimits};
 use crate::schema::{Files, Section, pem};
 use crate::types::Secret;
@@ -25,10 +25,14 @@ pub struct SshConfig {
     pub host_keys: Vec<HostKey>,
     /// `ciphers`, ours by default.
     pub ciphers: Vec<Cipher>,
+    /// Those of them for a client of OpenSSH's.
+    pub openssh_ciphers: Vec<Cipher>,
     /// `kex`, ours by default.
     pub kex: Vec<Kex>,
     /// `macs`, ours by default.
     pub macs: Vec<Mac>,
+    /// `requiredRSASize`, in bits.
+    pub required_rsa_size: usize,
     /// `clientAliveInterval`.
     pub client_alive_interval: Option<Duration>,
     /// `clientAliveCountMax`.
@@ -60,15 +64,18 @@ pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<SshConfig
         section.error("clientAliveInterval", "must be 0 (off) or at least 1s; a bare number is nanoseconds");
     }
     let count = section.integer("clientAliveCountMax");
+    let required_rsa_size = section.integer("requiredRSASize");
     let login = login_limits::read(section);
     Some(SshConfig {
         listen: listen?,
         server_version: server_version?,
         banner,
         host_keys: host_keys?,
+        openssh_ciphers: algorithms::openssh_ciphers(&ciphers),
         ciphers,
         kex,
         macs,
+        required_rsa_size: usize::try_from(required_rsa_size?).ok()?,
         client_alive_interval: interval,
         client_alive_count_max: u32::try_from(count?).ok()?,
         login: login?,

@@ -247,8 +247,9 @@ fn smallest_file_has_the_documented_defaults() {
     assert_eq!(config.ssh.server_version, "SSH-2.0-Podgate");
     assert_eq!(config.ssh.banner, None);
     assert_eq!(config.ssh.kex, [Kex::MlKem768X25519, Kex::Curve25519, Kex::Curve25519Libssh]);
-    assert_eq!(config.ssh.ciphers, [Cipher::Aes256Gcm, Cipher::Aes128Gcm, Cipher::Aes256Ctr]);
-    assert_eq!(config.ssh.macs, [Mac::Sha256Etm, Mac::Sha512Etm, Mac::Sha256, Mac::Sha512]);
+    assert_eq!(config.ssh.ciphers, [Cipher::Aes256Gcm, Cipher::Aes128Gcm, Cipher::ChaCha20Poly1305, Cipher::Aes256Ctr]);
+    assert_eq!(config.ssh.openssh_ciphers, [Cipher::Aes256Gcm, Cipher::Aes128Gcm]);
+    assert_eq!(config.ssh.macs, [Mac::Sha256Etm, Mac::Sha512Etm]);
     assert_eq!(
         (config.ssh.client_alive_interval, config.ssh.client_alive_count_max),
         (Some(Duration::from_secs(60)), 3)

@@ -1,5 +1,5 @@
-//! The TCP stream under an SSH connection, with five features that russh lacks: it keeps the client's identification line,
-//! notices the client's close while a callback waits (russh does not read meanwhile), can be cut from outside at any time,
+//! The TCP stream under an SSH connection, with six features that russh lacks: it knows the client's identification line
+//! before russh offers algorithms, keeps it, notices the client's close while a callback waits (russh does not read meanwhile), can be cut from outside at any time,
 //! can send two messages in one piece, and passes no packet before the first keys whose length is not valid. It also ends: once our side is shut, a client that goes on sending is read for
 //! [`LINGER`] at most (russh reads until the client closes).
 
@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Sleep, sleep};
@@ -33,6 +33,8 @@ pub(super) struct ClientStream {
     linger: Option<Pin<Box<Sleep>>>,
     /// The bytes that russh has written and the socket has not taken.
     kept: BytesMut,
+    /// The length of russh's identification line that went out already.
+    sent_line: usize,
 }
 
 /// The gateway's own hold on the same stream; clones share it.
@@ -101,7 +103,7 @@ pub(super) fn split(stream: TcpStream) -> (ClientStream, StreamMonitor) {
         sent: AtomicU64::new(0),
     }));
     let cut = Box::pin(cut.cancelled_owned());
-    (ClientStream { monitor: monitor.clone(), cut, write, linger: None, kept: BytesMut::new() }, monitor)
+    (ClientStream { monitor: monitor.clone(), cut, write, linger: None, kept: BytesMut::new(), sent_line: 0 }, monitor)
 }
 
 impl StreamMonitor {
@@ -161,19 +163,33 @@ impl StreamMonitor {
 
     async fn peer_closed(&self) {
         let mut piece = vec![0; 4096];
-        loop {
-            if self.0.read.readable().await.is_err() {
-                return;
+        while self.read_ahead(&mut piece).await.is_ok_and(|open| open) {}
+    }
+
+    /// Keeps what the client has sent for the next read, as much as fits into `piece`. False at the end of its data.
+    /// Cancel-safe.
+    async fn read_ahead(&self, piece: &mut [u8]) -> io::Result<bool> {
+        self.0.read.readable().await?;
+        let mut state = self.0.state.lock();
+        let room = (AHEAD - state.ahead.len()).min(piece.len());
+        match self.0.read.try_read(piece.get_mut(..room).unwrap_or_default()) {
+            Ok(0) => Ok(false),
+            Ok(n) => {
+                state.ahead.extend_from_slice(piece.get(..n).unwrap_or_default());
+                Ok(true)
             }
-            let mut state = self.0.state.lock();
-            let room = (AHEAD - state.ahead.len()).min(piece.len());
-            match self.0.read.try_read(piece.get_mut(..room).unwrap_or_default()) {
-                Ok(0) => return,
-                Ok(n) => state.ahead.extend_from_slice(piece.get(..n).unwrap_or_default()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+            Err(error) => Err(error),
         }
+    }
+
+    /// The first line of what was read ahead; `None` while it can still come.
+    fn line_ahead(&self) -> Option<String> {
+        let state = self.0.state.lock();
+        let end = state.ahead.iter().take(ID_LINE_MAX).position(|&byte| byte == b'\n');
+        let end = end.or((state.ahead.len() >= ID_LINE_MAX).then_some(ID_LINE_MAX))?;
+        let line = state.ahead.get(..end).unwrap_or_default();
+        Some(String::from_utf8_lossy(line).trim_end_matches('\r').to_owned())
     }
 
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -237,6 +253,29 @@ impl ClientStream {
         }
     }
 
+    /// Sends our identification line in russh's place, and waits for the client's, which russh reads all the same. A line
+    /// that is none is russh's to judge. Call it once, before russh gets the stream, with the line that russh would send.
+    pub(super) async fn exchange_identification(&mut self, ours: &str) -> io::Result<String> {
+        let line = format!("{ours}\r\n");
+        self.write_all(line.as_bytes()).await?;
+        self.sent_line = line.len();
+        let (monitor, mut piece) = (self.monitor.clone(), [0; ID_LINE_MAX]);
+        tokio::select! {
+            biased;
+            () = monitor.0.cut.cancelled() => Err(io::ErrorKind::ConnectionAborted.into()),
+            line = async {
+                loop {
+                    if let Some(line) = monitor.line_ahead() {
+                        return Ok(line);
+                    }
+                    if !monitor.read_ahead(&mut piece).await? {
+                        return Ok(String::new());
+                    }
+                }
+            } => line,
+        }
+    }
+
     /// Writes the bytes that were kept back.
     fn poll_kept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.kept.is_empty() {
@@ -269,6 +308,11 @@ impl AsyncRead for ClientStream {
 impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_cut(cx)?;
+        if self.sent_line > 0 && !buf.is_empty() {
+            let passed_over = self.sent_line.min(buf.len());
+            self.sent_line -= passed_over;
+            return Poll::Ready(Ok(passed_over));
+        }
         let pairing = self.monitor.0.state.lock().pairing;
         if pairing == Pairing::Off {
             ready!(self.poll_kept(cx))?;
@@ -345,6 +389,31 @@ mod tests {
         let mut all = Vec::new();
         client.read_to_end(&mut all).await.unwrap();
         assert_eq!(all, b"no");
+    }
+
+    #[tokio::test]
+    async fn identification_lines_are_exchanged_once_and_russh_reads_the_client_s() {
+        for (sent, known) in [
+            (&b"SSH-2.0-OpenSSH_9.2\r\nrest"[..], "SSH-2.0-OpenSSH_9.2"),
+            (b"SSH-2.0-x y\n", "SSH-2.0-x y"),
+            (b"no line", ""),
+            (&[b'a'; 300], &"a".repeat(ID_LINE_MAX)),
+        ] {
+            let (mut client, mut wire, _line) = pair().await;
+            client.write_all(sent).await.unwrap();
+            client.shutdown().await.unwrap();
+            assert_eq!(wire.exchange_identification("SSH-2.0-Podgate").await.unwrap(), known);
+            // As russh does.
+            wire.write_all(b"SSH-2.0-Podgate\r\n").await.unwrap();
+            wire.write_all(b"packet").await.unwrap();
+            let mut read = Vec::new();
+            wire.read_to_end(&mut read).await.unwrap();
+            assert_eq!(read, sent);
+            drop(wire);
+            let mut received = Vec::new();
+            client.read_to_end(&mut received).await.unwrap();
+            assert_eq!(received, b"SSH-2.0-Podgate\r\npacket");
+        }
     }
 
     #[tokio::test(start_paused = true)]

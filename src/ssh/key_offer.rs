@@ -4,9 +4,6 @@
 use russh::keys::ssh_key::Mpint;
 use russh::keys::{Algorithm, HashAlg, PublicKey};
 
-/// The minimal length of an RSA key in bits (OpenSSH's `RequiredRSASize`).
-const RSA_BITS: usize = 1024;
-
 /// The fault of an offer, which is refused whoever owns the key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum KeyOfferError {
@@ -22,16 +19,16 @@ pub(super) enum KeyOfferError {
     /// The algorithm belongs to another kind of key.
     #[error("the algorithm {algorithm} does not fit a key of type {key}")]
     WrongKeyType { algorithm: String, key: String },
-    /// The key is short enough to be factored.
-    #[error("the RSA key has less than 1024 bits")]
-    ShortRsaKey,
+    /// The key has less bits than `ssh.requiredRSASize`.
+    #[error("the RSA key has {bits} bits, and ssh.requiredRSASize is {required}")]
+    ShortRsaKey { bits: usize, required: usize },
 }
 
-/// Checks a key with the algorithm that the request names.
+/// Checks a key with the algorithm that the request names. `required` is the least length of an RSA key in bits.
 ///
 /// A certificate arrives as the plain key in it and the algorithm that signs for it (russh 0.65.1): its offer cannot be
 /// told from the plain key's. The certificate itself is refused with its signature.
-pub(super) fn check(key: &PublicKey, algorithm: &Algorithm) -> Result<(), KeyOfferError> {
+pub(super) fn check(key: &PublicKey, algorithm: &Algorithm, required: usize) -> Result<(), KeyOfferError> {
     let fits = match algorithm {
         Algorithm::Dsa | Algorithm::Rsa { hash: None } => return Err(KeyOfferError::Broken),
         Algorithm::Other(_) => return Err(KeyOfferError::Unknown(algorithm.to_string())),
@@ -41,22 +38,22 @@ pub(super) fn check(key: &PublicKey, algorithm: &Algorithm) -> Result<(), KeyOff
     if !fits {
         return Err(KeyOfferError::WrongKeyType { algorithm: algorithm.to_string(), key: key.algorithm().to_string() });
     }
-    match key.key_data().rsa() {
-        Some(rsa) if bits(rsa.n()) < RSA_BITS => Err(KeyOfferError::ShortRsaKey),
+    match key.key_data().rsa().map(|rsa| bits(rsa.n())) {
+        Some(bits) if bits < required => Err(KeyOfferError::ShortRsaKey { bits, required }),
         _ => Ok(()),
     }
 }
 
 /// Reads the text of a public key's file as the key that a client would offer: an `authorized_keys` line without options and
 /// comment, or one line with the reason for which the gateway refuses it by itself. `None` if the text is not a public key.
-pub(crate) fn offered_key(text: &str) -> Option<Result<String, String>> {
+pub(crate) fn offered_key(text: &str, required_rsa_size: usize) -> Option<Result<String, String>> {
     let key = PublicKey::from_openssh(text.trim()).ok()?;
     let algorithm = match key.algorithm() {
         Algorithm::Rsa { .. } => Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
         other => other,
     };
     let line = key_line(&key)?;
-    Some(check(&key, &algorithm).map(|()| line).map_err(|bad| bad.to_string()))
+    Some(check(&key, &algorithm, required_rsa_size).map(|()| line).map_err(|bad| bad.to_string()))
 }
 
 /// Formats the key as one `authorized_keys` line without options and comment.

@@ -107,7 +107,7 @@ impl Login {
             self.end(Disconnect::NoMoreAuthMethodsAvailable, "too many keys were offered").await;
             return Ok(AuthOutcome::Ended);
         }
-        if let Err(bad) = key_offer::check(key, algorithm) {
+        if let Err(bad) = key_offer::check(key, algorithm, self.context.snapshot.required_rsa_size) {
             let reason = bad.to_string();
             let method = AuthMethod::PublicKey;
             self.context.audit.note(Event::AuthFailed { method, reason: &reason, message: None });

@@ -1,7 +1,7 @@
 //! Everything that connections are served with, made from the configuration. A later snapshot can replace it while older
 //! connections keep theirs.
 
-use super::transport::{self, HostKeyError};
+use super::transport::{self, HostKeyError, Transport};
 use crate::auth::Authenticator;
 use crate::config::{Config, LoginLimits};
 use crate::guest::Backend;
@@ -12,10 +12,13 @@ use std::time::Duration;
 
 /// The parts that a connection takes when it is accepted.
 pub(crate) struct Snapshot {
-    pub(super) transport: Arc<russh::server::Config>,
+    pub(super) transport: Transport,
     pub(super) methods: MethodSet,
+    /// Our identification line, without its end.
+    pub(super) server_version: String,
     pub(super) banner: Option<String>,
     pub(super) login: LoginLimits,
+    pub(super) required_rsa_size: usize,
     /// The time for which a client may take no data although there is some; no limit without keep-alive requests.
     pub(super) stall: Option<Duration>,
     pub(super) auth: Authenticator,
@@ -37,10 +40,12 @@ impl Snapshot {
     ) -> Result<Self, HostKeyError> {
         let methods = transport::methods(&auth.methods());
         Ok(Self {
-            transport: Arc::new(transport::config(&config.ssh, methods.clone())?),
+            transport: Transport::new(&config.ssh, &methods)?,
             methods,
+            server_version: config.ssh.server_version.clone(),
             banner: config.ssh.banner.clone(),
             login: config.ssh.login.clone(),
+            required_rsa_size: config.ssh.required_rsa_size,
             stall: stall(config.ssh.client_alive_interval, config.ssh.client_alive_count_max),
             auth,
             config: config_client,

@@ -176,12 +176,16 @@ impl Supervisor {
 
     async fn handshake(
         &mut self,
-        stream: ClientStream,
+        mut stream: ClientStream,
         translator: Translator,
     ) -> Result<RunningSession<Translator>, ConnectionError> {
-        let config = self.context.snapshot.transport.clone();
+        let snapshot = self.context.snapshot.clone();
+        let session = async {
+            let client = stream.exchange_identification(&snapshot.server_version).await.map_err(russh::Error::IO)?;
+            russh::server::run_stream(snapshot.transport.for_client(&client), stream, translator).await
+        };
         let session = tokio::select! {
-            session = russh::server::run_stream(config, stream, translator) => session?,
+            session = session => session?,
             // Before the identification lines are exchanged, no message can carry a reason.
             () = login_took_too_long(&self.context) => {
                 self.late();

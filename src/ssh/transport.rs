@@ -1,5 +1,5 @@
 //! russh's configuration, made from ours: host keys, algorithms and limits. Algorithms that are not named here are not
-//! offered.
+//! offered. There is one for clients of OpenSSH and one for all others, which differ in the ciphers alone.
 
 use super::window::{PACKET, WINDOW};
 use crate::auth::AuthMethod;
@@ -8,6 +8,7 @@ use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey, decode_secret_key}
 use russh::server::Config;
 use russh::{Limits, MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// OpenSSH's own limit for AES (RFC 4344 section 3.2), so that the client's rekeying comes first: russh ends a connection
@@ -33,8 +34,39 @@ pub struct HostKeyError {
     source: russh::keys::Error,
 }
 
-/// Builds russh's configuration, with the host keys read.
-pub(super) fn config(ssh: &SshConfig, methods: MethodSet) -> Result<Config, HostKeyError> {
+/// russh's configurations by the client's software.
+pub(super) struct Transport {
+    openssh: Arc<Config>,
+    other: Arc<Config>,
+}
+
+impl Transport {
+    /// Builds the configurations, with the host keys read.
+    pub(super) fn new(ssh: &SshConfig, methods: &MethodSet) -> Result<Self, HostKeyError> {
+        let build = |ciphers| Ok(Arc::new(config(ssh, methods.clone(), ciphers)?));
+        Ok(Self { openssh: build(&ssh.openssh_ciphers)?, other: build(&ssh.ciphers)? })
+    }
+
+    /// The configuration for a client by its identification line, as sshd looks at it (compat.c).
+    pub(super) fn for_client(&self, identification: &str) -> Arc<Config> {
+        let is_openssh = identification.starts_with("SSH-2.0-OpenSSH_");
+        if is_openssh { self.openssh.clone() } else { self.other.clone() }
+    }
+
+    /// Formats the fingerprint and kind of each host key as `ssh-keygen -l` does: `SHA256:… (ED25519)`.
+    pub(super) fn fingerprints(&self) -> Vec<String> {
+        let kind = |algorithm: &Algorithm| match algorithm {
+            Algorithm::Ed25519 => "ED25519".to_owned(),
+            Algorithm::Ecdsa { .. } => "ECDSA".to_owned(),
+            Algorithm::Rsa { .. } => "RSA".to_owned(),
+            other => other.as_str().to_owned(),
+        };
+        let line = |key: &PrivateKey| format!("{} ({})", key.fingerprint(HashAlg::Sha256), kind(&key.algorithm()));
+        self.other.keys.iter().map(line).collect()
+    }
+}
+
+fn config(ssh: &SshConfig, methods: MethodSet, ciphers: &[Cipher]) -> Result<Config, HostKeyError> {
     let keys = ssh.host_keys.iter().map(host_key);
     Ok(Config {
         server_id: SshId::Standard(Cow::Owned(ssh.server_version.clone())),
@@ -46,7 +78,7 @@ pub(super) fn config(ssh: &SshConfig, methods: MethodSet) -> Result<Config, Host
         window_size: WINDOW,
         maximum_packet_size: PACKET,
         event_buffer_size: 64,
-        preferred: preferred(ssh),
+        preferred: preferred(ssh, ciphers),
         max_auth_attempts: REFUSALS,
         // A quiet client is a client: dead ones are found by keep-alives.
         inactivity_timeout: None,
@@ -65,18 +97,6 @@ fn host_key(key: &HostKey) -> Result<PrivateKey, HostKeyError> {
     decode_secret_key(key.pem.expose(), None).map_err(|source| HostKeyError { origin: key.origin.clone(), source })
 }
 
-/// Formats the fingerprint and kind of each host key as `ssh-keygen -l` does: `SHA256:… (ED25519)`.
-pub(super) fn fingerprints(config: &Config) -> Vec<String> {
-    let kind = |algorithm: &Algorithm| match algorithm {
-        Algorithm::Ed25519 => "ED25519".to_owned(),
-        Algorithm::Ecdsa { .. } => "ECDSA".to_owned(),
-        Algorithm::Rsa { .. } => "RSA".to_owned(),
-        other => other.as_str().to_owned(),
-    };
-    let line = |key: &PrivateKey| format!("{} ({})", key.fingerprint(HashAlg::Sha256), kind(&key.algorithm()));
-    config.keys.iter().map(line).collect()
-}
-
 /// Converts the methods that are offered.
 pub(super) fn methods(offered: &[AuthMethod]) -> MethodSet {
     let mut methods = MethodSet::empty();
@@ -89,7 +109,7 @@ pub(super) fn methods(offered: &[AuthMethod]) -> MethodSet {
     methods
 }
 
-fn preferred(ssh: &SshConfig) -> Preferred {
+fn preferred(ssh: &SshConfig, ciphers: &[Cipher]) -> Preferred {
     let markers = [
         kex::EXTENSION_SUPPORT_AS_CLIENT,
         kex::EXTENSION_SUPPORT_AS_SERVER,
@@ -99,7 +119,7 @@ fn preferred(ssh: &SshConfig) -> Preferred {
     Preferred {
         kex: ssh.kex.iter().map(|&name| kex_name(name)).chain(markers).collect(),
         key: Cow::Owned(key_algorithms()),
-        cipher: ssh.ciphers.iter().map(|&name| cipher_name(name)).collect(),
+        cipher: ciphers.iter().map(|&name| cipher_name(name)).collect(),
         mac: ssh.macs.iter().map(|&name| mac_name(name)).collect(),
         compression: Cow::Borrowed(&[compression::NONE]),
         ..Preferred::DEFAULT

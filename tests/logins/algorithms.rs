@@ -50,11 +50,11 @@ async fn failed_negotiation_is_one_line_whose_remedy_lets_the_client_in() {
             remedy: "ssh.ciphers: [aes256-gcm@openssh.com, aes128-ctr]",
         },
         Narrow {
-            ssh: json!({"macs": ["hmac-sha2-256-etm@openssh.com"]}),
+            ssh: json!({"ciphers": ["aes256-gcm@openssh.com", "aes256-ctr"]}),
             options: &["Ciphers=aes256-ctr", "MACs=hmac-sha1,hmac-sha2-512"],
             algorithm: "MAC",
             offered: "hmac-sha1,hmac-sha2-512",
-            remedy: "ssh.macs: [hmac-sha2-256-etm@openssh.com, hmac-sha2-512]",
+            remedy: "ssh.macs: [hmac-sha2-256-etm@openssh.com, hmac-sha2-512-etm@openssh.com, hmac-sha2-512]",
         },
     ] {
         let world = Setup::config(json!({"ssh": case.ssh})).start().await;
@@ -65,11 +65,33 @@ async fn failed_negotiation_is_one_line_whose_remedy_lets_the_client_in() {
         assert_eq!((&details["offered"], &details["remedy"]), (&json!(case.offered), &json!(case.remedy)), "{line}");
         assert_eq!(world.gateway.lines("SSH_HANDSHAKE_FAILED").len(), 1);
 
-        let world = Setup::config(json!({"ssh": written(case.remedy)})).start().await;
+        let mut mended = case.ssh;
+        for (key, list) in written(case.remedy).as_object().expect("a key") {
+            mended[key] = list.clone();
+        }
+        let world = Setup::config(json!({"ssh": mended})).start().await;
         narrow(&world, case.options).run("true").await.expect(0);
         // And everyone who was let in before still is.
         world.ssh().run("true").await.expect(0);
     }
+}
+
+#[podgate_test::multi_thread]
+async fn openssh_negotiates_aes_gcm_and_gets_ctr_and_plain_macs_only_where_the_file_has_them() {
+    let world = World::start().await;
+    for options in [&["Ciphers=aes256-ctr"][..], &["Ciphers=chacha20-poly1305@openssh.com"]] {
+        narrow(&world, options).run("true").await.expect(255);
+    }
+    // Versions before 10 name ChaCha20 and CTR first.
+    let old = "Ciphers=chacha20-poly1305@openssh.com,aes128-ctr,aes192-ctr,aes256-ctr,aes128-gcm@openssh.com";
+    for options in [&[][..], &[old]] {
+        let told = narrow(&world, options).arg("-v").run("true").await.expect(0).stderr;
+        let ciphers: Vec<&str> = told.lines().filter(|line| line.contains("cipher: ")).collect();
+        assert!(ciphers.len() == 2 && ciphers.iter().all(|line| line.contains("-gcm@openssh.com")), "{told}");
+    }
+    let written = Setup::config(json!({"ssh": {"ciphers": ["aes256-gcm@openssh.com", "aes256-ctr"]}})).start().await;
+    narrow(&written, &["Ciphers=aes256-ctr", "MACs=hmac-sha2-256"]).run("true").await.expect(255);
+    narrow(&written, &["Ciphers=aes256-ctr"]).run("true").await.expect(0);
 }
 
 #[podgate_test::multi_thread]

@@ -63,7 +63,7 @@ const ALGORITHMS: &[&str] = &[
 ];
 
 fn accepted(key: &PublicKey) -> Vec<&'static str> {
-    let fits = |name: &&str| check(key, &Algorithm::new(name).unwrap()).is_ok();
+    let fits = |name: &&str| check(key, &Algorithm::new(name).unwrap(), 2048).is_ok();
     ALGORITHMS.iter().copied().filter(fits).collect()
 }
 
@@ -84,21 +84,24 @@ fn key_is_taken_with_its_own_algorithms_alone() {
 }
 
 #[test]
-fn rsa_key_of_less_than_1024_bits_is_refused() {
+fn rsa_key_that_is_shorter_than_required_is_refused() {
     let sha512 = Algorithm::new("rsa-sha2-512").unwrap();
-    for (bits, result) in [
-        (768, Err(KeyOfferError::ShortRsaKey)),
-        (1023, Err(KeyOfferError::ShortRsaKey)),
-        (1024, Ok(())),
-        (4096, Ok(())),
+    for (bits, required, accepted) in [
+        (768, 1024, false),
+        (1023, 1024, false),
+        (1024, 1024, true),
+        (1024, 2048, false),
+        (2047, 2048, false),
+        (4096, 4096, true),
     ] {
-        assert_eq!(check(&rsa(bits), &sha512), result, "{bits}");
+        let result = if accepted { Ok(()) } else { Err(KeyOfferError::ShortRsaKey { bits, required }) };
+        assert_eq!(check(&rsa(bits), &sha512, required), result, "{bits}");
     }
 }
 
 #[test]
 fn refusals_name_the_algorithm_and_the_key() {
-    let told = |algorithm: &str| check(&rsa(2048), &Algorithm::new(algorithm).unwrap()).unwrap_err().to_string();
+    let told = |algorithm: &str| check(&rsa(2048), &Algorithm::new(algorithm).unwrap(), 2048).unwrap_err().to_string();
     assert_eq!(told("made-up@example.org"), "the algorithm made-up@example.org is not accepted");
     assert!(told("ssh-rsa").contains("ssh-rsa (SHA-1)") && told("ssh-dss").contains("ssh-dss"));
     assert_eq!(told("ssh-ed25519"), "the algorithm ssh-ed25519 does not fit a key of type ssh-rsa");
@@ -107,12 +110,12 @@ fn refusals_name_the_algorithm_and_the_key() {
 #[test]
 fn file_of_a_public_key_is_what_a_client_would_offer() {
     for text in ["", "ssh-ed25519", "-----BEGIN OPENSSH PRIVATE KEY-----\nAA\n-----END OPENSSH PRIVATE KEY-----\n"] {
-        assert_eq!(offered_key(text), None, "{text:?}");
+        assert_eq!(offered_key(text, 2048), None, "{text:?}");
     }
     for (line, algorithms) in KEYS {
-        let offered = offered_key(&format!("{line} jo@example.org\n")).expect("a key");
+        let offered = offered_key(&format!("{line} jo@example.org\n"), 2048).expect("a key");
         assert_eq!(offered.ok().as_deref(), Some(*line).filter(|_| !algorithms.is_empty()), "{line}");
     }
-    let short = offered_key(&rsa(768).to_openssh().unwrap()).expect("a key");
-    assert_eq!(short, Err("the RSA key has less than 1024 bits".to_owned()));
+    let short = offered_key(&rsa(768).to_openssh().unwrap(), 2048).expect("a key");
+    assert_eq!(short, Err("the RSA key has 768 bits, and ssh.requiredRSASize is 2048".to_owned()));
 }
