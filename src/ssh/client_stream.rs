@@ -394,7 +394,7 @@ mod tests {
     #[tokio::test]
     async fn identification_lines_are_exchanged_once_and_russh_reads_the_client_s() {
         for (sent, known) in [
-            (&b"SSH-2.0-OpenSSH_9.2\r\nrest"[..], "SSH-2.0-OpenSSH_9.2"),
+            (&b"SSH-2.0-OpenSSH_9.2\r\n\0\0\0\x0crest"[..], "SSH-2.0-OpenSSH_9.2"),
             (b"SSH-2.0-x y\n", "SSH-2.0-x y"),
             (b"no line", ""),
             (&[b'a'; 300], &"a".repeat(ID_LINE_MAX)),

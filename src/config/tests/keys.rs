@@ -102,6 +102,7 @@ fn sample(key: &ConfigKey) -> Value {
         ("ssh", "ciphers") => return json!(["aes128-ctr"]),
         ("ssh", "kex") => return json!(["ecdh-sha2-nistp256"]),
         ("ssh", "macs") => return json!(["hmac-sha2-512"]),
+        ("ssh", "requiredRSASize") => return json!(4096),
         ("ssh", "maxStartups") => "5:50:50",
         ("ssh", "perSourceMaxStartups") => "5",
         ("ssh", "perSourceNetBlockSize") => "24:48",

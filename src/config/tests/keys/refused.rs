@@ -110,7 +110,14 @@ const WORDS: &[(&str, &[&str])] = &[
 ];
 
 /// Keys that ContainerSSH has not.
-const OURS: &[&str] = &["allowPlaintext", "leaseDuration", "loginGraceTime", "keyExchangeGraceTime", "maxWebhookCalls"];
+const OURS: &[&str] = &[
+    "allowPlaintext",
+    "leaseDuration",
+    "loginGraceTime",
+    "keyExchangeGraceTime",
+    "maxWebhookCalls",
+    "requiredRSASize",
+];
 
 /// Halves of a pair, whose other half stands where they are tried: an empty one is a missing one.
 const HALVES: &[&str] = &["url", "cert", "certFile", "key", "keyFile", "username", "password"];
