@@ -146,7 +146,7 @@ async fn terminal_over_the_link_has_its_modes_its_size_and_a_name() {
     assert!(answered(&mut channel).await);
     channel.exec(true, "stty size; stty -a | grep -o -- -echo\\ ; echo $TERM; test \"$SSH_TTY\" = \"$(tty)\" && echo same; trap 'stty size; exit 3' WINCH; echo up; while :; do sleep 0.1; done").await.expect("a request");
     assert!(answered(&mut channel).await);
-    let said = until(&mut channel, "up").await;
+    let said = until(&mut channel, "up\r\n").await;
     assert_eq!(said, "33 91\r\n-echo \r\nxterm\r\nsame\r\nup\r\n");
     channel.window_change(100, 44, 0, 0).await.expect("a request");
     let ended = to_the_end(&mut channel).await;
@@ -188,7 +188,13 @@ async fn what_a_session_started_ends_with_its_channel_and_the_connection_goes_on
     assert!(answered(&mut channel).await);
     until(&mut channel, "up").await;
     let cluster = world.cluster.as_development().expect("a development cluster");
-    assert_eq!(agent::processes_with("98765", &cluster.state().processes()).len(), 1);
+    // The shell says so before it becomes the program.
+    let begun = async {
+        while agent::processes_with("98765", &cluster.state().processes()).len() != 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), begun).await.expect("the program begins");
     channel.close().await.expect("a close");
     let gone = |state: &podgate_devcluster::ClusterState| agent::processes_with("98765", &state.processes()).is_empty();
     // The cluster tells of no process that ends, so it is asked now and then.

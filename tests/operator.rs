@@ -5,7 +5,7 @@ mod metrics;
 
 use crate::support::gateway::{Gateway, SOON};
 use crate::support::leash;
-use crate::support::{Setup, World};
+use crate::support::{Setup, World, held_port};
 use serde_json::{Value, json};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -19,11 +19,7 @@ use tokio::time::timeout;
 /// A port that is free and stays so: every address of 127.0.0.0/8 is loopback's, and nobody else has this one.
 fn free() -> SocketAddr {
     let [a, b, c] = rand::random();
-    free_at(Ipv4Addr::new(127, a, b, c | 2))
-}
-
-fn free_at(address: Ipv4Addr) -> SocketAddr {
-    TcpListener::bind((address, 0)).and_then(|at| at.local_addr()).expect("a port")
+    TcpListener::bind((Ipv4Addr::new(127, a, b, c | 2), 0)).and_then(|at| at.local_addr()).expect("a port")
 }
 
 /// The whole answer to a GET; `None` where nobody answers.
@@ -215,7 +211,8 @@ async fn hangup_never_ends_the_gateway_wherever_it_logs() {
     })
     .await;
     // `auth` (4) times 8, and info (6).
-    assert!(lines.last().is_some_and(|line| line.starts_with("<38>")), "{lines:?}");
+    let line = lines.iter().find(|line| line.contains("SSH_AUTH_SUCCESSFUL"));
+    assert!(line.is_some_and(|line| line.starts_with("<38>")), "{lines:?}");
 }
 
 /// Waits until something holds that tells nobody when it does.
@@ -230,7 +227,8 @@ async fn until(mut holds: impl FnMut() -> bool) {
 
 /// Starts the world's gateway again, with another log.
 async fn restart(world: &mut World, log: Value) {
-    let address = free_at(Ipv4Addr::LOCALHOST);
+    let (_held, port) = held_port();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let config = changed(world, "restarted.json", |config| {
         config["log"] = log;
         config["ssh"]["listen"] = address.to_string().into();

@@ -27,6 +27,17 @@ pub mod world;
 pub use world::{Setup, World};
 
 use std::process::Command;
+use tokio::net::TcpSocket;
+
+/// Returns a port of 127.0.0.1 that no other test is given while the socket is held: it refuses connections until a program
+/// that names it listens on it.
+pub fn held_port() -> (TcpSocket, u16) {
+    let held = TcpSocket::new_v4().expect("a socket");
+    held.set_reuseaddr(true).expect("a shared address");
+    held.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let port = held.local_addr().expect("an address").port();
+    (held, port)
+}
 
 /// Returns whether a program is installed. If not, prints the missing package, so that the test can be skipped,
 /// or fails if `PODGATE_TEST_ALL` is set.

@@ -229,8 +229,10 @@ mod tests {
             ("script", "#!/no/such/interpreter\n", "exec ./script: no such file or directory\n"),
         ] {
             let path = folder.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            // By a shell: a child of another test could hold a file open that this process writes, which keeps it from running.
+            let script = "printf %s \"$0\" >\"$1\" && chmod 755 \"$1\"";
+            let made = std::process::Command::new("/bin/sh").args(["-c", script, text]).arg(&path).status().unwrap();
+            assert!(made.success());
             let streams = ProgramStreams::Pipes { stdin: true, stdout: true, stderr: true };
             let launch =
                 ProgramLaunch { directory: folder.path().to_owned(), streams, ..launch(&[&format!("./{name}")]) };

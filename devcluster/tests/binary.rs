@@ -82,7 +82,11 @@ async fn ordinary_user_runs_more_programs_than_large_pipes_are_allowed() {
         std::os::unix::fs::chown(directory.path(), Some(uid), Some(uid)).unwrap();
         // The way to our own binary may be closed for others.
         let copy = directory.path().join("devcluster");
-        std::fs::copy(env!("CARGO_BIN_EXE_podgate-devcluster"), &copy).unwrap();
+        // By cp: a child of another test could hold a file open for writing that this process writes, which keeps it from
+        // running.
+        assert!(
+            Command::new("cp").arg(env!("CARGO_BIN_EXE_podgate-devcluster")).arg(&copy).status().unwrap().success()
+        );
         let mut command = Command::new("setpriv");
         let ids = [format!("--reuid={uid}"), format!("--regid={uid}")];
         command.args(ids).args(["--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]).arg(copy);

@@ -377,11 +377,12 @@ async fn log_tells_the_steps_and_no_secret() {
 #[tokio::test]
 async fn login_outlasts_the_webhook_that_it_waits_for() {
     let fake = FakeWebhook::start(|_, _| FakeReply::Hang).await;
-    let client = Client { deadline: LoginDeadline::new(Duration::from_millis(100)), ..Client::new("jo") };
     let webhook = AuthWebhook { client: fake.block(), auth_timeout: Duration::from_millis(400) };
     let config = AuthConfig { password: Some(webhook), public_key: None, authz: None };
     let auth = Authenticator::new(&config).unwrap();
+    let client = Client { deadline: LoginDeadline::new(Duration::from_millis(100)), ..Client::new("jo") };
     tokio::select! {
+        biased;
         outcome = log_in(&auth, client.attempt(), password()) => {
             let reason = "the authentication server does not answer in time".to_owned();
             assert_eq!(outcome.unwrap_err(), AuthError::Unavailable { reason });

@@ -179,9 +179,10 @@ async fn byte_order_mark_of_an_answer_is_skipped() {
 
 #[tokio::test]
 async fn server_that_is_down_is_tried_until_the_limit() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    // Bound and not listening: it refuses, and no other test is given its port.
+    let held = tokio::net::TcpSocket::new_v4().unwrap();
+    held.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let url = format!("http://{}", held.local_addr().unwrap());
     let fake = FakeWebhook::start(|_, _| yes()).await;
     let block = HttpClientConfig { url: WebhookUrl::Http(url.parse().unwrap()), ..fake.block() };
     let begun = Instant::now();
@@ -194,7 +195,7 @@ async fn server_that_is_down_is_tried_until_the_limit() {
 #[tokio::test]
 async fn slow_server_costs_one_try_after_the_other() {
     let fake = FakeWebhook::start(|at, _| if at == 0 { FakeReply::Hang } else { yes() }).await;
-    let block = HttpClientConfig { timeout: Duration::from_millis(300), ..fake.block() };
+    let block = HttpClientConfig { timeout: Duration::from_secs(1), ..fake.block() };
     assert!(ask(&block, SOON).await.is_ok());
     assert_eq!(fake.asked().len(), 2);
     fake.hung_up().await;

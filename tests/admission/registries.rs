@@ -100,11 +100,11 @@ async fn registry_that_fails_is_waited_for_to_the_end_and_then_told() {
     let mut console = container("shell");
     merge(&mut console, registry.guest());
     let pod = json!({"spec": {"containers": [console]}});
-    let config = json!({"kubernetes": {"timeouts": {"podStart": "5s"}, "pod": pod}});
+    let config = json!({"kubernetes": {"timeouts": {"podStart": "15s"}, "pod": pod}});
     let world = Setup::config(config).start().await;
     let done = world.ssh().run("true").await.expect(255);
     let told =
-        format!("podgate: the pod was not ready within 5s: the image {} cannot be pulled yet: ", registry.image());
+        format!("podgate: the pod was not ready within 15s: the image {} cannot be pulled yet: ", registry.image());
     assert!(done.stderr.starts_with(&told) && done.stderr.contains("500"), "{}", done.stderr);
     assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
     world.wait_for_nothing().await;

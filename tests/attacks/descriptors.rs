@@ -3,16 +3,17 @@
 use crate::support::client::Running;
 use crate::support::gateway::Gateway;
 use crate::support::{Setup, World};
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 /// A program that is the gateway with at most 256 open files.
 fn limited(world: &World) -> PathBuf {
     let file = world.folder().join("podgate-with-few-files");
     let gateway = env!("CARGO_BIN_EXE_podgate");
-    std::fs::write(&file, format!("#!/bin/sh\nulimit -S -n 200\nulimit -H -n 256\nexec '{gateway}' \"$@\"\n"))
-        .expect("a script");
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o700)).expect("a mode");
+    let text = format!("#!/bin/sh\nulimit -S -n 200\nulimit -H -n 256\nexec '{gateway}' \"$@\"\n");
+    // By a shell: a child of another test could hold a file open that this process writes, which keeps it from running.
+    let script = "printf %s \"$0\" >\"$1\" && chmod 700 \"$1\"";
+    let made = std::process::Command::new("/bin/sh").args(["-c", script, &text]).arg(&file).status();
+    assert!(made.expect("a shell").success());
     file
 }
 

@@ -106,7 +106,7 @@ async fn guesses_under_another_name_are_not_undone_by_a_login_under_one_s_own() 
 #[podgate_test::multi_thread]
 async fn every_way_to_end_without_a_login_has_its_penalty() {
     let limits = json!({"ssh": {
-        "keyExchangeGraceTime": "1s",
+        "keyExchangeGraceTime": "5s",
         "perSourcePenalties": "noauth:20m invaliduser:20m grace-exceeded:20m authfail:20m",
     }});
     let world = Setup::config(limits).start().await;

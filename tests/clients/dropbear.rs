@@ -2,7 +2,7 @@
 
 use super::world;
 use crate::support::client::{Client, PATIENCE};
-use crate::support::{World, available, cluster, leash};
+use crate::support::{World, available, cluster, held_port, leash};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -36,7 +36,7 @@ async fn dbclient_runs_commands_and_forwards() {
         return;
     }
     let target = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let here = TcpListener::bind("127.0.0.1:0").await.and_then(|free| free.local_addr()).expect("a port").port();
+    let (_held, here) = held_port();
     let forward = format!("{here}:127.0.0.1:{}", target.local_addr().expect("an address").port());
     let mut client = dbclient(&world).await;
     client.args(["-L", &forward, "127.0.0.1", "echo up; cat"]);

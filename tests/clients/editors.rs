@@ -2,9 +2,8 @@
 
 use super::{pod, world};
 use crate::support::client::{PATIENCE, random_file};
-use crate::support::{Setup, World, cluster};
+use crate::support::{Setup, World, cluster, held_port};
 use serde_json::json;
-use std::net::TcpListener;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -21,11 +20,6 @@ server = socketserver.ThreadingTCPServer(('127.0.0.1', 0), Answer)
 print('port', server.server_address[1], flush=True)
 server.serve_forever()
 ";
-
-/// A free port of this machine.
-fn free() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port()
-}
 
 /// Connects, as soon as somebody listens.
 async fn connect(port: u16) -> TcpStream {
@@ -84,7 +78,7 @@ async fn visual_studio_code_installs_its_server_and_talks_to_it_through_socks() 
         return;
     }
     let world = world().await;
-    let socks = free();
+    let (_held, socks) = held_port();
     let client = world.ssh().arg("-T").arg("-D").arg(socks.to_string()).option("ConnectTimeout=15");
     let mut client = client.arg("127.0.0.1").arg("bash").launch();
     client.write("echo \"start: $(uname -s) $HOME $SHELL\"\n").await;
@@ -137,7 +131,7 @@ async fn forward_is_added_to_a_master_that_runs_and_taken_away() {
     let world = world().await;
     let master = world.master(&[]).await;
     let told = master.ssh().stdin(install()).run("sh").await.expect(0).text();
-    let (here, there) = (free(), told_port(&told));
+    let ((_held, here), there) = (held_port(), told_port(&told));
     let forward = format!("{here}:127.0.0.1:{there}");
     master.ssh().arg("-O").arg("forward").arg("-L").arg(&forward).arg("127.0.0.1").finish().await.expect(0);
     assert_eq!(line(&mut connect(here).await).await, "HELLO\n");
@@ -166,7 +160,7 @@ async fn jetbrains_reads_the_environment_of_a_login_shell_from_clean_output() {
 #[podgate_test::multi_thread]
 async fn editor_without_the_right_to_forward_is_told_and_its_shell_works() {
     let world: World = Setup::config(json!({"kubernetes": {"pod": pod()}})).start().await;
-    let socks = free();
+    let (_held, socks) = held_port();
     let mut client = world.ssh().arg("-v").arg("-T").arg("-D").arg(socks.to_string());
     client = client.arg("127.0.0.1").arg("bash");
     let mut client = client.launch();

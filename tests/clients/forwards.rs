@@ -2,7 +2,7 @@
 
 use super::world;
 use crate::support::client::{Client, PATIENCE, Running};
-use crate::support::{World, cluster};
+use crate::support::{World, cluster, held_port};
 use std::path::Path;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -10,10 +10,6 @@ use tokio::time::timeout;
 
 const WHY: &str = "both ends of the forwards are this machine's";
 const SIZE: usize = 2_000_000;
-
-fn free() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port()
-}
 
 async fn send_back(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let (mut read, mut write) = tokio::io::split(&mut stream);
@@ -78,7 +74,8 @@ async fn local_forwards_reach_ports_and_sockets_of_the_guest() {
     let world = world().await;
     let socket = world.folder().join("there");
     echo_socket(&socket);
-    let (port, first, second, own) = (echo().await, free(), free(), world.folder().join("here"));
+    let (port, own) = (echo().await, world.folder().join("here"));
+    let ((_first, first), (_second, second)) = (held_port(), held_port());
     let client = world.ssh().arg("-L").arg(format!("{first}:localhost:{port}"));
     let client = client.arg("-L").arg(format!("{second}:{}", socket.display()));
     let running = up(client.arg("-L").arg(format!("{}:127.0.0.1:{port}", own.display()))).await;
@@ -97,7 +94,7 @@ async fn socket_that_is_made_later_is_reached_then() {
         return;
     }
     let world = world().await;
-    let (socket, port) = (world.folder().join("later"), free());
+    let (socket, (_held, port)) = (world.folder().join("later"), held_port());
     let running = up(world.ssh().arg("-L").arg(format!("{port}:{}", socket.display()))).await;
     let mut early = TcpStream::connect(("127.0.0.1", port)).await.expect("the client listens");
     let none = timeout(PATIENCE, early.read(&mut [0])).await.expect("an end in time");
@@ -113,7 +110,8 @@ async fn remote_forwards_bring_connections_of_the_guest() {
         return;
     }
     let world = world().await;
-    let (socket, near, there) = (world.folder().join("near"), world.folder().join("far"), free());
+    let (socket, near) = (world.folder().join("near"), world.folder().join("far"));
+    let (_held, there) = held_port();
     echo_socket(&socket);
     let port = echo().await;
     let client = world.ssh().arg("-R").arg(format!("{there}:127.0.0.1:{port}"));

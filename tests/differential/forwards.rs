@@ -2,6 +2,7 @@
 //! is told.
 
 use super::Servers;
+use crate::support::held_port;
 use crate::support::peer::{ForwardedChannel, Peer};
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg};
@@ -9,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -185,7 +186,8 @@ const ROWS: &[Row] = &[
 struct Targets {
     echo: SocketAddr,
     taken: TcpListener,
-    closed: u16,
+    /// Bound and not listening: it refuses, and no other test is given its port.
+    closed: TcpSocket,
     folder: PathBuf,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -208,8 +210,8 @@ async fn send_back(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
 impl Targets {
     async fn start(folder: &Path) -> Self {
         let echo = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let (taken, closed) = (TcpListener::bind("127.0.0.1:0").await, TcpListener::bind("127.0.0.1:0").await);
-        let closed = closed.and_then(|closed| closed.local_addr()).expect("a port").port();
+        let taken = TcpListener::bind("127.0.0.1:0").await;
+        let (closed, _) = held_port();
         let socket = UnixListener::bind(folder.join("echo")).expect("a socket");
         let address = echo.local_addr().expect("an address");
         let tcp = async move {
@@ -242,7 +244,7 @@ impl Walk<'_> {
     fn port(&self, port: Port) -> u32 {
         match port {
             Echo => self.targets.echo.port().into(),
-            Closed => self.targets.closed.into(),
+            Closed => self.targets.closed.local_addr().expect("an address").port().into(),
             Free => self.free.into(),
             Taken => self.targets.taken.local_addr().expect("an address").port().into(),
             Own => self.listener,
@@ -372,7 +374,7 @@ async fn spoken_to(opened: Result<Channel<Msg>, russh::Error>, data: &[u8]) -> S
 }
 
 async fn walk(peer: &mut Peer, targets: &Targets, server: &'static str, steps: &[Step]) -> String {
-    let free = TcpListener::bind("127.0.0.1:0").await.and_then(|free| free.local_addr()).expect("a port").port();
+    let (_held, free) = held_port();
     let mut walk = Walk { peer, targets, server, free, listener: 0 };
     let mut told = Vec::new();
     for step in steps {

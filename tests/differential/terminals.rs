@@ -56,7 +56,11 @@ fn modes() -> Vec<Row> {
             "new size",
             [
                 Terminal(80, 24, &[]),
-                exec("trap 'stty size; exit' WINCH; echo up; while :; do sleep 0.05; done"),
+                // The first size may come after the program's start, and is no new one.
+                exec(
+                    "until [ \"$(stty size)\" = '24 80' ]; do sleep 0.02; done; \
+                     trap 'stty size; exit' WINCH; echo up; while :; do sleep 0.05; done",
+                ),
                 Until("up"),
                 Resize(100, 30),
             ],

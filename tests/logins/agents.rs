@@ -102,6 +102,7 @@ async fn wrong_passwords_are_six_and_no_more() {
         .await
         .expect(255);
     assert!(done.stderr.contains(":2: podgate: Too many authentication failures"), "{}", done.stderr);
+    world.gateway.wait_for_line("SSH_DISCONNECTED").await;
     assert_eq!(world.gateway.lines("SSH_AUTH_FAILED").len(), 6, "{}", world.gateway.log());
 }
 

@@ -142,6 +142,9 @@ async fn every_step_of_a_login_is_measured_and_no_label_names_a_user() {
     channel.exec(true, "echo up; cat").await.expect("a request");
     assert!(answered(&mut channel).await);
     until(&mut channel, "up").await;
+    let connections = r#"containerssh_ssh_current_connections{country="XX"}"#;
+    // The client that was refused has gone before the gateway is done with it.
+    timeout(SOON, async { while value(&page(at).await, connections) > 1.0 {} }).await.expect("in time");
     let page = page(at).await;
     for step in ["handshake", "pubkey", "config", "pod_create", "pod_ready", "pod_prepare", "exec", "first_program"] {
         let count = value(&page, &format!(r#"podgate_login_step_seconds_count{{step="{step}",outcome="success"}}"#));

@@ -225,6 +225,7 @@ async fn certificate_of_an_unknown_authority_lets_nobody_in_and_its_key_does() {
     let accepted: Vec<&str> = done.stderr.lines().filter(|line| line.contains("Server accepts key:")).collect();
     assert_eq!(accepted.len(), 2, "{accepted:?}");
     assert!(accepted[0].contains("ED25519-CERT") && !accepted[1].contains("CERT"), "{accepted:?}");
+    world.gateway.wait_for_line("SSH_DISCONNECTED").await;
     let refused = world.gateway.lines("SSH_AUTH_UNAVAILABLE");
     assert_eq!(refused.len(), 1, "{refused:?}");
     assert_eq!((&refused[0]["level"], &refused[0]["details"]["method"]), (&json!("info"), &json!("certificate")));

@@ -2,12 +2,13 @@
 
 use super::client::Client;
 use super::gateway::SOON;
-use super::{World, available, leash};
+use super::{World, available, held_port, leash};
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use tokio::net::TcpSocket;
 use tokio::process::Child;
 use tokio::time::sleep;
 
@@ -29,6 +30,8 @@ pub struct Sshd {
     /// The login name.
     pub user: String,
     child: Child,
+    /// Keeps the port from other tests until the server listens.
+    _held: TcpSocket,
 }
 
 impl Sshd {
@@ -75,7 +78,8 @@ impl Sshd {
             // The directory for privilege separation; a system without the service lacks it.
             fs::create_dir_all("/run/sshd").expect("/run/sshd");
         }
-        let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
+        let (held, port) = held_port();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
         fs::write(world.folder().join("authorized_keys"), &world.key.public).expect("the key");
         let config = configure(program, world.folder(), address, further);
         let child = leash::program(line[0])
@@ -87,7 +91,7 @@ impl Sshd {
             .spawn()
             .expect("sshd");
         listening(address).await;
-        Some(Self { address, user, child })
+        Some(Self { address, user, child, _held: held })
     }
 
     /// The shell that it starts programs with: the current user's.

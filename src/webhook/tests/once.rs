@@ -7,10 +7,10 @@ use tokio::net::TcpListener;
 /// The questions that may be repeated.
 const REPEATED: [Question; 3] = [Question::PublicKey, Question::Authorization, Question::Config];
 
-/// A server that fails the first question in one way and then says yes, with 300 ms a try.
+/// A server that fails the first question in one way and then says yes, with 1 s a try.
 async fn failing_once(reply: fn() -> FakeReply) -> (FakeWebhook, HttpClientConfig) {
     let fake = FakeWebhook::start(move |at, _| if at == 0 { reply() } else { yes() }).await;
-    let block = HttpClientConfig { timeout: Duration::from_millis(300), ..fake.block() };
+    let block = HttpClientConfig { timeout: Duration::from_secs(1), ..fake.block() };
     (fake, block)
 }
 
