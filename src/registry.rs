@@ -22,6 +22,8 @@ pub(crate) enum ConnectionCommand {
 pub(crate) struct RegisteredConnection {
     /// The `authenticatedUsername`, once it is known.
     pub identity: Option<String>,
+    /// Set once the connection has its settings and counts among those of its identity.
+    is_served: bool,
     commands: mpsc::Sender<ConnectionCommand>,
 }
 
@@ -44,7 +46,7 @@ impl Registry {
     pub(crate) fn add(&self, id: ConnectionId) -> (RegistryEntry, mpsc::Receiver<ConnectionCommand>) {
         let (commands, received) = mpsc::channel(4);
         let channels = Arc::new(AtomicUsize::new(0));
-        let connection = RegisteredConnection { identity: None, commands };
+        let connection = RegisteredConnection { identity: None, is_served: false, commands };
         self.0.lock().insert(id, connection);
         (RegistryEntry { registry: self.clone(), id, channels }, received)
     }
@@ -72,6 +74,21 @@ impl RegistryEntry {
         if let Some(connection) = self.registry.0.lock().get_mut(&self.id) {
             connection.identity = Some(identity.to_owned());
         }
+    }
+
+    /// Counts the connection among those of its identity, whose name the config webhook may have changed; false if `most` of
+    /// them are served already.
+    #[must_use]
+    pub(crate) fn serve(&self, identity: &str, most: Option<u32>) -> bool {
+        let mut connections = self.registry.0.lock();
+        let served =
+            connections.values().filter(|other| other.is_served && other.identity.as_deref() == Some(identity));
+        let has_room = most.is_none_or(|most| served.count() < most as usize);
+        if let Some(connection) = connections.get_mut(&self.id) {
+            connection.identity = Some(identity.to_owned());
+            connection.is_served = has_room;
+        }
+        has_room
     }
 
     /// Counts a channel as open until the returned guard is dropped.
@@ -105,6 +122,19 @@ impl Drop for OpenChannel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connection_beyond_those_of_its_identity_is_not_served_until_one_ends() {
+        let registry = Registry::default();
+        let connect = || registry.add(ConnectionId::random()).0;
+        let (first, second, third, other) = (connect(), connect(), connect(), connect());
+        first.identify("login name");
+        assert!(first.serve("alice", Some(2)) && second.serve("alice", Some(2)));
+        assert!(!third.serve("alice", Some(2)) && !connect().serve("mallory", Some(0)));
+        assert!(other.serve("bob", Some(1)) && connect().serve("bob", None));
+        drop(first);
+        assert!(third.serve("alice", Some(2)));
+    }
 
     #[tokio::test]
     async fn dropped_entry_is_no_connection_and_dropped_channel_is_not_open() {

@@ -22,6 +22,8 @@ use inbox::{Inbox, InboxItem};
 pub(crate) use listeners::{AllowedProgram, ListenerOpener, PromisedListener};
 use listeners::{Listening, open_listeners};
 use running::RunRecord;
+use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -45,6 +47,8 @@ pub(crate) struct SessionTask {
     pub guest: Arc<dyn Guest>,
     /// Set to the reason when the connection's guest is gone or the connection is to end.
     pub ending: watch::Receiver<Option<Refusal>>,
+    /// The last line for terminals.
+    pub notices: watch::Receiver<Option<String>>,
     /// The client's data.
     pub inbox: Inbox,
     /// The decisions on the `shell`, `exec` or `subsystem` requests; their sender is dropped if the channel closes before.
@@ -245,12 +249,14 @@ impl SessionTask {
         let commands = pump::Commands { size: &mut self.size, signals: &mut self.signals, audit: &self.audit };
         let to_program = pump::InputPump { inbox: &self.inbox, terminal, commands };
         let to_client = pump::pump_output(output, self.client.as_ref(), pending_line);
+        let notices = show_notices(self.notices.clone(), self.client.as_ref(), terminal);
         tokio::pin!(to_client, ending);
         tokio::select! {
             biased;
             exit = to_client => exit,
             refusal = &mut ending => Ok(Exit::Lost(refusal)),
             never = to_program.run(input) => match never {},
+            never = notices => match never {},
         }
     }
 
@@ -270,7 +276,7 @@ impl SessionTask {
 
     /// Writes a line to the client's standard error. The next step finds out whether the client is gone.
     async fn tell(&self, text: &str, terminal: bool) {
-        let _ = self.client.stderr(client_line(text, terminal)).await;
+        let _ = self.client.line(client_line(text, terminal)).await;
     }
 }
 
@@ -278,6 +284,18 @@ impl SessionTask {
 enum NotStarted {
     Interrupted,
     Refused(Refusal),
+}
+
+/// Shows each notice to a person at a terminal: elsewhere a program may read standard error.
+async fn show_notices(mut notices: watch::Receiver<Option<String>>, client: &dyn Client, terminal: bool) -> Infallible {
+    while terminal && notices.changed().await.is_ok() {
+        let notice = notices.borrow_and_update().clone();
+        if let Some(notice) = notice {
+            // The pumps find out whether the client is gone.
+            let _ = client.line(client_line(&notice, terminal)).await;
+        }
+    }
+    pending().await
 }
 
 /// Waits until the connection is to end.

@@ -1,5 +1,5 @@
-//! Settings of one connection: the file's `backend`, `kubernetes`, `security` and `log.level` with the config webhook's
-//! answer over them, typed by the parser that also reads the file.
+//! Settings of one connection: the file's `backend`, `kubernetes`, `security`, `limits` and `log.level` with the
+//! config webhook's answer over them, typed by the parser that also reads the file.
 
 mod answer_check;
 mod cluster;
@@ -7,6 +7,7 @@ mod config_server;
 mod file_sections;
 mod gateway_home;
 mod kubeconfig;
+mod limits;
 mod log_level;
 mod overlay;
 mod pod;
@@ -21,6 +22,7 @@ pub(crate) use config_server::{ConfigClient, ConfigServer, ConfigServerError};
 pub use file_sections::FileSections;
 pub(crate) use gateway_home::GatewayHome;
 pub(crate) use kubeconfig::expand as expand_kubeconfig;
+pub(crate) use limits::{ConnectionLimits, IdleTraffic};
 pub(crate) use log_level::log_level;
 pub(crate) use pod::PodSettings;
 pub(crate) use pod_mode::{ExposedMetadata, PodMode};

@@ -10,6 +10,7 @@ mod client_stream;
 mod conduct;
 mod connection;
 mod connection_end;
+mod connection_use;
 mod entrance;
 mod forwards;
 mod handler;
@@ -20,6 +21,7 @@ mod snapshot;
 mod source_tally;
 mod ssh_client;
 mod supervisor;
+mod time_limits;
 mod transport;
 mod window;
 

@@ -7,8 +7,10 @@ use futures_util::future::BoxFuture;
 pub(crate) trait Client: Send + Sync {
     /// Sends a piece of the program's standard output.
     fn stdout(&self, data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>>;
-    /// Sends a piece of standard error, the program's or a line of the gateway's.
+    /// Sends a piece of the program's standard error.
     fn stderr(&self, data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>>;
+    /// Sends a line of the gateway's on standard error. It is no use of the connection.
+    fn line(&self, line: Bytes) -> BoxFuture<'_, Result<(), ClientGone>>;
     /// Answers the request that is not answered yet: CHANNEL_SUCCESS or CHANNEL_FAILURE (RFC 4254 section 5.4).
     fn answer(&self, accepted: bool) -> BoxFuture<'_, Result<(), ClientGone>>;
     /// Sends the exit and closes the channel.

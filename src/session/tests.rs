@@ -51,6 +51,10 @@ impl Client for FakeClient {
         self.note(format!("err {}", String::from_utf8_lossy(&data)))
     }
 
+    fn line(&self, line: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
+        self.stderr(line)
+    }
+
     fn answer(&self, accepted: bool) -> BoxFuture<'_, Result<(), ClientGone>> {
         self.note(if accepted { "success" } else { "failure" }.to_owned())
     }
@@ -246,6 +250,7 @@ struct Session {
     shown: Journal,
     program: Journal,
     ending: watch::Sender<Option<Refusal>>,
+    notices: watch::Sender<Option<String>>,
     inbox: Inbox,
     budget: InboxBudget,
     decisions: Option<mpsc::Sender<ProgramDecision>>,
@@ -270,6 +275,7 @@ impl Session {
         let budget = InboxBudget::default();
         let inbox = Inbox::new(budget.clone());
         let (ending, ends) = watch::channel(None);
+        let (notices, told) = watch::channel(None);
         let (decisions, decided) = mpsc::channel(1);
         let is_idle = Arc::new(AtomicBool::new(false));
         let (size, resized) = watch::channel(Size::default());
@@ -278,6 +284,7 @@ impl Session {
             client: Arc::new(client(shown.clone())),
             guest: Arc::new(FakeGuest { behaviour, journal: program.clone() }),
             ending: ends,
+            notices: told,
             inbox: inbox.clone(),
             decisions: decided,
             is_idle: is_idle.clone(),
@@ -287,7 +294,8 @@ impl Session {
             audit,
         };
         let task = tokio::spawn(task.serve());
-        Self { shown, program, ending, inbox, budget, decisions: Some(decisions), is_idle, size, signals, task }
+        let decisions = Some(decisions);
+        Self { shown, program, ending, notices, inbox, budget, decisions, is_idle, size, signals, task }
     }
 
     /// Hands over a decision on a request that is answered already.

@@ -125,7 +125,7 @@ impl<'a> ClientWait<'a> {
         self.written = Some(reason);
         self.pending = PendingLine(Some(Box::pin(async move {
             // The next step finds out whether the client is gone.
-            let _ = client.stderr(line).await;
+            let _ = client.line(line).await;
         })));
     }
 }

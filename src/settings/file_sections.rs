@@ -7,7 +7,7 @@ use std::fmt;
 /// The file's sections that can differ between connections, as JSON, because an answer may complete them.
 #[derive(Clone)]
 pub struct FileSections {
-    /// The file's `backend`, `kubernetes`, `security` and `log` (`level` alone), without nulls.
+    /// The file's `backend`, `kubernetes`, `security`, `limits` and `log` (`level` alone), without nulls.
     pub sections: Tree,
     /// `configserver.exactValues`: every answer is exact.
     pub exact_values: bool,

@@ -3,6 +3,7 @@
 use super::cluster::{self, Cluster};
 use super::file_sections::{Completeness, FileSections};
 use super::gateway_home::lease_duration;
+use super::limits::{self, ConnectionLimits};
 use super::log_level::log_level;
 use super::overlay::overlay;
 use super::pod::{self, PodSettings};
@@ -23,6 +24,8 @@ const MOST_CONVERSIONS: usize = 8;
 pub(crate) struct Settings {
     /// Rules of the section `security`.
     pub rules: Rules,
+    /// The section `limits`.
+    pub limits: ConnectionLimits,
     /// `backend` and its section.
     pub backend: BackendSettings,
     /// `log.level` for the connection's lines.
@@ -77,9 +80,9 @@ impl Settings {
 fn read_all(sections: &Tree, report: &ConfigReport) -> Option<Settings> {
     let root = Section::root(sections, report);
     let level = log_level(&root.section("log"));
-    let (rules, kubernetes) = read(&root, Completeness::Whole, None);
+    let (rules, limits, kubernetes) = read(&root, Completeness::Whole, None);
     let backend = BackendSettings::Kubernetes(kubernetes?);
-    Some(Settings { rules, backend, level: level?, old_keys: None, conversions: None })
+    Some(Settings { rules, limits, backend, level: level?, old_keys: None, conversions: None })
 }
 
 fn conversions_text(notes: &[ValueNote]) -> Option<String> {
@@ -95,9 +98,10 @@ pub(super) fn read(
     root: &Section<'_>,
     completeness: Completeness,
     files: Option<&dyn Files>,
-) -> (Rules, Option<KubernetesSettings>) {
+) -> (Rules, ConnectionLimits, Option<KubernetesSettings>) {
     check_backend(root, completeness);
     let rules = security::read(&root.section("security"));
+    let limits = limits::read(&root.section("limits"));
     let section = root.section("kubernetes");
     let connection = section.section("connection");
     let cluster = cluster::read(&connection);
@@ -111,7 +115,7 @@ pub(super) fn read(
         (Some(cluster), Some(pod)) => Some(KubernetesSettings { cluster: Arc::new(cluster), pod, timeouts }),
         _ => None,
     };
-    (rules, kubernetes)
+    (rules, limits, kubernetes)
 }
 
 /// Checks `backend`. The names of ContainerSSH's other backends are refused where old keys are translated.

@@ -8,8 +8,9 @@ use crate::audit::{Event, Recorder};
 use crate::auth::{ClientFacts, ENV_LEFT_OUT, Identity};
 use crate::guest::{Arrival, Guest, Refusal, Unavailable};
 use crate::policy::Rules;
+use crate::registry::RegistryEntry;
 use crate::schema::Errors;
-use crate::settings::{BackendSettings, ConfigClient, ConfigServerError, FileSections, Settings};
+use crate::settings::{BackendSettings, ConfigClient, ConfigServerError, ConnectionLimits, FileSections, Settings};
 use crate::telemetry::{ConnectionLog, codes};
 use crate::throttle::PenaltyCause;
 use bytes::Bytes;
@@ -24,12 +25,16 @@ pub(super) struct Admission {
     pub(super) guest: Arc<dyn Guest>,
     /// Set to the reason when the guest is gone or the connection is to end.
     pub(super) ending: watch::Receiver<Option<Refusal>>,
+    pub(super) limits: ConnectionLimits,
+    /// The last line for the connection's terminals.
+    pub(super) notices: watch::Receiver<Option<String>>,
 }
 
-/// An admission, and the sender of its end for the connection's supervisor.
+/// An admission, and the senders of its end and its notices for the connection's supervisor.
 pub(super) struct Admitted {
     pub(super) admission: Arc<Admission>,
     pub(super) ending: watch::Sender<Option<Refusal>>,
+    pub(super) notices: watch::Sender<Option<String>>,
 }
 
 /// The error of a connection that has logged in and cannot be served.
@@ -67,29 +72,39 @@ impl AdmissionError {
 }
 
 /// Admits a connection. Dropping the future cancels the call that it waits for.
-pub(super) async fn admit(context: &ConnectionContext, identity: Identity) -> Admitted {
-    let unavailable = |refusal| {
-        let guest: Arc<dyn Guest> = Arc::new(Unavailable::new(refusal));
-        (Rules::default(), guest)
-    };
-    let (rules, guest) = match resolve_settings(context, identity).await {
-        Ok((settings, identity)) => {
-            context.log.set_level(settings.level);
-            match context.audit.record(Event::Admitted) {
-                Ok(()) => (settings.rules, make_guest(context, identity, settings.backend)),
-                Err(unrecorded) => unavailable(unrecorded.into()),
-            }
-        }
-        Err(error) => {
-            error.record(&context.audit);
-            if matches!(error, AdmissionError::Config(ConfigServerError::Denied { .. })) {
-                context.entrance.penalise(context.endpoints.client.ip(), PenaltyCause::RefuseConnection);
-            }
-            unavailable(error.refusal())
+pub(super) async fn admit(context: &ConnectionContext, entry: &RegistryEntry, identity: Identity) -> Admitted {
+    let (rules, limits, guest) = match admit_settings(context, entry, identity).await {
+        Ok(served) => served,
+        Err(refusal) => {
+            let guest: Arc<dyn Guest> = Arc::new(Unavailable::new(refusal));
+            (Rules::default(), ConnectionLimits::default(), guest)
         }
     };
-    let (sender, ending) = watch::channel(None);
-    Admitted { admission: Arc::new(Admission { rules, guest, ending }), ending: sender }
+    let (ending, ends) = watch::channel(None);
+    let (notices, told) = watch::channel(None);
+    let admission = Admission { rules, guest, ending: ends, limits, notices: told };
+    Admitted { admission: Arc::new(admission), ending, notices }
+}
+
+async fn admit_settings(
+    context: &ConnectionContext,
+    entry: &RegistryEntry,
+    identity: Identity,
+) -> Result<(Rules, ConnectionLimits, Arc<dyn Guest>), Refusal> {
+    let (settings, identity) = resolve_settings(context, identity).await.map_err(|error| {
+        error.record(&context.audit);
+        if matches!(error, AdmissionError::Config(ConfigServerError::Denied { .. })) {
+            context.entrance.penalise(context.endpoints.client.ip(), PenaltyCause::RefuseConnection);
+        }
+        error.refusal()
+    })?;
+    context.log.set_level(settings.level);
+    if !entry.serve(identity.authenticated(), settings.limits.max_connections) {
+        context.audit.note(Event::LimitHit { limit: "limits.maxConnections" });
+        return Err(Refusal { logged: true, ..Refusal::new("too many connections of this user are open") });
+    }
+    context.audit.record(Event::Admitted)?;
+    Ok((settings.rules, settings.limits, make_guest(context, identity, settings.backend)))
 }
 
 fn make_guest(context: &ConnectionContext, identity: Identity, settings: BackendSettings) -> Arc<dyn Guest> {

@@ -1,6 +1,7 @@
 //! The open channels of one connection, by number. The parts that every kind of channel has are here once: the inbox for
 //! the client's data, the guard that ends the channel's task, and the account of the bytes that all inboxes hold.
 
+use super::connection_use::{ConnectionUse, UsedChannel};
 use super::window::{HIGH_MARK, PacketVerdict, ReceiveWindow};
 use crate::policy::{Listen, Permit, SendSignal, SetEnv, Terminal};
 use crate::session::inbox::{Inbox, InboxBudget};
@@ -25,6 +26,7 @@ pub(super) struct ChannelTable<K> {
     channels: HashMap<K, Channel>,
     budget: InboxBudget,
     window: ReceiveWindow,
+    used: Arc<ConnectionUse>,
 }
 
 /// An open channel. Dropping it ends the channel's task.
@@ -51,6 +53,7 @@ pub(super) struct ChannelGuards {
     /// Cancelled when the task must end.
     pub(super) closed: CancellationToken,
     _done: DropGuard,
+    _used: UsedChannel,
 }
 
 /// The task ends with its channel, a moment later; bytes that nobody will take do not count against the other channels
@@ -64,9 +67,10 @@ impl Drop for Channel {
 }
 
 impl<K: Eq + Hash> ChannelTable<K> {
-    pub(super) fn new() -> Self {
+    /// Makes the table of a connection, whose use it records.
+    pub(super) fn new(used: Arc<ConnectionUse>) -> Self {
         let (budget, window) = (InboxBudget::default(), ReceiveWindow::default());
-        Self { channels: HashMap::new(), budget, window }
+        Self { channels: HashMap::new(), budget, window, used }
     }
 
     /// Adds a channel. Its task gets the inbox and the guards, and must end when `connection` does.
@@ -75,7 +79,7 @@ impl<K: Eq + Hash> ChannelTable<K> {
         let (inbox, done) = (Inbox::new(self.budget.clone()), CancellationToken::new());
         let closed = connection.child_token();
         let close = closed.clone().drop_guard();
-        let guards = ChannelGuards { closed, _done: done.clone().drop_guard() };
+        let guards = ChannelGuards { closed, _done: done.clone().drop_guard(), _used: self.used.open_channel() };
         let takes_data = matches!(kind, ChannelKind::Forward);
         let channel = Channel { inbox: inbox.clone(), takes_data, drains: false, kind, done, _close: close };
         self.channels.insert(id, channel);

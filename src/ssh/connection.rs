@@ -2,6 +2,7 @@
 
 use super::client_stream::{ClosedBy, StreamMonitor};
 use super::conduct::LoginConduct;
+use super::connection_use::ConnectionUse;
 use super::entrance::{Entrance, Startup};
 use super::snapshot::Snapshot;
 use crate::audit::{Event, Recorder};
@@ -24,6 +25,7 @@ pub(super) struct ConnectionContext {
     pub(super) endpoints: ConnectionEndpoints,
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) stream: StreamMonitor,
+    pub(super) used: Arc<ConnectionUse>,
     pub(super) log: ConnectionLog,
     pub(super) audit: Recorder,
     /// Cancelled when the connection has ended.

@@ -175,7 +175,8 @@ impl Forwards {
 
     async fn carry(&self, connection: ForwardedConnection, channel: ForwardChannel, target: &str) {
         let ForwardChannel { write, inbox, guards, counted, audit } = channel;
-        let (client, carried, begun) = (SshForward { write }, CarriedBytes::default(), Instant::now());
+        let (client, carried, begun) =
+            (SshForward { write, used: self.context.used.clone() }, CarriedBytes::default(), Instant::now());
         let patience = tokio::select! {
             ended = carry(connection, &client, &inbox, &guards.closed, &carried) => match ended {
                 Ok(()) => CLOSE_PATIENCE,

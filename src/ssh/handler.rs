@@ -60,11 +60,11 @@ impl Translator {
         Self {
             handshake: Some(context.log.metrics().step(MeasuredStep::Handshake)),
             login: Login::new(context.clone()),
+            channels: ChannelTable::new(context.used.clone()),
             context,
             entry,
             admitted: None,
             admission: Some(admission),
-            channels: ChannelTable::new(),
             count: Arc::default(),
             listeners: HashMap::new(),
             extended_data_noted: false,
@@ -169,7 +169,7 @@ impl Handler for Translator {
         }
         self.context.deadline.allow(SETTINGS);
         let admitted = tokio::select! {
-            admitted = Box::pin(admit(&self.context, identity)) => admitted,
+            admitted = Box::pin(admit(&self.context, &self.entry, identity)) => admitted,
             by = self.context.stream.closed() => {
                 return Err(self.context.left_by(by, "the configuration server had not answered yet"));
             }
@@ -266,6 +266,7 @@ impl Handler for Translator {
     }
 
     async fn data(&mut self, channel: ChannelId, data: &[u8], session: &mut Session) -> Result<(), Self::Error> {
+        self.context.used.client_sent();
         match self.channels.receive(&channel, data) {
             PacketVerdict::InTime => {}
             PacketVerdict::Trickling => self.channels.wait_for_drain().await,

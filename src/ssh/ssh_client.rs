@@ -1,6 +1,7 @@
 //! The client of a session channel over russh.
 
 use super::channel_count::ChannelCount;
+use super::connection_use::ConnectionUse;
 use crate::session::forward::ForwardClient;
 use crate::session::{Client, ClientExit, ClientGone};
 use bytes::Bytes;
@@ -19,15 +20,22 @@ pub(super) struct SshClient {
     pub(super) handle: Handle,
     pub(super) id: ChannelId,
     pub(super) count: Arc<ChannelCount>,
+    pub(super) used: Arc<ConnectionUse>,
 }
 
 impl Client for SshClient {
     fn stdout(&self, data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
+        self.used.guest_sent();
         Box::pin(async move { self.write.data_bytes(data).await.map_err(|_| ClientGone) })
     }
 
     fn stderr(&self, data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
-        Box::pin(async move { self.write.extended_data_bytes(STDERR, data).await.map_err(|_| ClientGone) })
+        self.used.guest_sent();
+        self.line(data)
+    }
+
+    fn line(&self, line: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
+        Box::pin(async move { self.write.extended_data_bytes(STDERR, line).await.map_err(|_| ClientGone) })
     }
 
     /// Answers the channel's last request. russh 0.65.1 keeps one flag for each channel, whether its client wants an answer,
@@ -66,6 +74,7 @@ impl Client for SshClient {
 /// The client's side of a channel that carries a forwarded connection.
 pub(super) struct SshForward {
     pub(super) write: ChannelWriteHalf<Msg>,
+    pub(super) used: Arc<ConnectionUse>,
 }
 
 impl SshForward {
@@ -77,6 +86,7 @@ impl SshForward {
 
 impl ForwardClient for SshForward {
     fn data(&self, data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
+        self.used.guest_sent();
         Box::pin(async move { self.write.data_bytes(data).await.map_err(|_| ClientGone) })
     }
 

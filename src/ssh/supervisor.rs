@@ -9,9 +9,11 @@ use super::client_stream::{self, ClientStream, ClosedBy};
 use super::conduct::LoginConduct;
 use super::connection::{ConnectionContext, ConnectionError};
 use super::connection_end::ConnectionEnd;
+use super::connection_use::ConnectionUse;
 use super::entrance::{Entrance, Startup};
 use super::handler::Translator;
 use super::snapshot::Snapshot;
+use super::time_limits;
 use crate::audit::{Event, Recorder, Unrecorded};
 use crate::auth::LoginDeadline;
 use crate::guest::{Progress, Refusal};
@@ -67,6 +69,7 @@ pub(super) async fn serve(accepted: AcceptedConnection, snapshot: Arc<Snapshot>,
         endpoints,
         snapshot,
         stream: monitor,
+        used: ConnectionUse::new(),
         log,
         audit,
         closed: CancellationToken::new(),
@@ -165,7 +168,7 @@ impl Supervisor {
     /// Records that the client left before its guest was ready. Only for a client without a session: a session records it
     /// itself.
     fn record_left_alone(&self) {
-        let Some(Admitted { admission, ending }) = &self.admitted else { return };
+        let Some(Admitted { admission, ending, .. }) = &self.admitted else { return };
         let is_starting = || admission.guest.ready(self.progress.clone()).now_or_never().is_none();
         let has_opened = || self.context.opened.notified().now_or_never().is_some();
         if ending.borrow().is_none() && is_starting() && !has_opened() {
@@ -233,7 +236,8 @@ impl Supervisor {
             () = self.context.audit.failed() => return self.ended_here(Unrecorded.to_string()),
             reason = disconnect_command(&mut self.commands) => return self.ended_here(reason),
         };
-        let guest = admitted.admission.guest.clone();
+        let (guest, limits) = (admitted.admission.guest.clone(), admitted.admission.limits);
+        let notices = admitted.notices.clone();
         self.admitted = Some(admitted);
         let gone = async {
             // An error says that the guest is gone already.
@@ -242,8 +246,14 @@ impl Supervisor {
             }
             guest.gone().await
         };
+        let over =
+            time_limits::reached(limits, &self.context.used, |warning| drop(notices.send_replace(Some(warning))));
         tokio::select! {
             refusal = gone => EndCause::GuestGone(refusal),
+            limit = over => {
+                self.context.audit.note(Event::LimitHit { limit: limit.name() });
+                EndCause::Ours(limit.reason().to_owned())
+            }
             () = self.context.audit.failed() => EndCause::Ours(Unrecorded.to_string()),
             reason = disconnect_command(&mut self.commands) => EndCause::Ours(reason),
         }

@@ -21,6 +21,10 @@ impl Client for Screen {
     }
 
     fn stderr(&self, data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
+        self.line(data)
+    }
+
+    fn line(&self, data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
         self.0.lock().push_str(std::str::from_utf8(&data).unwrap());
         Box::pin(ready(Ok(())))
     }
@@ -47,9 +51,13 @@ impl Client for Slow {
     }
 
     fn stderr(&self, data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
+        self.line(data)
+    }
+
+    fn line(&self, line: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
         Box::pin(async move {
             self.reads.notified().await;
-            self.screen.stderr(data).await
+            self.screen.line(line).await
         })
     }
 

@@ -22,7 +22,7 @@ struct Task {
 
 impl Connection {
     fn new() -> Self {
-        Self { table: ChannelTable::new(), closed: CancellationToken::new() }
+        Self { table: ChannelTable::new(ConnectionUse::new()), closed: CancellationToken::new() }
     }
 
     fn open(&mut self, id: u32) -> Task {

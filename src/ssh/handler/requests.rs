@@ -64,9 +64,16 @@ impl Translator {
         let open = self.entry.open_channel();
         let (inbox, guards) = self.channels.open(id, ChannelKind::Session(Box::new(handle)), &self.context.closed);
         let task = SessionTask {
-            client: Arc::new(SshClient { write, handle: session.handle(), id, count: self.count.clone() }),
+            client: Arc::new(SshClient {
+                write,
+                handle: session.handle(),
+                id,
+                count: self.count.clone(),
+                used: self.context.used.clone(),
+            }),
             guest: admission.guest.clone(),
             ending: admission.ending.clone(),
+            notices: admission.notices.clone(),
             inbox,
             decisions,
             is_idle,
