@@ -3,6 +3,7 @@
 mod answers;
 mod environment;
 mod forwarding;
+mod limits;
 mod requests;
 
 use crate::support::{Setup, World};

@@ -449,6 +449,17 @@ async fn guest_that_is_gone_ends_the_running_program_with_the_reason() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn notice_is_shown_at_a_terminal_alone() {
+    for (terminal, shown) in [(true, &["err podgate: soon over\r\n"][..]), (false, &[])] {
+        let session = Session::allowed(Behaviour::Runs(Vec::new()), terminal);
+        assert!(session.program_got().await.is_empty());
+        session.notices.send_replace(Some("soon over".to_owned()));
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(*session.shown.lock(), shown);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn client_s_end_closes_the_input_of_a_program_without_a_terminal() {
     for (terminal, got) in [(false, &["write typed", "close"][..]), (true, &["write typed"])] {
         let session = Session::allowed(Behaviour::Runs(Vec::new()), terminal);

@@ -87,6 +87,7 @@ pub(super) async fn serve(accepted: AcceptedConnection, snapshot: Arc<Snapshot>,
     let translator = Translator::new(context.clone(), entry.clone(), admitted);
     let connection = Supervisor {
         context,
+        entry,
         accepted: Instant::now(),
         commands,
         admission,
@@ -95,7 +96,6 @@ pub(super) async fn serve(accepted: AcceptedConnection, snapshot: Arc<Snapshot>,
         counted,
     };
     connection.run(stream, translator).await;
-    drop(entry);
     Ok(())
 }
 
@@ -124,6 +124,7 @@ fn watch_for_vanished(stream: &TcpStream, stall: Option<Duration>) -> io::Result
 
 struct Supervisor {
     context: Arc<ConnectionContext>,
+    entry: Arc<RegistryEntry>,
     accepted: Instant,
     commands: mpsc::Receiver<ConnectionCommand>,
     admission: oneshot::Receiver<Admitted>,
@@ -156,6 +157,8 @@ impl Supervisor {
         if let Some(admitted) = self.admitted.take() {
             admitted.admission.guest.end().await;
         }
+        // Before the record: who reads that the connection is over finds its place free.
+        drop(self.entry);
         let traffic = self.context.stream.traffic();
         let duration = self.accepted.elapsed();
         self.context.audit.note(Event::Disconnected {
