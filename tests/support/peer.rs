@@ -1,7 +1,7 @@
 //! A client inside the test, for what OpenSSH's does not do on demand: single requests in any order, each with its answer.
 
 use super::World;
-use super::client::PATIENCE;
+use super::client::{PATIENCE, WAITING};
 use parking_lot::Mutex;
 use russh::client::{self, ChannelOpenHandle, Handle, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
