@@ -38,7 +38,11 @@ async fn log_in(world: &World, people: impl Iterator<Item = usize>) {
 async fn address_of_many_users_that_is_refused_is_named_in_one_warning() {
     let hooks = ScriptedWebhook::start(accept_all).await;
     let mut config = hooks.config();
-    config["ssh"] = json!({"perSourcePenalties": "noauth:20m authfail:1s"});
+    config["ssh"] = json!({
+        "keyExchangeGraceTime": "10m",
+        "loginGraceTime": "10m",
+        "perSourcePenalties": "noauth:20m authfail:1s",
+    });
     let world = Setup::config(config).start().await;
     log_in(&world, 0..8).await;
     assert!(world.gateway.lines("SSH_SHARED_ADDRESS").is_empty(), "it is not refused");
