@@ -11,6 +11,7 @@ mod startups;
 
 use crate::support::client::PATIENCE;
 use crate::support::gateway::Gateway;
+use futures_util::{StreamExt, stream};
 use std::net::{Ipv4Addr, SocketAddr};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
@@ -41,6 +42,17 @@ async fn first_line(stream: &mut TcpStream) -> String {
     };
     timeout(PATIENCE, read).await.expect("a line or the end");
     String::from_utf8_lossy(&line).trim_end().to_owned()
+}
+
+/// Opens connections from addresses, and reads the first line of each. Only so many at a time: a client that sends nothing
+/// never learns that it found the system's queue full (128 connections in Rust's standard library).
+async fn greeted(clients: impl IntoIterator<Item = Ipv4Addr>, server: SocketAddr) -> Vec<(TcpStream, String)> {
+    let opened = stream::iter(clients).map(|client| async move {
+        let mut stream = connect_from(client, server).await;
+        let line = first_line(&mut stream).await;
+        (stream, line)
+    });
+    opened.buffered(64).collect().await
 }
 
 /// The first line that a gateway sends to a new connection of an address.

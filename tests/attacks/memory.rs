@@ -1,6 +1,6 @@
 //! The memory of connections that have not logged in, before and after their first packet.
 
-use super::{closed, connect_from, first_line};
+use super::{closed, greeted};
 use crate::support::Setup;
 use crate::support::gateway::Gateway;
 use futures_util::future::join_all;
@@ -22,13 +22,12 @@ fn resident(gateway: &Gateway) -> u64 {
 
 /// Opens connections, each of which sends some bytes, and has the gateway's first line.
 async fn open(gateway: &Gateway, sent: &[u8]) -> Vec<TcpStream> {
-    let opened = (0..CONNECTIONS).map(async |_| {
-        let mut stream = connect_from(Ipv4Addr::LOCALHOST, gateway.address).await;
-        first_line(&mut stream).await;
+    let opened = greeted([Ipv4Addr::LOCALHOST; CONNECTIONS], gateway.address).await;
+    let written = opened.into_iter().map(|(mut stream, _)| async move {
         stream.write_all(sent).await.expect("a connection");
         stream
     });
-    join_all(opened).await
+    join_all(written).await
 }
 
 #[podgate_test::multi_thread]

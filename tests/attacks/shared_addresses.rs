@@ -1,6 +1,6 @@
 //! People behind one address: a school, an office, a load balancer that hides its clients.
 
-use super::{attacker, connect_from, first_line, greeting};
+use super::{attacker, connect_from, greeted, greeting};
 use crate::support::scripted_webhook::{ScriptedWebhook, accept_all};
 use crate::support::{Setup, World};
 use futures_util::future::join_all;
@@ -12,16 +12,14 @@ async fn two_hundred_people_behind_one_address_log_in_at_once_and_keep_nobody_ou
     let world = Setup::config(patient).start().await;
     let school = attacker(0);
     // All of them are at their passwords.
-    let mut typing = join_all((0..200).map(|_| connect_from(school, world.gateway.address))).await;
-    let greetings = join_all(typing.iter_mut().map(first_line)).await;
-    assert!(greetings.iter().all(|line| line == "SSH-2.0-Podgate"), "{greetings:?}");
+    let typing = greeted([school; 200], world.gateway.address).await;
+    assert!(typing.iter().all(|(_, line)| line == "SSH-2.0-Podgate"), "{typing:?}");
     let bind = format!("BindAddress={school}");
     let login = world.ssh_as_person("alice").option(&bind).option("PreferredAuthentications=password");
     assert_eq!(login.run("echo in").await.expect(0).text(), "in\n");
     // A source has a quarter of all places, however many it wants; another one has its own.
-    let mut further = join_all((0..60).map(|_| connect_from(school, world.gateway.address))).await;
-    let greetings = join_all(further.iter_mut().map(first_line)).await;
-    assert!(greetings.iter().any(|line| line.starts_with("Not allowed at this time: too many")), "{greetings:?}");
+    let further = greeted([school; 60], world.gateway.address).await;
+    assert!(further.iter().any(|(_, line)| line.starts_with("Not allowed at this time: too many")), "{further:?}");
     assert_eq!(greeting(attacker(1), &world.gateway).await, "SSH-2.0-Podgate");
 }
 

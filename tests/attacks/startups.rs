@@ -1,6 +1,6 @@
 //! Connections that do not log in: half-open, dripping, guessing.
 
-use super::{attacker, closed, connect_from, first_line, greeting};
+use super::{attacker, closed, connect_from, first_line, greeted, greeting};
 use crate::support::minimal_client::{connect, text};
 use crate::support::scripted_webhook::{Reply, ScriptedWebhook, accept_all};
 use crate::support::world::PASSWORD;
@@ -39,18 +39,17 @@ async fn half_open_and_dripping_connections_keep_nobody_out_and_are_closed() {
     let world = Setup::config(limits).start().await;
     // One source with many connections, and many sources with one.
     let sources: Vec<Ipv4Addr> = (0..90).map(|_| attacker(0)).chain((1..100).map(attacker)).collect();
-    let opened = join_all(sources.iter().map(|source| connect_from(*source, world.gateway.address))).await;
-    let mut opened: Vec<(Ipv4Addr, TcpStream)> = sources.into_iter().zip(opened).collect();
-    let greetings = join_all(opened.iter_mut().map(|(_, stream)| first_line(stream))).await;
+    let (mut opened, greetings): (Vec<TcpStream>, Vec<String>) =
+        greeted(sources, world.gateway.address).await.into_iter().unzip();
     let of_one = &greetings[..90];
     assert_eq!(of_one.iter().filter(|line| *line == VERSION).count(), 32, "{of_one:?}");
     assert_eq!(of_one.iter().filter(|line| *line == PER_SOURCE).count(), 58, "{of_one:?}");
     assert!(greetings[90..].iter().all(|line| line == VERSION), "{greetings:?}");
     logs_in(&world).await;
     let (silent, dripping): (Vec<_>, Vec<_>) = opened.drain(..).enumerate().partition(|(index, _)| index % 2 == 0);
-    let dripping: Vec<_> = dripping.into_iter().map(|(_, (_, stream))| tokio::spawn(drip(stream))).collect();
+    let dripping: Vec<_> = dripping.into_iter().map(|(_, stream)| tokio::spawn(drip(stream))).collect();
     logs_in(&world).await;
-    join_all(silent.into_iter().map(|(_, (_, mut stream))| async move { closed(&mut stream).await })).await;
+    join_all(silent.into_iter().map(|(_, mut stream)| async move { closed(&mut stream).await })).await;
     join_all(dripping).await;
     assert_eq!(greeting(attacker(0), &world.gateway).await, VERSION, "its connections are over");
     let refused = world.gateway.lines("SSH_CONNECTION_REFUSED");
