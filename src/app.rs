@@ -21,12 +21,12 @@ use crate::registry::{ConnectionCommand, Registry};
 use crate::schema::ConfigError;
 use crate::settings::{ConfigClient, GatewayHome};
 use crate::shutdown::{ALL_TASKS, Tasks};
-use crate::ssh::{HostKeyError, Server, Snapshot};
+use crate::socket_activation::PassedSockets;
+use crate::ssh::{self, HostKeyError, ListenError, Server, Snapshot};
 use crate::telemetry::{Level, Log, LogError, codes};
 use crate::webhook::WebhookBuildError;
 use startup_checks::StartupChecks;
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -50,13 +50,8 @@ pub enum BuildError {
     Material(ConfigError),
     #[error(transparent)]
     HostKey(#[from] HostKeyError),
-    #[error("ssh.listen: cannot listen on {listen}: {source}")]
-    Listen {
-        /// Configured `ssh.listen`, as `host:port`.
-        listen: String,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     #[error(transparent)]
     Admin(#[from] AdminError),
     #[error(transparent)]
@@ -91,11 +86,11 @@ pub struct App {
 }
 
 impl App {
-    /// Builds every part and binds every listener.
+    /// Builds every part and binds every listener, or takes those that were passed to the process.
     ///
     /// # Errors
     /// Every fault that would otherwise appear only at a login.
-    pub async fn build(config: &Config, log: Log) -> Result<Self, BuildError> {
+    pub async fn build(config: &Config, passed: PassedSockets, log: Log) -> Result<Self, BuildError> {
         crate::tls::install();
         record_descriptors(&log);
         let tasks = Tasks::new();
@@ -118,39 +113,39 @@ impl App {
             StartupChecks { config, backend: &backend, auth: &auth, config_client: config_client.as_ref(), log: &log };
         let faults = checks.run().await.into_iter().map(BuildError::Cluster);
         let snapshot = Snapshot::build(config, auth, config_client, Arc::new(backend.clone()))?;
-        let listen = config.ssh.listen.clone();
-        let server = Server::bind(&listen, snapshot, registry.clone(), log.clone()).await;
-        let server = server.map_err(|source| BuildError::Listen { listen, source });
+        let listeners = ssh::listen(&config.ssh.listeners, passed).await;
         let endpoints = Endpoints::bind(config, &log).await;
-        match (server, endpoints, faults.collect::<Vec<_>>()) {
-            (Ok(server), Ok(endpoints), faults) if faults.is_empty() => {
+        match (listeners, endpoints, faults.collect::<Vec<_>>()) {
+            (Ok(listeners), Ok(endpoints), faults) if faults.is_empty() => {
+                let server = Server::new(listeners, snapshot, registry.clone(), log.clone());
                 if let Some(home) = GatewayHome::of(&config.base) {
                     backend.join(home, log.clone());
                 }
                 Ok(Self { server, endpoints, registry, backend, tasks, log })
             }
-            (server, endpoints, mut faults) => {
-                faults.extend(server.err());
+            (listeners, endpoints, mut faults) => {
+                faults.extend(listeners.err().into_iter().flatten().map(BuildError::Listen));
                 faults.extend(endpoints.err().map(BuildError::Admin));
                 Err(BuildError::Several(faults))
             }
         }
     }
 
-    /// Address of the SSH listener, with the port that the system chose for port 0.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.server.local_addr()
+    /// Addresses of the SSH listeners, with the port that the system chose for port 0.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.server.local_addrs()
     }
 
     /// Serves until `stop` resolves, then shuts down in order.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let (serving, closing) = (self.endpoints.serving.clone(), CancellationToken::new());
         let endpoints = self.endpoints.start(&self.log, &closing);
-        let address = self.server.local_addr().to_string();
         serving.set(true);
         let host_keys = self.server.host_keys().join(", ");
-        let details = [("address", address.as_str()), ("hostKeys", &host_keys)];
-        self.log.write(codes::SSH_AVAILABLE, "the SSH server is listening", &details);
+        for address in self.server.local_addrs() {
+            let details = [("address", &*address.to_string()), ("hostKeys", &host_keys)];
+            self.log.write(codes::SSH_AVAILABLE, "the SSH server is listening", &details);
+        }
         let accepting = self.tasks.spawn(self.server.run(self.tasks.clone()));
         stop.await;
         serving.set(false);

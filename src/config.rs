@@ -11,6 +11,7 @@ mod auth;
 mod dump;
 mod http_client;
 mod http_server;
+mod listeners;
 mod log;
 mod login_limits;
 mod migrate_file;
@@ -23,6 +24,7 @@ pub(crate) use algorithms::{AlgorithmList, Cipher, Kex, Mac};
 pub use dump::dump_file;
 pub(crate) use dump::masked_spec;
 pub(crate) use http_server::{HttpServerConfig, ServerTlsConfig};
+pub(crate) use listeners::{ListenAddress, ListenerConfig};
 pub(crate) use login_limits::LoginLimits;
 pub(crate) use ssh::{HostKey, SshConfig};
 

@@ -3,6 +3,7 @@
 
 mod destinations;
 mod link;
+mod proxy_header;
 mod requests;
 
 use crate::auth::check_user_data;
@@ -30,6 +31,7 @@ pub const TARGETS: &[(&str, FuzzTarget)] = &[
     ("link-handshake", link::handshake),
     ("link-messages", link::messages),
     ("names", names),
+    ("proxy-header", proxy_header::proxy_header),
     ("requests", requests::requests),
     ("status", kubernetes::status),
     ("stream", kubernetes::stream),

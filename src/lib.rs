@@ -19,11 +19,13 @@ mod kubernetes;
 mod link;
 mod policy;
 mod program;
+mod proxy_protocol;
 mod registry;
 mod schema;
 mod session;
 mod settings;
 mod shutdown;
+mod socket_activation;
 mod ssh;
 mod telemetry;
 mod throttle;
@@ -38,6 +40,7 @@ pub use config::{Config, dump_file};
 pub use policy::ProgramRequest;
 pub use schema::{Disk, Errors, Files, Format, Migration};
 pub use settings::{FileSections, check_answer, pod_spec};
+pub use socket_activation::PassedSockets;
 pub use telemetry::{
     Code, Level, Log, LogConfig, LogDestination, LogError, LogFormat, failed_start, follow_libraries, log_line,
 };

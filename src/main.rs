@@ -4,9 +4,9 @@
 
 use clap::{Parser, Subcommand};
 use podgate::{
-    App, Config, Errors, Log, LogConfig, LoginStep, LoginVerdict, Migration, ProgramRequest, Secret, TestCredential,
-    TestLogin, TestPublicKey, dump_file, failed_start, follow_libraries, install, offline_faults, printable, probe,
-    test_login, with_two_dashes,
+    App, Config, Errors, Log, LogConfig, LoginStep, LoginVerdict, Migration, PassedSockets, ProgramRequest, Secret,
+    TestCredential, TestLogin, TestPublicKey, dump_file, failed_start, follow_libraries, install, offline_faults,
+    printable, probe, test_login, with_two_dashes,
 };
 use podgate_webhooks::terminal::EchoOff;
 use std::io::{self, IsTerminal, Read, Write};
@@ -104,8 +104,16 @@ fn remote_address(text: &str) -> Result<SocketAddr, String> {
     address.ok_or_else(|| "not an IP address, with a port or without".to_owned())
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    // While there is one thread.
+    let passed = PassedSockets::of_process();
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(start(passed)),
+        Err(error) => fail(&error),
+    }
+}
+
+async fn start(passed: PassedSockets) -> ExitCode {
     // First of all: from here on, a hangup does not end the process.
     let hangup = signal(SignalKind::hangup());
     let args = match Args::try_parse_from(with_two_dashes(std::env::args_os())) {
@@ -150,7 +158,7 @@ async fn main() -> ExitCode {
         Err(error) => return fatal(&config.log, None, &error),
     };
     follow_libraries(&log);
-    let done = run(&config, &log, hangup).await;
+    let done = run(&config, passed, &log, hangup).await;
     let code = match &done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fatal(&config.log, Some(&log), error.as_ref()),
@@ -350,11 +358,16 @@ async fn healthcheck(config: &Config) -> Result<(), Box<dyn std::error::Error>> 
     Ok(probe(&health.client).await.map_err(|error| format!("healthcheck: {error}"))?)
 }
 
-async fn run(config: &Config, log: &Log, hangup: io::Result<Signal>) -> Result<(), Box<dyn std::error::Error>> {
+async fn run(
+    config: &Config,
+    passed: PassedSockets,
+    log: &Log,
+    hangup: io::Result<Signal>,
+) -> Result<(), Box<dyn std::error::Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = hangup?;
-    let app = App::build(config, log.clone()).await?;
+    let app = App::build(config, passed, log.clone()).await?;
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}

@@ -1,4 +1,4 @@
-//! The SSH server: the accept loop. Only this module and its children name russh.
+//! The SSH server: the accept loops. Only this module and its children name russh.
 //!
 //! A connection takes everything it needs from one [`Snapshot`] when it is accepted.
 
@@ -10,12 +10,15 @@ mod client_stream;
 mod conduct;
 mod connection;
 mod connection_end;
+mod connection_refusal;
 mod connection_use;
 mod entrance;
 mod forwards;
 mod handler;
 mod key_offer;
+mod listeners;
 mod login;
+mod proxied;
 mod refused_connections;
 mod snapshot;
 mod source_tally;
@@ -27,24 +30,30 @@ mod window;
 
 pub(crate) use admission::{AdmissionError, ConfigOrigin, ask, resolve};
 pub(crate) use key_offer::offered_key;
+pub(crate) use listeners::{ListenError, Listener, listen};
 pub(crate) use login::{LoginDisconnect, record_offer_refusal, record_refusal};
 pub(crate) use snapshot::Snapshot;
 pub(crate) use transport::{HostKeyError, unusable_host_keys};
 
 use crate::descriptors::{self, DescriptorShares};
+use crate::policy::ConnectionEndpoints;
+use crate::proxy_protocol::{Peer, ProxyProtocol};
 use crate::registry::Registry;
 use crate::shutdown::Tasks;
 use crate::telemetry::{Level, Log, codes};
 use crate::types::ConnectionId;
 use arc_swap::ArcSwap;
+use bytes::BytesMut;
+use connection_refusal::{EntryRefusal, ProxyFault};
 use entrance::Entrance;
+use futures_util::future::join_all;
+use proxied::Unproxied;
 use refused_connections::RefusedConnections;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use supervisor::AcceptedConnection;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 /// Limit of the pause after a failed accept (too many open files, for example).
@@ -54,65 +63,65 @@ const REPORTS: Duration = Duration::from_secs(5);
 
 /// The server, bound and not yet serving.
 pub(crate) struct Server {
-    listener: TcpListener,
-    address: SocketAddr,
+    listeners: Vec<Listener>,
+    shared: AcceptLoop,
+}
+
+/// The parts that the accept loops of all listeners share.
+#[derive(Clone)]
+struct AcceptLoop {
     snapshot: Arc<ArcSwap<Snapshot>>,
     registry: Registry,
     entrance: Entrance,
+    refused: RefusedConnections,
     log: Log,
 }
 
 impl Server {
-    /// Binds `listen` (`host:port`).
-    ///
-    /// # Errors
-    /// The address cannot be resolved or bound.
-    pub(crate) async fn bind(listen: &str, snapshot: Snapshot, registry: Registry, log: Log) -> io::Result<Self> {
-        let listener = TcpListener::bind(listen).await?;
-        let address = listener.local_addr()?;
+    /// A server of these listeners.
+    pub(crate) fn new(listeners: Vec<Listener>, snapshot: Snapshot, registry: Registry, log: Log) -> Self {
         let shares = DescriptorShares::of(descriptors::soft_limit());
         let entrance = Entrance::new(&snapshot.login, shares, log.clone());
-        Ok(Self { listener, address, snapshot: Arc::new(ArcSwap::from_pointee(snapshot)), registry, entrance, log })
+        let (snapshot, refused) = (Arc::new(ArcSwap::from_pointee(snapshot)), RefusedConnections::new());
+        Self { listeners, shared: AcceptLoop { snapshot, registry, entrance, refused, log } }
     }
 
-    /// The address that it listens on.
-    pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.address
+    /// The addresses that it listens on.
+    pub(crate) fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().map(|listener| listener.address).collect()
     }
 
     /// The snapshot that the next connection takes, to be replaced.
     #[cfg(test)]
     pub(crate) fn snapshot(&self) -> Arc<ArcSwap<Snapshot>> {
-        self.snapshot.clone()
+        self.shared.snapshot.clone()
     }
 
     /// The fingerprint and kind of each host key, as `ssh-keygen -l` writes them.
     pub(crate) fn host_keys(&self) -> Vec<String> {
-        self.snapshot.load().transport.fingerprints()
+        self.shared.snapshot.load().transport.fingerprints()
     }
 
-    /// Accepts until `tasks` is told to stop; every connection is one of its tasks.
+    /// Accepts until `tasks` is told to stop, and closes the listeners; every connection is one of its tasks.
     pub(crate) async fn run(self, tasks: Tasks) {
-        let mut refused = RefusedConnections::new();
+        let Self { listeners, shared } = self;
+        let accepting = join_all(listeners.into_iter().map(|listener| shared.accept_from(listener, &tasks)));
+        tokio::join!(accepting, shared.report_until_stopped(&tasks));
+    }
+}
+
+impl AcceptLoop {
+    async fn accept_from(&self, listener: Listener, tasks: &Tasks) {
         let mut pause = Duration::from_millis(10);
-        let mut reports = interval(REPORTS);
-        reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
-                now = reports.tick() => {
-                    self.report(&mut refused, Some(now.into_std()));
-                    continue;
-                }
-                () = tasks.stopping().cancelled() => {
-                    self.report(&mut refused, None);
-                    return;
-                }
+                accepted = listener.socket.accept() => accepted,
+                () = tasks.stopping().cancelled() => return,
             };
             match accepted {
                 Ok((stream, remote)) => {
                     pause = Duration::from_millis(10);
-                    self.accept(stream, remote, &mut refused, &tasks);
+                    self.accept(&listener.proxy, stream, remote, tasks);
                 }
                 Err(error) => {
                     let text = error.to_string();
@@ -129,45 +138,91 @@ impl Server {
         }
     }
 
+    async fn report_until_stopped(&self, tasks: &Tasks) {
+        let mut reports = interval(REPORTS);
+        reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                now = reports.tick() => self.report(Some(now.into_std())),
+                () = tasks.stopping().cancelled() => return self.report(None),
+            }
+        }
+    }
+
     /// Writes the lines about refused connections and penalties of the minutes that are over, or of all if `now` is none.
-    fn report(&self, refused: &mut RefusedConnections, now: Option<Instant>) {
-        for (refusal, summary) in refused.close(now) {
-            let count = summary.count.to_string();
-            let details = [("reason", refusal.text()), ("count", &*count), ("addresses", &*summary.addresses)];
+    fn report(&self, now: Option<Instant>) {
+        for (refusal, summary) in self.refused.close(now) {
+            let (reason, count) = (refusal.text(), summary.count.to_string());
+            let details = [("reason", &*reason), ("count", &*count), ("addresses", &*summary.addresses)];
             self.log.write(codes::SSH_CONNECTION_REFUSED, "connections were refused", &details);
         }
         self.entrance.report_penalties(now);
     }
 
-    fn accept(&self, stream: TcpStream, remote: SocketAddr, refused: &mut RefusedConnections, tasks: &Tasks) {
-        let startup = match self.entrance.admit(remote.ip()) {
+    fn accept(&self, proxy: &ProxyProtocol, stream: TcpStream, remote: SocketAddr, tasks: &Tasks) {
+        // An error says that the client has left already.
+        let Ok(server) = stream.local_addr() else { return };
+        let endpoints = ConnectionEndpoints { client: canonical(remote), server: canonical(server) };
+        let client = endpoints.client.ip();
+        let peer = proxy.peer(client);
+        let startup = match peer {
+            Peer::Client => self.entrance.admit(client).map_err(EntryRefusal::Limit),
+            Peer::Proxy { .. } => self.entrance.admit_proxied().map_err(EntryRefusal::Limit),
+            Peer::Stranger => Err(EntryRefusal::Proxy(ProxyFault::Stranger)),
+        };
+        let startup = match startup {
             Ok(startup) => startup,
-            Err(refusal) => {
-                self.log.metrics().count_refused_connection(refusal.word());
-                if refused.tell((stream, remote.ip()), refusal, tasks) {
-                    let remote = remote.to_string();
-                    let details = [("remoteAddr", &*remote), ("reason", refusal.text()), ("count", "1")];
-                    self.log.write(codes::SSH_CONNECTION_REFUSED, "a connection was refused", &details);
-                }
-                return;
-            }
+            Err(refusal) => return self.refuse(stream, endpoints.client, refusal, tasks),
         };
         // Registered before its task first runs: a stop of the server from now on ends it, too.
         let id = ConnectionId::random();
         let (entry, commands) = self.registry.add(id);
-        let remote = remote.to_string();
-        let accepted = AcceptedConnection { stream, id, entry, commands, entrance: self.entrance.clone(), startup };
-        let served = supervisor::serve(accepted, self.snapshot.load_full(), self.log.clone());
-        let log = self.log.clone();
-        tasks.spawn(async move {
-            if let Err(error) = Box::pin(served).await {
-                let text = error.to_string();
-                log.write(
-                    codes::SSH_DISCONNECTED.at(Level::Debug),
-                    "the connection ended before the SSH handshake",
-                    &[("remoteAddr", &remote), ("reason", &text)],
-                );
-            }
-        });
+        let entrance = self.entrance.clone();
+        let ahead = BytesMut::new();
+        let accepted =
+            AcceptedConnection { stream, ahead, endpoints, proxy: None, id, entry, commands, entrance, startup };
+        let (shared, snapshot, tasks_of_it) = (self.clone(), self.snapshot.load_full(), tasks.clone());
+        tasks.spawn(async move { Box::pin(shared.serve(accepted, peer, snapshot, &tasks_of_it)).await });
     }
+
+    async fn serve(&self, mut accepted: AcceptedConnection, peer: Peer, snapshot: Arc<Snapshot>, tasks: &Tasks) {
+        if let Peer::Proxy { header_required } = peer {
+            match proxied::identify(&mut accepted, header_required, snapshot.proxy_header).await {
+                Ok(()) => {}
+                Err(Unproxied::Stopped) => return,
+                Err(Unproxied::Closed) => {
+                    return self
+                        .record_early_end(accepted.endpoints.client, "the proxy closed it before a PROXY header");
+                }
+                Err(Unproxied::Refused(refusal)) => {
+                    let AcceptedConnection { stream, endpoints, .. } = accepted;
+                    return self.refuse(stream, endpoints.client, refusal, tasks);
+                }
+            }
+        }
+        let client = accepted.endpoints.client;
+        if let Err(error) = supervisor::serve(accepted, snapshot, self.log.clone()).await {
+            self.record_early_end(client, &error.to_string());
+        }
+    }
+
+    fn refuse(&self, stream: TcpStream, client: SocketAddr, refusal: EntryRefusal, tasks: &Tasks) {
+        self.log.metrics().count_refused_connection(refusal.word());
+        if self.refused.tell((stream, client.ip()), refusal, tasks) {
+            let (client, reason) = (client.to_string(), refusal.text());
+            let details = [("remoteAddr", &*client), ("reason", &*reason), ("count", "1")];
+            self.log.write(codes::SSH_CONNECTION_REFUSED, "a connection was refused", &details);
+        }
+    }
+
+    fn record_early_end(&self, client: SocketAddr, reason: &str) {
+        let details = [("remoteAddr", &*client.to_string()), ("reason", reason)];
+        let code = codes::SSH_DISCONNECTED.at(Level::Debug);
+        self.log.write(code, "the connection ended before the SSH handshake", &details);
+    }
+}
+
+/// The address as IPv4 where a listener of both families shows it as IPv6.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -134,40 +134,68 @@ impl Throttle {
     /// # Errors
     /// The first limit that it exceeds.
     pub(crate) fn admit(&mut self, client: IpAddr, now: Instant, die: u32) -> Result<(), ConnectionRefusal> {
-        let (network, site) = (self.network(client), self.site(client));
-        if !self.is_exempt(client) {
-            if let Some(rules) = &self.config.penalties {
-                match self.penalties.verdict(network, rules, now) {
-                    PenaltyVerdict::Free => {}
-                    PenaltyVerdict::Penalised(cause) => return Err(ConnectionRefusal::Penalty(cause)),
-                    PenaltyVerdict::Overflow => return Err(ConnectionRefusal::TooManyPenalties),
-                }
-            }
-            if let Some(share) = self.config.per_source {
-                let full = self.config.max_startups.full;
-                let limit = share.of(full);
-                if self.startups.of_source(network) >= limit {
-                    return Err(ConnectionRefusal::PerSource);
-                }
-                if site.is_some_and(|site| self.startups.of_site(site) >= limit.max(SITE_SHARE.of(full))) {
-                    return Err(ConnectionRefusal::PerSite);
-                }
-            }
-            if self.config.rate.is_some_and(|rate| !self.rates.take(network, rate, now)) {
-                return Err(ConnectionRefusal::Rate);
-            }
-        }
-        if self.config.max_startups.drops(self.startups.all(), die) {
-            return Err(ConnectionRefusal::MaxStartups);
-        }
-        self.startups.add(network, site);
+        self.judge_source(client, now)?;
+        self.admit_proxied(die)?;
+        self.startups.identify(self.network(client), self.site(client));
         Ok(())
     }
 
-    /// Counts a connection no longer: it has logged in or ended.
-    pub(crate) fn leave(&mut self, client: IpAddr) {
+    /// Decides about a new connection of a trusted proxy, whose client is not known yet, and counts it for no source.
+    ///
+    /// # Errors
+    /// `maxStartups` is exceeded.
+    pub(crate) fn admit_proxied(&mut self, die: u32) -> Result<(), ConnectionRefusal> {
+        if self.config.max_startups.drops(self.startups.all(), die) {
+            return Err(ConnectionRefusal::MaxStartups);
+        }
+        self.startups.add();
+        Ok(())
+    }
+
+    /// Decides about the client of a proxy's connection that was admitted, and counts it for its source.
+    ///
+    /// # Errors
+    /// The first limit that its source exceeds.
+    pub(crate) fn identify(&mut self, client: IpAddr, now: Instant) -> Result<(), ConnectionRefusal> {
+        self.judge_source(client, now)?;
+        self.startups.identify(self.network(client), self.site(client));
+        Ok(())
+    }
+
+    fn judge_source(&mut self, client: IpAddr, now: Instant) -> Result<(), ConnectionRefusal> {
+        if self.is_exempt(client) {
+            return Ok(());
+        }
         let (network, site) = (self.network(client), self.site(client));
-        self.startups.remove(network, site);
+        if let Some(rules) = &self.config.penalties {
+            match self.penalties.verdict(network, rules, now) {
+                PenaltyVerdict::Free => {}
+                PenaltyVerdict::Penalised(cause) => return Err(ConnectionRefusal::Penalty(cause)),
+                PenaltyVerdict::Overflow => return Err(ConnectionRefusal::TooManyPenalties),
+            }
+        }
+        if let Some(share) = self.config.per_source {
+            let full = self.config.max_startups.full;
+            let limit = share.of(full);
+            if self.startups.of_source(network) >= limit {
+                return Err(ConnectionRefusal::PerSource);
+            }
+            if site.is_some_and(|site| self.startups.of_site(site) >= limit.max(SITE_SHARE.of(full))) {
+                return Err(ConnectionRefusal::PerSite);
+            }
+        }
+        if self.config.rate.is_some_and(|rate| !self.rates.take(network, rate, now)) {
+            return Err(ConnectionRefusal::Rate);
+        }
+        Ok(())
+    }
+
+    /// Counts a connection no longer: it has logged in or ended. `None` is one that counts for no source.
+    pub(crate) fn leave(&mut self, client: Option<IpAddr>) {
+        if let Some(client) = client {
+            self.startups.forget(self.network(client), self.site(client));
+        }
+        self.startups.remove();
     }
 
     /// Adds a penalty to a client's source, unless it is exempt. If the source is refused from now on, returns for how long.

@@ -24,6 +24,7 @@ mod gateways;
 mod guest_agents;
 mod images;
 mod inside;
+mod listeners;
 mod log;
 mod logins;
 mod migration;

@@ -163,6 +163,22 @@ async fn port_that_is_taken_is_named() {
 }
 
 #[podgate_test::multi_thread]
+async fn every_address_that_cannot_be_had_is_named() {
+    let desk = Desk::new().await;
+    let taken = ["127.0.0.1:0", "[::1]:0"].map(|address| std::net::TcpListener::bind(address).expect("a port"));
+    let [v4, v6] = taken.each_ref().map(|taken| taken.local_addr().expect("an address").to_string());
+    let addresses = [&v4, "127.0.0.1:0", &v6, "fd://ssh"].map(|address| json!({"address": address}));
+    let lines = desk.start_fails(json!({"ssh": {"listen": null, "listeners": addresses}})).await;
+    let in_use = "Address already in use (os error 98)";
+    let told = [
+        format!("ssh.listeners[0].address: cannot listen on {v4}: {in_use}"),
+        format!("ssh.listeners[2].address: cannot listen on {v6}: {in_use}"),
+        "ssh.listeners[3].address: systemd passed no socket for fd://ssh".to_owned(),
+    ];
+    assert_eq!(lines, told);
+}
+
+#[podgate_test::multi_thread]
 async fn ca_of_another_cluster_is_named() {
     let desk = Desk::new().await;
     let other = DevCluster::start(Options::default()).expect("a development cluster");

@@ -10,7 +10,7 @@ mod view;
 
 use clap::Parser;
 use paste::Folder;
-use podgate::{App, Config, Disk, Format, Log};
+use podgate::{App, Config, Disk, Format, Log, PassedSockets};
 use podgate_devcluster::{DevCluster, Options};
 use podgate_webhooks::server::{Listen, Server};
 use podgate_webhooks::toolkit::router;
@@ -88,10 +88,11 @@ async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         let _ = hooks_stopped.await;
     }));
     let log = Log::to_sink(config.log.level, config.log.format, View::new(io::stdout()))?;
-    let app = App::build(&config, log.clone()).await?;
+    let app = App::build(&config, PassedSockets::default(), log.clone()).await?;
+    let address = *app.local_addrs().first().ok_or("the gateway has no listener")?;
 
     let folder = Folder::new(cluster.scratch_dir())?;
-    folder.write_ssh(app.local_addr(), &host_key.public_key().to_openssh()?, &user_key.to_openssh(LineEnding::LF)?)?;
+    folder.write_ssh(address, &host_key.public_key().to_openssh()?, &user_key.to_openssh(LineEnding::LF)?)?;
     folder.write_kubeconfig(&cluster.kubeconfig())?;
     folder.explain(&mut io::stdout().lock(), &machine, &password)?;
     app.run(async {

@@ -6,13 +6,17 @@ use crate::auth::AuthMethod;
 use crate::guest::{Exit, Refusal};
 use crate::policy::{Denied, ProgramRequest, Terminal};
 use crate::types::{EnvName, Size};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// An event on a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Event<'a> {
     /// The client's TCP connection was accepted.
-    Connected,
+    Connected {
+        /// The proxy that the client came through.
+        proxy: Option<SocketAddr>,
+    },
     /// The connection is over.
     Disconnected {
         /// The reason; `None` if the client wished it.
@@ -21,6 +25,8 @@ pub(crate) enum Event<'a> {
         duration: Duration,
         /// The bytes that TCP carried.
         traffic: Traffic,
+        /// Set for a proxy that spoke for itself and did not log in.
+        health_check: bool,
     },
     /// The client left while it waited for its login or its pod.
     Abandoned {

@@ -12,7 +12,10 @@ use std::time::Duration;
 impl Event<'_> {
     pub(super) fn head(&self) -> (Code, &'static str) {
         match self {
-            Self::Connected => (codes::SSH_CONNECTED, "a client connected"),
+            Self::Connected { .. } => (codes::SSH_CONNECTED, "a client connected"),
+            Self::Disconnected { health_check: true, .. } => {
+                (codes::SSH_DISCONNECTED.at(Level::Debug), "a proxy's own connection is over")
+            }
             Self::Disconnected { .. } => (codes::SSH_DISCONNECTED, "the connection is over"),
             Self::Abandoned { .. } => (codes::SSH_LOGIN_ABANDONED, "the client left while it waited"),
             Self::LoginTimeout => (codes::SSH_HANDSHAKE_FAILED, "the client did not log in in time"),
@@ -71,10 +74,11 @@ impl Event<'_> {
 
     pub(super) fn details(&self) -> LineDetails<'_> {
         match *self {
-            Self::Connected | Self::LoginTimeout | Self::Admitted | Self::WindowIgnored | Self::ExtendedDataIgnored => {
-                Vec::new()
+            Self::LoginTimeout | Self::Admitted | Self::WindowIgnored | Self::ExtendedDataIgnored => Vec::new(),
+            Self::Connected { proxy } => {
+                proxy.into_iter().map(|proxy| ("proxyAddr", proxy.to_string().into())).collect()
             }
-            Self::Disconnected { reason, duration, traffic } => disconnected(reason, duration, traffic),
+            Self::Disconnected { reason, duration, traffic, .. } => disconnected(reason, duration, traffic),
             Self::BadUsername { reason } | Self::Abandoned { reason } | Self::AdmissionFailed { reason, .. } => {
                 vec![("reason", reason.into())]
             }

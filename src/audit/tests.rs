@@ -133,15 +133,21 @@ fn the_rest_has_its_codes_too() {
     let method = AuthMethod::Password;
     let (duration, traffic) = (Duration::from_millis(61_500), Traffic { received: 7, sent: 9 });
     for (event, level, code, details) in [
-        (Event::Connected, "debug", "SSH_CONNECTED", json!({})),
+        (Event::Connected { proxy: None }, "debug", "SSH_CONNECTED", json!({})),
         (
-            Event::Disconnected { reason: None, duration, traffic },
+            Event::Connected { proxy: Some(([192, 0, 2, 9], 40_000).into()) },
+            "debug",
+            "SSH_CONNECTED",
+            json!({"proxyAddr": "192.0.2.9:40000"}),
+        ),
+        (
+            Event::Disconnected { reason: None, duration, traffic, health_check: false },
             "info",
             "SSH_DISCONNECTED",
             json!({"duration": "61.500s", "bytesReceived": "7", "bytesSent": "9"}),
         ),
         (
-            Event::Disconnected { reason: Some("cut"), duration, traffic },
+            Event::Disconnected { reason: Some("cut"), duration, traffic, health_check: false },
             "info",
             "SSH_DISCONNECTED",
             json!({"reason": "cut", "duration": "61.500s", "bytesReceived": "7", "bytesSent": "9"}),
@@ -151,6 +157,12 @@ fn the_rest_has_its_codes_too() {
         (Event::Admitted, "debug", "SSH_HANDSHAKE_SUCCESSFUL", json!({})),
         (Event::ChannelOpened { channel: 3 }, "debug", "SSH_NEW_CHANNEL", json!({"channelId": "3"})),
         (Event::EnvSet { name: &name }, "debug", "SSH_CHANNEL_REQUEST", json!({"request": "env", "name": "LANG"})),
+        (
+            Event::Disconnected { reason: Some("cut"), duration, traffic, health_check: true },
+            "debug",
+            "SSH_DISCONNECTED",
+            json!({"reason": "cut", "duration": "61.500s", "bytesReceived": "7", "bytesSent": "9"}),
+        ),
         (
             Event::TerminalOpened { terminal: &terminal },
             "debug",
@@ -237,12 +249,12 @@ fn forward_is_told_with_its_target_and_whoever_refused_it() {
 async fn effect_that_a_sink_refuses_is_an_error_and_ends_the_connection() {
     let (recorder, recorded) = refusing(|event| matches!(event, Event::Signalled { .. }));
     let channel = recorder.channel(3);
-    assert_eq!(recorder.record(Event::Connected), Ok(()));
+    assert_eq!(recorder.record(Event::Connected { proxy: None }), Ok(()));
     assert_eq!(channel.record(Event::WindowIgnored), Ok(()));
     assert!(futures_util::FutureExt::now_or_never(recorder.failed()).is_none());
     assert_eq!(channel.record(Event::Signalled { name: "INT" }), Err(Unrecorded));
     recorder.failed().await;
-    assert_eq!(recorded.events(), ["None Connected", "Some(3) WindowIgnored"]);
+    assert_eq!(recorded.events(), ["None Connected { proxy: None }", "Some(3) WindowIgnored"]);
 }
 
 #[tokio::test]

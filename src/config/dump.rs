@@ -70,6 +70,10 @@ fn holds(document: &Tree, key: &ConfigKey) -> bool {
     let (block, _) = key.path.rsplit_once('.').unwrap_or_default();
     match key.path.split('.').next() {
         _ if block.ends_with("webhook") || block == "configserver" => says(&format!("{block}.url")),
+        // One of the two.
+        _ if key.path == "ssh.listen" => {
+            get(document, "ssh.listeners").and_then(Value::as_array).is_none_or(Vec::is_empty)
+        }
         _ if key.path == "log.file" => is("log.destination", "file".into()),
         _ if block == "log.syslog" => is("log.destination", "syslog".into()),
         Some(section @ ("health" | "metrics")) => is(&format!("{section}.enable"), true.into()),

@@ -37,7 +37,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<LoginLimits> {
         let wrong = "is not a prefix of IPv6 with 32, 40, 48, 56, 64 or 96 bits, like 2001:db8:64::/96";
         Nat64Prefix::parse(text).ok_or(wrong)
     });
-    let exempt = list(section, "perSourcePenaltyExemptList", exempt_net);
+    let exempt = networks(section, "perSourcePenaltyExemptList");
     Some(LoginLimits {
         grace: grace?,
         key_exchange: key_exchange?,
@@ -194,8 +194,13 @@ fn list<T>(
     (values.len() == texts.len()).then_some(values)
 }
 
+/// Reads a list of addresses and networks. `None` if one of them was reported.
+pub(super) fn networks(section: &Section<'_>, key: &'static str) -> Option<Vec<IpNet>> {
+    list(section, key, network)
+}
+
 /// Reads an address or a network. One of IPv4 addresses that are written as IPv6 is a network of IPv4, as its clients are.
-fn exempt_net(text: &str) -> Result<IpNet, &'static str> {
+fn network(text: &str) -> Result<IpNet, &'static str> {
     let net = text.parse::<IpNet>().ok().or_else(|| Some(text.parse::<IpAddr>().ok()?.into()));
     match net.ok_or("is not an address or a network like 10.0.0.0/8")? {
         IpNet::V6(net) => mapped_net(net),

@@ -1,7 +1,7 @@
 //! `ssh`: the server, its keys and its algorithms.
 
-use super::address::listen;
 use super::algorithms::{self, CIPHERS, Cipher, KEX, Kex, MACS, Mac};
+use super::listeners::{self, ListenerConfig};
 use super::login_limits::{self, LoginLimits};
 use crate::schema::{Files, Section, pem};
 use crate::types::Secret;
@@ -15,8 +15,10 @@ const NO_HOST_KEY: &str = "is empty; make a host key with `ssh-keygen -t ed25519
 /// `ssh`.
 #[derive(Debug, Clone)]
 pub struct SshConfig {
-    /// `listen`, `host:port`.
-    pub listen: String,
+    /// `listen` or `listeners`; at least one.
+    pub listeners: Vec<ListenerConfig>,
+    /// `proxyHeaderTimeout`.
+    pub proxy_header_timeout: Duration,
     /// `serverVersion`, sent verbatim.
     pub server_version: String,
     /// `banner`.
@@ -52,7 +54,8 @@ pub struct HostKey {
 
 /// Reads the section; `None` was reported.
 pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<SshConfig> {
-    let listen = listen(section);
+    let listeners = listeners::read(section);
+    let proxy_header_timeout = section.duration("proxyHeaderTimeout");
     let server_version = server_version(section);
     let ciphers = CIPHERS.read(section);
     let kex = KEX.read(section);
@@ -67,7 +70,8 @@ pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<SshConfig
     let required_rsa_size = section.integer("requiredRSASize");
     let login = login_limits::read(section);
     Some(SshConfig {
-        listen: listen?,
+        listeners: listeners?,
+        proxy_header_timeout: proxy_header_timeout?,
         server_version: server_version?,
         banner,
         host_keys: host_keys?,

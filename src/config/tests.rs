@@ -243,7 +243,7 @@ fn no_error_shows_a_secret() {
 #[test]
 fn smallest_file_has_the_documented_defaults() {
     let config = load(&minimal()).expect("loads");
-    assert_eq!(config.ssh.listen, "0.0.0.0:2222");
+    assert_eq!(config.ssh.listeners[0].address.to_string(), "0.0.0.0:2222");
     assert_eq!(config.ssh.server_version, "SSH-2.0-Podgate");
     assert_eq!(config.ssh.banner, None);
     assert_eq!(config.ssh.kex, [Kex::MlKem768X25519, Kex::Curve25519, Kex::Curve25519Libssh]);
@@ -263,7 +263,8 @@ fn smallest_file_has_the_documented_defaults() {
 #[test]
 fn ssh_values_are_taken_as_written() {
     for (listen, taken) in [(":2222", "[::]:2222"), ("[::1]:0", "[::1]:0"), ("localhost:22", "localhost:22")] {
-        assert_eq!(with("ssh.listen", json!(listen)).expect(listen).ssh.listen, taken);
+        let config = with("ssh.listen", json!(listen)).expect(listen);
+        assert_eq!(config.ssh.listeners[0].address.to_string(), taken);
     }
     for version in ["SSH-2.0-x", "SSH-2.0-OpenSSH_9.6p1 Debian-5", "SSH-2.0-a_b.c"] {
         assert_eq!(with("ssh.serverVersion", json!(version)).expect(version).ssh.server_version, version);

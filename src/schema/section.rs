@@ -245,6 +245,20 @@ impl<'a> Section<'a> {
         Self::at(self.path(key), values, self.report)
     }
 
+    /// The sections of a list; an empty list is unset. The key of each is `key[0]`, `key[1]` and so on.
+    pub(crate) fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
+        let items = self.typed(key, "a list of mappings", Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let sections = items.iter().enumerate().map(|(index, item)| {
+            let key = format!("{key}[{index}]");
+            let values = item.as_object();
+            if values.is_none() {
+                self.wrong_type(&key, "a mapping", item);
+            }
+            Self::at(self.path(&key), values, self.report)
+        });
+        sections.collect()
+    }
+
     /// A section, or the truth value that stood in its place before ContainerSSH 0.5.
     pub(crate) fn section_or_flag(&self, key: &'static str) -> (Section<'a>, Option<bool>) {
         if let Some(flag) = self.values.and_then(|values| values.get(key)).and_then(truth) {

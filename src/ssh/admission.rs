@@ -94,7 +94,7 @@ async fn admit_settings(
     let (settings, identity) = resolve_settings(context, identity).await.map_err(|error| {
         error.record(&context.audit);
         if matches!(error, AdmissionError::Config(ConfigServerError::Denied { .. })) {
-            context.entrance.penalise(context.endpoints.client.ip(), PenaltyCause::RefuseConnection);
+            context.penalise_source(PenaltyCause::RefuseConnection);
         }
         error.refusal()
     })?;

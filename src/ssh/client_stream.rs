@@ -91,14 +91,14 @@ impl ClosedBy {
     }
 }
 
-/// Splits a connection into the stream for russh and its monitor.
-pub(super) fn split(stream: TcpStream) -> (ClientStream, StreamMonitor) {
+/// Splits a connection into the stream for russh and its monitor. `ahead` is what was read from it before.
+pub(super) fn split(stream: TcpStream, ahead: BytesMut) -> (ClientStream, StreamMonitor) {
     let (read, write) = stream.into_split();
     let cut = CancellationToken::new();
     let monitor = StreamMonitor(Arc::new(StreamShared {
         read,
         cut: cut.clone(),
-        state: Mutex::default(),
+        state: Mutex::new(StreamState { ahead, ..StreamState::default() }),
         received: AtomicU64::new(0),
         sent: AtomicU64::new(0),
     }));
@@ -351,7 +351,7 @@ mod tests {
     async fn pair() -> (TcpStream, ClientStream, StreamMonitor) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (wire, line) = split(listener.accept().await.unwrap().0);
+        let (wire, line) = split(listener.accept().await.unwrap().0, BytesMut::new());
         (client, wire, line)
     }
 

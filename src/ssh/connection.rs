@@ -14,6 +14,7 @@ use crate::types::ConnectionId;
 use parking_lot::Mutex;
 use russh::Disconnect;
 use russh::server::Handle;
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,8 @@ use tokio_util::task::TaskTracker;
 pub(super) struct ConnectionContext {
     pub(super) id: ConnectionId,
     pub(super) endpoints: ConnectionEndpoints,
+    /// The address whose source is penalised; `None` for a proxy that speaks for itself.
+    pub(super) penalised: Option<IpAddr>,
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) stream: StreamMonitor,
     pub(super) used: Arc<ConnectionUse>,
@@ -65,7 +68,9 @@ impl ConnectionContext {
     /// Ends the login phase: the client has logged in as `identity`. False if the process may not open what it would need.
     pub(super) fn logged_in(&self, identity: &str) -> bool {
         self.conduct.lock().logged_in = true;
-        self.entrance.note_login(self.endpoints.client.ip(), identity);
+        if let Some(client) = self.penalised {
+            self.entrance.note_login(client, identity);
+        }
         *self.startup.lock() = None;
         match self.entrance.serve_one() {
             Some(place) => self.served.set(place).is_ok(),
@@ -77,9 +82,16 @@ impl ConnectionContext {
     pub(super) fn penalise(&self, crashed: bool) {
         let penalty = if crashed { Some(PenaltyCause::Crash) } else { self.conduct.lock().penalty() };
         if let Some(cause) = penalty {
-            self.entrance.penalise(self.endpoints.client.ip(), cause);
+            self.penalise_source(cause);
         }
         *self.startup.lock() = None;
+    }
+
+    /// Adds a penalty to the client's source.
+    pub(super) fn penalise_source(&self, cause: PenaltyCause) {
+        if let Some(client) = self.penalised {
+            self.entrance.penalise(client, cause);
+        }
     }
 
     /// The facts about the client that webhooks are told.

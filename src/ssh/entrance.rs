@@ -54,7 +54,17 @@ impl Entrance {
     pub(super) fn admit(&self, client: IpAddr) -> Result<Startup, ConnectionRefusal> {
         let die = rand::random_range(0..100);
         self.0.throttle.lock().admit(client, Instant::now(), die)?;
-        Ok(Startup { entrance: self.clone(), client })
+        Ok(Startup { entrance: self.clone(), client: Some(client) })
+    }
+
+    /// Takes a place for a connection of a trusted proxy, which counts for no source until its client is known.
+    ///
+    /// # Errors
+    /// The limit that the connection exceeds.
+    pub(super) fn admit_proxied(&self) -> Result<Startup, ConnectionRefusal> {
+        let die = rand::random_range(0..100);
+        self.0.throttle.lock().admit_proxied(die)?;
+        Ok(Startup { entrance: self.clone(), client: None })
     }
 
     /// Adds a penalty to the source of a client.
@@ -127,14 +137,32 @@ impl Entrance {
 /// A place among the connections that log in, until it is dropped.
 pub(super) struct Startup {
     entrance: Entrance,
-    client: IpAddr,
+    /// `None` for a proxy that has not told its client, or has none.
+    client: Option<IpAddr>,
+}
+
+impl Startup {
+    /// The address whose source the connection counts for.
+    pub(super) fn client(&self) -> Option<IpAddr> {
+        self.client
+    }
+
+    /// Lets a proxy's connection count for the source of its client.
+    ///
+    /// # Errors
+    /// The limit that the client exceeds.
+    pub(super) fn identify(&mut self, client: IpAddr) -> Result<(), ConnectionRefusal> {
+        self.entrance.0.throttle.lock().identify(client, Instant::now())?;
+        self.client = Some(client);
+        Ok(())
+    }
 }
 
 impl Drop for Startup {
     fn drop(&mut self) {
         self.entrance.0.throttle.lock().leave(self.client);
-        if std::thread::panicking() {
-            self.entrance.penalise(self.client, PenaltyCause::Crash);
+        if let Some(client) = self.client.filter(|_| std::thread::panicking()) {
+            self.entrance.penalise(client, PenaltyCause::Crash);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The connections that are refused before the version exchange. Each hears the reason in one line; the log has two lines
 //! for a reason and a minute at most, one for the first and one for all others, so that an attack does not fill it.
 
+use super::connection_refusal::EntryRefusal;
 use super::source_tally::{SourceTally, TallySummary};
 use crate::shutdown::Tasks;
-use crate::throttle::ConnectionRefusal;
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,25 +19,20 @@ const OPEN: usize = 64;
 /// The time that a refused client has to take its line.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The refused connections by their reasons.
-#[derive(Debug)]
+/// The refused connections by their reasons; clones share them.
+#[derive(Debug, Clone)]
 pub(super) struct RefusedConnections {
     open: Arc<Semaphore>,
-    tallies: HashMap<ConnectionRefusal, SourceTally>,
+    tallies: Arc<Mutex<HashMap<EntryRefusal, SourceTally>>>,
 }
 
 impl RefusedConnections {
     pub(super) fn new() -> Self {
-        Self { open: Arc::new(Semaphore::new(OPEN)), tallies: HashMap::new() }
+        Self { open: Arc::new(Semaphore::new(OPEN)), tallies: Arc::default() }
     }
 
     /// Tells a client the reason, in a task of `tasks`. True if the log is to have a line about it.
-    pub(super) fn tell(
-        &mut self,
-        (stream, client): (TcpStream, IpAddr),
-        refusal: ConnectionRefusal,
-        tasks: &Tasks,
-    ) -> bool {
+    pub(super) fn tell(&self, (stream, client): (TcpStream, IpAddr), refusal: EntryRefusal, tasks: &Tasks) -> bool {
         if let Ok(open) = self.open.clone().try_acquire_owned() {
             tasks.spawn(async move {
                 // A client that does not read in time, or has left, is not waited for.
@@ -44,17 +40,19 @@ impl RefusedConnections {
                 drop(open);
             });
         }
-        self.tallies.entry(refusal).or_insert_with(|| SourceTally::new(1)).note(client, Instant::now())
+        let mut tallies = self.tallies.lock();
+        tallies.entry(refusal).or_insert_with(|| SourceTally::new(1)).note(client, Instant::now())
     }
 
     /// Ends the minutes that are over, or all if `now` is none, and returns what the log has not had yet.
-    pub(super) fn close(&mut self, now: Option<Instant>) -> Vec<(ConnectionRefusal, TallySummary)> {
-        self.tallies.iter_mut().filter_map(|(refusal, tally)| Some((*refusal, tally.close(now)?))).collect()
+    pub(super) fn close(&self, now: Option<Instant>) -> Vec<(EntryRefusal, TallySummary)> {
+        let mut tallies = self.tallies.lock();
+        tallies.iter_mut().filter_map(|(refusal, tally)| Some((*refusal, tally.close(now)?))).collect()
     }
 }
 
 /// Writes the line, and reads until the client closes: a close with unread bytes would take the line from it.
-async fn farewell(mut stream: TcpStream, refusal: ConnectionRefusal) -> std::io::Result<()> {
+async fn farewell(mut stream: TcpStream, refusal: EntryRefusal) -> std::io::Result<()> {
     // A line before the version exchange is what RFC 4253 section 4.2 lets a server send. The first words are OpenSSH's.
     stream.write_all(format!("Not allowed at this time: {}\r\n", refusal.text()).as_bytes()).await?;
     stream.shutdown().await?;

@@ -19,6 +19,8 @@ pub(crate) struct Snapshot {
     pub(super) banner: Option<String>,
     pub(super) login: LoginLimits,
     pub(super) required_rsa_size: usize,
+    /// The time for a PROXY header.
+    pub(super) proxy_header: Duration,
     /// The time for which a client may take no data although there is some; no limit without keep-alive requests.
     pub(super) stall: Option<Duration>,
     pub(super) auth: Authenticator,
@@ -46,6 +48,7 @@ impl Snapshot {
             banner: config.ssh.banner.clone(),
             login: config.ssh.login.clone(),
             required_rsa_size: config.ssh.required_rsa_size,
+            proxy_header: config.ssh.proxy_header_timeout,
             stall: stall(config.ssh.client_alive_interval, config.ssh.client_alive_count_max),
             auth,
             config: config_client,

@@ -24,12 +24,14 @@ use crate::shutdown::{FAREWELL, LINGER, SHOW_TIME};
 use crate::telemetry::Log;
 use crate::telemetry::metrics::CountedConnection;
 use crate::types::ConnectionId;
+use bytes::BytesMut;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use russh::Disconnect;
 use russh::server::RunningSession;
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -44,6 +46,11 @@ const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// A connection that was accepted and registered.
 pub(super) struct AcceptedConnection {
     pub(super) stream: TcpStream,
+    /// The client's bytes that were read with a PROXY header.
+    pub(super) ahead: BytesMut,
+    pub(super) endpoints: ConnectionEndpoints,
+    /// The address of the proxy that the client came through.
+    pub(super) proxy: Option<SocketAddr>,
     pub(super) id: ConnectionId,
     pub(super) entry: RegistryEntry,
     pub(super) commands: mpsc::Receiver<ConnectionCommand>,
@@ -54,19 +61,19 @@ pub(super) struct AcceptedConnection {
 
 /// Serves one connection to its end.
 pub(super) async fn serve(accepted: AcceptedConnection, snapshot: Arc<Snapshot>, log: Log) -> io::Result<()> {
-    let AcceptedConnection { stream, id, entry, commands, entrance, startup } = accepted;
+    let AcceptedConnection { stream, ahead, endpoints, proxy, id, entry, commands, entrance, startup } = accepted;
     let counted = log.metrics().connection();
-    let endpoints = ConnectionEndpoints { client: stream.peer_addr()?, server: stream.local_addr()? };
     stream.set_nodelay(true)?;
     watch_for_vanished(&stream, snapshot.stall)?;
     let entry = Arc::new(entry);
     let log = log.connection(id, endpoints.client);
     let audit = Recorder::new(log.clone());
-    let (stream, monitor) = client_stream::split(stream);
+    let (stream, monitor) = client_stream::split(stream, ahead);
     let key_exchange = snapshot.login.key_exchange;
     let context = Arc::new(ConnectionContext {
         id,
         endpoints,
+        penalised: startup.client(),
         snapshot,
         stream: monitor,
         used: ConnectionUse::new(),
@@ -82,7 +89,7 @@ pub(super) async fn serve(accepted: AcceptedConnection, snapshot: Arc<Snapshot>,
         conduct: Mutex::new(LoginConduct::default()),
         served: OnceLock::new(),
     });
-    context.audit.record(Event::Connected).map_err(io::Error::other)?;
+    context.audit.record(Event::Connected { proxy }).map_err(io::Error::other)?;
     let (admitted, admission) = oneshot::channel();
     let translator = Translator::new(context.clone(), entry.clone(), admitted);
     let connection = Supervisor {
@@ -165,6 +172,7 @@ impl Supervisor {
             reason: ended.as_ref().map(ConnectionEnd::reason),
             duration,
             traffic,
+            health_check: self.context.penalised.is_none() && !self.context.conduct.lock().logged_in,
         });
     }
 
@@ -306,7 +314,8 @@ fn has_crashed(error: &ConnectionError) -> bool {
     matches!(error, ConnectionError::Ssh(russh::Error::Join(_)))
 }
 
-async fn disconnect_command(commands: &mut mpsc::Receiver<ConnectionCommand>) -> String {
+/// Waits for the command to end the connection, and returns its reason. Cancel-safe.
+pub(super) async fn disconnect_command(commands: &mut mpsc::Receiver<ConnectionCommand>) -> String {
     match commands.recv().await {
         Some(ConnectionCommand::Disconnect { reason }) => reason,
         // The registry holds the sender as long as the entry lives, which is longer than this task.

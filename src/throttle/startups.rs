@@ -78,21 +78,29 @@ impl Startups {
         self.by_site.get(site)
     }
 
-    pub(super) fn add(&mut self, network: ClientNetwork, site: Option<ClientNetwork>) {
+    /// Counts a connection in all.
+    pub(super) fn add(&mut self) {
+        self.all += 1;
+    }
+
+    /// Counts a connection, which is counted in all, for its source and its site.
+    pub(super) fn identify(&mut self, network: ClientNetwork, site: Option<ClientNetwork>) {
         self.by_source.add(network);
         if let Some(site) = site {
             self.by_site.add(site);
         }
-        self.all += 1;
     }
 
-    pub(super) fn remove(&mut self, network: ClientNetwork, site: Option<ClientNetwork>) {
-        if !self.by_source.remove(network) {
-            return;
-        }
+    /// Counts a connection no longer for its source and its site.
+    pub(super) fn forget(&mut self, network: ClientNetwork, site: Option<ClientNetwork>) {
+        self.by_source.remove(network);
         if let Some(site) = site {
             self.by_site.remove(site);
         }
+    }
+
+    /// Counts a connection no longer in all.
+    pub(super) fn remove(&mut self) {
         self.all -= 1;
     }
 }
@@ -110,14 +118,12 @@ impl NetworkCounts {
         *self.0.entry(network).or_default() += 1;
     }
 
-    /// False if there was none.
-    fn remove(&mut self, network: ClientNetwork) -> bool {
-        let Some(count) = self.0.get_mut(&network) else { return false };
+    fn remove(&mut self, network: ClientNetwork) {
+        let Some(count) = self.0.get_mut(&network) else { return };
         *count -= 1;
         if *count == 0 {
             self.0.remove(&network);
         }
-        true
     }
 }
 

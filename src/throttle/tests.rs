@@ -24,9 +24,9 @@ fn source_with_its_share_of_logins_is_refused_until_one_is_over() {
     let admitted: Vec<_> = (0..4).map(|_| throttle.admit(from("192.0.2.1"), now, 0)).collect();
     assert_eq!(admitted, [Ok(()), Ok(()), Ok(()), Err(ConnectionRefusal::PerSource)]);
     assert_eq!(throttle.admit(from("192.0.2.2"), now, 0), Ok(()));
-    throttle.leave(from("192.0.2.1"));
+    throttle.leave(Some(from("192.0.2.1")));
     assert_eq!(throttle.admit(from("192.0.2.1"), now, 0), Ok(()));
-    throttle.leave(from("192.0.2.1"));
+    throttle.leave(Some(from("192.0.2.1")));
     assert_eq!(throttle.admit(from("192.0.2.1"), now, 0), Err(ConnectionRefusal::Rate));
 }
 
@@ -35,7 +35,7 @@ fn penalised_source_hears_its_cause_and_the_rest_of_the_world_is_served() {
     let (mut throttle, now) = (throttle(), Instant::now());
     for cause in [PenaltyCause::GraceExceeded, PenaltyCause::InvalidUser] {
         assert_eq!(throttle.admit(from("2001:db9::1"), now, 0), Ok(()));
-        throttle.leave(from("2001:db9::1"));
+        throttle.leave(Some(from("2001:db9::1")));
         let refused_for = throttle.penalise(from("2001:db9::1"), cause, now);
         let last = cause == PenaltyCause::InvalidUser;
         assert_eq!(refused_for, last.then_some(Duration::from_secs(15)), "{cause:?}");
@@ -54,7 +54,7 @@ fn exempt_source_is_bound_by_the_limit_of_all_alone() {
     let full = Err(ConnectionRefusal::MaxStartups);
     assert_eq!(admitted, [Ok(()), Ok(()), Ok(()), Ok(()), Ok(()), Ok(()), Ok(()), Ok(()), full]);
     assert_eq!(throttle.admit(from("192.0.2.1"), now, 99), full);
-    throttle.leave(from("10.1.2.3"));
+    throttle.leave(Some(from("10.1.2.3")));
     assert_eq!(throttle.admit(from("192.0.2.1"), now, 74), full, "three in four are dropped");
     assert_eq!(throttle.admit(from("192.0.2.1"), now, 75), Ok(()));
 }
@@ -85,7 +85,7 @@ fn many_small_networks_of_one_site_have_the_share_of_one() {
                 "{share:?} of {whole}"
             );
             assert_eq!(throttle.admit(address(1, 0), now, 0), Ok(()), "another site, {share:?} of {whole}");
-            throttle.leave(address(0, 0));
+            throttle.leave(Some(address(0, 0)));
             assert_eq!(throttle.admit(address(0, 999), now, 0), Ok(()), "after one has left, {share:?} of {whole}");
         }
     }
@@ -126,7 +126,7 @@ fn people_who_share_an_address_are_served_although_some_mistype_and_one_who_gues
     let served = (0..200_u64).all(|person| {
         let now = start + Duration::from_millis(100 * person);
         let admitted = shared.admit(source, now, 0).is_ok();
-        shared.leave(source);
+        shared.leave(Some(source));
         // Every fourth fails thrice first, on a connection of its own.
         if person % 4 == 0 {
             shared.penalise(source, PenaltyCause::AuthFail, now);
@@ -139,7 +139,7 @@ fn people_who_share_an_address_are_served_although_some_mistype_and_one_who_gues
     let mut guessed = open();
     let refused = (0..200_u64).position(|_| {
         let admitted = guessed.admit(source, start, 0).is_ok();
-        guessed.leave(source);
+        guessed.leave(Some(source));
         guessed.penalise(source, PenaltyCause::AuthFail, start);
         guessed.logged_in(source, 7, start);
         !admitted
@@ -162,6 +162,30 @@ fn penalised_source_of_many_people_is_reported_once_and_others_are_not() {
     assert_eq!(throttle.report_shared(school, now), Some(20));
     assert_eq!(throttle.report_shared(school, now), None, "again");
     assert_eq!(throttle.report_shared(office, now), None);
+}
+
+#[test]
+fn proxied_connection_counts_in_all_at_once_and_for_its_client_when_it_is_known() {
+    let (mut throttle, now) = (throttle(), Instant::now());
+    let proxied: Vec<_> = (0..9).map(|_| throttle.admit_proxied(80)).collect();
+    let full = Err(ConnectionRefusal::MaxStartups);
+    assert_eq!(proxied, [Ok(()), Ok(()), Ok(()), Ok(()), Ok(()), Ok(()), Ok(()), Ok(()), full]);
+    let known: Vec<_> = (0..4).map(|_| throttle.identify(from("192.0.2.1"), now)).collect();
+    assert_eq!(known, [Ok(()), Ok(()), Ok(()), Err(ConnectionRefusal::PerSource)]);
+    assert_eq!(throttle.admit(from("192.0.2.2"), now, 80), full);
+    // The one that was refused, and one of a proxy that spoke for itself.
+    throttle.leave(None);
+    throttle.leave(None);
+    assert_eq!(throttle.identify(from("192.0.2.1"), now), Err(ConnectionRefusal::PerSource));
+    throttle.leave(Some(from("192.0.2.1")));
+    assert_eq!(throttle.identify(from("192.0.2.1"), now), Ok(()));
+    throttle.penalise(from("192.0.2.2"), PenaltyCause::Crash, now);
+    assert_eq!(
+        throttle.identify(from("192.0.2.2"), now),
+        Err(ConnectionRefusal::Penalty(PenaltyCause::Crash)),
+        "the penalty is the client's"
+    );
+    assert_eq!(throttle.identify(from("10.0.0.1"), now), Ok(()));
 }
 
 #[test]

@@ -89,8 +89,13 @@ impl World {
     }
 
     fn client_of(&self, gateway: &Gateway, program: &str, port_flag: &str) -> Client {
+        self.client_without_port(program).arg(port_flag).arg(gateway.address.port().to_string())
+    }
+
+    /// The same without a port.
+    pub fn client_without_port(&self, program: &str) -> Client {
         let mut command = leash::program(program);
-        command.arg("-F").arg("/dev/null").arg(port_flag).arg(gateway.address.port().to_string());
+        command.arg("-F").arg("/dev/null");
         for option in options(self, &self.key.file) {
             command.arg("-o").arg(option);
         }

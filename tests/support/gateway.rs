@@ -9,7 +9,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -37,7 +37,16 @@ impl Gateway {
 
     /// The same with a copy of the binary.
     pub async fn start_program(podgate: &Path, config: &Path) -> Self {
-        let mut gateway = Self::launch(podgate, config, ([127, 0, 0, 1], 0).into());
+        Self::launch(podgate, config, ([127, 0, 0, 1], 0).into()).listening().await
+    }
+
+    /// Starts a command that becomes the gateway, and waits until it listens.
+    pub async fn start_command(command: Command) -> Self {
+        Self::spawn(command, ([127, 0, 0, 1], 0).into()).listening().await
+    }
+
+    async fn listening(self) -> Self {
+        let mut gateway = self;
         let line = gateway.wait_for_line("SSH_AVAILABLE").await;
         gateway.address = line["details"]["address"].as_str().expect("an address").parse().expect("an address");
         gateway
@@ -49,14 +58,13 @@ impl Gateway {
     }
 
     fn launch(podgate: &Path, config: &Path, address: SocketAddr) -> Self {
-        let mut child = program(podgate)
-            .arg("--config")
-            .arg(config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the gateway's binary");
+        let mut command = program(podgate);
+        command.arg("--config").arg(config).stdin(Stdio::null());
+        Self::spawn(command, address)
+    }
+
+    fn spawn(mut command: Command, address: SocketAddr) -> Self {
+        let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("the gateway's binary");
         let stdout = child.stdout.take().expect("a pipe");
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (sender, count) = watch::channel(0);

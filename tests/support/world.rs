@@ -129,15 +129,19 @@ impl World {
 
     /// Starts another gateway with something merged into the configuration.
     pub async fn gateway_with(&self, changes: Value) -> Gateway {
+        let gateway = Gateway::start(&self.config_file(changes)).await;
+        self.know(gateway.address.port());
+        gateway
+    }
+
+    /// Writes the world's configuration with something merged into it.
+    pub fn config_file(&self, changes: Value) -> PathBuf {
         let file = fs::read(self.folder().join("podgate.json")).expect("the configuration's file");
         let mut config = serde_json::from_slice(&file).expect("the configuration");
         merge(&mut config, changes);
         let mut file = tempfile::NamedTempFile::new_in(self.folder()).expect("a file");
         write!(file, "{config}").expect("the configuration's file");
-        let (_, file) = file.keep().expect("a file that goes with the folder");
-        let gateway = Gateway::start(&file).await;
-        self.know(gateway.address.port());
-        gateway
+        file.keep().expect("a file that goes with the folder").1
     }
 
     /// Puts a gateway with another configuration in the place of the world's.
@@ -146,9 +150,10 @@ impl World {
         self.know(self.port());
     }
 
-    /// Lets the clients know the gateway at a port.
+    /// Lets the clients know the gateway at a port, of IPv4 and of IPv6.
     pub fn know(&self, port: u16) {
-        let line = format!("[127.0.0.1]:{port} {}\n", self.host_key.public);
+        let key = &self.host_key.public;
+        let line = format!("[127.0.0.1]:{port} {key}\n[::1]:{port} {key}\n");
         let mut file = fs::OpenOptions::new().create(true).append(true).open(self.known_hosts()).expect("known_hosts");
         file.write_all(line.as_bytes()).expect("known_hosts");
     }

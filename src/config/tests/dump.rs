@@ -146,6 +146,12 @@ fn dump_names_the_defaults_and_means_what_the_file_means() {
             "ssh.kex",
             json!(["curve25519-sha256@libssh.org", "ecdh-sha2-nistp521", "ecdh-sha2-nistp384", "ecdh-sha2-nistp256"]),
         ),
+        set(minimal(), "ssh.listeners", json!([])),
+        set(
+            minimal(),
+            "ssh.listeners",
+            json!([{"address": "[::]:22"}, {"address": "fd://a", "proxyProtocol": "allowed", "trustedProxies": ["::1"]}]),
+        ),
         set(minimal(), "ssh.macs", json!(["hmac-sha1", "hmac-sha2-512"])),
         set(minimal(), "ssh.ciphers", json!([])),
         set(minimal(), "log", json!({"destination": "file", "level": 7})),

@@ -146,6 +146,7 @@ fn sample(key: &ConfigKey) -> Value {
             KeyKind::Duration(_) => return json!("90s"),
             KeyKind::Texts | KeyKind::Names => return json!(["x"]),
             KeyKind::Mapping | KeyKind::TextMap | KeyKind::SecretMapping => return json!({"x": "y"}),
+            KeyKind::Sections => return json!([{"address": "127.0.0.1:22"}]),
             KeyKind::Variables => return json!([{"name": "X", "value": "y"}]),
         },
     };

@@ -51,7 +51,7 @@ fn hand_written_sample_without_its_files_names_each_of_them() {
 #[test]
 fn hand_written_sample_loads() {
     let config = hand_written();
-    assert_eq!(config.ssh.listen, "127.0.0.1:2222");
+    assert_eq!(config.ssh.listeners[0].address.to_string(), "127.0.0.1:2222");
     assert!(config.auth.password.is_some() && config.auth.public_key.is_some() && config.configserver.is_some());
     assert!(config.notices.is_empty(), "{:?}", config.notices);
     let settings = Settings::resolve(&config.base, None).unwrap_or_else(|errors| panic!("{errors}"));

@@ -41,6 +41,8 @@ pub(crate) enum KeyKind {
     Names,
     /// A mapping of the operator's own names to texts.
     TextMap,
+    /// A list of mappings with keys of their own.
+    Sections,
     /// An object of Kubernetes or Docker.
     Mapping,
     /// A list of Kubernetes' `EnvVar`, whose values are not shown.
@@ -55,7 +57,7 @@ impl KeyKind {
             Self::Url | Self::Host | Self::Pem | Self::PrivateKey => true,
             Self::PrivateKeys | Self::Texts | Self::Names => true,
             Self::TextOrNumber | Self::Flag | Self::Integer(..) | Self::Number | Self::Duration(_) => false,
-            Self::SecretMapping | Self::TextMap | Self::Mapping | Self::Variables => false,
+            Self::SecretMapping | Self::TextMap | Self::Mapping | Self::Variables | Self::Sections => false,
         }
     }
 

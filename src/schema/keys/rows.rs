@@ -3,7 +3,7 @@
 use super::kinds::Effect::{self, Credential, Ignored, PerConnection, Refused, Target, Works};
 use super::kinds::KeyKind::{
     self, Duration, File, Flag, Host, Integer, Mapping, Names, Number, OptionalText, Pem, PrivateKey, PrivateKeys,
-    Secret, SecretMapping, Text, TextMap, TextOrNumber, Texts, Url, Variables, Words,
+    Secret, SecretMapping, Sections, Text, TextMap, TextOrNumber, Texts, Url, Variables, Words,
 };
 
 /// Path, kind, default in JSON (empty for none), and effect.
@@ -84,6 +84,8 @@ pub(super) const BLOCKS: &[(&str, &[KeyRow], bool)] = &[
 /// Every key that stands in one place.
 pub(super) const ROWS: &[KeyRow] = &[
     ("ssh.listen", Text, r#""0.0.0.0:2222""#, Works),
+    ("ssh.listeners", Sections, "", Works),
+    ("ssh.proxyHeaderTimeout", Duration(100), r#""5s""#, Works),
     ("ssh.serverVersion", Text, r#""SSH-2.0-Podgate""#, Works),
     (
         "ssh.ciphers",

@@ -8,7 +8,7 @@ use crate::config::fixture::{MemoryFiles, minimal, set};
 use crate::registry::{ConnectionCommand, Registry};
 use crate::schema::Format;
 use crate::shutdown::Tasks;
-use crate::ssh::{Server, Snapshot};
+use crate::ssh::{Listener, Server, Snapshot};
 use crate::telemetry::capture::{self, CapturedLog};
 use crate::telemetry::{Log, LogFormat};
 use crate::webhook::fake::{FakeWebhook, yes};
@@ -68,8 +68,8 @@ impl Gateway {
         let snapshot = Snapshot::build(&config, auth, None, Arc::new(guests)).unwrap();
         let (log, lines) = capture::log(LogFormat::Text);
         let (registry, tasks) = (Registry::default(), Tasks::new());
-        let server = Server::bind("127.0.0.1:0", snapshot, registry.clone(), log.clone()).await.unwrap();
-        let address = server.local_addr();
+        let server = Server::new(vec![Listener::on_loopback().await], snapshot, registry.clone(), log.clone());
+        let address = server.local_addrs()[0];
         let serving = tokio::spawn(server.run(tasks.clone()));
         Self { address, folder, registry, tasks, serving, log, lines, _webhook: webhook }
     }

@@ -117,6 +117,8 @@ const OURS: &[&str] = &[
     "keyExchangeGraceTime",
     "maxWebhookCalls",
     "requiredRSASize",
+    "listeners",
+    "proxyHeaderTimeout",
 ];
 
 /// Halves of a pair, whose other half stands where they are tried: an empty one is a missing one.

@@ -1,0 +1,242 @@
+//! The server's listening sockets: bound here, or passed by systemd.
+//!
+//! Invariants: either every configured address is listened on and every passed socket is taken, or there is an error for each
+//! that is not.
+
+use crate::config::{ListenAddress, ListenerConfig};
+use crate::proxy_protocol::ProxyProtocol;
+use crate::socket_activation::{PassedSocket, PassedSockets};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use tokio::net::{TcpListener, lookup_host};
+
+/// The limit of connections that the system holds for a listener until they are accepted; the system lowers it.
+const BACKLOG: i32 = 1024;
+
+/// A listening socket.
+pub(crate) struct Listener {
+    pub(super) socket: TcpListener,
+    pub(super) address: SocketAddr,
+    pub(super) proxy: ProxyProtocol,
+}
+
+/// The reason why an address is not listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    #[error("{key}: cannot listen on {address}: {source}")]
+    Bind {
+        /// The path of the address in the configuration.
+        key: String,
+        /// Configured address, as `host:port`.
+        address: String,
+        #[source]
+        source: io::Error,
+    },
+    /// No socket with the configured name was passed.
+    #[error("{key}: systemd passed no socket for {address}{}", passed(.names))]
+    NotPassed {
+        /// The path of the address in the configuration.
+        key: String,
+        /// Configured address, as `fd://name`.
+        address: String,
+        /// The names of the sockets that were passed.
+        names: Vec<String>,
+    },
+    #[error("{key}: the socket for {address} that systemd passed cannot be used: {source}")]
+    Passed {
+        /// The path of the address in the configuration.
+        key: String,
+        /// Configured address, as `fd://name`.
+        address: String,
+        #[source]
+        source: io::Error,
+    },
+    /// Connections to these sockets would never be accepted.
+    #[error("systemd passed sockets that are no address of ssh.listen or ssh.listeners: {}; write fd://NAME", .names.join(", "))]
+    Untaken {
+        /// The names of the sockets.
+        names: Vec<String>,
+    },
+}
+
+fn passed(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!(" (it passed {})", names.join(", ")) }
+}
+
+impl Listener {
+    /// Listens on an address of loopback.
+    #[cfg(test)]
+    pub(crate) async fn on_loopback() -> Self {
+        let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = socket.local_addr().expect("an address");
+        Self { socket, address, proxy: ProxyProtocol::Off }
+    }
+}
+
+/// Listens on every configured address.
+///
+/// # Errors
+/// Every address that cannot be listened on.
+pub(crate) async fn listen(
+    configs: &[ListenerConfig],
+    mut passed: PassedSockets,
+) -> Result<Vec<Listener>, Vec<ListenError>> {
+    let (mut listeners, mut errors) = (Vec::new(), Vec::new());
+    let resolved = resolve(configs).await;
+    // Those without a name take what the others leave.
+    let mut order: Vec<_> = configs.iter().zip(&resolved).collect();
+    order.sort_by_key(|(config, _)| config.address == ListenAddress::Passed(None));
+    for (config, addresses) in order {
+        match listen_on(config, addresses, &resolved, &mut passed) {
+            Ok(bound) => listeners.extend(bound),
+            Err(error) => errors.push(error),
+        }
+    }
+    let names = passed.names();
+    if !names.is_empty() {
+        errors.push(ListenError::Untaken { names: names.into_iter().map(str::to_owned).collect() });
+    }
+    if errors.is_empty() { Ok(listeners) } else { Err(errors) }
+}
+
+/// The socket addresses of a listener; none for passed sockets.
+type Resolved = io::Result<Vec<SocketAddr>>;
+
+async fn resolve(configs: &[ListenerConfig]) -> Vec<Resolved> {
+    let mut resolved = Vec::new();
+    for config in configs {
+        resolved.push(match &config.address {
+            ListenAddress::Bind(address) => lookup_host(address).await.map(Iterator::collect),
+            ListenAddress::Passed(_) => Ok(Vec::new()),
+        });
+    }
+    resolved
+}
+
+fn listen_on(
+    config: &ListenerConfig,
+    addresses: &Resolved,
+    all: &[Resolved],
+    passed: &mut PassedSockets,
+) -> Result<Vec<Listener>, ListenError> {
+    let (key, address) = (config.key.clone(), config.address.to_string());
+    let listener = |(socket, address)| Listener { socket, address, proxy: config.proxy.clone() };
+    let names: Vec<String> = passed.names().into_iter().map(str::to_owned).collect();
+    let sockets = match &config.address {
+        ListenAddress::Bind(_) => {
+            let bound = match addresses {
+                Ok(addresses) => bind_first(addresses, all),
+                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+            };
+            return match bound {
+                Ok(bound) => Ok(vec![listener(bound)]),
+                Err(source) => Err(ListenError::Bind { key, address, source }),
+            };
+        }
+        ListenAddress::Passed(Some(name)) => passed.take_named(name),
+        ListenAddress::Passed(None) => passed.take_rest(),
+    };
+    if sockets.is_empty() {
+        return Err(ListenError::NotPassed { key, address, names });
+    }
+    let sockets = sockets.into_iter().map(usable).collect::<io::Result<Vec<_>>>();
+    let sockets = sockets.map_err(|source| ListenError::Passed { key, address, source })?;
+    Ok(sockets.into_iter().map(listener).collect())
+}
+
+fn usable(passed: PassedSocket) -> io::Result<(TcpListener, SocketAddr)> {
+    let socket = passed.socket?;
+    socket.set_nonblocking(true)?;
+    let socket = TcpListener::from_std(socket)?;
+    let address = socket.local_addr()?;
+    Ok((socket, address))
+}
+
+/// Binds the first of a host's addresses that can be bound.
+fn bind_first(addresses: &[SocketAddr], all: &[Resolved]) -> io::Result<(TcpListener, SocketAddr)> {
+    let mut bound = Err(io::Error::new(io::ErrorKind::InvalidInput, "the host has no address"));
+    for address in addresses {
+        bound = bind(*address, leaves_ipv4(*address, all));
+        if bound.is_ok() {
+            break;
+        }
+    }
+    bound
+}
+
+/// True if a listener of IPv6 has to leave IPv4 to another one with the same port.
+fn leaves_ipv4(address: SocketAddr, all: &[Resolved]) -> bool {
+    let mut others = all.iter().flatten().flatten();
+    address.is_ipv6() && address.port() != 0 && others.any(|other| other.is_ipv4() && other.port() == address.port())
+}
+
+fn bind(address: SocketAddr, v6_only: bool) -> io::Result<(TcpListener, SocketAddr)> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // Whatever net.ipv6.bindv6only says: `[::]` is every address of both families.
+        socket.set_only_v6(v6_only)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let socket = TcpListener::from_std(socket.into())?;
+    let address = socket.local_addr()?;
+    Ok((socket, address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpStream;
+
+    fn config(address: String) -> ListenerConfig {
+        let address = ListenAddress::Bind(address);
+        ListenerConfig { key: "ssh.listeners[0].address".to_owned(), address, proxy: ProxyProtocol::Off }
+    }
+
+    #[test]
+    fn listener_of_ipv6_leaves_ipv4_to_one_with_the_same_port() {
+        let all = |addresses: &[&str]| -> Vec<Resolved> {
+            addresses.iter().map(|address| Ok(vec![address.parse().unwrap()])).collect()
+        };
+        for (address, others, leaves) in [
+            ("[::]:2222", &["[::]:2222"][..], false),
+            ("[::]:2222", &["[::]:2222", "0.0.0.0:2223"], false),
+            ("[::]:2222", &["[::]:2222", "[::1]:2222"], false),
+            ("[::]:0", &["[::]:0", "0.0.0.0:0"], false),
+            ("0.0.0.0:2222", &["[::]:2222", "0.0.0.0:2222"], false),
+            ("[::]:2222", &["[::]:2222", "0.0.0.0:2222"], true),
+            ("[::]:2222", &["127.0.0.1:2222", "[::]:2222"], true),
+        ] {
+            assert_eq!(leaves_ipv4(address.parse().unwrap(), &all(others)), leaves, "{address} of {others:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn wildcards_of_both_families_share_a_port() {
+        for order in [["[::]", "0.0.0.0"], ["0.0.0.0", "[::]"]] {
+            // The port is free until another process takes it between the two lines: then with another one.
+            let listeners = loop {
+                let port = TcpListener::bind("[::]:0").await.unwrap().local_addr().unwrap().port();
+                let configs = order.map(|host| config(format!("{host}:{port}")));
+                match listen(&configs, PassedSockets::default()).await {
+                    Ok(listeners) => break listeners,
+                    Err(errors) => assert!(errors.iter().all(is_taken), "{errors:?}"),
+                }
+            };
+            assert_eq!(listeners.len(), 2);
+            for listener in listeners {
+                let loopback = if listener.address.is_ipv4() { "127.0.0.1" } else { "[::1]" };
+                let client = TcpStream::connect(format!("{loopback}:{}", listener.address.port())).await.unwrap();
+                let (_, remote) = listener.socket.accept().await.unwrap();
+                assert_eq!(remote, client.local_addr().unwrap());
+            }
+        }
+    }
+
+    fn is_taken(error: &ListenError) -> bool {
+        matches!(error, ListenError::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+    }
+}
