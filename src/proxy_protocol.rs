@@ -8,7 +8,7 @@ mod header;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use header::HEADER_MAX;
-pub(crate) use header::{InvalidHeader, ProxyHeader, parse};
+pub(crate) use header::{InvalidHeader, ProxiedEndpoints, ProxyHeader, parse};
 
 use ipnet::IpNet;
 use std::net::IpAddr;

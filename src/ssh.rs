@@ -49,7 +49,7 @@ use entrance::Entrance;
 use futures_util::future::join_all;
 use proxied::Unproxied;
 use refused_connections::RefusedConnections;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use supervisor::AcceptedConnection;
@@ -224,5 +224,9 @@ impl AcceptLoop {
 
 /// The address as IPv4 where a listener of both families shows it as IPv6.
 fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        // With its scope.
+        IpAddr::V6(_) => address,
+    }
 }

@@ -192,10 +192,10 @@ impl Throttle {
 
     /// Counts a connection no longer: it has logged in or ended. `None` is one that counts for no source.
     pub(crate) fn leave(&mut self, client: Option<IpAddr>) {
-        if let Some(client) = client {
-            self.startups.forget(self.network(client), self.site(client));
+        let counted = client.is_none_or(|client| self.startups.forget(self.network(client), self.site(client)));
+        if counted {
+            self.startups.remove();
         }
-        self.startups.remove();
     }
 
     /// Adds a penalty to a client's source, unless it is exempt. If the source is refused from now on, returns for how long.

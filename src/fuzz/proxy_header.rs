@@ -13,10 +13,9 @@ pub(super) fn proxy_header(data: &[u8]) {
             early => assert_eq!(early, whole, "after {end} bytes"),
         }
     }
-    if let Ok(ProxyHeader::Complete { proxied, length }) = whole {
+    if let Ok(ProxyHeader::Complete { proxied, length, is_text }) = whole {
         assert!((15..=HEADER_MAX).contains(&length) && length <= data.len());
-        let is_text = data.starts_with(b"PROXY ");
-        assert!(is_text || data.starts_with(b"\r\n\r\n\0\r\nQUIT\n"));
+        assert!(data.starts_with(if is_text { b"PROXY " } else { b"\r\n\r\n\0\r\nQUIT\n" }));
         assert!(!is_text || (length <= 107 && data.get(length - 2..length) == Some(b"\r\n")));
         if let Some(ends) = proxied {
             for end in [ends.source, ends.destination] {

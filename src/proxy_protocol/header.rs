@@ -31,6 +31,8 @@ pub(crate) enum ProxyHeader {
         /// them. The connection's own ends hold then.
         proxied: Option<ProxiedEndpoints>,
         length: usize,
+        /// Set for version 1.
+        is_text: bool,
     },
 }
 
@@ -93,7 +95,7 @@ fn text(bytes: &[u8]) -> Result<ProxyHeader, InvalidHeader> {
     } else {
         Some(text_endpoints(line).ok_or(InvalidHeader::Text)?)
     };
-    Ok(ProxyHeader::Complete { proxied, length: end + 1 })
+    Ok(ProxyHeader::Complete { proxied, length: end + 1, is_text: true })
 }
 
 fn is_printable(line: &[u8]) -> bool {
@@ -153,7 +155,7 @@ fn binary(bytes: &[u8]) -> Result<ProxyHeader, InvalidHeader> {
     }
     // Behind the addresses are fields of type, length and value, which nothing here needs.
     let Some(block) = bytes.get(BINARY_HEAD..length) else { return Ok(ProxyHeader::Incomplete) };
-    Ok(ProxyHeader::Complete { proxied: family.endpoints(block), length })
+    Ok(ProxyHeader::Complete { proxied: family.endpoints(block), length, is_text: false })
 }
 
 /// The addresses in a header of version 2.

@@ -6,7 +6,7 @@
 use super::connection_refusal::{EntryRefusal, ProxyFault};
 use super::supervisor::{self, AcceptedConnection};
 use crate::policy::ConnectionEndpoints;
-use crate::proxy_protocol::{InvalidHeader, ProxyHeader, parse};
+use crate::proxy_protocol::{InvalidHeader, ProxiedEndpoints, ProxyHeader, parse};
 use bytes::{Buf, BytesMut};
 use std::io;
 use std::time::Duration;
@@ -46,8 +46,7 @@ pub(super) async fn identify(
         Err(_elapsed) => return refused(ProxyFault::Late),
     };
     match header {
-        // HAProxy's health checks of version 1 name HAProxy's own end of the connection.
-        ProxyHeader::Complete { proxied: Some(ends), length } if ends.source != accepted.endpoints.client => {
+        ProxyHeader::Complete { proxied: Some(ends), length, is_text } if !is_own(ends, is_text, accepted) => {
             accepted.ahead.advance(length);
             accepted.proxy = Some(accepted.endpoints.client);
             accepted.endpoints = ConnectionEndpoints { client: ends.source, server: ends.destination };
@@ -61,6 +60,12 @@ pub(super) async fn identify(
     }
     let client = accepted.endpoints.client.ip();
     accepted.startup.identify(client).map_err(|refusal| Unproxied::Refused(EntryRefusal::Limit(refusal)))
+}
+
+/// True for a health check of HAProxy in version 1, which names HAProxy's own end of this very connection. In version 2 that is
+/// a client of a balancer that also keeps the client's address.
+fn is_own(ends: ProxiedEndpoints, is_text: bool, accepted: &AcceptedConnection) -> bool {
+    is_text && ends.source == accepted.endpoints.client
 }
 
 /// The reason why no header was read.

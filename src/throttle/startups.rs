@@ -91,12 +91,15 @@ impl Startups {
         }
     }
 
-    /// Counts a connection no longer for its source and its site.
-    pub(super) fn forget(&mut self, network: ClientNetwork, site: Option<ClientNetwork>) {
-        self.by_source.remove(network);
+    /// Counts a connection no longer for its source and its site. False if its source had none.
+    pub(super) fn forget(&mut self, network: ClientNetwork, site: Option<ClientNetwork>) -> bool {
+        if !self.by_source.remove(network) {
+            return false;
+        }
         if let Some(site) = site {
             self.by_site.remove(site);
         }
+        true
     }
 
     /// Counts a connection no longer in all.
@@ -118,12 +121,14 @@ impl NetworkCounts {
         *self.0.entry(network).or_default() += 1;
     }
 
-    fn remove(&mut self, network: ClientNetwork) {
-        let Some(count) = self.0.get_mut(&network) else { return };
+    /// False if there was none.
+    fn remove(&mut self, network: ClientNetwork) -> bool {
+        let Some(count) = self.0.get_mut(&network) else { return false };
         *count -= 1;
         if *count == 0 {
             self.0.remove(&network);
         }
+        true
     }
 }
 

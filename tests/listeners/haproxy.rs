@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::Child;
 use tokio::time::{sleep, timeout};
@@ -34,6 +35,12 @@ fn keep(address: &str) -> (TcpSocket, SocketAddr) {
     (kept, address)
 }
 
+/// Returns whether anything answers a request.
+async fn answers(address: SocketAddr) -> bool {
+    let Ok(mut stream) = TcpStream::connect(address).await else { return false };
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.is_ok() && stream.read_u8().await.is_ok()
+}
+
 impl Haproxy {
     /// Starts it in front of a world's gateway; `server` are the words of the server's line, `backend` further lines.
     async fn start(world: &World, server: &str, backend: &str) -> Self {
@@ -52,8 +59,8 @@ impl Haproxy {
         process.arg("-db").arg("-f").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let process = process.spawn().expect("haproxy");
         let listens = async {
-            while TcpStream::connect(ready).await.is_err() {
-                // Only a connection shows that it listens; all of its addresses are bound before the first is served.
+            // Only an answer shows that it serves; all of its addresses are bound before.
+            while !answers(ready).await {
                 sleep(Duration::from_millis(20)).await;
             }
         };

@@ -19,8 +19,25 @@ fn v6() -> Vec<u8> {
     [&end("2001:db8::1")[..], &end("::ffff:198.51.100.2"), &[0x1f, 0x90, 0, 22]].concat()
 }
 
+/// Bytes that are refused, and stay refused from the byte on at which they cannot become a header any more.
+fn refused_at_once(bytes: &[u8], fault: InvalidHeader) {
+    let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]);
+    assert_eq!(parse(bytes), Err(fault), "{shown:?}");
+    let mut refused = false;
+    for end in 0..=bytes.len() {
+        match parse(&bytes[..end]) {
+            Ok(ProxyHeader::Incomplete) => assert!(!refused, "{shown:?} is possible again after {end} bytes"),
+            Err(early) => {
+                assert_eq!(early, fault, "{shown:?} after {end} bytes");
+                refused = true;
+            }
+            Ok(other) => panic!("{other:?} for {shown:?} after {end} bytes"),
+        }
+    }
+}
+
 #[test]
-fn bytes_that_cannot_become_a_header_are_refused_at_once() {
+fn line_that_cannot_become_a_header_is_refused_at_once() {
     let long = |family: &str| format!("PROXY {family}{}\r\n", " ".repeat(TEXT_MAX));
     let lines = [
         "PROXY \r\n",
@@ -57,9 +74,15 @@ fn bytes_that_cannot_become_a_header_are_refused_at_once() {
         &long("TCP4"),
         &long("UNKNOWN"),
     ];
-    let text = lines.iter().map(|line| (line.as_bytes().to_vec(), InvalidHeader::Text));
+    for line in lines {
+        refused_at_once(line.as_bytes(), InvalidHeader::Text);
+    }
+}
+
+#[test]
+fn bytes_that_cannot_become_a_header_are_refused_at_once() {
     let short = &V4[..11];
-    let binary = [
+    for (bytes, fault) in [
         (binary(0x11, 0x11, V4), InvalidHeader::Version),
         (binary(0x31, 0x11, V4), InvalidHeader::Version),
         (binary(0x01, 0x11, V4), InvalidHeader::Version),
@@ -79,21 +102,8 @@ fn bytes_that_cannot_become_a_header_are_refused_at_once() {
         (binary(0x21, 0x11, &[0; HEADER_MAX]), InvalidHeader::Long),
         (binary(0x20, 0x00, &[0; HEADER_MAX - 15]), InvalidHeader::Long),
         (binary(0x21, 0x11, &[0; 65535]), InvalidHeader::Long),
-    ];
-    for (bytes, fault) in text.chain(binary) {
-        let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]);
-        assert_eq!(parse(&bytes), Err(fault), "{shown:?}");
-        let mut refused = false;
-        for end in 0..=bytes.len() {
-            match parse(&bytes[..end]) {
-                Ok(ProxyHeader::Incomplete) => assert!(!refused, "{shown:?} is possible again after {end} bytes"),
-                Err(early) => {
-                    assert_eq!(early, fault, "{shown:?} after {end} bytes");
-                    refused = true;
-                }
-                Ok(other) => panic!("{other:?} for {shown:?} after {end} bytes"),
-            }
-        }
+    ] {
+        refused_at_once(&bytes, fault);
     }
 }
 
@@ -132,7 +142,8 @@ fn header_is_known_at_its_last_byte_whatever_follows() {
             assert_eq!(parse(&bytes[..end]), Ok(ProxyHeader::Incomplete), "{shown:?} after {end} bytes");
         }
         for rest in ["", "SSH-2.0-x\r\n", "\n", "PROXY UNKNOWN\r\n"] {
-            let whole = Ok(ProxyHeader::Complete { proxied: ends, length: bytes.len() });
+            let is_text = bytes.starts_with(b"P");
+            let whole = Ok(ProxyHeader::Complete { proxied: ends, length: bytes.len(), is_text });
             assert_eq!(parse(&[&bytes, rest.as_bytes()].concat()), whole, "{shown:?} before {rest:?}");
         }
     }
