@@ -22,7 +22,7 @@ use crate::schema::ConfigError;
 use crate::settings::{ConfigClient, GatewayHome};
 use crate::shutdown::{ALL_TASKS, Tasks};
 use crate::socket_activation::PassedSockets;
-use crate::ssh::{self, HostKeyError, ListenError, Server, Snapshot};
+use crate::ssh::{self, KeyMaterialError, ListenError, Server, Snapshot};
 use crate::telemetry::{Level, Log, LogError, codes};
 use crate::webhook::WebhookBuildError;
 use startup_checks::StartupChecks;
@@ -49,7 +49,7 @@ pub enum BuildError {
     #[error("{0}")]
     Material(ConfigError),
     #[error(transparent)]
-    HostKey(#[from] HostKeyError),
+    SshKey(#[from] KeyMaterialError),
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error(transparent)]

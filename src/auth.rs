@@ -9,6 +9,7 @@ mod conversation;
 mod credential;
 mod deadline;
 mod identity;
+mod revoked_keys;
 
 pub(crate) use attempt::{AuthError, AuthMethod, AwaitedServer, LoginAttempt, denial_message};
 pub(crate) use authenticator::{AuthConfig, AuthWebhook, Authenticator, ENV_LEFT_OUT, ProvenUser};
@@ -16,6 +17,7 @@ pub(crate) use conversation::AuthStep;
 pub(crate) use credential::{Credential, OfferedKey};
 pub(crate) use deadline::LoginDeadline;
 pub(crate) use identity::{ClientFacts, Identity, check_user_data};
+pub(crate) use revoked_keys::{IssuedCertificate, RevokedKeys, RevokedKeysError};
 
 #[cfg(test)]
 mod tests;

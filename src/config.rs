@@ -26,7 +26,7 @@ pub(crate) use dump::masked_spec;
 pub(crate) use http_server::{HttpServerConfig, ServerTlsConfig};
 pub(crate) use listeners::{ListenAddress, ListenerConfig};
 pub(crate) use login_limits::LoginLimits;
-pub(crate) use ssh::{HostKey, SshConfig};
+pub(crate) use ssh::{HostKey, PublicText, SshConfig};
 
 use crate::auth::AuthConfig;
 use crate::schema::{
@@ -108,7 +108,8 @@ struct ConfigParts {
 /// Reads all parts; what varies from connection to connection is checked and kept as it is. `None` was reported.
 fn read(root: &Section<'_>, files: &dyn Files) -> Option<ConfigParts> {
     let ssh = ssh::read(&root.section("ssh"), files);
-    let auth = auth::read(&root.section("auth"), files);
+    let has_authorities = ssh.as_ref().is_some_and(|ssh| !ssh.trusted_user_ca_keys.is_empty());
+    let auth = auth::read(&root.section("auth"), has_authorities, files);
     let (has_config_server, configserver) = auth::config_server(&root.section("configserver"), files);
     let log = log::read(&root.section("log"));
     let health = admin::health(&root.section("health"), files);

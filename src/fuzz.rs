@@ -6,7 +6,7 @@ mod link;
 mod proxy_header;
 mod requests;
 
-use crate::auth::check_user_data;
+use crate::auth::{IssuedCertificate, RevokedKeys, check_user_data};
 use crate::config::Config;
 use crate::kubernetes::fuzz as kubernetes;
 use crate::schema::{Files, Format};
@@ -33,6 +33,7 @@ pub const TARGETS: &[(&str, FuzzTarget)] = &[
     ("names", names),
     ("proxy-header", proxy_header::proxy_header),
     ("requests", requests::requests),
+    ("revoked-keys", revoked_keys),
     ("status", kubernetes::status),
     ("stream", kubernetes::stream),
 ];
@@ -70,6 +71,15 @@ fn answers(data: &[u8]) {
         assert!(!settings.cluster.from_webhook);
         assert_eq!(settings.cluster.host, file.cluster.host);
         assert_eq!(format!("{:?}", settings.cluster), format!("{:?}", file.cluster));
+    }
+}
+
+/// A file of revoked keys.
+fn revoked_keys(data: &[u8]) {
+    let Ok(revoked) = RevokedKeys::parse(data) else { return };
+    for (key, serial) in [(data, 0), (data.get(..51).unwrap_or_default(), 300), (b"key", u64::MAX)] {
+        let issued = IssuedCertificate { key, authority: key, serial, key_id: "stolen" };
+        assert!(!revoked.has_key(key) || revoked.has_certificate(issued));
     }
 }
 

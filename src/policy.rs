@@ -5,11 +5,13 @@
 //! key means what ContainerSSH documents (own mode, else `defaultMode`, else enable; forwarding: disable). The parser has
 //! refused unknown values.
 
+mod certificate;
 mod decide;
 mod denied;
 mod destination;
 mod rules;
 
+pub(crate) use certificate::CertificateLimits;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use decide::PolicyRequest;
 pub(crate) use decide::is_signal;

@@ -3,6 +3,7 @@
 //! A connection takes everything it needs from one [`Snapshot`] when it is accepted.
 
 mod admission;
+mod certificate;
 mod channel_count;
 mod channels;
 mod clear_packets;
@@ -15,11 +16,13 @@ mod connection_use;
 mod entrance;
 mod forwards;
 mod handler;
+mod key_material;
 mod key_offer;
 mod listeners;
 mod login;
 mod proxied;
 mod refused_connections;
+mod revocation;
 mod snapshot;
 mod source_tally;
 mod ssh_client;
@@ -29,11 +32,11 @@ mod transport;
 mod window;
 
 pub(crate) use admission::{AdmissionError, ConfigOrigin, ask, resolve};
+pub(crate) use key_material::{KeyMaterialError, unusable_keys};
 pub(crate) use key_offer::offered_key;
 pub(crate) use listeners::{ListenError, Listener, listen};
 pub(crate) use login::{LoginDisconnect, record_offer_refusal, record_refusal};
 pub(crate) use snapshot::Snapshot;
-pub(crate) use transport::{HostKeyError, unusable_host_keys};
 
 use crate::descriptors::{self, DescriptorShares};
 use crate::policy::ConnectionEndpoints;

@@ -3,6 +3,7 @@
 mod agents;
 mod algorithms;
 mod bytes;
+mod certificates;
 mod denials;
 mod failures;
 mod known;

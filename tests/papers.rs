@@ -136,7 +136,7 @@ fn messages_of_the_papers_are_understood_and_nothing_in_them_is_passed_over() {
     // The users of the servers are none.
     let messages: Vec<String> =
         blocks(WEBHOOKS, "json").into_iter().filter(|block| !block.contains("\"keys\"")).collect();
-    assert_eq!(messages.len(), 7);
+    assert_eq!(messages.len(), 8);
     for block in messages {
         let json: serde_json::Value = serde_json::from_str(&block).unwrap_or_else(|error| panic!("{error}\n{block}"));
         let again = if json.get("passwordBase64").is_some() {

@@ -8,11 +8,11 @@ use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::kubernetes::{ClientError, Clients};
 use crate::settings::ConfigClient;
-use crate::ssh::unusable_host_keys;
+use crate::ssh::unusable_keys;
 
 /// Finds every fault of the configuration that would prevent the start. Must be called within a Tokio runtime.
 pub fn offline_faults(config: &Config) -> Vec<BuildError> {
-    let host_keys = unusable_host_keys(&config.ssh).into_iter().map(BuildError::HostKey);
+    let ssh_keys = unusable_keys(&config.ssh).into_iter().map(BuildError::SshKey);
     let webhooks = Authenticator::unusable(&config.auth).into_iter();
     let config_server = config.configserver.as_ref().and_then(|server| ConfigClient::new(server).err());
     let webhooks = webhooks.chain(config_server.map(|source| ("configserver", source)));
@@ -36,7 +36,7 @@ pub fn offline_faults(config: &Config) -> Vec<BuildError> {
         config.unusable.iter().any(|fault| below(&fault.path))
     };
     let sections = sections.filter(|(section, _)| !reported(section)).map(|(_, error)| error);
-    host_keys.chain(config.unusable.iter().cloned().map(BuildError::Material)).chain(sections).collect()
+    ssh_keys.chain(config.unusable.iter().cloned().map(BuildError::Material)).chain(sections).collect()
 }
 
 /// Ignores missing files, which may be mounted only where the gateway runs: the start reports those.

@@ -235,7 +235,14 @@ impl<'a, S: FnMut(&LoginStep) + Send> LoginRun<'a, S> {
     }
 
     fn attempt<'b>(&'b self, username: &'b Username) -> LoginAttempt<'b> {
-        LoginAttempt { facts: &self.facts, username, log: &self.log, deadline: &self.deadline, awaited: &self.awaited }
+        LoginAttempt {
+            facts: &self.facts,
+            username,
+            certificate: None,
+            log: &self.log,
+            deadline: &self.deadline,
+            awaited: &self.awaited,
+        }
     }
 
     async fn public_key(

@@ -6,6 +6,7 @@ use crate::auth::AuthMethod;
 use crate::guest::{Exit, Refusal};
 use crate::policy::{Denied, ProgramRequest, Terminal};
 use crate::types::{EnvName, Size};
+use podgate_webhooks::wire::Certificate;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -45,7 +46,11 @@ pub(crate) enum Event<'a> {
     /// The client sent a credential.
     AuthAttempt { method: AuthMethod },
     /// The client's identity is proved.
-    AuthSucceeded { method: AuthMethod },
+    AuthSucceeded {
+        method: AuthMethod,
+        /// The certificate that the client logged in with.
+        certificate: Option<&'a Certificate>,
+    },
     /// The credential was refused.
     AuthFailed {
         method: AuthMethod,

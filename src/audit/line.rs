@@ -82,7 +82,16 @@ impl Event<'_> {
             Self::BadUsername { reason } | Self::Abandoned { reason } | Self::AdmissionFailed { reason, .. } => {
                 vec![("reason", reason.into())]
             }
-            Self::AuthAttempt { method } | Self::AuthSucceeded { method } => vec![("method", method.name().into())],
+            Self::AuthAttempt { method } => vec![("method", method.name().into())],
+            Self::AuthSucceeded { method, certificate } => {
+                let mut details = vec![("method", method.name().into())];
+                if let Some(certificate) = certificate {
+                    details.push(("keyId", certificate.key_id.as_str().into()));
+                    details.push(("serial", certificate.serial.as_str().into()));
+                    details.push(("ca", certificate.ca_fingerprint.as_str().into()));
+                }
+                details
+            }
             Self::AuthUnavailable { method, reason, .. } => refused_by(method, reason, None),
             Self::AuthFailed { method, reason, message } => refused_by(method, reason, message),
             Self::ConfigDenied { message } => message.map(|text| ("message", text.into())).into_iter().collect(),

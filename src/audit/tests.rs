@@ -153,7 +153,12 @@ fn the_rest_has_its_codes_too() {
             json!({"reason": "cut", "duration": "61.500s", "bytesReceived": "7", "bytesSent": "9"}),
         ),
         (Event::AuthAttempt { method }, "debug", "SSH_AUTH_ATTEMPT", json!({"method": "password"})),
-        (Event::AuthSucceeded { method }, "info", "SSH_AUTH_SUCCESSFUL", json!({"method": "password"})),
+        (
+            Event::AuthSucceeded { method, certificate: None },
+            "info",
+            "SSH_AUTH_SUCCESSFUL",
+            json!({"method": "password"}),
+        ),
         (Event::Admitted, "debug", "SSH_HANDSHAKE_SUCCESSFUL", json!({})),
         (Event::ChannelOpened { channel: 3 }, "debug", "SSH_NEW_CHANNEL", json!({"channelId": "3"})),
         (Event::EnvSet { name: &name }, "debug", "SSH_CHANNEL_REQUEST", json!({"request": "env", "name": "LANG"})),

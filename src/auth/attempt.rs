@@ -4,6 +4,7 @@ use super::deadline::LoginDeadline;
 use super::identity::ClientFacts;
 use crate::telemetry::ConnectionLog;
 use crate::types::{Username, printable};
+use podgate_webhooks::wire::Certificate;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Longest reason of a denial that a user is shown, in characters.
@@ -15,6 +16,8 @@ pub(crate) struct LoginAttempt<'a> {
     pub facts: &'a ClientFacts,
     /// Login name of this attempt.
     pub username: &'a Username,
+    /// The certificate of the key, which was checked.
+    pub certificate: Option<&'a Certificate>,
     pub log: &'a ConnectionLog,
     /// End of the whole login, whose clock stands while a webhook is asked.
     pub deadline: &'a LoginDeadline,

@@ -103,6 +103,11 @@ impl Authenticator {
         join_all(reached).await.into_iter().flatten().collect()
     }
 
+    /// True if a webhook is asked about keys.
+    pub(crate) fn judges_keys(&self) -> bool {
+        self.public_key.is_some()
+    }
+
     /// Asks about a key that the client offers; nothing is proved yet. After the signature of a key that
     /// [`OfferedKey::matches`] was checked, pass [`OfferedKey::into_credential`] to [`Authenticator::begin`]. `key` is an
     /// `authorized_keys` line without options and comment. Dropping the call cancels it.
@@ -116,7 +121,8 @@ impl Authenticator {
     ) -> Result<OfferedKey, AuthError> {
         let webhook = self.public_key.as_ref().ok_or(AuthError::NotConfigured)?;
         attempt.log.name_user(attempt.username.as_str(), None);
-        let connection = attempt.facts.connection_as(attempt.username, Known::default());
+        let mut connection = attempt.facts.connection_as(attempt.username, Known::default());
+        connection.certificate = attempt.certificate.cloned();
         let question = PublicKeyRequest { connection, public_key: key.to_owned() };
         let answer = webhook.ask(attempt, &question, &KEY).await?;
         Ok(OfferedKey { username: attempt.username.clone(), key: key.to_owned(), answer })
@@ -147,7 +153,8 @@ impl Authenticator {
                 return Err(AuthError::Denied { reason, message: None });
             }
         };
-        Ok(ProvenUser(Identity::new(attempt.username.clone(), answer.authenticated_username, answer.known)))
+        let identity = Identity::new(attempt.username.clone(), answer.authenticated_username, answer.known);
+        Ok(ProvenUser(identity.with_certificate(attempt.certificate.cloned())))
     }
 
     /// Takes a login name as proved without a credential, for `podgate test-login`, which creates no pod.
@@ -185,10 +192,9 @@ impl Authenticator {
     /// precedence.
     async fn ask_authz(&self, attempt: LoginAttempt<'_>, identity: &mut Identity) -> Result<(), AuthError> {
         let Some(webhook) = &self.authz else { return Ok(()) };
-        let question = AuthzRequest {
-            connection: attempt.facts.connection_as(attempt.username, identity.known().without_sensitive()),
-            authenticated_username: Some(identity.authenticated().to_owned()),
-        };
+        let mut connection = attempt.facts.connection_as(attempt.username, identity.known().without_sensitive());
+        connection.certificate = identity.certificate().cloned();
+        let question = AuthzRequest { connection, authenticated_username: Some(identity.authenticated().to_owned()) };
         let answer = webhook.ask(attempt, &question, &AUTHORIZATION).await?;
         identity.merge(answer.authenticated_username, answer.known);
         Ok(())

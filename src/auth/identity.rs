@@ -1,7 +1,7 @@
 //! The proven identity of a client, the facts about a client before that, and the check of what webhooks say about users.
 
 use crate::types::{ConnectionId, EnvName, NamesLeftOut, Username, quoted};
-use podgate_webhooks::wire::{self, Known};
+use podgate_webhooks::wire::{self, Certificate, Known};
 use std::net::SocketAddr;
 
 /// Longest `authenticatedUsername`, in bytes.
@@ -13,19 +13,25 @@ pub(crate) struct Identity {
     username: Username,
     authenticated: String,
     known: Known,
+    certificate: Option<Certificate>,
 }
 
 impl Identity {
     /// Starts from the first yes; without an `authenticated` name, the login name is used.
     pub(super) fn new(username: Username, authenticated: Option<String>, known: Known) -> Self {
         let authenticated = authenticated.unwrap_or_else(|| username.as_str().to_owned());
-        Self { username, authenticated, known }
+        Self { username, authenticated, known, certificate: None }
+    }
+
+    /// Adds the certificate by which the client proved to be it.
+    pub(super) fn with_certificate(self, certificate: Option<Certificate>) -> Self {
+        Self { certificate, ..self }
     }
 
     /// An identity without a proof.
     #[cfg(test)]
     pub(crate) fn for_test(username: Username, authenticated: &str, known: Known) -> Self {
-        Self { username, authenticated: authenticated.to_owned(), known }
+        Self { username, authenticated: authenticated.to_owned(), known, certificate: None }
     }
 
     /// Login name that the client sent.
@@ -41,6 +47,11 @@ impl Identity {
     /// The webhooks' data about the user. Names of variables are [`EnvName`]s; values and paths have no NUL.
     pub(crate) fn known(&self) -> &Known {
         &self.known
+    }
+
+    /// The certificate by which the client proved to be it; `None` for a plain key and a password.
+    pub(crate) fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_ref()
     }
 
     /// Merges the answer of a later webhook, which takes precedence; absent values change nothing.
@@ -72,6 +83,7 @@ impl ClientFacts {
             client_version: self.client_version.clone(),
             username: username.as_str().to_owned(),
             known,
+            certificate: None,
             // The webhook's client makes one for each question.
             idempotency_key: None,
         }

@@ -49,6 +49,7 @@ impl Client {
         LoginAttempt {
             facts: &self.facts,
             username: &self.username,
+            certificate: None,
             log: &self.connection,
             deadline: &self.deadline,
             awaited: &self.awaited,

@@ -16,8 +16,8 @@ enum MethodWord {
     OAuth2,
 }
 
-/// Reads `auth`; `None` was reported.
-pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<AuthConfig> {
+/// Reads `auth`; `None` was reported. Certificates of trusted authorities are a way to log in by themselves.
+pub(super) fn read(section: &Section<'_>, has_authorities: bool, files: &dyn Files) -> Option<AuthConfig> {
     let (password, legacy_password) = section.section_or_flag("password");
     let public_key = section.section("publicKey");
     let authz = section.section("authz");
@@ -38,8 +38,8 @@ pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<AuthConfi
         section.notice("password", "true or false has no effect here without auth.url");
     }
     let tried = password.has_text("method") || public_key.has_text("method");
-    if auth.password.is_none() && auth.public_key.is_none() && !tried && !other {
-        let text = "no way to log in is configured; set auth.password or auth.publicKey, for example password: {method: \
+    if auth.password.is_none() && auth.public_key.is_none() && !tried && !other && !has_authorities {
+        let text = "no way to log in is configured; set auth.password, auth.publicKey or ssh.trustedUserCAKeys, for example password: {method: \
                     webhook, webhook: {url: https://…}}";
         section.error("password.method", text);
     }

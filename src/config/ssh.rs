@@ -6,7 +6,7 @@ use super::login_limits::{self, LoginLimits};
 use crate::schema::{Files, Section, pem};
 use crate::types::Secret;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const NO_HOST_KEY: &str = "is empty; make a host key with `ssh-keygen -t ed25519 -N '' -f /etc/podgate/ssh_host_ed25519_key` \
@@ -25,6 +25,12 @@ pub struct SshConfig {
     pub banner: Option<String>,
     /// `hostkeys`: private keys in PEM, read; at least one.
     pub host_keys: Vec<HostKey>,
+    /// `hostCertificates`, for some of the host keys.
+    pub host_certificates: Vec<PublicText>,
+    /// `trustedUserCAKeys`: the keys whose certificates log users in.
+    pub trusted_user_ca_keys: Vec<PublicText>,
+    /// `revokedKeys`: a file that is read when it is needed.
+    pub revoked_keys: Option<PathBuf>,
     /// `ciphers`, ours by default.
     pub ciphers: Vec<Cipher>,
     /// Those of them for a client of OpenSSH's.
@@ -52,6 +58,15 @@ pub struct HostKey {
     pub pem: Secret,
 }
 
+/// A public key or a certificate: where the file names it (for messages), and its line of text.
+#[derive(Debug, Clone)]
+pub struct PublicText {
+    /// The key's path in the file, and the file it came from.
+    pub origin: String,
+    /// The line, as ssh-keygen writes it.
+    pub text: String,
+}
+
 /// Reads the section; `None` was reported.
 pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<SshConfig> {
     let listeners = listeners::read(section);
@@ -62,6 +77,9 @@ pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<SshConfig
     let macs = MACS.read(section);
     let banner = section.text("banner").map(str::to_owned);
     let host_keys = host_keys(section, files);
+    let host_certificates = public_texts(section, "hostCertificates", files);
+    let trusted_user_ca_keys = public_texts(section, "trustedUserCAKeys", files);
+    let revoked_keys = section.text("revokedKeys").map(PathBuf::from);
     let interval = section.duration("clientAliveInterval").filter(|interval| !interval.is_zero());
     if interval.is_some_and(|interval| interval < Duration::from_secs(1)) {
         section.error("clientAliveInterval", "must be 0 (off) or at least 1s; a bare number is nanoseconds");
@@ -75,6 +93,9 @@ pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<SshConfig
         server_version: server_version?,
         banner,
         host_keys: host_keys?,
+        host_certificates: host_certificates?,
+        trusted_user_ca_keys: trusted_user_ca_keys?,
+        revoked_keys,
         openssh_ciphers: algorithms::openssh_ciphers(&ciphers),
         ciphers,
         kex,
@@ -106,6 +127,32 @@ fn is_version(text: &str) -> bool {
     !software.is_empty()
         && software.chars().all(|c| c.is_ascii_graphic() && c != '-')
         && comment.is_none_or(|comment| !comment.is_empty() && comment.chars().all(in_comment))
+}
+
+/// The lines of a list whose entries are lines themselves, or name files of them. `None` was reported.
+fn public_texts(section: &Section<'_>, key: &'static str, files: &dyn Files) -> Option<Vec<PublicText>> {
+    let entries = section.texts(key).unwrap_or_default();
+    let lines = entries.iter().enumerate().map(|(index, entry)| {
+        let path = format!("{key}[{index}]");
+        let origin = |file: &str| section.path(&path) + file;
+        if entry.contains(' ') && !entry.starts_with(['/', '.']) {
+            return Some(vec![PublicText { origin: origin(""), text: entry.trim().to_owned() }]);
+        }
+        let text = files.read(Path::new(entry)).map_err(|error| section.error(&path, pem::unreadable(entry, &error)));
+        let lines: Vec<PublicText> = text
+            .ok()?
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .map(|line| PublicText { origin: origin(&format!(" (file {})", pem::shown(entry))), text: line.to_owned() })
+            .collect();
+        if lines.is_empty() {
+            section.error(&path, format!("the file {} holds nothing", pem::shown(entry)));
+        }
+        Some(lines)
+    });
+    let lines: Vec<_> = lines.collect();
+    lines.into_iter().collect::<Option<Vec<_>>>().map(|lines| lines.concat())
 }
 
 fn host_keys(section: &Section<'_>, files: &dyn Files) -> Option<Vec<HostKey>> {

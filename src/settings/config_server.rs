@@ -69,10 +69,9 @@ impl ConfigClient {
     ) -> Result<ConfigAnswer, ConfigServerError> {
         let known =
             if self.transmit_sensitive { identity.known().clone() } else { identity.known().without_sensitive() };
-        let question = ConfigRequest {
-            connection: facts.connection_as(identity.username(), known),
-            authenticated_username: Some(identity.authenticated().to_owned()),
-        };
+        let mut connection = facts.connection_as(identity.username(), known);
+        connection.certificate = identity.certificate().cloned();
+        let question = ConfigRequest { connection, authenticated_username: Some(identity.authenticated().to_owned()) };
         let timer = log.metrics().step(Question::Config.step());
         let call = AskOptions { limit: self.limit, log };
         let answer = self.client.ask(call, &question, parse).await;

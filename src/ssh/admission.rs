@@ -7,7 +7,7 @@ use super::entrance::{Entrance, WebhookPlace};
 use crate::audit::{Event, Recorder};
 use crate::auth::{ClientFacts, ENV_LEFT_OUT, Identity};
 use crate::guest::{Arrival, Guest, Refusal, Unavailable};
-use crate::policy::Rules;
+use crate::policy::{CertificateLimits, Rules};
 use crate::registry::RegistryEntry;
 use crate::schema::Errors;
 use crate::settings::{BackendSettings, ConfigClient, ConfigServerError, ConnectionLimits, FileSections, Settings};
@@ -71,8 +71,12 @@ impl AdmissionError {
     }
 }
 
-/// Admits a connection. Dropping the future cancels the call that it waits for.
-pub(super) async fn admit(context: &ConnectionContext, entry: &RegistryEntry, identity: Identity) -> Admitted {
+/// Admits a connection, whose rules a certificate may limit. Dropping the future cancels the call that it waits for.
+pub(super) async fn admit(
+    context: &ConnectionContext,
+    entry: &RegistryEntry,
+    (identity, certificate): (Identity, Option<CertificateLimits>),
+) -> Admitted {
     let (rules, limits, guest) = match admit_settings(context, entry, identity).await {
         Ok(served) => served,
         Err(refusal) => {
@@ -80,6 +84,7 @@ pub(super) async fn admit(context: &ConnectionContext, entry: &RegistryEntry, id
             (Rules::default(), ConnectionLimits::default(), guest)
         }
     };
+    let rules = certificate.iter().fold(rules, Rules::limited_by);
     let (ending, ends) = watch::channel(None);
     let (notices, told) = watch::channel(None);
     let admission = Admission { rules, guest, ending: ends, limits, notices: told };

@@ -134,10 +134,9 @@ impl Handler for Translator {
     async fn auth_openssh_certificate(
         &mut self,
         user: &str,
-        _certificate: &russh::keys::Certificate,
+        certificate: &russh::keys::Certificate,
     ) -> Result<Auth, Self::Error> {
-        // Trusted signers of certificates cannot be configured yet: a client goes on with the plain key.
-        let outcome = self.login.unoffered(user, "certificate").await;
+        let outcome = self.login.certificate(user, certificate).await?;
         Ok(self.login.answer(outcome))
     }
 
@@ -152,7 +151,7 @@ impl Handler for Translator {
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {
-        let Some(identity) = self.login.take_identity() else {
+        let Some((identity, limits)) = self.login.take_identity() else {
             session.disconnect(Disconnect::ByApplication, "no identity", "")?;
             return Ok(());
         };
@@ -169,7 +168,7 @@ impl Handler for Translator {
         }
         self.context.deadline.allow(SETTINGS);
         let admitted = tokio::select! {
-            admitted = Box::pin(admit(&self.context, &self.entry, identity)) => admitted,
+            admitted = Box::pin(admit(&self.context, &self.entry, (identity, limits))) => admitted,
             by = self.context.stream.closed() => {
                 return Err(self.context.left_by(by, "the configuration server had not answered yet"));
             }

@@ -63,7 +63,7 @@ pub(super) fn key_line(key: &PublicKey) -> Option<String> {
 }
 
 /// The length of a positive number in bits; a key's own `key_size` counts whole bytes.
-fn bits(number: &Mpint) -> usize {
+pub(super) fn bits(number: &Mpint) -> usize {
     let bytes = number.as_positive_bytes().unwrap_or_default();
     let unused = bytes.first().map_or(0, |first| first.leading_zeros());
     (bytes.len() * 8).saturating_sub(usize::try_from(unused).unwrap_or_default())

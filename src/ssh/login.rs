@@ -1,6 +1,7 @@
 //! The SSH side of a login: the credentials of the client, the state between a key's offer and its proof, and the answers.
 //! Nothing here is an [`Identity`] before the authenticator made one.
 
+mod certificate;
 mod outcome;
 
 use super::connection::{ConnectionContext, ConnectionError};
@@ -10,7 +11,9 @@ use crate::audit::{Event, Recorder, Unrecorded};
 use crate::auth::{
     AuthError, AuthMethod, AuthStep, AwaitedServer, ClientFacts, Credential, Identity, LoginAttempt, OfferedKey,
 };
+use crate::policy::CertificateLimits;
 use crate::types::{Secret, Username, printable, quoted};
+use certificate::PresentedCertificate;
 use outcome::{AuthOutcome, AuthRequest, FailureCount};
 use russh::Disconnect;
 use russh::keys::{Algorithm, PublicKey};
@@ -29,7 +32,9 @@ pub(super) struct Login {
     /// The user name of the connection's first request, to which the login is bound.
     user: Option<Username>,
     considered: Option<OfferedKey>,
-    identity: Option<Identity>,
+    /// The certificate of the present attempt.
+    presented: Option<PresentedCertificate>,
+    identity: Option<(Identity, Option<CertificateLimits>)>,
     ended: bool,
     offers: usize,
     failures: FailureCount,
@@ -39,11 +44,21 @@ pub(super) struct Login {
 impl Login {
     pub(super) fn new(context: Arc<ConnectionContext>) -> Self {
         let (failures, awaited) = (FailureCount::default(), AwaitedServer::default());
-        Self { context, user: None, considered: None, identity: None, ended: false, offers: 0, failures, awaited }
+        Self {
+            context,
+            user: None,
+            considered: None,
+            presented: None,
+            identity: None,
+            ended: false,
+            offers: 0,
+            failures,
+            awaited,
+        }
     }
 
-    /// Takes the client's identity, which is there once an attempt was accepted.
-    pub(super) fn take_identity(&mut self) -> Option<Identity> {
+    /// Takes the client's identity, which is there once an attempt was accepted, and the limits of its certificate.
+    pub(super) fn take_identity(&mut self) -> Option<(Identity, Option<CertificateLimits>)> {
         self.identity.take()
     }
 
@@ -108,16 +123,18 @@ impl Login {
             return Ok(AuthOutcome::Ended);
         }
         if let Err(bad) = key_offer::check(key, algorithm, self.context.snapshot.required_rsa_size) {
-            let reason = bad.to_string();
-            let method = AuthMethod::PublicKey;
-            self.context.audit.note(Event::AuthFailed { method, reason: &reason, message: None });
-            self.context.conduct.lock().failed = true;
-            return Ok(AuthOutcome::Refused);
+            return Ok(self.refuse_key(&bad.to_string()));
+        }
+        if let Some(reason) = self.revoked_key(key).await {
+            return Ok(self.refuse_key(&reason));
         }
         if self.context.audit.record(Event::AuthAttempt { method: AuthMethod::PublicKey }).is_err() {
             return Ok(self.unrecorded().await);
         }
         self.considered = None;
+        if self.trusts_authorities() {
+            return Ok(AuthOutcome::Accepted);
+        }
         let facts = self.context.facts();
         let considered = Box::pin(self.context.snapshot.auth.check_offered_key(self.attempt(&facts, &user), &line));
         match self.unless_closed(considered).await? {
@@ -142,6 +159,9 @@ impl Login {
     async fn judge_proof(&mut self, user: &str, key: &PublicKey) -> Result<AuthOutcome, ConnectionError> {
         let Some(user) = self.user(user).await else { return Ok(AuthOutcome::Ended) };
         let Some(line) = key_line(key) else { return Ok(AuthOutcome::Refused) };
+        if self.trusts_authorities() {
+            return self.judge_unasked(&user, &line).await;
+        }
         let Some(considered) = self.considered.take().filter(|considered| considered.matches(&user, &line)) else {
             return Ok(AuthOutcome::Refused);
         };
@@ -167,6 +187,7 @@ impl Login {
         LoginAttempt {
             facts,
             username,
+            certificate: self.presented.as_ref().map(|presented| &presented.facts),
             log: &self.context.log,
             deadline: &self.context.deadline,
             awaited: &self.awaited,
@@ -176,10 +197,11 @@ impl Login {
     async fn settle(&mut self, method: AuthMethod, answer: Result<AuthStep, AuthError>) -> AuthOutcome {
         match answer {
             Ok(AuthStep::Done(identity)) => {
-                if self.context.audit.record(Event::AuthSucceeded { method }).is_err() {
+                let certificate = self.presented.as_ref().map(|presented| &presented.facts);
+                if self.context.audit.record(Event::AuthSucceeded { method, certificate }).is_err() {
                     return self.unrecorded().await;
                 }
-                self.identity = Some(identity);
+                self.identity = Some((identity, self.presented.take().map(|presented| presented.limits)));
                 AuthOutcome::Accepted
             }
             Ok(AuthStep::More(methods)) => AuthOutcome::More(methods),
@@ -262,6 +284,7 @@ impl Login {
 
     /// Parses the login name. `None` if it is not valid, is not that of the first request, or the login has ended.
     async fn user(&mut self, user: &str) -> Option<Username> {
+        self.presented = None;
         if self.ended {
             return None;
         }

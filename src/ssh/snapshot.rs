@@ -1,8 +1,11 @@
 //! Everything that connections are served with, made from the configuration. A later snapshot can replace it while older
 //! connections keep theirs.
 
-use super::transport::{self, HostKeyError, Transport};
-use crate::auth::Authenticator;
+use super::certificate::TrustedAuthorities;
+use super::key_material::{self, KeyMaterialError};
+use super::revocation::RevocationFile;
+use super::transport::{self, Transport};
+use crate::auth::{AuthMethod, Authenticator};
 use crate::config::{Config, LoginLimits};
 use crate::guest::Backend;
 use crate::settings::{ConfigClient, FileSections};
@@ -19,6 +22,9 @@ pub(crate) struct Snapshot {
     pub(super) banner: Option<String>,
     pub(super) login: LoginLimits,
     pub(super) required_rsa_size: usize,
+    /// The authorities whose certificates log users in.
+    pub(super) authorities: Option<TrustedAuthorities>,
+    pub(super) revocation: Option<Arc<RevocationFile>>,
     /// The time for a PROXY header.
     pub(super) proxy_header: Duration,
     /// The time for which a client may take no data although there is some; no limit without keep-alive requests.
@@ -30,17 +36,22 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Builds a snapshot, which reads the host keys.
+    /// Builds a snapshot, which reads the keys.
     ///
     /// # Errors
-    /// A host key cannot be used.
+    /// A key, a certificate or the file of revoked keys cannot be used.
     pub(crate) fn build(
         config: &Config,
         auth: Authenticator,
         config_client: Option<ConfigClient>,
         backend: Arc<dyn Backend>,
-    ) -> Result<Self, HostKeyError> {
-        let methods = transport::methods(&auth.methods());
+    ) -> Result<Self, KeyMaterialError> {
+        let authorities = key_material::authorities(&config.ssh)?;
+        let mut offered = auth.methods();
+        if authorities.is_some() && !offered.contains(&AuthMethod::PublicKey) {
+            offered.insert(0, AuthMethod::PublicKey);
+        }
+        let methods = transport::methods(&offered);
         Ok(Self {
             transport: Transport::new(&config.ssh, &methods)?,
             methods,
@@ -48,6 +59,8 @@ impl Snapshot {
             banner: config.ssh.banner.clone(),
             login: config.ssh.login.clone(),
             required_rsa_size: config.ssh.required_rsa_size,
+            authorities,
+            revocation: key_material::revocation(&config.ssh)?,
             proxy_header: config.ssh.proxy_header_timeout,
             stall: stall(config.ssh.client_alive_interval, config.ssh.client_alive_count_max),
             auth,

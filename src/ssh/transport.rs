@@ -1,10 +1,11 @@
 //! russh's configuration, made from ours: host keys, algorithms and limits. Algorithms that are not named here are not
 //! offered. There is one for clients of OpenSSH and one for all others, which differ in the ciphers alone.
 
+use super::key_material::{KeyMaterialError, host_certificates, host_key};
 use super::window::{PACKET, WINDOW};
 use crate::auth::AuthMethod;
-use crate::config::{Cipher, HostKey, Kex, Mac, SshConfig};
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey, decode_secret_key};
+use crate::config::{Cipher, Kex, Mac, SshConfig};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey};
 use russh::server::Config;
 use russh::{Limits, MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
 use std::borrow::Cow;
@@ -24,16 +25,6 @@ const REFUSALS: usize = MAX_AUTH_FAILURES + 1;
 /// The failures that end a connection: the default of OpenSSH's `MaxAuthTries`.
 pub(super) const MAX_AUTH_FAILURES: usize = 6;
 
-/// The error of a host key that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{origin}: not a usable private key (PEM, without a passphrase): {source}")]
-pub struct HostKeyError {
-    /// The place in the configuration that names the key.
-    origin: String,
-    #[source]
-    source: russh::keys::Error,
-}
-
 /// russh's configurations by the client's software.
 pub(super) struct Transport {
     openssh: Arc<Config>,
@@ -42,7 +33,7 @@ pub(super) struct Transport {
 
 impl Transport {
     /// Builds the configurations, with the host keys read.
-    pub(super) fn new(ssh: &SshConfig, methods: &MethodSet) -> Result<Self, HostKeyError> {
+    pub(super) fn new(ssh: &SshConfig, methods: &MethodSet) -> Result<Self, KeyMaterialError> {
         let build = |ciphers| Ok(Arc::new(config(ssh, methods.clone(), ciphers)?));
         Ok(Self { openssh: build(&ssh.openssh_ciphers)?, other: build(&ssh.ciphers)? })
     }
@@ -66,7 +57,7 @@ impl Transport {
     }
 }
 
-fn config(ssh: &SshConfig, methods: MethodSet, ciphers: &[Cipher]) -> Result<Config, HostKeyError> {
+fn config(ssh: &SshConfig, methods: MethodSet, ciphers: &[Cipher]) -> Result<Config, KeyMaterialError> {
     let keys = ssh.host_keys.iter().map(host_key);
     Ok(Config {
         server_id: SshId::Standard(Cow::Owned(ssh.server_version.clone())),
@@ -74,6 +65,7 @@ fn config(ssh: &SshConfig, methods: MethodSet, ciphers: &[Cipher]) -> Result<Con
         auth_rejection_time: REFUSAL,
         auth_rejection_time_initial: Some(Duration::ZERO),
         keys: keys.collect::<Result<Vec<PrivateKey>, _>>()?,
+        certificates: host_certificates(ssh)?,
         limits: Limits { rekey_write_limit: REKEY_BYTES, rekey_read_limit: REKEY_BYTES, rekey_time_limit: REKEY_TIME },
         window_size: WINDOW,
         maximum_packet_size: PACKET,
@@ -86,15 +78,6 @@ fn config(ssh: &SshConfig, methods: MethodSet, ciphers: &[Cipher]) -> Result<Con
         keepalive_max: usize::try_from(ssh.client_alive_count_max).unwrap_or(usize::MAX),
         ..Config::default()
     })
-}
-
-/// Reads the host keys and returns the errors of those that cannot be used.
-pub(crate) fn unusable_host_keys(ssh: &SshConfig) -> Vec<HostKeyError> {
-    ssh.host_keys.iter().filter_map(|key| host_key(key).err()).collect()
-}
-
-fn host_key(key: &HostKey) -> Result<PrivateKey, HostKeyError> {
-    decode_secret_key(key.pem.expose(), None).map_err(|source| HostKeyError { origin: key.origin.clone(), source })
 }
 
 /// Converts the methods that are offered.

@@ -7,6 +7,7 @@
 //! Only answers match field names without regard to case, as Go's decoder does there.
 
 mod answer;
+mod certificate;
 mod connection;
 mod fields;
 mod known;
@@ -17,6 +18,7 @@ mod properties;
 mod tests;
 
 pub use answer::{AuthAnswer, ConfigAnswer, ConfigDenial, ConfigReply};
+pub use certificate::Certificate;
 pub use connection::Connection;
 pub use known::{File, Known, Value};
 

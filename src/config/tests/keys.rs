@@ -103,6 +103,7 @@ fn sample(key: &ConfigKey) -> Value {
         ("ssh", "kex") => return json!(["ecdh-sha2-nistp256"]),
         ("ssh", "macs") => return json!(["hmac-sha2-512"]),
         ("ssh", "requiredRSASize") => return json!(4096),
+        ("ssh", "hostCertificates" | "trustedUserCAKeys") => return json!(["ssh-ed25519 AAAA"]),
         ("ssh", "maxStartups") => "5:50:50",
         ("ssh", "perSourceMaxStartups") => "5",
         ("ssh", "perSourceNetBlockSize") => "24:48",

@@ -1,5 +1,6 @@
 //! The connection that a request of a gateway is about.
 
+use super::certificate::Certificate;
 use super::known::Known;
 use serde::Serialize;
 
@@ -16,6 +17,10 @@ pub struct Connection {
     pub client_version: String,
     /// The login name that the client sent.
     pub username: String,
+    /// The certificate with which the user logs in; absent for a plain key and a password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Certificate", default))]
+    pub certificate: Option<Certificate>,
     /// The facts about the user that earlier answers gave.
     #[serde(flatten)]
     pub known: Known,

@@ -1,5 +1,6 @@
 //! Reads a JSON object field by field. A mistake is named by its path; what the field held is never quoted.
 
+use super::certificate::Certificate;
 use super::connection::Connection;
 use super::known::{self, File, Known, Value};
 use crate::text::nearest;
@@ -206,9 +207,57 @@ impl MessageFields {
             connection_id: self.text("connectionId")?,
             client_version: self.text("clientVersion")?,
             username: self.required("username", Self::text)?,
+            certificate: self.certificate()?,
             known: self.known()?,
             idempotency_key: None,
         })
+    }
+
+    fn certificate(&mut self) -> Result<Option<Certificate>, Misfit> {
+        let Some(json) = self.take("certificate") else { return Ok(None) };
+        let certificate = Self::of(json, self.writer).and_then(|mut fields| {
+            Ok(Certificate {
+                key_id: fields.text("keyId")?,
+                serial: fields.text("serial")?,
+                principals: fields.texts("principals")?,
+                valid_after: fields.number("validAfter")?.unwrap_or(0),
+                valid_before: fields.number("validBefore")?,
+                ca_public_key: fields.text("caPublicKey")?,
+                ca_fingerprint: fields.text("caFingerprint")?,
+                critical_options: fields.text_map("criticalOptions")?,
+                extensions: fields.text_map("extensions")?,
+            })
+        });
+        certificate.map(Some).map_err(|misfit| misfit.below("certificate"))
+    }
+
+    /// A whole number from 0 on, where it is there.
+    fn number(&mut self, name: &str) -> Result<Option<u64>, Misfit> {
+        let number = |json: Json| json.as_u64().ok_or_else(|| Misfit::new("is not a whole number").below(name));
+        self.take(name).map(number).transpose()
+    }
+
+    /// A list of texts; empty where absent.
+    fn texts(&mut self, name: &str) -> Result<Vec<String>, Misfit> {
+        let misfit = || Misfit::new("is not a list of strings").below(name);
+        let text = |json: Json| match json {
+            Json::String(text) => Ok(text),
+            _ => Err(misfit()),
+        };
+        match self.take(name) {
+            None => Ok(Vec::new()),
+            Some(Json::Array(texts)) => texts.into_iter().map(text).collect(),
+            Some(_) => Err(misfit()),
+        }
+    }
+
+    /// An object whose values are texts; empty where absent.
+    fn text_map(&mut self, name: &str) -> Result<BTreeMap<String, String>, Misfit> {
+        let text = |(key, json)| match json {
+            Json::String(text) => Ok((key, text)),
+            _ => Err(Misfit::new("has a value that is not a string").below(name)),
+        };
+        self.object(name)?.into_iter().map(text).collect()
     }
 
     /// `metadata`, `environment` and `files`.

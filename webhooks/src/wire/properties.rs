@@ -58,8 +58,40 @@ fn known() -> impl Strategy<Value = Known> {
 }
 
 fn connection() -> impl Strategy<Value = Connection> {
-    (".*", ".*", ".*", ".*", known()).prop_map(|(remote_address, connection_id, client_version, username, known)| {
-        Connection { remote_address, connection_id, client_version, username, known, idempotency_key: None }
+    let texts = (".*", ".*", ".*", ".*");
+    (texts, proptest::option::of(certificate()), known()).prop_map(|(texts, certificate, known)| {
+        let (remote_address, connection_id, client_version, username) = texts;
+        Connection {
+            remote_address,
+            connection_id,
+            client_version,
+            username,
+            certificate,
+            known,
+            idempotency_key: None,
+        }
+    })
+}
+
+fn certificate() -> impl Strategy<Value = Certificate> {
+    let options = || btree_map(".*", ".*", 0..3);
+    let times = (any::<u64>(), proptest::option::of(any::<u64>()));
+    let texts = (".*", any::<u64>(), vec(".*", 0..3), ".*", ".*");
+    (texts, times, options(), options()).prop_map(|(texts, times, critical_options, extensions)| {
+        let (key_id, serial, principals, ca_public_key, ca_fingerprint) = texts;
+        let (valid_after, valid_before) = times;
+        let serial = serial.to_string();
+        Certificate {
+            key_id,
+            serial,
+            principals,
+            valid_after,
+            valid_before,
+            ca_public_key,
+            ca_fingerprint,
+            critical_options,
+            extensions,
+        }
     })
 }
 

@@ -13,6 +13,7 @@ fn connection() -> Connection {
         client_version: "SSH-2.0-OpenSSH_9.6".into(),
         idempotency_key: None,
         username: "foo".into(),
+        certificate: None,
         known: Known::default(),
     }
 }

@@ -119,6 +119,9 @@ const OURS: &[&str] = &[
     "requiredRSASize",
     "listeners",
     "proxyHeaderTimeout",
+    "hostCertificates",
+    "trustedUserCAKeys",
+    "revokedKeys",
 ];
 
 /// Halves of a pair, whose other half stands where they are tried: an empty one is a missing one.
