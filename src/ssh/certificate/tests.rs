@@ -28,7 +28,7 @@ fn issue((after, before): (u64, u64), change: impl FnOnce(&mut Builder)) -> Cert
 }
 
 fn option(name: &str, value: &str) -> Certificate {
-    certificate(|builder| drop(builder.critical_option(name, value).unwrap()))
+    certificate(|builder| builder.critical_option(name, value).map(|_| ()).unwrap())
 }
 
 fn check_at(certificate: &Certificate, username: &str, now: u64) -> Result<CertificateLimits, CertificateError> {
@@ -48,9 +48,9 @@ fn certificate_with_a_fault_is_refused_for_it() {
         Expired, Host, NoPrincipals, OptionValue, Principal, SourceAddress, TooEarly, UnknownOption, VerifyRequired,
     };
     for (certificate, fault) in [
-        (certificate(|builder| drop(builder.cert_type(CertType::Host).unwrap())), Host),
-        (issue((500, 2_000), |builder| drop(builder.all_principals_valid().unwrap())), NoPrincipals),
-        (issue((500, 2_000), |builder| drop(builder.valid_principal("Alice").unwrap())), Principal),
+        (certificate(|builder| builder.cert_type(CertType::Host).map(|_| ()).unwrap()), Host),
+        (issue((500, 2_000), |builder| builder.all_principals_valid().map(|_| ()).unwrap()), NoPrincipals),
+        (issue((500, 2_000), |builder| builder.valid_principal("Alice").map(|_| ()).unwrap()), Principal),
         (option("no-such", ""), UnknownOption("no-such".to_owned())),
         (option("verify-required", ""), VerifyRequired),
         (option("force-command", ""), OptionValue("force-command")),
@@ -87,7 +87,7 @@ fn certificate_limits_what_it_does_not_permit() {
         x11_forwarding: false,
     };
     assert_eq!(check(&certificate(|_| ())), Ok(none.clone()));
-    let permits = |name: &str| check(&certificate(|builder| drop(builder.extension(name, "").unwrap()))).unwrap();
+    let permits = |name: &str| check(&certificate(|builder| builder.extension(name, "").map(|_| ()).unwrap())).unwrap();
     assert_eq!(permits("permit-pty"), CertificateLimits { terminal: true, ..none.clone() });
     assert_eq!(permits("permit-port-forwarding"), CertificateLimits { port_forwarding: true, ..none.clone() });
     assert_eq!(permits("permit-agent-forwarding"), CertificateLimits { agent_forwarding: true, ..none.clone() });
@@ -102,7 +102,7 @@ fn certificate_limits_what_it_does_not_permit() {
 
 #[test]
 fn webhooks_are_told_the_numbers_as_they_are() {
-    let forever = issue((0, u64::MAX), |builder| drop(builder.serial(u64::MAX).unwrap()));
+    let forever = issue((0, u64::MAX), |builder| builder.serial(u64::MAX).map(|_| ()).unwrap());
     let told = facts(&forever).unwrap();
     assert_eq!((told.serial.as_str(), told.valid_after, told.valid_before), ("18446744073709551615", 0, None));
     assert_eq!(told.ca_public_key, key(2).public_key().to_openssh().unwrap().trim());
