@@ -20,9 +20,13 @@ fn certificate(change: impl FnOnce(&mut Builder)) -> Certificate {
     })
 }
 
-fn issue((after, before): (u64, u64), change: impl FnOnce(&mut Builder)) -> Certificate {
+fn issue(times: (u64, u64), change: impl FnOnce(&mut Builder)) -> Certificate {
+    issue_as(CertType::User, times, change)
+}
+
+fn issue_as(kind: CertType, (after, before): (u64, u64), change: impl FnOnce(&mut Builder)) -> Certificate {
     let mut builder = Builder::new(vec![7; 16], key(1).public_key().key_data().clone(), after, before).unwrap();
-    builder.cert_type(CertType::User).unwrap();
+    builder.cert_type(kind).unwrap();
     change(&mut builder);
     builder.sign(&key(2)).unwrap()
 }
@@ -48,7 +52,7 @@ fn certificate_with_a_fault_is_refused_for_it() {
         Expired, Host, NoPrincipals, OptionValue, Principal, SourceAddress, TooEarly, UnknownOption, VerifyRequired,
     };
     for (certificate, fault) in [
-        (certificate(|builder| builder.cert_type(CertType::Host).map(|_| ()).unwrap()), Host),
+        (issue_as(CertType::Host, (500, 2_000), |builder| builder.valid_principal("alice").map(|_| ()).unwrap()), Host),
         (issue((500, 2_000), |builder| builder.all_principals_valid().map(|_| ()).unwrap()), NoPrincipals),
         (issue((500, 2_000), |builder| builder.valid_principal("Alice").map(|_| ()).unwrap()), Principal),
         (option("no-such", ""), UnknownOption("no-such".to_owned())),
@@ -102,7 +106,10 @@ fn certificate_limits_what_it_does_not_permit() {
 
 #[test]
 fn webhooks_are_told_the_numbers_as_they_are() {
-    let forever = issue((0, u64::MAX), |builder| builder.serial(u64::MAX).map(|_| ()).unwrap());
+    let forever = issue((0, u64::MAX), |builder| {
+        builder.serial(u64::MAX).unwrap();
+        builder.valid_principal("alice").unwrap();
+    });
     let told = facts(&forever).unwrap();
     assert_eq!((told.serial.as_str(), told.valid_after, told.valid_before), ("18446744073709551615", 0, None));
     assert_eq!(told.ca_public_key, key(2).public_key().to_openssh().unwrap().trim());

@@ -28,7 +28,7 @@ impl Login {
     }
 
     /// Answers a certificate with a checked signature.
-    pub(in crate::ssh) async fn certificate(
+    pub(crate) async fn certificate(
         &mut self,
         user: &str,
         certificate: &Certificate,
