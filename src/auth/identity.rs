@@ -13,7 +13,7 @@ pub(crate) struct Identity {
     username: Username,
     authenticated: String,
     known: Known,
-    certificate: Option<Certificate>,
+    certificate: Option<Box<Certificate>>,
 }
 
 impl Identity {
@@ -25,7 +25,7 @@ impl Identity {
 
     /// Adds the certificate by which the client proved to be it.
     pub(super) fn with_certificate(self, certificate: Option<Certificate>) -> Self {
-        Self { certificate, ..self }
+        Self { certificate: certificate.map(Box::new), ..self }
     }
 
     /// An identity without a proof.
@@ -51,7 +51,7 @@ impl Identity {
 
     /// The certificate by which the client proved to be it; `None` for a plain key and a password.
     pub(crate) fn certificate(&self) -> Option<&Certificate> {
-        self.certificate.as_ref()
+        self.certificate.as_deref()
     }
 
     /// Merges the answer of a later webhook, which takes precedence; absent values change nothing.
