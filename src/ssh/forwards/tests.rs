@@ -329,12 +329,14 @@ async fn listener_is_added_and_cancelled_while_the_connection_goes_on() {
         command.args(["-o", &path, "-O", what, "-R", &forward, "127.0.0.1"]);
         tokio::task::spawn_blocking(move || command.output().unwrap())
     };
-    for _ in 0..2 {
+    for round in 1..=2 {
         assert!(ask("forward").await.unwrap().status.success(), "{}", gateway.text());
         assert_eq!(exchange(TcpStream::connect(fixed).await.unwrap(), b"one ").await, b"one bye");
         let mut open = TcpStream::connect(fixed).await.unwrap();
         open.write_all(b"stays ").await.unwrap();
+        // OpenSSH's client wants no answer to its cancellation.
         assert!(ask("cancel").await.unwrap().status.success());
+        gateway.closed(round).await;
         assert!(TcpStream::connect(fixed).await.is_err());
         assert_eq!(exchange(open, b"open ").await, b"stays open bye");
     }
