@@ -5,9 +5,12 @@ use super::conversation::{exec, send};
 use super::{Row, row};
 use russh::Pty;
 
-/// Shows the modes that are not the size.
 /// Shows the size, which may arrive behind the start of the program.
 const SIZE: &str = "until [ \"$(stty size)\" != '0 0' ]; do sleep 0.02; done; stty size";
+/// Shows the next size. The first one may come after the program's start, and is no new one.
+const NEW_SIZE: &str = "until [ \"$(stty size)\" = '24 80' ]; do sleep 0.02; done; \
+    trap 'stty size; exit' WINCH; echo up; while :; do sleep 0.05; done";
+/// Shows the modes that are not the size.
 const MODES: &str = "stty -a | tail -n +2";
 
 pub fn rows() -> Vec<Row> {
@@ -52,20 +55,7 @@ fn modes() -> Vec<Row> {
         row("small size", [Terminal(1, 1, &[]), exec(SIZE)], "1 1"),
         row("large size", [Terminal(1000, 500, &[]), exec(SIZE)], "500 1000"),
         row("no size", [Terminal(0, 0, &[]), exec("stty size")], "0 0"),
-        row(
-            "new size",
-            [
-                Terminal(80, 24, &[]),
-                // The first size may come after the program's start, and is no new one.
-                exec(
-                    "until [ \"$(stty size)\" = '24 80' ]; do sleep 0.02; done; \
-                     trap 'stty size; exit' WINCH; echo up; while :; do sleep 0.05; done",
-                ),
-                Until("up"),
-                Resize(100, 30),
-            ],
-            "30 100",
-        ),
+        row("new size", [Terminal(80, 24, &[]), exec(NEW_SIZE), Until("up"), Resize(100, 30)], "30 100"),
         row("terminal's name", [Terminal(80, 24, &[]), exec("tty")], "/dev/pts/#").numbers(),
         row(
             "all streams are the terminal",
