@@ -136,7 +136,14 @@ const BESIDE: &[Row] = &[
     )
     .closed()
     .but("success, exit-signal, close", "sshd sends root's programs no signal"),
-    row("signal without an answer", Running, |at| vec![at.request("signal", false, &text(b"USR1"))], ""),
+    row(
+        "signal without an answer",
+        Running,
+        |at| vec![at.request("signal", false, &text(b"USR1")), at.about(96, &[])],
+        "exit-signal, close | exit 0, close",
+    )
+    .closed()
+    .but("exit-signal, close", "sshd sends root's programs no signal"),
     row("signal that is none", Running, |at| vec![at.request("signal", true, &text(b"MADEUP"))], "failure"),
     row("break without a terminal", Running, |at| vec![at.request("break", true, &[0, 0, 1, 0])], "failure"),
     row(

@@ -15,6 +15,8 @@ use std::fs::{self, Permissions};
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 const PAPER: &str = include_str!("../../docs/kubernetes.md");
@@ -67,6 +69,7 @@ async fn each_mistake_of_the_paper_is_read_as_its_row_says() {
         .chain(of_the_account())
         .chain(of_the_start())
         .chain(of_the_login())
+        .chain(of_a_load_balancer())
         .collect();
     let made: BTreeSet<&str> = mistakes.iter().map(|(row, _)| *row).collect();
     assert_eq!(rows().into_iter().collect::<BTreeSet<_>>(), made, "the rows of the paper, and the mistakes made here");
@@ -358,6 +361,30 @@ fn of_the_login() -> Vec<(&'static str, Made)> {
             on_real_alone(sftp(guest(json!({
                 "image": "podgate.test/example:1", "securityContext": {"runAsUser": 2000, "runAsGroup": 2000},
             })))),
+        ),
+    ]
+}
+
+/// The first line that a client reads which connects without a PROXY header where one is required.
+async fn without_a_header(trusted: &str) -> String {
+    let listener = json!({"address": "127.0.0.1:0", "proxyProtocol": "required", "trustedProxies": [trusted]});
+    let world = Setup::config(json!({"ssh": {"listen": null, "listeners": [listener]}})).start().await;
+    let mut stream = BufReader::new(TcpStream::connect(world.gateway.address).await.expect("a connection"));
+    stream.write_all(b"SSH-2.0-client\r\n").await.expect("the bytes");
+    let mut line = String::new();
+    timeout(SOON, stream.read_line(&mut line)).await.expect("in time").expect("a line");
+    line
+}
+
+fn of_a_load_balancer() -> Vec<(&'static str, Made)> {
+    vec![
+        (
+            "Not allowed at this time: only a trusted proxy connects here (trustedProxies)",
+            without_a_header("192.0.2.1").map(Some).boxed(),
+        ),
+        (
+            "Not allowed at this time: the proxy sent no PROXY header (proxyProtocol: required)",
+            without_a_header("127.0.0.1").map(Some).boxed(),
         ),
     ]
 }
