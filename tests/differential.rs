@@ -50,22 +50,12 @@ struct Row {
     differs: Option<(&'static str, &'static str)>,
     /// A part of Podgate's transcript without the guest agent, where it is another.
     bare: Option<&'static str>,
-    /// A part of Podgate's transcript with the guest agent, where it alone is another, and the reason.
-    linked: Option<(&'static str, &'static str)>,
     /// True if numbers in the output are left out of the comparison: ports, process ids, terminals.
     numbers: bool,
 }
 
 fn row<const N: usize>(name: impl Into<String>, steps: [Step; N], shows: impl Into<String>) -> Row {
-    Row {
-        name: name.into(),
-        steps: steps.into(),
-        shows: shows.into(),
-        differs: None,
-        bare: None,
-        linked: None,
-        numbers: false,
-    }
+    Row { name: name.into(), steps: steps.into(), shows: shows.into(), differs: None, bare: None, numbers: false }
 }
 
 impl Row {
@@ -84,15 +74,10 @@ impl Row {
         Self { bare: Some(podgate), ..self }
     }
 
-    /// The same, but Podgate answers otherwise with the guest agent.
-    fn linked(self, podgate: &'static str, why: &'static str) -> Self {
-        Self { linked: Some((podgate, why)), ..self }
-    }
-
     fn wrong(&self, way: Way, sshd: &str, podgate: &str) -> Option<String> {
         let alone = match way {
             Way::Bare => self.bare.map(|part| (part, BARE)),
-            Way::Agent => self.linked,
+            Way::Agent => None,
         };
         let differs = alone.or(self.differs);
         let right = sshd.contains(&self.shows)
