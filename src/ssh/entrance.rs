@@ -96,7 +96,7 @@ impl Entrance {
             let details = [
                 ("remoteAddr", client.as_str()),
                 ("identities", &people),
-                ("remedy", "ssh.perSourcePenaltyExemptList, or a load balancer that keeps the addresses of clients"),
+                ("remedy", "ssh.perSourcePenaltyExemptList; behind a load balancer, its PROXY protocol (ssh.listeners)"),
             ];
             let text = "an address is refused for a while from which many users log in";
             self.0.log.write(codes::SSH_SHARED_ADDRESS, text, &details);
