@@ -36,7 +36,7 @@ struct Occupant {
     evicted: CancellationToken,
 }
 
-/// What a connection is doing.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// It has sent no request yet, or only a part of one.

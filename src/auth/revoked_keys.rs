@@ -208,7 +208,7 @@ fn key_of_line(line: &str) -> Option<Vec<u8>> {
     is_key.then_some(key)
 }
 
-/// What is left of a KRL or of a section of it.
+/// The unread rest of a KRL or of a section of it.
 struct KrlReader<'a>(&'a [u8]);
 
 impl<'a> KrlReader<'a> {

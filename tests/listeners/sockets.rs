@@ -57,7 +57,7 @@ fn passing(world: &World, config: Value, socket: TcpListener, variables: &str) -
     command
 }
 
-/// What another program says that was started so.
+/// The output of another program that was started in the same way.
 async fn failure(mut command: Command) -> String {
     let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).output();
     let output = timeout(PATIENCE, output).await.expect("an end in time").expect("the gateway");
