@@ -96,7 +96,10 @@ impl Entrance {
             let details = [
                 ("remoteAddr", client.as_str()),
                 ("identities", &people),
-                ("remedy", "ssh.perSourcePenaltyExemptList; behind a load balancer, its PROXY protocol (ssh.listeners)"),
+                (
+                    "remedy",
+                    "ssh.perSourcePenaltyExemptList; behind a load balancer, its PROXY protocol (ssh.listeners)",
+                ),
             ];
             let text = "an address is refused for a while from which many users log in";
             self.0.log.write(codes::SSH_SHARED_ADDRESS, text, &details);

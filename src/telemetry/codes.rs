@@ -122,7 +122,7 @@ codes! {
     SSH_ACCEPT_FAILED Error: "A TCP connection could not be accepted."
     SSH_AUTH_ATTEMPT Debug: "The client tries to log in."
     SSH_AUTH_FAILED Info: "A login was refused."
-    SSH_AUTH_SUCCESSFUL Info: "The client logged in."
+    SSH_AUTH_SUCCESSFUL Info: "The client logged in. After a login with an OpenSSH certificate, `keyId`, `serial` and `ca` (fingerprint) name the certificate."
     SSH_AUTH_UNAVAILABLE Info or Debug: "A login could not be checked, or its method is not offered."
     SSH_AVAILABLE Info: "The SSH server listens."
     SSH_BACKEND_REJECTED_HANDSHAKE Error or Debug: "A connection that logged in cannot be served."
