@@ -63,11 +63,15 @@ async fn upload(world: &World) -> Child {
 
 /// Goes on with a transfer in both directions to its end, which is no success.
 async fn assert_cut(mut client: Child) {
-    if let Some(mut stdin) = client.stdin.take() {
-        // A client that has been told the end takes no more.
-        let _ended = stdin.write_all(&vec![0; WHOLE - PART]).await;
-    }
-    let output = timeout(PATIENCE, client.wait_with_output()).await.expect("an end in time").expect("its output");
+    let stdin = client.stdin.take();
+    let upload = async {
+        if let Some(mut stdin) = stdin {
+            // A client that has been told the end takes no more, and ends once its output is read.
+            let _ended = stdin.write_all(&vec![0; WHOLE - PART]).await;
+        }
+    };
+    let both_ways = async { tokio::join!(upload, client.wait_with_output()).1 };
+    let output = timeout(PATIENCE, both_ways).await.expect("an end in time").expect("its output");
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(255), "{told}");
     assert!(told.contains(LOST), "{told}");
