@@ -5,6 +5,7 @@ use crate::guest::{Exit, OutputEvent, Program, Refusal};
 use crate::kubernetes::api::client::ClusterClient;
 use crate::kubernetes::api::exec::{ExecError, ExecRequest, ExecVerb};
 use crate::kubernetes::api::pods::{ApiError, LogStream, PodApi};
+use crate::kubernetes::pod::wait;
 use crate::program::command_line::{ExecCommand, ImageTools};
 use crate::program::confirmed_end::{ExitWitness, confirm_end};
 use crate::program::probes;
@@ -29,6 +30,8 @@ pub(crate) struct ReadyContainer {
     api: Arc<PodApi>,
     pod: PodName,
     container: ContainerName,
+    /// The container's restart count when it became ready.
+    restarts: i32,
     tools: OnceLock<ImageTools>,
 }
 
@@ -96,8 +99,14 @@ pub(crate) struct HelperResult {
 }
 
 impl ReadyContainer {
-    pub(crate) fn new(client: Arc<ClusterClient>, api: Arc<PodApi>, pod: PodName, container: ContainerName) -> Self {
-        Self { client, api, pod, container, tools: OnceLock::new() }
+    pub(crate) fn new(
+        client: Arc<ClusterClient>,
+        api: Arc<PodApi>,
+        pod: PodName,
+        container: ContainerName,
+        restarts: i32,
+    ) -> Self {
+        Self { client, api, pod, container, restarts, tools: OnceLock::new() }
     }
 
     pub(crate) fn pod(&self) -> &PodName {
@@ -139,8 +148,18 @@ impl ReadyContainer {
         })
     }
 
-    /// Reports if the container runs: a program starts in it within that time.
+    /// Reports if the container runs: a program starts in it within that time, and the container is still the one that
+    /// became ready. A kubelet starts the next one of a pod that restarts in less time.
     pub(crate) async fn lives(&self, within: Duration) -> bool {
+        self.starts_programs(within).await && self.is_same_run().await
+    }
+
+    async fn is_same_run(&self) -> bool {
+        let pod = self.api.get(&self.pod).await;
+        pod.is_ok_and(|pod| pod.is_some_and(|pod| wait::is_same_run(&pod, &self.container, self.restarts)))
+    }
+
+    async fn starts_programs(&self, within: Duration) -> bool {
         match self.tools.get() {
             Some(ImageTools { sh: false, .. }) => self.probe(&probes::missing_program(), within).await == Some(127),
             Some(_) => self.probe(&probes::life_probe(), within).await == Some(probes::ALIVE),

@@ -9,7 +9,7 @@ use super::events::{self, PodEvent};
 use crate::guest::{LOG_TEXT_MAX, Refusal};
 use crate::program::command_line::MainProcess;
 use crate::settings;
-use crate::types::printable;
+use crate::types::{ContainerName, printable};
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus};
 
 /// The console container, in which the user's programs run, as far as verdicts and reasons need it.
@@ -217,6 +217,15 @@ pub(crate) fn evicted(message: &str) -> String {
 /// Returns the restart count of the console container.
 pub(crate) fn restarts(pod: &Pod, console: &ConsoleContainer) -> i32 {
     console_status(pod, console).map_or(0, |container| container.restart_count)
+}
+
+/// True if a container runs, and has not been restarted since its restart count was `restarts`.
+pub(crate) fn is_same_run(pod: &Pod, container: &ContainerName, restarts: i32) -> bool {
+    let status = pod.status.as_ref();
+    let found = status.and_then(|status| containers(status).find(|found| found.name == container.as_str()));
+    found.is_some_and(|found| {
+        found.restart_count == restarts && found.state.as_ref().is_some_and(|state| state.running.is_some())
+    })
 }
 
 /// Returns the id of the console container's image; empty if the status has none.

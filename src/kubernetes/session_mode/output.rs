@@ -255,7 +255,7 @@ mod tests {
             let (namespace, throttle) = (settings.pod.namespace.clone(), Arc::new(Throttle::new(0, 0)));
             let api = Arc::new(PodApi::new(client.kube(), namespace, settings.timeouts.http, throttle));
             let name = PodName::parse("p").unwrap();
-            let container = Arc::new(ReadyContainer::new(client, api, name, settings.pod.console_name.clone()));
+            let container = Arc::new(ReadyContainer::new(client, api, name, settings.pod.console_name.clone(), 0));
             let pod_state = Arc::new(PodState::new());
             let pod = ProgramPod { container, end: pod_state.end_watch(), stop: settings.timeouts.pod_stop };
             let guard = PodGuard(Arc::clone(&pod_state));

@@ -130,14 +130,14 @@ impl PodTask {
     pub(super) async fn make_ready(&self, running: &mut RunningPod) -> Result<(), Refusal> {
         let settings = &self.request.settings.pod;
         let (name, container) = (running.manifest.name.clone(), settings.console_name.clone());
-        let container =
-            Arc::new(ReadyContainer::new(Arc::clone(&running.client), Arc::clone(&running.api), name, container));
+        let restarts = wait::restarts(&running.pod, &running.manifest.console);
+        let (client, api) = (Arc::clone(&running.client), Arc::clone(&running.api));
+        let container = Arc::new(ReadyContainer::new(client, api, name, container, restarts));
         // A program that is a container's main process has its variables from the container.
         let agent = match running.manifest.console.is_program() {
             true => None,
             false => Some(Arc::new(self.agent(running, &container))),
         };
-        let restarts = wait::restarts(&running.pod, &running.manifest.console);
         let sensitive = std::mem::take(&mut running.manifest.sensitive);
         let work = async {
             let access = match &agent {

@@ -218,17 +218,21 @@ fn console_container_that_ends_is_the_end_and_a_sidecar_is_not() {
     };
     let oom = json!({"terminated": {"reason": "OOMKilled", "exitCode": 137}});
     let here = json!({"running": {}});
-    for (pod, expected) in [
-        (running("shell", oom.clone(), 0, json!({})), Some("the container shell ran out of memory")),
-        (running("shell", here.clone(), 2, oom.clone()), Some("the container shell ran out of memory")),
+    let shell = ContainerName::parse("shell").unwrap();
+    for (pod, expected, is_same) in [
+        (running("shell", oom.clone(), 0, json!({})), Some("the container shell ran out of memory"), false),
+        (running("shell", oom.clone(), 1, json!({})), Some("the container shell ran out of memory"), false),
+        (running("shell", here.clone(), 2, oom.clone()), Some("the container shell ran out of memory"), false),
         (
             running("shell", json!({"terminated": {"exitCode": 3}}), 0, json!({})),
             Some("the container shell ended with status 3"),
+            false,
         ),
-        (running("shell", here.clone(), 1, oom.clone()), None),
-        (running("side", oom, 0, json!({})), None),
+        (running("shell", here.clone(), 1, oom.clone()), None, true),
+        (running("side", oom, 0, json!({})), None, false),
     ] {
         assert_eq!(idle_pod_end(&pod, &console(), 1).as_deref(), expected);
+        assert_eq!(is_same_run(&pod, &shell, 1), is_same, "{expected:?}");
     }
     let pod = running("shell", here, 4, json!({}));
     assert_eq!((restarts(&pod, &console()), image_id(&pod, &console())), (4, "sha256:1"));
