@@ -112,6 +112,7 @@ impl App {
         let checks =
             StartupChecks { config, backend: &backend, auth: &auth, config_client: config_client.as_ref(), log: &log };
         let faults = checks.run().await.into_iter().map(BuildError::Cluster);
+        ssh::make_host_keys(&config.ssh, &log)?;
         let snapshot = Snapshot::build(config, auth, config_client, Arc::new(backend.clone()))?;
         let listeners = ssh::listen(&config.ssh.listeners, passed).await;
         let endpoints = Endpoints::bind(config, &log).await;

@@ -16,6 +16,7 @@ mod connection_use;
 mod entrance;
 mod forwards;
 mod handler;
+mod host_key_directory;
 mod key_material;
 mod key_offer;
 mod listeners;
@@ -32,7 +33,7 @@ mod transport;
 mod window;
 
 pub(crate) use admission::{AdmissionError, ConfigOrigin, ask, resolve};
-pub(crate) use key_material::{KeyMaterialError, unusable_keys};
+pub(crate) use key_material::{KeyMaterialError, make_host_keys, unusable_keys};
 pub(crate) use key_offer::offered_key;
 pub(crate) use listeners::{ListenError, Listener, listen};
 pub(crate) use login::{LoginDisconnect, record_offer_refusal, record_refusal};

@@ -3,6 +3,7 @@
 //! login.
 
 mod deploy;
+mod host_keys;
 mod kubeconfig;
 mod mistakes;
 mod role;

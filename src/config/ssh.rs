@@ -10,7 +10,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const NO_HOST_KEY: &str = "is empty; make a host key with `ssh-keygen -t ed25519 -N '' -f /etc/podgate/ssh_host_ed25519_key` \
-                           and name it: [/etc/podgate/ssh_host_ed25519_key]";
+                           and name it: [/etc/podgate/ssh_host_ed25519_key]; or set ssh.hostkeyDirectory to a directory \
+                           that stays, where the gateway makes its own";
+
+const TWO_PLACES: &str = "stands beside ssh.hostkeys, and the host keys come from one of the two; to keep a key, remove \
+                          ssh.hostkeys and copy the file into the directory as ssh_host_ed25519_key, ssh_host_ecdsa_key or \
+                          ssh_host_rsa_key";
 
 /// `ssh`.
 #[derive(Debug, Clone)]
@@ -23,8 +28,10 @@ pub struct SshConfig {
     pub server_version: String,
     /// `banner`.
     pub banner: Option<String>,
-    /// `hostkeys`: private keys in PEM, read; at least one.
+    /// `hostkeys`: private keys in PEM, read; at least one without a directory.
     pub host_keys: Vec<HostKey>,
+    /// `hostkeyDirectory`, where the gateway makes its keys; not beside others.
+    pub host_key_directory: Option<PathBuf>,
     /// `hostCertificates`, for some of the host keys.
     pub host_certificates: Vec<PublicText>,
     /// `trustedUserCAKeys`: the keys whose certificates log users in.
@@ -76,7 +83,8 @@ pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<SshConfig
     let kex = KEX.read(section);
     let macs = MACS.read(section);
     let banner = section.text("banner").map(str::to_owned);
-    let host_keys = host_keys(section, files);
+    let host_key_directory = section.text("hostkeyDirectory").map(PathBuf::from);
+    let host_keys = host_keys(section, host_key_directory.is_some(), files);
     let host_certificates = public_texts(section, "hostCertificates", files);
     let trusted_user_ca_keys = public_texts(section, "trustedUserCAKeys", files);
     let revoked_keys = section.text("revokedKeys").map(PathBuf::from);
@@ -93,6 +101,7 @@ pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<SshConfig
         server_version: server_version?,
         banner,
         host_keys: host_keys?,
+        host_key_directory,
         host_certificates: host_certificates?,
         trusted_user_ca_keys: trusted_user_ca_keys?,
         revoked_keys,
@@ -155,13 +164,18 @@ fn public_texts(section: &Section<'_>, key: &'static str, files: &dyn Files) -> 
     lines.into_iter().collect::<Option<Vec<_>>>().map(|lines| lines.concat())
 }
 
-fn host_keys(section: &Section<'_>, files: &dyn Files) -> Option<Vec<HostKey>> {
+fn host_keys(section: &Section<'_>, has_directory: bool, files: &dyn Files) -> Option<Vec<HostKey>> {
     let values = match section.value("hostkeys") {
         Some(_) => section.texts("hostkeys")?,
         None => Vec::new(),
     };
-    if values.is_empty() {
-        section.error("hostkeys", NO_HOST_KEY);
+    match (values.is_empty(), has_directory) {
+        (true, true) => return Some(Vec::new()),
+        (true, false) => section.error("hostkeys", NO_HOST_KEY),
+        (false, true) => section.error("hostkeyDirectory", TWO_PLACES),
+        (false, false) => {}
+    }
+    if values.is_empty() || has_directory {
         return None;
     }
     let keys: Vec<_> =

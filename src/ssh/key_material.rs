@@ -2,9 +2,11 @@
 //! file of revoked keys.
 
 use super::certificate::TrustedAuthorities;
+use super::host_key_directory::{self, HostKeyFileError};
 use super::revocation::{RevocationError, RevocationFile};
 use crate::config::{HostKey, PublicText, SshConfig};
-use russh::keys::{Certificate, PrivateKey, decode_secret_key};
+use crate::telemetry::{Log, codes};
+use russh::keys::{Algorithm, Certificate, HashAlg, PrivateKey, decode_secret_key};
 use std::sync::Arc;
 
 /// The error of a key or certificate that cannot be used; the origin is the place in the configuration that names it.
@@ -16,6 +18,8 @@ pub enum KeyMaterialError {
         #[source]
         source: russh::keys::Error,
     },
+    #[error("ssh.hostkeyDirectory: {0}")]
+    HostKeyFile(#[source] Box<HostKeyFileError>),
     #[error("{origin}: not a certificate: {source}")]
     Certificate {
         origin: String,
@@ -24,7 +28,7 @@ pub enum KeyMaterialError {
     },
     #[error("{origin}: a user's certificate, not a host's (it is made with ssh-keygen -h)")]
     UserCertificate { origin: String },
-    #[error("{origin}: the certificate is for none of ssh.hostkeys")]
+    #[error("{origin}: the certificate is for none of the host keys")]
     StrangeCertificate { origin: String },
     #[error("{origin}: not a public key")]
     Authority { origin: String },
@@ -32,24 +36,75 @@ pub enum KeyMaterialError {
     RevokedKeys(#[source] RevocationError),
 }
 
+impl KeyMaterialError {
+    fn of_directory(error: HostKeyFileError) -> Self {
+        Self::HostKeyFile(Box::new(error))
+    }
+}
+
 /// Reads all of it and returns every error.
 pub(crate) fn unusable_keys(ssh: &SshConfig) -> Vec<KeyMaterialError> {
-    let host_keys = ssh.host_keys.iter().filter_map(|key| host_key(key).err()).collect::<Vec<_>>();
+    let host_keys = present_host_keys(ssh).into_iter().filter_map(Result::err).collect::<Vec<_>>();
     // A certificate for a key that cannot be used has no fault of its own.
     let certificates = if host_keys.is_empty() { host_certificates(ssh).err() } else { None };
     let rest = certificates.into_iter().chain(authorities(ssh).err()).chain(revocation(ssh).err());
     host_keys.into_iter().chain(rest).collect()
 }
 
-/// Reads a host key.
-pub(super) fn host_key(key: &HostKey) -> Result<PrivateKey, KeyMaterialError> {
+/// Makes the host keys that are not there yet where the configuration says so, and logs each.
+///
+/// # Errors
+/// A key that cannot be made, and one that is there and cannot be used.
+pub(crate) fn make_host_keys(ssh: &SshConfig, log: &Log) -> Result<(), KeyMaterialError> {
+    let Some(directory) = &ssh.host_key_directory else { return Ok(()) };
+    for (file, key) in host_key_directory::make_missing(directory).map_err(KeyMaterialError::of_directory)? {
+        let (file, key) = (file.to_string_lossy(), fingerprint(&key));
+        log.write(codes::SSH_HOST_KEY_MADE, "a host key was made", &[("file", &*file), ("hostKey", &key)]);
+    }
+    Ok(())
+}
+
+/// Formats a key's fingerprint and kind as `ssh-keygen -l` does: `SHA256:… (ED25519)`.
+pub(super) fn fingerprint(key: &PrivateKey) -> String {
+    let algorithm = key.algorithm();
+    let kind = match &algorithm {
+        Algorithm::Ed25519 => "ED25519",
+        Algorithm::Ecdsa { .. } => "ECDSA",
+        Algorithm::Rsa { .. } => "RSA",
+        other => other.as_str(),
+    };
+    format!("{} ({kind})", key.fingerprint(HashAlg::Sha256))
+}
+
+/// Reads the host keys.
+///
+/// # Errors
+/// A key that cannot be used, and a directory without keys.
+pub(super) fn host_keys(ssh: &SshConfig) -> Result<Vec<PrivateKey>, KeyMaterialError> {
+    let keys = present_host_keys(ssh).into_iter().collect::<Result<Vec<_>, _>>()?;
+    match &ssh.host_key_directory {
+        Some(directory) if keys.is_empty() => {
+            Err(KeyMaterialError::of_directory(HostKeyFileError::Empty(directory.clone())))
+        }
+        _ => Ok(keys),
+    }
+}
+
+/// Reads each host key of the configuration, and of its directory those that were made.
+fn present_host_keys(ssh: &SshConfig) -> Vec<Result<PrivateKey, KeyMaterialError>> {
+    let made = ssh.host_key_directory.as_deref().map(host_key_directory::existing).unwrap_or_default();
+    let made = made.into_iter().map(|key| key.map_err(KeyMaterialError::of_directory));
+    ssh.host_keys.iter().map(host_key).chain(made).collect()
+}
+
+fn host_key(key: &HostKey) -> Result<PrivateKey, KeyMaterialError> {
     decode_secret_key(key.pem.expose(), None)
         .map_err(|source| KeyMaterialError::HostKey { origin: key.origin.clone(), source })
 }
 
 /// Reads the host certificates, each of which is for one of the host keys.
 pub(super) fn host_certificates(ssh: &SshConfig) -> Result<Vec<Certificate>, KeyMaterialError> {
-    let keys = ssh.host_keys.iter().map(host_key).collect::<Result<Vec<PrivateKey>, _>>()?;
+    let keys = present_host_keys(ssh).into_iter().collect::<Result<Vec<PrivateKey>, _>>()?;
     let read = |PublicText { origin, text }: &PublicText| {
         let origin = origin.clone();
         let certificate = match Certificate::from_openssh(text) {

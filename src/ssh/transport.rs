@@ -1,11 +1,11 @@
 //! russh's configuration, made from ours: host keys, algorithms and limits. Algorithms that are not named here are not
 //! offered. There is one for clients of OpenSSH and one for all others, which differ in the ciphers alone.
 
-use super::key_material::{KeyMaterialError, host_certificates, host_key};
+use super::key_material::{KeyMaterialError, fingerprint, host_certificates, host_keys};
 use super::window::{PACKET, WINDOW};
 use crate::auth::AuthMethod;
 use crate::config::{Cipher, Kex, Mac, SshConfig};
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::server::Config;
 use russh::{Limits, MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
 use std::borrow::Cow;
@@ -46,25 +46,17 @@ impl Transport {
 
     /// Formats the fingerprint and kind of each host key as `ssh-keygen -l` does: `SHA256:… (ED25519)`.
     pub(super) fn fingerprints(&self) -> Vec<String> {
-        let kind = |algorithm: &Algorithm| match algorithm {
-            Algorithm::Ed25519 => "ED25519".to_owned(),
-            Algorithm::Ecdsa { .. } => "ECDSA".to_owned(),
-            Algorithm::Rsa { .. } => "RSA".to_owned(),
-            other => other.as_str().to_owned(),
-        };
-        let line = |key: &PrivateKey| format!("{} ({})", key.fingerprint(HashAlg::Sha256), kind(&key.algorithm()));
-        self.other.keys.iter().map(line).collect()
+        self.other.keys.iter().map(fingerprint).collect()
     }
 }
 
 fn config(ssh: &SshConfig, methods: MethodSet, ciphers: &[Cipher]) -> Result<Config, KeyMaterialError> {
-    let keys = ssh.host_keys.iter().map(host_key);
     Ok(Config {
         server_id: SshId::Standard(Cow::Owned(ssh.server_version.clone())),
         methods,
         auth_rejection_time: REFUSAL,
         auth_rejection_time_initial: Some(Duration::ZERO),
-        keys: keys.collect::<Result<Vec<PrivateKey>, _>>()?,
+        keys: host_keys(ssh)?,
         certificates: host_certificates(ssh)?,
         limits: Limits { rekey_write_limit: REKEY_BYTES, rekey_read_limit: REKEY_BYTES, rekey_time_limit: REKEY_TIME },
         window_size: WINDOW,

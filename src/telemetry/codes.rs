@@ -140,6 +140,7 @@ codes! {
     SSH_FORWARD_FAILED Info or Debug: "A connection was not forwarded: the guest did not connect or was lost (`info`), or the client did not take it (`debug`)."
     SSH_HANDSHAKE_FAILED Info: "The client did not log in in time, or has no algorithm in common with the gateway."
     SSH_HANDSHAKE_SUCCESSFUL Debug: "The connection has its settings."
+    SSH_HOST_KEY_MADE Notice: "The gateway made a host key of its own (`ssh.hostkeyDirectory`)."
     SSH_LIMIT Info: "The client reached a limit."
     SSH_LISTENER Info or Debug: "The guest listens for the client (`info`), is about to, or listens no more (`debug`)."
     SSH_LISTENER_FAILED Info or Debug: "The guest does not listen for the client."

@@ -97,6 +97,7 @@ pub(super) const ROWS: &[KeyRow] = &[
     ("ssh.macs", Texts, r#"["hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com"]"#, Works),
     ("ssh.banner", Text, "", Works),
     ("ssh.hostkeys", PrivateKeys, "", Works),
+    ("ssh.hostkeyDirectory", File, "", Works),
     ("ssh.hostCertificates", Texts, "[]", Works),
     ("ssh.trustedUserCAKeys", Texts, "[]", Works),
     ("ssh.revokedKeys", File, "", Works),

@@ -1,0 +1,214 @@
+//! The host keys that the gateway makes for itself, in files that survive its restarts (`ssh.hostkeyDirectory`).
+//!
+//! A key that was made stays. No file is ever half written, and gateways that start at once on one directory end with the same
+//! keys. A file that others than the gateway's user can read, or that somebody else owns, is not used.
+
+use crate::types::{printable, quoted};
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use data_encoding::BASE64;
+use russh::keys::ssh_key::LineEnding;
+use russh::keys::ssh_key::private::{EcdsaKeypair, Ed25519Keypair};
+use russh::keys::{EcdsaCurve, PrivateKey, decode_secret_key};
+use rustix::fs::OFlags;
+use secrecy::zeroize::Zeroizing;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The names of the files, which are OpenSSH's.
+const FILES: [(&str, KeyType); 3] = [
+    ("ssh_host_ed25519_key", KeyType::Ed25519),
+    ("ssh_host_ecdsa_key", KeyType::EcdsaP256),
+    ("ssh_host_rsa_key", KeyType::Rsa3072),
+];
+
+/// Limit of a file's length in bytes.
+const LONGEST: u64 = 64 * 1024;
+
+/// A type and size of key that clients of every age take.
+#[derive(Debug, Clone, Copy)]
+enum KeyType {
+    Ed25519,
+    EcdsaP256,
+    Rsa3072,
+}
+
+/// The error of a directory whose keys cannot be used or made.
+#[derive(Debug, thiserror::Error)]
+pub enum HostKeyFileError {
+    #[error("the file {} cannot be read: {source}", shown(.file))]
+    Read {
+        file: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} is no regular file of at most 64 kB", shown(.0))]
+    NoFile(PathBuf),
+    #[error(
+        "the file {} belongs to another user ({owner}, and the gateway runs as {user}); a host key is its own user's alone",
+        shown(.file)
+    )]
+    Owner { file: PathBuf, owner: u32, user: u32 },
+    #[error("the file {} can be used by others (mode {mode:04o}); let only the gateway's user use it (chmod 600)", shown(.file))]
+    Exposed { file: PathBuf, mode: u32 },
+    #[error("the file {} is not a usable private key (PEM, without a passphrase): {source}", shown(.file))]
+    Content {
+        file: PathBuf,
+        #[source]
+        source: russh::keys::Error,
+    },
+    #[error("others can write to the directory {} (mode {mode:04o}), and so replace the keys (chmod o-w)", shown(.directory))]
+    OpenDirectory { directory: PathBuf, mode: u32 },
+    #[error("the directory {} cannot be used: {source}", shown(.directory))]
+    Directory {
+        directory: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("no host key is in the directory {}", shown(.0))]
+    Empty(PathBuf),
+    #[error("the host key {} cannot be made: {source}", shown(.file))]
+    Make {
+        file: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn shown(path: &Path) -> String {
+    quoted(&printable(&path.to_string_lossy(), 255))
+}
+
+/// Reads the keys that are there; those that are not are left out.
+pub(super) fn existing(directory: &Path) -> Vec<Result<PrivateKey, HostKeyFileError>> {
+    FILES.iter().filter_map(|(name, _)| read(&directory.join(name)).transpose()).collect()
+}
+
+/// Makes the directory and the keys that are not there, and returns those with their files.
+///
+/// # Errors
+/// A directory that others can write to, or that cannot be written.
+pub(super) fn make_missing(directory: &Path) -> Result<Vec<(PathBuf, PrivateKey)>, HostKeyFileError> {
+    let failed = |source| HostKeyFileError::Directory { directory: directory.to_owned(), source };
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
+        _ => {}
+    }
+    let mode = fs::metadata(directory).map_err(failed)?.mode() & 0o7777;
+    if mode & 0o002 != 0 {
+        return Err(HostKeyFileError::OpenDirectory { directory: directory.to_owned(), mode });
+    }
+    let mut made = Vec::new();
+    for (name, kind) in FILES {
+        let file = directory.join(name);
+        if read(&file)?.is_some() {
+            continue;
+        }
+        let key = make(&file, kind).map_err(|source| HostKeyFileError::Make { file: file.clone(), source })?;
+        made.extend(key.map(|key| (file, key)));
+    }
+    Ok(made)
+}
+
+/// Reads one key; `None` if the file is not there. What is checked is the file that is read, even if its name is given to
+/// another meanwhile.
+fn read(path: &Path) -> Result<Option<PrivateKey>, HostKeyFileError> {
+    let file = || path.to_owned();
+    let failed = |source| HostKeyFileError::Read { file: file(), source };
+    // Without waiting for the writer of a pipe.
+    let mut options = OpenOptions::new();
+    let opened = match options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(failed)?,
+    };
+    let found = opened.metadata().map_err(failed)?;
+    let (mode, user) = (found.mode() & 0o7777, rustix::process::geteuid().as_raw());
+    if !found.is_file() || found.len() > LONGEST {
+        return Err(HostKeyFileError::NoFile(file()));
+    }
+    if found.uid() != user {
+        return Err(HostKeyFileError::Owner { file: file(), owner: found.uid(), user });
+    }
+    if mode & 0o077 != 0 {
+        return Err(HostKeyFileError::Exposed { file: file(), mode });
+    }
+    let mut text = String::new();
+    opened.take(LONGEST).read_to_string(&mut text).map_err(failed)?;
+    decode_secret_key(&text, None).map(Some).map_err(|source| HostKeyFileError::Content { file: file(), source })
+}
+
+/// Makes a key's file and its public part's beside it; `None` if another gateway was faster, whose key stays.
+fn make(path: &Path, kind: KeyType) -> io::Result<Option<PrivateKey>> {
+    let key = new_key(kind)?;
+    let text = key.to_openssh(LineEnding::LF).map_err(io::Error::other)?;
+    let draft = draft(path, text.as_bytes(), 0o600)?;
+    // Unlike a rename, a link never replaces what is there.
+    let linked = match fs::hard_link(draft.path(), path) {
+        Ok(()) => Some(key),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => None,
+        Err(error) => return Err(error),
+    };
+    if let Some(key) = &linked {
+        let mut public = path.as_os_str().to_owned();
+        public.push(".pub");
+        let text = key.public_key().to_openssh().map_err(io::Error::other)? + "\n";
+        let draft = self::draft(path, text.as_bytes(), 0o644)?;
+        fs::rename(draft.path(), public)?;
+    }
+    drop(draft);
+    // The names have to survive, too.
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(linked)
+}
+
+fn new_key(kind: KeyType) -> io::Result<PrivateKey> {
+    match kind {
+        KeyType::Ed25519 => Ok(Ed25519Keypair::random(&mut rand::rng()).into()),
+        KeyType::EcdsaP256 => {
+            let pair = EcdsaKeypair::random(&mut rand::rng(), EcdsaCurve::NistP256);
+            PrivateKey::new(pair.map_err(io::Error::other)?.into(), "").map_err(io::Error::other)
+        }
+        KeyType::Rsa3072 => {
+            let pair = KeyPair::generate(KeySize::Rsa3072).map_err(io::Error::other)?;
+            let der = pair.as_der().map_err(io::Error::other)?;
+            let pem = Zeroizing::new(BASE64.encode(der.as_ref()));
+            let pem = Zeroizing::new(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", *pem));
+            decode_secret_key(&pem, None).map_err(io::Error::other)
+        }
+    }
+}
+
+/// A file of a name that nobody else uses, which is removed at the end unless it was renamed.
+struct Draft(PathBuf);
+
+impl Draft {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // It is not there any more if it was renamed.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Writes a draft beside the file that it will be, down to the disk.
+fn draft(path: &Path, content: &[u8], mode: u32) -> io::Result<Draft> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{:016x}", rand::random::<u64>()));
+    let draft = PathBuf::from(name);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
+    let draft = Draft(draft);
+    file.write_all(content)?;
+    file.sync_all()?;
+    Ok(draft)
+}
+
+#[cfg(test)]
+mod tests;
