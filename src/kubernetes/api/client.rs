@@ -7,6 +7,7 @@
 //! Its layers are our own beside kube's: credentials are read again from their files, and the calls and the streams of
 //! `exec` share one connector with one rule for TLS.
 
+mod answer_body;
 mod connector;
 mod credentials;
 mod rest;

@@ -2,6 +2,7 @@
 //! deadline that holds its body. A call is one try: whether and when to ask again is its caller's to decide, who can tell
 //! a waiting user.
 
+use super::answer_body::{StreamedBody, whole};
 use super::connector::{ConnectError, Connector};
 use crate::telemetry::metrics::Metrics;
 use crate::types::root_cause;
@@ -9,11 +10,12 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, USER_AGENT};
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
-use http_body_util::{BodyExt, Either, Full};
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{Builder, Client as Pool, Error as PoolError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::Body;
+use std::error::Error;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -33,8 +35,8 @@ enum RestError {
     Address(#[from] http::Error),
     #[error("{}", failed(.0))]
     Call(#[source] PoolError),
-    #[error("the Kubernetes API's answer broke off: {}", root_cause(.0))]
-    Body(#[source] hyper::Error),
+    #[error("the Kubernetes API's answer broke off: {}", root_cause(&**.0))]
+    Body(#[source] Box<dyn Error + Send + Sync>),
 }
 
 /// hyper's own texts name its layers; the cause is what a person can act on.
@@ -45,7 +47,7 @@ fn failed(error: &PoolError) -> String {
     }
 }
 
-type Answer = Response<Either<Full<Bytes>, Incoming>>;
+type Answer = Response<Either<Full<Bytes>, StreamedBody>>;
 
 #[derive(Clone)]
 struct Rest {
@@ -106,7 +108,7 @@ impl Rest {
         if let Some(authorization) = self.connector.credentials().current().authorization {
             parts.headers.insert(AUTHORIZATION, authorization);
         }
-        let streamed = streams(&parts.uri);
+        let streamed = Streamed::of(&parts.uri);
         let answer = timeout_at(deadline, self.pool.request(Request::from_parts(parts, body))).await;
         self.finish(answer.map_err(|_elapsed| RestError::Deadline(self.timeout))?, streamed, deadline).await
     }
@@ -121,22 +123,38 @@ impl Rest {
     async fn finish(
         &self,
         answer: Result<Response<Incoming>, PoolError>,
-        streamed: bool,
+        streamed: Option<Streamed>,
         deadline: Instant,
     ) -> Result<Answer, RestError> {
         let (parts, body) = answer.map_err(RestError::Call)?.into_parts();
-        if streamed && parts.status.is_success() {
-            return Ok(Response::from_parts(parts, Either::Right(body)));
-        }
-        let body = timeout_at(deadline, body.collect()).await.map_err(|_elapsed| RestError::Deadline(self.timeout))?;
-        let body = body.map_err(RestError::Body)?.to_bytes();
-        Ok(Response::from_parts(parts, Either::Left(Full::new(body))))
+        let body = match streamed.filter(|_| parts.status.is_success()) {
+            Some(Streamed::Watch) => Either::Right(StreamedBody::lines(body)),
+            Some(Streamed::Log) => Either::Right(StreamedBody::pieces(body)),
+            None => {
+                let body = timeout_at(deadline, whole(body)).await;
+                let body = body.map_err(|_elapsed| RestError::Deadline(self.timeout))?;
+                Either::Left(Full::new(body.map_err(RestError::Body)?))
+            }
+        };
+        Ok(Response::from_parts(parts, body))
     }
 }
 
-/// True for an answer without an end of its own: a watch, or a log that is followed.
-fn streams(uri: &Uri) -> bool {
-    uri.query().is_some_and(|query| {
-        query.split('&').any(|pair| matches!(pair, "watch=true" | "watch=1" | "follow=true" | "follow=1"))
-    })
+/// An answer without an end of its own.
+#[derive(Debug, Clone, Copy)]
+enum Streamed {
+    Watch,
+    /// A log that is followed.
+    Log,
+}
+
+impl Streamed {
+    /// The answer that a request asks for.
+    fn of(uri: &Uri) -> Option<Self> {
+        uri.query()?.split('&').find_map(|pair| match pair {
+            "watch=true" | "watch=1" => Some(Self::Watch),
+            "follow=true" | "follow=1" => Some(Self::Log),
+            _ => None,
+        })
+    }
 }
