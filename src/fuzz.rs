@@ -25,6 +25,7 @@ pub const TARGETS: &[(&str, FuzzTarget)] = &[
     ("answers", answers),
     ("configuration", configuration),
     ("destinations", destinations::destinations),
+    ("forward-packets", kubernetes::forward_packets),
     ("frames", kubernetes::frames),
     ("handshake", kubernetes::handshake),
     ("link", link::link),

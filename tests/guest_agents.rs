@@ -1,5 +1,7 @@
 //! The guest's agent: how it comes into a container, what is done without it, and what programs over its link are.
 
+mod containerssh;
+
 use crate::support::cluster::on_development;
 use crate::support::gateway::Gateway;
 use crate::support::peer::{answered, to_the_end, until};
@@ -236,42 +238,6 @@ async fn sensitive_variables_and_files_reach_programs_over_the_link_and_no_exec(
     assert!(requests.iter().all(|asked| !asked.query.contains("hidden")));
     assert!(world.gateway.lines("KUBERNETES_ENV_LEFT_OUT").is_empty());
     assert!(!world.gateway.log().contains("hidden-"), "a value is in the log");
-}
-
-#[podgate_test::multi_thread]
-async fn containersshs_agent_passes_signals_and_writes_files() {
-    if !on_development(REASON) {
-        return;
-    }
-    let folder = tempfile::tempdir().expect("a folder");
-    let (stock, file) = (agent::containerssh(folder.path()), folder.path().join("note"));
-    let name = file.to_str().expect("text").to_owned();
-    let script = ScriptedWebhook::start(move |asked: &WebhookRequest| match asked.path.as_str() {
-        "/config" => Reply::Json(json!({"config": {}, "files": {&*name: {"value": "aGlkZGVu"}}})),
-        _ => success(),
-    })
-    .await;
-    let pod = json!({"disableAgent": false, "agentPath": stock, "agentPush": false});
-    let mut config = json!({"kubernetes": {"pod": pod}});
-    merge(&mut config, script.config());
-    let world = Setup::config(config).start().await;
-    let peer = world.peer("alice").await;
-    for terminal in [false, true] {
-        let mut channel = peer.session().await;
-        if terminal {
-            channel.request_pty(true, "xterm", 80, 24, 0, 0, &[]).await.expect("a request");
-            assert!(answered(&mut channel).await);
-        }
-        let command =
-            format!("cat {}; trap 'echo got; exit 9' USR1; echo up; while :; do sleep 0.1; done", file.display());
-        channel.exec(true, command).await.expect("a request");
-        assert!(answered(&mut channel).await);
-        assert!(until(&mut channel, "up").await.starts_with("hiddenup"), "terminal: {terminal}");
-        channel.signal(Sig::Custom("USR1".to_owned())).await.expect("a request");
-        let ended = to_the_end(&mut channel).await;
-        assert_eq!((ended.stdout.trim(), ended.status), ("got", Some(9)), "terminal: {terminal}");
-    }
-    assert_eq!(way(&world).await["way"], "containerssh");
 }
 
 #[podgate_test::multi_thread]

@@ -21,6 +21,7 @@ pub mod raw_client;
 pub mod real;
 pub mod role;
 pub mod scripted_webhook;
+pub mod ssh_agent;
 pub mod sshd;
 pub mod world;
 

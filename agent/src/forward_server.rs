@@ -1,7 +1,7 @@
 //! The mode `forward-server`: ContainerSSH's forward protocol on standard input and output, as its gateway drives it.
 //!
-//! A thread reads packets; each connection has one that reads its socket and one that writes it. Invariants: what waits for
-//! a socket is bounded, and a full one holds the reader up (the protocol has no windows); ids of the peer only grow, and one
+//! A thread reads packets; each connection has one that reads its socket and one that writes it. Invariants: connections and
+//! what waits for a socket are bounded, and a full one holds the reader up (the protocol has no windows); ids of the peer only grow, and one
 //! that does not is passed over without an answer, as by ContainerSSH's agent. Unlike there, the end of the input ends the
 //! process: nothing stays of a gateway that is gone.
 
@@ -24,8 +24,10 @@ use std::thread;
 
 /// Bytes of one data packet, as ContainerSSH's agent sends them.
 const DATA: usize = 32 * 1024;
-/// Packets that wait for a socket.
+/// Pieces of at most [`DATA`] bytes that wait for a socket.
 const WAITING: usize = 16;
+/// Connections at once. Each costs three threads.
+const CONNECTIONS: usize = 256;
 /// Exit codes: the listener cannot be bound; the peer does not speak the protocol.
 const NOT_BOUND: u8 = 1;
 const BROKEN: u8 = 2;
@@ -60,7 +62,8 @@ pub(crate) fn run(mut arguments: Arguments) -> Result<u8, WrongArgument> {
 
 fn serve(setup: &[u8], packets: &mut PacketReader<impl Read>) -> Result<u8, PacketError> {
     let setup = Setup::decode(setup)?;
-    let server = Server::default();
+    let listens = !matches!(setup.connection_type, PORT_DIAL | SOCKET_DIAL);
+    let server = Server { listens, state: Arc::default(), output: Arc::default() };
     // Before the listener is bound, as by ContainerSSH's agent: its gateway waits for this first.
     server.send(&Packet::new(PacketType::Success, 0))?;
     let listener = match setup.connection_type {
@@ -100,9 +103,15 @@ fn serve(setup: &[u8], packets: &mut PacketReader<impl Read>) -> Result<u8, Pack
 fn bind(setup: &Setup) -> io::Result<Listener> {
     let listen = match setup.protocol.as_str() {
         "unix" => Listen::Unix(setup.bind_host.clone().into_bytes()),
-        _ => Listen::Tcp(setup.bind_host.clone().into_bytes(), port(setup.bind_port)?),
+        _ => Listen::Tcp(host(&setup.bind_host), port(setup.bind_port)?),
     };
     Listener::bind(&listen).map(|(listener, _)| listener).map_err(|close| io::Error::other(close.reason))
+}
+
+/// ContainerSSH's agent joins host and port by a colon, so that an IPv6 address comes with its brackets.
+fn host(text: &str) -> Vec<u8> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    bare.unwrap_or(text).as_bytes().to_vec()
 }
 
 fn port(number: u64) -> io::Result<u16> {
@@ -110,8 +119,10 @@ fn port(number: u64) -> io::Result<u16> {
 }
 
 /// The connections of one process; clones are the same.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Server {
+    /// True if it dials nothing.
+    listens: bool,
     state: Arc<Mutex<State>>,
     /// Held while a packet is written.
     output: Arc<Mutex<()>>,
@@ -163,6 +174,12 @@ impl Server {
                     return Ok(());
                 }
                 state.highest = id;
+                if self.listens || state.connections.len() >= CONNECTIONS {
+                    drop(state);
+                    // A listener is bound: that it listens can be seen by this.
+                    self.send(&Packet::new(PacketType::Error, id))?;
+                    return Ok(());
+                }
                 state.connections.insert(id, Connection::Dialling);
                 drop(state);
                 let new = NewConnection::decode(&packet.payload.unwrap_or_default())?;
@@ -175,8 +192,10 @@ impl Server {
                     _ => None,
                 };
                 if let Some(sender) = sender {
-                    // The socket is closed: what comes is dropped.
-                    let _ = sender.send(packet.payload.unwrap_or_default());
+                    for piece in packet.payload.unwrap_or_default().chunks(DATA) {
+                        // The socket is closed: what comes is dropped.
+                        let _ = sender.send(piece.to_vec());
+                    }
                 }
             }
             PacketType::CloseConnection => {
@@ -207,7 +226,7 @@ impl Server {
     fn dial(&self, id: u64, new: &NewConnection) {
         let address = match (new.protocol.as_str(), port(new.connected_port)) {
             ("unix", _) => Ok(Address::Unix(new.connected_address.clone().into_bytes())),
-            (_, Ok(port)) => Ok(Address::Tcp(new.connected_address.clone().into_bytes(), port)),
+            (_, Ok(port)) => Ok(Address::Tcp(host(&new.connected_address), port)),
             (_, Err(error)) => Err(error.to_string()),
         };
         let dialled = address.and_then(|address| dial(&address).map_err(|close| close.reason));
@@ -216,6 +235,7 @@ impl Server {
             Err(reason) => {
                 complain(&reason);
                 self.forget(id, PacketType::Error);
+                self.end_if_over();
             }
         }
     }
@@ -275,6 +295,10 @@ impl Server {
                 let mut state = self.state();
                 if state.stopped {
                     return;
+                }
+                if state.connections.len() >= CONNECTIONS {
+                    // Dropping the socket closes it.
+                    continue;
                 }
                 state.highest += 1;
                 let id = state.highest;

@@ -169,6 +169,60 @@ fn forward_server_dials_carries_and_closes() {
 }
 
 #[test]
+fn forward_server_refuses_more_connections_than_it_has_room_for() {
+    const ROOM: u16 = 256;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let accepting = std::thread::spawn(move || (0..ROOM).map(|_| listener.accept().unwrap().0).collect::<Vec<_>>());
+    let mut child = agent(&["forward-server"]).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let setup = [&[0xa1][..], &text("ConnectionType"), &[2]].concat();
+    input.write_all(&packet(0, 0, Some(&setup))).unwrap();
+    expect(&mut child, &packet(1, 0, None));
+    // Of one length, whatever the number.
+    let with_id = |kind: u8, id: u16, end: &[u8]| {
+        let [high, low] = id.to_be_bytes();
+        [&b"\xa3\x64Type"[..], &[kind], b"\x6cConnectionId", &[0x19, high, low], b"\x67Payload", end].concat()
+    };
+    let new = new_connection("tcp", "127.0.0.1", port);
+    let payload = [&[0x58, u8::try_from(new.len()).unwrap()], &new[..]].concat();
+    let first = 1000;
+    for id in first..=first + ROOM {
+        input.write_all(&with_id(4, id, &payload)).unwrap();
+    }
+    let mut answers = vec![0; with_id(1, first, b"\xf6").len() * usize::from(ROOM + 1)];
+    child.stdout.as_mut().unwrap().read_exact(&mut answers).unwrap();
+    let has = |kind, id| answers.windows(32).any(|part| with_id(kind, id, b"\xf6").starts_with(part));
+    assert!(has(2, first + ROOM) && (first..first + ROOM).all(|id| has(1, id)));
+    drop(input);
+    drop(accepting.join().unwrap());
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn forward_server_that_is_to_make_one_connection_ends_with_it_made_or_not() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (_reserved, refusing) = reserved_port();
+    for (port, made) in [(listener.local_addr().unwrap().port(), true), (refusing, false)] {
+        let mut child = agent(&["forward-server"]).spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        let setup = [&[0xa1][..], &text("ConnectionType"), &[2]].concat();
+        let new = new_connection("tcp", "[127.0.0.1]", port);
+        let all = [packet(0, 0, Some(&setup)), packet(4, 1, Some(&new)), packet(6, 0, None)].concat();
+        input.write_all(&all).unwrap();
+        expect(&mut child, &packet(1, 0, None));
+        expect(&mut child, &packet(if made { 1 } else { 2 }, 1, None));
+        if made {
+            drop(listener.accept().unwrap());
+            expect(&mut child, &packet(5, 1, None));
+        }
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+        drop(input);
+    }
+}
+
+#[test]
 fn forward_server_listens_and_ends_with_the_last_connection() {
     let (_reserved, port) = reserved_port();
     let [high, low] = port.to_be_bytes();
@@ -185,18 +239,15 @@ fn forward_server_listens_and_ends_with_the_last_connection() {
     ];
     input.write_all(&packet(0, 0, Some(&setup.concat()))).unwrap();
     expect(&mut child, &packet(1, 0, None));
-    // The listener is bound a moment after the answer, as by ContainerSSH's agent.
-    let mut client = loop {
-        match TcpStream::connect(("127.0.0.1", port)) {
-            Ok(client) => break client,
-            Err(_) => std::thread::yield_now(),
-        }
-    };
+    // A listener makes no connection that it is asked for. It refuses once it is bound, by which its peer can see that.
+    input.write_all(&packet(4, 5, Some(&new_connection("tcp", "127.0.0.1", port)))).unwrap();
+    expect(&mut child, &packet(2, 5, None));
+    let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let mut head = [0; 21];
     child.stdout.as_mut().unwrap().read_exact(&mut head).unwrap();
-    assert_eq!(head.escape_ascii().to_string(), b"\xa3\x64Type\x04\x6cConnectionId\x01".escape_ascii().to_string());
-    input.write_all(&packet(1, 1, None)).unwrap();
-    input.write_all(&packet(3, 1, Some(b"to the client"))).unwrap();
+    assert_eq!(head.escape_ascii().to_string(), b"\xa3\x64Type\x04\x6cConnectionId\x06".escape_ascii().to_string());
+    input.write_all(&packet(1, 6, None)).unwrap();
+    input.write_all(&packet(3, 6, Some(b"to the client"))).unwrap();
     let mut read = [0; 13];
     client.read_exact(&mut read).unwrap();
     assert_eq!(&read, b"to the client");
@@ -204,6 +255,6 @@ fn forward_server_listens_and_ends_with_the_last_connection() {
     drop(client);
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
-    assert!(output.stdout.ends_with(&packet(5, 1, None)));
+    assert!(output.stdout.ends_with(&packet(5, 6, None)));
     drop(input);
 }

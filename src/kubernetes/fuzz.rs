@@ -1,4 +1,5 @@
-//! What comes from a Kubernetes API server, byte by byte as somebody may have made it up, and what must hold of it.
+//! What comes from a Kubernetes API server or from ContainerSSH's agent, byte by byte as somebody may have made it up, and
+//! what must hold of it.
 
 use super::api::exec::fuzz as exec;
 use super::api::websocket::fuzz as websocket;
@@ -8,6 +9,7 @@ use crate::program::command_line::CommandLine;
 use crate::settings::PodSettings;
 use http::{HeaderName, HeaderValue, Response};
 
+pub(crate) use super::pod::agent::containerssh::fuzz as forward_packets;
 pub(crate) use exec::{status, stream};
 pub(crate) use websocket::frames;
 

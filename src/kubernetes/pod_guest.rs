@@ -6,6 +6,7 @@
 use super::api::exec::{self, ExecError};
 use super::pod::PodRequest;
 use super::pod::agent::AgentAccess;
+use super::pod::agent::containerssh::ContainerSshAgent;
 use super::pod::container::ReadyContainer;
 use super::pod::state::{PodState, connection_ended};
 use crate::guest::{ForwardedConnection, Guest, GuestListener, Program, Progress, Refusal};
@@ -34,6 +35,12 @@ pub(super) struct PodGuest {
     /// Time between the signals that end a program over the link.
     pub(super) grace: Duration,
     pub(super) request: Arc<PodRequest>,
+}
+
+/// An agent that forwards connections.
+enum Forwarder {
+    Link(AgentLink),
+    ContainerSsh(ContainerSshAgent),
 }
 
 /// Time between HUP, TERM and KILL where the pod's spec has no `terminationGracePeriodSeconds`.
@@ -126,13 +133,14 @@ impl PodGuest {
         })
     }
 
-    /// The link, for a feature that cannot be had without.
-    async fn link(&self, what: &str, progress: Progress) -> Result<AgentLink, Refusal> {
+    /// The agent, for a feature that cannot be had without.
+    async fn forwarder(&self, what: &str, progress: Progress) -> Result<Forwarder, Refusal> {
         self.pod_state.ready(&progress).await?;
         let agent = self.pod_state.agent().ok_or_else(connection_ended)?;
         match agent.access().await {
-            AgentAccess::Link(link) => Ok(link),
-            AgentAccess::ContainerSsh(_) | AgentAccess::None => Err(agent.needed(what)),
+            AgentAccess::Link(link) => Ok(Forwarder::Link(link)),
+            AgentAccess::ContainerSsh(agent) => Ok(Forwarder::ContainerSsh(agent)),
+            AgentAccess::None => Err(agent.needed(what)),
         }
     }
 }
@@ -143,7 +151,12 @@ impl Guest for PodGuest {
     }
 
     fn dial(&self, dial: Permit<Dial>, progress: Progress) -> BoxFuture<'_, Result<ForwardedConnection, Refusal>> {
-        Box::pin(async move { self.link("forwarding", progress).await?.dial(dial.spend()).await })
+        Box::pin(async move {
+            match self.forwarder("forwarding", progress).await? {
+                Forwarder::Link(link) => link.dial(dial.spend()).await,
+                Forwarder::ContainerSsh(agent) => agent.dial(dial.spend()).await,
+            }
+        })
     }
 
     fn listen(&self, listen: Permit<Listen>, progress: Progress) -> BoxFuture<'_, Result<GuestListener, Refusal>> {
@@ -153,7 +166,10 @@ impl Guest for PodGuest {
                 Listen::X11(_) => "X11 forwarding",
                 Listen::Tcp { .. } | Listen::Unix { .. } => "forwarding",
             };
-            self.link(what, progress).await?.listen(listen.spend()).await
+            match self.forwarder(what, progress).await? {
+                Forwarder::Link(link) => link.listen(listen.spend()).await,
+                Forwarder::ContainerSsh(agent) => agent.listen(listen.spend()).await,
+            }
         })
     }
 

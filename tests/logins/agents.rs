@@ -1,70 +1,34 @@
 //! Agents that hold more keys than a server lets a client try: as OpenSSH's own server lets them in and refuses them.
 
 use super::{Forger, Trusting};
-use crate::support::client::{Client, Done};
-use crate::support::gateway::SOON;
+use crate::support::client::Done;
 use crate::support::keys::Key;
-use crate::support::leash;
 use crate::support::scripted_webhook::{ScriptedWebhook, accept_all};
+use crate::support::ssh_agent::SshAgent;
 use crate::support::sshd::Sshd;
 use crate::support::{Setup, World, available};
 use russh::client::{self, AuthResult, Config};
 use russh::keys::PublicKey;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Child;
-use tokio::time::timeout;
 
-/// An OpenSSH agent; it ends when it is dropped.
-struct Agent {
-    socket: PathBuf,
-    _child: Child,
-}
+/// An OpenSSH agent.
+struct Agent(SshAgent);
 
 impl Agent {
     /// Starts one that offers so many keys that nobody knows, and the world's key behind them.
     async fn start(world: &World, unknown: usize) -> Self {
-        let socket = world.folder().join(format!("agent-{unknown}"));
-        let mut child = leash::program("ssh-agent")
-            .args(["-D", "-a"])
-            .arg(&socket)
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("ssh-agent");
-        // It says where it listens once it does.
-        let mut said = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let line = timeout(SOON, said.next_line()).await.expect("in time").expect("a line");
-        assert!(line.is_some_and(|line| line.contains("SSH_AUTH_SOCK")));
-        let agent = Self { socket, _child: child };
+        let agent = SshAgent::start(world.folder(), &format!("agent-{unknown}")).await;
         for number in 0..unknown {
             let name = format!("unknown-{unknown}-{number}");
             agent.add(&Key::make(world.folder(), &name).file).await;
         }
         agent.add(&world.key.file).await;
-        agent
-    }
-
-    async fn add(&self, key: &Path) {
-        let added = leash::program("ssh-add").arg("-q").arg(key).env("SSH_AUTH_SOCK", &self.socket).status().await;
-        assert!(added.expect("ssh-add").success());
+        Self(agent)
     }
 
     /// Logs in with nothing but what the agent holds.
     async fn log_in(&self, world: &World, user: &str, port: u16) -> Done {
-        let mut command = leash::program("ssh");
-        command.args(["-F", "/dev/null", "-p", &port.to_string()]).env_remove("DISPLAY");
-        let known_hosts = format!("UserKnownHostsFile={}", world.known_hosts().display());
-        let agent = format!("IdentityAgent={}", self.socket.display());
-        let user = format!("User={user}");
-        [&*known_hosts, &agent, &user, "IdentityFile=none", "GlobalKnownHostsFile=/dev/null", "BatchMode=yes"]
-            .into_iter()
-            .chain(["StrictHostKeyChecking=yes", "ConnectTimeout=20", "LogLevel=ERROR"])
-            .fold(Client::of(command), Client::option)
-            .run("exit 7")
-            .await
+        self.0.client(world, user, port).run("exit 7").await
     }
 }
 

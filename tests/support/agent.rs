@@ -46,11 +46,12 @@ pub fn not_in_image() -> Value {
     })
 }
 
-/// Writes a program that behaves as ContainerSSH's agent, which does not know the mode `link`.
+/// Writes a program that behaves as ContainerSSH's agent, which knows its own modes alone.
 pub fn containerssh(folder: &Path) -> PathBuf {
     let file = folder.join("containerssh-agent");
     let script = format!(
-        "#!/bin/sh\nif [ \"$1\" = link ]; then echo 'Usage: agent console|signal|write-file'; exit 1; fi\nexec '{}' \"$@\"\n",
+        "#!/bin/sh\ncase \"$1\" in\nconsole|signal|wait-signal|write-file|forward-server) exec '{}' \"$@\" ;;\nesac\n\
+         echo 'Usage: agent console|signal|write-file'\nexit 1\n",
         path().display()
     );
     std::fs::write(&file, script).expect("a program");

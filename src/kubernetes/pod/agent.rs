@@ -391,7 +391,6 @@ impl GuestAgent {
     }
 
     fn containerssh(&self, allowed: &AllowedAgents) -> AgentAccess {
-        let container = Arc::clone(&self.delivery.container);
-        AgentAccess::ContainerSsh(ContainerSshAgent::new(container, &allowed.path))
+        AgentAccess::ContainerSsh(ContainerSshAgent::new(&self.delivery, &allowed.path))
     }
 }

@@ -1,14 +1,25 @@
-//! ContainerSSH's agent in an image, used by its command line: it writes files, and tells a program's process id
-//! (`console --pid`), to which signals are then sent.
+//! ContainerSSH's agent in an image, used by its command line: it writes files, tells a program's process id
+//! (`console --pid`), to which signals are then sent, and forwards connections (`forward-server`).
 //!
 //! The process id comes as four bytes, little endian, before the program's first byte of output, perhaps in parts, and on a
 //! terminal with each newline among them behind a carriage return. It may never come. Four bytes that are no process id are
 //! the program's.
 
+mod exchange;
+mod forward_server;
+mod forwards;
+mod packet;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use exchange::fuzz;
+
+use super::AgentDelivery;
 use super::carrier::exit_text;
 use crate::guest::{Exit, InputClosed, OutputEvent, Program, ProgramInput, ProgramOutput, Refusal};
 use crate::kubernetes::pod::container::ReadyContainer;
 use crate::policy::{Permit, SendSignal};
+use crate::shutdown::Tasks;
+use crate::telemetry::ConnectionLog;
 use crate::types::{Size, printable};
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::future::BoxFuture;
@@ -26,11 +37,23 @@ const PID: usize = 4;
 pub(crate) struct ContainerSshAgent {
     container: Arc<ReadyContainer>,
     path: Arc<str>,
+    /// Where the tasks of its forwards run.
+    tasks: Tasks,
+    log: ConnectionLog,
+    /// The limit of a start, and of the answer that follows.
+    within: Duration,
 }
 
 impl ContainerSshAgent {
-    pub(super) fn new(container: Arc<ReadyContainer>, path: &str) -> Self {
-        Self { container, path: path.into() }
+    pub(super) fn new(delivery: &AgentDelivery, path: &str) -> Self {
+        let AgentDelivery { container, backend, log, within, .. } = delivery;
+        Self {
+            container: Arc::clone(container),
+            path: path.into(),
+            tasks: backend.tasks.clone(),
+            log: log.clone(),
+            within: *within,
+        }
     }
 
     /// Its path in the container.
@@ -55,7 +78,7 @@ impl ContainerSshAgent {
     pub(crate) fn with_signals(&self, program: Program, terminal: bool, within: Duration) -> Program {
         let (told, pid) = watch::channel(None);
         let input = SignalledInput { inner: program.input, agent: self.clone(), pid, within };
-        let output = PidOutput { inner: program.output, first: Some(BytesMut::new()), held: None, told, terminal };
+        let output = PidOutput::new(program.output, told, terminal);
         Program { input: Box::new(input), output: Box::new(output) }
     }
 
@@ -143,6 +166,10 @@ fn read_pid(bytes: &[u8], terminal: bool) -> FirstBytes {
 }
 
 impl PidOutput {
+    fn new(inner: Box<dyn ProgramOutput>, told: watch::Sender<Option<u32>>, terminal: bool) -> Self {
+        Self { inner, first: Some(BytesMut::new()), held: None, told, terminal }
+    }
+
     fn take(&mut self, event: OutputEvent) -> Option<OutputEvent> {
         let Some(first) = &mut self.first else { return Some(event) };
         match event {
