@@ -7,6 +7,7 @@ mod editors;
 mod forwards;
 mod mounts;
 mod putty;
+mod remote;
 mod scripts;
 
 use crate::support::{Setup, World, agent, cluster};
@@ -24,6 +25,7 @@ async fn world() -> World {
     let forwarding = json!({
         "reverseForwardingMode": "enable", "forwardingMode": "enable",
         "socketForwardingMode": "enable", "socketListenMode": "enable", "x11ForwardingMode": "enable",
+        "agentForwardingMode": "enable",
     });
     Setup::config(json!({"kubernetes": {"pod": pod()}, "security": {"forwarding": forwarding}})).start().await
 }

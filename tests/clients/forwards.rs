@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::time::timeout;
 
-const WHY: &str = "both ends of the forwards are this machine's";
+pub const WHY: &str = "both ends of the forwards are this machine's";
 const SIZE: usize = 2_000_000;
 
 async fn send_back(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
@@ -18,7 +18,7 @@ async fn send_back(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
 }
 
 /// A server of this machine that sends everything back, in the test's own task.
-async fn echo() -> u16 {
+pub async fn echo() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     tokio::spawn(async move {
@@ -40,7 +40,7 @@ fn echo_socket(path: &Path) {
 }
 
 /// Sends much, and asserts that it comes back, with the end behind it.
-async fn comes_back(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+pub async fn comes_back(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let data: Vec<u8> = (0..SIZE).map(|at| (at % 251) as u8).collect();
     let (mut read, mut write) = tokio::io::split(&mut stream);
     let sending = async {
@@ -54,13 +54,13 @@ async fn comes_back(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
 }
 
 /// A client that forwards, once its command runs.
-async fn up(client: Client) -> Running {
+pub async fn up(client: Client) -> Running {
     let running = client.option("ExitOnForwardFailure=yes").start("echo up; cat");
     running.until_stdout("up\n").await;
     running
 }
 
-async fn end(mut running: Running, world: &World) {
+pub async fn end(mut running: Running, world: &World) {
     running.end_input();
     running.ended().await.expect(0);
     world.wait_for_nothing().await;

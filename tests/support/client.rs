@@ -299,6 +299,11 @@ impl Running {
         self.stdout.text()
     }
 
+    /// Its standard error so far.
+    pub fn complained(&self) -> String {
+        self.stderr.text()
+    }
+
     /// Types something; nothing is said if the client wants no more.
     pub async fn write(&mut self, text: &str) {
         if let Some(stdin) = &mut self.stdin {
