@@ -16,8 +16,8 @@ mod wait;
 
 use crate::command_line::{Arguments, WrongArgument, complain, unknown};
 use crate::login::Login;
-use crate::own_file;
 use crate::random::random;
+use crate::{own_file, private_directory};
 use bytes::Bytes;
 pub(crate) use carrier::set_blocking;
 use carrier::{Carrier, CarrierError};
@@ -150,6 +150,7 @@ impl Holder {
     fn new() -> io::Result<Self> {
         // What a program leaves behind is reaped here: not every container's main process does. Without it, that one has to.
         let _ = set_child_subreaper(Some(getpid()));
+        private_directory::remove_abandoned();
         let login = Login::current();
         Ok(Self {
             own_programs: OwnPrograms::make(&login),

@@ -10,6 +10,7 @@ mod holder;
 mod install;
 mod login;
 mod own_file;
+mod private_directory;
 mod random;
 mod resolver;
 mod scp;

@@ -387,3 +387,29 @@ fn sftp_server_is_a_process_of_its_own_in_the_agents_working_directory() {
     assert_eq!(gateway.ended(other).exit, Some(ProgramMessage::ExitStatus(0)));
     gateway.finish();
 }
+
+#[test]
+fn what_a_killed_agent_left_goes_with_the_next_one_and_a_living_ones_stays() {
+    use podgate_link::request::Listen;
+    let place = tempfile::tempdir().unwrap();
+    let start = || {
+        let mut command = crate::agent(&["link"]);
+        command.env("TMPDIR", place.path());
+        let mut gateway = Gateway::started_by(command);
+        let stream = gateway.open(GatewayRequest::Listen(Listen::Agent));
+        let socket = std::path::PathBuf::from(String::from_utf8(gateway.reply(stream).to_vec()).unwrap());
+        (gateway, socket)
+    };
+    let (killed, left) = start();
+    let (living, kept) = start();
+    assert!(left.starts_with(place.path()) && left.exists() && kept.exists());
+    // Dropped, it is killed.
+    drop(killed);
+    assert!(left.exists());
+    let (last, socket) = start();
+    assert!(!left.exists() && !left.parent().unwrap().exists(), "{} is still there", left.display());
+    assert!(kept.exists() && socket.exists());
+    living.finish();
+    last.finish();
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
+}

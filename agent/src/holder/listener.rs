@@ -6,7 +6,7 @@
 
 use super::wait::{Descriptors, Owner};
 use super::{code, reason};
-use crate::random::random;
+use crate::private_directory::{AGENT, AUTHORITY, PrivateDirectory};
 use crate::write_file;
 use crate::x11;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -15,12 +15,12 @@ use podgate_link::request::{Incoming, Listen, X11};
 use rustix::fs::Mode;
 use rustix::process::umask;
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -50,7 +50,8 @@ enum Sockets {
 /// A socket file, and the directory that was made for it.
 struct Made {
     path: PathBuf,
-    directory: Option<PathBuf>,
+    /// Goes behind the file.
+    _directory: Option<PrivateDirectory>,
     inode: u64,
 }
 
@@ -59,9 +60,6 @@ impl Drop for Made {
         // Somebody may have put another file there.
         if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
             let _ = fs::remove_file(&self.path);
-        }
-        if let Some(directory) = &self.directory {
-            let _ = fs::remove_dir(directory);
         }
     }
 }
@@ -125,22 +123,22 @@ impl Listener {
         Ok((listener, reply.freeze()))
     }
 
-    fn unix(path: &Path, directory: Option<PathBuf>) -> io::Result<Self> {
+    fn unix(path: &Path, directory: Option<PrivateDirectory>) -> io::Result<Self> {
         // As sshd's StreamLocalBindMask: nobody but the user, from the first moment on. No other thread makes files.
         let before = umask(Mode::from_raw_mode(0o177));
         let listener = UnixListener::bind(path);
         umask(before);
         let listener = listener?;
         let inode = fs::symlink_metadata(path)?.ino();
-        let made = Some(Made { path: path.to_owned(), directory, inode });
+        let made = Some(Made { path: path.to_owned(), _directory: directory, inode });
         listener.set_nonblocking(true)?;
         Ok(Self { sockets: Sockets::Unix(listener), _made: made, single: false, over: false, paused: None })
     }
 
     /// An agent socket; the reply is its path.
     fn agent() -> io::Result<(Self, Bytes)> {
-        let directory = private_directory()?;
-        let path = directory.join("agent");
+        let directory = PrivateDirectory::make()?;
+        let path = directory.path().join(AGENT);
         let reply = path.clone().into_os_string().into_vec();
         Ok((Self::unix(&path, Some(directory))?, reply.into()))
     }
@@ -148,10 +146,10 @@ impl Listener {
     /// A display; the reply is `DISPLAY`, NUL, and `XAUTHORITY`.
     fn x11(request: &X11) -> io::Result<(Self, Bytes)> {
         let (listeners, display) = x11::bind()?;
-        let directory = private_directory()?;
-        let path = directory.join("authority");
+        let directory = PrivateDirectory::make()?;
+        let path = directory.path().join(AUTHORITY);
         let mut file = write_file::create(&path)?;
-        let made = Some(Made { path: path.clone(), directory: Some(directory), inode: file.metadata()?.ino() });
+        let made = Some(Made { path: path.clone(), _directory: Some(directory), inode: file.metadata()?.ino() });
         file.write_all(&x11::authority(request, display)?)?;
         for listener in &listeners {
             listener.set_nonblocking(true)?;
@@ -246,19 +244,4 @@ impl Listener {
             }
         }
     }
-}
-
-/// Makes a directory that only the user can enter, with a name that nobody can guess.
-pub(super) fn private_directory() -> io::Result<PathBuf> {
-    let name: String = random::<8>()?.iter().map(|byte| format!("{byte:02x}")).collect();
-    let asked = std::env::var_os("TMPDIR").map(PathBuf::from);
-    let mut last = io::Error::from(ErrorKind::NotFound);
-    for place in asked.into_iter().chain(["/tmp", "/dev/shm", "/run", "/var/tmp"].map(PathBuf::from)) {
-        let directory = place.join(format!("podgate-{name}"));
-        match DirBuilder::new().mode(0o700).create(&directory) {
-            Ok(()) => return Ok(directory),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }

@@ -2,19 +2,16 @@
 //!
 //! Invariants: the folder is made by this process, and goes with it; an image's own program comes first.
 
-use super::listener::private_directory;
 use super::program::resolve;
 use crate::login::Login;
+use crate::private_directory::{PrivateDirectory, SCP};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// The name of scp's old protocol's program, under which the agent speaks it.
-const SCP: &str = "scp";
-
-/// The folder, for as long as it exists.
-pub(super) struct OwnPrograms(PathBuf);
+/// The folder, for as long as it exists. Under the name of scp's old protocol's program, the agent speaks it.
+pub(super) struct OwnPrograms(PrivateDirectory);
 
 impl OwnPrograms {
     /// Makes the folder. `None` where the image needs none, or has no place for it.
@@ -24,21 +21,20 @@ impl OwnPrograms {
         if resolve(SCP.as_ref(), path).is_ok() {
             return None;
         }
-        let made = Self(private_directory().ok()?);
+        let made = Self(PrivateDirectory::make().ok()?);
         // The agent's file may have been removed: this process still has it.
-        symlink(format!("/proc/{}/exe", std::process::id()), made.0.join(SCP)).ok()?;
+        symlink(format!("/proc/{}/exe", std::process::id()), made.0.path().join(SCP)).ok()?;
         Some(made)
     }
 
     pub(super) fn folder(&self) -> &Path {
-        &self.0
+        self.0.path()
     }
 }
 
 impl Drop for OwnPrograms {
     fn drop(&mut self) {
-        // Nobody is left to tell.
-        let _ = fs::remove_file(self.0.join(SCP));
-        let _ = fs::remove_dir(&self.0);
+        // The folder goes behind it.
+        let _ = fs::remove_file(self.0.path().join(SCP));
     }
 }
