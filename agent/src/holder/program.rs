@@ -4,6 +4,7 @@
 //! and its output too; when the peer has closed the stream before, the process group gets HUP, TERM and KILL with the grace
 //! between.
 
+mod gathering;
 mod start;
 
 use super::carrier::{Read, read_into, set_nonblocking};
@@ -13,6 +14,7 @@ use crate::login::Login;
 use crate::signals::{self, Child};
 use crate::terminal;
 use bytes::{Buf, Bytes};
+use gathering::Gathering;
 use podgate_link::request::{ProgramMessage, ProgramRequest, SftpRequest, Size};
 use podgate_link::{Close, Lane, Link};
 use rustix::io::{Errno, write};
@@ -23,10 +25,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Output of fewer bytes, taken at once, is little: what follows is left to gather for [`GATHER`].
-const LITTLE: usize = 32 * 1024;
-/// The longest time that output waits for more of it, after some was sent.
-const GATHER: Duration = Duration::from_micros(500);
 /// The longest time from KILL to the end of a group.
 const AFTER_KILL: Duration = Duration::from_secs(5);
 /// Bytes of output that are taken from a program before others have their turn.
@@ -44,8 +42,8 @@ pub(super) struct Program {
     ended: Option<Child>,
     told: bool,
     grace: Duration,
-    /// The time until which more output gathers in the pipe.
-    gathers: Option<Instant>,
+    /// Decides when more output gathers in the pipe.
+    gathering: Gathering,
     /// True once the group has got KILL.
     killed: bool,
     /// The signal that comes next, and when, once the program is to end.
@@ -82,7 +80,7 @@ impl Program {
             is_terminal,
             ended: None,
             told: false,
-            gathers: None,
+            gathering: Gathering::default(),
             killed: false,
             grace: Duration::from_millis(u64::from(grace_millis)),
             ending: None,
@@ -128,7 +126,7 @@ impl Program {
 
     /// The time at which output is taken again, if that is later than now.
     pub(super) fn gathers_until(&self, now: Instant) -> Option<Instant> {
-        self.gathers.filter(|until| *until > now)
+        self.gathering.until(now)
     }
 
     /// Moves what can be moved. Returns whether the stream is closed on this side.
@@ -147,8 +145,7 @@ impl Program {
             let (out, err);
             (out, self.output) = give_output(output, link, number, Lane::Main, scratch);
             (err, self.error) = give_output(error, link, number, Lane::Error, scratch);
-            let little = (1..LITTLE).contains(&(out + err));
-            self.gathers = little.then(|| now + GATHER);
+            self.gathering.taken(out + err, now);
         }
         if let Some(child) = self.ended
             && !self.told
@@ -237,7 +234,10 @@ impl Program {
                 continue;
             };
             match write(target, &self.unwritten) {
-                Ok(written) => self.unwritten.advance(written),
+                Ok(written) => {
+                    self.unwritten.advance(written);
+                    self.gathering.given(written);
+                }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return,
                 Err(_) => {
