@@ -212,10 +212,14 @@ impl Server {
         let (handle, offset, length) = (fields.text()?, fields.long()?, fields.number()?);
         let file = self.handles.file(handle).map_err(|_| Status::Failure)?;
         self.scratch.resize((length as usize).min(MAX_TRANSFER), 0);
-        let length = files::read_at(file, &mut self.scratch, offset)?;
-        if length == 0 {
-            return Err(Status::EndOfFile);
-        }
+        // As OpenSSH's server, which reads nothing where nothing is wanted, at the file's end, too.
+        let length = match length {
+            0 => 0,
+            _ => match files::read_at(file, &mut self.scratch, offset)? {
+                0 => return Err(Status::EndOfFile),
+                length => length,
+            },
+        };
         Ok(Reply::new(kind::DATA, id).text(&self.scratch[..length]))
     }
 

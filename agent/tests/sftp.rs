@@ -81,6 +81,8 @@ fn script() -> Vec<(&'static str, Request, Same)> {
         ("read", Request::new(5).text(HANDLE).long(0).number(100), Bytes),
         ("read in the middle", Request::new(5).text(HANDLE).long(3).number(4), Bytes),
         ("read at the end", Request::new(5).text(HANDLE).long(11).number(4), Bytes),
+        ("read nothing", Request::new(5).text(HANDLE).long(3).number(0), Bytes),
+        ("read nothing at the end", Request::new(5).text(HANDLE).long(11).number(0), Bytes),
         ("read behind the end", Request::new(5).text(HANDLE).long(1 << 40).number(4), Bytes),
         ("write to a file that is open to read", Request::new(6).text(HANDLE).long(0).text("x"), Bytes),
         // The servers do not read in the same second.
@@ -89,6 +91,13 @@ fn script() -> Vec<(&'static str, Request, Same)> {
         ("fstatvfs", Request::extended("fstatvfs@openssh.com").text(HANDLE), Type),
         ("close", close(HANDLE), Bytes),
         ("close again", close(HANDLE), Bytes),
+        ("read nothing from a closed handle", Request::new(5).text(HANDLE).long(0).number(0), Bytes),
+        ("link that leads to itself", two(20, "turning", "turning"), Bytes),
+        ("stat of a link that leads to itself", path(17, "turning"), Bytes),
+        ("open a link that leads to itself", open("turning", 1), Bytes),
+        ("realpath of a link that leads to itself", path(16, "turning"), Bytes),
+        ("realpath below a link that leads to itself", path(16, "turning/x"), Bytes),
+        ("remove a link that leads to itself", path(13, "turning"), Bytes),
         ("read from a closed handle", Request::new(5).text(HANDLE).long(0).number(100), Bytes),
         ("handle of another length", close([9, 9, 9, 9]), Bytes),
         ("handle that is none", path(4, "nonsense"), Bytes),
@@ -339,4 +348,15 @@ fn large_directory_is_listed_whole_with_names_as_they_are() {
             assert_eq!(ours.get(name).map(|line| shown(line)), Some(shown(line)));
         }
     }
+}
+
+#[test]
+fn handles_are_bounded_and_one_that_is_closed_makes_room() {
+    const MOST: usize = 1000;
+    let folder = tempfile::tempdir().unwrap();
+    let mut requests = vec![path(11, ".").0; MOST + 1];
+    requests.extend([close(HANDLE).0, path(11, ".").0]);
+    let kinds: Vec<u8> =
+        replies(AGENT.as_ref(), &["sftp-server"], folder.path(), &requests)[1..].iter().map(|reply| reply[0]).collect();
+    assert_eq!((kinds[0], &kinds[MOST..]), (102, &[101, 101, 102][..]));
 }

@@ -150,21 +150,29 @@ fn expand_path(id: u32, path: &[u8]) -> Answer {
     Ok(Reply::name(id, &files::resolved(&path)?))
 }
 
+/// The name of each id, as far as a reply has room for them: a few bytes ask for many long names.
+fn list<'a>(ids: &[u8], name_of: &dyn Fn(u32) -> Option<&'a [u8]>) -> Result<Vec<u8>, Status> {
+    let mut list = Vec::new();
+    for id in ids.chunks_exact(4) {
+        let id = id.try_into().map_or(0, u32::from_be_bytes);
+        let name = name_of(id).unwrap_or_default();
+        list.extend_from_slice(&u32::try_from(name.len()).unwrap_or(0).to_be_bytes());
+        list.extend_from_slice(name);
+        if list.len() > MAX_TRANSFER {
+            return Err(Status::Failure);
+        }
+    }
+    Ok(list)
+}
+
 /// `users-groups-by-id@openssh.com`: a name for each id, empty where there is none.
 fn names(id: u32, fields: &mut Fields<'_>) -> Answer {
     let (users, groups) = (fields.text()?, fields.text()?);
     let names = Names::read();
-    let list = |ids: &[u8], name_of: &dyn Fn(u32) -> Option<Vec<u8>>| -> Vec<u8> {
-        let mut list = Vec::new();
-        for id in ids.chunks_exact(4) {
-            let id = id.try_into().map_or(0, u32::from_be_bytes);
-            let name = name_of(id).unwrap_or_default();
-            list.extend_from_slice(&u32::try_from(name.len()).unwrap_or(0).to_be_bytes());
-            list.extend_from_slice(&name);
-        }
-        list
-    };
-    let users = list(users, &|uid| names.user(uid).map(<[u8]>::to_vec));
-    let groups = list(groups, &|gid| names.group(gid).map(<[u8]>::to_vec));
+    let users = list(users, &|uid| names.user(uid))?;
+    let groups = list(groups, &|gid| names.group(gid))?;
+    if users.len() + groups.len() > MAX_TRANSFER {
+        return Err(Status::Failure);
+    }
     Ok(Reply::new(kind::EXTENDED_REPLY, id).text(&users).text(&groups))
 }

@@ -4,6 +4,7 @@ use crate::login::Names;
 use rustix::fs::{Dir, Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::{Rc, Weak};
 
 /// Handles that may be open at once.
 pub(super) const MAX_HANDLES: usize = 1000;
@@ -17,7 +18,11 @@ const EXCLUSIVE: u32 = 32;
 
 /// Everything that is open.
 #[derive(Default)]
-pub(super) struct Handles(Vec<Option<Open>>);
+pub(super) struct Handles {
+    open: Vec<Option<Open>>,
+    /// The names that the open directories share: a thousand of them do not hold a thousand passwd files.
+    names: Weak<Names>,
+}
 
 enum Open {
     File(OwnedFd),
@@ -29,7 +34,7 @@ pub(super) struct Directory {
     pub(super) descriptor: OwnedFd,
     pub(super) entries: Dir,
     /// For the lines of its entries.
-    pub(super) names: Names,
+    pub(super) names: Rc<Names>,
 }
 
 impl Handles {
@@ -44,25 +49,27 @@ impl Handles {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let descriptor = rustix::fs::open(path, flags, Mode::empty())?;
         let entries = Dir::read_from(&descriptor)?;
-        self.keep(Open::Directory(Directory { descriptor, entries, names: Names::read() }))
+        let names = self.names.upgrade().unwrap_or_else(|| Rc::new(Names::read()));
+        self.names = Rc::downgrade(&names);
+        self.keep(Open::Directory(Directory { descriptor, entries, names }))
     }
 
     fn keep(&mut self, open: Open) -> Result<[u8; 4], Errno> {
-        let place = match self.0.iter().position(Option::is_none) {
+        let place = match self.open.iter().position(Option::is_none) {
             Some(place) => place,
-            None if self.0.len() < MAX_HANDLES => {
-                self.0.push(None);
-                self.0.len() - 1
+            None if self.open.len() < MAX_HANDLES => {
+                self.open.push(None);
+                self.open.len() - 1
             }
             None => return Err(Errno::MFILE),
         };
-        self.0[place] = Some(open);
+        self.open[place] = Some(open);
         Ok(u32::try_from(place).unwrap_or(u32::MAX).to_be_bytes())
     }
 
     fn find(&mut self, handle: &[u8]) -> Result<&mut Option<Open>, Errno> {
         let number = handle.try_into().map(u32::from_be_bytes).map_err(|_| Errno::BADF)?;
-        self.0.get_mut(number as usize).filter(|open| open.is_some()).ok_or(Errno::BADF)
+        self.open.get_mut(number as usize).filter(|open| open.is_some()).ok_or(Errno::BADF)
     }
 
     /// Finds an open file.

@@ -31,6 +31,49 @@ proptest! {
     }
 }
 
+fn request(kind: u8, fields: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(fields.len() + 5).unwrap().to_be_bytes();
+    [&length[..], &[kind, 0, 0, 0, 7], fields].concat()
+}
+
+fn text(text: &[u8]) -> Vec<u8> {
+    [&u32::try_from(text.len()).unwrap().to_be_bytes(), text].concat()
+}
+
+/// The types of the replies.
+fn kinds(mut replies: &[u8]) -> Vec<u8> {
+    let mut kinds = Vec::new();
+    while let Some((length, rest)) = replies.split_first_chunk() {
+        let (reply, after) = rest.split_at(u32::from_be_bytes(*length) as usize);
+        kinds.push(reply[0]);
+        replies = after;
+    }
+    kinds
+}
+
+#[test]
+fn half_of_a_packet_has_no_reply_and_ends_the_server() {
+    let whole = request(kind::REALPATH, &text(b"/"));
+    for end in 1..whole.len() {
+        let mut output = Vec::new();
+        assert!(serve(&whole[..end], &mut output).is_err(), "{end}");
+        assert!(output.is_empty(), "{end}");
+    }
+}
+
+/// Each id is four bytes of a request, and a name of any length of the reply.
+#[test]
+fn names_of_very_many_ids_are_refused_where_no_packet_holds_them() {
+    let root = crate::login::Names::read().user(0).map_or(0, <[u8]>::len);
+    let fitting = MAX_TRANSFER / (root + 4);
+    for (count, expected) in [(fitting, kind::EXTENDED_REPLY), (fitting + 1, kind::STATUS)] {
+        let fields = [text(b"users-groups-by-id@openssh.com"), text(&vec![0; 4 * count]), text(b"")].concat();
+        let mut output = Vec::new();
+        serve(&request(kind::EXTENDED, &fields)[..], &mut output).unwrap();
+        assert_eq!(kinds(&output), [expected], "{count} ids");
+    }
+}
+
 #[test]
 fn broken_packets_end_the_server_and_unknown_ones_do_not() {
     let serve = |bytes: &[u8]| {
