@@ -8,6 +8,7 @@ mod denials;
 mod failures;
 mod known;
 mod names;
+mod offers;
 mod places;
 mod reasons;
 

@@ -1,7 +1,7 @@
 //! The check of a user's certificate (OpenSSH's PROTOCOL.certkeys), by the rules of OpenSSH's server: pure. russh has verified
 //! both signatures, the authority's below the certificate and the client's below its request.
 
-use super::key_offer::{self, bits};
+use super::key_offer::{self, KeyOfferError, bits};
 use crate::auth::IssuedCertificate;
 use crate::policy::CertificateLimits;
 use ipnet::IpNet;
@@ -12,6 +12,16 @@ use std::net::IpAddr;
 
 /// `valid before` of a certificate that is valid forever.
 const FOREVER: u64 = u64::MAX;
+
+/// The extensions that OpenSSH's server knows (auth-options.c); none has a value.
+const EXTENSIONS: [&str; 6] = [
+    "no-touch-required",
+    "permit-X11-forwarding",
+    "permit-agent-forwarding",
+    "permit-port-forwarding",
+    "permit-pty",
+    "permit-user-rc",
+];
 
 /// The keys of `ssh.trustedUserCAKeys`; at least one.
 #[derive(Debug)]
@@ -51,6 +61,10 @@ pub(super) enum CertificateError {
     UnknownOption(String),
     #[error("the certificate's critical option {0} has a value that is not valid")]
     OptionValue(&'static str),
+    #[error("the certificate's extension {0} has a value, and must have none")]
+    ExtensionValue(&'static str),
+    #[error("{0}, in the certificate")]
+    KeyForm(#[from] KeyOfferError),
     #[error("the certificate may not be used from the client's address (source-address)")]
     SourceAddress,
     /// russh 0.65.1 shows no callback the signature, which has the flag.
@@ -61,7 +75,10 @@ pub(super) enum CertificateError {
 impl TrustedAuthorities {
     /// Reads lines of `authorized_keys` without options. `None` if there are none; an error is the index of a line.
     pub(super) fn read<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Option<Self>, usize> {
-        let key = |(index, line)| PublicKey::from_openssh(line).map(|key| key.key_data().clone()).map_err(|_| index);
+        let key = |(index, line)| {
+            let key = PublicKey::from_openssh(line).ok().map(|key| key.key_data().clone());
+            key.filter(|key| key_offer::check_form(key).is_ok()).ok_or(index)
+        };
         let keys = lines.enumerate().map(key).collect::<Result<Vec<KeyData>, usize>>()?;
         Ok((!keys.is_empty()).then_some(Self(keys)))
     }
@@ -78,6 +95,7 @@ impl TrustedAuthorities {
         if !certificate.cert_type().is_user() {
             return Err(CertificateError::Host);
         }
+        key_offer::check_form(certificate.public_key())?;
         self.check_authority(certificate, used.required_rsa_size)?;
         let limits = read_options(certificate, used.client)?;
         if used.now < certificate.valid_after() {
@@ -125,6 +143,10 @@ fn read_options(certificate: &Certificate, client: IpAddr) -> Result<Certificate
             "verify-required" => return Err(CertificateError::VerifyRequired),
             other => return Err(CertificateError::UnknownOption(crate::types::printable(other, 64))),
         }
+    }
+    let has_value = |name: &&str| certificate.extensions().get(*name).is_some_and(|value| !value.is_empty());
+    if let Some(name) = EXTENSIONS.into_iter().find(has_value) {
+        return Err(CertificateError::ExtensionValue(name));
     }
     let permits = |name: &str| certificate.extensions().contains_key(name);
     Ok(CertificateLimits {

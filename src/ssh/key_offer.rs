@@ -2,6 +2,7 @@
 //! before any webhook is asked about it (RFC 4252 section 7, and as sshd does).
 
 use russh::keys::ssh_key::Mpint;
+use russh::keys::ssh_key::public::{EcdsaPublicKey, KeyData};
 use russh::keys::{Algorithm, HashAlg, PublicKey};
 
 /// The fault of an offer, which is refused whoever owns the key.
@@ -22,13 +23,23 @@ pub(super) enum KeyOfferError {
     /// The key has less bits than `ssh.requiredRSASize`.
     #[error("the RSA key has {bits} bits, and ssh.requiredRSASize is {required}")]
     ShortRsaKey { bits: usize, required: usize },
+    /// The point of an ECDSA key is compressed (RFC 5656 section 3.1 permits it, OpenSSH does not).
+    #[error("the point of the ECDSA key is not in the uncompressed form, which is the only accepted one")]
+    PointForm,
+    /// A certificate has the name of a plain key.
+    #[error("the client offers a certificate as if it were a plain key")]
+    Certificate,
 }
+
+/// First byte of a point in the uncompressed form (SEC 1 section 2.3.3).
+const UNCOMPRESSED: u8 = 4;
 
 /// Checks a key with the algorithm that the request names. `required` is the least length of an RSA key in bits.
 ///
 /// A certificate arrives as the plain key in it and the algorithm that signs for it (russh 0.65.1): its offer cannot be
 /// told from the plain key's. The certificate itself is refused with its signature.
 pub(super) fn check(key: &PublicKey, algorithm: &Algorithm, required: usize) -> Result<(), KeyOfferError> {
+    check_form(key.key_data())?;
     let fits = match algorithm {
         Algorithm::Dsa | Algorithm::Rsa { hash: None } => return Err(KeyOfferError::Broken),
         Algorithm::Other(_) => return Err(KeyOfferError::Unknown(algorithm.to_string())),
@@ -42,6 +53,18 @@ pub(super) fn check(key: &PublicKey, algorithm: &Algorithm, required: usize) -> 
         Some(bits) if bits < required => Err(KeyOfferError::ShortRsaKey { bits, required }),
         _ => Ok(()),
     }
+}
+
+/// Checks that a key is a plain one in the only encoding that it has for everybody: whoever compares keys, here or behind a
+/// webhook, compares their bytes.
+pub(super) fn check_form(key: &KeyData) -> Result<(), KeyOfferError> {
+    let point = match key {
+        KeyData::Certificate(_) => return Err(KeyOfferError::Certificate),
+        KeyData::Ecdsa(key) => EcdsaPublicKey::as_sec1_bytes(key),
+        KeyData::SkEcdsaSha2NistP256(key) => key.ec_point().as_bytes(),
+        _ => return Ok(()),
+    };
+    if point.first() == Some(&UNCOMPRESSED) { Ok(()) } else { Err(KeyOfferError::PointForm) }
 }
 
 /// Reads the text of a public key's file as the key that a client would offer: an `authorized_keys` line without options and
@@ -70,4 +93,4 @@ pub(super) fn bits(number: &Mpint) -> usize {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -82,6 +82,27 @@ fn certificate_with_a_fault_is_refused_for_it() {
 }
 
 #[test]
+fn compressed_key_or_extension_with_a_value_spoils_a_certificate() {
+    use crate::ssh::key_offer::tests::{P256, compressed};
+    let of_key = |data: KeyData| {
+        let mut builder = Builder::new(vec![7; 16], data, 500, 2_000).unwrap();
+        builder.cert_type(CertType::User).unwrap().valid_principal("alice").unwrap();
+        builder.sign(&key(2)).unwrap()
+    };
+    let plain = PublicKey::from_openssh(P256).unwrap().key_data().clone();
+    assert!(check(&of_key(plain)).is_ok());
+    assert_eq!(check(&of_key(compressed(P256))), Err(CertificateError::KeyForm(KeyOfferError::PointForm)));
+    let compressed = PublicKey::new(compressed(P256), "").to_openssh().unwrap();
+    assert_eq!(TrustedAuthorities::read([compressed.as_str()].into_iter()).unwrap_err(), 0);
+    for name in EXTENSIONS {
+        let valued = certificate(|builder| builder.extension(name, "x").map(|_| ()).unwrap());
+        assert_eq!(check(&valued), Err(CertificateError::ExtensionValue(name)));
+        assert!(check(&certificate(|builder| builder.extension(name, "").map(|_| ()).unwrap())).is_ok());
+    }
+    assert!(check(&certificate(|builder| builder.extension("its@example.org", "x").map(|_| ()).unwrap())).is_ok());
+}
+
+#[test]
 fn certificate_limits_what_it_does_not_permit() {
     let none = CertificateLimits {
         force_command: None,

@@ -2,7 +2,7 @@
 
 use super::*;
 use russh::keys::ssh_key::Mpint;
-use russh::keys::ssh_key::public::{KeyData, RsaPublicKey};
+use russh::keys::ssh_key::public::{EcdsaPublicKey, KeyData, RsaPublicKey, SkEcdsaSha2NistP256};
 
 /// One key of each kind, and the algorithms that it may be used with.
 const KEYS: &[(&str, &[&str])] = &[
@@ -118,4 +118,54 @@ fn file_of_a_public_key_is_what_a_client_would_offer() {
     }
     let short = offered_key(&rsa(768).to_openssh().unwrap(), 2048).expect("a key");
     assert_eq!(short, Err("the RSA key has 768 bits, and ssh.requiredRSASize is 2048".to_owned()));
+}
+
+/// A key whose point is compressed: of a P-256 key or that of a security key.
+pub(in crate::ssh) fn compressed(line: &str) -> KeyData {
+    let point = |key: &[u8]| {
+        let (x, y) = key[1..].split_at((key.len() - 1) / 2);
+        [&[2 | (y.last().unwrap() & 1)], x].concat()
+    };
+    match PublicKey::from_openssh(line).unwrap().key_data() {
+        KeyData::Ecdsa(key) => KeyData::Ecdsa(EcdsaPublicKey::from_sec1_bytes(&point(key.as_sec1_bytes())).unwrap()),
+        KeyData::SkEcdsaSha2NistP256(key) => {
+            let EcdsaPublicKey::NistP256(point) =
+                EcdsaPublicKey::from_sec1_bytes(&point(key.ec_point().as_bytes())).unwrap()
+            else {
+                unreachable!("a point of P-256")
+            };
+            KeyData::SkEcdsaSha2NistP256(SkEcdsaSha2NistP256::new(point, key.application()))
+        }
+        _ => panic!("no point: {line}"),
+    }
+}
+
+/// A key of P-256.
+pub(in crate::ssh) const P256: &str = KEYS[1].0;
+
+#[test]
+fn compressed_point_is_refused_though_it_is_the_same_key() {
+    let with_points = KEYS.iter().filter(|(line, _)| line.contains("ecdsa"));
+    let mut checked = 0;
+    for (line, algorithms) in with_points {
+        let algorithm = Algorithm::new(algorithms[0]).unwrap();
+        assert_eq!(check(&PublicKey::from_openssh(line).unwrap(), &algorithm, 2048), Ok(()));
+        assert_eq!(check(&compressed(line).into(), &algorithm, 2048), Err(KeyOfferError::PointForm), "{line}");
+        checked += 1;
+    }
+    assert_eq!(checked, 4);
+}
+
+#[test]
+fn certificate_under_the_name_of_its_key_is_refused() {
+    use russh::keys::PrivateKey;
+    use russh::keys::ssh_key::certificate::Builder;
+    use russh::keys::ssh_key::private::Ed25519Keypair;
+    let key = PrivateKey::from(Ed25519Keypair::from_seed(&[1; 32]));
+    let mut builder = Builder::new(vec![7; 16], key.public_key().key_data().clone(), 0, u64::MAX).unwrap();
+    builder.all_principals_valid().unwrap();
+    let certificate = KeyData::Certificate(Box::new(builder.sign(&key).unwrap()));
+    let algorithm = Algorithm::Ed25519;
+    assert_eq!(check(key.public_key(), &algorithm, 2048), Ok(()));
+    assert_eq!(check(&certificate.into(), &algorithm, 2048), Err(KeyOfferError::Certificate));
 }
