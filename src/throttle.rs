@@ -198,11 +198,17 @@ impl Throttle {
         }
     }
 
-    /// Adds a penalty to a client's source, unless it is exempt. If the source is refused from now on, returns for how long.
-    pub(crate) fn penalise(&mut self, client: IpAddr, cause: PenaltyCause, now: Instant) -> Option<Duration> {
+    /// Adds a penalty to a client's source, unless it is exempt, with the time for which its connection took a place. If the
+    /// source is refused from now on, returns for how long.
+    pub(crate) fn penalise(
+        &mut self,
+        client: IpAddr,
+        conduct: (PenaltyCause, Duration),
+        now: Instant,
+    ) -> Option<Duration> {
         let network = self.network(client);
         let rules = self.config.penalties.as_ref().filter(|_| !self.is_exempt(client))?;
-        self.penalties.add(network, cause, rules, now)
+        self.penalties.add(network, conduct, rules, now)
     }
 
     /// Notes a login by an identity's hash. The first one of each identity in a while takes the penalty of one failed login

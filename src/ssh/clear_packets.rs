@@ -1,5 +1,5 @@
-//! The client's packets before its first keys, whose lengths anybody can read: pure. russh makes room for as much as a length
-//! promises, up to 256 KiB, before the packet has come.
+//! The packets of one direction before the first keys, whose lengths anybody can read: pure. russh makes room for as much as a
+//! length promises, up to 256 KiB, before the packet has come.
 
 /// Limit of a packet's length, as RFC 4253 section 6.1 has it. No client's first key exchange needs a third of it.
 const LONGEST: usize = 35_000;
@@ -7,8 +7,8 @@ const LONGEST: usize = 35_000;
 const SHORTEST: usize = 5;
 /// `SSH_MSG_NEWKEYS`, the last packet without encryption.
 const NEWKEYS: u8 = 21;
-/// `SSH_MSG_KEX_ECDH_INIT`, and the same of the hybrid exchanges: our answer to it has our host key.
-pub(super) const KEX_INIT: u8 = 30;
+/// `SSH_MSG_KEX_ECDH_REPLY`, and the same of the hybrid exchanges: it has our host key.
+pub(super) const KEX_REPLY: u8 = 31;
 
 /// The place in the packets, from the end of the identification line on.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(super) enum ClearPackets {
 pub(super) struct InvalidLength;
 
 impl ClearPackets {
-    /// Goes on by some bytes; `seen` learns the number of each message that begins.
+    /// Goes on by some bytes; `seen` learns the number of each message that is whole.
     ///
     /// # Errors
     /// A length that is not valid; nothing of the bytes may reach russh.
@@ -42,13 +42,13 @@ impl ClearPackets {
                 Self::Packet { left, read, message } if read >= 2 => {
                     let taken = left.min(bytes.len());
                     *self = Self::after(left - taken, read, message);
+                    if taken == left {
+                        seen(message);
+                    }
                     taken
                 }
                 _ => {
                     *self = self.next(byte)?;
-                    if let Self::Packet { read: 2, message, .. } = *self {
-                        seen(message);
-                    }
                     1
                 }
             };
@@ -108,9 +108,12 @@ mod tests {
         }
         let mut packets = ClearPackets::default();
         let mut messages = Vec::new();
-        packets.read(exchange.get(..exchange.len() - 1).unwrap(), |message| messages.push(message)).unwrap();
-        assert_eq!(messages, [20, 30, 2, 21]);
+        let (almost, last) = exchange.split_at(exchange.len() - 1);
+        packets.read(almost, |message| messages.push(message)).unwrap();
+        assert_eq!(messages, [20, 30, 2], "a message that is not whole is none");
         assert_ne!(packets, ClearPackets::Encrypted);
+        packets.read(last, |message| messages.push(message)).unwrap();
+        assert_eq!(messages, [20, 30, 2, 21]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! can send two messages in one piece, and passes no packet before the first keys whose length is not valid. It also ends: once our side is shut, a client that goes on sending is read for
 //! [`LINGER`] at most (russh reads until the client closes).
 
-use super::clear_packets::{ClearPackets, InvalidLength, KEX_INIT};
+use super::clear_packets::{ClearPackets, InvalidLength, KEX_REPLY};
 use crate::audit::Traffic;
 use crate::shutdown::LINGER;
 use bytes::{Buf, BytesMut};
@@ -35,6 +35,8 @@ pub(super) struct ClientStream {
     kept: BytesMut,
     /// The length of russh's identification line that went out already.
     sent_line: usize,
+    /// The place in russh's packets.
+    sent_packets: ClearPackets,
 }
 
 /// The gateway's own hold on the same stream; clones share it.
@@ -55,7 +57,7 @@ struct StreamState {
     id: Vec<u8>,
     id_complete: bool,
     packets: ClearPackets,
-    /// The client was sent our host key, or will be in a moment.
+    /// The client was sent our host key.
     has_host_key: bool,
     pairing: Pairing,
 }
@@ -103,7 +105,16 @@ pub(super) fn split(stream: TcpStream, ahead: BytesMut) -> (ClientStream, Stream
         sent: AtomicU64::new(0),
     }));
     let cut = Box::pin(cut.cancelled_owned());
-    (ClientStream { monitor: monitor.clone(), cut, write, linger: None, kept: BytesMut::new(), sent_line: 0 }, monitor)
+    let stream = ClientStream {
+        monitor: monitor.clone(),
+        cut,
+        write,
+        linger: None,
+        kept: BytesMut::new(),
+        sent_line: 0,
+        sent_packets: ClearPackets::default(),
+    };
+    (stream, monitor)
 }
 
 impl StreamMonitor {
@@ -240,8 +251,7 @@ impl StreamState {
     }
 
     fn note_packets(&mut self, data: &[u8]) -> Result<(), InvalidLength> {
-        let has_host_key = &mut self.has_host_key;
-        self.packets.read(data, |message| *has_host_key |= message == KEX_INIT)
+        self.packets.read(data, |_| {})
     }
 }
 
@@ -258,7 +268,7 @@ impl ClientStream {
     pub(super) async fn exchange_identification(&mut self, ours: &str) -> io::Result<String> {
         let line = format!("{ours}\r\n");
         self.write_all(line.as_bytes()).await?;
-        self.sent_line = line.len();
+        (self.sent_line, self.sent_packets) = (line.len(), ClearPackets::default());
         let (monitor, mut piece) = (self.monitor.clone(), [0; ID_LINE_MAX]);
         tokio::select! {
             biased;
@@ -273,6 +283,17 @@ impl ClientStream {
                     }
                 }
             } => line,
+        }
+    }
+
+    /// Notes what the socket has taken. The client has our host key once its packet went out whole.
+    fn note_sent(&mut self, data: &[u8]) {
+        self.monitor.sent(data.len());
+        let mut has_host_key = false;
+        // A length of russh's is valid.
+        let _ = self.sent_packets.read(data, |message| has_host_key |= message == KEX_REPLY);
+        if has_host_key {
+            self.monitor.0.state.lock().has_host_key = true;
         }
     }
 
@@ -317,7 +338,7 @@ impl AsyncWrite for ClientStream {
         if pairing == Pairing::Off {
             ready!(self.poll_kept(cx))?;
             let written = ready!(Pin::new(&mut self.write).poll_write(cx, buf))?;
-            self.monitor.sent(written);
+            self.note_sent(buf.get(..written).unwrap_or_default());
             return Poll::Ready(Ok(written));
         }
         // One message each: russh writes what it has with one call.
@@ -414,6 +435,30 @@ mod tests {
             client.read_to_end(&mut received).await.unwrap();
             assert_eq!(received, b"SSH-2.0-Podgate\r\npacket");
         }
+    }
+
+    #[tokio::test]
+    async fn only_a_client_that_was_sent_the_host_key_considers_it() {
+        let packet = |message: u8| [&[0, 0, 0, 12, 4, message][..], &[0; 10]].concat();
+        let (mut client, mut wire, line) = pair().await;
+        // The client's half of an exchange: the begin of its key, then the rest.
+        client.write_all(b"SSH-2.0-x\r\n").await.unwrap();
+        wire.exchange_identification("SSH-2.0-Podgate").await.unwrap();
+        wire.write_all(b"SSH-2.0-Podgate\r\n").await.unwrap();
+        client.write_all(&[packet(20), packet(30)].concat()).await.unwrap();
+        let mut read = vec![0; b"SSH-2.0-x\r\n".len() + 2 * packet(0).len()];
+        wire.read_exact(&mut read).await.unwrap();
+        assert!(!line.considers_host_key(), "nothing but what the client sent says so");
+        let answer = [packet(20), packet(31)].concat();
+        let (almost, last) = answer.split_at(answer.len() - 1);
+        wire.write_all(almost).await.unwrap();
+        assert!(!line.considers_host_key());
+        wire.write_all(last).await.unwrap();
+        assert!(line.considers_host_key());
+        wire.write_all(&packet(21)).await.unwrap();
+        client.write_all(&packet(21)).await.unwrap();
+        wire.read_exact(&mut read[..packet(0).len()]).await.unwrap();
+        assert!(!line.considers_host_key(), "it went on");
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,6 +16,7 @@ use russh::Disconnect;
 use russh::server::Handle;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -78,11 +79,11 @@ impl ConnectionContext {
         }
     }
 
-    /// Adds the penalty of a client that has left to its source.
-    pub(super) fn penalise(&self, crashed: bool) {
+    /// Adds the penalty of a client that has left to its source. It was there for `held`.
+    pub(super) fn penalise(&self, crashed: bool, held: Duration) {
         let penalty = if crashed { Some(PenaltyCause::Crash) } else { self.conduct.lock().penalty() };
-        if let Some(cause) = penalty {
-            self.penalise_source(cause);
+        if let (Some(cause), Some(client)) = (penalty, self.penalised) {
+            self.entrance.penalise(client, cause, held);
         }
         *self.startup.lock() = None;
     }
@@ -90,7 +91,7 @@ impl ConnectionContext {
     /// Adds a penalty to the client's source.
     pub(super) fn penalise_source(&self, cause: PenaltyCause) {
         if let Some(client) = self.penalised {
-            self.entrance.penalise(client, cause);
+            self.entrance.penalise(client, cause, Duration::ZERO);
         }
     }
 

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// The limits and their state; clones share it.
@@ -67,10 +67,10 @@ impl Entrance {
         Ok(Startup { entrance: self.clone(), client: None })
     }
 
-    /// Adds a penalty to the source of a client.
-    pub(super) fn penalise(&self, client: IpAddr, cause: PenaltyCause) {
+    /// Adds a penalty to the source of a client whose connection took a place for `held`.
+    pub(super) fn penalise(&self, client: IpAddr, cause: PenaltyCause, held: Duration) {
         let now = Instant::now();
-        let refused = self.0.throttle.lock().penalise(client, cause, now);
+        let refused = self.0.throttle.lock().penalise(client, (cause, held), now);
         if let Some(time) = refused
             && self.0.penalties.lock().note(client, now)
         {
@@ -165,7 +165,7 @@ impl Drop for Startup {
     fn drop(&mut self) {
         self.entrance.0.throttle.lock().leave(self.client);
         if let Some(client) = self.client.filter(|_| std::thread::panicking()) {
-            self.entrance.penalise(client, PenaltyCause::Crash);
+            self.entrance.penalise(client, PenaltyCause::Crash, Duration::ZERO);
         }
     }
 }
@@ -215,7 +215,7 @@ mod tests {
         let (log, lines) = capture::log(LogFormat::Text);
         let entrance = Entrance::new(&limits, DescriptorShares::of(1024), log.clone());
         for number in 0..100 {
-            entrance.penalise(IpAddr::from([192, 0, 2, number]), PenaltyCause::Crash);
+            entrance.penalise(IpAddr::from([192, 0, 2, number]), PenaltyCause::Crash, Duration::ZERO);
         }
         entrance.report_penalties(None);
         let text = lines.text(&log);
@@ -231,7 +231,7 @@ mod tests {
         let (log, lines) = capture::log(LogFormat::Text);
         let entrance = Entrance::new(&limits, DescriptorShares::of(1024), log.clone());
         let client = IpAddr::from([192, 0, 2, 1]);
-        entrance.penalise(client, PenaltyCause::Crash);
+        entrance.penalise(client, PenaltyCause::Crash, Duration::ZERO);
         for person in 0..20 {
             entrance.note_login(client, &format!("person-{}", person % 7));
         }

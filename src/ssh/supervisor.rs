@@ -151,7 +151,7 @@ impl Supervisor {
         if let Ok(admitted) = self.admission.try_recv() {
             self.admitted = Some(admitted);
         }
-        self.context.penalise(ended.as_ref().is_err_and(has_crashed));
+        self.context.penalise(ended.as_ref().is_err_and(has_crashed), self.accepted.elapsed());
         let ended = ended.err().map(|error| ConnectionEnd::of(&error, self.admitted.is_some()));
         if let Some(event) = ended.as_ref().and_then(ConnectionEnd::event) {
             self.context.audit.note(event);
@@ -271,7 +271,8 @@ impl Supervisor {
     }
 
     fn late(&self) {
-        self.context.conduct.lock().late = !self.context.stream.considers_host_key();
+        // Whoever thinks about the host key for so long, too: one such penalty refuses nobody, and who only says so holds places.
+        self.context.conduct.lock().late = true;
         self.context.audit.note(Event::LoginTimeout);
     }
 

@@ -5,6 +5,10 @@ use super::client_network::ClientNetwork;
 use super::expiry_table::ExpiryTable;
 use std::time::{Duration, Instant};
 
+/// The time of a place for which a client that does not try to log in pays as for one connection. OpenSSH's server asks the
+/// same for all, so that a client that leaves just before `LoginGraceTime` holds its place nearly for nothing.
+const HELD: Duration = Duration::from_secs(10);
+
 /// The cause of a penalty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum PenaltyCause {
@@ -12,7 +16,7 @@ pub(crate) enum PenaltyCause {
     Crash,
     /// The client left after it had failed to log in.
     AuthFail,
-    /// The client left without an attempt to log in.
+    /// The client left without an attempt to log in; one such penalty for each [`HELD`] that has begun.
     NoAuth,
     /// A webhook refused a client whose credential was good.
     RefuseConnection,
@@ -95,11 +99,14 @@ pub(crate) const DEFAULT_PENALTIES: PenaltyRules = PenaltyRules {
 };
 
 impl PenaltyRules {
-    fn of(&self, cause: PenaltyCause) -> Duration {
+    fn of(&self, (cause, held): (PenaltyCause, Duration)) -> Duration {
         match cause {
             PenaltyCause::Crash => self.crash,
             PenaltyCause::AuthFail => self.authfail,
-            PenaltyCause::NoAuth => self.noauth,
+            PenaltyCause::NoAuth => {
+                let begun = held.as_secs() / HELD.as_secs() + 1;
+                self.noauth.saturating_mul(u32::try_from(begun).unwrap_or(u32::MAX))
+            }
             PenaltyCause::RefuseConnection => self.refuseconnection,
             PenaltyCause::GraceExceeded => self.grace_exceeded,
             PenaltyCause::InvalidUser => self.invaliduser,
@@ -152,15 +159,15 @@ impl PenaltyTable {
         }
     }
 
-    /// Adds a penalty to a source. If the source is refused from now on, returns for how long.
+    /// Adds a penalty to a source, for a cause and the time of a place. If the source is refused from now on, returns for how long.
     pub(super) fn add(
         &mut self,
         network: ClientNetwork,
-        cause: PenaltyCause,
+        conduct: (PenaltyCause, Duration),
         rules: &PenaltyRules,
         now: Instant,
     ) -> Option<Duration> {
-        let time = rules.of(cause);
+        let (time, cause) = (rules.of(conduct), conduct.0);
         if time.is_zero() {
             return None;
         }
@@ -204,6 +211,9 @@ mod tests {
         ..DEFAULT_PENALTIES
     };
 
+    /// A connection that was soon over.
+    const BRIEF: Duration = Duration::ZERO;
+
     fn source(address: impl Into<IpAddr>) -> ClientNetwork {
         ClientNetwork::of(address.into(), NetBlockSize { v4: 32, v6: 64 })
     }
@@ -232,17 +242,43 @@ mod tests {
             (130, Some(PenaltyCause::InvalidUser), PenaltyVerdict::Free),
         ] {
             if let Some(cause) = cause {
-                table.add(v4(1), cause, &RULES, at(second));
+                table.add(v4(1), (cause, BRIEF), &RULES, at(second));
             }
             assert_eq!(table.verdict(v4(1), &RULES, at(second)), verdict, "at {second} s");
             assert_eq!(table.verdict(v4(2), &RULES, at(second)), PenaltyVerdict::Free, "another source at {second} s");
         }
         for _ in 0..1000 {
-            table.add(v4(1), PenaltyCause::Crash, &RULES, at(200));
+            table.add(v4(1), (PenaltyCause::Crash, BRIEF), &RULES, at(200));
         }
         let crashed = PenaltyVerdict::Penalised(PenaltyCause::Crash);
         assert_eq!(table.verdict(v4(1), &RULES, at(799)), crashed);
         assert_eq!(table.verdict(v4(1), &RULES, at(800)), PenaltyVerdict::Free);
+    }
+
+    #[test]
+    fn place_that_is_held_without_an_attempt_costs_its_time() {
+        let now = Instant::now();
+        let seconds = Duration::from_secs;
+        // The seconds of a connection, and the penalty.
+        for (held, penalty) in [(0, 1), (9, 1), (10, 2), (59, 6), (3600, 361), (u64::MAX, 600)] {
+            let mut table = PenaltyTable::default();
+            table.add(v4(1), (PenaltyCause::NoAuth, seconds(held)), &RULES, now);
+            assert_eq!(table.v4.get(v4(1)).map(|(end, _)| *end - now), Some(seconds(penalty)), "{held} s");
+        }
+        // As many places as a source keeps without being refused: ten, one of them given back each second.
+        let places = |count: u64| {
+            let mut table = PenaltyTable::default();
+            (0..3600).find(|second| {
+                let at = now + seconds(*second);
+                let left = (*second * count) / 60 - (second.saturating_sub(1) * count) / 60;
+                for _ in 0..left {
+                    table.add(v4(1), (PenaltyCause::NoAuth, seconds(59)), &RULES, at);
+                }
+                table.verdict(v4(1), &RULES, at) != PenaltyVerdict::Free
+            })
+        };
+        assert_eq!(places(9), None);
+        assert!(places(12).is_some_and(|second| second < 300), "{:?}", places(12));
     }
 
     #[test]
@@ -251,8 +287,8 @@ mod tests {
         let seconds = Duration::from_secs;
         table.lessen(v4(1), seconds(5), now);
         for _ in 0..4 {
-            table.add(v4(1), PenaltyCause::AuthFail, &RULES, now);
-            table.add(v4(2), PenaltyCause::AuthFail, &RULES, now);
+            table.add(v4(1), (PenaltyCause::AuthFail, BRIEF), &RULES, now);
+            table.add(v4(2), (PenaltyCause::AuthFail, BRIEF), &RULES, now);
         }
         table.lessen(v4(1), seconds(5), now);
         let penalised = PenaltyVerdict::Penalised(PenaltyCause::AuthFail);
@@ -268,16 +304,16 @@ mod tests {
         let (mut table, now) = (PenaltyTable::default(), Instant::now());
         let crashed = PenaltyVerdict::Penalised(PenaltyCause::Crash);
         for number in 1..=4 {
-            table.add(v4(number), PenaltyCause::Crash, &RULES, now + Duration::from_secs(u64::from(number)));
+            table.add(v4(number), (PenaltyCause::Crash, BRIEF), &RULES, now + Duration::from_secs(u64::from(number)));
         }
         let verdicts = (1..=5).map(|number| table.verdict(v4(number), &RULES, now + Duration::from_secs(5)));
         let verdicts: Vec<PenaltyVerdict> = verdicts.collect();
         assert_eq!(verdicts, [PenaltyVerdict::Free, crashed, crashed, crashed, PenaltyVerdict::Free]);
 
         let v6 = |number: u128| source(Ipv6Addr::from_bits(number << 64));
-        table.add(v6(1), PenaltyCause::AuthFail, &RULES, now);
+        table.add(v6(1), (PenaltyCause::AuthFail, BRIEF), &RULES, now);
         assert_eq!(table.verdict(v6(9), &RULES, now), PenaltyVerdict::Free);
-        table.add(v6(2), PenaltyCause::Crash, &RULES, now);
+        table.add(v6(2), (PenaltyCause::Crash, BRIEF), &RULES, now);
         assert_eq!(table.verdict(v6(9), &RULES, now), PenaltyVerdict::Overflow);
         assert_eq!(table.verdict(v6(9), &RULES, now + Duration::from_secs(5)), PenaltyVerdict::Free);
     }

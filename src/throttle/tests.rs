@@ -36,7 +36,7 @@ fn penalised_source_hears_its_cause_and_the_rest_of_the_world_is_served() {
     for cause in [PenaltyCause::GraceExceeded, PenaltyCause::InvalidUser] {
         assert_eq!(throttle.admit(from("2001:db9::1"), now, 0), Ok(()));
         throttle.leave(Some(from("2001:db9::1")));
-        let refused_for = throttle.penalise(from("2001:db9::1"), cause, now);
+        let refused_for = throttle.penalise(from("2001:db9::1"), (cause, Duration::ZERO), now);
         let last = cause == PenaltyCause::InvalidUser;
         assert_eq!(refused_for, last.then_some(Duration::from_secs(15)), "{cause:?}");
     }
@@ -49,7 +49,7 @@ fn penalised_source_hears_its_cause_and_the_rest_of_the_world_is_served() {
 #[test]
 fn exempt_source_is_bound_by_the_limit_of_all_alone() {
     let (mut throttle, now) = (throttle(), Instant::now());
-    assert_eq!(throttle.penalise(from("::ffff:10.1.2.3"), PenaltyCause::Crash, now), None);
+    assert_eq!(throttle.penalise(from("::ffff:10.1.2.3"), (PenaltyCause::Crash, Duration::ZERO), now), None);
     let admitted: Vec<_> = (0..9).map(|_| throttle.admit(from("10.1.2.3"), now, 80)).collect();
     let full = Err(ConnectionRefusal::MaxStartups);
     assert_eq!(admitted, [Ok(()), Ok(()), Ok(()), Ok(()), Ok(()), Ok(()), Ok(()), Ok(()), full]);
@@ -104,14 +104,21 @@ fn clients_behind_a_nat64_are_sources_of_their_own_and_a_network_of_ipv6_is_one(
         ("64:ff9b::10.9.9.1", "64:ff9b::10.9.9.2", true),
     ] {
         let mut throttle = throttle();
-        throttle.penalise(from(guilty), PenaltyCause::Crash, now);
+        throttle.penalise(from(guilty), (PenaltyCause::Crash, Duration::ZERO), now);
         assert_eq!(throttle.admit(from(guilty), now, 0), refused, "{guilty}");
         let wanted = if shared { refused } else { Ok(()) };
         assert_eq!(throttle.admit(from(other), now, 0), wanted, "{other} after {guilty}");
     }
     let mut throttle = throttle();
-    assert_eq!(throttle.penalise(from("2001:db9:64::10.1.2.3"), PenaltyCause::Crash, now), None, "exempt as IPv4");
-    assert!(throttle.penalise(from("64:ff9b::10.1.2.3"), PenaltyCause::Crash, now).is_some(), "nobody can be that");
+    assert_eq!(
+        throttle.penalise(from("2001:db9:64::10.1.2.3"), (PenaltyCause::Crash, Duration::ZERO), now),
+        None,
+        "exempt as IPv4"
+    );
+    assert!(
+        throttle.penalise(from("64:ff9b::10.1.2.3"), (PenaltyCause::Crash, Duration::ZERO), now).is_some(),
+        "nobody can be that"
+    );
 }
 
 #[test]
@@ -129,7 +136,7 @@ fn people_who_share_an_address_are_served_although_some_mistype_and_one_who_gues
         shared.leave(Some(source));
         // Every fourth fails thrice first, on a connection of its own.
         if person % 4 == 0 {
-            shared.penalise(source, PenaltyCause::AuthFail, now);
+            shared.penalise(source, (PenaltyCause::AuthFail, Duration::ZERO), now);
         }
         shared.logged_in(source, person, now);
         admitted
@@ -140,7 +147,7 @@ fn people_who_share_an_address_are_served_although_some_mistype_and_one_who_gues
     let refused = (0..200_u64).position(|_| {
         let admitted = guessed.admit(source, start, 0).is_ok();
         guessed.leave(Some(source));
-        guessed.penalise(source, PenaltyCause::AuthFail, start);
+        guessed.penalise(source, (PenaltyCause::AuthFail, Duration::ZERO), start);
         guessed.logged_in(source, 7, start);
         !admitted
     });
@@ -157,7 +164,7 @@ fn penalised_source_of_many_people_is_reported_once_and_others_are_not() {
     }
     throttle.logged_in(office, 0, now);
     for source in [school, office] {
-        throttle.penalise(source, PenaltyCause::Crash, now);
+        throttle.penalise(source, (PenaltyCause::Crash, Duration::ZERO), now);
     }
     assert_eq!(throttle.report_shared(school, now), Some(20));
     assert_eq!(throttle.report_shared(school, now), None, "again");
@@ -179,7 +186,7 @@ fn proxied_connection_counts_in_all_at_once_and_for_its_client_when_it_is_known(
     assert_eq!(throttle.identify(from("192.0.2.1"), now), Err(ConnectionRefusal::PerSource));
     throttle.leave(Some(from("192.0.2.1")));
     assert_eq!(throttle.identify(from("192.0.2.1"), now), Ok(()));
-    throttle.penalise(from("192.0.2.2"), PenaltyCause::Crash, now);
+    throttle.penalise(from("192.0.2.2"), (PenaltyCause::Crash, Duration::ZERO), now);
     assert_eq!(
         throttle.identify(from("192.0.2.2"), now),
         Err(ConnectionRefusal::Penalty(PenaltyCause::Crash)),

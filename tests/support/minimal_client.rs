@@ -186,7 +186,8 @@ pub fn field(bytes: &[u8]) -> (&[u8], &[u8]) {
     bytes[4..].split_at(usize::try_from(length).expect("a length"))
 }
 
-fn proposal() -> Vec<u8> {
+/// `SSH_MSG_KEXINIT`.
+pub fn proposal() -> Vec<u8> {
     let cipher = "aes256-gcm@openssh.com";
     let mac = "hmac-sha2-256";
     let lists = ["curve25519-sha256", "ssh-ed25519", cipher, cipher, mac, mac, "none", "none", "", ""];
