@@ -22,6 +22,9 @@ pub type FuzzTarget = fn(&[u8]);
 
 /// Every target by name.
 pub const TARGETS: &[(&str, FuzzTarget)] = &[
+    ("agent-forward-server", podgate_agent::fuzz::forward_server),
+    ("agent-scp", podgate_agent::fuzz::scp),
+    ("agent-sftp", podgate_agent::fuzz::sftp),
     ("answers", answers),
     ("configuration", configuration),
     ("destinations", destinations::destinations),

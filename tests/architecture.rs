@@ -14,6 +14,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("k8s_openapi", &["kubernetes", "schema"]),
     ("axum", &["admin"]),
     ("podgate_http_server", &["admin", "tls"]),
+    ("podgate_agent", &["fuzz"]),
     ("podgate_link", &["fuzz", "link"]),
     ("clap", &["main"]),
 ];

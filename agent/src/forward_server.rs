@@ -7,6 +7,9 @@
 
 mod packet;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use packet::fuzz;
+
 use crate::command_line::{Arguments, WrongArgument, complain, unknown};
 use crate::holder::{Accepted, Listener, dial, set_blocking};
 use crate::x11;

@@ -6,6 +6,9 @@
 mod command_line;
 mod console;
 mod forward_server;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod holder;
 mod install;
 mod login;

@@ -11,6 +11,9 @@ mod sink;
 mod source;
 mod wire;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use record::fuzz;
+
 use crate::command_line::{Arguments, WrongArgument, complain};
 use std::ffi::{OsStr, OsString};
 use std::io;

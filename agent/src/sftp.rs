@@ -236,5 +236,44 @@ impl Server {
     }
 }
 
+/// Requests that change no file, whatever their fields: each is the number of its type in a list, a length, and its fields.
+/// Every reply is a packet that a client takes.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz(data: &[u8]) {
+    // FSETSTAT is none of them: a directory that is open would get other attributes.
+    const HARMLESS: [u8; 11] = [
+        kind::INIT,
+        kind::CLOSE,
+        kind::READ,
+        kind::WRITE,
+        kind::LSTAT,
+        kind::FSTAT,
+        kind::OPENDIR,
+        kind::READDIR,
+        kind::REALPATH,
+        kind::STAT,
+        kind::READLINK,
+    ];
+    let (mut server, mut rest) = (Server { handles: Handles::default(), scratch: Vec::new() }, data);
+    while let [number, length, after @ ..] = rest {
+        let (fields, after) = after.split_at(usize::from(*length).min(after.len()));
+        let kind = HARMLESS.get(usize::from(*number) % (HARMLESS.len() + 1)).copied().unwrap_or(kind::EXTENDED);
+        let named = |name: &[u8]| fields.get(8..8 + name.len()) == Some(name);
+        let changes = [&b"posix-rename"[..], b"hardlink", b"lsetstat"].iter().any(|name| named(name));
+        if kind != kind::EXTENDED || !changes {
+            match server.answer(&[&[kind][..], fields].concat()) {
+                Ok(Some(reply)) => {
+                    let reply = reply.finish();
+                    let length = reply.first_chunk().map_or(0, |length| u32::from_be_bytes(*length) as usize);
+                    assert!(length + 4 == reply.len() && length <= MAX_PACKET, "{length} bytes");
+                }
+                Ok(None) => {}
+                Err(_broken) => return,
+            }
+        }
+        rest = after;
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -243,6 +243,34 @@ impl Fields {
     }
 }
 
+/// Packets in a stream, and what their payloads say; the first byte says in pieces of which size the stream comes.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz(data: &[u8]) {
+    /// Bytes that come in pieces.
+    struct Pieces<'a>(&'a [u8], usize);
+
+    impl Read for Pieces<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let most = buffer.len().min(self.1);
+            self.0.read(&mut buffer[..most])
+        }
+    }
+
+    let Some((first, data)) = data.split_first() else { return };
+    let mut reader = PacketReader::new(Pieces(data, usize::from(*first) + 1));
+    while let Ok(Some(packet)) = reader.next() {
+        let payload = packet.payload.clone().unwrap_or_default();
+        assert!(payload.len() <= MAX_PACKET + READ, "{} bytes", payload.len());
+        let mut written = Vec::new();
+        assert!(packet.write(&mut written).is_ok());
+        assert!(PacketReader::new(&written[..]).next().is_ok_and(|read| read.as_ref() == Some(&packet)), "{packet:?}");
+        let _ = Setup::decode(&payload);
+        if let Ok(new) = NewConnection::decode(&payload) {
+            assert!(NewConnection::decode(&new.encode()).is_ok_and(|read| read == new), "{new:?}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -102,6 +102,25 @@ fn number(text: &[u8]) -> Option<(Option<u64>, &[u8])> {
     (digits > 0).then_some((value, &text[digits..]))
 }
 
+/// Lines, each by itself.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz(data: &[u8]) {
+    for (number, line) in data.split(|byte| *byte == b'\n').enumerate() {
+        match Record::parse(line, number == 0) {
+            Ok(Record::File { mode, size, name }) => {
+                assert!(mode <= 0o7777 && i64::try_from(size).is_ok());
+                assert!(!name.is_empty() && !name.contains(&b'/') && name != b"." && name != b"..");
+            }
+            Ok(Record::Directory { mode, name }) => {
+                assert!(mode <= 0o7777);
+                assert!(!name.is_empty() && !name.contains(&b'/') && name != b"." && name != b"..");
+            }
+            Ok(Record::End | Record::Times { .. } | Record::Error { .. }) => {}
+            Err(error) => assert!(!error.to_string().contains('\n')),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
