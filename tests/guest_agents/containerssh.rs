@@ -10,7 +10,9 @@ use crate::support::world::merge;
 use crate::support::{Setup, World, agent, available, held_port};
 use russh::Sig;
 use serde_json::json;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::time::timeout;
@@ -55,7 +57,12 @@ async fn containersshs_agent_passes_signals_and_writes_files() {
 
 /// A world whose guests have ContainerSSH's agent, and whose users may forward everything.
 async fn world(folder: &Path) -> World {
-    let pod = json!({"disableAgent": false, "agentPath": agent::containerssh(folder), "agentPush": false});
+    world_of(&agent::containerssh(folder)).await
+}
+
+/// The same with this program in its place.
+async fn world_of(agent: &Path) -> World {
+    let pod = json!({"disableAgent": false, "agentPath": agent, "agentPush": false});
     let forwarding = json!({
         "reverseForwardingMode": "enable", "forwardingMode": "enable", "agentForwardingMode": "enable",
         "socketForwardingMode": "enable", "socketListenMode": "enable",
@@ -188,4 +195,44 @@ async fn agent_forwarding_over_containersshs_agent_shows_the_clients_keys() {
     keys.add(&world.key.file).await;
     let done = keys.client(&world, "alice", world.port()).arg("-A").run("ssh-add -L").await.expect(0);
     assert!(done.text().contains(world.key.public.split(' ').nth(1).expect("a key")), "{done:?}");
+}
+
+/// ContainerSSH's own process stays after its last connection, and ours does not.
+#[podgate_test::multi_thread]
+async fn process_of_containersshs_agent_that_does_not_end_is_killed() {
+    if !on_development(REASON) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let (stock, stays, pids) =
+        (agent::containerssh(folder.path()), folder.path().join("stays"), folder.path().join("pids"));
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = forward-server ] || exec '{0}' \"$@\"\necho $$ >>'{1}'\n'{0}' forward-server\nexec sleep 98764\n",
+        stock.display(),
+        pids.display()
+    );
+    std::fs::write(&stays, script).expect("a program");
+    std::fs::set_permissions(&stays, PermissionsExt::from_mode(0o755)).expect("a program");
+    let world = world_of(&stays).await;
+    let greeting = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let (port, (_held, here)) = (greeting.local_addr().expect("an address").port(), held_port());
+    tokio::spawn(async move { greeting.accept().await.expect("a connection").0.write_all(b"greeting").await });
+    let running = world.ssh().arg("-L").arg(format!("{here}:127.0.0.1:{port}")).start("echo up; cat");
+    running.until_stdout("up\n").await;
+    let mut stream = TcpStream::connect(("127.0.0.1", here)).await.expect("the client listens");
+    let mut said = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut said)).await.expect("in time").expect("the greeting");
+    assert_eq!(said, "greeting");
+    // The client keeps its half of the channel for as long.
+    drop(stream);
+    let pid = std::fs::read_to_string(&pids).expect("a process id");
+    let stat = format!("/proc/{}/stat", pid.trim());
+    // The system tells nobody of the end of another's child.
+    let ended = async {
+        while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, ended).await.expect("the process ends while its pod lives");
+    end(running, &world).await;
 }
