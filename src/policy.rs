@@ -17,7 +17,7 @@ pub(crate) use decide::PolicyRequest;
 pub(crate) use decide::is_signal;
 pub(crate) use denied::Denied;
 pub(crate) use destination::{DestinationEntry, DestinationKind, Destinations};
-pub(crate) use rules::{Forwarding, ListRule, RuleMode, Rules};
+pub(crate) use rules::{EnvLimit, Forwarding, ListRule, RuleMode, Rules};
 
 use crate::types::{EnvVar, Modes, Size, printable};
 use std::fmt;

@@ -1,9 +1,10 @@
 //! The language of the configuration, which the file and a config webhook's answer share: documents, sections with typed
-//! keys, mistakes by their paths, durations, PEM, old keys, and the types of the fields of Kubernetes' objects.
+//! keys, mistakes by their paths, durations, sizes, PEM, old keys, and the types of the fields of Kubernetes' objects.
 //!
 //! The objects themselves stay JSON on their way to the API server: nothing here drops a field. A value is changed only
 //! into the one that it means as the type of its field; what has no such meaning stays as it is and is reported.
 
+pub(crate) mod byte_size;
 mod changes;
 pub(crate) mod document;
 pub(crate) mod duration;

@@ -22,7 +22,7 @@ pub(crate) use config_server::{ConfigClient, ConfigServer, ConfigServerError};
 pub use file_sections::FileSections;
 pub(crate) use gateway_home::GatewayHome;
 pub(crate) use kubeconfig::expand as expand_kubeconfig;
-pub(crate) use limits::{ConnectionLimits, IdleTraffic};
+pub(crate) use limits::{ConnectionLimits, CountLimits, IdleTraffic};
 pub(crate) use log_level::log_level;
 pub(crate) use pod::PodSettings;
 pub(crate) use pod_mode::{ExposedMetadata, PodMode};

@@ -1,17 +1,13 @@
 //! The decisions, one for each kind of request. [`PolicyRequest`] is sealed: this file lists every request there is.
 
 use super::{
-    ConnectionEndpoints, Denied, Dial, Listen, OpenSession, OpenTerminal, Permit, ProgramRequest, ProgramSpec,
-    RuleMode, Rules, SendSignal, SetEnv, StartProgram, Terminal, X11Forwarding,
+    ConnectionEndpoints, Denied, Dial, EnvLimit, Listen, OpenSession, OpenTerminal, Permit, ProgramRequest,
+    ProgramSpec, RuleMode, Rules, SendSignal, SetEnv, StartProgram, Terminal, X11Forwarding,
 };
 use crate::types::{EnvName, EnvVar};
 use sealed::Judge;
 use std::collections::HashMap;
 
-/// Limit of a channel's variables.
-const ENV_COUNT: usize = 256;
-/// Limit of their length in bytes, names and values together.
-const ENV_BYTES: usize = 128 * 1024;
 /// Limit of a terminal type, in bytes.
 const TERM_BYTES: usize = 128;
 /// Limit of a host name in bytes, as in DNS.
@@ -80,7 +76,7 @@ impl Judge for SetEnv {
         let harmless = is_harmless(name.as_str()) || rules.env.allow.iter().any(|allowed| allowed == name.as_str());
         ensure(harmless || !rules.restricted(), Denied::EnvRestricted)?;
         let bytes = self.held_bytes.saturating_add(name.as_str().len()).saturating_add(self.value.len());
-        ensure(self.held < ENV_COUNT && bytes <= ENV_BYTES, Denied::EnvSize)?;
+        ensure(rules.env_limit.allows(self.held.saturating_add(1), bytes), Denied::EnvSize)?;
         EnvVar::new(name, self.value).map_err(|_| Denied::EnvValue)
     }
 }
@@ -194,7 +190,7 @@ impl Judge for StartProgram {
     fn judge(self, rules: &Rules) -> Result<ProgramSpec, Denied> {
         ensure_allowed(rules, &self.request)?;
         let mut env: Vec<EnvVar> = self.env.into_iter().map(Permit::spend).collect();
-        ensure(is_bounded(&env), Denied::EnvSize)?;
+        ensure(is_bounded(&env, rules.env_limit), Denied::EnvSize)?;
         let terminal = self.terminal.map(Permit::spend);
         env.extend(gateway_variables(rules, &self.request, terminal.as_ref(), self.endpoints)?);
         Ok(ProgramSpec { request: apply_force_command(rules, self.request), env: last_of_each(env), terminal })
@@ -285,9 +281,9 @@ fn variable(name: &str, value: String) -> Result<EnvVar, Denied> {
     EnvVar::new(name, value).map_err(|_| Denied::EnvValue)
 }
 
-fn is_bounded(env: &[EnvVar]) -> bool {
+fn is_bounded(env: &[EnvVar], limit: EnvLimit) -> bool {
     let bytes: usize = env.iter().map(|variable| variable.name().as_str().len() + variable.value().len()).sum();
-    env.len() <= ENV_COUNT && bytes <= ENV_BYTES
+    limit.allows(env.len(), bytes)
 }
 
 /// Keeps each name once, with its last value, in the order of first appearance.

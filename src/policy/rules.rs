@@ -62,6 +62,30 @@ pub(crate) struct Rules {
     pub forwarding: Forwarding,
     /// Limit of open session channels; `None` is no limit.
     pub max_sessions: Option<u32>,
+    /// `limits.maxEnv` and `limits.maxEnvSize`.
+    pub env_limit: EnvLimit,
+}
+
+/// Limit of the variables of a channel's client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EnvLimit {
+    /// Limit of their number.
+    pub count: usize,
+    /// Limit of their length in bytes, names and values together.
+    pub bytes: usize,
+}
+
+impl Default for EnvLimit {
+    fn default() -> Self {
+        Self { count: 256, bytes: 128 * 1024 }
+    }
+}
+
+impl EnvLimit {
+    /// Tells whether so many variables of so many bytes are within the limit.
+    pub(super) fn allows(self, count: usize, bytes: usize) -> bool {
+        count <= self.count && bytes <= self.bytes
+    }
 }
 
 impl RuleMode {

@@ -1,6 +1,7 @@
 //! The typed reader: a [`Section`] hands out typed values by key and reports every mistake with its path. A section that
 //! is dropped reports the keys that nobody asked for, so no key can be known and forgotten, or unknown and passed over.
 
+use super::byte_size;
 use super::duration;
 use super::errors::ConfigError;
 use super::keys::{self, ConfigKey, KeyKind};
@@ -187,6 +188,22 @@ impl<'a> Section<'a> {
         None
     }
 
+    /// A size in bytes in the key's range; an empty text is unset.
+    pub(crate) fn byte_size(&self, key: &'static str) -> Option<u64> {
+        let written = self.written(key).filter(|value| value.as_str() != Some(""));
+        let Some(value) = written else { return byte_size::read(self.default(key)?).ok() };
+        let (least, most) = match self.kind(key) {
+            Some(KeyKind::ByteSize(least, most)) => (least, most),
+            _ => (0, u64::MAX),
+        };
+        match byte_size::read(value) {
+            Ok(bytes) if (least..=most).contains(&bytes) => return Some(bytes),
+            Ok(_) => self.error(key, format!("must be {} to {}", byte_size::text(least), byte_size::text(most))),
+            Err(text) => self.error(key, text),
+        }
+        None
+    }
+
     /// One of a few words; an empty text is unset.
     pub(crate) fn choice<T: Copy>(&self, key: &'static str, words: &[(&'static str, T)]) -> Option<T> {
         let text = self.text(key)?;
@@ -276,6 +293,7 @@ impl<'a> Section<'a> {
             KeyKind::Flag => drop(self.flag(name)),
             KeyKind::Integer(..) => drop(self.integer(name)),
             KeyKind::Duration(_) => drop(self.duration(name)),
+            KeyKind::ByteSize(..) => drop(self.byte_size(name)),
             KeyKind::Texts => drop(self.texts(name)),
             KeyKind::TextMap => drop(self.table(name)),
             KeyKind::Mapping | KeyKind::SecretMapping => drop(self.object(name)),

@@ -1,5 +1,6 @@
-//! `limits`: the times after which a connection ends, and the number of connections of a user.
+//! `limits`: the times after which a connection ends, the number of a user's connections, and of what one connection may have.
 
+use crate::policy::EnvLimit;
 use crate::schema::Section;
 use std::time::Duration;
 
@@ -21,6 +22,30 @@ pub(crate) struct ConnectionLimits {
     pub duration: Option<Duration>,
     /// `warning`: the time before the end at which terminals are told.
     pub warning: Duration,
+    /// What the connection may have.
+    pub counts: CountLimits,
+    /// `maxEnv` and `maxEnvSize`.
+    pub env: EnvLimit,
+}
+
+/// Limits of what one connection may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CountLimits {
+    /// `maxSessions`: session channels that are open at once, whatever the rules say.
+    pub sessions: usize,
+    /// `maxForwards`: forwarded connections that are open at once, those included that the client or the guest has not answered.
+    pub forwards: usize,
+    /// `maxListeners`: listeners that are open at once beside those of sessions.
+    pub listeners: usize,
+    /// `maxChannels`: channels that the gateway closes in the connection's life. russh keeps about 3.5 kB of each until the
+    /// connection ends, and nothing of one that the client closes first.
+    pub channels: usize,
+}
+
+impl Default for CountLimits {
+    fn default() -> Self {
+        Self { sessions: 64, forwards: 256, listeners: 64, channels: 10_000 }
+    }
 }
 
 /// The traffic that keeps a connection from being idle. Keep-alive messages never do.
@@ -46,6 +71,30 @@ pub(super) fn read(section: &Section<'_>) -> ConnectionLimits {
         unused: limit(section, "unusedConnectionTimeout"),
         duration: limit(section, "maxDuration"),
         warning: section.duration("warning").unwrap_or_default(),
+        counts: counts(section),
+        env: env(section),
+    }
+}
+
+/// Reads the limits of counts; what was reported is not used.
+fn counts(section: &Section<'_>) -> CountLimits {
+    let count = |key, usual| section.integer(key).and_then(|count| usize::try_from(count).ok()).unwrap_or(usual);
+    let CountLimits { sessions, forwards, listeners, channels } = CountLimits::default();
+    CountLimits {
+        sessions: count("maxSessions", sessions),
+        forwards: count("maxForwards", forwards),
+        listeners: count("maxListeners", listeners),
+        channels: count("maxChannels", channels),
+    }
+}
+
+/// Reads the limit of variables; what was reported is not used.
+fn env(section: &Section<'_>) -> EnvLimit {
+    let (count, bytes) = (section.integer("maxEnv"), section.byte_size("maxEnvSize"));
+    let usual = EnvLimit::default();
+    EnvLimit {
+        count: count.and_then(|count| usize::try_from(count).ok()).unwrap_or(usual.count),
+        bytes: bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usual.bytes),
     }
 }
 

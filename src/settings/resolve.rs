@@ -100,8 +100,8 @@ pub(super) fn read(
     files: Option<&dyn Files>,
 ) -> (Rules, ConnectionLimits, Option<KubernetesSettings>) {
     check_backend(root, completeness);
-    let rules = security::read(&root.section("security"));
     let limits = limits::read(&root.section("limits"));
+    let rules = Rules { env_limit: limits.env, ..security::read(&root.section("security")) };
     let section = root.section("kubernetes");
     let connection = section.section("connection");
     let cluster = cluster::read(&connection);

@@ -33,6 +33,7 @@ pub(super) fn read(section: &Section<'_>) -> Rules {
             destinations: Destinations::new(destinations(&forwarding, "allow"), destinations(&forwarding, "deny")),
         },
         max_sessions: max_sessions.and_then(|sessions| u32::try_from(sessions).ok()),
+        ..Rules::default()
     };
     report_lists(section, &rules);
     report_filters(section, &rules);

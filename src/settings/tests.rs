@@ -11,11 +11,11 @@ mod modes;
 mod security;
 
 use crate::config::fixture::{has, load, minimal, set, with};
-use crate::policy::RuleMode;
 use crate::policy::Rules;
+use crate::policy::{EnvLimit, RuleMode};
 use crate::schema::Errors;
 use crate::schema::pem::ACCOUNT_CA;
-use crate::settings::{ExposedMetadata, FileSections, InlineOrFile, PodSettings, Settings};
+use crate::settings::{CountLimits, ExposedMetadata, FileSections, InlineOrFile, PodSettings, Settings};
 use crate::telemetry::Level;
 use crate::types::Secret;
 use podgate_webhooks::wire::ConfigAnswer;
@@ -230,6 +230,24 @@ fn zero_sessions_are_none_and_minus_one_is_no_limit() {
     for (value, limit) in [(json!(0), Some(0)), (json!(-1), None), (json!(3), Some(3)), (json!(null), None)] {
         assert_eq!(settings("security.maxSessions", value).rules.max_sessions, limit);
     }
+}
+
+#[test]
+fn limits_of_a_connection_are_read_and_their_ranges_hold() {
+    let limits = settings("limits", json!({"maxForwards": 7, "maxEnv": 3, "maxEnvSize": "1KiB"})).limits;
+    assert_eq!(limits.counts, CountLimits { forwards: 7, ..CountLimits::default() });
+    let rules = settings("limits.maxEnvSize", json!(9)).rules;
+    assert_eq!((limits.env, rules.env_limit), (EnvLimit { count: 3, bytes: 1024 }, EnvLimit { count: 256, bytes: 9 }));
+    denied(&[
+        ("limits.maxSessions", json!(-1), "limits.maxSessions", "0 to 4096"),
+        ("limits.maxForwards", json!(65_537), "limits.maxForwards", "0 to 65536"),
+        ("limits.maxListeners", json!(-1), "limits.maxListeners", "0 to 65536"),
+        ("limits.maxChannels", json!("x"), "limits.maxChannels", "an integer"),
+        ("limits.maxEnv", json!(4097), "limits.maxEnv", "0 to 4096"),
+        ("limits.maxEnvSize", json!("2MiB"), "limits.maxEnvSize", "0 to 1MiB"),
+        ("limits.maxEnvSize", json!("much"), "limits.maxEnvSize", "is not a size"),
+        ("limits.maxEnvSize", json!(true), "limits.maxEnvSize", "is not a size"),
+    ]);
 }
 
 #[test]

@@ -176,6 +176,7 @@ impl Handler for Translator {
         // The supervisor sets it, too, when russh has handed it the session.
         let _ = self.context.handle.set(session.handle());
         let admission = admitted.admission.clone();
+        self.count = Arc::new(ChannelCount::new(admission.limits.counts));
         let forwards = Forwards::new(self.context.clone(), admission.clone(), self.count.clone());
         self.admitted = Some((admission, Arc::new(forwards)));
         if let Some(sender) = self.admission.take() {

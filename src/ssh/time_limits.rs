@@ -138,6 +138,7 @@ mod tests {
             unused: limit(unused),
             duration: limit(duration),
             warning: s(warning),
+            ..ConnectionLimits::default()
         }
     }
 

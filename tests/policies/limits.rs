@@ -1,5 +1,6 @@
 //! `limits`: connections that end by themselves, and the number of a user's connections.
 
+use crate::support::peer::{answered, to_the_end};
 use crate::support::scripted_webhook::{Reply, ScriptedWebhook, accept_all};
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
@@ -59,4 +60,42 @@ async fn connection_beyond_those_of_its_user_is_refused_whatever_its_login_name(
     // Its place is free once the gateway is done with it.
     world.gateway.wait_for_lines(3, |line| line["code"] == "SSH_DISCONNECTED").await;
     assert_eq!(world.ssh_as("alice").run("echo ran").await.expect(0).text(), "ran\n");
+}
+
+#[podgate_test::multi_thread]
+async fn config_server_limits_what_one_connection_may_have() {
+    let forwarding = json!({"forwardingMode": "enable", "reverseForwardingMode": "enable"});
+    let limits = json!({
+        "maxSessions": 2, "maxForwards": 1, "maxListeners": 1, "maxChannels": 3, "maxEnv": 2, "maxEnvSize": "8B"
+    });
+    let hooks = ScriptedWebhook::start(move |asked| match asked.path.as_str() {
+        "/config" => Reply::Json(json!({"config": {"limits": limits, "security": {"forwarding": forwarding}}})),
+        _ => accept_all(asked),
+    })
+    .await;
+    let world = Setup::config(hooks.config()).start().await;
+    let mut peer = world.peer("alice").await;
+    let mut session = peer.session().await;
+    let mut env = Vec::new();
+    for (name, value) in [("LC_A", "12345"), ("LC_A", "1234"), ("LC_B", ""), ("B", "")] {
+        session.set_env(true, name, value).await.expect("a request");
+        env.push(answered(&mut session).await);
+    }
+    assert_eq!(env, [false, true, false, false], "9 bytes, 8 bytes, 12 bytes, and 9 bytes");
+    session.exec(true, "cat; env | grep ^LC_").await.expect("a request");
+    let listened = peer.handle.tcpip_forward("127.0.0.1", 0).await.expect("a port");
+    assert!(peer.handle.tcpip_forward("127.0.0.1", 0).await.is_err(), "one listener beside another");
+    let port = u16::try_from(listened).expect("a port");
+    let forwarded = peer.handle.channel_open_direct_tcpip("127.0.0.1", listened, "127.0.0.1", 1).await;
+    // The listener's own connection is the one that is one too many.
+    forwarded.expect("a connection to the listener, which the gateway ends");
+    assert!(port > 0 && peer.forwarded.try_recv().is_err());
+    let second = peer.session().await;
+    assert!(peer.handle.channel_open_session().await.is_err(), "two sessions are open");
+    drop(second);
+    for limit in ["limits.maxListeners", "limits.maxForwards", "limits.maxSessions"] {
+        world.gateway.wait_for(|line| line["code"] == "SSH_LIMIT" && line["details"]["limit"] == limit).await;
+    }
+    session.eof().await.expect("the end");
+    assert_eq!(to_the_end(&mut session).await.stdout, "LC_A=1234\n");
 }

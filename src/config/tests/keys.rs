@@ -145,6 +145,7 @@ fn sample(key: &ConfigKey) -> Value {
             KeyKind::Integer(..) => return json!(1),
             KeyKind::Number => return json!(1.5),
             KeyKind::Duration(_) => return json!("90s"),
+            KeyKind::ByteSize(..) => return json!("1MiB"),
             KeyKind::Texts | KeyKind::Names => return json!(["x"]),
             KeyKind::Mapping | KeyKind::TextMap | KeyKind::SecretMapping => return json!({"x": "y"}),
             KeyKind::Sections => return json!([{"address": "127.0.0.1:22"}]),

@@ -35,6 +35,8 @@ pub(crate) enum KeyKind {
     Number,
     /// A duration of at least so many milliseconds.
     Duration(u64),
+    /// A size in bytes, from the first to the second.
+    ByteSize(u64, u64),
     /// A list whose elements are texts.
     Texts,
     /// A list of texts, or one text with colons between them.
@@ -56,7 +58,8 @@ impl KeyKind {
             Self::Text | Self::OptionalText | Self::Words(_) | Self::File | Self::Secret => true,
             Self::Url | Self::Host | Self::Pem | Self::PrivateKey => true,
             Self::PrivateKeys | Self::Texts | Self::Names => true,
-            Self::TextOrNumber | Self::Flag | Self::Integer(..) | Self::Number | Self::Duration(_) => false,
+            Self::TextOrNumber | Self::Flag | Self::Integer(..) | Self::Number => false,
+            Self::Duration(_) | Self::ByteSize(..) => false,
             Self::SecretMapping | Self::TextMap | Self::Mapping | Self::Variables | Self::Sections => false,
         }
     }

@@ -2,8 +2,8 @@
 
 use super::kinds::Effect::{self, Credential, Ignored, PerConnection, Refused, Target, Works};
 use super::kinds::KeyKind::{
-    self, Duration, File, Flag, Host, Integer, Mapping, Names, Number, OptionalText, Pem, PrivateKey, PrivateKeys,
-    Secret, SecretMapping, Sections, Text, TextMap, TextOrNumber, Texts, Url, Variables, Words,
+    self, ByteSize, Duration, File, Flag, Host, Integer, Mapping, Names, Number, OptionalText, Pem, PrivateKey,
+    PrivateKeys, Secret, SecretMapping, Sections, Text, TextMap, TextOrNumber, Texts, Url, Variables, Words,
 };
 
 /// Path, kind, default in JSON (empty for none), and effect.
@@ -216,6 +216,12 @@ pub(super) const ROWS: &[KeyRow] = &[
     ("security.forwarding.deny", Texts, "[]", PerConnection),
     ("security.maxSessions", Integer(-1, U32), "-1", PerConnection),
     ("limits.maxConnections", Integer(-1, U32), "-1", PerConnection),
+    ("limits.maxSessions", Integer(0, 4096), "64", PerConnection),
+    ("limits.maxForwards", Integer(0, 65_536), "256", PerConnection),
+    ("limits.maxListeners", Integer(0, 65_536), "64", PerConnection),
+    ("limits.maxChannels", Integer(0, 100_000), "10000", PerConnection),
+    ("limits.maxEnv", Integer(0, 4096), "256", PerConnection),
+    ("limits.maxEnvSize", ByteSize(0, 1 << 20), r#""128KiB""#, PerConnection),
     ("limits.idleTimeout", Duration(0), r#""0s""#, PerConnection),
     ("limits.idleTraffic", Words(&["any", "client"]), r#""any""#, PerConnection),
     ("limits.unusedConnectionTimeout", Duration(0), r#""0s""#, PerConnection),

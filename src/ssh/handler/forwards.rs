@@ -22,8 +22,6 @@ use russh::{ChannelId, ChannelOpenFailure};
 const PROHIBITED: u32 = 1;
 /// `SSH_OPEN_CONNECT_FAILED`.
 const CONNECT_FAILED: u32 = 2;
-/// Limit of the listeners that a client has open at once beside those of its sessions.
-const LISTENERS_MAX: usize = 64;
 
 impl Translator {
     /// Decides on a channel that carries a connection out of the guest, and spawns its task, which answers.
@@ -73,8 +71,9 @@ impl Translator {
     ) -> Result<Option<ListenerAddress>, ConnectionError> {
         let audit = self.context.audit.clone();
         self.listeners.retain(|_, listener| !listener.is_over());
-        if self.listeners.len() >= LISTENERS_MAX {
-            audit.note(Event::LimitHit { limit: "listeners of a connection" });
+        let most = self.admitted.as_ref().map_or(0, |(admission, _)| admission.limits.counts.listeners);
+        if self.listeners.len() >= most {
+            audit.note(Event::LimitHit { limit: "limits.maxListeners" });
             return explain(session, "too many listeners are open on this connection");
         }
         let Some(permit) = self.decide_listener(listen.clone(), session)? else { return Ok(None) };
