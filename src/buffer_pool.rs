@@ -16,12 +16,19 @@ impl<const SIZE: usize, const KEPT: usize> BufferPool<SIZE, KEPT> {
         free.and_then(|at| self.0.remove(at)).unwrap_or_else(|| BytesMut::with_capacity(SIZE))
     }
 
-    /// Keeps the rest of a buffer from [`BufferPool::take`] after pieces were split off.
-    pub(crate) fn keep(&mut self, mut left: BytesMut) {
+    /// Keeps the rest of a buffer from [`BufferPool::take`] after pieces were split off; false if there is no room for it.
+    pub(crate) fn keep(&mut self, mut left: BytesMut) -> bool {
         left.clear();
-        if self.0.len() < KEPT {
+        let has_room = self.0.len() < KEPT;
+        if has_room {
             self.0.push_back(left);
         }
+        has_room
+    }
+
+    /// The number of buffers that are kept.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

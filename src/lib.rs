@@ -17,6 +17,7 @@ pub mod fuzz;
 mod guest;
 mod kubernetes;
 mod link;
+mod memory;
 mod policy;
 mod program;
 mod proxy_protocol;

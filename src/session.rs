@@ -9,6 +9,7 @@ pub(crate) mod forward;
 pub(crate) mod inbox;
 mod listeners;
 mod pump;
+mod queued;
 mod running;
 mod wait;
 
@@ -21,6 +22,7 @@ pub(crate) use client::{Client, ClientExit, ClientGone};
 use inbox::{Inbox, InboxItem};
 pub(crate) use listeners::{AllowedProgram, ListenerOpener, PromisedListener};
 use listeners::{Listening, open_listeners};
+pub(crate) use queued::{GrantedBytes, IdentityQueue, QueueUse, QueuedBytes};
 use running::RunRecord;
 use std::convert::Infallible;
 use std::future::pending;

@@ -43,6 +43,7 @@ use crate::descriptors::{self, DescriptorShares};
 use crate::policy::ConnectionEndpoints;
 use crate::proxy_protocol::{Peer, ProxyProtocol};
 use crate::registry::Registry;
+use crate::session::QueuedBytes;
 use crate::shutdown::Tasks;
 use crate::telemetry::{Level, Log, codes};
 use crate::types::ConnectionId;
@@ -77,6 +78,7 @@ struct AcceptLoop {
     snapshot: Arc<ArcSwap<Snapshot>>,
     registry: Registry,
     entrance: Entrance,
+    queued: QueuedBytes,
     refused: RefusedConnections,
     log: Log,
 }
@@ -86,8 +88,9 @@ impl Server {
     pub(crate) fn new(listeners: Vec<Listener>, snapshot: Snapshot, registry: Registry, log: Log) -> Self {
         let shares = DescriptorShares::of(descriptors::soft_limit());
         let entrance = Entrance::new(&snapshot.login, shares, log.clone());
+        let queued = QueuedBytes::new(snapshot.max_queued);
         let (snapshot, refused) = (Arc::new(ArcSwap::from_pointee(snapshot)), RefusedConnections::new());
-        Self { listeners, shared: AcceptLoop { snapshot, registry, entrance, refused, log } }
+        Self { listeners, shared: AcceptLoop { snapshot, registry, entrance, queued, refused, log } }
     }
 
     /// The addresses that it listens on.
@@ -181,10 +184,20 @@ impl AcceptLoop {
         // Registered before its task first runs: a stop of the server from now on ends it, too.
         let id = ConnectionId::random();
         let (entry, commands) = self.registry.add(id);
-        let entrance = self.entrance.clone();
+        let (entrance, queued) = (self.entrance.clone(), self.queued.clone());
         let ahead = BytesMut::new();
-        let accepted =
-            AcceptedConnection { stream, ahead, endpoints, proxy: None, id, entry, commands, entrance, startup };
+        let accepted = AcceptedConnection {
+            stream,
+            ahead,
+            endpoints,
+            proxy: None,
+            id,
+            entry,
+            commands,
+            entrance,
+            queued,
+            startup,
+        };
         let (shared, snapshot, tasks_of_it) = (self.clone(), self.snapshot.load_full(), tasks.clone());
         tasks.spawn(async move { Box::pin(shared.serve(accepted, peer, snapshot, &tasks_of_it)).await });
     }

@@ -15,7 +15,7 @@ mod recent_logins;
 mod startups;
 
 pub(crate) use call_queue::CallQueue;
-pub(crate) use client_network::{ClientNetwork, NetBlockSize};
+pub(crate) use client_network::{ClientNetwork, NetBlockSize, SourceAndSite};
 pub(crate) use connection_rate::ConnectionRate;
 pub(crate) use nat64::Nat64Prefix;
 pub(crate) use penalties::{DEFAULT_PENALTIES, Overflow, PenaltyCause, PenaltyRules};
@@ -58,7 +58,9 @@ pub(crate) enum ConnectionRefusal {
     Penalty(PenaltyCause),
     /// As many sources have penalties as can be known (`overflow:deny-all`).
     TooManyPenalties,
-    /// Its source connects too often.
+    /// Many sources of its /48 have penalties.
+    SitePenalty,
+    /// Its source or its /48 connects too often.
     Rate,
     /// Its source has too many connections that log in.
     PerSource,
@@ -74,6 +76,7 @@ impl ConnectionRefusal {
         match self {
             Self::Penalty(cause) => cause.word(),
             Self::TooManyPenalties => "penalty_overflow",
+            Self::SitePenalty => "penalty_site",
             Self::Rate => "rate",
             Self::PerSource => "per_source",
             Self::PerSite => "per_site",
@@ -86,6 +89,7 @@ impl ConnectionRefusal {
         match self {
             Self::Penalty(cause) => cause.text(),
             Self::TooManyPenalties => "penalty: too many penalised addresses",
+            Self::SitePenalty => "penalty: too many penalised addresses in your network",
             Self::Rate => "too many new connections from your address (perSourceConnectionRate)",
             Self::PerSource => "too many connections from your address are logging in (perSourceMaxStartups)",
             Self::PerSite => "too many connections from your network are logging in (perSourceMaxStartups)",
@@ -116,8 +120,12 @@ impl Throttle {
         }
     }
 
-    /// The source that a client's address belongs to.
-    pub(crate) fn network(&self, client: IpAddr) -> ClientNetwork {
+    /// The source and the site that a client's address belongs to.
+    pub(crate) fn source(&self, client: IpAddr) -> SourceAndSite {
+        SourceAndSite { network: self.network(client), site: self.site(client) }
+    }
+
+    fn network(&self, client: IpAddr) -> ClientNetwork {
         ClientNetwork::of(self.address(client), self.config.block)
     }
 
@@ -166,10 +174,12 @@ impl Throttle {
         if self.is_exempt(client) {
             return Ok(());
         }
-        let (network, site) = (self.network(client), self.site(client));
+        let source = self.source(client);
+        let SourceAndSite { network, site } = source;
         if let Some(rules) = &self.config.penalties {
-            match self.penalties.verdict(network, rules, now) {
+            match self.penalties.verdict(source, rules, now) {
                 PenaltyVerdict::Free => {}
+                PenaltyVerdict::PenalisedSite => return Err(ConnectionRefusal::SitePenalty),
                 PenaltyVerdict::Penalised(cause) => return Err(ConnectionRefusal::Penalty(cause)),
                 PenaltyVerdict::Overflow => return Err(ConnectionRefusal::TooManyPenalties),
             }
@@ -184,7 +194,7 @@ impl Throttle {
                 return Err(ConnectionRefusal::PerSite);
             }
         }
-        if self.config.rate.is_some_and(|rate| !self.rates.take(network, rate, now)) {
+        if self.config.rate.is_some_and(|rate| !self.rates.take(source, rate, now)) {
             return Err(ConnectionRefusal::Rate);
         }
         Ok(())
@@ -206,28 +216,28 @@ impl Throttle {
         conduct: (PenaltyCause, Duration),
         now: Instant,
     ) -> Option<Duration> {
-        let network = self.network(client);
+        let source = self.source(client);
         let rules = self.config.penalties.as_ref().filter(|_| !self.is_exempt(client))?;
-        self.penalties.add(network, conduct, rules, now)
+        self.penalties.add(source, conduct, rules, now)
     }
 
     /// Notes a login by an identity's hash. The first one of each identity in a while takes the penalty of one failed login
     /// from its source: where many people share an address, some of them mistype.
     pub(crate) fn logged_in(&mut self, client: IpAddr, identity: u64, now: Instant) {
-        let network = self.network(client);
+        let source = self.source(client);
         let Some(rules) = self.config.penalties.as_ref().filter(|_| !self.is_exempt(client)) else { return };
-        if self.logins.note(network, identity, now) {
-            self.penalties.lessen(network, rules.authfail, now);
+        if self.logins.note(source.network, identity, now) {
+            self.penalties.lessen(source, rules.authfail, now);
         }
     }
 
     /// The number of people who logged in lately from a client's source, if these are many and it is refused now; once in
     /// a while.
     pub(crate) fn report_shared(&mut self, client: IpAddr, now: Instant) -> Option<usize> {
-        let network = self.network(client);
+        let source = self.source(client);
         let rules = self.config.penalties.as_ref()?;
-        let verdict = self.penalties.verdict(network, rules, now);
-        matches!(verdict, PenaltyVerdict::Penalised(_)).then(|| self.logins.report_many(network, now))?
+        let verdict = self.penalties.verdict(source, rules, now);
+        matches!(verdict, PenaltyVerdict::Penalised(_)).then(|| self.logins.report_many(source.network, now))?
     }
 
     fn is_exempt(&self, client: IpAddr) -> bool {

@@ -53,6 +53,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "config",
             "descriptors",
             "guest",
+            "memory",
             "policy",
             "proxy_protocol",
             "registry",
@@ -86,6 +87,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("socket_activation", &[]),
     ("throttle", &[]),
     ("descriptors", &[]),
+    ("memory", &[]),
     ("telemetry", &["shutdown"]),
     ("tls", &[]),
     ("types", &[]),
@@ -94,7 +96,7 @@ const MODULES: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that do not even name `types`.
-const WITHOUT_TYPES: &[&str] = &["buffer_pool", "descriptors", "shutdown"];
+const WITHOUT_TYPES: &[&str] = &["buffer_pool", "descriptors", "memory", "shutdown"];
 
 /// The rooms of `kubernetes`, and the rooms that each may name.
 const KUBERNETES: &[(&str, &[&str])] = &[

@@ -5,6 +5,7 @@ mod descriptors;
 mod flood;
 mod host_key_question;
 mod memory;
+mod queued;
 mod shared_addresses;
 mod stalled;
 mod startups;

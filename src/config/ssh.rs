@@ -52,6 +52,8 @@ pub struct SshConfig {
     pub client_alive_interval: Option<Duration>,
     /// `clientAliveCountMax`.
     pub client_alive_count_max: u32,
+    /// `maxQueued`: the bytes of all clients that programs have not taken; `None` is a part of the memory.
+    pub max_queued: Option<usize>,
     /// The limits of clients before their login.
     pub login: LoginLimits,
 }
@@ -94,6 +96,7 @@ pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<SshConfig
     }
     let count = section.integer("clientAliveCountMax");
     let required_rsa_size = section.integer("requiredRSASize");
+    let max_queued = section.byte_size("maxQueued").filter(|bytes| *bytes > 0);
     let login = login_limits::read(section);
     Some(SshConfig {
         listeners: listeners?,
@@ -112,6 +115,7 @@ pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<SshConfig
         required_rsa_size: usize::try_from(required_rsa_size?).ok()?,
         client_alive_interval: interval,
         client_alive_count_max: u32::try_from(count?).ok()?,
+        max_queued: max_queued.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
         login: login?,
     })
 }

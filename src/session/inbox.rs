@@ -1,7 +1,8 @@
 //! The data that a client has sent and a program has not taken yet. An inbox never makes its writer wait: the SSH loop
-//! pushes and goes on. The bytes in all inboxes of a connection are counted in an [`InboxBudget`], by which the SSH side
+//! pushes and goes on. The memory of all inboxes of a connection is counted in an [`InboxBudget`], by which the SSH side
 //! decides how much more it asks for.
 
+use super::queued::{IdentityQueue, QueueUse};
 use crate::buffer_pool::BufferPool;
 use crate::guest::INPUT_CHUNK;
 use bytes::BytesMut;
@@ -21,15 +22,18 @@ const KEPT: usize = 8 * 1024 * 1024;
 /// The time without data after which the kept memory is given back.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// The count of the bytes in all inboxes of one connection; clones share it.
-#[derive(Debug, Clone, Default)]
+/// The count of the memory of all inboxes of one connection, which its identity shares; clones share it.
+#[derive(Debug, Clone)]
 pub(crate) struct InboxBudget(Arc<BudgetState>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct BudgetState {
     bytes: AtomicUsize,
     drained: Notify,
     pool: Mutex<ChunkPool>,
+    identity: Arc<IdentityQueue>,
+    /// Limit of the memory that the identity's connections keep for their next chunks.
+    kept_by_identity: usize,
 }
 
 /// The memory of chunks that were taken, for the next ones.
@@ -41,9 +45,20 @@ struct ChunkPool {
 }
 
 impl InboxBudget {
-    /// The bytes that the inboxes hold now.
+    /// No inbox yet. The connections of the identity may keep so many bytes for their next chunks.
+    pub(crate) fn of(identity: Arc<IdentityQueue>, kept_by_identity: usize) -> Self {
+        let (bytes, drained, pool) = (AtomicUsize::new(0), Notify::new(), Mutex::default());
+        Self(Arc::new(BudgetState { bytes, drained, pool, identity, kept_by_identity }))
+    }
+
+    /// The memory that the inboxes hold now, in bytes.
     pub(crate) fn held(&self) -> usize {
         self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The memory that the inboxes and those of the whole identity hold now.
+    pub(crate) fn in_use(&self) -> QueueUse {
+        self.0.identity.seen_by(self.held())
     }
 
     /// Waits until bytes have been taken out.
@@ -55,7 +70,10 @@ impl InboxBudget {
     fn take_memory(&self) -> BytesMut {
         let mut memory = self.0.pool.lock();
         memory.used = memory.used.wrapping_add(1);
-        memory.buffers.take()
+        let kept = memory.buffers.len();
+        let taken = memory.buffers.take();
+        self.0.identity.give_back((kept - memory.buffers.len()) * INPUT_CHUNK);
+        taken
     }
 
     /// Returns the chunk as it is; the rest of a whole chunk's memory is kept for the next.
@@ -64,7 +82,10 @@ impl InboxBudget {
             return chunk;
         }
         let taken = chunk.split();
-        self.0.pool.lock().buffers.keep(chunk);
+        let mut memory = self.0.pool.lock();
+        if self.0.identity.keep(INPUT_CHUNK, self.0.kept_by_identity) && !memory.buffers.keep(chunk) {
+            self.0.identity.give_back(INPUT_CHUNK);
+        }
         taken
     }
 
@@ -78,26 +99,47 @@ impl InboxBudget {
     fn give_back(&self, used: usize) {
         let mut memory = self.0.pool.lock();
         if memory.used == used {
-            memory.buffers.clear();
+            self.clear(&mut memory);
         }
+    }
+
+    fn clear(&self, memory: &mut ChunkPool) {
+        self.0.identity.give_back(memory.buffers.len() * INPUT_CHUNK);
+        memory.buffers.clear();
     }
 
     /// Gives the memory back when a reader has left, since nobody may be there to notice that all is quiet.
     fn reader_left(&self) {
         if self.held() == 0 {
-            self.0.pool.lock().buffers.clear();
+            self.clear(&mut self.0.pool.lock());
         }
     }
 
     fn add(&self, bytes: usize) {
         self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.0.identity.add(bytes);
     }
 
     fn remove(&self, bytes: usize) {
         if bytes > 0 {
             self.0.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.0.identity.remove(bytes);
             self.0.drained.notify_waiters();
         }
+    }
+}
+
+impl Drop for BudgetState {
+    fn drop(&mut self) {
+        let kept = self.pool.get_mut().buffers.len();
+        self.identity.give_back(kept * INPUT_CHUNK);
+    }
+}
+
+#[cfg(test)]
+impl Default for InboxBudget {
+    fn default() -> Self {
+        Self::of(super::queued::QueuedBytes::new(usize::MAX).of("test"), usize::MAX)
     }
 }
 
@@ -115,13 +157,16 @@ struct InboxShared {
 #[derive(Debug, Default)]
 struct InboxState {
     chunks: VecDeque<BytesMut>,
+    /// Memory of the chunks.
     bytes: usize,
-    /// Bytes of the chunk that was taken last: its reader still has them until it comes back for more.
+    /// Memory of the chunk that was taken last: its reader still has it until it comes back for more.
     in_hand: usize,
     ended: bool,
     refusing: bool,
     /// Set until anything is taken; until then the interrupt key is looked for.
     is_untouched: bool,
+    /// Set once data was taken.
+    has_taken: bool,
     key: Option<u8>,
     interrupted: bool,
 }
@@ -133,8 +178,32 @@ impl InboxState {
 
     fn pop(&mut self) -> Option<BytesMut> {
         let chunk = self.chunks.pop_front()?;
-        self.bytes -= chunk.len();
+        self.bytes -= chunk.capacity();
+        self.in_hand = chunk.capacity();
+        self.has_taken = true;
         Some(chunk)
+    }
+
+    /// Adds data, and returns the memory that this took.
+    fn add(&mut self, data: &[u8], budget: &InboxBudget) -> usize {
+        let added = match self.chunks.back_mut() {
+            Some(last) if last.len() + data.len() <= INPUT_CHUNK => {
+                let before = last.capacity();
+                last.extend_from_slice(data);
+                last.capacity() - before
+            }
+            _ => {
+                // Where nobody has taken anything yet, a packet may be the last for long.
+                let long = data.len() >= LONG && self.has_taken;
+                let mut chunk = if long { budget.take_memory() } else { BytesMut::with_capacity(data.len()) };
+                chunk.extend_from_slice(data);
+                let memory = chunk.capacity();
+                self.chunks.push_back(chunk);
+                memory
+            }
+        };
+        self.bytes += added;
+        added
     }
 }
 
@@ -160,18 +229,10 @@ impl Inbox {
             return;
         }
         state.interrupted |= state.is_untouched && state.key.is_some_and(|key| data.contains(&key));
-        match state.chunks.back_mut() {
-            Some(last) if last.len() + data.len() <= INPUT_CHUNK => last.extend_from_slice(data),
-            _ => {
-                let long = data.len() >= LONG;
-                let mut chunk = if long { self.0.budget.take_memory() } else { BytesMut::with_capacity(data.len()) };
-                chunk.extend_from_slice(data);
-                state.chunks.push_back(chunk);
-            }
-        }
-        state.bytes += data.len();
+        let added = state.add(data, &self.0.budget);
+        // Before anybody can take it and count it back.
+        self.0.budget.add(added);
         drop(state);
-        self.0.budget.add(data.len());
         self.0.changed.notify_waiters();
     }
 
@@ -251,10 +312,14 @@ impl Inbox {
             }
             return ended.then_some(InboxItem::End);
         };
-        state.in_hand = chunk.len();
         drop(state);
         self.0.budget.remove(done);
         Some(InboxItem::Data(self.0.budget.keep_memory(chunk)))
+    }
+
+    /// Tells whether anybody has taken data.
+    pub(crate) fn has_taken(&self) -> bool {
+        self.state().has_taken
     }
 
     fn state(&self) -> MutexGuard<'_, InboxState> {
@@ -274,6 +339,7 @@ impl Drop for InboxShared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::QueuedBytes;
 
     #[tokio::test]
     async fn what_nobody_takes_is_not_held() {
@@ -310,6 +376,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn packet_that_nobody_has_taken_holds_no_more_memory_than_it_needs_and_all_of_it_counts() {
+        let budget = InboxBudget::default();
+        let inbox = Inbox::new(budget.clone());
+        inbox.push(&[0; LONG]);
+        assert_eq!((budget.held(), inbox.has_taken()), (LONG, false));
+        let first = inbox.take().await;
+        inbox.push(&[0; LONG]);
+        assert_eq!((budget.held(), inbox.has_taken()), (LONG + INPUT_CHUNK, true));
+        drop((first, inbox));
+        assert_eq!(budget.in_use(), QueueUse::default());
+    }
+
+    #[tokio::test]
+    async fn memory_that_connections_of_one_identity_keep_is_limited_and_goes_with_them() {
+        let identity = QueuedBytes::new(usize::MAX).of("alice");
+        let connection = || {
+            let budget = InboxBudget::of(identity.clone(), INPUT_CHUNK);
+            let inbox = Inbox::new(budget.clone());
+            inbox.push(&[0; INPUT_CHUNK]);
+            assert!(matches!(inbox.try_take(), Some(InboxItem::Data(_))));
+            (budget, inbox)
+        };
+        let (first, second) = (connection(), connection());
+        assert!(first.0.kept_memory().is_some() && second.0.kept_memory().is_none());
+        drop(first);
+        assert!(connection().0.kept_memory().is_some());
+    }
+
+    #[tokio::test]
     async fn small_packets_are_gathered_and_the_end_comes_last() {
         let inbox = Inbox::new(InboxBudget::default());
         inbox.push(b"ab");
@@ -328,7 +423,7 @@ mod tests {
         let inbox = Inbox::new(budget.clone());
         inbox.push(&[0; INPUT_CHUNK]);
         drop(inbox.take().await);
-        assert_eq!(budget.kept_memory(), Some(1));
+        assert!(budget.kept_memory().is_some());
         assert!(timeout(QUIET * 2, inbox.take()).await.is_err(), "there is nothing to take");
         assert_eq!(budget.kept_memory(), None);
     }

@@ -7,11 +7,18 @@ use std::time::Duration;
 /// The least time that a limit of time can have.
 const LEAST: Duration = Duration::from_secs(1);
 
+/// The least limit of bytes that programs have not taken.
+const LEAST_QUEUED: u64 = 1 << 20;
+/// The limit of these bytes where the section says nothing.
+const USUAL_QUEUED: usize = 64 << 20;
+
 /// The limits of one connection that has logged in. `None` is no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConnectionLimits {
     /// `maxConnections`: connections of the same `authenticatedUsername` that are open at the same time.
     pub max_connections: Option<u32>,
+    /// `maxQueued`: bytes of the clients of the same `authenticatedUsername` that programs have not taken.
+    pub max_queued: usize,
     /// `idleTimeout`: the time without traffic.
     pub idle: Option<Duration>,
     /// `idleTraffic`: the traffic that counts for it.
@@ -26,6 +33,22 @@ pub(crate) struct ConnectionLimits {
     pub counts: CountLimits,
     /// `maxEnv` and `maxEnvSize`.
     pub env: EnvLimit,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            max_connections: None,
+            max_queued: USUAL_QUEUED,
+            idle: None,
+            idle_traffic: IdleTraffic::default(),
+            unused: None,
+            duration: None,
+            warning: Duration::ZERO,
+            counts: CountLimits::default(),
+            env: EnvLimit::default(),
+        }
+    }
 }
 
 /// Limits of what one connection may have.
@@ -64,6 +87,7 @@ pub(super) fn read(section: &Section<'_>) -> ConnectionLimits {
     let max_connections = section.integer("maxConnections");
     ConnectionLimits {
         max_connections: max_connections.and_then(|connections| u32::try_from(connections).ok()),
+        max_queued: max_queued(section),
         idle: limit(section, "idleTimeout"),
         idle_traffic: section
             .choice("idleTraffic", &[("any", IdleTraffic::Any), ("client", IdleTraffic::Client)])
@@ -74,6 +98,15 @@ pub(super) fn read(section: &Section<'_>) -> ConnectionLimits {
         counts: counts(section),
         env: env(section),
     }
+}
+
+/// Reads the limit of bytes; 0 is none, and what was reported is not used.
+fn max_queued(section: &Section<'_>) -> usize {
+    let Some(bytes) = section.byte_size("maxQueued") else { return USUAL_QUEUED };
+    if bytes > 0 && bytes < LEAST_QUEUED {
+        section.error("maxQueued", "must be 0 (no limit) or at least 1MiB");
+    }
+    if bytes == 0 { usize::MAX } else { usize::try_from(bytes).unwrap_or(usize::MAX) }
 }
 
 /// Reads the limits of counts; what was reported is not used.

@@ -238,7 +238,11 @@ fn limits_of_a_connection_are_read_and_their_ranges_hold() {
     assert_eq!(limits.counts, CountLimits { forwards: 7, ..CountLimits::default() });
     let rules = settings("limits.maxEnvSize", json!(9)).rules;
     assert_eq!((limits.env, rules.env_limit), (EnvLimit { count: 3, bytes: 1024 }, EnvLimit { count: 256, bytes: 9 }));
+    for (value, bytes) in [(json!("0"), usize::MAX), (json!("1MiB"), 1 << 20), (json!(null), 64 << 20)] {
+        assert_eq!(settings("limits.maxQueued", value).limits.max_queued, bytes);
+    }
     denied(&[
+        ("limits.maxQueued", json!("1023KiB"), "limits.maxQueued", "at least 1MiB"),
         ("limits.maxSessions", json!(-1), "limits.maxSessions", "0 to 4096"),
         ("limits.maxForwards", json!(65_537), "limits.maxForwards", "0 to 65536"),
         ("limits.maxListeners", json!(-1), "limits.maxListeners", "0 to 65536"),

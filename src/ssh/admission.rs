@@ -21,6 +21,8 @@ use tokio::sync::watch;
 
 /// The rules and the guest of a logged-in connection.
 pub(super) struct Admission {
+    /// The `authenticatedUsername`, as the config webhook may have changed it.
+    pub(super) identity: String,
     pub(super) rules: Rules,
     pub(super) guest: Arc<dyn Guest>,
     /// Set to the reason when the guest is gone or the connection is to end.
@@ -77,17 +79,18 @@ pub(super) async fn admit(
     entry: &RegistryEntry,
     (identity, certificate): (Identity, Option<CertificateLimits>),
 ) -> Admitted {
-    let (rules, limits, guest) = match admit_settings(context, entry, identity).await {
+    let before = identity.authenticated().to_owned();
+    let (identity, rules, limits, guest) = match admit_settings(context, entry, identity).await {
         Ok(served) => served,
         Err(refusal) => {
             let guest: Arc<dyn Guest> = Arc::new(Unavailable::new(refusal));
-            (Rules::default(), ConnectionLimits::default(), guest)
+            (before, Rules::default(), ConnectionLimits::default(), guest)
         }
     };
     let rules = certificate.iter().fold(rules, Rules::limited_by);
     let (ending, ends) = watch::channel(None);
     let (notices, told) = watch::channel(None);
-    let admission = Admission { rules, guest, ending: ends, limits, notices: told };
+    let admission = Admission { identity, rules, guest, ending: ends, limits, notices: told };
     Admitted { admission: Arc::new(admission), ending, notices }
 }
 
@@ -95,7 +98,7 @@ async fn admit_settings(
     context: &ConnectionContext,
     entry: &RegistryEntry,
     identity: Identity,
-) -> Result<(Rules, ConnectionLimits, Arc<dyn Guest>), Refusal> {
+) -> Result<(String, Rules, ConnectionLimits, Arc<dyn Guest>), Refusal> {
     let (settings, identity) = resolve_settings(context, identity).await.map_err(|error| {
         error.record(&context.audit);
         if matches!(error, AdmissionError::Config(ConfigServerError::Denied { .. })) {
@@ -109,7 +112,8 @@ async fn admit_settings(
         return Err(Refusal { logged: true, ..Refusal::new("too many connections of this user are open") });
     }
     context.audit.record(Event::Admitted)?;
-    Ok((settings.rules, settings.limits, make_guest(context, identity, settings.backend)))
+    let name = identity.authenticated().to_owned();
+    Ok((name, settings.rules, settings.limits, make_guest(context, identity, settings.backend)))
 }
 
 fn make_guest(context: &ConnectionContext, identity: Identity, settings: BackendSettings) -> Arc<dyn Guest> {

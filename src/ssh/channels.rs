@@ -2,10 +2,10 @@
 //! the client's data, the guard that ends the channel's task, and the account of the bytes that all inboxes hold.
 
 use super::connection_use::{ConnectionUse, UsedChannel};
-use super::window::{HIGH_MARK, PacketVerdict, ReceiveWindow};
+use super::window::{ChannelWindow, PacketVerdict, ReceiveWindows};
 use crate::policy::{Listen, Permit, SendSignal, SetEnv, Terminal};
 use crate::session::inbox::{Inbox, InboxBudget};
-use crate::session::{ProgramDecision, PromisedListener};
+use crate::session::{GrantedBytes, IdentityQueue, ProgramDecision, PromisedListener};
 use crate::types::{EnvVar, Size};
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -25,13 +25,16 @@ const SIGNALS_MAX: usize = 16;
 pub(super) struct ChannelTable<K> {
     channels: HashMap<K, Channel>,
     budget: InboxBudget,
-    window: ReceiveWindow,
+    windows: ReceiveWindows,
+    /// What the client may still send, for its identity's account.
+    granted: GrantedBytes,
     used: Arc<ConnectionUse>,
 }
 
 /// An open channel. Dropping it ends the channel's task.
 struct Channel {
     inbox: Inbox,
+    window: ChannelWindow,
     /// Set once somebody takes the client's data; data that comes before is dropped, as sshd drops it.
     takes_data: bool,
     /// Set if the task takes what the client sent before it closed the channel.
@@ -67,10 +70,16 @@ impl Drop for Channel {
 }
 
 impl<K: Eq + Hash> ChannelTable<K> {
-    /// Makes the table of a connection, whose use it records.
-    pub(super) fn new(used: Arc<ConnectionUse>) -> Self {
-        let (budget, window) = (InboxBudget::default(), ReceiveWindow::default());
-        Self { channels: HashMap::new(), budget, window, used }
+    /// Makes the table of a connection, whose use it records. The connections of its identity may hold `max_queued` bytes;
+    /// of these a quarter is memory that is kept for later.
+    pub(super) fn new(used: Arc<ConnectionUse>, identity: Arc<IdentityQueue>, max_queued: usize) -> Self {
+        Self {
+            channels: HashMap::new(),
+            budget: InboxBudget::of(identity.clone(), max_queued / 4),
+            windows: ReceiveWindows::new(max_queued),
+            granted: GrantedBytes::of(identity),
+            used,
+        }
     }
 
     /// Adds a channel. Its task gets the inbox and the guards, and must end when `connection` does.
@@ -81,9 +90,21 @@ impl<K: Eq + Hash> ChannelTable<K> {
         let close = closed.clone().drop_guard();
         let guards = ChannelGuards { closed, _done: done.clone().drop_guard(), _used: self.used.open_channel() };
         let takes_data = matches!(kind, ChannelKind::Forward);
-        let channel = Channel { inbox: inbox.clone(), takes_data, drains: false, kind, done, _close: close };
+        let window = ChannelWindow::new();
+        let channel = Channel { inbox: inbox.clone(), window, takes_data, drains: false, kind, done, _close: close };
         self.channels.insert(id, channel);
+        self.count_granted();
         (inbox, guards)
+    }
+
+    /// The bytes that the client may still send on all channels.
+    fn left(&self) -> usize {
+        self.channels.values().map(|channel| channel.window.left()).sum()
+    }
+
+    fn count_granted(&mut self) {
+        let promised = self.windows.promised(self.left());
+        self.granted.set(promised);
     }
 
     /// Tells whether the table has a channel with that number.
@@ -94,6 +115,7 @@ impl<K: Eq + Hash> ChannelTable<K> {
     /// Removes a channel that the client has closed. One that is not there is ignored.
     pub(super) fn close(&mut self, id: &K) {
         let Some(mut channel) = self.channels.remove(id) else { return };
+        self.count_granted();
         if matches!(channel.kind, ChannelKind::Forward) {
             channel.inbox.end();
             channel.drains = true;
@@ -110,22 +132,37 @@ impl<K: Eq + Hash> ChannelTable<K> {
     /// Takes a packet of data and judges it by the window. Data for no channel, or for one whose data nobody takes, is
     /// dropped.
     pub(super) fn receive(&mut self, id: &K, data: &[u8]) -> PacketVerdict {
-        let Some(channel) = self.channels.get(id).filter(|channel| channel.takes_data) else {
-            return PacketVerdict::InTime;
-        };
+        let Some(channel) = self.channels.get_mut(id) else { return PacketVerdict::InTime };
+        if !channel.takes_data {
+            return self.windows.skip(&mut channel.window, data.len());
+        }
         channel.inbox.push(data);
-        self.window.judge(data.len(), self.budget.held(), self.channels.len())
+        self.windows.judge(&mut channel.window, data.len(), self.budget.in_use())
     }
 
-    /// The size to which windows are re-opened from the next time on.
-    pub(super) fn window_target(&mut self) -> u32 {
-        self.window.target(self.budget.held())
+    /// Judges a packet whose data nobody wants by the window.
+    pub(super) fn ignore(&mut self, id: &K, length: usize) -> PacketVerdict {
+        let Some(channel) = self.channels.get_mut(id) else { return PacketVerdict::InTime };
+        self.windows.skip(&mut channel.window, length)
+    }
+
+    /// Notes that russh has re-opened a channel's window to `size`, on behalf of the packet that comes next. Returns the size
+    /// to which windows are re-opened from the next time on.
+    pub(super) fn window_reopened(&mut self, id: &K, size: u32) -> u32 {
+        let has_taken = self.channels.get_mut(id).is_some_and(|channel| {
+            channel.window.reopen(size);
+            channel.inbox.has_taken()
+        });
+        let (left, granted) = (self.left(), self.granted.bytes());
+        let target = self.windows.next(self.budget.in_use(), (left, granted), has_taken);
+        self.granted.set(self.windows.promised(left));
+        target
     }
 
     /// Lets a packet of a trickle wait until the inboxes have drained, so that a slow client costs no processor time.
     pub(super) async fn wait_for_drain(&self) {
         let drained = async {
-            while self.budget.held() > HIGH_MARK {
+            while self.windows.is_pressed(self.budget.in_use()) {
                 self.budget.drained().await;
             }
         };

@@ -8,6 +8,7 @@ use super::snapshot::Snapshot;
 use crate::audit::{Event, Recorder};
 use crate::auth::{ClientFacts, LoginDeadline};
 use crate::policy::ConnectionEndpoints;
+use crate::session::QueuedBytes;
 use crate::telemetry::ConnectionLog;
 use crate::throttle::PenaltyCause;
 use crate::types::ConnectionId;
@@ -42,6 +43,8 @@ pub(super) struct ConnectionContext {
     /// The deadline of the login, whose clock stands while a webhook is asked.
     pub(super) deadline: LoginDeadline,
     pub(super) entrance: Entrance,
+    /// The memory that waits for programs, of all connections.
+    pub(super) queued: QueuedBytes,
     /// The place among the connections that log in, until the login is done.
     pub(super) startup: Mutex<Option<Startup>>,
     pub(super) conduct: Mutex<LoginConduct>,

@@ -123,9 +123,10 @@ impl Entrance {
 
     /// Waits for a place among the calls of webhooks. Cancel-safe.
     pub(super) async fn webhook_place(&self, client: IpAddr) -> WebhookPlace {
-        let network = self.0.throttle.lock().network(client);
+        let source = self.0.throttle.lock().source(client);
+        let network = source.network;
         let (sender, place) = oneshot::channel();
-        let Some(number) = self.0.calls.lock().begin(network, || sender) else {
+        let Some(number) = self.0.calls.lock().begin(source, || sender) else {
             return WebhookPlace { entrance: self.clone(), network: Some(network) };
         };
         let _waiting = WaitingCall { entrance: self, network, number };

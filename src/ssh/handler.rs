@@ -60,7 +60,8 @@ impl Translator {
         Self {
             handshake: Some(context.log.metrics().step(MeasuredStep::Handshake)),
             login: Login::new(context.clone()),
-            channels: ChannelTable::new(context.used.clone()),
+            // No channel opens before the login, which replaces it.
+            channels: ChannelTable::new(context.used.clone(), context.queued.of(""), 0),
             context,
             entry,
             admitted: None,
@@ -100,6 +101,23 @@ impl Translator {
         let decided = decision.map(|program| AllowedProgram { program, listeners });
         self.channels.begin_program(&id, ProgramDecision { decided, is_unanswered });
         Ok(())
+    }
+
+    /// Ends the connection of a client that has sent what it must not.
+    fn end_by_verdict(&self, verdict: PacketVerdict, session: &mut Session) -> Result<(), russh::Error> {
+        match verdict {
+            PacketVerdict::InTime | PacketVerdict::Trickling => Ok(()),
+            // russh delivers data beyond the window.
+            PacketVerdict::Beyond => {
+                self.context.audit.note(Event::WindowIgnored);
+                session.disconnect(Disconnect::ProtocolError, "podgate: data beyond the channel's window", "")
+            }
+            PacketVerdict::Full => {
+                self.context.audit.note(Event::LimitHit { limit: "limits.maxQueued" });
+                let reason = "podgate: too much data of this user waits for programs to take it";
+                session.disconnect(Disconnect::ByApplication, reason, "")
+            }
+        }
     }
 
     /// The recorder for a channel's events.
@@ -177,6 +195,8 @@ impl Handler for Translator {
         let _ = self.context.handle.set(session.handle());
         let admission = admitted.admission.clone();
         self.count = Arc::new(ChannelCount::new(admission.limits.counts));
+        let queue = self.context.queued.of(&admission.identity);
+        self.channels = ChannelTable::new(self.context.used.clone(), queue, admission.limits.max_queued);
         let forwards = Forwards::new(self.context.clone(), admission.clone(), self.count.clone());
         self.admitted = Some((admission, Arc::new(forwards)));
         if let Some(sender) = self.admission.take() {
@@ -267,34 +287,31 @@ impl Handler for Translator {
 
     async fn data(&mut self, channel: ChannelId, data: &[u8], session: &mut Session) -> Result<(), Self::Error> {
         self.context.used.client_sent();
-        match self.channels.receive(&channel, data) {
-            PacketVerdict::InTime => {}
-            PacketVerdict::Trickling => self.channels.wait_for_drain().await,
-            // russh delivers data beyond the window.
-            PacketVerdict::Beyond => {
-                self.context.audit.note(Event::WindowIgnored);
-                session.disconnect(Disconnect::ProtocolError, "podgate: data beyond the channel's window", "")?;
-            }
+        let verdict = self.channels.receive(&channel, data);
+        if verdict == PacketVerdict::Trickling {
+            self.channels.wait_for_drain().await;
         }
-        Ok(())
+        Ok(self.end_by_verdict(verdict, session)?)
     }
 
     /// Ignores extended data: RFC 4254 section 5.2 has only a program's own standard error, which no client sends.
     async fn extended_data(
         &mut self,
-        _channel: ChannelId,
+        channel: ChannelId,
         _code: u32,
-        _data: &[u8],
-        _session: &mut Session,
+        data: &[u8],
+        session: &mut Session,
     ) -> Result<(), Self::Error> {
+        let verdict = self.channels.ignore(&channel, data.len());
+        self.end_by_verdict(verdict, session)?;
         if !std::mem::replace(&mut self.extended_data_noted, true) {
             self.context.audit.note(Event::ExtendedDataIgnored);
         }
         Ok(())
     }
 
-    fn adjust_window(&mut self, _channel: ChannelId, _current: u32) -> u32 {
-        self.channels.window_target()
+    fn adjust_window(&mut self, channel: ChannelId, current: u32) -> u32 {
+        self.channels.window_reopened(&channel, current)
     }
 
     async fn pty_request(

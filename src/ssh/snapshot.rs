@@ -8,6 +8,7 @@ use super::transport::{self, Transport};
 use crate::auth::{AuthMethod, Authenticator};
 use crate::config::{Config, LoginLimits};
 use crate::guest::Backend;
+use crate::memory;
 use crate::settings::{ConfigClient, FileSections};
 use russh::MethodSet;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub(crate) struct Snapshot {
     pub(super) proxy_header: Duration,
     /// The time for which a client may take no data although there is some; no limit without keep-alive requests.
     pub(super) stall: Option<Duration>,
+    /// The bytes that may wait for programs in all.
+    pub(super) max_queued: usize,
     pub(super) auth: Authenticator,
     pub(super) config: Option<ConfigClient>,
     pub(super) base: FileSections,
@@ -63,6 +66,7 @@ impl Snapshot {
             revocation: key_material::revocation(&config.ssh)?,
             proxy_header: config.ssh.proxy_header_timeout,
             stall: stall(config.ssh.client_alive_interval, config.ssh.client_alive_count_max),
+            max_queued: config.ssh.max_queued.unwrap_or_else(|| memory::available() / MEMORY_PART),
             auth,
             config: config_client,
             base: config.base.clone(),
@@ -71,6 +75,8 @@ impl Snapshot {
     }
 }
 
+/// The part of the memory that may wait for programs in all.
+const MEMORY_PART: usize = 4;
 /// The least time for which a client may take no data: a lost packet or two is not a client that is gone.
 const SHORTEST_STALL: Duration = Duration::from_secs(30);
 

@@ -19,7 +19,7 @@ use crate::auth::LoginDeadline;
 use crate::guest::{Progress, Refusal};
 use crate::policy::ConnectionEndpoints;
 use crate::registry::{ConnectionCommand, RegistryEntry};
-use crate::session;
+use crate::session::{self, QueuedBytes};
 use crate::shutdown::{FAREWELL, LINGER, SHOW_TIME};
 use crate::telemetry::Log;
 use crate::telemetry::metrics::CountedConnection;
@@ -55,13 +55,15 @@ pub(super) struct AcceptedConnection {
     pub(super) entry: RegistryEntry,
     pub(super) commands: mpsc::Receiver<ConnectionCommand>,
     pub(super) entrance: Entrance,
+    pub(super) queued: QueuedBytes,
     /// A place among the connections that log in; held until the login is done.
     pub(super) startup: Startup,
 }
 
 /// Serves one connection to its end.
 pub(super) async fn serve(accepted: AcceptedConnection, snapshot: Arc<Snapshot>, log: Log) -> io::Result<()> {
-    let AcceptedConnection { stream, ahead, endpoints, proxy, id, entry, commands, entrance, startup } = accepted;
+    let AcceptedConnection { stream, ahead, endpoints, proxy, id, entry, commands, entrance, queued, startup } =
+        accepted;
     let counted = log.metrics().connection();
     stream.set_nodelay(true)?;
     watch_for_vanished(&stream, snapshot.stall)?;
@@ -85,6 +87,7 @@ pub(super) async fn serve(accepted: AcceptedConnection, snapshot: Arc<Snapshot>,
         deadline: LoginDeadline::new(key_exchange),
         handle: OnceLock::new(),
         entrance,
+        queued,
         startup: Mutex::new(Some(startup)),
         conduct: Mutex::new(LoginConduct::default()),
         served: OnceLock::new(),

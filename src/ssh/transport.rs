@@ -2,7 +2,7 @@
 //! offered. There is one for clients of OpenSSH and one for all others, which differ in the ciphers alone.
 
 use super::key_material::{KeyMaterialError, fingerprint, host_certificates, host_keys};
-use super::window::{PACKET, WINDOW};
+use super::window::{FIRST_WINDOW, PACKET};
 use crate::auth::AuthMethod;
 use crate::config::{Cipher, Kex, Mac, SshConfig};
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
@@ -59,7 +59,7 @@ fn config(ssh: &SshConfig, methods: MethodSet, ciphers: &[Cipher]) -> Result<Con
         keys: host_keys(ssh)?,
         certificates: host_certificates(ssh)?,
         limits: Limits { rekey_write_limit: REKEY_BYTES, rekey_read_limit: REKEY_BYTES, rekey_time_limit: REKEY_TIME },
-        window_size: WINDOW,
+        window_size: FIRST_WINDOW,
         maximum_packet_size: PACKET,
         event_buffer_size: 64,
         preferred: preferred(ssh, ciphers),

@@ -1,27 +1,34 @@
-//! The receive window of a connection's channels, decided by the bytes that its inboxes hold together. No I/O.
+//! The receive windows of a connection's channels, decided by the memory that waits for programs. No I/O.
 //!
-//! russh re-opens a window when data arrives, not when it was consumed, and asks for the size of the *next* re-opening
-//! only after it has re-opened one. So a client that keeps to its window may still send [`LATE`] bytes a channel after the
-//! mark was crossed. A client that sends more ignores its window.
+//! russh re-opens a window when data arrives, not when it was consumed; it asks for the size of the *next* re-opening, one
+//! for all channels of the connection, only after it has re-opened one. So each channel's window is followed here as russh
+//! counts it, and what the clients were given counts before it is sent: a client that keeps to its windows stays within the
+//! limits whatever it does, and one that does not is found out at once.
 
 use crate::guest::INPUT_CHUNK;
+use crate::session::QueueUse;
 
-/// A channel's receive window.
+/// A channel's window once its program has taken data.
 pub(super) const WINDOW: u32 = 2 * 1024 * 1024;
+/// A channel's window until then, and the least one of a channel that is not held up.
+pub(super) const FIRST_WINDOW: u32 = 64 * 1024;
 /// Limit of a packet that the gateway announces: eight make one chunk of a program's input. (Clients send 32 KiB at once,
 /// whatever the limit.)
 pub(super) const PACKET: u32 = INPUT_CHUNK as u32 / 8;
-/// The bytes in a connection's inboxes above which the client is brought down to a trickle.
-pub(super) const HIGH_MARK: usize = 4 * 1024 * 1024;
+/// The bytes in a connection's inboxes above which its client is brought down to a trickle.
+const HIGH_MARK: usize = 4 * 1024 * 1024;
+/// Limit of the bytes in a connection's inboxes together with what its client may still send by windows above the first.
+const CONNECTION_MAX: usize = 16 * 1024 * 1024;
+/// The bytes that a connection may hold although its identity holds too many: its neighbors' stall is not its own.
+const SPARED: usize = 256 * 1024;
+/// The bytes that an identity may hold although the process holds too many.
+const CROWDED: usize = 4 * 1024 * 1024;
+/// The bytes that a connection may hold whatever its identity holds: keystrokes.
+const TYPED: usize = 4 * 1024;
 /// The receive window that makes a trickle: 2-byte packets that keep the loop alive and re-open the window later.
 const TRICKLE: u32 = 2;
-/// Limit of the channels whose [`LATE`] bytes a client may have on the way at once. A connection can have more channels, but
-/// one that stalls so many at once would hold more of the gateway's memory than it needs.
-const LATE_CHANNELS: usize = 64;
-/// The bytes that may still arrive on a channel once the mark is crossed: half a window, which the client can send before
-/// the re-opening that notices the crossing; the whole window that this re-opening still gives; and two packets, since each
-/// of the two checks is made before its packet is counted.
-const LATE: usize = WINDOW as usize / 2 + WINDOW as usize + 2 * PACKET as usize;
+/// The bytes beyond its windows that a client may send in its life: sshd gives the same grace (channels.c).
+const GRACE: usize = WINDOW as usize / 10;
 
 /// The verdict on a packet that was put into an inbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,34 +39,116 @@ pub(super) enum PacketVerdict {
     Trickling,
     /// The client ignores its window.
     Beyond,
+    /// The identity's programs leave more untaken than it may hold. Its clients were at a trickle before: only very many
+    /// channels come here.
+    Full,
 }
 
-/// The window of one connection, the same for all of its channels.
-#[derive(Debug, Default)]
-pub(super) struct ReceiveWindow {
-    trickling: bool,
-    /// The bytes that came as a trickle since the inboxes were below the mark: at most 200 a second, however long a program
-    /// does not read.
-    trickled: usize,
+/// The window of one channel, as russh counts it.
+#[derive(Debug)]
+pub(super) struct ChannelWindow {
+    left: u32,
+    /// The size to which russh has re-opened it on behalf of the packet that comes next.
+    reopened: Option<u32>,
 }
 
-impl ReceiveWindow {
-    /// The size to which windows are re-opened from the next time on.
-    pub(super) fn target(&mut self, held: usize) -> u32 {
-        self.trickling = held > HIGH_MARK;
-        if self.trickling { TRICKLE } else { WINDOW }
+impl ChannelWindow {
+    /// The window of a channel that opens.
+    pub(super) fn new() -> Self {
+        Self { left: FIRST_WINDOW, reopened: None }
     }
 
-    /// Judges a packet of `length` bytes, which the `held` ones include.
-    pub(super) fn judge(&mut self, length: usize, held: usize, channels: usize) -> PacketVerdict {
-        if held <= HIGH_MARK {
-            self.trickled = 0;
-            PacketVerdict::InTime
-        } else if self.trickling && length <= TRICKLE as usize {
-            self.trickled += length;
+    /// The bytes that the client may still send.
+    pub(super) fn left(&self) -> usize {
+        self.reopened.unwrap_or(self.left) as usize
+    }
+
+    /// Notes that russh has re-opened it to `size`. The packet for which it did so comes next.
+    pub(super) fn reopen(&mut self, size: u32) {
+        self.reopened = Some(size);
+    }
+
+    /// Counts a packet, and returns the bytes of it that were beyond the window.
+    fn take(&mut self, length: usize) -> usize {
+        let beyond = length.saturating_sub(self.left as usize);
+        // What does not fit is not counted by russh.
+        let rest =
+            if beyond == 0 { self.left.saturating_sub(u32::try_from(length).unwrap_or(u32::MAX)) } else { self.left };
+        self.left = self.reopened.take().unwrap_or(rest);
+        beyond
+    }
+}
+
+/// The windows of one connection.
+#[derive(Debug)]
+pub(super) struct ReceiveWindows {
+    /// Limit of the bytes of the identity, `limits.maxQueued`.
+    limit: usize,
+    /// The size to which windows are re-opened next.
+    target: u32,
+    /// The bytes beyond windows so far.
+    beyond: usize,
+}
+
+impl ReceiveWindows {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, target: FIRST_WINDOW, beyond: 0 }
+    }
+
+    /// What the client may send beside what its channels' windows have `left`: a re-opening that is decided already.
+    pub(super) fn promised(&self, left: usize) -> usize {
+        left + self.target as usize
+    }
+
+    /// Decides on the size to which windows are re-opened from the next time on. `left` is what the client may still send,
+    /// `granted` what of the identity's grants is the connection's, and `has_taken` tells whether the program of the channel
+    /// that was re-opened has taken data.
+    pub(super) fn next(&mut self, queued: QueueUse, (left, granted): (usize, usize), has_taken: bool) -> u32 {
+        self.target = if self.is_pressed(queued) {
+            TRICKLE
+        } else if has_taken {
+            let of_others = queued.granted.saturating_sub(granted);
+            let connection = CONNECTION_MAX.saturating_sub(left + queued.connection) / 4;
+            // The more is granted, the less is granted next: there is always something left for another connection.
+            let identity = (self.limit / 2).saturating_sub(of_others + left + queued.identity) / 8;
+            u32::try_from(connection.min(identity)).unwrap_or(WINDOW).clamp(FIRST_WINDOW, WINDOW)
+        } else {
+            FIRST_WINDOW
+        };
+        self.target
+    }
+
+    /// Tells whether the client is held up.
+    pub(super) fn is_pressed(&self, queued: QueueUse) -> bool {
+        let (mark, part) = (self.limit / 4, self.limit / 16);
+        let may_come = queued.identity.saturating_add(queued.granted);
+        let spared = if queued.identity > mark + part || (queued.identity > part && may_come > 11 * part) {
+            TYPED
+        } else if queued.identity > mark || (queued.is_crowded && queued.identity > CROWDED.min(mark)) {
+            SPARED
+        } else {
+            HIGH_MARK
+        };
+        queued.connection > spared
+    }
+
+    /// Counts a packet of `length` bytes on a channel, whose data nobody holds.
+    pub(super) fn skip(&mut self, window: &mut ChannelWindow, length: usize) -> PacketVerdict {
+        self.beyond = self.beyond.saturating_add(window.take(length));
+        if self.beyond > GRACE { PacketVerdict::Beyond } else { PacketVerdict::InTime }
+    }
+
+    /// Counts and judges a packet of `length` bytes on a channel, which `queued` includes.
+    pub(super) fn judge(&mut self, window: &mut ChannelWindow, length: usize, queued: QueueUse) -> PacketVerdict {
+        match self.skip(window, length) {
+            PacketVerdict::InTime => {}
+            beyond => return beyond,
+        }
+        // A quarter is left for memory that is kept for later.
+        if queued.identity > self.limit - self.limit / 4 && queued.connection > TYPED {
+            PacketVerdict::Full
+        } else if self.target == TRICKLE && length <= TRICKLE as usize && self.is_pressed(queued) {
             PacketVerdict::Trickling
-        } else if held > HIGH_MARK + channels.min(LATE_CHANNELS) * LATE + self.trickled {
-            PacketVerdict::Beyond
         } else {
             PacketVerdict::InTime
         }
@@ -67,78 +156,4 @@ impl ReceiveWindow {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A client that always sends all it may, in whole packets, and russh's account of its window.
-    struct Eager {
-        window: u32,
-        target: u32,
-    }
-
-    impl Eager {
-        fn send(&mut self, budget: &mut ReceiveWindow, held: &mut usize) -> usize {
-            let length = self.window.min(PACKET);
-            self.window -= length;
-            if self.window < self.target / 2 {
-                self.window = self.target;
-                self.target = budget.target(*held);
-            }
-            *held += length as usize;
-            length as usize
-        }
-    }
-
-    #[test]
-    fn eager_client_that_keeps_to_its_window_is_never_cut_off() {
-        for begin in (0..=HIGH_MARK).rev().step_by(1021).take(2500) {
-            for used in [0, 1, PACKET / 2, PACKET, WINDOW / 2] {
-                let (mut window, mut held) = (ReceiveWindow::default(), begin);
-                let mut client = Eager { window: WINDOW - used, target: window.target(held) };
-                for _ in 0..1000 {
-                    let length = client.send(&mut window, &mut held);
-                    assert_ne!(window.judge(length, held, 1), PacketVerdict::Beyond, "from {begin}, {used} used");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn client_that_trickled_for_days_is_not_beyond_its_window() {
-        let (mut window, mut held) = (ReceiveWindow::default(), HIGH_MARK + LATE);
-        assert_eq!(window.target(held), TRICKLE);
-        for _ in 0..20_000_000 {
-            held += TRICKLE as usize;
-            assert_eq!(window.judge(TRICKLE as usize, held, 1), PacketVerdict::Trickling);
-        }
-        assert_eq!(window.judge(PACKET as usize, held + PACKET as usize, 1), PacketVerdict::Beyond);
-    }
-
-    #[test]
-    fn client_that_ignores_its_window_is_beyond_it() {
-        let (mut window, mut held) = (ReceiveWindow::default(), 0);
-        let cut = (0..1000).find(|_| {
-            held += PACKET as usize;
-            window.judge(PACKET as usize, held, 1) == PacketVerdict::Beyond
-        });
-        assert!(cut.is_some() && held < 8 * 1024 * 1024);
-    }
-
-    #[test]
-    fn number_of_channels_does_not_raise_the_limit_for_ever() {
-        let (mut window, held) = (ReceiveWindow::default(), HIGH_MARK + LATE_CHANNELS * LATE);
-        assert_eq!(window.judge(PACKET as usize, held, 1000), PacketVerdict::InTime);
-        assert_eq!(window.judge(PACKET as usize, held + 1, 1000), PacketVerdict::Beyond);
-    }
-
-    #[test]
-    fn only_a_trickle_packet_waits() {
-        let mut window = ReceiveWindow::default();
-        assert_eq!(window.target(HIGH_MARK), WINDOW);
-        assert_eq!(window.judge(2, HIGH_MARK + 1, 1), PacketVerdict::InTime);
-        assert_eq!(window.target(HIGH_MARK + 1), TRICKLE);
-        assert_eq!(window.judge(2, HIGH_MARK + 1, 1), PacketVerdict::Trickling);
-        assert_eq!(window.judge(3, HIGH_MARK + 1, 1), PacketVerdict::InTime);
-        assert_eq!(window.judge(2, HIGH_MARK, 1), PacketVerdict::InTime);
-    }
-}
+mod tests;

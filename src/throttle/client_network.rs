@@ -5,6 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// The bits of a network that one customer may have (RFC 6177: a site has up to a /48).
 const SITE_BITS: u8 = 48;
 
+/// The sources of one site that count together as one: a site may be a company with many of them, or one customer who has
+/// 65 536 to attack from.
+pub(super) const SITE_SOURCES: u32 = 16;
+
 /// `perSourceNetBlockSize`: the bits of an address that tell sources apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NetBlockSize {
@@ -17,6 +21,14 @@ pub(crate) struct NetBlockSize {
 /// A source: the network address of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ClientNetwork(IpAddr);
+
+/// A source, and the site of IPv6 that it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SourceAndSite {
+    pub(crate) network: ClientNetwork,
+    /// None for IPv4, and where sources are as large as sites.
+    pub(crate) site: Option<ClientNetwork>,
+}
 
 impl ClientNetwork {
     /// The source of an address. An IPv4 address that is written as IPv6 is an IPv4 address.

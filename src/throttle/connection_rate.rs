@@ -1,7 +1,7 @@
 //! The rate of new connections by source, as a token bucket: a source may connect `burst` times at once, and then so many
-//! times a second. A row holds the moment at which the source's bucket is full again.
+//! times a second. A row holds the moment at which the source's bucket is full again. A site has the buckets of some sources.
 
-use super::client_network::ClientNetwork;
+use super::client_network::{ClientNetwork, SITE_SOURCES, SourceAndSite};
 use super::expiry_table::ExpiryTable;
 use std::time::{Duration, Instant};
 
@@ -17,24 +17,42 @@ pub(crate) struct ConnectionRate {
     pub burst: u32,
 }
 
-/// The rates of the sources that connected lately.
+/// The rates of the sources that connected lately, and of their sites.
 #[derive(Debug, Default)]
-pub(super) struct RateTable(ExpiryTable<()>);
+pub(super) struct RateTable {
+    sources: ExpiryTable<()>,
+    sites: ExpiryTable<()>,
+}
 
 impl RateTable {
     /// Counts a connection. False if it is one too many, which does not count.
-    pub(super) fn take(&mut self, network: ClientNetwork, rate: ConnectionRate, now: Instant) -> bool {
-        self.0.expire(now);
-        let one = Duration::from_secs(1) / rate.per_second.max(1);
-        let full = self.0.get(network).map_or(now, |(full, ())| *full);
-        if full - now > one.saturating_mul(rate.burst.saturating_sub(1)) {
-            return false;
+    pub(super) fn take(&mut self, source: SourceAndSite, rate: ConnectionRate, now: Instant) -> bool {
+        let site_rate = ConnectionRate {
+            per_second: rate.per_second.saturating_mul(SITE_SOURCES),
+            burst: rate.burst.saturating_mul(SITE_SOURCES),
+        };
+        let Some(full) = next(&mut self.sources, source.network, rate, now) else { return false };
+        if let Some(site) = source.site {
+            let Some(full) = next(&mut self.sites, site, site_rate, now) else { return false };
+            set(&mut self.sites, site, full);
         }
-        self.0.set(network, full + one, ());
-        if self.0.len() > SOURCES {
-            self.0.remove_next();
-        }
+        set(&mut self.sources, source.network, full);
         true
+    }
+}
+
+/// The moment at which a network's bucket is full again after one more connection; `None` if that is one too many.
+fn next(table: &mut ExpiryTable<()>, network: ClientNetwork, rate: ConnectionRate, now: Instant) -> Option<Instant> {
+    table.expire(now);
+    let one = Duration::from_secs(1) / rate.per_second.max(1);
+    let full = table.get(network).map_or(now, |(full, ())| *full);
+    (full - now <= one.saturating_mul(rate.burst.saturating_sub(1))).then(|| full + one)
+}
+
+fn set(table: &mut ExpiryTable<()>, network: ClientNetwork, full: Instant) {
+    table.set(network, full, ());
+    if table.len() > SOURCES {
+        table.remove_next();
     }
 }
 
@@ -44,8 +62,9 @@ mod tests {
     use crate::throttle::NetBlockSize;
     use std::net::Ipv4Addr;
 
-    fn source(number: u32) -> ClientNetwork {
-        ClientNetwork::of(Ipv4Addr::from_bits(number).into(), NetBlockSize { v4: 32, v6: 64 })
+    fn source(number: u32) -> SourceAndSite {
+        let network = ClientNetwork::of(Ipv4Addr::from_bits(number).into(), NetBlockSize { v4: 32, v6: 64 });
+        SourceAndSite { network, site: None }
     }
 
     #[test]
@@ -80,8 +99,8 @@ mod tests {
         for number in 0..100_000 {
             assert!(table.take(source(number), rate, now));
         }
-        assert_eq!(table.0.len(), SOURCES);
+        assert_eq!(table.sources.len(), SOURCES);
         assert!(table.take(source(1), rate, now + Duration::from_secs(2)));
-        assert_eq!(table.0.len(), 1);
+        assert_eq!(table.sources.len(), 1);
     }
 }

@@ -1,7 +1,10 @@
 //! Growing penalties by source, with the causes and the semantics of OpenSSH's srclimit.c: each cause adds its time to the
 //! source's penalty, up to a maximum; while the penalty is at least the minimum, new connections are refused.
+//!
+//! A penalty counts for the source's site, too, as a part of its time, but no more once the source is refused. So one source
+//! cannot bring its site to the minimum.
 
-use super::client_network::ClientNetwork;
+use super::client_network::{ClientNetwork, SITE_SOURCES, SourceAndSite};
 use super::expiry_table::ExpiryTable;
 use std::time::{Duration, Instant};
 
@@ -123,6 +126,8 @@ impl PenaltyRules {
 pub(super) enum PenaltyVerdict {
     Free,
     Penalised(PenaltyCause),
+    /// Many sources of the site have penalties.
+    PenalisedSite,
     Overflow,
 }
 
@@ -138,6 +143,7 @@ struct Penalty {
 pub(super) struct PenaltyTable {
     v4: ExpiryTable<Penalty>,
     v6: ExpiryTable<Penalty>,
+    sites: ExpiryTable<Penalty>,
 }
 
 impl PenaltyTable {
@@ -145,24 +151,28 @@ impl PenaltyTable {
         if network.is_ipv4() { &mut self.v4 } else { &mut self.v6 }
     }
 
-    /// Decides about a connection of a source.
-    pub(super) fn verdict(&mut self, network: ClientNetwork, rules: &PenaltyRules, now: Instant) -> PenaltyVerdict {
-        let (most, overflow) = rules.table(network);
-        let table = self.table(network);
+    /// Decides about a connection of a source and its site.
+    pub(super) fn verdict(&mut self, source: SourceAndSite, rules: &PenaltyRules, now: Instant) -> PenaltyVerdict {
+        let (most, overflow) = rules.table(source.network);
+        let table = self.table(source.network);
         table.expire(now);
         if overflow == Overflow::DenyAll && table.len() >= most {
             return PenaltyVerdict::Overflow;
         }
-        match table.get(network) {
-            Some((_, Penalty { active: true, cause })) => PenaltyVerdict::Penalised(*cause),
+        if let Some((_, Penalty { active: true, cause })) = table.get(source.network) {
+            return PenaltyVerdict::Penalised(*cause);
+        }
+        self.sites.expire(now);
+        match source.site.and_then(|site| self.sites.get(site)) {
+            Some((_, Penalty { active: true, .. })) => PenaltyVerdict::PenalisedSite,
             _ => PenaltyVerdict::Free,
         }
     }
 
-    /// Adds a penalty to a source, for a cause and the time of a place. If the source is refused from now on, returns for how long.
+    /// Adds a penalty to a source and its site, for a cause and the time of a place. If the source is refused from now on, returns for how long.
     pub(super) fn add(
         &mut self,
-        network: ClientNetwork,
+        source: SourceAndSite,
         conduct: (PenaltyCause, Duration),
         rules: &PenaltyRules,
         now: Instant,
@@ -171,29 +181,54 @@ impl PenaltyTable {
         if time.is_zero() {
             return None;
         }
-        let (most, _) = rules.table(network);
-        let table = self.table(network);
+        let (most, _) = rules.table(source.network);
+        let table = self.table(source.network);
         table.expire(now);
-        let before = table.get(network).copied();
-        let end = before.map_or(now, |(end, _)| end) + time;
-        let end = end.min(now + rules.max);
-        let was_active = before.is_some_and(|(_, penalty)| penalty.active);
-        let active = was_active || end - now >= rules.min;
-        table.set(network, end, Penalty { cause, active });
-        if table.len() > most.max(1) {
-            table.remove_next();
+        let is_refused = table.get(source.network).is_some_and(|(_, penalty)| penalty.active);
+        let refused_for = add(table, (source.network, most), (cause, time), rules, now);
+        // Many connections of one source that fail at once are one source's.
+        if let Some(site) = source.site.filter(|_| !is_refused) {
+            let _ = add(&mut self.sites, (site, rules.max_sources6), (cause, time / SITE_SOURCES), rules, now);
         }
-        (active && !was_active).then(|| end - now)
+        refused_for
     }
 
-    /// Takes a time from a source's penalty.
-    pub(super) fn lessen(&mut self, network: ClientNetwork, time: Duration, now: Instant) {
-        let table = self.table(network);
-        table.expire(now);
-        if let Some((end, penalty)) = table.get(network).copied() {
-            table.set(network, end - time.min(end - now), penalty);
-            table.expire(now);
+    /// Takes a time from the penalties of a source and its site.
+    pub(super) fn lessen(&mut self, source: SourceAndSite, time: Duration, now: Instant) {
+        if let Some(site) = source.site {
+            lessen(&mut self.sites, site, time / SITE_SOURCES, now);
         }
+        lessen(self.table(source.network), source.network, time, now);
+    }
+}
+
+/// Adds a penalty to a network in a table of at most so many.
+fn add(
+    table: &mut ExpiryTable<Penalty>,
+    (network, most): (ClientNetwork, usize),
+    (cause, time): (PenaltyCause, Duration),
+    rules: &PenaltyRules,
+    now: Instant,
+) -> Option<Duration> {
+    table.expire(now);
+    let before = table.get(network).copied();
+    let end = before.map_or(now, |(end, _)| end) + time;
+    let end = end.min(now + rules.max);
+    let was_active = before.is_some_and(|(_, penalty)| penalty.active);
+    let active = was_active || end - now >= rules.min;
+    table.set(network, end, Penalty { cause, active });
+    if table.len() > most.max(1) {
+        table.remove_next();
+    }
+    (active && !was_active).then(|| end - now)
+}
+
+/// Takes a time from a network's penalty.
+fn lessen(table: &mut ExpiryTable<Penalty>, network: ClientNetwork, time: Duration, now: Instant) {
+    table.expire(now);
+    if let Some((end, penalty)) = table.get(network).copied() {
+        table.set(network, end - time.min(end - now), penalty);
+        table.expire(now);
     }
 }
 
@@ -214,11 +249,12 @@ mod tests {
     /// A connection that was soon over.
     const BRIEF: Duration = Duration::ZERO;
 
-    fn source(address: impl Into<IpAddr>) -> ClientNetwork {
-        ClientNetwork::of(address.into(), NetBlockSize { v4: 32, v6: 64 })
+    fn source(address: impl Into<IpAddr>) -> SourceAndSite {
+        let network = ClientNetwork::of(address.into(), NetBlockSize { v4: 32, v6: 64 });
+        SourceAndSite { network, site: None }
     }
 
-    fn v4(number: u32) -> ClientNetwork {
+    fn v4(number: u32) -> SourceAndSite {
         source(Ipv4Addr::from_bits(number))
     }
 

@@ -91,6 +91,77 @@ fn many_small_networks_of_one_site_have_the_share_of_one() {
     }
 }
 
+/// Addresses of sources of their own in one /48.
+fn of_site(site: u16, subnet: u16) -> IpAddr {
+    IpAddr::from([0x2001, 0xdb9, site, subnet, 0, 0, 0, 1])
+}
+
+#[test]
+fn failures_from_many_sources_of_one_site_penalise_the_site_and_no_other() {
+    let (mut throttle, now) = (throttle(), Instant::now());
+    // Two failures are less than a source's minimum of 15 s, and ten seconds of 24 sources a site's.
+    for subnet in 0..24 {
+        assert_eq!(throttle.admit(of_site(0, 9999 + subnet), now, 0), Ok(()), "before source {subnet}");
+        throttle.leave(Some(of_site(0, 9999 + subnet)));
+        for _ in 0..2 {
+            throttle.penalise(of_site(0, subnet), (PenaltyCause::AuthFail, Duration::ZERO), now);
+        }
+    }
+    assert_eq!(throttle.admit(of_site(0, 10_000), now, 0), Err(ConnectionRefusal::SitePenalty));
+    assert_eq!(throttle.admit(of_site(1, 0), now, 0), Ok(()), "another /48");
+    assert_eq!(throttle.admit(from("192.0.2.1"), now, 0), Ok(()));
+    let later = now + Duration::from_secs(60);
+    assert_eq!(throttle.admit(of_site(0, 10_000), later, 0), Ok(()), "it ends as all penalties do");
+}
+
+#[test]
+fn one_source_never_penalises_its_site() {
+    let (mut throttle, start) = (throttle(), Instant::now());
+    for second in 0..3600 {
+        let now = start + Duration::from_secs(second);
+        // It fails whenever it is not refused, with many connections at once.
+        if throttle.admit(of_site(0, 0), now, 0).is_ok() {
+            throttle.leave(Some(of_site(0, 0)));
+            for _ in 0..256 {
+                throttle.penalise(of_site(0, 0), (PenaltyCause::InvalidUser, Duration::ZERO), now);
+            }
+        }
+        let neighbor = throttle.admit(of_site(0, 1 + second as u16), now, 0);
+        assert_eq!(neighbor, Ok(()), "after {second} s");
+        throttle.leave(Some(of_site(0, 1 + second as u16)));
+    }
+}
+
+#[test]
+fn logins_of_a_site_s_people_lessen_its_penalty() {
+    let (mut throttle, now) = (throttle(), Instant::now());
+    for subnet in 0..24 {
+        for _ in 0..2 {
+            throttle.penalise(of_site(0, subnet), (PenaltyCause::AuthFail, Duration::ZERO), now);
+        }
+    }
+    let before = throttle.admit(of_site(0, 9999), now, 0);
+    for person in 0..8 {
+        throttle.logged_in(of_site(0, person), u64::from(person), now);
+    }
+    let later = now + Duration::from_secs(13);
+    assert_eq!((before, throttle.admit(of_site(0, 9999), later, 0)), (Err(ConnectionRefusal::SitePenalty), Ok(())));
+}
+
+#[test]
+fn site_connects_as_often_as_some_of_its_sources_and_not_as_all() {
+    let (mut throttle, now) = (throttle(), Instant::now());
+    throttle.config.per_source = None;
+    throttle.config.max_startups = MaxStartups { start: 10_000, rate: 100, full: 10_000 };
+    let admitted = (0..1000).filter(|subnet| throttle.admit(of_site(0, *subnet), now, 0).is_ok()).count();
+    assert_eq!(admitted, 16 * 4, "sixteen times the burst of a source");
+    assert_eq!(throttle.admit(of_site(0, 2000), now, 0), Err(ConnectionRefusal::Rate));
+    assert_eq!(throttle.admit(of_site(1, 0), now, 0), Ok(()), "another /48");
+    let later = now + Duration::from_millis(63);
+    assert_eq!(throttle.admit(of_site(0, 2000), later, 0), Ok(()), "sixteen times the rate of a source");
+    assert_eq!(throttle.admit(of_site(0, 2001), later, 0), Err(ConnectionRefusal::Rate));
+}
+
 #[test]
 fn clients_behind_a_nat64_are_sources_of_their_own_and_a_network_of_ipv6_is_one() {
     let now = Instant::now();

@@ -14,7 +14,7 @@ const CONNECTIONS: usize = 300;
 const EACH: u64 = 64;
 
 /// The resident memory of a gateway, in KiB.
-fn resident(gateway: &Gateway) -> u64 {
+pub(super) fn resident(gateway: &Gateway) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).expect("the process's status");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
     line.split_whitespace().nth(1).expect("a number").parse().expect("a number")

@@ -4,7 +4,8 @@ use super::*;
 use crate::policy::{ConnectionEndpoints, Denied, OpenTerminal, ProgramRequest, ProgramSpec, Rules, StartProgram};
 use crate::session::AllowedProgram;
 use crate::session::inbox::InboxItem;
-use crate::ssh::window::{PACKET, WINDOW};
+use crate::session::{QueueUse, QueuedBytes};
+use crate::ssh::window::{FIRST_WINDOW, PACKET, WINDOW};
 use crate::types::Modes;
 use futures_util::FutureExt;
 
@@ -22,7 +23,9 @@ struct Task {
 
 impl Connection {
     fn new() -> Self {
-        Self { table: ChannelTable::new(ConnectionUse::new()), closed: CancellationToken::new() }
+        let identity = QueuedBytes::new(usize::MAX).of("alice");
+        let table = ChannelTable::new(ConnectionUse::new(), identity, 64 << 20);
+        Self { table, closed: CancellationToken::new() }
     }
 
     fn open(&mut self, id: u32) -> Task {
@@ -30,6 +33,14 @@ impl Connection {
         let kind = ChannelKind::Session(Box::new(handle));
         let (inbox, guards) = self.table.open(id, kind, &self.closed);
         Task { inbox, guards, receivers }
+    }
+
+    /// Sends as much as the client may until it is held up.
+    fn fill(&mut self, id: u32) {
+        while self.table.window_reopened(&id, FIRST_WINDOW) >= FIRST_WINDOW {
+            assert_eq!(self.table.receive(&id, &[0; PACKET as usize]), PacketVerdict::InTime);
+        }
+        self.table.receive(&id, b"");
     }
 
     /// Opens a channel whose program takes data.
@@ -62,11 +73,11 @@ async fn data_for_an_unknown_channel_or_before_a_program_is_dropped_and_does_not
     let task = connection.open(1);
     for id in [1, 7] {
         for _ in 0..1000 {
+            assert_eq!(connection.table.window_reopened(&id, FIRST_WINDOW), FIRST_WINDOW);
             assert_eq!(connection.table.receive(&id, &[0; PACKET as usize]), PacketVerdict::InTime);
         }
     }
     assert_eq!(taken(&task.inbox), None);
-    assert_eq!(connection.table.window_target(), WINDOW);
     connection.table.end_of_data(&7);
     assert!(connection.table.session(&7).is_none());
 }
@@ -86,27 +97,67 @@ async fn data_goes_to_its_own_channel_and_then_its_end() {
 async fn channel_that_is_closed_twice_ends_once_and_gives_its_bytes_back() {
     let mut connection = Connection::new();
     let (one, other) = (connection.open_and_begin(1), connection.open_and_begin(2));
-    while connection.table.window_target() == WINDOW {
-        connection.table.receive(&1, &[0; PACKET as usize]);
-    }
+    connection.fill(1);
     assert!(!one.guards.closed.is_cancelled());
     connection.table.close(&1);
     connection.table.close(&1);
     assert!(one.guards.closed.is_cancelled() && !other.guards.closed.is_cancelled());
-    assert_eq!(connection.table.window_target(), WINDOW);
+    assert_eq!(connection.table.window_reopened(&2, FIRST_WINDOW), FIRST_WINDOW);
     connection.closed.cancel();
     assert!(other.guards.closed.is_cancelled());
 }
 
 #[tokio::test]
-async fn client_that_ignores_its_window_is_found_out_and_a_trickle_waits_for_the_drain() {
+async fn client_that_ignores_its_window_is_found_out_whether_or_not_its_data_is_wanted() {
+    let receive = |connection: &mut Connection| connection.table.receive(&1, &[0; PACKET as usize]);
+    let ignore = |connection: &mut Connection| connection.table.ignore(&1, PACKET as usize);
+    for packet in [receive, ignore] {
+        let mut connection = Connection::new();
+        let _task = connection.open_and_begin(1);
+        let packets = (0..1000).find(|_| packet(&mut connection) == PacketVerdict::Beyond);
+        assert!(packets.is_some_and(|packets| packets < 20), "{packets:?}");
+    }
+}
+
+#[tokio::test]
+async fn trickle_waits_for_the_drain() {
     let mut connection = Connection::new();
-    let _task = connection.open_and_begin(1);
-    let packets = (0..1000).find(|_| connection.table.receive(&1, &[0; PACKET as usize]) == PacketVerdict::Beyond);
-    assert!(packets.is_some());
-    assert_ne!(connection.table.window_target(), WINDOW);
+    let task = connection.open_and_begin(1);
+    connection.fill(1);
     assert_eq!(connection.table.receive(&1, b"x"), PacketVerdict::Trickling);
     assert!(connection.table.wait_for_drain().now_or_never().is_none());
+    while taken(&task.inbox).is_some() {}
+    assert!(connection.table.wait_for_drain().now_or_never().is_some());
+    assert_eq!(connection.table.receive(&1, b"x"), PacketVerdict::InTime);
+}
+
+#[tokio::test]
+async fn channel_gets_the_whole_window_once_its_program_has_taken_data() {
+    let mut connection = Connection::new();
+    let (one, _other) = (connection.open_and_begin(1), connection.open_and_begin(2));
+    connection.table.receive(&1, b"typed");
+    assert_eq!(connection.table.window_reopened(&1, FIRST_WINDOW), FIRST_WINDOW);
+    assert!(taken(&one.inbox).is_some());
+    assert_eq!(connection.table.window_reopened(&1, FIRST_WINDOW), WINDOW);
+    assert_eq!(connection.table.window_reopened(&2, WINDOW), FIRST_WINDOW, "its program has taken nothing");
+}
+
+#[tokio::test]
+async fn connections_of_one_identity_are_counted_together_and_give_back_when_they_end() {
+    let all = QueuedBytes::new(usize::MAX);
+    let identity = all.of("alice");
+    let mut tables = [(); 2].map(|()| ChannelTable::new(ConnectionUse::new(), identity.clone(), 64 << 20));
+    let closed = CancellationToken::new();
+    let tasks: Vec<_> = tables.iter_mut().map(|table| table.open(1, ChannelKind::Forward, &closed)).collect();
+    for table in &mut tables {
+        table.receive(&1, &[0; 1000]);
+    }
+    let [first, second] = &tables;
+    let counted = first.budget.in_use();
+    assert_eq!((counted.connection, counted.identity, counted.granted), (1000, 2000, 4 * FIRST_WINDOW as usize));
+    assert_eq!(second.budget.in_use(), counted);
+    drop((tables, tasks));
+    assert_eq!(InboxBudget::of(identity, 0).in_use(), QueueUse::default());
 }
 
 #[tokio::test]

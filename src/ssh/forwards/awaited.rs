@@ -83,6 +83,7 @@ impl<K> Drop for AskedChannel<'_, K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::QueuedBytes;
     use crate::session::inbox::InboxItem;
     use crate::ssh::channels::{ChannelKind, ChannelTable};
     use crate::ssh::connection_use::ConnectionUse;
@@ -91,7 +92,7 @@ mod tests {
     #[tokio::test]
     async fn task_gets_its_own_channel_whichever_comes_first() {
         let (awaited, ended) = (AwaitedChannels::default(), CancellationToken::new());
-        let mut table = ChannelTable::new(ConnectionUse::new());
+        let mut table = ChannelTable::new(ConnectionUse::new(), QueuedBytes::new(0).of("alice"), usize::MAX);
         assert!(!awaited.is_any_asked());
         let (first, second) = (awaited.ask(), awaited.ask());
         awaited.confirm(1, table.open(1, ChannelKind::Forward, &ended));
@@ -107,7 +108,7 @@ mod tests {
     #[tokio::test]
     async fn channel_that_no_task_waits_for_any_more_is_not_kept() {
         let (awaited, ended) = (AwaitedChannels::default(), CancellationToken::new());
-        let mut table = ChannelTable::new(ConnectionUse::new());
+        let mut table = ChannelTable::new(ConnectionUse::new(), QueuedBytes::new(0).of("alice"), usize::MAX);
         let asked = awaited.ask();
         let (inbox, guards) = table.open(1, ChannelKind::Forward, &ended);
         let done = guards.closed.clone();

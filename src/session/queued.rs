@@ -1,0 +1,187 @@
+//! The memory that waits for programs, counted by identity and in all: what inboxes hold, what is kept for their next
+//! chunks, and what clients may still send by the windows that they were given.
+//!
+//! Invariants: whoever adds takes away again, at the latest when dropped; an identity is counted as long as a connection of
+//! it lives. Nothing here decides: [`QueueUse`] is what the SSH side decides by.
+
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+/// The count of the whole process; clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct QueuedBytes(Arc<AllQueued>);
+
+#[derive(Debug)]
+struct AllQueued {
+    held: AtomicUsize,
+    mark: usize,
+    identities: Mutex<HashMap<String, Weak<IdentityQueue>>>,
+}
+
+/// The count of all connections of one identity.
+#[derive(Debug)]
+pub(crate) struct IdentityQueue {
+    name: String,
+    held: AtomicUsize,
+    kept: AtomicUsize,
+    granted: AtomicUsize,
+    all: QueuedBytes,
+}
+
+/// The memory in use at one moment, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct QueueUse {
+    /// In the connection's inboxes.
+    pub connection: usize,
+    /// In the inboxes of all connections of its identity.
+    pub identity: usize,
+    /// What the clients of the identity may still send.
+    pub granted: usize,
+    /// True while all inboxes of the process hold more than their mark.
+    pub is_crowded: bool,
+}
+
+impl QueuedBytes {
+    /// Nothing yet. Above `mark` bytes in all, identities that hold much are held up.
+    pub(crate) fn new(mark: usize) -> Self {
+        Self(Arc::new(AllQueued { held: AtomicUsize::new(0), mark, identities: Mutex::default() }))
+    }
+
+    /// The count of an identity, which its connections share.
+    pub(crate) fn of(&self, identity: &str) -> Arc<IdentityQueue> {
+        let mut identities = self.0.identities.lock();
+        if let Some(counted) = identities.get(identity).and_then(Weak::upgrade) {
+            return counted;
+        }
+        let counted = Arc::new(IdentityQueue {
+            name: identity.to_owned(),
+            held: AtomicUsize::new(0),
+            kept: AtomicUsize::new(0),
+            granted: AtomicUsize::new(0),
+            all: self.clone(),
+        });
+        identities.insert(identity.to_owned(), Arc::downgrade(&counted));
+        counted
+    }
+}
+
+impl IdentityQueue {
+    /// The use that a connection of the identity sees, whose own inboxes hold `connection` bytes.
+    pub(super) fn seen_by(&self, connection: usize) -> QueueUse {
+        QueueUse {
+            connection,
+            identity: self.held.load(Ordering::Relaxed),
+            granted: self.granted.load(Ordering::Relaxed),
+            is_crowded: self.all.0.held.load(Ordering::Relaxed) > self.all.0.mark,
+        }
+    }
+
+    pub(super) fn add(&self, bytes: usize) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+        self.all.0.held.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn remove(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        self.all.0.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts memory that is kept for later. False, and nothing is counted, if it would be more than `most`.
+    pub(super) fn keep(&self, bytes: usize, most: usize) -> bool {
+        let before = self.kept.fetch_add(bytes, Ordering::Relaxed);
+        let has_room = before.saturating_add(bytes) <= most;
+        if !has_room {
+            self.give_back(bytes);
+        }
+        has_room
+    }
+
+    pub(super) fn give_back(&self, bytes: usize) {
+        self.kept.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for IdentityQueue {
+    fn drop(&mut self) {
+        let mut identities = self.all.0.identities.lock();
+        // Another connection may have begun a new count meanwhile.
+        if identities.get(&self.name).is_some_and(|counted| counted.strong_count() == 0) {
+            identities.remove(&self.name);
+        }
+        if identities.is_empty() {
+            identities.shrink_to_fit();
+        }
+    }
+}
+
+/// What the client of one connection may still send. Counts until it is dropped.
+#[derive(Debug)]
+pub(crate) struct GrantedBytes {
+    identity: Arc<IdentityQueue>,
+    bytes: usize,
+}
+
+impl GrantedBytes {
+    /// Nothing yet.
+    pub(crate) fn of(identity: Arc<IdentityQueue>) -> Self {
+        Self { identity, bytes: 0 }
+    }
+
+    /// What is counted.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Counts so many bytes from now on.
+    pub(crate) fn set(&mut self, bytes: usize) {
+        let granted = &self.identity.granted;
+        granted.fetch_add(bytes, Ordering::Relaxed);
+        granted.fetch_sub(std::mem::replace(&mut self.bytes, bytes), Ordering::Relaxed);
+    }
+}
+
+impl Drop for GrantedBytes {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_of_one_identity_share_a_count_that_goes_with_the_last() {
+        let all = QueuedBytes::new(100);
+        let (one, two, other) = (all.of("alice"), all.of("alice"), all.of("bob"));
+        one.add(60);
+        two.add(30);
+        other.add(10);
+        let mut granted = GrantedBytes::of(two.clone());
+        granted.set(7);
+        granted.set(5);
+        let seen = QueueUse { connection: 1, identity: 90, granted: 5, is_crowded: false };
+        assert_eq!((one.seen_by(1), two.seen_by(1)), (seen, seen), "the mark itself is no crowd");
+        other.add(1);
+        assert!(one.seen_by(0).is_crowded && other.seen_by(0).is_crowded);
+        other.remove(11);
+        one.remove(60);
+        two.remove(30);
+        drop(granted);
+        assert_eq!(two.seen_by(0), QueueUse::default());
+        drop((one, two));
+        assert!(!all.0.identities.lock().contains_key("alice"));
+        assert_eq!(other.seen_by(3), QueueUse { connection: 3, ..QueueUse::default() });
+    }
+
+    #[test]
+    fn memory_beyond_what_an_identity_may_keep_is_not_kept() {
+        let all = QueuedBytes::new(0);
+        let (one, two) = (all.of("alice"), all.of("alice"));
+        assert!(one.keep(6, 10) && !two.keep(5, 10) && two.keep(4, 10));
+        one.give_back(6);
+        assert!(two.keep(6, 10));
+    }
+}
