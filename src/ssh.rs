@@ -3,6 +3,7 @@
 //! A connection takes everything it needs from one [`Snapshot`] when it is accepted.
 
 mod admission;
+mod bandwidth;
 mod certificate;
 mod channel_count;
 mod channels;

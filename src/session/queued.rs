@@ -41,6 +41,8 @@ pub(crate) struct QueueUse {
     pub granted: usize,
     /// True while all inboxes of the process hold more than their mark.
     pub is_crowded: bool,
+    /// True while the client has sent more than its bandwidth.
+    pub is_over_rate: bool,
 }
 
 impl QueuedBytes {
@@ -75,6 +77,7 @@ impl IdentityQueue {
             identity: self.held.load(Ordering::Relaxed),
             granted: self.granted.load(Ordering::Relaxed),
             is_crowded: self.all.0.held.load(Ordering::Relaxed) > self.all.0.mark,
+            is_over_rate: false,
         }
     }
 
@@ -162,7 +165,7 @@ mod tests {
         let mut granted = GrantedBytes::of(two.clone());
         granted.set(7);
         granted.set(5);
-        let seen = QueueUse { connection: 1, identity: 90, granted: 5, is_crowded: false };
+        let seen = QueueUse { connection: 1, identity: 90, granted: 5, ..QueueUse::default() };
         assert_eq!((one.seen_by(1), two.seen_by(1)), (seen, seen), "the mark itself is no crowd");
         other.add(1);
         assert!(one.seen_by(0).is_crowded && other.seen_by(0).is_crowded);

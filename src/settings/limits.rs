@@ -7,6 +7,8 @@ use std::time::Duration;
 /// The least time that a limit of time can have.
 const LEAST: Duration = Duration::from_secs(1);
 
+/// The least limit of bandwidth, in bytes a second.
+const LEAST_RATE: u64 = 1024;
 /// The least limit of bytes that programs have not taken.
 const LEAST_QUEUED: u64 = 1 << 20;
 /// The limit of these bytes where the section says nothing.
@@ -19,6 +21,10 @@ pub(crate) struct ConnectionLimits {
     pub max_connections: Option<u32>,
     /// `maxQueued`: bytes of the clients of the same `authenticatedUsername` that programs have not taken.
     pub max_queued: usize,
+    /// `bandwidth.in`: bytes a second from the client.
+    pub bandwidth_in: Option<u64>,
+    /// `bandwidth.out`: bytes a second to the client.
+    pub bandwidth_out: Option<u64>,
     /// `idleTimeout`: the time without traffic.
     pub idle: Option<Duration>,
     /// `idleTraffic`: the traffic that counts for it.
@@ -40,6 +46,8 @@ impl Default for ConnectionLimits {
         Self {
             max_connections: None,
             max_queued: USUAL_QUEUED,
+            bandwidth_in: None,
+            bandwidth_out: None,
             idle: None,
             idle_traffic: IdleTraffic::default(),
             unused: None,
@@ -85,9 +93,12 @@ pub(crate) enum IdleTraffic {
 pub(super) fn read(section: &Section<'_>) -> ConnectionLimits {
     // -1 means no limit.
     let max_connections = section.integer("maxConnections");
+    let bandwidth = section.section("bandwidth");
     ConnectionLimits {
         max_connections: max_connections.and_then(|connections| u32::try_from(connections).ok()),
         max_queued: max_queued(section),
+        bandwidth_in: rate(&bandwidth, "in"),
+        bandwidth_out: rate(&bandwidth, "out"),
         idle: limit(section, "idleTimeout"),
         idle_traffic: section
             .choice("idleTraffic", &[("any", IdleTraffic::Any), ("client", IdleTraffic::Client)])
@@ -98,6 +109,15 @@ pub(super) fn read(section: &Section<'_>) -> ConnectionLimits {
         counts: counts(section),
         env: env(section),
     }
+}
+
+/// Reads a limit of bytes a second; 0 is none.
+fn rate(section: &Section<'_>, key: &'static str) -> Option<u64> {
+    let bytes = section.byte_size(key)?;
+    if bytes > 0 && bytes < LEAST_RATE {
+        section.error(key, "must be 0 (no limit) or at least 1KiB");
+    }
+    (bytes >= LEAST_RATE).then_some(bytes)
 }
 
 /// Reads the limit of bytes; 0 is none, and what was reported is not used.

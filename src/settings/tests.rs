@@ -241,7 +241,11 @@ fn limits_of_a_connection_are_read_and_their_ranges_hold() {
     for (value, bytes) in [(json!("0"), usize::MAX), (json!("1MiB"), 1 << 20), (json!(null), 64 << 20)] {
         assert_eq!(settings("limits.maxQueued", value).limits.max_queued, bytes);
     }
+    let limits = settings("limits.bandwidth", json!({"in": "10MiB", "out": 0})).limits;
+    assert_eq!((limits.bandwidth_in, limits.bandwidth_out), (Some(10 << 20), None));
     denied(&[
+        ("limits.bandwidth.in", json!(1), "limits.bandwidth.in", "at least 1KiB"),
+        ("limits.bandwidth.out", json!("fast"), "limits.bandwidth.out", "is not a size"),
         ("limits.maxQueued", json!("1023KiB"), "limits.maxQueued", "at least 1MiB"),
         ("limits.maxSessions", json!(-1), "limits.maxSessions", "0 to 4096"),
         ("limits.maxForwards", json!(65_537), "limits.maxForwards", "0 to 65536"),

@@ -2,6 +2,7 @@
 //! failure here is not a failed login (the client would ask for the password again): the connection gets a guest that refuses
 //! its first request with the reason.
 
+use super::bandwidth::Bandwidth;
 use super::connection::ConnectionContext;
 use super::entrance::{Entrance, WebhookPlace};
 use crate::audit::{Event, Recorder};
@@ -28,6 +29,8 @@ pub(super) struct Admission {
     /// Set to the reason when the guest is gone or the connection is to end.
     pub(super) ending: watch::Receiver<Option<Refusal>>,
     pub(super) limits: ConnectionLimits,
+    /// The limit of what is sent to the client.
+    pub(super) bandwidth_out: Arc<Bandwidth>,
     /// The last line for the connection's terminals.
     pub(super) notices: watch::Receiver<Option<String>>,
 }
@@ -90,7 +93,8 @@ pub(super) async fn admit(
     let rules = certificate.iter().fold(rules, Rules::limited_by);
     let (ending, ends) = watch::channel(None);
     let (notices, told) = watch::channel(None);
-    let admission = Admission { identity, rules, guest, ending: ends, limits, notices: told };
+    let bandwidth_out = Arc::new(Bandwidth::new(limits.bandwidth_out));
+    let admission = Admission { identity, rules, guest, ending: ends, limits, bandwidth_out, notices: told };
     Admitted { admission: Arc::new(admission), ending, notices }
 }
 

@@ -1,11 +1,12 @@
 //! The open channels of one connection, by number. The parts that every kind of channel has are here once: the inbox for
 //! the client's data, the guard that ends the channel's task, and the account of the bytes that all inboxes hold.
 
+use super::bandwidth::Bandwidth;
 use super::connection_use::{ConnectionUse, UsedChannel};
 use super::window::{ChannelWindow, PacketVerdict, ReceiveWindows};
 use crate::policy::{Listen, Permit, SendSignal, SetEnv, Terminal};
 use crate::session::inbox::{Inbox, InboxBudget};
-use crate::session::{GrantedBytes, IdentityQueue, ProgramDecision, PromisedListener};
+use crate::session::{GrantedBytes, IdentityQueue, ProgramDecision, PromisedListener, QueueUse};
 use crate::types::{EnvVar, Size};
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -18,6 +19,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The time for which a packet of a trickle waits for the inboxes to drain.
 const TRICKLE_WAIT: Duration = Duration::from_millis(10);
+/// The most channels that share this time, so that an answer to the client does not wait for all that trickle.
+const TRICKLES: usize = 8;
 /// Limit of the signals that wait for a program to take them; more are dropped.
 const SIGNALS_MAX: usize = 16;
 
@@ -26,6 +29,8 @@ pub(super) struct ChannelTable<K> {
     channels: HashMap<K, Channel>,
     budget: InboxBudget,
     windows: ReceiveWindows,
+    /// The limit of what the client sends.
+    bandwidth: Bandwidth,
     /// What the client may still send, for its identity's account.
     granted: GrantedBytes,
     used: Arc<ConnectionUse>,
@@ -71,12 +76,18 @@ impl Drop for Channel {
 
 impl<K: Eq + Hash> ChannelTable<K> {
     /// Makes the table of a connection, whose use it records. The connections of its identity may hold `max_queued` bytes;
-    /// of these a quarter is memory that is kept for later.
-    pub(super) fn new(used: Arc<ConnectionUse>, identity: Arc<IdentityQueue>, max_queued: usize) -> Self {
+    /// of these a quarter is memory that is kept for later. The client may send `rate` bytes a second.
+    pub(super) fn new(
+        used: Arc<ConnectionUse>,
+        identity: Arc<IdentityQueue>,
+        (max_queued, rate): (usize, Option<u64>),
+    ) -> Self {
+        let bandwidth = Bandwidth::new(rate);
         Self {
             channels: HashMap::new(),
             budget: InboxBudget::of(identity.clone(), max_queued / 4),
-            windows: ReceiveWindows::new(max_queued),
+            windows: ReceiveWindows::new(max_queued, bandwidth.burst()),
+            bandwidth,
             granted: GrantedBytes::of(identity),
             used,
         }
@@ -100,6 +111,10 @@ impl<K: Eq + Hash> ChannelTable<K> {
     /// The bytes that the client may still send on all channels.
     fn left(&self) -> usize {
         self.channels.values().map(|channel| channel.window.left()).sum()
+    }
+
+    fn queue_use(&self) -> QueueUse {
+        QueueUse { is_over_rate: !self.bandwidth.debt().is_zero(), ..self.budget.in_use() }
     }
 
     fn count_granted(&mut self) {
@@ -132,12 +147,13 @@ impl<K: Eq + Hash> ChannelTable<K> {
     /// Takes a packet of data and judges it by the window. Data for no channel, or for one whose data nobody takes, is
     /// dropped.
     pub(super) fn receive(&mut self, id: &K, data: &[u8]) -> PacketVerdict {
+        self.bandwidth.count(data.len());
         let Some(channel) = self.channels.get_mut(id) else { return PacketVerdict::InTime };
-        if !channel.takes_data {
-            return self.windows.skip(&mut channel.window, data.len());
+        if channel.takes_data {
+            channel.inbox.push(data);
         }
-        channel.inbox.push(data);
-        self.windows.judge(&mut channel.window, data.len(), self.budget.in_use())
+        let queued = QueueUse { is_over_rate: !self.bandwidth.debt().is_zero(), ..self.budget.in_use() };
+        self.windows.judge(&mut channel.window, data.len(), queued)
     }
 
     /// Judges a packet whose data nobody wants by the window.
@@ -154,7 +170,7 @@ impl<K: Eq + Hash> ChannelTable<K> {
             channel.inbox.has_taken()
         });
         let (left, granted) = (self.left(), self.granted.bytes());
-        let target = self.windows.next(self.budget.in_use(), (left, granted), has_taken);
+        let target = self.windows.next(self.queue_use(), (left, granted), has_taken);
         self.granted.set(self.windows.promised(left));
         target
     }
@@ -162,12 +178,12 @@ impl<K: Eq + Hash> ChannelTable<K> {
     /// Lets a packet of a trickle wait until the inboxes have drained, so that a slow client costs no processor time.
     pub(super) async fn wait_for_drain(&self) {
         let drained = async {
-            while self.windows.is_pressed(self.budget.in_use()) {
+            while self.windows.is_pressed(self.queue_use()) {
                 self.budget.drained().await;
             }
         };
         // Elapsed is the usual end: the trickle goes on.
-        let _ = timeout(TRICKLE_WAIT, drained).await;
+        let _ = timeout(TRICKLE_WAIT / self.channels.len().clamp(1, TRICKLES) as u32, drained).await;
     }
 
     /// The session with that number.

@@ -173,10 +173,13 @@ impl Forwards {
         self.carry(connection, ForwardChannel { write, inbox, guards, counted, audit }, &listener).await;
     }
 
+    fn client(&self, write: ChannelWriteHalf<Msg>) -> SshForward {
+        SshForward { write, used: self.context.used.clone(), bandwidth: self.admission.bandwidth_out.clone() }
+    }
+
     async fn carry(&self, connection: ForwardedConnection, channel: ForwardChannel, target: &str) {
         let ForwardChannel { write, inbox, guards, counted, audit } = channel;
-        let (client, carried, begun) =
-            (SshForward { write, used: self.context.used.clone() }, CarriedBytes::default(), Instant::now());
+        let (client, carried, begun) = (self.client(write), CarriedBytes::default(), Instant::now());
         let patience = tokio::select! {
             ended = carry(connection, &client, &inbox, &guards.closed, &carried) => match ended {
                 Ok(()) => CLOSE_PATIENCE,

@@ -61,7 +61,7 @@ impl Translator {
             handshake: Some(context.log.metrics().step(MeasuredStep::Handshake)),
             login: Login::new(context.clone()),
             // No channel opens before the login, which replaces it.
-            channels: ChannelTable::new(context.used.clone(), context.queued.of(""), 0),
+            channels: ChannelTable::new(context.used.clone(), context.queued.of(""), (0, None)),
             context,
             entry,
             admitted: None,
@@ -196,7 +196,11 @@ impl Handler for Translator {
         let admission = admitted.admission.clone();
         self.count = Arc::new(ChannelCount::new(admission.limits.counts));
         let queue = self.context.queued.of(&admission.identity);
-        self.channels = ChannelTable::new(self.context.used.clone(), queue, admission.limits.max_queued);
+        self.channels = ChannelTable::new(
+            self.context.used.clone(),
+            queue,
+            (admission.limits.max_queued, admission.limits.bandwidth_in),
+        );
         let forwards = Forwards::new(self.context.clone(), admission.clone(), self.count.clone());
         self.admitted = Some((admission, Arc::new(forwards)));
         if let Some(sender) = self.admission.take() {

@@ -1,5 +1,6 @@
 //! The client of a session channel over russh.
 
+use super::bandwidth::Bandwidth;
 use super::channel_count::ChannelCount;
 use super::connection_use::ConnectionUse;
 use crate::session::forward::ForwardClient;
@@ -21,17 +22,29 @@ pub(super) struct SshClient {
     pub(super) id: ChannelId,
     pub(super) count: Arc<ChannelCount>,
     pub(super) used: Arc<ConnectionUse>,
+    pub(super) bandwidth: Arc<Bandwidth>,
 }
 
 impl Client for SshClient {
-    fn stdout(&self, data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
+    fn stdout(&self, mut data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
         self.used.guest_sent();
-        Box::pin(async move { self.write.data_bytes(data).await.map_err(|_| ClientGone) })
+        Box::pin(async move {
+            while !data.is_empty() {
+                let piece = self.bandwidth.next_piece(&mut data).await;
+                self.write.data_bytes(piece).await.map_err(|_| ClientGone)?;
+            }
+            Ok(())
+        })
     }
 
-    fn stderr(&self, data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
+    fn stderr(&self, mut data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
         self.used.guest_sent();
-        self.line(data)
+        Box::pin(async move {
+            while !data.is_empty() {
+                self.line(self.bandwidth.next_piece(&mut data).await).await?;
+            }
+            Ok(())
+        })
     }
 
     fn line(&self, line: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
@@ -75,6 +88,7 @@ impl Client for SshClient {
 pub(super) struct SshForward {
     pub(super) write: ChannelWriteHalf<Msg>,
     pub(super) used: Arc<ConnectionUse>,
+    pub(super) bandwidth: Arc<Bandwidth>,
 }
 
 impl SshForward {
@@ -85,9 +99,15 @@ impl SshForward {
 }
 
 impl ForwardClient for SshForward {
-    fn data(&self, data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
+    fn data(&self, mut data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
         self.used.guest_sent();
-        Box::pin(async move { self.write.data_bytes(data).await.map_err(|_| ClientGone) })
+        Box::pin(async move {
+            while !data.is_empty() {
+                let piece = self.bandwidth.next_piece(&mut data).await;
+                self.write.data_bytes(piece).await.map_err(|_| ClientGone)?;
+            }
+            Ok(())
+        })
     }
 
     fn end_of_data(&self) -> BoxFuture<'_, Result<(), ClientGone>> {

@@ -84,6 +84,8 @@ impl ChannelWindow {
 pub(super) struct ReceiveWindows {
     /// Limit of the bytes of the identity, `limits.maxQueued`.
     limit: usize,
+    /// Limit of the windows, that a client with a limit of bandwidth does not send for minutes ahead.
+    most: u32,
     /// The size to which windows are re-opened next.
     target: u32,
     /// The bytes beyond windows so far.
@@ -91,8 +93,10 @@ pub(super) struct ReceiveWindows {
 }
 
 impl ReceiveWindows {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { limit, target: FIRST_WINDOW, beyond: 0 }
+    /// The windows of a connection whose identity may hold `limit` bytes, and whose client sends up to `burst` at once.
+    pub(super) fn new(limit: usize, burst: Option<usize>) -> Self {
+        let most = burst.map_or(WINDOW, |burst| u32::try_from(burst).unwrap_or(WINDOW).clamp(FIRST_WINDOW, WINDOW));
+        Self { limit, most, target: FIRST_WINDOW, beyond: 0 }
     }
 
     /// What the client may send beside what its channels' windows have `left`: a re-opening that is decided already.
@@ -111,7 +115,7 @@ impl ReceiveWindows {
             let connection = CONNECTION_MAX.saturating_sub(left + queued.connection) / 4;
             // The more is granted, the less is granted next: there is always something left for another connection.
             let identity = (self.limit / 2).saturating_sub(of_others + left + queued.identity) / 8;
-            u32::try_from(connection.min(identity)).unwrap_or(WINDOW).clamp(FIRST_WINDOW, WINDOW)
+            u32::try_from(connection.min(identity)).unwrap_or(WINDOW).clamp(FIRST_WINDOW, self.most)
         } else {
             FIRST_WINDOW
         };
@@ -129,7 +133,7 @@ impl ReceiveWindows {
         } else {
             HIGH_MARK
         };
-        queued.connection > spared
+        queued.is_over_rate || queued.connection > spared
     }
 
     /// Counts a packet of `length` bytes on a channel, whose data nobody holds.

@@ -9,6 +9,8 @@ use crate::support::minimal_client::text;
 use crate::support::peer::{Peer, answered, to_the_end};
 use crate::support::{Setup, World};
 use futures_util::future::join_all;
+use russh::Channel;
+use russh::client::Msg;
 use serde_json::json;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -35,6 +37,19 @@ async fn world(attackers: usize) -> World {
     setup.start().await
 }
 
+/// Opens a connection with [`SESSIONS`] sessions whose programs wait for their pod.
+async fn open_sessions(world: &World, user: String) -> (Peer, Vec<Channel<Msg>>) {
+    let peer = world.peer(&user).await;
+    let sessions = join_all((0..SESSIONS).map(|_| async {
+        let mut session = peer.session().await;
+        session.exec(true, "cat").await.expect("a request");
+        assert!(answered(&mut session).await);
+        session
+    }));
+    let sessions = sessions.await;
+    (peer, sessions)
+}
+
 /// Connections of attackers, and the count of the bytes that their windows let them send.
 struct Attack {
     peers: Vec<Peer>,
@@ -45,16 +60,13 @@ struct Attack {
 impl Attack {
     /// Lets every user open a connection with [`SESSIONS`] sessions, each of which sends all that it may.
     async fn start(world: &World, users: impl IntoIterator<Item = String>) -> Self {
+        let opened = join_all(users.into_iter().map(|user| open_sessions(world, user))).await;
         let (counter, sent) = watch::channel(0);
         let (mut peers, mut sending) = (Vec::new(), JoinSet::new());
-        for user in users {
-            let peer = world.peer(&user).await;
-            for _ in 0..SESSIONS {
-                let mut session = peer.session().await;
-                session.exec(true, "cat").await.expect("a request");
-                assert!(answered(&mut session).await);
-                let (_, writing) = session.split();
+        for (peer, sessions) in opened {
+            for session in sessions {
                 let counter = counter.clone();
+                let (_, writing) = session.split();
                 sending.spawn(async move {
                     while writing.data(&[b'x'; PIECE][..]).await.is_ok() {
                         counter.send_modify(|sent| *sent += PIECE);

@@ -1,9 +1,13 @@
 //! `limits`: connections that end by themselves, and the number of a user's connections.
 
+use crate::support::flow::{MIB, drain, ended, feed, sum};
 use crate::support::peer::{answered, to_the_end};
 use crate::support::scripted_webhook::{Reply, ScriptedWebhook, accept_all};
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt;
+use tokio::sync::watch;
 
 async fn limited(limits: Value) -> World {
     Setup::config(json!({"limits": limits})).start().await
@@ -98,4 +102,29 @@ async fn config_server_limits_what_one_connection_may_have() {
     }
     session.eof().await.expect("the end");
     assert_eq!(to_the_end(&mut session).await.stdout, "LC_A=1234\n");
+}
+
+#[podgate_test::multi_thread]
+async fn limit_of_bandwidth_holds_in_each_direction_and_loses_no_byte() {
+    let size = 3 * MIB;
+    for (direction, script) in [("in", "sha256sum"), ("out", "cat")] {
+        let world = limited(json!({"bandwidth": {direction: "1MiB"}})).await;
+        let begun = Instant::now();
+        let mut child = world.ssh().arg("127.0.0.1").arg(script).spawn();
+        let feeding = tokio::spawn(feed(child.stdin.take().expect("a pipe"), size, watch::Sender::new(0)));
+        let mut output = child.stdout.take().expect("a pipe");
+        let hash = if script == "cat" {
+            drain(output).await.1
+        } else {
+            let mut printed = String::new();
+            output.read_to_string(&mut printed).await.expect("the output");
+            sum(&printed)
+        };
+        let took = begun.elapsed();
+        ended(child).await.expect(0);
+        let sent = feeding.await.expect("the hash");
+        assert_eq!(hash, sent, "{direction}");
+        // No machine is too fast for a limit: a quarter of a second comes at once, and two windows of the client's.
+        assert!(took >= Duration::from_secs(2), "{direction}: {took:?}");
+    }
 }

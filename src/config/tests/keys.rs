@@ -94,8 +94,7 @@ fn served(block: &str) -> bool {
 fn sample(key: &ConfigKey) -> Value {
     let (block, name) = key.path.rsplit_once('.').unwrap_or(("", &key.path));
     let text = match (block, name) {
-        ("ssh", "listen") => "127.0.0.1:22",
-        ("health" | "metrics", "listen") => "127.0.0.1:22",
+        ("ssh" | "health" | "metrics", "listen") => "127.0.0.1:22",
         ("metrics", "path") => "/other",
         ("log.syslog", "destination") => "127.0.0.1:514",
         ("ssh", "serverVersion") => "SSH-2.0-x",

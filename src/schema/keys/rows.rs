@@ -218,6 +218,8 @@ pub(super) const ROWS: &[KeyRow] = &[
     ("security.maxSessions", Integer(-1, U32), "-1", PerConnection),
     ("limits.maxConnections", Integer(-1, U32), "-1", PerConnection),
     ("limits.maxQueued", ByteSize(0, i64::MAX as u64), r#""64MiB""#, PerConnection),
+    ("limits.bandwidth.in", ByteSize(0, i64::MAX as u64), "0", PerConnection),
+    ("limits.bandwidth.out", ByteSize(0, i64::MAX as u64), "0", PerConnection),
     ("limits.maxSessions", Integer(0, 4096), "64", PerConnection),
     ("limits.maxForwards", Integer(0, 65_536), "256", PerConnection),
     ("limits.maxListeners", Integer(0, 65_536), "64", PerConnection),

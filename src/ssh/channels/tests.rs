@@ -3,8 +3,8 @@
 use super::*;
 use crate::policy::{ConnectionEndpoints, Denied, OpenTerminal, ProgramRequest, ProgramSpec, Rules, StartProgram};
 use crate::session::AllowedProgram;
+use crate::session::QueuedBytes;
 use crate::session::inbox::InboxItem;
-use crate::session::{QueueUse, QueuedBytes};
 use crate::ssh::window::{FIRST_WINDOW, PACKET, WINDOW};
 use crate::types::Modes;
 use futures_util::FutureExt;
@@ -24,7 +24,7 @@ struct Task {
 impl Connection {
     fn new() -> Self {
         let identity = QueuedBytes::new(usize::MAX).of("alice");
-        let table = ChannelTable::new(ConnectionUse::new(), identity, 64 << 20);
+        let table = ChannelTable::new(ConnectionUse::new(), identity, (64 << 20, None));
         Self { table, closed: CancellationToken::new() }
     }
 
@@ -131,6 +131,46 @@ async fn trickle_waits_for_the_drain() {
     assert_eq!(connection.table.receive(&1, b"x"), PacketVerdict::InTime);
 }
 
+/// Lets a client that keeps to its windows send for so long, and returns what came. The program takes it at once.
+async fn sent_within(table: &mut ChannelTable<u32>, inbox: &Inbox, time: Duration) -> usize {
+    let (mut window, mut target, mut sent) = (FIRST_WINDOW, FIRST_WINDOW, 0);
+    let end = tokio::time::Instant::now() + time;
+    while tokio::time::Instant::now() < end {
+        let length = window.min(PACKET);
+        // As russh does it.
+        window -= length;
+        if window < target / 2 {
+            window = target;
+            target = table.window_reopened(&1, target);
+        }
+        sent += length as usize;
+        match table.receive(&1, &vec![0; length as usize]) {
+            PacketVerdict::InTime => {}
+            PacketVerdict::Trickling => table.wait_for_drain().await,
+            cut_off => panic!("{cut_off:?}"),
+        }
+        while taken(inbox).is_some() {}
+        tokio::time::advance(Duration::from_micros(10)).await;
+    }
+    sent
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_with_a_limit_of_bandwidth_sends_what_it_allows_and_no_more() {
+    for rate in [2 * 1024, 100_000, 10 * 1024 * 1024] {
+        let identity = QueuedBytes::new(usize::MAX).of("alice");
+        let mut table = ChannelTable::new(ConnectionUse::new(), identity, (64 << 20, Some(rate)));
+        let closed = CancellationToken::new();
+        let (inbox, _guards) = table.open(1, ChannelKind::Forward, &closed);
+        let seconds = 100;
+        let sent = sent_within(&mut table, &inbox, Duration::from_secs(seconds)).await as u64;
+        // The windows that were open at the beginning and at the end.
+        let windows = u64::from(2 * FIRST_WINDOW) + rate;
+        assert!(sent <= rate * seconds + windows, "{rate}: {sent}");
+        assert!(sent + windows >= rate * seconds * 9 / 10, "{rate}: {sent}");
+    }
+}
+
 #[tokio::test]
 async fn channel_gets_the_whole_window_once_its_program_has_taken_data() {
     let mut connection = Connection::new();
@@ -146,7 +186,7 @@ async fn channel_gets_the_whole_window_once_its_program_has_taken_data() {
 async fn connections_of_one_identity_are_counted_together_and_give_back_when_they_end() {
     let all = QueuedBytes::new(usize::MAX);
     let identity = all.of("alice");
-    let mut tables = [(); 2].map(|()| ChannelTable::new(ConnectionUse::new(), identity.clone(), 64 << 20));
+    let mut tables = [(); 2].map(|()| ChannelTable::new(ConnectionUse::new(), identity.clone(), (64 << 20, None)));
     let closed = CancellationToken::new();
     let tasks: Vec<_> = tables.iter_mut().map(|table| table.open(1, ChannelKind::Forward, &closed)).collect();
     for table in &mut tables {

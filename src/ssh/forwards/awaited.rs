@@ -92,7 +92,7 @@ mod tests {
     #[tokio::test]
     async fn task_gets_its_own_channel_whichever_comes_first() {
         let (awaited, ended) = (AwaitedChannels::default(), CancellationToken::new());
-        let mut table = ChannelTable::new(ConnectionUse::new(), QueuedBytes::new(0).of("alice"), usize::MAX);
+        let mut table = ChannelTable::new(ConnectionUse::new(), QueuedBytes::new(0).of("alice"), (usize::MAX, None));
         assert!(!awaited.is_any_asked());
         let (first, second) = (awaited.ask(), awaited.ask());
         awaited.confirm(1, table.open(1, ChannelKind::Forward, &ended));
@@ -108,7 +108,7 @@ mod tests {
     #[tokio::test]
     async fn channel_that_no_task_waits_for_any_more_is_not_kept() {
         let (awaited, ended) = (AwaitedChannels::default(), CancellationToken::new());
-        let mut table = ChannelTable::new(ConnectionUse::new(), QueuedBytes::new(0).of("alice"), usize::MAX);
+        let mut table = ChannelTable::new(ConnectionUse::new(), QueuedBytes::new(0).of("alice"), (usize::MAX, None));
         let asked = awaited.ask();
         let (inbox, guards) = table.open(1, ChannelKind::Forward, &ended);
         let done = guards.closed.clone();

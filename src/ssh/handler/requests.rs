@@ -70,6 +70,7 @@ impl Translator {
                 id,
                 count: self.count.clone(),
                 used: self.context.used.clone(),
+                bandwidth: admission.bandwidth_out.clone(),
             }),
             guest: admission.guest.clone(),
             ending: admission.ending.clone(),

@@ -18,7 +18,7 @@ struct Connection {
 impl Connection {
     fn new(channels: usize) -> Self {
         let mut connection = Self {
-            windows: ReceiveWindows::new(LIMIT),
+            windows: ReceiveWindows::new(LIMIT, None),
             channels: (0..channels).map(|_| ChannelWindow::new()).collect(),
             russh: vec![FIRST_WINDOW; channels],
             target: FIRST_WINDOW,
@@ -46,7 +46,7 @@ impl Connection {
             connection: connection.held,
             identity: connection.held + others.0,
             granted: connection.granted + others.1,
-            is_crowded: false,
+            ..QueueUse::default()
         };
         if self.russh[channel] < self.target / 2 {
             self.russh[channel] = self.target;
@@ -152,9 +152,11 @@ fn neighbor_of_stalled_connections_is_not_held_up_while_it_holds_little() {
 
 #[test]
 fn trickle_begins_where_a_mark_is_passed_and_ends_with_it() {
-    let queued = |connection, identity, is_crowded| QueueUse { connection, identity, granted: 0, is_crowded };
+    let queued =
+        |connection, identity, is_crowded| QueueUse { connection, identity, is_crowded, ..QueueUse::default() };
     for (seen, is_pressed) in [
         (queued(HIGH_MARK, HIGH_MARK, false), false),
+        (QueueUse { is_over_rate: true, ..QueueUse::default() }, true),
         (queued(HIGH_MARK + 1, HIGH_MARK + 1, false), true),
         (queued(SPARED, LIMIT / 4, true), false),
         (queued(SPARED, LIMIT * 5 / 16, false), false),
@@ -168,7 +170,7 @@ fn trickle_begins_where_a_mark_is_passed_and_ends_with_it() {
         (QueueUse { granted: LIMIT, ..queued(TYPED + 1, LIMIT / 16, false) }, false),
         (QueueUse { granted: LIMIT / 8 * 5, ..queued(TYPED + 1, LIMIT / 16 + 1, false) }, true),
     ] {
-        let (mut windows, mut channel) = (ReceiveWindows::new(LIMIT), ChannelWindow::new());
+        let (mut windows, mut channel) = (ReceiveWindows::new(LIMIT, None), ChannelWindow::new());
         assert_eq!(windows.is_pressed(seen), is_pressed, "{seen:?}");
         assert_eq!(windows.judge(&mut channel, 2, seen), PacketVerdict::InTime, "russh was not told of a trickle");
         assert_eq!(windows.next(seen, (0, 0), true) == TRICKLE, is_pressed, "{seen:?}");
@@ -181,7 +183,7 @@ fn trickle_begins_where_a_mark_is_passed_and_ends_with_it() {
 
 #[test]
 fn client_that_ignores_its_window_is_beyond_it_after_sshd_s_grace() {
-    let (mut windows, mut channel) = (ReceiveWindows::new(LIMIT), ChannelWindow::new());
+    let (mut windows, mut channel) = (ReceiveWindows::new(LIMIT, None), ChannelWindow::new());
     let mut sent = 0;
     while windows.skip(&mut channel, PACKET as usize) == PacketVerdict::InTime {
         sent += PACKET as usize;
@@ -197,11 +199,19 @@ fn identity_whose_programs_leave_too_much_is_cut_off_but_for_its_keystrokes() {
         (TYPED + 1, over, PacketVerdict::Full),
         (TYPED, over, PacketVerdict::InTime),
     ] {
-        let queued = QueueUse { connection, identity, granted: 0, is_crowded: true };
-        let (mut windows, mut channel) = (ReceiveWindows::new(LIMIT), ChannelWindow::new());
+        let queued = QueueUse { connection, identity, is_crowded: true, ..QueueUse::default() };
+        let (mut windows, mut channel) = (ReceiveWindows::new(LIMIT, None), ChannelWindow::new());
         assert_eq!(windows.judge(&mut channel, 1, queued), verdict, "{queued:?}");
     }
-    let queued = QueueUse { connection: 1 << 30, identity: 1 << 40, granted: 0, is_crowded: false };
-    let unlimited = ReceiveWindows::new(usize::MAX).judge(&mut ChannelWindow::new(), 1, queued);
+    let queued = QueueUse { connection: 1 << 30, identity: 1 << 40, ..QueueUse::default() };
+    let unlimited = ReceiveWindows::new(usize::MAX, None).judge(&mut ChannelWindow::new(), 1, queued);
     assert_eq!(unlimited, PacketVerdict::InTime);
+}
+
+#[test]
+fn window_of_a_client_with_a_limit_of_bandwidth_is_its_burst() {
+    for (burst, most) in [(None, WINDOW), (Some(1), FIRST_WINDOW), (Some(100_000), 100_000), (Some(usize::MAX), WINDOW)]
+    {
+        assert_eq!(ReceiveWindows::new(LIMIT, burst).next(QueueUse::default(), (0, 0), true), most, "{burst:?}");
+    }
 }
