@@ -187,14 +187,15 @@ impl InboxState {
     /// Adds data, and returns the memory that this took.
     fn add(&mut self, data: &[u8], budget: &InboxBudget) -> usize {
         let added = match self.chunks.back_mut() {
-            Some(last) if last.len() + data.len() <= INPUT_CHUNK => {
+            // A longer chunk is not made to grow: it would take twice the memory that it needs.
+            Some(last) if last.capacity() - last.len() >= data.len() || last.len() + data.len() <= LONG => {
                 let before = last.capacity();
                 last.extend_from_slice(data);
                 last.capacity() - before
             }
             _ => {
                 // Where nobody has taken anything yet, a packet may be the last for long.
-                let long = data.len() >= LONG && self.has_taken;
+                let long = (data.len() >= LONG || !self.chunks.is_empty()) && self.has_taken;
                 let mut chunk = if long { budget.take_memory() } else { BytesMut::with_capacity(data.len()) };
                 chunk.extend_from_slice(data);
                 let memory = chunk.capacity();
@@ -468,6 +469,8 @@ mod tests {
     #[tokio::test]
     async fn packets_of_a_backlog_share_the_memory_of_whole_pieces() {
         let inbox = Inbox::new(InboxBudget::default());
+        inbox.push(b"x");
+        drop(inbox.try_take());
         for byte in 0..5 {
             inbox.push(&[byte; INPUT_CHUNK / 2]);
         }
@@ -478,6 +481,20 @@ mod tests {
         let expected =
             [(INPUT_CHUNK, Some(0), Some(1)), (INPUT_CHUNK, Some(2), Some(3)), (INPUT_CHUNK / 2, Some(4), Some(4))];
         assert_eq!(taken, expected);
+    }
+
+    #[tokio::test]
+    async fn backlog_that_nobody_has_taken_holds_little_more_memory_than_data() {
+        for length in [1, 100, 5000, LONG, 16 * 1024, 32_000] {
+            let budget = InboxBudget::default();
+            let inbox = Inbox::new(budget.clone());
+            let packets = 300_000 / length;
+            for _ in 0..packets {
+                inbox.push(&vec![0; length]);
+            }
+            let (data, held) = (packets * length, budget.held());
+            assert!(held >= data && held <= data + data / 2, "{held} for {data} in packets of {length}");
+        }
     }
 
     #[tokio::test]

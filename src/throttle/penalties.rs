@@ -299,7 +299,7 @@ mod tests {
         for (held, penalty) in [(0, 1), (9, 1), (10, 2), (59, 6), (3600, 361), (u64::MAX, 600)] {
             let mut table = PenaltyTable::default();
             table.add(v4(1), (PenaltyCause::NoAuth, seconds(held)), &RULES, now);
-            assert_eq!(table.v4.get(v4(1)).map(|(end, _)| *end - now), Some(seconds(penalty)), "{held} s");
+            assert_eq!(table.v4.get(v4(1).network).map(|(end, _)| *end - now), Some(seconds(penalty)), "{held} s");
         }
         // As many places as a source keeps without being refused: ten, one of them given back each second.
         let places = |count: u64| {
