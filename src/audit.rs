@@ -12,7 +12,7 @@ mod forward_event;
 mod line;
 mod traffic;
 
-pub(crate) use event::{Event, RequestKind};
+pub(crate) use event::{Event, PresentedKey, RequestKind};
 pub(crate) use forward_event::ForwardEvent;
 pub(crate) use line::denied_code;
 pub(crate) use traffic::Traffic;
@@ -21,9 +21,13 @@ use crate::guest::Refusal;
 use crate::telemetry::ConnectionLog;
 use crate::telemetry::metrics::{MeasuredStep, StepOutcome, StepTimer};
 use parking_lot::Mutex;
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
+
+/// Limit of a value in a line, in characters.
+const LONGEST_VALUE: usize = 4096;
 
 /// A destination of events.
 pub(crate) trait Sink: Debug + Send + Sync {
@@ -47,9 +51,18 @@ impl Sink for ConnectionLog {
     fn record(&self, _channel: Option<u32>, event: &Event<'_>) -> Result<(), Unrecorded> {
         let (code, message) = event.head();
         let details = event.details();
-        let details: Vec<(&str, &str)> = details.iter().map(|(label, value)| (*label, value.as_ref())).collect();
+        let shown: Vec<(&str, Cow<'_, str>)> = details.iter().map(|(label, value)| (*label, cut(value))).collect();
+        let details: Vec<(&str, &str)> = shown.iter().map(|(label, value)| (*label, value.as_ref())).collect();
         self.write(code, message, &details);
         Ok(())
+    }
+}
+
+/// Cuts a value that a stranger made long: one request shall not fill a disk.
+fn cut(value: &str) -> Cow<'_, str> {
+    match value.char_indices().nth(LONGEST_VALUE) {
+        Some((end, _)) => Cow::Owned(format!("{}…", value.get(..end).unwrap_or_default())),
+        None => Cow::Borrowed(value),
     }
 }
 

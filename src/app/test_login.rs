@@ -13,7 +13,7 @@ pub(crate) use report::{LoginReport, StepResult};
 pub use report::{LoginStep, LoginVerdict};
 
 use super::BuildError;
-use crate::audit::{Event, Recorder, RequestKind as Audited};
+use crate::audit::{Event, PresentedKey, Recorder, RequestKind as Audited};
 use crate::auth::{
     AuthConfig, AuthError, AuthMethod, Authenticator, AwaitedServer, ClientFacts, Credential, Identity, LoginAttempt,
     LoginDeadline, ProvenUser,
@@ -254,7 +254,13 @@ impl<'a, S: FnMut(&LoginStep) + Send> LoginRun<'a, S> {
         let key = match offered_key(&text, self.config.ssh.required_rsa_size).unwrap_or_else(unreadable) {
             Ok(key) => key,
             Err(reason) => {
-                self.audit.note(Event::AuthFailed { method: AuthMethod::PublicKey, reason: &reason, message: None });
+                let key = PresentedKey::default();
+                self.audit.note(Event::AuthFailed {
+                    method: AuthMethod::PublicKey,
+                    reason: &reason,
+                    message: None,
+                    key,
+                });
                 self.finish_step("public key", StepResult::Refused, reason, None).await;
                 return Err(LoginStopped(LoginVerdict::Refused));
             }
@@ -263,7 +269,14 @@ impl<'a, S: FnMut(&LoginStep) + Send> LoginRun<'a, S> {
             Ok(accepted) => accepted,
             Err(error) => {
                 let (verdict, detail) = (verdict_of(&error), error.to_string());
-                return Err(self.stop("public key", verdict, detail, record_offer_refusal(&self.audit, error)).await);
+                return Err(self
+                    .stop(
+                        "public key",
+                        verdict,
+                        detail,
+                        record_offer_refusal(&self.audit, error, PresentedKey::default()),
+                    )
+                    .await);
             }
         };
         let proved = self.auth.check_credential(self.attempt(user), accepted.into_credential()).await;
@@ -309,7 +322,7 @@ impl<'a, S: FnMut(&LoginStep) + Send> LoginRun<'a, S> {
 
     async fn auth_failed(&mut self, name: &'static str, method: AuthMethod, error: AuthError) -> LoginStopped {
         let (verdict, detail) = (verdict_of(&error), error.to_string());
-        let disconnect = record_refusal(&self.audit, method, error);
+        let disconnect = record_refusal(&self.audit, (method, PresentedKey::default()), error);
         self.stop(name, verdict, detail, disconnect).await
     }
 

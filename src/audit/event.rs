@@ -10,6 +10,14 @@ use podgate_webhooks::wire::Certificate;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// The key that a client offered or proved, by which it can be traced; empty for other credentials.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct PresentedKey<'a> {
+    /// As `ssh-keygen -l` writes it.
+    pub fingerprint: Option<&'a str>,
+    pub certificate: Option<&'a Certificate>,
+}
+
 /// An event on a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Event<'a> {
@@ -46,11 +54,7 @@ pub(crate) enum Event<'a> {
     /// The client sent a credential.
     AuthAttempt { method: AuthMethod },
     /// The client's identity is proved.
-    AuthSucceeded {
-        method: AuthMethod,
-        /// The certificate that the client logged in with.
-        certificate: Option<&'a Certificate>,
-    },
+    AuthSucceeded { method: AuthMethod, key: PresentedKey<'a> },
     /// The credential was refused.
     AuthFailed {
         method: AuthMethod,
@@ -58,6 +62,7 @@ pub(crate) enum Event<'a> {
         reason: &'a str,
         /// The webhook's own reason, which the user reads, too.
         message: Option<&'a str>,
+        key: PresentedKey<'a>,
     },
     /// The credential could not be checked.
     AuthUnavailable {

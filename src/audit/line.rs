@@ -1,13 +1,17 @@
 //! The log line of each event: its level, ContainerSSH's code, one sentence, and labels.
 
 use super::details::{LineDetails, seconds, unless};
-use super::event::{Event, RequestKind};
+use super::event::{Event, PresentedKey, RequestKind};
 use super::traffic::Traffic;
 use crate::auth::AuthMethod;
 use crate::guest::{Exit, Refusal};
 use crate::policy::{Denied, ProgramRequest};
 use crate::telemetry::{Code, Level, codes};
+use crate::types::printable;
 use std::time::Duration;
+
+/// Limit of a certificate's key ID in a line, in characters. Its authority may have let the user choose it.
+const SHOWN_KEY_ID: usize = 256;
 
 impl Event<'_> {
     pub(super) fn head(&self) -> (Code, &'static str) {
@@ -83,17 +87,17 @@ impl Event<'_> {
                 vec![("reason", reason.into())]
             }
             Self::AuthAttempt { method } => vec![("method", method.name().into())],
-            Self::AuthSucceeded { method, certificate } => {
+            Self::AuthSucceeded { method, key } => {
                 let mut details = vec![("method", method.name().into())];
-                if let Some(certificate) = certificate {
-                    details.push(("keyId", certificate.key_id.as_str().into()));
-                    details.push(("serial", certificate.serial.as_str().into()));
-                    details.push(("ca", certificate.ca_fingerprint.as_str().into()));
-                }
+                details.extend(presented(key));
                 details
             }
             Self::AuthUnavailable { method, reason, .. } => refused_by(method, reason, None),
-            Self::AuthFailed { method, reason, message } => refused_by(method, reason, message),
+            Self::AuthFailed { method, reason, message, key } => {
+                let mut details = refused_by(method, reason, message);
+                details.extend(presented(key));
+                details
+            }
             Self::ConfigDenied { message } => message.map(|text| ("message", text.into())).into_iter().collect(),
             Self::NotOffered { method } => vec![("method", method.into())],
             Self::ChannelOpened { channel } => vec![("channelId", channel.to_string().into())],
@@ -173,6 +177,16 @@ fn program(request: &ProgramRequest, terminal: bool) -> LineDetails<'_> {
         ProgramRequest::Subsystem(name) => vec![("request", "subsystem".into()), ("subsystem", name.as_str().into())],
     };
     details.push(("terminal", if terminal { "true" } else { "false" }.into()));
+    details
+}
+
+fn presented<'a>(key: PresentedKey<'a>) -> LineDetails<'a> {
+    let mut details: LineDetails<'a> = key.fingerprint.map(|text| ("fingerprint", text.into())).into_iter().collect();
+    if let Some(certificate) = key.certificate {
+        details.push(("keyId", printable(&certificate.key_id, SHOWN_KEY_ID).into()));
+        details.push(("serial", certificate.serial.as_str().into()));
+        details.push(("ca", certificate.ca_fingerprint.as_str().into()));
+    }
     details
 }
 

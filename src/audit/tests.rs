@@ -7,6 +7,7 @@ use crate::guest::{Exit, ListenerAddress};
 use crate::policy::{Denied, Dial, ProgramRequest, Terminal};
 use crate::telemetry::{LogFormat, capture};
 use crate::types::{ConnectionId, EnvName, Modes, Size};
+use podgate_webhooks::wire::Certificate;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -33,9 +34,10 @@ fn failures_of_a_login_say_why() {
     let method = AuthMethod::PublicKey;
     let reason = "the key was refused";
     let why = json!({"method": "publickey", "reason": reason});
-    assert_line(Event::AuthFailed { method, reason, message: None }, "info", "SSH_AUTH_FAILED", why.clone());
+    let key = PresentedKey::default();
+    assert_line(Event::AuthFailed { method, reason, message: None, key }, "info", "SSH_AUTH_FAILED", why.clone());
     let said = json!({"method": "publickey", "reason": reason, "message": "it expired"});
-    let failed = Event::AuthFailed { method, reason, message: Some("it expired") };
+    let failed = Event::AuthFailed { method, reason, message: Some("it expired"), key };
     assert_line(failed, "info", "SSH_AUTH_FAILED", said);
     assert_line(Event::ConfigDenied { message: None }, "info", "CONFIG_DENIED", json!({}));
     let denied = Event::ConfigDenied { message: Some("no pod for you") };
@@ -53,6 +55,37 @@ fn failures_of_a_login_say_why() {
     assert_line(failed, "error", "SSH_BACKEND_REJECTED_HANDSHAKE", json!({"reason": "no pod"}));
     let abandoned = Event::Abandoned { reason: "the image is being pulled" };
     assert_line(abandoned, "info", "SSH_LOGIN_ABANDONED", json!({"reason": "the image is being pulled"}));
+}
+
+#[test]
+fn key_of_a_login_can_be_traced_and_no_value_makes_a_long_line() {
+    let certificate = Certificate {
+        key_id: "i".repeat(20_000),
+        serial: "7".to_owned(),
+        principals: vec![],
+        valid_after: 0,
+        valid_before: None,
+        ca_public_key: String::new(),
+        ca_fingerprint: "SHA256:ca".to_owned(),
+        critical_options: Default::default(),
+        extensions: Default::default(),
+    };
+    let key = PresentedKey { fingerprint: Some("SHA256:key"), certificate: Some(&certificate) };
+    let method = AuthMethod::PublicKey;
+    let shown = "i".repeat(255) + "…";
+    let of_key = json!({"fingerprint": "SHA256:key", "keyId": shown, "serial": "7", "ca": "SHA256:ca"});
+    for event in
+        [Event::AuthSucceeded { method, key }, Event::AuthFailed { method, reason: "expired", message: None, key }]
+    {
+        let (_, _, mut details) = line(event);
+        let details_map = details.as_object_mut().unwrap();
+        details_map.remove("method");
+        details_map.remove("reason");
+        assert_eq!(details, of_key, "{event:?}");
+    }
+    let long = "a".repeat(60_000);
+    let (_, _, details) = line(Event::BadUsername { reason: &long });
+    assert_eq!(details["reason"].as_str().map(|told| told.chars().count()), Some(4097));
 }
 
 #[test]
@@ -154,7 +187,7 @@ fn the_rest_has_its_codes_too() {
         ),
         (Event::AuthAttempt { method }, "debug", "SSH_AUTH_ATTEMPT", json!({"method": "password"})),
         (
-            Event::AuthSucceeded { method, certificate: None },
+            Event::AuthSucceeded { method, key: PresentedKey::default() },
             "info",
             "SSH_AUTH_SUCCESSFUL",
             json!({"method": "password"}),

@@ -204,8 +204,18 @@ fn key_of_line(line: &str) -> Option<Vec<u8>> {
     let mut fields = line.split_ascii_whitespace();
     let (name, key) = (fields.next()?, BASE64.decode(fields.next()?.as_bytes()).ok()?);
     let mut reader = KrlReader(&key);
-    let is_key = reader.string().ok()? == name.as_bytes() && !reader.is_empty() && !name.contains("-cert-");
+    let is_key = reader.string().ok()? == name.as_bytes() && reader.is_rest_of_key(name).ok()? && reader.is_empty();
     is_key.then_some(key)
+}
+
+/// The curve of an ECDSA key's type and the bytes of a point, which is uncompressed: no key in another form ever logs in.
+fn curve(name: &str) -> Option<(&'static str, usize)> {
+    match name {
+        "ecdsa-sha2-nistp256" | "sk-ecdsa-sha2-nistp256@openssh.com" => Some(("nistp256", 65)),
+        "ecdsa-sha2-nistp384" => Some(("nistp384", 97)),
+        "ecdsa-sha2-nistp521" => Some(("nistp521", 133)),
+        _ => None,
+    }
 }
 
 /// The unread rest of a KRL or of a section of it.
@@ -242,6 +252,25 @@ impl<'a> KrlReader<'a> {
     fn string(&mut self) -> Result<&'a [u8], RevokedKeysError> {
         let length = usize::try_from(self.u32()?).map_err(|_| RevokedKeysError::Damaged)?;
         self.take(length)
+    }
+
+    /// Reads a key of a type behind its name. False if it is no such key, or the type is not known.
+    fn is_rest_of_key(&mut self, name: &str) -> Result<bool, RevokedKeysError> {
+        let is_key = match (name, curve(name)) {
+            (_, Some((curve, length))) => {
+                let is_of_curve = self.string()? == curve.as_bytes();
+                let point = self.string()?;
+                is_of_curve && point.len() == length && point.first() == Some(&4)
+            }
+            ("ssh-ed25519" | "sk-ssh-ed25519@openssh.com", _) => self.string()?.len() == 32,
+            ("ssh-rsa", _) => !self.string()?.is_empty() && !self.string()?.is_empty(),
+            ("ssh-dss", _) => (0..4).try_fold(true, |is_key, _| Ok(is_key && !self.string()?.is_empty()))?,
+            _ => false,
+        };
+        if is_key && name.starts_with("sk-") {
+            self.string()?;
+        }
+        Ok(is_key)
     }
 
     fn strings_into(&mut self, strings: &mut HashSet<Vec<u8>>) -> Result<(), RevokedKeysError> {

@@ -5,6 +5,7 @@ use super::login_limits::networks;
 use crate::proxy_protocol::ProxyProtocol;
 use crate::schema::Section;
 use crate::types::{printable, quoted};
+use ipnet::IpNet;
 use std::fmt;
 
 /// A listener of the SSH server.
@@ -110,7 +111,8 @@ fn proxy(section: &Section<'_>) -> Option<ProxyProtocol> {
         None => Some(Vec::new()),
     };
     let (mode, trusted) = (mode?, trusted?);
-    if trusted.iter().any(|network| network.prefix_len() == 0) {
+    // Halves of the world are the world, too.
+    if IpNet::aggregate(&trusted).iter().any(|network| network.prefix_len() == 0) {
         let text = "trusts every address: each client that reaches this port can say that it comes from anywhere";
         section.warning("trustedProxies", text);
     }
@@ -223,8 +225,8 @@ mod tests {
 
     #[test]
     fn trust_in_every_address_is_a_warning() {
-        for everyone in ["0.0.0.0/0", "::/0"] {
-            let listener = json!([{"address": ":22", "proxyProtocol": "required", "trustedProxies": [everyone]}]);
+        for everyone in [json!(["0.0.0.0/0"]), json!(["::/0"]), json!(["0.0.0.0/1", "10.0.0.0/8", "128.0.0.0/1"])] {
+            let listener = json!([{"address": ":22", "proxyProtocol": "required", "trustedProxies": everyone}]);
             let config = with("ssh.listeners", listener).expect("loads");
             let warned =
                 |notice: &crate::schema::Notice| notice.warn && notice.path == "ssh.listeners[0].trustedProxies";

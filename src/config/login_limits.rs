@@ -202,10 +202,17 @@ pub(super) fn networks(section: &Section<'_>, key: &'static str) -> Option<Vec<I
 /// Reads an address or a network. One of IPv4 addresses that are written as IPv6 is a network of IPv4, as its clients are.
 fn network(text: &str) -> Result<IpNet, &'static str> {
     let net = text.parse::<IpNet>().ok().or_else(|| Some(text.parse::<IpAddr>().ok()?.into()));
-    match net.ok_or("is not an address or a network like 10.0.0.0/8")? {
-        IpNet::V6(net) => mapped_net(net),
-        net @ IpNet::V4(_) => Ok(net),
+    let given = net.ok_or("is not an address or a network like 10.0.0.0/8")?;
+    let net = match given {
+        IpNet::V6(net) => mapped_net(net)?,
+        net @ IpNet::V4(_) => net,
+    };
+    if given.addr() != given.network() {
+        return Err(
+            "has bits behind the network's length, like 10.0.0.1/8: write the address alone, or the network 10.0.0.0/8",
+        );
     }
+    Ok(net)
 }
 
 fn mapped_net(net: Ipv6Net) -> Result<IpNet, &'static str> {
@@ -270,6 +277,10 @@ mod tests {
             ("perSourcePenaltyExemptList", json!(["::ffff:10.0.0.0/95"]), "would match none of them"),
             ("nat64Prefixes", json!(["64:ff9b::/96", "2001:db8::/33"]), "ssh.nat64Prefixes[1]"),
             ("nat64Prefixes", json!(["192.0.2.0/24"]), "is not a prefix of IPv6"),
+            ("nat64Prefixes", json!(["64:ff9b::1/96"]), "is not a prefix of IPv6"),
+            ("perSourcePenaltyExemptList", json!(["10.0.0.1/8"]), "bits behind the network's length"),
+            ("perSourcePenaltyExemptList", json!(["2001:db8::1/64"]), "bits behind the network's length"),
+            ("perSourcePenaltyExemptList", json!(["::ffff:10.0.0.1/104"]), "bits behind the network's length"),
             ("maxWebhookCalls", json!(0), "must be 1 to"),
         ] {
             let errors = limits(key, value.clone()).map(drop).expect_err(key);

@@ -31,7 +31,8 @@ pub(super) struct TrustedAuthorities(Vec<KeyData>);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CertificateUse<'a> {
     pub username: &'a str,
-    pub client: IpAddr,
+    /// The client's address; `None` if a proxy did not tell it.
+    pub client: Option<IpAddr>,
     /// The time in seconds since 1970.
     pub now: u64,
     /// `ssh.requiredRSASize`, for the authority's key, too.
@@ -67,6 +68,10 @@ pub(super) enum CertificateError {
     KeyForm(#[from] KeyOfferError),
     #[error("the certificate may not be used from the client's address (source-address)")]
     SourceAddress,
+    #[error(
+        "the certificate may be used from certain addresses alone (source-address), and the proxy did not tell the client's"
+    )]
+    UnknownSource,
     /// russh 0.65.1 shows no callback the signature, which has the flag.
     #[error("the certificate requires the verification of its user (verify-required), which cannot be checked")]
     VerifyRequired,
@@ -131,7 +136,7 @@ impl TrustedAuthorities {
 }
 
 /// Reads the critical options, all of which must be known, and the extensions, of which some are.
-fn read_options(certificate: &Certificate, client: IpAddr) -> Result<CertificateLimits, CertificateError> {
+fn read_options(certificate: &Certificate, client: Option<IpAddr>) -> Result<CertificateLimits, CertificateError> {
     let mut force_command = None;
     for (name, value) in certificate.critical_options().iter() {
         match name.as_str() {
@@ -139,7 +144,7 @@ fn read_options(certificate: &Certificate, client: IpAddr) -> Result<Certificate
                 return Err(CertificateError::OptionValue("force-command"));
             }
             "force-command" => force_command = Some(value.clone()),
-            "source-address" => check_source(value, client.to_canonical())?,
+            "source-address" => check_source(value, client)?,
             "verify-required" => return Err(CertificateError::VerifyRequired),
             other => return Err(CertificateError::UnknownOption(crate::types::printable(other, 64))),
         }
@@ -160,13 +165,14 @@ fn read_options(certificate: &Certificate, client: IpAddr) -> Result<Certificate
 
 /// Checks the client's address against addresses and networks with commas between them. As in OpenSSH's server, one that is
 /// not valid spoils them all.
-fn check_source(list: &str, client: IpAddr) -> Result<(), CertificateError> {
+fn check_source(list: &str, client: Option<IpAddr>) -> Result<(), CertificateError> {
     let network = |entry: &str| match entry.parse::<IpNet>() {
         Ok(network) => Some(network).filter(|network| network.addr() == network.network()),
         Err(_) => entry.parse::<IpAddr>().ok().map(IpNet::from),
     };
     let networks = list.split(',').map(network).collect::<Option<Vec<IpNet>>>();
     let networks = networks.ok_or(CertificateError::OptionValue("source-address"))?;
+    let client = client.ok_or(CertificateError::UnknownSource)?.to_canonical();
     let is_within = networks.iter().any(|network| network.contains(&client));
     if is_within { Ok(()) } else { Err(CertificateError::SourceAddress) }
 }

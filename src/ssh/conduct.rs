@@ -19,9 +19,15 @@ pub(super) struct LoginConduct {
     pub(super) invalid_user: bool,
     /// A webhook refused it although the credential was good.
     pub(super) refused: bool,
+    /// The keys that it offered, could have used, and did not prove to have.
+    pub(super) unproved: usize,
 }
 
 impl LoginConduct {
+    /// The number of unproved keys that is a failure. One key may be that of an agent that did not sign, or of a question which
+    /// keys are accepted; OpenSSH's server takes neither for a failure, but a wrong signature, which looks the same here.
+    pub(super) const UNPROVED: usize = 2;
+
     /// The penalty of a connection that is over, of several causes the weightiest.
     pub(super) fn penalty(self) -> Option<PenaltyCause> {
         match self {
@@ -29,7 +35,7 @@ impl LoginConduct {
             Self { late: true, .. } => Some(PenaltyCause::GraceExceeded),
             Self { refused: true, .. } => Some(PenaltyCause::RefuseConnection),
             Self { invalid_user: true, .. } => Some(PenaltyCause::InvalidUser),
-            Self { failed: true, .. } => Some(PenaltyCause::AuthFail),
+            Self { failed: true, .. } | Self { unproved: Self::UNPROVED.., .. } => Some(PenaltyCause::AuthFail),
             Self { ended_here: true, .. } => None,
             Self { .. } => Some(PenaltyCause::NoAuth),
         }
@@ -47,6 +53,10 @@ mod tests {
         for (conduct, penalty) in [
             (nothing, Some(PenaltyCause::NoAuth)),
             (failed, Some(PenaltyCause::AuthFail)),
+            (LoginConduct { unproved: 1, ..nothing }, Some(PenaltyCause::NoAuth)),
+            (LoginConduct { unproved: 2, ..nothing }, Some(PenaltyCause::AuthFail)),
+            (LoginConduct { unproved: 32, ..nothing }, Some(PenaltyCause::AuthFail)),
+            (LoginConduct { unproved: 2, logged_in: true, ..nothing }, None),
             (LoginConduct { logged_in: true, ..failed }, None),
             (LoginConduct { ended_here: true, ..nothing }, None),
             (LoginConduct { ended_here: true, ..failed }, Some(PenaltyCause::AuthFail)),

@@ -4,16 +4,17 @@
 mod certificate;
 mod outcome;
 
+use super::conduct::LoginConduct;
 use super::connection::{ConnectionContext, ConnectionError};
 use super::key_offer::{self, key_line};
 use super::transport;
-use crate::audit::{Event, Recorder, Unrecorded};
+use crate::audit::{Event, PresentedKey, Recorder, Unrecorded};
 use crate::auth::{
     AuthError, AuthMethod, AuthStep, AwaitedServer, ClientFacts, Credential, Identity, LoginAttempt, OfferedKey,
 };
 use crate::policy::CertificateLimits;
 use crate::types::{Secret, Username, printable, quoted};
-use certificate::PresentedCertificate;
+use certificate::{PresentedCertificate, ShownKey, barred};
 use outcome::{AuthOutcome, AuthRequest, FailureCount};
 use russh::Disconnect;
 use russh::keys::{Algorithm, PublicKey};
@@ -32,6 +33,10 @@ pub(super) struct Login {
     /// The user name of the connection's first request, to which the login is bound.
     user: Option<Username>,
     considered: Option<OfferedKey>,
+    /// The key of the present attempt, for the log.
+    shown: ShownKey,
+    /// The fingerprint of a key that was accepted and that nothing has proved yet.
+    unproved: Option<String>,
     /// The certificate of the present attempt.
     presented: Option<PresentedCertificate>,
     identity: Option<(Identity, Option<CertificateLimits>)>,
@@ -48,6 +53,8 @@ impl Login {
             context,
             user: None,
             considered: None,
+            shown: ShownKey::default(),
+            unproved: None,
             presented: None,
             identity: None,
             ended: false,
@@ -114,6 +121,7 @@ impl Login {
         algorithm: &Algorithm,
     ) -> Result<AuthOutcome, ConnectionError> {
         let Some(user) = self.user(user).await else { return Ok(AuthOutcome::Ended) };
+        self.shown = ShownKey::of(key.key_data());
         let Some(line) = key_line(key) else { return Ok(AuthOutcome::Refused) };
         self.offers += 1;
         if self.offers > OFFERS {
@@ -125,26 +133,26 @@ impl Login {
         if let Err(bad) = key_offer::check(key, algorithm, self.context.snapshot.required_rsa_size) {
             return Ok(self.refuse_key(&bad.to_string()));
         }
-        if let Some(reason) = self.revoked_key(key).await {
-            return Ok(self.refuse_key(&reason));
+        if let Some(outcome) = self.revoked_key(key).await? {
+            return Ok(outcome);
         }
         if self.context.audit.record(Event::AuthAttempt { method: AuthMethod::PublicKey }).is_err() {
             return Ok(self.unrecorded().await);
         }
         self.considered = None;
         if self.trusts_authorities() {
-            return Ok(AuthOutcome::Accepted);
+            return Ok(self.accept_offer());
         }
         let facts = self.context.facts();
         let considered = Box::pin(self.context.snapshot.auth.check_offered_key(self.attempt(&facts, &user), &line));
         match self.unless_closed(considered).await? {
             Ok(considered) => {
                 self.considered = Some(considered);
-                Ok(AuthOutcome::Accepted)
+                Ok(self.accept_offer())
             }
             Err(error) => {
                 self.note_conduct(&error);
-                let ending = record_offer_refusal(&self.context.audit, error);
+                let ending = record_offer_refusal(&self.context.audit, error, self.shown.presented());
                 Ok(self.refused(ending).await)
             }
         }
@@ -157,8 +165,15 @@ impl Login {
     }
 
     async fn judge_proof(&mut self, user: &str, key: &PublicKey) -> Result<AuthOutcome, ConnectionError> {
+        self.proved_offer();
         let Some(user) = self.user(user).await else { return Ok(AuthOutcome::Ended) };
+        self.shown = ShownKey::of(key.key_data());
         let Some(line) = key_line(key) else { return Ok(AuthOutcome::Refused) };
+        // It may have been revoked since it was offered.
+        if let Some(outcome) = self.revoked_key(key).await? {
+            self.considered = None;
+            return Ok(barred(outcome));
+        }
         if self.trusts_authorities() {
             return self.judge_unasked(&user, &line).await;
         }
@@ -166,10 +181,7 @@ impl Login {
             return Ok(AuthOutcome::Refused);
         };
         let answer = self.authenticate(&user, considered.into_credential()).await?;
-        Ok(match self.settle(AuthMethod::PublicKey, answer).await {
-            AuthOutcome::Ended => AuthOutcome::Barred,
-            outcome => outcome,
-        })
+        Ok(barred(self.settle(AuthMethod::PublicKey, answer).await))
     }
 
     async fn authenticate(
@@ -197,8 +209,8 @@ impl Login {
     async fn settle(&mut self, method: AuthMethod, answer: Result<AuthStep, AuthError>) -> AuthOutcome {
         match answer {
             Ok(AuthStep::Done(identity)) => {
-                let certificate = self.presented.as_ref().map(|presented| &presented.facts);
-                if self.context.audit.record(Event::AuthSucceeded { method, certificate }).is_err() {
+                let key = self.shown.presented();
+                if self.context.audit.record(Event::AuthSucceeded { method, key }).is_err() {
                     return self.unrecorded().await;
                 }
                 self.identity = Some((identity, self.presented.take().map(|presented| presented.limits)));
@@ -209,7 +221,7 @@ impl Login {
             Ok(AuthStep::Ask(_)) => AuthOutcome::Refused,
             Err(error) => {
                 self.note_conduct(&error);
-                let ending = record_refusal(&self.context.audit, method, error);
+                let ending = record_refusal(&self.context.audit, (method, self.shown.presented()), error);
                 self.refused(ending).await
             }
         }
@@ -285,6 +297,8 @@ impl Login {
     /// Parses the login name. `None` if it is not valid, is not that of the first request, or the login has ended.
     async fn user(&mut self, user: &str) -> Option<Username> {
         self.presented = None;
+        self.note_unproved();
+        self.shown = ShownKey::default();
         if self.ended {
             return None;
         }
@@ -309,6 +323,33 @@ impl Login {
                 None
             }
         }
+    }
+
+    /// Accepts the offer of the present key, until its proof.
+    fn accept_offer(&mut self) -> AuthOutcome {
+        self.context.conduct.lock().unproved += 1;
+        self.unproved.clone_from(&self.shown.fingerprint);
+        AuthOutcome::Accepted
+    }
+
+    /// Takes note of a signature that is right.
+    fn proved_offer(&mut self) {
+        if self.unproved.take().is_some() {
+            self.context.conduct.lock().unproved -= 1;
+        }
+    }
+
+    /// Records that the last accepted key was not proved: russh refuses a wrong signature by itself. The first may be that of
+    /// an agent that did not sign.
+    fn note_unproved(&mut self) {
+        if self.unproved.is_none() || self.context.conduct.lock().unproved < LoginConduct::UNPROVED {
+            self.unproved = None;
+            return;
+        }
+        let fingerprint = self.unproved.take();
+        let key = PresentedKey { fingerprint: fingerprint.as_deref(), certificate: None };
+        let reason = "the client did not prove that it has the key (no signature, or a wrong one)";
+        self.context.audit.note(Event::AuthFailed { method: AuthMethod::PublicKey, reason, message: None, key });
     }
 
     /// Ends a login whose user name changes, as sshd does and in its words: guesses under other names before a login under
@@ -356,10 +397,14 @@ pub(crate) struct LoginDisconnect {
 }
 
 /// Records a refusal. Returns the disconnect if the connection ends for it.
-pub(crate) fn record_refusal(audit: &Recorder, method: AuthMethod, error: AuthError) -> Option<LoginDisconnect> {
+pub(crate) fn record_refusal(
+    audit: &Recorder,
+    (method, key): (AuthMethod, PresentedKey<'_>),
+    error: AuthError,
+) -> Option<LoginDisconnect> {
     match error {
         AuthError::Denied { reason, message } => {
-            audit.note(Event::AuthFailed { method, reason, message: message.as_deref() });
+            audit.note(Event::AuthFailed { method, reason, message: message.as_deref(), key });
             message.map(|reason| LoginDisconnect { code: Disconnect::NoMoreAuthMethodsAvailable, reason })
         }
         AuthError::NotConfigured => {
@@ -374,7 +419,11 @@ pub(crate) fn record_refusal(audit: &Recorder, method: AuthMethod, error: AuthEr
 }
 
 /// Records the refusal of an offered key. The next key may be accepted, so a denial's message is only in the log.
-pub(crate) fn record_offer_refusal(audit: &Recorder, error: AuthError) -> Option<LoginDisconnect> {
+pub(crate) fn record_offer_refusal(
+    audit: &Recorder,
+    error: AuthError,
+    key: PresentedKey<'_>,
+) -> Option<LoginDisconnect> {
     let denied = matches!(error, AuthError::Denied { .. });
-    record_refusal(audit, AuthMethod::PublicKey, error).filter(|_| !denied)
+    record_refusal(audit, (AuthMethod::PublicKey, key), error).filter(|_| !denied)
 }

@@ -18,13 +18,14 @@ pub(crate) struct Nat64Prefix {
 }
 
 impl Nat64Prefix {
-    /// Parses a prefix like `2001:db8:64::/96`. `None` if it is none, or of another length than RFC 6052 section 2.2 has.
+    /// Parses a prefix like `2001:db8:64::/96`. `None` if it is none, has bits behind its length, or
+    /// another length than RFC 6052 section 2.2 has.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let net: Ipv6Net = text.parse().ok()?;
         let is_mapped = net.addr().to_ipv4_mapped().is_some();
         let bits = net.prefix_len();
-        let valid = matches!(bits, 32 | 40 | 48 | 56 | 64 | 96) && !is_mapped;
-        valid.then(|| Self { address: net.trunc().addr().to_bits(), bits })
+        let valid = matches!(bits, 32 | 40 | 48 | 56 | 64 | 96) && !is_mapped && net.trunc() == net;
+        valid.then(|| Self { address: net.addr().to_bits(), bits })
     }
 
     /// The IPv4 address in an address of this prefix: behind it, without the octet that is always 0 (bits 64 to 71).
@@ -119,6 +120,6 @@ mod tests {
             assert_eq!(Nat64Prefix::parse(text), None, "{text}");
         }
         assert_eq!(Nat64Prefix::parse("64:ff9b::/96"), Some(WELL_KNOWN));
-        assert_eq!(Nat64Prefix::parse("64:ff9b::1/96"), Some(WELL_KNOWN), "host bits mean nothing");
+        assert_eq!(Nat64Prefix::parse("64:ff9b::1/96"), None, "an address is no prefix");
     }
 }

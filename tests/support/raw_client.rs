@@ -196,7 +196,7 @@ pub async fn requests_of(server: &Server) -> Vec<String> {
 }
 
 /// Connects, and advances the connection to a state.
-async fn connect_to(server: &Server, state: State) -> (PacketWriter, PacketReader, ConnectionInfo) {
+pub async fn connect_to(server: &Server, state: State) -> (PacketWriter, PacketReader, ConnectionInfo) {
     let (mut writer, mut reader, exchange) = connect(server.address).await;
     let key = Ed25519KeyPair::from_seed_unchecked(&server.seed).expect("a key");
     let mut connection = ConnectionInfo { user: server.user.clone(), channel: 99, exchange, key };

@@ -101,7 +101,7 @@ pub(super) const ROWS: &[KeyRow] = &[
     ("ssh.hostCertificates", Texts, "[]", Works),
     ("ssh.trustedUserCAKeys", Texts, "[]", Works),
     ("ssh.revokedKeys", File, "", Works),
-    ("ssh.requiredRSASize", Integer(1024, 16_384), "2048", Works),
+    ("ssh.requiredRSASize", Integer(1024, 8192), "2048", Works),
     ("ssh.clientAliveInterval", Duration(0), r#""1m0s""#, Works),
     ("ssh.clientAliveCountMax", Integer(1, U32), "3", Works),
     ("ssh.maxQueued", ByteSize(0, i64::MAX as u64), "0", Works),

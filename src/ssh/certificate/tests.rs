@@ -38,7 +38,7 @@ fn option(name: &str, value: &str) -> Certificate {
 fn check_at(certificate: &Certificate, username: &str, now: u64) -> Result<CertificateLimits, CertificateError> {
     let line = key(2).public_key().to_openssh().unwrap();
     let authorities = TrustedAuthorities::read([line.as_str()].into_iter()).unwrap().unwrap();
-    let used = CertificateUse { username, client: CLIENT.parse().unwrap(), now, required_rsa_size: 2048 };
+    let used = CertificateUse { username, client: Some(CLIENT.parse().unwrap()), now, required_rsa_size: 2048 };
     authorities.check(certificate, used)
 }
 
@@ -76,9 +76,25 @@ fn certificate_with_a_fault_is_refused_for_it() {
     }
     assert_eq!(check_at(&sound, "bob", NOW), Err(Principal));
     let strange = TrustedAuthorities::read([key(3).public_key().to_openssh().unwrap().as_str()].into_iter());
-    let used = CertificateUse { username: "alice", client: CLIENT.parse().unwrap(), now: NOW, required_rsa_size: 2048 };
+    let used =
+        CertificateUse { username: "alice", client: Some(CLIENT.parse().unwrap()), now: NOW, required_rsa_size: 2048 };
     let fault = strange.unwrap().unwrap().check(&sound, used).unwrap_err();
     assert!(matches!(fault, CertificateError::Authority(shown) if shown.starts_with("SHA256:")));
+}
+
+#[test]
+fn certificate_for_certain_addresses_is_refused_where_the_client_s_is_not_known() {
+    let authorities = TrustedAuthorities::read([key(2).public_key().to_openssh().unwrap().as_str()].into_iter());
+    let authorities = authorities.unwrap().unwrap();
+    let used = CertificateUse { username: "alice", client: None, now: NOW, required_rsa_size: 2048 };
+    for (list, fault) in [
+        ("192.0.2.7", CertificateError::UnknownSource),
+        ("0.0.0.0/0,::/0", CertificateError::UnknownSource),
+        ("*", CertificateError::OptionValue("source-address")),
+    ] {
+        assert_eq!(authorities.check(&option("source-address", list), used), Err(fault), "{list}");
+    }
+    assert!(authorities.check(&certificate(|_| ()), used).is_ok());
 }
 
 #[test]
