@@ -20,7 +20,7 @@ mod tls;
 mod unbuilt;
 
 pub(crate) use admin::{HealthConfig, MetricsConfig};
-pub(crate) use algorithms::{AlgorithmList, Cipher, Kex, Mac};
+pub(crate) use algorithms::{AlgorithmList, Cipher, Kex, Mac, PubkeyAlgorithm};
 pub use dump::dump_file;
 pub(crate) use dump::masked_spec;
 pub(crate) use http_server::{HttpServerConfig, ServerTlsConfig};

@@ -11,6 +11,7 @@ mod names;
 mod offers;
 mod places;
 mod reasons;
+mod ssh_audit;
 
 use crate::support::scripted_webhook::{Reply, ScriptedWebhook, WebhookRequest, accept_all, empty_config, success};
 use crate::support::world::PASSWORD;

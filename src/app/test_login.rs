@@ -25,7 +25,8 @@ use crate::policy::{ConnectionEndpoints, Permit, ProgramRequest, ProgramSpec};
 use crate::settings::{BackendSettings, ConfigClient, ConfigServer, ConfigServerError, KubernetesSettings, Settings};
 use crate::shutdown::Tasks;
 use crate::ssh::{
-    AdmissionError, ConfigOrigin, LoginDisconnect, ask, offered_key, record_offer_refusal, record_refusal, resolve,
+    AdmissionError, ConfigOrigin, LoginDisconnect, ask, is_public_key, offered_key, record_offer_refusal,
+    record_refusal, resolve,
 };
 use crate::telemetry::ConnectionLog;
 use crate::types::{ConnectionId, Secret, Username, printable};
@@ -74,7 +75,7 @@ pub struct TestPublicKey(String);
 impl TestPublicKey {
     /// Parses the text of a public key file; `None` if it is not a public key.
     pub fn parse(text: &str) -> Option<Self> {
-        offered_key(text, 0).map(|_| Self(text.to_owned()))
+        is_public_key(text).then(|| Self(text.to_owned()))
     }
 }
 
@@ -251,7 +252,7 @@ impl<'a, S: FnMut(&LoginStep) + Send> LoginRun<'a, S> {
         TestPublicKey(text): TestPublicKey,
     ) -> Result<ProvenUser, LoginStopped> {
         let unreadable = || Err("not a public key".to_owned());
-        let key = match offered_key(&text, self.config.ssh.required_rsa_size).unwrap_or_else(unreadable) {
+        let key = match offered_key(&text, &self.config.ssh).unwrap_or_else(unreadable) {
             Ok(key) => key,
             Err(reason) => {
                 let key = PresentedKey::default();

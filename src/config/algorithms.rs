@@ -55,6 +55,27 @@ pub enum Mac {
     Sha512,
 }
 
+/// A signature algorithm of users' keys that we accept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PubkeyAlgorithm {
+    /// `ssh-ed25519`
+    Ed25519,
+    /// `ecdsa-sha2-nistp256`
+    NistP256,
+    /// `ecdsa-sha2-nistp384`
+    NistP384,
+    /// `ecdsa-sha2-nistp521`
+    NistP521,
+    /// `rsa-sha2-512`
+    RsaSha512,
+    /// `rsa-sha2-256`
+    RsaSha256,
+    /// `sk-ssh-ed25519@openssh.com`
+    SkEd25519,
+    /// `sk-ecdsa-sha2-nistp256@openssh.com`
+    SkNistP256,
+}
+
 /// One kind of algorithm.
 pub(super) struct AlgorithmKind<T: 'static> {
     key: &'static str,
@@ -114,6 +135,21 @@ pub(super) const MACS: AlgorithmKind<Mac> = AlgorithmKind {
         // Until 0.4.
         &["hmac-sha2-256-etm@openssh.com", "hmac-sha2-256", "hmac-sha1", "hmac-sha1-96"],
     ],
+};
+
+pub(super) const PUBKEYS: AlgorithmKind<PubkeyAlgorithm> = AlgorithmKind {
+    key: "pubkeyAcceptedAlgorithms",
+    offered: &[
+        ("ssh-ed25519", PubkeyAlgorithm::Ed25519),
+        ("ecdsa-sha2-nistp256", PubkeyAlgorithm::NistP256),
+        ("ecdsa-sha2-nistp384", PubkeyAlgorithm::NistP384),
+        ("ecdsa-sha2-nistp521", PubkeyAlgorithm::NistP521),
+        ("rsa-sha2-512", PubkeyAlgorithm::RsaSha512),
+        ("rsa-sha2-256", PubkeyAlgorithm::RsaSha256),
+        ("sk-ssh-ed25519@openssh.com", PubkeyAlgorithm::SkEd25519),
+        ("sk-ecdsa-sha2-nistp256@openssh.com", PubkeyAlgorithm::SkNistP256),
+    ],
+    containerssh: &[],
 };
 
 /// The ciphers for a client of OpenSSH's. Of our default these are AES-GCM alone: versions before 10 name the others first
@@ -215,6 +251,12 @@ impl<T: Copy + PartialEq> AlgorithmKind<T> {
 /// The reason why a well-known name is left out.
 fn broken(name: &str) -> Option<&'static str> {
     let has = |part| name.contains(part);
+    // Whole names: others have them within.
+    match name {
+        "ssh-rsa" => return Some("it signs by SHA-1, which is broken; rsa-sha2-512 is for the same keys"),
+        "ssh-dss" => return Some("DSA is broken"),
+        _ => {}
+    }
     if has("sha1") || has("md5") {
         Some("SHA-1 and MD5 are broken")
     } else if has("cbc") || has("3des") {
@@ -238,6 +280,7 @@ pub(super) fn effective(path: &str, value: &Value) -> Option<Value> {
         "ssh.ciphers" => CIPHERS.effective(&names),
         "ssh.kex" => KEX.effective(&names),
         "ssh.macs" => MACS.effective(&names),
+        "ssh.pubkeyAcceptedAlgorithms" => PUBKEYS.effective(&names),
         _ => None,
     };
     held.map(Value::from)

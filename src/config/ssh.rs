@@ -1,6 +1,6 @@
 //! `ssh`: the server, its keys and its algorithms.
 
-use super::algorithms::{self, CIPHERS, Cipher, KEX, Kex, MACS, Mac};
+use super::algorithms::{self, CIPHERS, Cipher, KEX, Kex, MACS, Mac, PUBKEYS, PubkeyAlgorithm};
 use super::listeners::{self, ListenerConfig};
 use super::login_limits::{self, LoginLimits};
 use crate::schema::{Files, Section, pem};
@@ -46,6 +46,8 @@ pub struct SshConfig {
     pub kex: Vec<Kex>,
     /// `macs`, ours by default.
     pub macs: Vec<Mac>,
+    /// `pubkeyAcceptedAlgorithms` of users' keys, all by default.
+    pub accepted_algorithms: Vec<PubkeyAlgorithm>,
     /// `requiredRSASize`, in bits.
     pub required_rsa_size: usize,
     /// `clientAliveInterval`.
@@ -84,6 +86,7 @@ pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<SshConfig
     let ciphers = CIPHERS.read(section);
     let kex = KEX.read(section);
     let macs = MACS.read(section);
+    let accepted_algorithms = PUBKEYS.read(section);
     let banner = section.text("banner").map(str::to_owned);
     let host_key_directory = section.text("hostkeyDirectory").map(PathBuf::from);
     let host_keys = host_keys(section, host_key_directory.is_some(), files);
@@ -112,6 +115,7 @@ pub(super) fn read(section: &Section<'_>, files: &dyn Files) -> Option<SshConfig
         ciphers,
         kex,
         macs,
+        accepted_algorithms,
         required_rsa_size: usize::try_from(required_rsa_size?).ok()?,
         client_alive_interval: interval,
         client_alive_count_max: u32::try_from(count?).ok()?,

@@ -12,10 +12,13 @@ use crate::session::QueuedBytes;
 use crate::telemetry::ConnectionLog;
 use crate::throttle::PenaltyCause;
 use crate::types::ConnectionId;
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use russh::Disconnect;
 use russh::server::Handle;
+use std::future::Future;
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -35,6 +38,8 @@ pub(super) struct ConnectionContext {
     pub(super) audit: Recorder,
     /// Cancelled when the connection has ended.
     pub(super) closed: CancellationToken,
+    /// Cancelled when a task of its channels has panicked.
+    pub(super) crashed: CancellationToken,
     /// The tasks of its channels.
     pub(super) channels: TaskTracker,
     /// Notified when the first channel opens.
@@ -53,6 +58,17 @@ pub(super) struct ConnectionContext {
 }
 
 impl ConnectionContext {
+    /// Starts a task of its channels. A panic in it ends the connection, and no other.
+    pub(super) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
+        let crashed = self.crashed.clone();
+        self.channels.spawn(async move {
+            // Nobody sees what the task had, which is dropped here.
+            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+                crashed.cancel();
+            }
+        });
+    }
+
     /// Disconnects with a reason (RFC 4253 section 11.1).
     pub(super) async fn disconnect(&self, code: Disconnect, reason: &str) {
         if let Some(handle) = self.handle.get() {

@@ -8,8 +8,8 @@ use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use data_encoding::BASE64;
 use russh::keys::ssh_key::LineEnding;
-use russh::keys::ssh_key::private::{EcdsaKeypair, Ed25519Keypair};
-use russh::keys::{EcdsaCurve, PrivateKey, decode_secret_key};
+use russh::keys::ssh_key::private::Ed25519Keypair;
+use russh::keys::{PrivateKey, decode_secret_key};
 use rustix::fs::OFlags;
 use secrecy::zeroize::Zeroizing;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -17,11 +17,12 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// The names of the files, which are OpenSSH's.
-const FILES: [(&str, KeyType); 3] = [
-    ("ssh_host_ed25519_key", KeyType::Ed25519),
-    ("ssh_host_ecdsa_key", KeyType::EcdsaP256),
-    ("ssh_host_rsa_key", KeyType::Rsa3072),
+/// The names of the files, which are OpenSSH's, and what is made where one is not there. No ECDSA key is made: ssh-audit fails
+/// a server for it, and every client that knows our key exchanges by default knows Ed25519, too.
+const FILES: [(&str, Option<KeyType>); 3] = [
+    ("ssh_host_ed25519_key", Some(KeyType::Ed25519)),
+    ("ssh_host_ecdsa_key", None),
+    ("ssh_host_rsa_key", Some(KeyType::Rsa3072)),
 ];
 
 /// Limit of a file's length in bytes.
@@ -31,7 +32,6 @@ const LONGEST: u64 = 64 * 1024;
 #[derive(Debug, Clone, Copy)]
 enum KeyType {
     Ed25519,
-    EcdsaP256,
     Rsa3072,
 }
 
@@ -103,9 +103,8 @@ pub(super) fn make_missing(directory: &Path) -> Result<Vec<(PathBuf, PrivateKey)
     let mut made = Vec::new();
     for (name, kind) in FILES {
         let file = directory.join(name);
-        if read(&file)?.is_some() {
-            continue;
-        }
+        // One that is there and cannot be used is an error, even if none would be made.
+        let (None, Some(kind)) = (read(&file)?, kind) else { continue };
         let key = make(&file, kind).map_err(|source| HostKeyFileError::Make { file: file.clone(), source })?;
         made.extend(key.map(|key| (file, key)));
     }
@@ -168,10 +167,6 @@ fn make(path: &Path, kind: KeyType) -> io::Result<Option<PrivateKey>> {
 fn new_key(kind: KeyType) -> io::Result<PrivateKey> {
     match kind {
         KeyType::Ed25519 => Ok(Ed25519Keypair::random(&mut rand::rng()).into()),
-        KeyType::EcdsaP256 => {
-            let pair = EcdsaKeypair::random(&mut rand::rng(), EcdsaCurve::NistP256);
-            PrivateKey::new(pair.map_err(io::Error::other)?.into(), "").map_err(io::Error::other)
-        }
         KeyType::Rsa3072 => {
             let pair = KeyPair::generate(KeySize::Rsa3072).map_err(io::Error::other)?;
             let der = pair.as_der().map_err(io::Error::other)?;

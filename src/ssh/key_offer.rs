@@ -1,9 +1,10 @@
 //! The check of a user's key when it is offered: its algorithm must fit the key and not be broken. A key that fails is refused
 //! before any webhook is asked about it (RFC 4252 section 7, and as sshd does).
 
+use crate::config::{PubkeyAlgorithm, SshConfig};
 use russh::keys::ssh_key::Mpint;
 use russh::keys::ssh_key::public::{EcdsaPublicKey, KeyData};
-use russh::keys::{Algorithm, HashAlg, PublicKey};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKey};
 
 /// The fault of an offer, which is refused whoever owns the key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +18,9 @@ pub(super) enum KeyOfferError {
     /// The algorithm is unknown.
     #[error("the algorithm {0} is not accepted")]
     Unknown(String),
+    /// The operator does not want the algorithm.
+    #[error("the algorithm {0} is not in ssh.pubkeyAcceptedAlgorithms")]
+    NotAccepted(String),
     /// The algorithm belongs to another kind of key.
     #[error("the algorithm {algorithm} does not fit a key of type {key}")]
     WrongKeyType { algorithm: String, key: String },
@@ -34,11 +38,41 @@ pub(super) enum KeyOfferError {
 /// First byte of a point in the uncompressed form (SEC 1 section 2.3.3).
 const UNCOMPRESSED: u8 = 4;
 
-/// Checks a key with the algorithm that the request names. `required` is the least length of an RSA key in bits.
+/// The operator's rules for users' keys.
+#[derive(Debug, Clone)]
+pub(super) struct KeyRules {
+    /// The least length of an RSA key in bits.
+    pub required_rsa_size: usize,
+    /// The accepted algorithms, the best first.
+    pub accepted: Vec<Algorithm>,
+}
+
+impl KeyRules {
+    pub(super) fn of(ssh: &SshConfig) -> Self {
+        let accepted = ssh.accepted_algorithms.iter().map(|&name| algorithm(name)).collect();
+        Self { required_rsa_size: ssh.required_rsa_size, accepted }
+    }
+}
+
+fn algorithm(name: PubkeyAlgorithm) -> Algorithm {
+    let ecdsa = |curve| Algorithm::Ecdsa { curve };
+    match name {
+        PubkeyAlgorithm::Ed25519 => Algorithm::Ed25519,
+        PubkeyAlgorithm::NistP256 => ecdsa(EcdsaCurve::NistP256),
+        PubkeyAlgorithm::NistP384 => ecdsa(EcdsaCurve::NistP384),
+        PubkeyAlgorithm::NistP521 => ecdsa(EcdsaCurve::NistP521),
+        PubkeyAlgorithm::RsaSha512 => Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
+        PubkeyAlgorithm::RsaSha256 => Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
+        PubkeyAlgorithm::SkEd25519 => Algorithm::SkEd25519,
+        PubkeyAlgorithm::SkNistP256 => Algorithm::SkEcdsaSha2NistP256,
+    }
+}
+
+/// Checks a key with the algorithm that the request names.
 ///
 /// A certificate arrives as the plain key in it and the algorithm that signs for it (russh 0.65.1): its offer cannot be
 /// told from the plain key's. The certificate itself is refused with its signature.
-pub(super) fn check(key: &PublicKey, algorithm: &Algorithm, required: usize) -> Result<(), KeyOfferError> {
+pub(super) fn check(key: &PublicKey, algorithm: &Algorithm, rules: &KeyRules) -> Result<(), KeyOfferError> {
     check_form(key.key_data())?;
     let fits = match algorithm {
         Algorithm::Dsa | Algorithm::Rsa { hash: None } => return Err(KeyOfferError::Broken),
@@ -49,6 +83,10 @@ pub(super) fn check(key: &PublicKey, algorithm: &Algorithm, required: usize) -> 
     if !fits {
         return Err(KeyOfferError::WrongKeyType { algorithm: algorithm.to_string(), key: key.algorithm().to_string() });
     }
+    if !rules.accepted.contains(algorithm) {
+        return Err(KeyOfferError::NotAccepted(algorithm.to_string()));
+    }
+    let required = rules.required_rsa_size;
     match key.key_data().rsa().map(|rsa| bits(rsa.n())) {
         Some(bits) if bits < required => Err(KeyOfferError::ShortRsaKey { bits, required }),
         _ => Ok(()),
@@ -69,14 +107,26 @@ pub(super) fn check_form(key: &KeyData) -> Result<(), KeyOfferError> {
 
 /// Reads the text of a public key's file as the key that a client would offer: an `authorized_keys` line without options and
 /// comment, or one line with the reason for which the gateway refuses it by itself. `None` if the text is not a public key.
-pub(crate) fn offered_key(text: &str, required_rsa_size: usize) -> Option<Result<String, String>> {
+pub(crate) fn offered_key(text: &str, ssh: &SshConfig) -> Option<Result<String, String>> {
+    offered(text, &KeyRules::of(ssh))
+}
+
+/// True if the text is that of a public key's file.
+pub(crate) fn is_public_key(text: &str) -> bool {
+    PublicKey::from_openssh(text.trim()).is_ok()
+}
+
+fn offered(text: &str, rules: &KeyRules) -> Option<Result<String, String>> {
     let key = PublicKey::from_openssh(text.trim()).ok()?;
     let algorithm = match key.algorithm() {
-        Algorithm::Rsa { .. } => Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
+        Algorithm::Rsa { .. } => {
+            let accepted = rules.accepted.iter().find(|algorithm| matches!(algorithm, Algorithm::Rsa { .. })).cloned();
+            accepted.unwrap_or(Algorithm::Rsa { hash: Some(HashAlg::Sha512) })
+        }
         other => other,
     };
     let line = key_line(&key)?;
-    Some(check(&key, &algorithm, required_rsa_size).map(|()| line).map_err(|bad| bad.to_string()))
+    Some(check(&key, &algorithm, rules).map(|()| line).map_err(|bad| bad.to_string()))
 }
 
 /// Formats the key as one `authorized_keys` line without options and comment.

@@ -130,7 +130,7 @@ impl Login {
             self.end(Disconnect::NoMoreAuthMethodsAvailable, "too many keys were offered").await;
             return Ok(AuthOutcome::Ended);
         }
-        if let Err(bad) = key_offer::check(key, algorithm, self.context.snapshot.required_rsa_size) {
+        if let Err(bad) = key_offer::check(key, algorithm, &self.context.snapshot.keys) {
             return Ok(self.refuse_key(&bad.to_string()));
         }
         if let Some(outcome) = self.revoked_key(key).await? {

@@ -3,6 +3,7 @@
 
 use super::certificate::TrustedAuthorities;
 use super::key_material::{self, KeyMaterialError};
+use super::key_offer::KeyRules;
 use super::revocation::RevocationFile;
 use super::transport::{self, Transport};
 use crate::auth::{AuthMethod, Authenticator};
@@ -22,7 +23,7 @@ pub(crate) struct Snapshot {
     pub(super) server_version: String,
     pub(super) banner: Option<String>,
     pub(super) login: LoginLimits,
-    pub(super) required_rsa_size: usize,
+    pub(super) keys: KeyRules,
     /// The authorities whose certificates log users in.
     pub(super) authorities: Option<TrustedAuthorities>,
     pub(super) revocation: Option<Arc<RevocationFile>>,
@@ -61,7 +62,7 @@ impl Snapshot {
             server_version: config.ssh.server_version.clone(),
             banner: config.ssh.banner.clone(),
             login: config.ssh.login.clone(),
-            required_rsa_size: config.ssh.required_rsa_size,
+            keys: KeyRules::of(&config.ssh),
             authorities,
             revocation: key_material::revocation(&config.ssh)?,
             proxy_header: config.ssh.proxy_header_timeout,

@@ -82,6 +82,7 @@ pub(super) async fn serve(accepted: AcceptedConnection, snapshot: Arc<Snapshot>,
         log,
         audit,
         closed: CancellationToken::new(),
+        crashed: CancellationToken::new(),
         channels: TaskTracker::new(),
         opened: Notify::new(),
         deadline: LoginDeadline::new(key_exchange),
@@ -154,7 +155,8 @@ impl Supervisor {
         if let Ok(admitted) = self.admission.try_recv() {
             self.admitted = Some(admitted);
         }
-        self.context.penalise(ended.as_ref().is_err_and(has_crashed), self.accepted.elapsed());
+        let crashed = ended.as_ref().is_err_and(has_crashed) || self.context.crashed.is_cancelled();
+        self.context.penalise(crashed, self.accepted.elapsed());
         let ended = ended.err().map(|error| ConnectionEnd::of(&error, self.admitted.is_some()));
         if let Some(event) = ended.as_ref().and_then(ConnectionEnd::event) {
             self.context.audit.note(event);
@@ -248,6 +250,7 @@ impl Supervisor {
                 return EndCause::Ours("the login took too long".to_owned());
             }
             () = self.context.audit.failed() => return self.ended_here(Unrecorded.to_string()),
+            () = self.context.crashed.cancelled() => return self.ended_here(BUG.to_owned()),
             reason = disconnect_command(&mut self.commands) => return self.ended_here(reason),
         };
         let (guest, limits) = (admitted.admission.guest.clone(), admitted.admission.limits);
@@ -269,6 +272,7 @@ impl Supervisor {
                 EndCause::Ours(limit.reason().to_owned())
             }
             () = self.context.audit.failed() => EndCause::Ours(Unrecorded.to_string()),
+            () = self.context.crashed.cancelled() => EndCause::Ours(BUG.to_owned()),
             reason = disconnect_command(&mut self.commands) => EndCause::Ours(reason),
         }
     }
@@ -306,6 +310,9 @@ impl Supervisor {
         let _ = timeout(LINGER, self.context.disconnect(Disconnect::ByApplication, &reason)).await;
     }
 }
+
+/// The reason that the client of a part that panicked is told.
+const BUG: &str = "the gateway has a fault and cannot go on with this connection";
 
 /// The cause for which the gateway ends a connection.
 enum EndCause {

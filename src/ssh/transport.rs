@@ -2,10 +2,11 @@
 //! offered. There is one for clients of OpenSSH and one for all others, which differ in the ciphers alone.
 
 use super::key_material::{KeyMaterialError, fingerprint, host_certificates, host_keys};
+use super::key_offer::KeyRules;
 use super::window::{FIRST_WINDOW, PACKET};
 use crate::auth::AuthMethod;
 use crate::config::{Cipher, Kex, Mac, SshConfig};
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey};
 use russh::server::Config;
 use russh::{Limits, MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
 use std::borrow::Cow;
@@ -51,18 +52,19 @@ impl Transport {
 }
 
 fn config(ssh: &SshConfig, methods: MethodSet, ciphers: &[Cipher]) -> Result<Config, KeyMaterialError> {
+    let keys = host_keys(ssh)?;
     Ok(Config {
+        preferred: preferred(ssh, ciphers, &keys),
         server_id: SshId::Standard(Cow::Owned(ssh.server_version.clone())),
         methods,
         auth_rejection_time: REFUSAL,
         auth_rejection_time_initial: Some(Duration::ZERO),
-        keys: host_keys(ssh)?,
+        keys,
         certificates: host_certificates(ssh)?,
         limits: Limits { rekey_write_limit: REKEY_BYTES, rekey_read_limit: REKEY_BYTES, rekey_time_limit: REKEY_TIME },
         window_size: FIRST_WINDOW,
         maximum_packet_size: PACKET,
         event_buffer_size: 64,
-        preferred: preferred(ssh, ciphers),
         max_auth_attempts: REFUSALS,
         // A quiet client is a client: dead ones are found by keep-alives.
         inactivity_timeout: None,
@@ -84,7 +86,7 @@ pub(super) fn methods(offered: &[AuthMethod]) -> MethodSet {
     methods
 }
 
-fn preferred(ssh: &SshConfig, ciphers: &[Cipher]) -> Preferred {
+fn preferred(ssh: &SshConfig, ciphers: &[Cipher], keys: &[PrivateKey]) -> Preferred {
     let markers = [
         kex::EXTENSION_SUPPORT_AS_CLIENT,
         kex::EXTENSION_SUPPORT_AS_SERVER,
@@ -93,12 +95,23 @@ fn preferred(ssh: &SshConfig, ciphers: &[Cipher]) -> Preferred {
     ];
     Preferred {
         kex: ssh.kex.iter().map(|&name| kex_name(name)).chain(markers).collect(),
-        key: Cow::Owned(key_algorithms()),
+        key: Cow::Owned(announced_algorithms(&KeyRules::of(ssh), keys)),
         cipher: ciphers.iter().map(|&name| cipher_name(name)).collect(),
         mac: ssh.macs.iter().map(|&name| mac_name(name)).collect(),
         compression: Cow::Borrowed(&[compression::NONE]),
         ..Preferred::DEFAULT
     }
+}
+
+/// The algorithms that the client is told of. russh has one list of them: for our host keys, and for users' keys
+/// (`server-sig-algs`), so an algorithm of ours may be one that no user's key is accepted with.
+fn announced_algorithms(rules: &KeyRules, keys: &[PrivateKey]) -> Vec<Algorithm> {
+    let is_ours = |algorithm: &Algorithm| {
+        let is_rsa = matches!(algorithm, Algorithm::Rsa { .. });
+        keys.iter().map(PrivateKey::algorithm).any(|key| key == *algorithm || is_rsa && key.is_rsa())
+    };
+    let wanted = |algorithm: &Algorithm| rules.accepted.contains(algorithm) || is_ours(algorithm);
+    key_algorithms().into_iter().filter(wanted).collect()
 }
 
 /// The algorithms of host keys and users' keys: no SHA-1, no DSA.

@@ -150,3 +150,15 @@ async fn key_whose_signature_would_be_broken_is_refused_with_a_line_that_says_so
     assert_eq!((&line["level"], &line["details"]["method"]), (&json!("info"), &json!("publickey")));
     assert!(line["details"]["reason"].as_str().is_some_and(|reason| reason.contains("ssh-rsa (SHA-1)")), "{line}");
 }
+
+#[podgate_test::multi_thread]
+async fn key_of_an_algorithm_that_is_not_accepted_is_refused_with_the_reason() {
+    let world = World::start().await;
+    let without = world.gateway_with(json!({"ssh": {"pubkeyAcceptedAlgorithms": ["rsa-sha2-512"]}})).await;
+    world.ssh_to(&without, "alice").run("true").await.expect(255);
+    let line = without.wait_for_line("SSH_AUTH_FAILED").await;
+    let reason = "the algorithm ssh-ed25519 is not in ssh.pubkeyAcceptedAlgorithms";
+    assert_eq!((&line["level"], &line["details"]["reason"]), (&json!("info"), &json!(reason)), "{line}");
+    let with = world.gateway_with(json!({"ssh": {"pubkeyAcceptedAlgorithms": ["ssh-ed25519"]}})).await;
+    world.ssh_to(&with, "alice").run("true").await.expect(0);
+}

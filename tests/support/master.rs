@@ -15,10 +15,18 @@ pub struct Master<'a> {
 impl World {
     /// Logs alice in and leaves the connection open for sessions. `options` are the connection's own.
     pub async fn master(&self, options: &[&str]) -> Master<'_> {
+        self.master_with(options, &[]).await
+    }
+
+    /// The same with arguments, too.
+    pub async fn master_with(&self, options: &[&str], arguments: &[&str]) -> Master<'_> {
         let socket = self.folder().join(format!("master-{:08x}", rand::random::<u32>()));
         let mut client = self.ssh().arg("-M").arg("-N").arg("-f").option(&format!("ControlPath={}", socket.display()));
         for option in options {
             client = client.option(option);
+        }
+        for argument in arguments {
+            client = client.arg(argument);
         }
         let started = timeout(PATIENCE, client.arg("127.0.0.1").quietly()).await.expect("a login in time");
         assert!(started.success(), "the master did not start\n{}", self.gateway.log());

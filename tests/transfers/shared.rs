@@ -112,3 +112,24 @@ async fn new_keys_under_many_uploads_and_downloads_harm_nothing() {
     }
     assert_eq!(world.cluster.requests("create", "pods"), 1);
 }
+
+#[podgate_test::multi_thread]
+async fn new_keys_by_the_clock_under_many_uploads_and_downloads_harm_nothing() {
+    let world = World::start().await;
+    let told = world.folder().join("master.log");
+    let arguments = ["-v", "-E", told.to_str().expect("a path")];
+    let master = world.master_with(&["RekeyLimit=default 1s"], &arguments).await;
+    let exchanges = || {
+        let log = std::fs::read_to_string(&told).expect("the master's log");
+        (log.matches("SSH2_MSG_NEWKEYS sent").count(), log)
+    };
+    assert_eq!(exchanges().0, 1, "{}", exchanges().1);
+    // The first keys, and three times new ones.
+    while exchanges().0 < 4 {
+        let uploads = (0..6).map(|_| Upload::start(&master, "sha256sum", 2 * MIB).ends_exact());
+        let downloads = (0..2).map(|_| async { beside(&master, "seq -w 1 300000").await.stdout });
+        let (_, downloads) = tokio::join!(join_all(uploads), join_all(downloads));
+        let numbers: String = (1..=300_000).map(|number| format!("{number:06}\n")).collect();
+        assert!(downloads.iter().all(|came| came == numbers.as_bytes()));
+    }
+}

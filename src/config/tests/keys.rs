@@ -101,6 +101,7 @@ fn sample(key: &ConfigKey) -> Value {
         ("ssh", "ciphers") => return json!(["aes128-ctr"]),
         ("ssh", "kex") => return json!(["ecdh-sha2-nistp256"]),
         ("ssh", "macs") => return json!(["hmac-sha2-512"]),
+        ("ssh", "pubkeyAcceptedAlgorithms") => return json!(["ssh-ed25519"]),
         ("ssh", "requiredRSASize") => return json!(4096),
         ("ssh", "hostCertificates" | "trustedUserCAKeys") => return json!(["ssh-ed25519 AAAA"]),
         ("ssh", "maxStartups") => "5:50:50",

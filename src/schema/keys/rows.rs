@@ -101,6 +101,12 @@ pub(super) const ROWS: &[KeyRow] = &[
     ("ssh.hostCertificates", Texts, "[]", Works),
     ("ssh.trustedUserCAKeys", Texts, "[]", Works),
     ("ssh.revokedKeys", File, "", Works),
+    (
+        "ssh.pubkeyAcceptedAlgorithms",
+        Texts,
+        r#"["ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "rsa-sha2-512", "rsa-sha2-256", "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"]"#,
+        Works,
+    ),
     ("ssh.requiredRSASize", Integer(1024, 8192), "2048", Works),
     ("ssh.clientAliveInterval", Duration(0), r#""1m0s""#, Works),
     ("ssh.clientAliveCountMax", Integer(1, U32), "3", Works),

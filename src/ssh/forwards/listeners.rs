@@ -92,7 +92,7 @@ impl Forwards {
             ended: ended.clone().drop_guard(),
             audit: audit.clone(),
         };
-        self.context.channels.spawn(task.run());
+        self.context.spawn(task.run());
         Ok(OpenListener { address, cancel, ended })
     }
 
@@ -141,7 +141,7 @@ impl ListenerTask {
                 Ok(counted) => {
                     let forwards = self.forwards.clone();
                     let offered = forwards.offer(accepted, self.offering.clone(), counted);
-                    self.forwards.context.channels.spawn(offered);
+                    self.forwards.context.spawn(offered);
                 }
                 Err(limit) if self.forwards.count.is_first_limit() => {
                     self.audit.note(Event::LimitHit { limit: limit.name() });

@@ -1,6 +1,7 @@
 //! Forwards of real OpenSSH clients into a guest that is this machine: denied and refused ones first.
 
 mod local_guest;
+mod panics;
 
 use crate::auth::{AuthConfig, AuthWebhook, Authenticator};
 use crate::config::Config;

@@ -50,7 +50,7 @@ impl Translator {
         let (_, write) = channel.split();
         let (inbox, guards) = self.channels.open(id, ChannelKind::Forward, &self.context.closed);
         let channel = ForwardChannel { write, inbox, guards, counted, audit };
-        self.context.channels.spawn(forwards.clone().dial(permit, reply, channel));
+        self.context.spawn(forwards.clone().dial(permit, reply, channel));
     }
 
     /// Takes the confirmation of a channel that the gateway opens; false if there is none to be confirmed.

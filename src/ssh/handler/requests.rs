@@ -85,7 +85,7 @@ impl Translator {
         };
         let counted = self.context.log.metrics().session();
         let served = Box::pin(task.serve());
-        self.context.channels.spawn(async move {
+        self.context.spawn(async move {
             tokio::select! {
                 () = guards.closed.cancelled() => {}
                 () = served => {}

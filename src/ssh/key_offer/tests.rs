@@ -1,6 +1,7 @@
 //! Which algorithm may be offered with which key.
 
 use super::*;
+use crate::schema::keys;
 use russh::keys::ssh_key::Mpint;
 use russh::keys::ssh_key::public::{EcdsaPublicKey, KeyData, RsaPublicKey, SkEcdsaSha2NistP256};
 
@@ -62,8 +63,20 @@ const ALGORITHMS: &[&str] = &[
     "made-up@example.org",
 ];
 
-fn accepted(key: &PublicKey) -> Vec<&'static str> {
-    let fits = |name: &&str| check(key, &Algorithm::new(name).unwrap(), 2048).is_ok();
+/// Every algorithm, and RSA keys of at least so many bits.
+fn all(required_rsa_size: usize) -> KeyRules {
+    let names = keys::default("ssh.pubkeyAcceptedAlgorithms").and_then(|names| names.as_array()).unwrap();
+    let accepted = names.iter().map(|name| Algorithm::new(name.as_str().unwrap()).unwrap()).collect();
+    KeyRules { required_rsa_size, accepted }
+}
+
+/// These algorithms alone.
+fn only(names: &[&str]) -> KeyRules {
+    KeyRules { required_rsa_size: 2048, accepted: names.iter().map(|name| Algorithm::new(name).unwrap()).collect() }
+}
+
+fn accepted(key: &PublicKey, rules: &KeyRules) -> Vec<&'static str> {
+    let fits = |name: &&str| check(key, &Algorithm::new(name).unwrap(), rules).is_ok();
     ALGORITHMS.iter().copied().filter(fits).collect()
 }
 
@@ -78,9 +91,9 @@ fn rsa(bits: usize) -> PublicKey {
 #[test]
 fn key_is_taken_with_its_own_algorithms_alone() {
     for (line, algorithms) in KEYS {
-        assert_eq!(accepted(&PublicKey::from_openssh(line).unwrap()), *algorithms, "{line}");
+        assert_eq!(accepted(&PublicKey::from_openssh(line).unwrap(), &all(2048)), *algorithms, "{line}");
     }
-    assert_eq!(accepted(&rsa(2048)), ["rsa-sha2-256", "rsa-sha2-512"]);
+    assert_eq!(accepted(&rsa(2048), &all(2048)), ["rsa-sha2-256", "rsa-sha2-512"]);
 }
 
 #[test]
@@ -95,13 +108,32 @@ fn rsa_key_that_is_shorter_than_required_is_refused() {
         (4096, 4096, true),
     ] {
         let result = if accepted { Ok(()) } else { Err(KeyOfferError::ShortRsaKey { bits, required }) };
-        assert_eq!(check(&rsa(bits), &sha512, required), result, "{bits}");
+        assert_eq!(check(&rsa(bits), &sha512, &all(required)), result, "{bits}");
     }
 }
 
 #[test]
+fn algorithm_that_the_operator_does_not_want_is_refused() {
+    let without_fido = all(2048).accepted.into_iter().filter(|algorithm| !algorithm.as_str().starts_with("sk-"));
+    let without_fido = KeyRules { required_rsa_size: 2048, accepted: without_fido.collect() };
+    for (line, algorithms) in KEYS {
+        let key = PublicKey::from_openssh(line).unwrap();
+        let left: Vec<_> = algorithms.iter().copied().filter(|name| !name.starts_with("sk-")).collect();
+        assert_eq!(accepted(&key, &without_fido), left, "{line}");
+        assert_eq!(accepted(&key, &only(&[])), [""; 0], "{line}");
+    }
+    assert_eq!(accepted(&rsa(2048), &only(&["ssh-ed25519", "rsa-sha2-512"])), ["rsa-sha2-512"]);
+    let told = check(&rsa(2048), &Algorithm::new("rsa-sha2-256").unwrap(), &only(&["rsa-sha2-512"])).unwrap_err();
+    assert_eq!(told.to_string(), "the algorithm rsa-sha2-256 is not in ssh.pubkeyAcceptedAlgorithms");
+    let file = rsa(2048).to_openssh().unwrap();
+    assert!(offered(&file, &only(&["rsa-sha2-512"])).unwrap().is_ok());
+    assert!(offered(&file, &only(&["ssh-ed25519"])).unwrap().is_err());
+}
+
+#[test]
 fn refusals_name_the_algorithm_and_the_key() {
-    let told = |algorithm: &str| check(&rsa(2048), &Algorithm::new(algorithm).unwrap(), 2048).unwrap_err().to_string();
+    let told =
+        |algorithm: &str| check(&rsa(2048), &Algorithm::new(algorithm).unwrap(), &all(2048)).unwrap_err().to_string();
     assert_eq!(told("made-up@example.org"), "the algorithm made-up@example.org is not accepted");
     assert!(told("ssh-rsa").contains("ssh-rsa (SHA-1)") && told("ssh-dss").contains("ssh-dss"));
     assert_eq!(told("ssh-ed25519"), "the algorithm ssh-ed25519 does not fit a key of type ssh-rsa");
@@ -110,13 +142,13 @@ fn refusals_name_the_algorithm_and_the_key() {
 #[test]
 fn file_of_a_public_key_is_what_a_client_would_offer() {
     for text in ["", "ssh-ed25519", "-----BEGIN OPENSSH PRIVATE KEY-----\nAA\n-----END OPENSSH PRIVATE KEY-----\n"] {
-        assert_eq!(offered_key(text, 2048), None, "{text:?}");
+        assert_eq!(offered(text, &all(2048)), None, "{text:?}");
     }
     for (line, algorithms) in KEYS {
-        let offered = offered_key(&format!("{line} jo@example.org\n"), 2048).expect("a key");
+        let offered = offered(&format!("{line} jo@example.org\n"), &all(2048)).expect("a key");
         assert_eq!(offered.ok().as_deref(), Some(*line).filter(|_| !algorithms.is_empty()), "{line}");
     }
-    let short = offered_key(&rsa(768).to_openssh().unwrap(), 2048).expect("a key");
+    let short = offered(&rsa(768).to_openssh().unwrap(), &all(2048)).expect("a key");
     assert_eq!(short, Err("the RSA key has 768 bits, and ssh.requiredRSASize is 2048".to_owned()));
 }
 
@@ -149,8 +181,8 @@ fn compressed_point_is_refused_though_it_is_the_same_key() {
     let mut checked = 0;
     for (line, algorithms) in with_points {
         let algorithm = Algorithm::new(algorithms[0]).unwrap();
-        assert_eq!(check(&PublicKey::from_openssh(line).unwrap(), &algorithm, 2048), Ok(()));
-        assert_eq!(check(&compressed(line).into(), &algorithm, 2048), Err(KeyOfferError::PointForm), "{line}");
+        assert_eq!(check(&PublicKey::from_openssh(line).unwrap(), &algorithm, &all(2048)), Ok(()));
+        assert_eq!(check(&compressed(line).into(), &algorithm, &all(2048)), Err(KeyOfferError::PointForm), "{line}");
         checked += 1;
     }
     assert_eq!(checked, 4);
@@ -166,6 +198,6 @@ fn certificate_under_the_name_of_its_key_is_refused() {
     builder.all_principals_valid().unwrap();
     let certificate = KeyData::Certificate(Box::new(builder.sign(&key).unwrap()));
     let algorithm = Algorithm::Ed25519;
-    assert_eq!(check(key.public_key(), &algorithm, 2048), Ok(()));
-    assert_eq!(check(&certificate.into(), &algorithm, 2048), Err(KeyOfferError::Certificate));
+    assert_eq!(check(key.public_key(), &algorithm, &all(2048)), Ok(()));
+    assert_eq!(check(&certificate.into(), &algorithm, &all(2048)), Err(KeyOfferError::Certificate));
 }

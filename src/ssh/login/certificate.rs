@@ -78,7 +78,7 @@ impl Login {
             username: user.as_str(),
             client: self.context.penalised,
             now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-            required_rsa_size: self.context.snapshot.required_rsa_size,
+            required_rsa_size: self.context.snapshot.keys.required_rsa_size,
         };
         let limits = match authorities.check(certificate, used) {
             Ok(limits) => limits,

@@ -13,6 +13,7 @@ use std::future::{pending, ready};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -24,27 +25,53 @@ pub(super) const NO_FORWARDS: &str = "forwards need what this guest lacks";
 /// The maker of such guests.
 pub(super) struct LocalGuests {
     forwards: bool,
+    /// True if a login of the second user and later ones panics.
+    panics: bool,
+    /// The guests that were ended, and those that are there.
+    pub(super) counts: GuestCounts,
+}
+
+/// The numbers of guests that were ended, and that are there.
+#[derive(Clone, Default)]
+pub(super) struct GuestCounts {
+    pub(super) ended: Arc<AtomicUsize>,
+    pub(super) there: Arc<AtomicUsize>,
 }
 
 impl LocalGuests {
     pub(super) fn new() -> Self {
-        Self { forwards: true }
+        Self { forwards: true, panics: false, counts: GuestCounts::default() }
     }
 
     pub(super) fn without_forwards() -> Self {
-        Self { forwards: false }
+        Self { forwards: false, ..Self::new() }
+    }
+
+    /// No guest is made: a panic instead.
+    pub(super) fn without_guests() -> Self {
+        Self { panics: true, ..Self::new() }
     }
 }
 
 impl Backend for LocalGuests {
     fn guest(&self, _: Arrival) -> Arc<dyn Guest> {
-        Arc::new(LocalGuest { forwards: self.forwards, folder: tempfile::tempdir().unwrap() })
+        assert!(!self.panics, "a bug of the backend");
+        self.counts.there.fetch_add(1, Ordering::SeqCst);
+        let counts = self.counts.clone();
+        Arc::new(LocalGuest { forwards: self.forwards, folder: tempfile::tempdir().unwrap(), counts })
     }
 }
 
 struct LocalGuest {
     forwards: bool,
     folder: TempDir,
+    counts: GuestCounts,
+}
+
+impl Drop for LocalGuest {
+    fn drop(&mut self) {
+        self.counts.there.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl LocalGuest {
@@ -71,6 +98,7 @@ impl Guest for LocalGuest {
         let ProgramRequest::Exec(text) = request else {
             return Box::pin(ready(Err(Refusal::new("commands alone"))));
         };
+        assert_ne!(text, "bug", "a bug of the program's start");
         let mut command = std::process::Command::new("/bin/sh");
         command.arg("-c").arg(text).env_remove("SSH_AUTH_SOCK").env_remove("DISPLAY");
         command.envs(env.iter().map(|variable| (variable.name().as_str(), variable.value())));
@@ -130,6 +158,7 @@ impl Guest for LocalGuest {
     }
 
     fn end(&self) -> BoxFuture<'_, ()> {
+        self.counts.ended.fetch_add(1, Ordering::SeqCst);
         Box::pin(ready(()))
     }
 }
