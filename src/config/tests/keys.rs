@@ -93,7 +93,7 @@ fn served(block: &str) -> bool {
 /// A value other than the default.
 fn sample(key: &ConfigKey) -> Value {
     let (block, name) = key.path.rsplit_once('.').unwrap_or(("", &key.path));
-    let text = match (block, name) {
+    Value::from(match (block, name) {
         ("ssh" | "health" | "metrics", "listen") => "127.0.0.1:22",
         ("metrics", "path") => "/other",
         ("log.syslog", "destination") => "127.0.0.1:514",
@@ -151,8 +151,7 @@ fn sample(key: &ConfigKey) -> Value {
             KeyKind::Sections => return json!([{"address": "127.0.0.1:22"}]),
             KeyKind::Variables => return json!([{"name": "X", "value": "y"}]),
         },
-    };
-    json!(text)
+    })
 }
 
 fn load(tree: &Value) -> Result<Config, Errors> {
