@@ -37,7 +37,7 @@ pub(crate) struct QueueUse {
     pub connection: usize,
     /// In the inboxes of all connections of its identity.
     pub identity: usize,
-    /// What the clients of the identity may still send.
+    /// The bytes that the clients of the identity may still send.
     pub granted: usize,
     /// True while all inboxes of the process hold more than their mark.
     pub is_crowded: bool,
@@ -119,7 +119,7 @@ impl Drop for IdentityQueue {
     }
 }
 
-/// What the client of one connection may still send. Counts until it is dropped.
+/// The bytes that the client of one connection may still send. Counts until it is dropped.
 #[derive(Debug)]
 pub(crate) struct GrantedBytes {
     identity: Arc<IdentityQueue>,
@@ -132,7 +132,7 @@ impl GrantedBytes {
         Self { identity, bytes: 0 }
     }
 
-    /// What is counted.
+    /// The bytes that are counted.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

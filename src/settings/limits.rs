@@ -35,7 +35,7 @@ pub(crate) struct ConnectionLimits {
     pub duration: Option<Duration>,
     /// `warning`: the time before the end at which terminals are told.
     pub warning: Duration,
-    /// What the connection may have.
+    /// The limits of the connection's parts.
     pub counts: CountLimits,
     /// `maxEnv` and `maxEnvSize`.
     pub env: EnvLimit,

@@ -31,7 +31,7 @@ pub(super) struct ChannelTable<K> {
     windows: ReceiveWindows,
     /// The limit of what the client sends.
     bandwidth: Bandwidth,
-    /// What the client may still send, for its identity's account.
+    /// The bytes that the client may still send, for its identity's account.
     granted: GrantedBytes,
     used: Arc<ConnectionUse>,
 }

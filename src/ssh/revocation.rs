@@ -47,7 +47,7 @@ pub(super) struct RevocationFile {
     fault: Mutex<Option<String>>,
 }
 
-/// What a version of the file holds; also a version that is not understood is parsed once.
+/// The content of a version of the file; also a version that is not understood is parsed once.
 type ReadKeys = Result<Arc<RevokedKeys>, RevokedKeysError>;
 
 /// The marks by which a change is seen: the file itself, its length and its times.

@@ -99,7 +99,7 @@ impl ReceiveWindows {
         Self { limit, most, target: FIRST_WINDOW, beyond: 0 }
     }
 
-    /// What the client may send beside what its channels' windows have `left`: a re-opening that is decided already.
+    /// The bytes that the client may send with what its channels' windows have `left`: a re-opening is decided already.
     pub(super) fn promised(&self, left: usize) -> usize {
         left + self.target as usize
     }

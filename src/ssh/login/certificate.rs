@@ -29,7 +29,7 @@ pub(super) struct PresentedCertificate {
     pub(super) limits: CertificateLimits,
 }
 
-/// What the log says about the key of an attempt.
+/// Describes the key of an attempt for the log.
 #[derive(Default)]
 pub(super) struct ShownKey {
     pub(super) fingerprint: Option<String>,

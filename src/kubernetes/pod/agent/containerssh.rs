@@ -37,7 +37,7 @@ const PID: usize = 4;
 pub(crate) struct ContainerSshAgent {
     container: Arc<ReadyContainer>,
     path: Arc<str>,
-    /// Where the tasks of its forwards run.
+    /// The tasks of its forwards.
     tasks: Tasks,
     log: ConnectionLog,
     /// The limit of a start, and of the answer that follows.

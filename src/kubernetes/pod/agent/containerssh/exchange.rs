@@ -222,7 +222,7 @@ impl Exchange {
     }
 }
 
-/// What must hold of the packets of a hostile agent; the first byte says for which role, and in pieces of which size.
+/// Checks the invariants against a hostile agent's packets; the first byte chooses the role and the size of the pieces.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn fuzz(data: &[u8]) {
     let Some((first, data)) = data.split_first() else { return };

@@ -160,7 +160,7 @@ async fn connection_carries_both_ways_and_the_agents_close_ends_both() {
 
 const DATA_AND_ONE: usize = 32 * 1024 + 1;
 
-/// What comes right behind the acceptance is not taken for a refusal.
+/// Data and a close right behind the acceptance are not taken for a refusal.
 #[tokio::test]
 async fn connection_that_ends_at_once_has_its_bytes_and_its_end() {
     let (server, agent) = FakeAgent::start(false);
