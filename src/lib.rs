@@ -10,6 +10,7 @@ mod audit;
 mod auth;
 mod buffer_pool;
 mod config;
+mod confinement;
 mod descriptors;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -38,12 +39,14 @@ pub use app::flags::with_two_dashes;
 pub use app::test_login::{LoginStep, LoginVerdict, TestCredential, TestLogin, TestPublicKey, test_login};
 pub use app::{App, offline_faults};
 pub use config::{Config, dump_file};
+pub use confinement::Confinement;
 pub use policy::ProgramRequest;
 pub use schema::{Disk, Errors, Files, Format, Migration};
 pub use settings::{FileSections, check_answer, pod_spec};
 pub use socket_activation::PassedSockets;
 pub use telemetry::{
     Code, Level, Log, LogConfig, LogDestination, LogError, LogFormat, failed_start, follow_libraries, log_line,
+    log_panics,
 };
 pub use tls::install;
 pub use types::{Secret, printable};

@@ -4,9 +4,9 @@
 
 use clap::{Parser, Subcommand};
 use podgate::{
-    App, Config, Errors, Log, LogConfig, LoginStep, LoginVerdict, Migration, PassedSockets, ProgramRequest, Secret,
-    TestCredential, TestLogin, TestPublicKey, dump_file, failed_start, follow_libraries, install, offline_faults,
-    printable, probe, test_login, with_two_dashes,
+    App, Config, Confinement, Errors, Log, LogConfig, LoginStep, LoginVerdict, Migration, PassedSockets,
+    ProgramRequest, Secret, TestCredential, TestLogin, TestPublicKey, dump_file, failed_start, follow_libraries,
+    install, log_panics, offline_faults, printable, probe, test_login, with_two_dashes,
 };
 use podgate_webhooks::terminal::EchoOff;
 use std::io::{self, IsTerminal, Read, Write};
@@ -110,14 +110,20 @@ fn remote_address(text: &str) -> Result<SocketAddr, String> {
 
 fn main() -> ExitCode {
     // While there is one thread.
-    let passed = PassedSockets::of_process();
+    let inherited = Inherited { passed: PassedSockets::of_process(), confinement: Confinement::of_process() };
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(start(passed)),
+        Ok(runtime) => runtime.block_on(start(inherited)),
         Err(error) => fail(&error),
     }
 }
 
-async fn start(passed: PassedSockets) -> ExitCode {
+/// What is settled for the process before its runtime starts.
+struct Inherited {
+    passed: PassedSockets,
+    confinement: Confinement,
+}
+
+async fn start(inherited: Inherited) -> ExitCode {
     // First of all: from here on, a hangup does not end the process.
     let hangup = signal(SignalKind::hangup());
     let args = match Args::try_parse_from(with_two_dashes(std::env::args_os())) {
@@ -162,7 +168,9 @@ async fn start(passed: PassedSockets) -> ExitCode {
         Err(error) => return fatal(&config.log, None, &error),
     };
     follow_libraries(&log);
-    let done = run(&config, passed, &log, hangup).await;
+    log_panics(&log);
+    inherited.confinement.record(&log);
+    let done = run(&config, inherited.passed, &log, hangup).await;
     let code = match &done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fatal(&config.log, Some(&log), error.as_ref()),

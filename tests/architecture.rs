@@ -86,6 +86,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("registry", &[]),
     ("socket_activation", &[]),
     ("throttle", &[]),
+    ("confinement", &["telemetry"]),
     ("descriptors", &[]),
     ("memory", &[]),
     ("telemetry", &["shutdown"]),
@@ -96,7 +97,7 @@ const MODULES: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that do not even name `types`.
-const WITHOUT_TYPES: &[&str] = &["buffer_pool", "descriptors", "memory", "shutdown"];
+const WITHOUT_TYPES: &[&str] = &["buffer_pool", "confinement", "descriptors", "memory", "shutdown"];
 
 /// The rooms of `kubernetes`, and the rooms that each may name.
 const KUBERNETES: &[(&str, &[&str])] = &[

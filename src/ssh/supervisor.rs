@@ -312,7 +312,7 @@ impl Supervisor {
 }
 
 /// The reason that the client of a part that panicked is told.
-const BUG: &str = "the gateway has a fault and cannot go on with this connection";
+const BUG: &str = "the gateway has a fault and cannot go on with this connection; the details are in its log";
 
 /// The cause for which the gateway ends a connection.
 enum EndCause {
