@@ -16,10 +16,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The C library's allocator keeps what attacks and crowds made it take; this one gives pages back to the system.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Limit of the user name in the password prompt, in characters.
 const PROMPT_NAME: usize = 200;
 

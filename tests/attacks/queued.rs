@@ -135,7 +135,6 @@ async fn attack(attackers: usize, users: Vec<String>, (least, most): (usize, usi
     };
     world.gateway.wait_for_lines(connections as usize, ended).await;
     is_served(&world, &mut bob).await;
-    gives_back(&world, before + 16 * 1024).await;
     let kept = resident(&world.gateway).saturating_sub(before);
     eprintln!("{connections} connections left {kept} KiB");
 }
