@@ -59,7 +59,8 @@ async fn every_line_is_json_and_says_whose_it_is() {
         }
         let code = line["code"].as_str().expect("a code");
         // The gateway's own.
-        if matches!(code, "CORE_DESCRIPTORS" | "SSH_AVAILABLE" | "KUBERNETES_LEASE_HELD" | "LIBRARY") {
+        if matches!(code, "CORE_CONFINED" | "CORE_DESCRIPTORS" | "SSH_AVAILABLE" | "KUBERNETES_LEASE_HELD" | "LIBRARY")
+        {
             continue;
         }
         let details = &line["details"];

@@ -47,8 +47,8 @@ async fn end(command: &mut Command) -> (Option<i32>, String) {
     let output = command.kill_on_drop(true).output();
     let output = timeout(SOON, output).await.expect("it ends by itself").expect("the gateway's binary");
     let stdout = String::from_utf8(output.stdout).expect("text");
-    // The limit of open files is told before anything else is tried.
-    let before = [r#""code":"CORE_DESCRIPTORS""#, r#""code":"LIBRARY""#];
+    // The limit of open files and what the process gave up are told before anything else is tried.
+    let before = ["CORE_CONFINED", "CORE_DESCRIPTORS", "LIBRARY"].map(|code| format!(r#""code":"{code}""#));
     let served: Vec<&str> = stdout.lines().filter(|line| !before.iter().any(|code| line.contains(code))).collect();
     assert!(served.is_empty(), "it served: {}", served.join("\n"));
     (output.status.code(), String::from_utf8(output.stderr).expect("text"))

@@ -206,6 +206,16 @@ fn of_its_keys() -> Vec<(&'static str, Made)> {
             }),
         ),
         (
+            "ssh.hostkeyDirectory: the file … can be used by others (mode 0660); …",
+            checked(|desk| {
+                let (directory, key) = (desk.path("keys"), desk.path("keys/ssh_host_ed25519_key"));
+                fs::create_dir(&directory).expect("a folder");
+                fs::copy(desk.path("host"), &key).expect("a key");
+                fs::set_permissions(&key, Permissions::from_mode(0o660)).expect("a mode");
+                json!({"ssh": {"hostkeys": [], "hostkeyDirectory": directory}})
+            }),
+        ),
+        (
             "auth.password.webhook.key: the file … does not match the certificate",
             checked(move |desk| client(desk, &Authority::new().issue("a").0, &Authority::new().issue("a").1)),
         ),
