@@ -66,6 +66,11 @@ impl InboxBudget {
         self.0.drained.notified().await;
     }
 
+    /// True while the identity holds so little that chunks may take more memory than their data needs.
+    fn has_room(&self) -> bool {
+        self.in_use().identity < self.0.kept_by_identity / 2
+    }
+
     /// Takes memory for a whole chunk.
     fn take_memory(&self) -> BytesMut {
         let mut memory = self.0.pool.lock();
@@ -196,7 +201,8 @@ impl InboxState {
             _ => {
                 // Where nobody has taken anything yet, a packet may be the last for long.
                 let long = (data.len() >= LONG || !self.chunks.is_empty()) && self.has_taken;
-                let mut chunk = if long { budget.take_memory() } else { BytesMut::with_capacity(data.len()) };
+                let mut chunk =
+                    if long && budget.has_room() { budget.take_memory() } else { BytesMut::with_capacity(data.len()) };
                 chunk.extend_from_slice(data);
                 let memory = chunk.capacity();
                 self.chunks.push_back(chunk);

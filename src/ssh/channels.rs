@@ -110,7 +110,8 @@ impl<K: Eq + Hash> ChannelTable<K> {
 
     /// The bytes that the client may still send on all channels.
     fn left(&self) -> usize {
-        self.channels.values().map(|channel| channel.window.left()).sum()
+        let open = self.channels.values().filter(|channel| !channel.done.is_cancelled());
+        open.map(|channel| channel.window.left()).sum()
     }
 
     fn queue_use(&self) -> QueueUse {

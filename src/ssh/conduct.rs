@@ -19,6 +19,8 @@ pub(super) struct LoginConduct {
     pub(super) invalid_user: bool,
     /// A webhook refused it although the credential was good.
     pub(super) refused: bool,
+    /// It left while a webhook was asked, and is not to blame for the time of that.
+    pub(super) left_waiting: bool,
     /// The keys that it offered, could have used, and did not prove to have.
     pub(super) unproved: usize,
 }

@@ -80,6 +80,7 @@ impl ConnectionContext {
     /// Records a login that its client left while a webhook was asked. A login that this process ends is not recorded.
     pub(super) fn left_by(&self, by: ClosedBy, reason: &'static str) -> ConnectionError {
         if by == ClosedBy::Client {
+            self.conduct.lock().left_waiting = true;
             self.audit.note(Event::Abandoned { reason });
         }
         ConnectionError::Closed(by)
@@ -100,7 +101,9 @@ impl ConnectionContext {
 
     /// Adds the penalty of a client that has left to its source. It was there for `held`.
     pub(super) fn penalise(&self, crashed: bool, held: Duration) {
-        let penalty = if crashed { Some(PenaltyCause::Crash) } else { self.conduct.lock().penalty() };
+        let conduct = *self.conduct.lock();
+        let penalty = if crashed { Some(PenaltyCause::Crash) } else { conduct.penalty() };
+        let held = if conduct.left_waiting { Duration::ZERO } else { held };
         if let (Some(cause), Some(client)) = (penalty, self.penalised) {
             self.entrance.penalise(client, cause, held);
         }

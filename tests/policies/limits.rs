@@ -87,6 +87,8 @@ async fn config_server_limits_what_one_connection_may_have() {
     }
     assert_eq!(env, [false, true, false, false], "9 bytes, 8 bytes, 12 bytes, and 9 bytes");
     session.exec(true, "cat; env | grep ^LC_").await.expect("a request");
+    // A listener waits no more than 10 s for a pod that starts.
+    assert!(answered(&mut session).await);
     let listened = peer.handle.tcpip_forward("127.0.0.1", 0).await.expect("a port");
     assert!(peer.handle.tcpip_forward("127.0.0.1", 0).await.is_err(), "one listener beside another");
     let port = u16::try_from(listened).expect("a port");

@@ -51,6 +51,21 @@ async fn packet_that_nobody_has_taken_holds_no_more_memory_than_it_needs_and_all
 }
 
 #[tokio::test]
+async fn packets_of_an_identity_with_very_many_uploads_take_no_more_memory_than_they_need() {
+    const PACKET: usize = 32 << 10;
+    let identity = QueuedBytes::new(usize::MAX).of("alice");
+    let uploads = [(); 200].map(|()| {
+        let inbox = Inbox::new(InboxBudget::of(identity.clone(), 16 << 20));
+        inbox.push(&[0; PACKET]);
+        assert!(matches!(inbox.try_take(), Some(InboxItem::Data(_))));
+        inbox.push(&[0; PACKET]);
+        inbox
+    });
+    let held = uploads[0].0.budget.in_use().identity;
+    assert!((uploads.len() * 2 * PACKET..24 << 20).contains(&held), "{held}");
+}
+
+#[tokio::test]
 async fn memory_that_connections_of_one_identity_keep_is_limited_and_goes_with_them() {
     let identity = QueuedBytes::new(usize::MAX).of("alice");
     let connection = || {

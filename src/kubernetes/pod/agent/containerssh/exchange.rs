@@ -139,7 +139,10 @@ impl Exchange {
         if id <= self.highest || id == LISTENS || id == STOPPED {
             return Err(PacketError::UsedId);
         }
-        self.highest = id;
+        // In a process that dials, the ids of what is asked for go on from the last one asked for.
+        if self.listener != Listener::None {
+            self.highest = id;
+        }
         let new = NewConnection::decode(payload)?;
         if self.listener == Listener::Asked {
             self.listener = Listener::Open;

@@ -199,6 +199,11 @@ impl Shared {
         }
     }
 
+    /// Waits until the agent has taken all data.
+    async fn has_sent(&self) {
+        self.until(|_| (self.room.available_permits() == WAITING_MAX).then_some(())).await;
+    }
+
     /// Queues packets without data.
     fn tell(&self, packets: impl IntoIterator<Item = Packet>) {
         for packet in packets {
@@ -263,7 +268,10 @@ impl Shared {
             }
             let reader = match &received {
                 Received::Data(id, _) | Received::Opened(id) => state.readers.get(id).cloned(),
-                Received::Ended(id) => state.readers.remove(id),
+                Received::Ended(id) => {
+                    state.offers.retain(|(offered, _)| offered != id);
+                    state.readers.remove(id)
+                }
                 Received::Nothing => None,
                 Received::Offered(id, origin) => {
                     let offer = (*id, origin.clone());
@@ -313,38 +321,54 @@ async fn drive(
 ) -> bool {
     let ProgramCarrier { mut sender, mut receiver, report } = carrier;
     report.forget();
-    let end = {
-        let mut sending = pin!(send(&shared, sender.as_mut(), &mut queue));
-        let mut receiving = pin!(receive(&shared, receiver.as_mut()));
-        tokio::select! {
-            end = &mut receiving => end,
-            lost = &mut sending => lost.into(),
-            () = unused.cancelled() => ProcessEnd::Unused,
-        }
+    let over = CancellationToken::new();
+    let mut sending = pin!(send(&shared, sender.as_mut(), &mut queue, &over));
+    let mut receiving = pin!(receive(&shared, receiver.as_mut()));
+    let end = tokio::select! {
+        end = &mut receiving => end,
+        lost = &mut sending => lost.into(),
+        () = unused.cancelled() => ProcessEnd::Unused,
     };
     shared.set_over(&end.to_string());
-    if report.exit().is_none() {
-        let last = async {
-            while let Ok(outgoing) = queue.try_recv() {
-                send_all(&shared, sender.as_mut(), &mut queue, outgoing).await?;
-            }
-            Ok::<(), CarrierLost>(())
-        };
-        // What it still says is for nobody, but it may wait for a reader.
-        let over = async { while receiver.next().await.is_ok() {} };
-        let _ended = timeout(END, async { tokio::join!(last, over) }).await;
+    over.cancel();
+    if matches!(end, ProcessEnd::Unused) {
+        // What clients have sent is still for the guest: also a send that has begun goes on. What the process still says
+        // is for nobody, but it may wait for a reader.
+        let ending = async { tokio::join!(sending, receiving) };
+        while_taking(&shared, ending).await;
     }
     report.exit().is_some()
 }
 
-/// Sends what is queued.
-async fn send(shared: &Shared, sender: &mut dyn CarrierSender, queue: &mut UnboundedReceiver<Outgoing>) -> CarrierLost {
-    while let Some(outgoing) = queue.recv().await {
+/// Waits for the end of a process as long as it takes data, and [`END`] longer.
+async fn while_taking(shared: &Shared, ending: impl Future) {
+    let mut ending = pin!(ending);
+    loop {
+        let before = shared.room.available_permits();
+        if timeout(END, &mut ending).await.is_ok() || shared.room.available_permits() == before {
+            return;
+        }
+    }
+}
+
+/// Sends what is queued, to the end of what is there once the process is `over`.
+async fn send(
+    shared: &Shared,
+    sender: &mut dyn CarrierSender,
+    queue: &mut UnboundedReceiver<Outgoing>,
+    over: &CancellationToken,
+) -> CarrierLost {
+    loop {
+        let next = tokio::select! {
+            biased;
+            next = queue.recv() => next,
+            () = over.cancelled() => None,
+        };
+        let Some(outgoing) = next else { return CarrierLost("nobody sends any more".to_owned()) };
         if let Err(lost) = send_all(shared, sender, queue, outgoing).await {
             return lost;
         }
     }
-    CarrierLost("nobody sends any more".to_owned())
 }
 
 /// Sends a packet, and as many behind it as one write holds.
@@ -363,6 +387,8 @@ async fn send_all(
     }
     sender.send(bytes).await?;
     shared.state.lock().answers -= answers;
+    drop(rooms);
+    shared.changed.notify_waiters();
     Ok(())
 }
 

@@ -65,6 +65,9 @@ fn ids_that_do_not_grow_and_packets_that_nobody_awaits_end_the_exchange() {
     assert_eq!(listening().receive(packet(PacketType::Setup, 0)), Err(PacketError::Unexpected(0)));
     assert_eq!(listening().receive(packet(PacketType::Error, 0)), Err(PacketError::Unexpected(2)));
     assert_eq!(listening().receive(packet(PacketType::NewConnection, 1)), Err(PacketError::Malformed));
+    let mut dialling = Exchange::new(false);
+    take(&mut dialling, offer(u64::MAX));
+    assert_eq!(dialling.ask(&NewConnection::default()).0, 1, "its ids are not those that the agent chooses");
 }
 
 #[test]

@@ -101,12 +101,13 @@ struct Output {
 }
 
 impl Output {
-    /// Waits for the end of a silence after the client's end.
-    async fn silence(client_ended: &mut watch::Receiver<bool>, last: &mut Option<Instant>) {
+    /// Waits for the end of a silence after the client's end and the last of its data.
+    async fn silence(shared: &Shared, client_ended: &mut watch::Receiver<bool>, last: &mut Option<Instant>) {
         if client_ended.wait_for(|ended| *ended).await.is_err() && !*client_ended.borrow() {
             // The other half is gone without an end.
             std::future::pending().await
         }
+        shared.has_sent().await;
         sleep_until(*last.get_or_insert_with(Instant::now) + SILENCE).await;
     }
 }
@@ -119,7 +120,9 @@ impl ConnectionOutput for Output {
                 let piece = tokio::select! {
                     biased;
                     piece = self.pieces.recv() => piece,
-                    () = Self::silence(&mut self.client_ended, &mut self.last) => Some(Piece::End),
+                    () = Self::silence(self.connection.shared(), &mut self.client_ended, &mut self.last) => {
+                        Some(Piece::End)
+                    }
                 };
                 match piece {
                     Some(Piece::Data(data, room)) => {

@@ -13,11 +13,15 @@ use tokio::task::JoinHandle;
 
 const SOON: Duration = Duration::from_secs(600);
 
-struct FakeInput(UnboundedSender<Bytes>);
+/// Takes what it may, by the other end's permits.
+struct FakeInput(UnboundedSender<Bytes>, Arc<Semaphore>);
 
 impl ProgramInput for FakeInput {
     fn write(&mut self, data: BytesMut) -> BoxFuture<'_, Result<(), InputClosed>> {
-        Box::pin(ready(self.0.send(data.freeze()).map_err(|_| InputClosed)))
+        Box::pin(async move {
+            let _free = self.1.acquire().await;
+            self.0.send(data.freeze()).map_err(|_| InputClosed)
+        })
     }
 
     fn close(&mut self) -> BoxFuture<'_, Result<(), InputClosed>> {
@@ -56,6 +60,8 @@ struct FakeAgent {
     reader: PacketReader,
     /// The events that the server has taken.
     taken: Arc<AtomicUsize>,
+    /// No permits while nothing is taken of what the server sends.
+    takes: Arc<Semaphore>,
     /// The server's task, and what it says in the end.
     task: JoinHandle<bool>,
 }
@@ -63,15 +69,15 @@ struct FakeAgent {
 impl FakeAgent {
     fn start(listens: bool) -> (Arc<ForwardServer>, Self) {
         let ((input_sender, input), (output, output_receiver)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
-        let taken = Arc::new(AtomicUsize::new(0));
+        let (taken, takes) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(1)));
         let program = Program {
-            input: Box::new(FakeInput(input_sender)),
+            input: Box::new(FakeInput(input_sender, Arc::clone(&takes))),
             output: Box::new(FakeOutput(output_receiver, Arc::clone(&taken))),
         };
         let (log, _captured) = capture::log(LogFormat::Ljson);
         let log = log.connection(ConnectionId::random(), ([127, 0, 0, 1], 5).into());
         let (server, task) = ForwardServer::over(carrier(program, Bytes::new(), log), listens);
-        (server, Self { input, output, reader: PacketReader::default(), taken, task: tokio::spawn(task) })
+        (server, Self { input, output, reader: PacketReader::default(), taken, takes, task: tokio::spawn(task) })
     }
 
     async fn next(&mut self) -> Packet {
@@ -300,4 +306,41 @@ async fn agent_that_reads_no_answer_is_given_up() {
     }
     agent.say(&offers);
     assert!(!agent.ended().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_of_a_client_that_closes_behind_it_arrives_whole_and_in_order() {
+    const PIECES: usize = 12;
+    let (connection, mut agent) = dialled().await;
+    let nothing_is_taken = Arc::clone(&agent.takes).acquire_owned().await.expect("open");
+    let ForwardedConnection { mut input, output } = connection;
+    for number in 0..PIECES {
+        input.write(BytesMut::from(&vec![u8::try_from(number).unwrap(); DATA_AND_ONE - 1][..])).await.unwrap();
+        // The first ones are on their way when the connection is dropped.
+        tokio::task::yield_now().await;
+    }
+    drop((input, output));
+    tokio::task::yield_now().await;
+    drop(nothing_is_taken);
+    for number in 0..PIECES {
+        let packet = agent.next().await;
+        assert_eq!(packet.kind, PacketType::Data);
+        assert_eq!(packet.payload, vec![u8::try_from(number).unwrap(); DATA_AND_ONE - 1]);
+    }
+    assert_eq!(agent.next().await, Packet::new(PacketType::CloseConnection, 1));
+    agent.exit();
+    assert!(agent.ended().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_after_a_clients_end_begins_when_its_data_is_taken() {
+    let (connection, mut agent) = dialled().await;
+    let nothing_is_taken = Arc::clone(&agent.takes).acquire_owned().await.expect("open");
+    let ForwardedConnection { mut input, mut output } = connection;
+    input.write(BytesMut::from("all of it")).await.unwrap();
+    input.close().await.unwrap();
+    assert!(timeout(Duration::from_secs(60), output.next()).await.is_err(), "the guest has not taken it");
+    drop(nothing_is_taken);
+    assert_eq!(agent.next().await.payload, "all of it");
+    assert_eq!(timeout(SOON, output.next()).await.unwrap().ok(), Some(None), "the guest is silent");
 }
