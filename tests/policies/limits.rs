@@ -3,7 +3,8 @@
 use crate::support::flow::{MIB, drain, ended, feed, sum};
 use crate::support::peer::{answered, to_the_end};
 use crate::support::scripted_webhook::{Reply, ScriptedWebhook, accept_all};
-use crate::support::{Setup, World};
+use crate::support::world::merge;
+use crate::support::{Setup, World, agent};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
@@ -77,7 +78,9 @@ async fn config_server_limits_what_one_connection_may_have() {
         _ => accept_all(asked),
     })
     .await;
-    let world = Setup::config(hooks.config()).start().await;
+    let mut config = hooks.config();
+    merge(&mut config, json!({"kubernetes": {"pod": agent::by_default()}}));
+    let world = Setup::config(config).start().await;
     let mut peer = world.peer("alice").await;
     let mut session = peer.session().await;
     let mut env = Vec::new();
