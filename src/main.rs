@@ -113,7 +113,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What is settled for the process before its runtime starts.
+/// The sockets that were passed and the privileges that were given up, before the runtime starts.
 struct Inherited {
     passed: PassedSockets,
     confinement: Confinement,
