@@ -5,8 +5,11 @@
 //! Neither tells anything about a user.
 
 mod accept;
+mod health;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use health::{Change, CheckId, Health, Phase};
 
 use crate::config::{HealthConfig, HttpServerConfig, MetricsConfig, ServerTlsConfig};
 use crate::telemetry::metrics::Metrics;
@@ -15,7 +18,7 @@ use accept::Form;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::header::{ACCEPT, CONTENT_TYPE, VARY};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::IntoResponse;
 use hyper_util::service::TowerToHyperService;
 use podgate_http_server::{LimitedServer, ServerLimits};
@@ -23,7 +26,6 @@ use rustls::ServerConfig;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -38,21 +40,6 @@ const LIMITS: ServerLimits = ServerLimits {
     life: Duration::from_secs(600),
     grace: Duration::from_secs(1),
 };
-
-/// Whether the gateway takes connections; clones are the same. It does not from the start.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Serving(Arc<AtomicBool>);
-
-impl Serving {
-    /// Says that connections are taken (true), or not any more.
-    pub(crate) fn set(&self, serving: bool) {
-        self.0.store(serving, Ordering::Release);
-    }
-
-    fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
 
 /// Why an endpoint cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -86,12 +73,13 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Binds the health endpoint: 200 and `ok` while the gateway serves, else 503 and `not ok`, whatever the path.
+    /// Binds the health endpoint: 200 and `ok`, or 503 and `not ok`, at every path.
     ///
     /// # Errors
     /// An address that cannot be had, a certificate that cannot be used.
-    pub(crate) async fn health(config: &HealthConfig, serving: Serving) -> Result<Self, AdminError> {
-        let router = Router::new().fallback(move |headers: HeaderMap| async move { health(&headers, serving.get()) });
+    pub(crate) async fn health(config: &HealthConfig, health: Health) -> Result<Self, AdminError> {
+        let answer = move |uri: Uri, headers: HeaderMap| async move { health.answer(&uri, &headers) };
+        let router = Router::new().fallback(answer);
         Self::bind("health", &config.server, router).await
     }
 
@@ -146,18 +134,5 @@ impl Endpoint {
     /// Answers until `stop` is cancelled, then lets what is under way finish, for a second at most.
     pub(crate) async fn run(self, stop: CancellationToken) {
         self.server.run(self.listener, TowerToHyperService::new(self.router), stop.cancelled()).await;
-    }
-}
-
-/// JSON, unless the client asks for text and not for JSON: what ContainerSSH's endpoint does.
-fn health(headers: &HeaderMap, serving: bool) -> impl IntoResponse + use<> {
-    let (status, said) = if serving { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ok") };
-    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let kinds = || accept.split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim());
-    let wants_json = kinds().any(|kind| matches!(kind, "*/*" | "application/json" | "application/*"));
-    if !wants_json && kinds().any(|kind| kind.starts_with("text/")) {
-        (status, [(CONTENT_TYPE, "text/plain; charset=utf-8")], said.to_owned())
-    } else {
-        (status, [(CONTENT_TYPE, "application/json")], format!("\"{said}\""))
     }
 }

@@ -7,14 +7,16 @@ pub(crate) mod flags;
 pub(crate) mod test_login;
 
 mod offline_checks;
+mod reachability;
 mod startup_checks;
 
 pub use offline_checks::offline_faults;
 
-use crate::admin::{AdminError, Endpoint, Serving};
+use crate::admin::{AdminError, Endpoint, Health, Phase};
 use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::descriptors;
+use crate::heartbeat::Heartbeats;
 use crate::kubernetes;
 use crate::kubernetes::Clients;
 use crate::registry::{ConnectionCommand, Registry};
@@ -25,6 +27,7 @@ use crate::socket_activation::PassedSockets;
 use crate::ssh::{self, KeyMaterialError, ListenError, Server, Snapshot};
 use crate::telemetry::{Level, Log, LogError, codes};
 use crate::webhook::WebhookBuildError;
+use reachability::Reachability;
 use startup_checks::StartupChecks;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -70,7 +73,6 @@ fn lines(errors: &[BuildError]) -> String {
 
 /// The HTTP endpoints beside SSH.
 struct Endpoints {
-    serving: Serving,
     health: Option<Endpoint>,
     metrics: Option<Endpoint>,
 }
@@ -79,6 +81,8 @@ struct Endpoints {
 pub struct App {
     server: Server,
     endpoints: Endpoints,
+    health: Health,
+    reachability: Option<Reachability>,
     registry: Registry,
     backend: kubernetes::Backend,
     tasks: Tasks,
@@ -113,16 +117,19 @@ impl App {
             StartupChecks { config, backend: &backend, auth: &auth, config_client: config_client.as_ref(), log: &log };
         let faults = checks.run().await.into_iter().map(BuildError::Cluster);
         ssh::make_host_keys(&config.ssh, &log)?;
+        let beats = Heartbeats::default();
+        let health = Health::new(beats.clone());
+        let reachability = Reachability::of(config, &auth, config_client.as_ref(), &backend, (&health, &log));
         let snapshot = Snapshot::build(config, auth, config_client, Arc::new(backend.clone()))?;
         let listeners = ssh::listen(&config.ssh.listeners, passed).await;
-        let endpoints = Endpoints::bind(config, &log).await;
+        let endpoints = Endpoints::bind(config, &health, &log).await;
         match (listeners, endpoints, faults.collect::<Vec<_>>()) {
             (Ok(listeners), Ok(endpoints), faults) if faults.is_empty() => {
-                let server = Server::new(listeners, snapshot, registry.clone(), log.clone());
+                let server = Server::new(listeners, snapshot, registry.clone(), beats, log.clone());
                 if let Some(home) = GatewayHome::of(&config.base) {
                     backend.join(home, log.clone());
                 }
-                Ok(Self { server, endpoints, registry, backend, tasks, log })
+                Ok(Self { server, endpoints, health, reachability, registry, backend, tasks, log })
             }
             (listeners, endpoints, mut faults) => {
                 faults.extend(listeners.err().into_iter().flatten().map(BuildError::Listen));
@@ -139,17 +146,20 @@ impl App {
 
     /// Serves until `stop` resolves, then shuts down in order.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let (serving, closing) = (self.endpoints.serving.clone(), CancellationToken::new());
+        let closing = CancellationToken::new();
         let endpoints = self.endpoints.start(&self.log, &closing);
-        serving.set(true);
+        self.health.enter(Phase::Serving);
         let host_keys = self.server.host_keys().join(", ");
         for address in self.server.local_addrs() {
             let details = [("address", &*address.to_string()), ("hostKeys", &host_keys)];
             self.log.write(codes::SSH_AVAILABLE, "the SSH server is listening", &details);
         }
+        if let Some(reachability) = self.reachability {
+            self.tasks.spawn(reachability.run(self.tasks.stopping().clone()));
+        }
         let accepting = self.tasks.spawn(self.server.run(self.tasks.clone()));
         stop.await;
-        serving.set(false);
+        self.health.enter(Phase::Draining);
         self.log.write(codes::SERVICE_STOPPING, "shutting down", &[]);
         self.tasks.stopping().cancel();
         // No connection is registered after the accept loop has ended.
@@ -192,17 +202,16 @@ fn webhooks(config: &Config) -> Result<(Authenticator, Option<ConfigClient>), Bu
 }
 
 impl Endpoints {
-    async fn bind(config: &Config, log: &Log) -> Result<Self, AdminError> {
-        let serving = Serving::default();
+    async fn bind(config: &Config, health: &Health, log: &Log) -> Result<Self, AdminError> {
         let health = match &config.health {
-            Some(health) => Some(Endpoint::health(health, serving.clone()).await?),
+            Some(config) => Some(Endpoint::health(config, health.clone()).await?),
             None => None,
         };
         let metrics = match &config.metrics {
             Some(metrics) => Some(Endpoint::metrics(metrics, log.metrics().clone()).await?),
             None => None,
         };
-        Ok(Self { serving, health, metrics })
+        Ok(Self { health, metrics })
     }
 
     /// Starts serving; each task ends soon after `closing` is cancelled.

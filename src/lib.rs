@@ -16,6 +16,7 @@ mod descriptors;
 #[doc(hidden)]
 pub mod fuzz;
 mod guest;
+mod heartbeat;
 mod kubernetes;
 mod link;
 mod memory;
@@ -50,4 +51,4 @@ pub use telemetry::{
 };
 pub use tls::install;
 pub use types::{Secret, printable};
-pub use webhook::probe;
+pub use webhook::{HealthQuestion, probe};

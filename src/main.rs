@@ -4,9 +4,9 @@
 
 use clap::{Parser, Subcommand};
 use podgate::{
-    App, Config, Confinement, Errors, Log, LogConfig, LoginStep, LoginVerdict, Migration, PassedSockets,
-    ProgramRequest, Secret, TestCredential, TestLogin, TestPublicKey, dump_file, failed_start, follow_libraries,
-    install, log_panics, offline_faults, printable, probe, test_login, with_two_dashes,
+    App, Config, Confinement, Errors, HealthQuestion, Log, LogConfig, LoginStep, LoginVerdict, Migration,
+    PassedSockets, ProgramRequest, Secret, TestCredential, TestLogin, TestPublicKey, dump_file, failed_start,
+    follow_libraries, install, log_panics, offline_faults, printable, probe, test_login, with_two_dashes,
 };
 use podgate_webhooks::terminal::EchoOff;
 use std::io::{self, IsTerminal, Read, Write};
@@ -31,15 +31,25 @@ struct Args {
     /// Checks the configuration, lists every error and every key without effect, and exits.
     #[arg(long)]
     check_config: bool,
-    /// Asks the health endpoint of a running gateway with this configuration: exit status 0 if it is ready, otherwise 1.
-    #[arg(long, conflicts_with = "check_config")]
-    healthcheck: bool,
+    /// Asks the health endpoint of a running gateway with this configuration: exit status 0 for a yes, otherwise 1. Without
+    /// a word, or with `serving`: does it accept connections? `live`: does the process live? `ready`: shall it get new
+    /// connections, because it can also reach the webhooks and the Kubernetes API?
+    #[arg(long, value_name = "WORD", num_args = 0..=1, require_equals = true, default_missing_value = "serving")]
+    #[arg(value_enum, conflicts_with = "check_config")]
+    healthcheck: Option<HealthWord>,
     /// Prints the effective configuration as YAML, with masked secrets, and exits.
     #[arg(long, conflicts_with_all = ["check_config", "healthcheck"])]
     dump_config: bool,
     /// Prints the license and the licenses of all linked packages, and exits.
     #[arg(long)]
     licenses: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum HealthWord {
+    Serving,
+    Live,
+    Ready,
 }
 
 #[derive(Debug, Subcommand)]
@@ -149,8 +159,8 @@ async fn start(inherited: Inherited) -> ExitCode {
     if args.check_config {
         return check(&args.config, &config);
     }
-    if args.healthcheck {
-        return match healthcheck(&config).await {
+    if let Some(word) = args.healthcheck {
+        return match healthcheck(&config, word).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(error.as_ref()),
         };
@@ -361,9 +371,14 @@ fn check(file: &Path, config: &Config) -> ExitCode {
 }
 
 /// Succeeds without a request if no health endpoint is configured.
-async fn healthcheck(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
+async fn healthcheck(config: &Config, word: HealthWord) -> Result<(), Box<dyn std::error::Error>> {
     let Some(health) = &config.health else { return Ok(()) };
-    Ok(probe(&health.client).await.map_err(|error| format!("healthcheck: {error}"))?)
+    let question = match word {
+        HealthWord::Serving => HealthQuestion::Serving,
+        HealthWord::Live => HealthQuestion::Live,
+        HealthWord::Ready => HealthQuestion::Ready,
+    };
+    Ok(probe(&health.client, question).await.map_err(|error| format!("healthcheck: {error}"))?)
 }
 
 async fn run(

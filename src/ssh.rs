@@ -41,6 +41,7 @@ pub(crate) use login::{LoginDisconnect, record_offer_refusal, record_refusal};
 pub(crate) use snapshot::Snapshot;
 
 use crate::descriptors::{self, DescriptorShares};
+use crate::heartbeat::{BEAT, Heartbeats};
 use crate::policy::ConnectionEndpoints;
 use crate::proxy_protocol::{Peer, ProxyProtocol};
 use crate::registry::Registry;
@@ -81,17 +82,24 @@ struct AcceptLoop {
     entrance: Entrance,
     queued: QueuedBytes,
     refused: RefusedConnections,
+    beats: Heartbeats,
     log: Log,
 }
 
 impl Server {
     /// A server of these listeners.
-    pub(crate) fn new(listeners: Vec<Listener>, snapshot: Snapshot, registry: Registry, log: Log) -> Self {
+    pub(crate) fn new(
+        listeners: Vec<Listener>,
+        snapshot: Snapshot,
+        registry: Registry,
+        beats: Heartbeats,
+        log: Log,
+    ) -> Self {
         let shares = DescriptorShares::of(descriptors::soft_limit());
         let entrance = Entrance::new(&snapshot.login, shares, log.clone());
         let queued = QueuedBytes::new(snapshot.max_queued);
         let (snapshot, refused) = (Arc::new(ArcSwap::from_pointee(snapshot)), RefusedConnections::new());
-        Self { listeners, shared: AcceptLoop { snapshot, registry, entrance, queued, refused, log } }
+        Self { listeners, shared: AcceptLoop { snapshot, registry, entrance, queued, refused, beats, log } }
     }
 
     /// The addresses that it listens on.
@@ -121,9 +129,12 @@ impl Server {
 impl AcceptLoop {
     async fn accept_from(&self, listener: Listener, tasks: &Tasks) {
         let mut pause = Duration::from_millis(10);
+        let (heartbeat, mut beats) = (self.beats.add(), interval(BEAT));
         loop {
+            heartbeat.beat();
             let accepted = tokio::select! {
                 accepted = listener.socket.accept() => accepted,
+                _ = beats.tick() => continue,
                 () = tasks.stopping().cancelled() => return,
             };
             match accepted {

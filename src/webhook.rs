@@ -17,7 +17,7 @@ pub(crate) use client::{AskOptions, WebhookAnswer, WebhookClient, read_answer};
 #[cfg(test)]
 pub(crate) use error::AttemptFailure;
 pub(crate) use error::{WebhookBuildError, WebhookError};
-pub use probe::probe;
+pub use probe::{HealthQuestion, probe};
 pub(crate) use url::{HttpClientConfig, WebhookUrl};
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "config",
             "descriptors",
             "guest",
+            "heartbeat",
             "kubernetes",
             "policy",
             "registry",
@@ -53,6 +54,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "config",
             "descriptors",
             "guest",
+            "heartbeat",
             "memory",
             "policy",
             "proxy_protocol",
@@ -75,7 +77,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("session", &["audit", "buffer_pool", "guest", "policy"]),
     ("audit", &["auth", "guest", "policy", "telemetry"]),
     ("guest", &["auth", "policy", "settings", "telemetry"]),
-    ("admin", &["config", "registry", "telemetry", "tls"]),
+    ("admin", &["config", "heartbeat", "registry", "telemetry", "tls"]),
     ("config", &["auth", "proxy_protocol", "schema", "settings", "telemetry", "throttle", "tls", "webhook"]),
     ("settings", &["auth", "policy", "schema", "telemetry", "tls", "webhook"]),
     ("auth", &["telemetry", "webhook"]),
@@ -88,6 +90,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("throttle", &[]),
     ("confinement", &["telemetry"]),
     ("descriptors", &[]),
+    ("heartbeat", &[]),
     ("memory", &[]),
     ("telemetry", &["shutdown"]),
     ("tls", &[]),
@@ -97,7 +100,7 @@ const MODULES: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that do not even name `types`.
-const WITHOUT_TYPES: &[&str] = &["buffer_pool", "confinement", "descriptors", "memory", "shutdown"];
+const WITHOUT_TYPES: &[&str] = &["buffer_pool", "confinement", "descriptors", "heartbeat", "memory", "shutdown"];
 
 /// The rooms of `kubernetes`, and the rooms that each may name.
 const KUBERNETES: &[(&str, &[&str])] = &[

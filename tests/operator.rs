@@ -5,6 +5,7 @@ mod metrics;
 
 use crate::support::gateway::{Gateway, SOON};
 use crate::support::leash;
+use crate::support::scripted_webhook::{ScriptedWebhook, accept_all};
 use crate::support::{Setup, World, held_port};
 use serde_json::{Value, json};
 use std::fs;
@@ -117,6 +118,73 @@ async fn health_follows_the_gateway_and_healthcheck_tells_it() {
     assert!(world.gateway.ended().await.success());
     assert_eq!(get(health, "/").await, None);
     assert_eq!(run(&file, &["--healthcheck"]).await.0, Some(1));
+}
+
+/// Asks for a path until the answer has this status.
+async fn until_status(address: SocketAddr, path: &str, status: &str) {
+    let wanted = format!("HTTP/1.1 {status} ");
+    let asked = async { while !get(address, path).await.is_some_and(|answer| answer.starts_with(&wanted)) {} };
+    timeout(SOON, asked).await.unwrap_or_else(|_| panic!("{path} is never {status}"));
+}
+
+#[podgate_test::multi_thread]
+async fn gateway_that_cannot_reach_the_api_or_a_webhook_is_not_ready_and_lives() {
+    let health = free();
+    let config = json!({"health": {"enable": true, "listen": health.to_string(), "checkInterval": "100ms"}});
+    let world = Setup::config(config).alone().start().await;
+    let file = world.folder().join("podgate.json");
+    let changed = async |check: &str, level: &str| {
+        let of = |line: &Value| {
+            line["code"] == "HEALTH_CHECK_CHANGED" && line["details"]["check"] == check && line["level"] == level
+        };
+        world.gateway.wait_for(of).await
+    };
+    until_status(health, "/readyz", "200").await;
+    assert_eq!(run(&file, &["--healthcheck=ready"]).await, (Some(0), String::new()));
+
+    world.cluster.api_down().await;
+    let line = changed("kubernetes", "warning").await;
+    assert!(line["details"]["reason"].as_str().is_some_and(|reason| reason.contains("cannot be reached")), "{line}");
+    let answer = get(health, "/readyz?verbose").await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    let body = answer.split_once("\r\n\r\n").expect("a body").1;
+    let body: Value = serde_json::from_str(body).expect("JSON");
+    let check = |name: &str| body["checks"].as_array().expect("checks").iter().find(|check| check["name"] == name);
+    assert_eq!(check("kubernetes").expect("a check")["ok"], false);
+    for name in ["gateway", "accept", "auth.password", "auth.publicKey", "configserver"] {
+        assert_eq!(check(name), Some(&json!({"name": name, "ok": true})));
+    }
+    let (status, said) = run(&file, &["--healthcheck=ready"]).await;
+    assert_eq!(status, Some(1));
+    assert!(said.starts_with("podgate: healthcheck: kubernetes failed: "), "{said}");
+    for path in ["/", "/healthz"] {
+        let answer = get(health, path).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+    }
+    assert_eq!(run(&file, &["-healthcheck=live"]).await, (Some(0), String::new()));
+    assert_eq!(run(&file, &["--healthcheck"]).await, (Some(0), String::new()));
+
+    world.cluster.api_up().await;
+    changed("kubernetes", "notice").await;
+    until_status(health, "/readyz", "200").await;
+    world.webhooks.stop();
+    changed("auth.password", "warning").await;
+    until_status(health, "/readyz", "503").await;
+}
+
+#[podgate_test::multi_thread]
+async fn webhooks_are_not_asked_because_somebody_asks_for_the_health() {
+    let health = free();
+    let script = ScriptedWebhook::start(accept_all).await;
+    let mut config = script.config();
+    config["health"] = json!({"enable": true, "listen": health.to_string(), "checkInterval": "1h"});
+    let _world = Setup::config(config).start().await;
+    until_status(health, "/readyz", "200").await;
+    let asked = script.connections();
+    for _ in 0..50 {
+        get(health, "/readyz?verbose").await.expect("an answer");
+    }
+    assert_eq!(script.connections(), asked);
 }
 
 /// A certificate for an address as `openssl req -x509` makes them, self-signed and a CA's, and its key.

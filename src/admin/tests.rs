@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::ServerTlsConfig;
 use crate::types::Secret;
-use crate::webhook::{HttpClientConfig, WebhookUrl, probe};
+use crate::webhook::{HealthQuestion, HttpClientConfig, WebhookUrl, probe};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, generate_simple_self_signed};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,9 +34,9 @@ impl Running {
         Self { address, task: tokio::spawn(endpoint.run(stop.clone())), stop }
     }
 
-    async fn health(server: HttpServerConfig, serving: &Serving) -> Self {
-        let config = HealthConfig { client: client("http://127.0.0.1:1"), server };
-        Self::start(Endpoint::health(&config, serving.clone()).await.unwrap())
+    async fn health(server: HttpServerConfig, health: &super::Health) -> Self {
+        let config = HealthConfig { client: client("http://127.0.0.1:1"), server, check_interval: SOON };
+        Self::start(Endpoint::health(&config, health.clone()).await.unwrap())
     }
 
     /// The whole answer to one request.
@@ -52,11 +52,13 @@ impl Running {
 
 #[tokio::test]
 async fn gateway_that_does_not_serve_is_not_ok_before_and_after() {
-    let serving = Serving::default();
-    let health = Running::health(plain(), &serving).await;
+    let gateway = super::Health::default();
+    let health = Running::health(plain(), &gateway).await;
     let (no, yes) = ("HTTP/1.1 503 Service Unavailable", "HTTP/1.1 200 OK");
-    for (state, status, said) in [(false, no, "\"not ok\""), (true, yes, "\"ok\""), (false, no, "\"not ok\"")] {
-        serving.set(state);
+    for (phase, status, said) in
+        [(Phase::Starting, no, "\"not ok\""), (Phase::Serving, yes, "\"ok\""), (Phase::Draining, no, "\"not ok\"")]
+    {
+        gateway.enter(phase);
         for request in ["GET / HTTP/1.1", "POST /any/thing?x HTTP/1.1"] {
             let answer = health.ask(request).await;
             assert!(answer.starts_with(status) && answer.ends_with(&format!("\r\n\r\n{said}")), "{request}: {answer}");
@@ -64,11 +66,67 @@ async fn gateway_that_does_not_serve_is_not_ok_before_and_after() {
     }
 }
 
+/// The status and the body of an answer.
+fn split(answer: &str) -> (&str, &str) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap(), body)
+}
+
+#[tokio::test]
+async fn ready_gateway_is_one_that_serves_and_has_reached_every_server_and_a_draining_one_lives() {
+    let gateway = super::Health::default();
+    let check = gateway.add_check("configserver");
+    let health = Running::health(plain(), &gateway).await;
+    let reason = |text: &str| Err(text.to_owned());
+    for (phase, result, live, ready) in [
+        (Phase::Starting, Ok(()), "200", "503"),
+        (Phase::Serving, reason("gone"), "200", "200"),
+        (Phase::Serving, reason("gone"), "200", "200"),
+        (Phase::Serving, reason("gone"), "200", "503"),
+        (Phase::Serving, Ok(()), "200", "503"),
+        (Phase::Serving, Ok(()), "200", "200"),
+        (Phase::Draining, Ok(()), "200", "503"),
+    ] {
+        gateway.enter(phase);
+        gateway.observe(check, result);
+        for (path, status) in [("/healthz", live), ("/readyz", ready), ("/readyz?verbose=1&x", ready)] {
+            let answer = health.ask(&format!("GET {path} HTTP/1.1")).await;
+            assert_eq!(split(&answer).0, status, "{path} while {phase:?}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn verbose_answer_names_each_check_with_its_reason_in_json_or_as_kubernetes_does() {
+    let gateway = super::Health::default();
+    gateway.enter(Phase::Serving);
+    let (first, second) = (gateway.add_check("configserver"), gateway.add_check("kubernetes"));
+    gateway.observe(first, Err("no \u{1b}[1mroute".to_owned()));
+    gateway.observe(second, Ok(()));
+    let health = Running::health(plain(), &gateway).await;
+    let answer = health.ask("GET /readyz?verbose HTTP/1.1").await;
+    let body: serde_json::Value = serde_json::from_str(split(&answer).1).unwrap();
+    let reason = crate::types::printable("no \u{1b}[1mroute", 100);
+    assert!(!reason.contains('\u{1b}'));
+    let checks = serde_json::json!([
+        {"name": "gateway", "ok": true},
+        {"name": "accept", "ok": true},
+        {"name": "configserver", "ok": false, "reason": reason},
+        {"name": "kubernetes", "ok": true},
+    ]);
+    assert_eq!(body, serde_json::json!({"status": "not ok", "checks": checks}));
+    let answer = health.ask("GET /readyz?verbose HTTP/1.1\r\naccept: text/plain").await;
+    let lines = format!("[+]gateway ok\n[+]accept ok\n[-]configserver failed: {reason}\n[+]kubernetes ok\n");
+    assert_eq!(split(&answer), ("503", &*format!("{lines}readyz check failed\n")));
+    let answer = health.ask("GET /healthz?verbose HTTP/1.1\r\naccept: text/plain").await;
+    assert_eq!(split(&answer), ("200", "[+]accept ok\nhealthz check passed\n"));
+}
+
 #[tokio::test]
 async fn health_is_text_for_those_who_ask_for_text_alone() {
-    let serving = Serving::default();
-    serving.set(true);
-    let health = Running::health(plain(), &serving).await;
+    let gateway = super::Health::default();
+    gateway.enter(Phase::Serving);
+    let health = Running::health(plain(), &gateway).await;
     for (accept, body) in [
         ("text/plain", "ok"),
         ("text/html, text/*;q=0.5", "ok"),
@@ -140,9 +198,12 @@ async fn taken_address_is_an_error_that_names_the_endpoint_and_the_address() {
 #[tokio::test]
 async fn key_of_another_certificate_is_an_error_that_names_the_endpoint() {
     let tls = ServerTlsConfig { key: certificates(false).server.key, ..certificates(false).server };
-    let config =
-        HealthConfig { server: HttpServerConfig { tls: Some(tls), ..plain() }, client: client("http://127.0.0.1:1") };
-    let error = Endpoint::health(&config, Serving::default()).await.err().expect("refused").to_string();
+    let config = HealthConfig {
+        server: HttpServerConfig { tls: Some(tls), ..plain() },
+        client: client("http://127.0.0.1:1"),
+        check_interval: SOON,
+    };
+    let error = Endpoint::health(&config, super::Health::default()).await.err().expect("refused").to_string();
     assert_eq!(error, "health: the key does not match the certificate");
 }
 
@@ -172,37 +233,40 @@ fn certificates(mutual: bool) -> Certificates {
 
 #[tokio::test]
 async fn client_without_a_certificate_is_not_answered_where_one_is_asked_for() {
-    let serving = Serving::default();
-    serving.set(true);
+    let gateway = super::Health::default();
+    gateway.enter(Phase::Serving);
     let Certificates { server, identity } = certificates(true);
     let ca = Some(server.certificate.clone());
-    let health = Running::health(HttpServerConfig { tls: Some(server), ..plain() }, &serving).await;
+    let health = Running::health(HttpServerConfig { tls: Some(server), ..plain() }, &gateway).await;
     let url = format!("https://{}/", health.address);
-    assert!(probe(&HttpClientConfig { ca: ca.clone(), ..client(&url) }).await.is_err());
-    probe(&HttpClientConfig { ca, identity: Some(identity), ..client(&url) }).await.unwrap();
-    assert!(probe(&client(&format!("http://{}/", health.address))).await.is_err(), "no plain http beside TLS");
+    assert!(probe(&HttpClientConfig { ca: ca.clone(), ..client(&url) }, HealthQuestion::Serving).await.is_err());
+    probe(&HttpClientConfig { ca, identity: Some(identity), ..client(&url) }, HealthQuestion::Serving).await.unwrap();
+    assert!(
+        probe(&client(&format!("http://{}/", health.address)), HealthQuestion::Serving).await.is_err(),
+        "no plain http beside TLS"
+    );
 }
 
 #[tokio::test]
 async fn probe_is_content_with_200_alone() {
-    let serving = Serving::default();
+    let gateway = super::Health::default();
     let server = certificates(false).server;
     let ca = Some(server.certificate.clone());
-    let health = Running::health(HttpServerConfig { tls: Some(server), ..plain() }, &serving).await;
+    let health = Running::health(HttpServerConfig { tls: Some(server), ..plain() }, &gateway).await;
     let block = HttpClientConfig { ca, ..client(&format!("https://{}/", health.address)) };
-    let error = probe(&block).await.unwrap_err().to_string();
+    let error = probe(&block, HealthQuestion::Serving).await.unwrap_err().to_string();
     assert!(error.contains("503"), "{error}");
-    serving.set(true);
-    probe(&block).await.unwrap();
+    gateway.enter(Phase::Serving);
+    probe(&block, HealthQuestion::Serving).await.unwrap();
     let untrusting = HttpClientConfig { ca: Some(certificates(false).server.certificate), ..block };
-    assert!(probe(&untrusting).await.is_err());
+    assert!(probe(&untrusting, HealthQuestion::Serving).await.is_err());
 }
 
 #[tokio::test]
 async fn six_hundred_silent_clients_keep_no_probe_out() {
-    let serving = Serving::default();
-    serving.set(true);
-    let health = Running::health(plain(), &serving).await;
+    let gateway = super::Health::default();
+    gateway.enter(Phase::Serving);
+    let health = Running::health(plain(), &gateway).await;
     let metrics = MetricsConfig { server: plain(), path: "/metrics".into() };
     let metrics = Running::start(Endpoint::metrics(&metrics, Metrics::default()).await.unwrap());
     for endpoint in [&health, &metrics] {
@@ -224,7 +288,7 @@ async fn six_hundred_silent_clients_keep_no_probe_out() {
 
 #[tokio::test]
 async fn silent_client_does_not_hold_up_the_end() {
-    let health = Running::health(plain(), &Serving::default()).await;
+    let health = Running::health(plain(), &super::Health::default()).await;
     let mut silent = TcpStream::connect(health.address).await.unwrap();
     silent.write_all(b"GET / HT").await.unwrap();
     health.ask("GET / HTTP/1.1").await;

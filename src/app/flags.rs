@@ -33,7 +33,7 @@ pub fn with_two_dashes(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsS
             Some(value) => match truth(value) {
                 Some(true) => long.push(format!("--{name}").into()),
                 Some(false) => {}
-                None => long.push(argument),
+                None => long.push(format!("--{name}={value}").into()),
             },
         }
     }
@@ -95,6 +95,7 @@ mod tests {
             (&["-dump-config=true", "-healthcheck=false"], &["--dump-config"]),
             (&["--healthcheck=0"], &[]),
             (&["-licenses"], &["--licenses"]),
+            (&["-healthcheck=ready"], &["--healthcheck=ready"]),
             (&["-healthcheck", "-config", "x"], &["--healthcheck", "--config", "x"]),
         ] {
             assert_eq!(long(arguments), meant);

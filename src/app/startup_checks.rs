@@ -43,7 +43,7 @@ impl StartupChecks<'_> {
             return Vec::new();
         };
         let mut fatal = Vec::new();
-        for finding in self.backend.inspect(&settings, self.decided()).await {
+        for finding in self.backend.inspect(&settings, decided(self.config)).await {
             match finding.severity {
                 Severity::Fatal => fatal.push(finding.text),
                 Severity::Warning => self.log.write(codes::KUBERNETES_INSPECTED, &finding.text, &[]),
@@ -52,16 +52,13 @@ impl StartupChecks<'_> {
         }
         fatal
     }
+}
 
-    fn decided(&self) -> DecidedByFile {
-        let alone = self.config.configserver.is_none();
-        let namespace = self.config.base.says(&["kubernetes", "pod", "metadata", "namespace"]);
-        DecidedByFile {
-            connection: alone || !self.config.base.allow_connection,
-            namespace: alone || namespace,
-            spec: alone,
-        }
-    }
+/// The settings that no config webhook can change.
+pub(super) fn decided(config: &Config) -> DecidedByFile {
+    let alone = config.configserver.is_none();
+    let namespace = config.base.says(&["kubernetes", "pod", "metadata", "namespace"]);
+    DecidedByFile { connection: alone || !config.base.allow_connection, namespace: alone || namespace, spec: alone }
 }
 
 /// Kubernetes settings of a connection without a config webhook's answer; `None` if the file alone is incomplete. A missing

@@ -4,6 +4,7 @@ use super::webhooks;
 use crate::config::Config;
 use crate::config::fixture::{MemoryFiles, minimal, set};
 use crate::guest::{Arrival, Backend, Guest, Refusal, Unavailable};
+use crate::heartbeat::Heartbeats;
 use crate::registry::{ConnectionCommand, Registry};
 use crate::schema::Format;
 use crate::shutdown::Tasks;
@@ -54,7 +55,7 @@ async fn snapshot_that_is_built_beside_a_serving_one_serves_the_next_connection(
     let (log, _lines) = capture::log(LogFormat::Text);
     let (registry, tasks) = (Registry::default(), Tasks::new());
     let first = snapshot("SSH-2.0-First", &key);
-    let server = Server::new(vec![Listener::on_loopback().await], first, registry.clone(), log);
+    let server = Server::new(vec![Listener::on_loopback().await], first, registry.clone(), Heartbeats::default(), log);
     let (address, current) = (server.local_addrs()[0], server.snapshot());
     let serving = tokio::spawn(server.run(tasks.clone()));
     let (mut older, line) = connect(address).await;

@@ -103,6 +103,14 @@ impl Authenticator {
         join_all(reached).await.into_iter().flatten().collect()
     }
 
+    /// The sections of the configured webhooks with their clients.
+    pub(crate) fn webhooks(&self) -> Vec<(&'static str, WebhookClient)> {
+        let webhooks =
+            [("auth.password", &self.password), ("auth.publicKey", &self.public_key), ("auth.authz", &self.authz)];
+        let configured = webhooks.into_iter().filter_map(|(section, webhook)| Some((section, webhook.as_ref()?)));
+        configured.map(|(section, webhook)| (section, webhook.client.clone())).collect()
+    }
+
     /// True if a webhook is asked about keys.
     pub(crate) fn judges_keys(&self) -> bool {
         self.public_key.is_some()

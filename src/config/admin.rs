@@ -4,6 +4,7 @@ use super::http_client::ClientKeys;
 use super::http_server::{HttpServerConfig, ServerKeys};
 use crate::schema::{Files, Section};
 use crate::webhook::HttpClientConfig;
+use std::time::Duration;
 
 const OFF: &str = "is not true: this section has no effect";
 
@@ -14,6 +15,8 @@ pub struct HealthConfig {
     pub server: HttpServerConfig,
     /// `client`: how `--healthcheck` asks.
     pub client: HttpClientConfig,
+    /// `checkInterval`: the time between two questions whether a server can be reached.
+    pub check_interval: Duration,
 }
 
 /// `metrics`, switched on.
@@ -31,6 +34,7 @@ pub(super) fn health(section: &Section<'_>, files: &dyn Files) -> Option<HealthC
     let server = ServerKeys::read(section);
     let block = section.section("client");
     let client = ClientKeys::read(&block);
+    let check_interval = section.duration("checkInterval");
     if !on {
         off(section);
         return None;
@@ -42,7 +46,7 @@ pub(super) fn health(section: &Section<'_>, files: &dyn Files) -> Option<HealthC
         block.error("url", "is missing; with TLS it names the host that the certificate is for");
     }
     let client = client.build(&block, files);
-    Some(HealthConfig { server: server?, client: client? })
+    Some(HealthConfig { server: server?, client: client?, check_interval: check_interval? })
 }
 
 /// Reads `metrics`; `None` where it is off or was reported.

@@ -57,6 +57,21 @@ pub(crate) struct DecidedByFile {
 }
 
 impl Backend {
+    /// Checks that the API answers and accepts the credentials, by a question that needs no right.
+    ///
+    /// # Errors
+    /// One line for the operator.
+    pub(crate) async fn reach(&self, settings: &settings::KubernetesSettings) -> Result<(), String> {
+        let client = self.shared.clients.get(&settings.cluster, settings.timeouts.http);
+        let client = client.map_err(|error| messages::no_client(&error))?;
+        let request = http::Request::get("/version").body(Vec::new()).map_err(|error| error.to_string())?;
+        match client.kube().request_text(request).await.map_err(ApiError::from) {
+            Ok(_version) => Ok(()),
+            Err(error) if messages::is_refusal(&error) => Ok(()),
+            Err(error) => Err(messages::no_answer(&settings.cluster, &error)),
+        }
+    }
+
     /// Finds the problems of logins with these settings. Takes at most 10 s.
     pub(crate) async fn inspect(
         &self,

@@ -55,6 +55,11 @@ impl ConfigClient {
         Some(format!("configserver: {} cannot be reached: {failure}", self.client.place()))
     }
 
+    /// The client, for questions whether the server can be reached.
+    pub(crate) fn webhook(&self) -> WebhookClient {
+        self.client.clone()
+    }
+
     /// Asks for the connection's configuration. The answer's data about the user (name, metadata, environment, files) is
     /// merged into `identity` and takes precedence. Values marked sensitive are sent only with `transmitSensitiveMetadata`.
     /// Takes at most 60 s; dropping it cancels the call.

@@ -71,6 +71,7 @@ codes! {
     CORE_PANIC Critical: "A part of the gateway failed by a bug of its own: the connection that it served ends, or the gateway does not start. `place` is the place in the source."
     CORE_START_FAILED Critical: "The gateway cannot start."
     HEALTH_AVAILABLE Info: "The health endpoint listens."
+    HEALTH_CHECK_CHANGED Warning or Notice: "A webhook or the Kubernetes API cannot be reached any more, so that `/readyz` says no (`warning`), or is reached again (`notice`)."
     KUBERNETES_CONFIG_ERROR Error: "No pod can be made of the connection's settings."
     KUBERNETES_ENV_LEFT_OUT Warning: "Variables or files cannot be given to the guest without the agent; they are left out."
     KUBERNETES_EXEC Debug: "A program is being started in the pod."

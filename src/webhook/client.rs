@@ -35,7 +35,8 @@ const IDENTITY: &str = "identity";
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const USER_AGENT: &str = concat!("podgate/", env!("CARGO_PKG_VERSION"));
 
-/// Client for one question at one URL.
+/// Client for one question at one URL; clones share its connections.
+#[derive(Clone)]
 pub(crate) struct WebhookClient {
     client: Client,
     question: Question,
@@ -112,7 +113,7 @@ impl WebhookClient {
         &self.place
     }
 
-    /// Checks that the server can be reached, by one `HEAD` request with any answer. For the start, before the first login.
+    /// Checks that the server can be reached, by one `HEAD` request with any answer.
     ///
     /// # Errors
     /// No connection, an untrusted one, or no answer within the limit of a try. The text is for the log.
@@ -336,7 +337,7 @@ fn encoding(headers: &HeaderMap) -> Option<String> {
 }
 
 /// Reads the whole body; fails as soon as it is known to be too large.
-async fn bounded(mut response: reqwest::Response) -> Result<Bytes, AttemptFailure> {
+pub(super) async fn bounded(mut response: reqwest::Response) -> Result<Bytes, AttemptFailure> {
     let too_large = |bytes: usize| bytes > BODY_LIMIT;
     if response.content_length().is_some_and(|bytes| usize::try_from(bytes).map_or(true, too_large)) {
         return Err(AttemptFailure::TooLarge(BODY_LIMIT));

@@ -103,9 +103,9 @@ fn probes_ask_where_no_other_pod_can_reach() {
     assert!(listen.starts_with("127.0.0.1:"), "{listen}");
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];
     let args = container["args"].as_array().expect("words");
-    let mut asked = vec![json!("/usr/local/bin/podgate"), json!("--healthcheck")];
-    asked.extend(args.iter().cloned());
-    for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+    for (probe, word) in [("startupProbe", "live"), ("readinessProbe", "ready"), ("livenessProbe", "live")] {
+        let mut asked = vec![json!("/usr/local/bin/podgate"), json!(format!("--healthcheck={word}"))];
+        asked.extend(args.iter().cloned());
         assert_eq!(container[probe]["exec"]["command"], json!(asked), "{probe}");
         assert!(container[probe]["timeoutSeconds"].as_u64().is_some_and(|seconds| seconds > 2), "{probe}");
     }

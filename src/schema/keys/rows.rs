@@ -198,6 +198,7 @@ pub(super) const ROWS: &[KeyRow] = &[
     ("audit.intercept.forwarding", Flag, "", Ignored),
     ("health.enable", Flag, "", Works),
     ("health.listen", Text, r#""0.0.0.0:7000""#, Works),
+    ("health.checkInterval", Duration(100), r#""10s""#, Works),
     ("security.defaultMode", Text, "", PerConnection),
     ("security.forceCommand", OptionalText, "", PerConnection),
     ("security.env.mode", Text, "", PerConnection),

@@ -6,6 +6,7 @@ mod panics;
 use crate::auth::{AuthConfig, AuthWebhook, Authenticator};
 use crate::config::Config;
 use crate::config::fixture::{MemoryFiles, minimal, set};
+use crate::heartbeat::Heartbeats;
 use crate::registry::{ConnectionCommand, Registry};
 use crate::schema::Format;
 use crate::shutdown::Tasks;
@@ -69,7 +70,13 @@ impl Gateway {
         let snapshot = Snapshot::build(&config, auth, None, Arc::new(guests)).unwrap();
         let (log, lines) = capture::log(LogFormat::Text);
         let (registry, tasks) = (Registry::default(), Tasks::new());
-        let server = Server::new(vec![Listener::on_loopback().await], snapshot, registry.clone(), log.clone());
+        let server = Server::new(
+            vec![Listener::on_loopback().await],
+            snapshot,
+            registry.clone(),
+            Heartbeats::default(),
+            log.clone(),
+        );
         let address = server.local_addrs()[0];
         let serving = tokio::spawn(server.run(tasks.clone()));
         Self { address, folder, registry, tasks, serving, log, lines, _webhook: webhook }

@@ -122,6 +122,7 @@ const OURS: &[&str] = &[
     "hostCertificates",
     "trustedUserCAKeys",
     "revokedKeys",
+    "checkInterval",
 ];
 
 /// Halves of a pair, whose other half stands where they are tried: an empty one is a missing one.

@@ -1,0 +1,65 @@
+//! The signs of life of the loops that accept connections. A loop that stands still, because it waits for ever or has
+//! failed, gives none; a runtime that stands still does not even answer the question.
+
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The time between two signs of a loop that has nothing to do.
+pub(crate) const BEAT: Duration = Duration::from_secs(5);
+/// The time without a sign after which a loop stands still.
+const STILL: Duration = Duration::from_secs(30);
+
+/// The loops of the process; clones share them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Heartbeats(Arc<Mutex<Vec<Arc<Mutex<Instant>>>>>);
+
+impl Heartbeats {
+    /// Adds a loop, which gives its first sign.
+    pub(crate) fn add(&self) -> Heartbeat {
+        let last = Arc::new(Mutex::new(Instant::now()));
+        self.0.lock().push(Arc::clone(&last));
+        Heartbeat(last)
+    }
+
+    /// True if every loop has given a sign lately.
+    pub(crate) fn all_move(&self) -> bool {
+        self.0.lock().iter().all(|last| last.lock().elapsed() < STILL)
+    }
+}
+
+/// The sign of one loop. It stays after the loop's end, so that a loop that has failed is seen.
+#[derive(Debug)]
+pub(crate) struct Heartbeat(Arc<Mutex<Instant>>);
+
+impl Heartbeat {
+    /// Gives a sign of life.
+    pub(crate) fn beat(&self) {
+        *self.0.lock() = Instant::now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::advance;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_loop_that_stands_still_is_seen_among_others_and_after_its_end() {
+        let loops = Heartbeats::default();
+        assert!(loops.all_move());
+        let (moving, failed) = (loops.add(), loops.add());
+        advance(STILL - Duration::from_millis(1)).await;
+        moving.beat();
+        assert!(loops.all_move());
+        drop(failed);
+        advance(Duration::from_millis(1)).await;
+        assert!(!loops.all_move());
+    }
+
+    #[test]
+    fn loop_that_is_late_by_some_beats_does_not_stand_still() {
+        assert!(BEAT * 4 < STILL);
+    }
+}
