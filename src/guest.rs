@@ -219,7 +219,8 @@ pub(crate) struct InputClosed;
 
 /// The output of a running program.
 pub(crate) trait ProgramOutput: Send {
-    /// Waits for the next event. [`OutputEvent::Exit`] is the last one. Cancel-safe. A backend holds back an exit that may
+    /// Waits for the next event. [`OutputEvent::Exit`] is the last one, and the only one behind an [`OutputEvent::End`].
+    /// Cancel-safe. A backend holds back an exit that may
     /// be the end of the guest itself until it knows whether the guest lives.
     fn next(&mut self) -> BoxFuture<'_, OutputEvent>;
 }
@@ -231,6 +232,8 @@ pub(crate) enum OutputEvent {
     Stdout(Bytes),
     /// A piece of standard error.
     Stderr(Bytes),
+    /// The end of all output of a program that runs on. Not every backend learns of it.
+    End,
     /// The end of the program.
     Exit(Exit),
 }

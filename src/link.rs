@@ -138,14 +138,15 @@ async fn shake_hands(
 impl AgentLink {
     /// Starts a program. Dropping the future gives it up.
     pub(crate) async fn start(&self, request: ProgramRequest) -> Result<Program, Refusal> {
+        let terminal = request.terminal.is_some();
         let (stream, _reply) = self.open(&GatewayRequest::Program(request)).await?;
-        Ok(program::program(stream))
+        Ok(program::program(stream, terminal))
     }
 
     /// Starts the agent's own SFTP server, which is a program like another.
     pub(crate) async fn start_sftp(&self, request: SftpRequest) -> Result<Program, Refusal> {
         let (stream, _reply) = self.open(&GatewayRequest::Sftp(request)).await?;
-        Ok(program::program(stream))
+        Ok(program::program(stream, false))
     }
 
     /// Connects to an address inside the guest.

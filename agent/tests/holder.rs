@@ -84,6 +84,22 @@ fn terminal_has_size_modes_and_a_name() {
 }
 
 #[test]
+fn terminal_that_nothing_has_open_does_not_hang_up_its_program() {
+    let mut gateway = Gateway::start();
+    let size = Size { columns: 80, rows: 24, width: 0, height: 0 };
+    let terminal = TerminalRequest { term: b"xterm".to_vec(), size, modes: Vec::new() };
+    let script = "exec <&- >&- 2>&-; sleep 0.3; exit 3";
+    let request = ProgramRequest {
+        argv: ["/bin/sh", "-c", script].map(Into::into).to_vec(),
+        terminal: Some(terminal),
+        ..ProgramRequest::default()
+    };
+    let stream = gateway.open(GatewayRequest::Program(request));
+    assert_eq!(gateway.ended(stream).exit, Some(ProgramMessage::ExitStatus(3)));
+    gateway.finish();
+}
+
+#[test]
 fn stalled_program_stops_no_other_and_large_output_arrives_whole() {
     let mut gateway = Gateway::start();
     let stalled = gateway.open(program(&["/bin/sh", "-c", "exec cat /dev/zero"]));

@@ -109,6 +109,7 @@ async fn to_its_end(mut program: Program) -> (String, String, Exit) {
         match timeout(SOON, program.output.next()).await.unwrap() {
             OutputEvent::Stdout(piece) => out.extend_from_slice(&piece),
             OutputEvent::Stderr(piece) => err.extend_from_slice(&piece),
+            OutputEvent::End => {}
             OutputEvent::Exit(exit) => return (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap(), exit),
         }
     }

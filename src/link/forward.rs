@@ -103,9 +103,9 @@ impl ConnectionOutput for LinkConnectionOutput {
             while !self.ended {
                 match self.stream.next(&mut self.reader).await {
                     Piece::Data(Lane::Main, data) => return Ok(Some(data)),
-                    // A connection has neither; an agent that sends them is not listened to.
-                    Piece::Data(Lane::Error, _) | Piece::Message(_) => {}
-                    Piece::MainFinished | Piece::End(StreamEnd::Closed(_)) => self.ended = true,
+                    // A connection has none of them; an agent that sends them is not listened to.
+                    Piece::Data(Lane::Error, _) | Piece::Finished(Lane::Error) | Piece::Message(_) => {}
+                    Piece::Finished(Lane::Main) | Piece::End(StreamEnd::Closed(_)) => self.ended = true,
                     Piece::End(StreamEnd::LinkOver(reason)) => return Err(Refusal::new(LOST).detail(&*reason)),
                 }
             }

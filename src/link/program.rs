@@ -51,10 +51,11 @@ fn millis(time: Duration) -> u32 {
     u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
-/// Makes the program of a stream that the agent has accepted.
-pub(super) fn program(stream: LinkStream) -> Program {
+/// Makes the program of a stream that the agent has accepted. A terminal is the program's only output.
+pub(super) fn program(stream: LinkStream, terminal: bool) -> Program {
     let stream = Arc::new(stream);
-    let output = LinkOutput { stream: Arc::clone(&stream), reader: Reader::default(), exit: None };
+    let open = if terminal { 1 } else { 2 };
+    let output = LinkOutput { stream: Arc::clone(&stream), reader: Reader::default(), open, exit: None };
     Program { input: Box::new(LinkInput(stream)), output: Box::new(output) }
 }
 
@@ -115,6 +116,8 @@ async fn signal(stream: &LinkStream, signal: Permit<SendSignal>) -> Result<(), R
 struct LinkOutput {
     stream: Arc<LinkStream>,
     reader: Reader,
+    /// The number of lanes that have not ended.
+    open: usize,
     exit: Option<Exit>,
 }
 
@@ -127,7 +130,11 @@ impl LinkOutput {
                 self.exit = exit(message).or(self.exit.take());
                 None
             }
-            Piece::MainFinished => None,
+            Piece::Finished(_) => {
+                self.open = self.open.saturating_sub(1);
+                // Behind the exit nobody needs to be told.
+                (self.open == 0 && self.exit.is_none()).then_some(OutputEvent::End)
+            }
             Piece::End(StreamEnd::Closed(close)) => {
                 let unknown = || lost(format!("the agent closed the program without its exit: {}", close.reason));
                 Some(OutputEvent::Exit(self.exit.take().unwrap_or_else(unknown)))

@@ -30,8 +30,8 @@ pub(super) enum StreamEnd {
 pub(super) enum Piece {
     Data(Lane, Bytes),
     Message(Bytes),
-    /// The end of the main lane, told once.
-    MainFinished,
+    /// The end of a lane, told once.
+    Finished(Lane),
     End(StreamEnd),
 }
 
@@ -40,7 +40,8 @@ pub(super) enum Piece {
 pub(super) struct Reader {
     /// Set if the error lane has its turn.
     error_first: bool,
-    main_finished: bool,
+    /// The ends that were told, by lane.
+    finished: [bool; 2],
     /// Bytes of the last piece: they count against the agent's window until the reader comes back for more.
     held: usize,
 }
@@ -180,9 +181,11 @@ impl LinkStream {
         if let Some(message) = state.link.read_message(self.number) {
             return Some(Piece::Message(message));
         }
-        if !reader.main_finished && state.link.is_finished(self.number, Lane::Main) {
-            reader.main_finished = true;
-            return Some(Piece::MainFinished);
+        for lane in lanes {
+            if !reader.finished[lane as usize] && state.link.is_finished(self.number, lane) {
+                reader.finished[lane as usize] = true;
+                return Some(Piece::Finished(lane));
+            }
         }
         self.end(state).map(Piece::End)
     }

@@ -9,10 +9,11 @@ use crate::telemetry::capture::{self, CapturedLog};
 use crate::telemetry::{Log, LogFormat};
 use crate::types::{ConnectionId, Size};
 use agent::{SOON, TestAgent, carrier, linked};
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use podgate_link::Lane;
 use podgate_link::handshake::AgentHandshake;
-use podgate_link::request::{Incoming, ProgramMessage};
+use podgate_link::request::{Incoming, ProgramMessage, TerminalRequest};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -154,6 +155,36 @@ async fn exit_comes_behind_the_output() {
         let [out, err] = [&b"out"[..], b"err"].map(Bytes::from_static);
         assert_eq!(pieces, [OutputEvent::Stdout(out), OutputEvent::Stderr(err)]);
         assert_eq!(next(&mut program).await, OutputEvent::Exit(expected));
+    }
+}
+
+#[tokio::test]
+async fn end_of_all_output_is_told_while_the_program_runs_and_not_behind_its_exit() {
+    let size = podgate_link::request::Size { columns: 80, rows: 24, width: 0, height: 0 };
+    let terminal = TerminalRequest { term: Vec::new(), size, modes: Vec::new() };
+    for (terminal, lanes) in [(None, &[Lane::Main, Lane::Error][..]), (Some(terminal), &[Lane::Main])] {
+        let (link, mut agent, _log, _tasks) = linked(WIDE).await;
+        let request = ProgramRequest { terminal, ..program_named("true") };
+        let (program, number) = tokio::join!(link.start(request.clone()), agent.accept(b""));
+        let mut program = program.unwrap();
+        for lane in lanes {
+            assert!(program.output.next().now_or_never().is_none(), "{lane:?}");
+            agent.write(number, *lane, b"x");
+            agent.finish(number, *lane);
+            let (OutputEvent::Stdout(_) | OutputEvent::Stderr(_)) = next(&mut program).await else { panic!("output") };
+        }
+        assert_eq!(next(&mut program).await, OutputEvent::End);
+        assert!(program.input.write(BytesMut::from("still taken")).await.is_ok());
+        agent.message(number, ProgramMessage::ExitStatus(3).encode());
+        agent.close(number, 0, "");
+        assert_eq!(next(&mut program).await, OutputEvent::Exit(Exit::Status(3)));
+
+        let (program, number) = tokio::join!(link.start(request), agent.accept(b""));
+        let mut program = program.unwrap();
+        agent.message(number, ProgramMessage::ExitStatus(4).encode());
+        lanes.iter().for_each(|lane| agent.finish(number, *lane));
+        agent.close(number, 0, "");
+        assert_eq!(next(&mut program).await, OutputEvent::Exit(Exit::Status(4)));
     }
 }
 

@@ -104,6 +104,8 @@ impl WrappedOutput {
                 self.exit = Some(self.own_exit(exit));
                 Some(self.release_partial())
             }
+            // The wrapper's own streams stay open.
+            OutputEvent::End => None,
             other => Some(other),
         }
     }

@@ -116,6 +116,8 @@ impl GateReader {
     fn take(&mut self, event: OutputEvent) -> Result<Option<GateLine>, GateError> {
         match event {
             OutputEvent::Exit(exit) => Err(GateError::Ended(exit)),
+            // Only the exit is left.
+            OutputEvent::End => Ok(None),
             // The gate prints nothing there: the program's errors have overtaken its output.
             OutputEvent::Stderr(piece) => {
                 self.count(&piece)?;

@@ -165,7 +165,7 @@ impl MarkReader {
     fn take(&mut self, event: OutputEvent) -> Result<bool, Refusal> {
         let length = match &event {
             OutputEvent::Stdout(piece) | OutputEvent::Stderr(piece) => piece.len(),
-            OutputEvent::Exit(_) => 0,
+            OutputEvent::End | OutputEvent::Exit(_) => 0,
         };
         self.bytes += length;
         if self.bytes > OUTPUT_MAX {
@@ -179,7 +179,7 @@ impl MarkReader {
                 self.rest.push_back(event);
                 return Ok(true);
             }
-            OutputEvent::Stderr(_) => self.rest.push_back(event),
+            OutputEvent::Stderr(_) | OutputEvent::End => self.rest.push_back(event),
         }
         Ok(false)
     }

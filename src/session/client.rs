@@ -13,6 +13,8 @@ pub(crate) trait Client: Send + Sync {
     fn line(&self, line: Bytes) -> BoxFuture<'_, Result<(), ClientGone>>;
     /// Answers the request that is not answered yet: CHANNEL_SUCCESS or CHANNEL_FAILURE (RFC 4254 section 5.4).
     fn answer(&self, accepted: bool) -> BoxFuture<'_, Result<(), ClientGone>>;
+    /// Tells that no output follows, before the exit is known. Output and lines that come all the same are dropped.
+    fn end_of_output(&self) -> BoxFuture<'_, Result<(), ClientGone>>;
     /// Sends the exit and closes the channel.
     fn end(&self, exit: ClientExit) -> BoxFuture<'_, Result<(), ClientGone>>;
 }

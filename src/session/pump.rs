@@ -40,6 +40,10 @@ pub(super) async fn pump_output(
                 pending_line.written().await;
                 client.stderr(data).await?;
             }
+            OutputEvent::End => {
+                pending_line.written().await;
+                client.end_of_output().await?;
+            }
         }
     }
 }

@@ -55,6 +55,10 @@ impl Client for FakeClient {
         self.stderr(line)
     }
 
+    fn end_of_output(&self) -> BoxFuture<'_, Result<(), ClientGone>> {
+        self.note("end of output".to_owned())
+    }
+
     fn answer(&self, accepted: bool) -> BoxFuture<'_, Result<(), ClientGone>> {
         self.note(if accepted { "success" } else { "failure" }.to_owned())
     }
@@ -398,6 +402,15 @@ async fn output_comes_before_the_exit_status() {
         vec![OutputEvent::Stdout("one".into()), OutputEvent::Stderr("two".into()), OutputEvent::Exit(Exit::Status(7))];
     let session = Session::allowed(Behaviour::Runs(events), false);
     assert_eq!(session.ended().await, ["out one", "err two", "end Status(7)"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn end_of_the_output_is_told_before_the_exit_and_input_still_reaches_the_program() {
+    let events = vec![OutputEvent::Stdout("last".into()), OutputEvent::End];
+    let session = Session::allowed(Behaviour::Runs(events), false);
+    session.inbox.push(b"more");
+    assert_eq!(session.program_got().await, ["write more"]);
+    assert_eq!(*session.shown.lock(), ["out last", "end of output"]);
 }
 
 #[tokio::test(start_paused = true)]

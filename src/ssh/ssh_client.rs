@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use russh::server::{Handle, Msg};
 use russh::{ChannelId, ChannelWriteHalf, Sig};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// `SSH_EXTENDED_DATA_STDERR` (RFC 4254 section 5.2).
 const STDERR: u32 = 1;
@@ -23,13 +24,25 @@ pub(super) struct SshClient {
     pub(super) count: Arc<ChannelCount>,
     pub(super) used: Arc<ConnectionUse>,
     pub(super) bandwidth: Arc<Bandwidth>,
+    /// Set once EOF was sent.
+    pub(super) ended: AtomicBool,
+}
+
+impl SshClient {
+    /// Sends EOF, once.
+    async fn end_of_data(&self) -> Result<(), ClientGone> {
+        if self.ended.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.write.eof().await.map_err(|_| ClientGone)
+    }
 }
 
 impl Client for SshClient {
     fn stdout(&self, mut data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
         self.used.guest_sent();
         Box::pin(async move {
-            while !data.is_empty() {
+            while !data.is_empty() && !self.ended.load(Ordering::Relaxed) {
                 let piece = self.bandwidth.next_piece(&mut data).await;
                 self.write.data_bytes(piece).await.map_err(|_| ClientGone)?;
             }
@@ -48,7 +61,13 @@ impl Client for SshClient {
     }
 
     fn line(&self, line: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
-        Box::pin(async move { self.write.extended_data_bytes(STDERR, line).await.map_err(|_| ClientGone) })
+        Box::pin(async move {
+            if self.ended.load(Ordering::Relaxed) {
+                // Nothing follows an EOF (RFC 4254 section 5.3).
+                return Ok(());
+            }
+            self.write.extended_data_bytes(STDERR, line).await.map_err(|_| ClientGone)
+        })
     }
 
     /// Answers the channel's last request. russh 0.65.1 keeps one flag for each channel, whether its client wants an answer,
@@ -64,6 +83,10 @@ impl Client for SshClient {
         })
     }
 
+    fn end_of_output(&self) -> BoxFuture<'_, Result<(), ClientGone>> {
+        Box::pin(self.end_of_data())
+    }
+
     /// Sends the exit, EOF and CLOSE, in OpenSSH's order and behind the data.
     fn end(&self, exit: ClientExit) -> BoxFuture<'_, Result<(), ClientGone>> {
         Box::pin(async move {
@@ -77,7 +100,7 @@ impl Client for SshClient {
                     sent.await.map_err(|_| ClientGone)?;
                 }
             }
-            self.write.eof().await.map_err(|_| ClientGone)?;
+            self.end_of_data().await?;
             self.count.close();
             self.write.close().await.map_err(|_| ClientGone)
         })

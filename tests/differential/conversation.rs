@@ -41,6 +41,8 @@ pub enum Step {
     Resize(u32, u32),
     /// Waits until the standard output holds a text.
     Until(&'static str),
+    /// Waits for the end of the output. A server that sends none before the exit is heard to its end.
+    UntilEnd,
     /// Waits for the exit status.
     UntilExit,
     /// Closes the channel.
@@ -228,6 +230,13 @@ impl Session<'_> {
             Step::Until(text) => {
                 let found = |heard: &Transcript| heard.stdout.windows(text.len()).any(|part| part == text.as_bytes());
                 self.hear(found).await;
+                Ok(())
+            }
+            Step::UntilEnd => {
+                self.hear(|heard| heard.ended).await;
+                if !self.transcript.exited {
+                    self.transcript.events.push("end before the exit".to_owned());
+                }
                 Ok(())
             }
             _ => {

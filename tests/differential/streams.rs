@@ -1,6 +1,6 @@
 //! Standard input, output and error: what they carry, and the order in which they end.
 
-use super::conversation::Step::{Close, End, Shell, Until, UntilExit};
+use super::conversation::Step::{Close, End, Shell, Terminal, Until, UntilEnd, UntilExit};
 use super::conversation::{exec, send};
 use super::{Row, row};
 
@@ -52,6 +52,18 @@ fn ends() -> Vec<Row> {
             "both outputs closed before the end",
             [exec("exec >&- 2>&-; read x; exit 6"), send("go\n")],
             "exit 6, end, close",
+        ),
+        row(
+            "end of the output of a program that runs on",
+            [exec("exec >&- 2>&-; read x; exit 6"), UntilEnd, send("go\n")],
+            "end before the exit, exit 6, end, close",
+        )
+        .agent_alone(),
+        row("error output stays open", [exec("exec >&-; read x; echo $x >&2"), send("go\n")], "err go"),
+        row(
+            "terminal that nothing has open",
+            [Terminal(80, 24, &[]), exec("exec <&- >&- 2>&-; sleep 0.3; exit 11")],
+            "success, success, exit 11, end, close",
         ),
         row("all streams closed", [exec("exec <&- >&- 2>&-; exit 10")], "exit 10"),
         row("output behind the input's end", [exec("cat; sleep 0.1; echo after"), send("in\n"), End], "in\\nafter"),

@@ -39,6 +39,8 @@ pub(super) struct Program {
     output: Option<OwnedFd>,
     error: Option<OwnedFd>,
     is_terminal: bool,
+    /// The terminal, once nothing has it open: its programs live on until it is closed on this side.
+    unread_terminal: Option<OwnedFd>,
     ended: Option<Child>,
     told: bool,
     grace: Duration,
@@ -78,6 +80,7 @@ impl Program {
             output: Some(output),
             error,
             is_terminal,
+            unread_terminal: None,
             ended: None,
             told: false,
             gathering: Gathering::default(),
@@ -141,11 +144,15 @@ impl Program {
         self.take_input(link, number);
         let now = Instant::now();
         if self.gathers_until(now).is_none() {
-            let (output, error) = (self.output.take(), self.error.take());
-            let (out, err);
-            (out, self.output) = give_output(output, link, number, Lane::Main, scratch);
-            (err, self.error) = give_output(error, link, number, Lane::Error, scratch);
-            self.gathering.taken(out + err, now);
+            let out = give_output(self.output.as_ref(), link, number, Lane::Main, scratch);
+            let err = give_output(self.error.as_ref(), link, number, Lane::Error, scratch);
+            if out.ended {
+                self.unread_terminal = self.output.take().filter(|_| self.is_terminal);
+            }
+            if err.ended {
+                self.error = None;
+            }
+            self.gathering.taken(out.moved + err.moved, now);
         }
         if let Some(child) = self.ended
             && !self.told
@@ -154,7 +161,7 @@ impl Program {
             self.told = link.send_message(number, exit(child).encode()).is_ok();
         }
         if self.told && self.output.is_none() && self.error.is_none() {
-            self.input = None;
+            (self.input, self.unread_terminal) = (None, None);
             link.close(number, &Close { code: code::NO_FAILURE, reason: String::new() });
             return true;
         }
@@ -164,7 +171,7 @@ impl Program {
     /// Has the group ended: nobody is there for it any more. Returns whether it is over.
     pub(super) fn end(&mut self, now: Instant) -> bool {
         let (signal, at) = *self.ending.get_or_insert((Signal::HUP, now));
-        (self.input, self.output, self.error) = (None, None, None);
+        (self.input, self.output, self.error, self.unread_terminal) = (None, None, None, None);
         // No process is left in the group: those that made a group of their own live on, as under sshd.
         if self.is_group_empty() {
             return true;
@@ -214,7 +221,8 @@ impl Program {
     }
 
     fn resize(&self, size: Size) {
-        if let Some(terminal) = self.output.as_ref().filter(|_| self.is_terminal) {
+        let terminal = self.output.as_ref().or(self.unread_terminal.as_ref());
+        if let Some(terminal) = terminal.filter(|_| self.is_terminal) {
             terminal::resize(terminal.as_fd(), size);
         }
     }
@@ -252,21 +260,29 @@ impl Program {
     }
 }
 
-/// Moves output to the link, as long as its window and the carrier take it, in frames as large as what is there. Returns
-/// how many bytes that were, and the descriptor until its end.
+/// The outcome of a turn of output.
+#[derive(Default)]
+struct Given {
+    /// The number of bytes.
+    moved: usize,
+    /// True at the end of the output.
+    ended: bool,
+}
+
+/// Moves output to the link, as long as its window and the carrier take it, in frames as large as what is there.
 fn give_output(
-    descriptor: Option<OwnedFd>,
+    descriptor: Option<&OwnedFd>,
     link: &mut Link,
     number: u32,
     lane: Lane,
     scratch: &mut [u8],
-) -> (usize, Option<OwnedFd>) {
-    let Some(descriptor) = descriptor else { return (0, None) };
+) -> Given {
+    let Some(descriptor) = descriptor else { return Given::default() };
     let mut moved = 0;
     loop {
         let room = link.writable(number).min(scratch.len()).min(TURN - moved);
         if room == 0 || link.unsent() > BACKLOG {
-            return (moved, Some(descriptor));
+            return Given { moved, ended: false };
         }
         let (mut filled, mut more) = (0, Read::Some);
         while filled < room && more == Read::Some {
@@ -278,10 +294,10 @@ fn give_output(
         }
         match more {
             Read::Some => {}
-            Read::Later => return (moved, Some(descriptor)),
+            Read::Later => return Given { moved, ended: false },
             Read::End => {
                 link.finish(number, lane);
-                return (moved, None);
+                return Given { moved, ended: true };
             }
         }
     }

@@ -287,6 +287,7 @@ async fn to_its_end(program: Program, content: Bytes) -> HelperResult {
                     let room = KEPT_OUTPUT.saturating_sub(collected.len());
                     collected.extend_from_slice(&piece[..piece.len().min(room)]);
                 }
+                OutputEvent::End => {}
                 OutputEvent::Exit(exit) => {
                     return HelperResult { exit, output: printable(&String::from_utf8_lossy(&collected), 200) };
                 }

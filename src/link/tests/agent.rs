@@ -139,6 +139,11 @@ impl TestAgent {
         self.transmit();
     }
 
+    pub(super) fn finish(&mut self, number: u32, lane: Lane) {
+        self.link.finish(number, lane);
+        self.transmit();
+    }
+
     pub(super) fn message(&mut self, number: u32, message: Bytes) {
         self.link.send_message(number, message).unwrap();
         self.transmit();

@@ -109,7 +109,7 @@ async fn to_its_end(program: &mut Program) -> (String, Exit) {
         match program.output.next().await {
             OutputEvent::Stdout(piece) => text.push_str(std::str::from_utf8(&piece).unwrap()),
             OutputEvent::Exit(exit) => return (text, exit),
-            OutputEvent::Stderr(piece) => panic!("{piece:?}"),
+            other => panic!("{other:?}"),
         }
     }
 }

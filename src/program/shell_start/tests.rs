@@ -166,6 +166,7 @@ async fn run(shell: &[&str], line: &CommandLine, user: &[u8]) -> (Vec<u8>, Vec<u
             match output.next().await {
                 OutputEvent::Stdout(piece) => out.extend_from_slice(&piece),
                 OutputEvent::Stderr(piece) => err.extend_from_slice(&piece),
+                OutputEvent::End => {}
                 OutputEvent::Exit(exit) => return (out, err, exit),
             }
         }

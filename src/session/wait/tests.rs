@@ -33,6 +33,10 @@ impl Client for Screen {
         Box::pin(ready(Ok(())))
     }
 
+    fn end_of_output(&self) -> BoxFuture<'_, Result<(), ClientGone>> {
+        Box::pin(ready(Err(ClientGone)))
+    }
+
     fn end(&self, _: ClientExit) -> BoxFuture<'_, Result<(), ClientGone>> {
         Box::pin(ready(Err(ClientGone)))
     }
@@ -63,6 +67,10 @@ impl Client for Slow {
 
     fn answer(&self, _: bool) -> BoxFuture<'_, Result<(), ClientGone>> {
         Box::pin(ready(Ok(())))
+    }
+
+    fn end_of_output(&self) -> BoxFuture<'_, Result<(), ClientGone>> {
+        self.screen.end_of_output()
     }
 
     fn end(&self, exit: ClientExit) -> BoxFuture<'_, Result<(), ClientGone>> {

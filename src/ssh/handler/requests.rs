@@ -12,6 +12,7 @@ use crate::ssh::ssh_client::SshClient;
 use russh::ChannelId;
 use russh::server::{Msg, Session};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// A session that may open, with its place among what the gateway serves.
@@ -71,6 +72,7 @@ impl Translator {
                 count: self.count.clone(),
                 used: self.context.used.clone(),
                 bandwidth: admission.bandwidth_out.clone(),
+                ended: AtomicBool::new(false),
             }),
             guest: admission.guest.clone(),
             ending: admission.ending.clone(),

@@ -31,6 +31,7 @@ pub(crate) fn stream(data: &[u8]) {
         let exit = loop {
             match output.next().await {
                 OutputEvent::Stdout(piece) | OutputEvent::Stderr(piece) => bytes += piece.len(),
+                OutputEvent::End => {}
                 OutputEvent::Exit(exit) => break exit,
             }
         };

@@ -110,7 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> ProgramOutput for ExecOutput<S> {
             match event {
                 OutputEvent::Stdout(data) => OutputEvent::Stdout(self.gather(data, only_stdout)),
                 OutputEvent::Stderr(data) => OutputEvent::Stderr(self.gather(data, only_stderr)),
-                exit @ OutputEvent::Exit(_) => exit,
+                last @ (OutputEvent::End | OutputEvent::Exit(_)) => last,
             }
         })
     }

@@ -34,6 +34,7 @@ async fn everything(output: &mut dyn ProgramOutput) -> (Vec<u8>, Vec<u8>, Exit) 
         match output.next().await {
             OutputEvent::Stdout(data) => out.extend(data),
             OutputEvent::Stderr(data) => err.extend(data),
+            OutputEvent::End => {}
             OutputEvent::Exit(exit) => return (out, err, exit),
         }
     }
@@ -346,7 +347,7 @@ async fn hundred_megabytes_both_ways_are_byte_exact() {
     let exit = loop {
         let data = match output.next().await {
             OutputEvent::Stdout(data) => data,
-            OutputEvent::Stderr(_) => panic!("no stderr"),
+            OutputEvent::Stderr(_) | OutputEvent::End => panic!("nothing else"),
             OutputEvent::Exit(exit) => break exit,
         };
         let mut rest = data.as_ref();

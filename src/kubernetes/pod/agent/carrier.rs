@@ -133,6 +133,7 @@ impl CarrierReceiver for ProgramReceiver {
                         return Ok(data);
                     }
                     OutputEvent::Stderr(text) => self.complain(&text),
+                    OutputEvent::End => {}
                     OutputEvent::Exit(exit) => self.lost = Some(self.end(exit)),
                 }
             }

@@ -187,12 +187,12 @@ impl PidOutput {
                 let rest = self.first.take().unwrap_or_default().freeze();
                 (!rest.is_empty()).then_some(OutputEvent::Stdout(rest))
             }
-            OutputEvent::Exit(exit) => {
+            OutputEvent::End | OutputEvent::Exit(_) => {
                 let rest = self.first.take().unwrap_or_default().freeze();
                 if rest.is_empty() {
-                    return Some(OutputEvent::Exit(exit));
+                    return Some(event);
                 }
-                self.held = Some(OutputEvent::Exit(exit));
+                self.held = Some(event);
                 Some(OutputEvent::Stdout(rest))
             }
             event @ OutputEvent::Stderr(_) => Some(event),

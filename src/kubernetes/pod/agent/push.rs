@@ -139,7 +139,7 @@ impl Marks<'_> {
             }
             match self.output.next().await {
                 OutputEvent::Stdout(data) => self.before.extend_from_slice(&data),
-                OutputEvent::Stderr(_) => {}
+                OutputEvent::Stderr(_) | OutputEvent::End => {}
                 OutputEvent::Exit(exit) => return Err(PushError::Ended(exit)),
             }
         }
