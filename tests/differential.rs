@@ -57,7 +57,15 @@ struct Row {
 }
 
 fn row<const N: usize>(name: impl Into<String>, steps: [Step; N], shows: impl Into<String>) -> Row {
-    Row { name: name.into(), steps: steps.into(), shows: shows.into(), differs: None, bare: None, needs_agent: false, numbers: false }
+    Row {
+        name: name.into(),
+        steps: steps.into(),
+        shows: shows.into(),
+        differs: None,
+        bare: None,
+        needs_agent: false,
+        numbers: false,
+    }
 }
 
 impl Row {

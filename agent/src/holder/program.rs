@@ -270,13 +270,7 @@ struct Given {
 }
 
 /// Moves output to the link, as long as its window and the carrier take it, in frames as large as what is there.
-fn give_output(
-    descriptor: Option<&OwnedFd>,
-    link: &mut Link,
-    number: u32,
-    lane: Lane,
-    scratch: &mut [u8],
-) -> Given {
+fn give_output(descriptor: Option<&OwnedFd>, link: &mut Link, number: u32, lane: Lane, scratch: &mut [u8]) -> Given {
     let Some(descriptor) = descriptor else { return Given::default() };
     let mut moved = 0;
     loop {
