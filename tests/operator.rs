@@ -2,6 +2,7 @@
 //! that cannot have what it is to listen on.
 
 mod metrics;
+mod monitoring;
 
 use crate::support::gateway::{Gateway, SOON};
 use crate::support::leash;

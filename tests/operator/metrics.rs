@@ -23,7 +23,7 @@ const STRICT: &str = "import sys
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse
 for family in parse(sys.stdin.read()): print(family.name, family.type, len(family.samples))";
 
-async fn page(at: SocketAddr) -> String {
+pub(super) async fn page(at: SocketAddr) -> String {
     let answer = get(at, "/metrics").await.expect("an answer");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     assert!(head.starts_with("HTTP/1.1 200 OK") && head.contains(CLASSIC), "{head}");
@@ -39,7 +39,7 @@ async fn open_page(at: SocketAddr) -> String {
 }
 
 /// The output of a program that checks a page on its standard input. It must find no mistake.
-async fn judged(program: &str, args: &[&str], page: &str) -> String {
+pub(super) async fn judged(program: &str, args: &[&str], page: &str) -> String {
     let mut command = leash::program(program);
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().expect("the program");
@@ -53,7 +53,7 @@ async fn judged(program: &str, args: &[&str], page: &str) -> String {
 }
 
 /// A page on which every family has a sample.
-async fn used() -> (World, SocketAddr) {
+pub(super) async fn used() -> (World, SocketAddr) {
     let script = ScriptedWebhook::start(|asked: &WebhookRequest| match asked.body["username"].as_str() {
         Some("broken") => Reply::Raw(403, "", String::new()),
         _ => Reply::Json(json!({"success": false})),
