@@ -9,6 +9,7 @@ mod kubeconfig;
 mod mistakes;
 mod role;
 mod session;
+mod unit;
 
 use crate::support::Setup;
 use crate::support::cluster::{self, Access, TestCluster, container, kubeconfig, namespace};
