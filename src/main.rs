@@ -16,6 +16,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// The C library's allocator keeps what attacks and crowds made it take; this one gives pages back to the system, by a
+/// thread of its own and soon (.cargo/config.toml).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Limit of the user name in the password prompt, in characters.
 const PROMPT_NAME: usize = 200;
 

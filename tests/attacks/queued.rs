@@ -95,14 +95,14 @@ async fn is_served(world: &World, before: &mut Peer) {
 }
 
 /// Waits until the gateway has given back all but so many KiB of its memory.
-async fn gives_back(world: &World, kept: u64) {
+pub(super) async fn gives_back(world: &World, kept: u64) {
     let waiting = async {
         // The system shows no event for it.
         while resident(&world.gateway) > kept {
             sleep(Duration::from_millis(100)).await;
         }
     };
-    let given = timeout(Duration::from_secs(20), waiting).await;
+    let given = timeout(Duration::from_secs(60), waiting).await;
     assert!(given.is_ok(), "{} KiB, more than {kept}", resident(&world.gateway));
 }
 
@@ -135,6 +135,7 @@ async fn attack(attackers: usize, users: Vec<String>, (least, most): (usize, usi
     };
     world.gateway.wait_for_lines(connections as usize, ended).await;
     is_served(&world, &mut bob).await;
+    gives_back(&world, before + 16 * 1024).await;
     let kept = resident(&world.gateway).saturating_sub(before);
     eprintln!("{connections} connections left {kept} KiB");
 }
