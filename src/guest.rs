@@ -3,6 +3,10 @@
 //!
 //! A stream that ends without a status is [`Exit::Lost`], never success.
 
+mod output_budget;
+
+pub(crate) use output_budget::OutputBudget;
+
 use crate::auth::Identity;
 use crate::policy::{Dial, Listen, Permit, ProgramSpec, SendSignal};
 use crate::settings::BackendSettings;
@@ -59,6 +63,8 @@ pub(crate) struct Arrival {
     pub identity: Identity,
     pub settings: BackendSettings,
     pub log: ConnectionLog,
+    /// The budget for what the guest sends and nobody has taken.
+    pub output: OutputBudget,
 }
 
 /// The progress of one wait: its last report, one line that a user may read. Clones are the same progress.

@@ -92,11 +92,17 @@ impl Backend {
     }
 
     fn request(&self, arrival: Arrival) -> PodRequest {
-        let Arrival { id: connection, remote, identity, settings: BackendSettings::Kubernetes(mut settings), log } =
-            arrival;
+        let Arrival {
+            id: connection,
+            remote,
+            identity,
+            settings: BackendSettings::Kubernetes(mut settings),
+            log,
+            output,
+        } = arrival;
         settings.cluster = self.shared.clients.known(settings.cluster);
         let throttle = Arc::new(Throttle::new(settings.cluster.qps_milli, settings.cluster.burst));
-        PodRequest { identity, settings, connection, remote, log, instance: self.shared.instance, throttle }
+        PodRequest { identity, settings, connection, remote, log, output, instance: self.shared.instance, throttle }
     }
 }
 

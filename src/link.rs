@@ -19,7 +19,7 @@ mod tests;
 pub(crate) use podgate_link::request::{ProgramRequest, SftpRequest};
 pub(crate) use program::{program_request, sftp_request};
 
-use crate::guest::{ForwardedConnection, GuestListener, Program, Refusal, RefusalKind};
+use crate::guest::{ForwardedConnection, GuestListener, OutputBudget, Program, Refusal, RefusalKind};
 use crate::policy::{Dial, Listen};
 use crate::program::LOST;
 use crate::shutdown::Tasks;
@@ -29,7 +29,7 @@ use carrier::{CarrierLost, CarrierReceiver, CarrierSender};
 use driver::LinkEnd;
 use podgate_link::handshake::{Agreement, GatewayHandshake, HandshakeError, Hello, LinkSecret, Purpose, VERSION};
 use podgate_link::request::GatewayRequest;
-use podgate_link::{Close, LEAST_WINDOW, Limits, Link, ProtocolError, Side};
+use podgate_link::{Close, LEAST_WINDOW, Lender, Limits, Link, ProtocolError, Side};
 use shared::SharedLink;
 use std::sync::Arc;
 use std::time::Instant;
@@ -83,16 +83,17 @@ impl From<HandshakeError> for ConnectError {
 }
 
 /// Brings up a new link over a carrier, whose other end is an agent in the mode `link`. The caller limits the time. A task
-/// among `tasks` drives the link until it is dropped or lost.
+/// among `tasks` drives the link until it is dropped or lost. Its windows come out of `output`.
 pub(crate) async fn connect(
-    mut sender: Box<dyn CarrierSender>,
-    mut receiver: Box<dyn CarrierReceiver>,
+    (mut sender, mut receiver): (Box<dyn CarrierSender>, Box<dyn CarrierReceiver>),
     tasks: &Tasks,
+    output: OutputBudget,
     log: ConnectionLog,
 ) -> Result<AgentLink, ConnectError> {
     let (agreement, frames) = shake_hands(sender.as_mut(), receiver.as_mut()).await?;
     let streams = agreement.limits.streams.min(STREAMS_MAX);
     let mut link = Link::new(Side::Gateway, Limits { streams, ..agreement.limits });
+    link.share_budget(Box::new(output));
     link.attach(agreement.peer_received, Instant::now())?;
     link.receive(frames, Instant::now())?;
     let (shared, dropped) = (Arc::new(SharedLink::new(link)), CancellationToken::new());
@@ -132,6 +133,20 @@ async fn shake_hands(
             sender.send(BytesMut::from(proof)).await?;
             return Ok((agreement, bytes));
         }
+    }
+}
+
+impl Lender for OutputBudget {
+    fn free(&self) -> u64 {
+        self.free() as u64
+    }
+
+    fn lend(&self, bytes: u64) {
+        self.lend(bytes as usize);
+    }
+
+    fn take_back(&self, bytes: u64) {
+        self.take_back(bytes as usize);
     }
 }
 

@@ -8,6 +8,7 @@ mod certificate;
 mod channel_count;
 mod channels;
 mod clear_packets;
+mod client_output;
 mod client_stream;
 mod conduct;
 mod connection;
@@ -98,6 +99,8 @@ impl Server {
         let shares = DescriptorShares::of(descriptors::soft_limit());
         let entrance = Entrance::new(&snapshot.login, shares, log.clone());
         let queued = QueuedBytes::new(snapshot.max_queued);
+        let shown = queued.clone();
+        log.metrics().show_waiting_bytes(move || shown.waiting());
         let (snapshot, refused) = (Arc::new(ArcSwap::from_pointee(snapshot)), RefusedConnections::new());
         Self { listeners, shared: AcceptLoop { snapshot, registry, entrance, queued, refused, beats, log } }
     }

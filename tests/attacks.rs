@@ -9,6 +9,7 @@ mod queued;
 mod shared_addresses;
 mod stalled;
 mod startups;
+mod unread_output;
 
 use crate::support::client::PATIENCE;
 use crate::support::gateway::Gateway;

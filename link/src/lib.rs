@@ -24,6 +24,7 @@ mod transmit;
 mod window;
 
 pub use frame::Lane;
+pub use ledger::Lender;
 pub use sent::WrongPosition;
 pub use stream::Close;
 pub use window::{LEAST_WINDOW, RECEIVE_BUDGET};
@@ -205,6 +206,11 @@ impl Link {
             flagged: BTreeSet::new(),
             work: false,
         }
+    }
+
+    /// Grants windows above the least out of a budget that other links share, too.
+    pub fn share_budget(&mut self, lender: Box<dyn Lender>) {
+        self.ledger.share(lender);
     }
 
     /// The position up to which this end has received: what the handshake of a new carrier tells the peer.

@@ -19,7 +19,7 @@ use crate::auth::{
     LoginDeadline, ProvenUser,
 };
 use crate::config::Config;
-use crate::guest::{Arrival, Refusal};
+use crate::guest::{Arrival, OutputBudget, Refusal};
 use crate::kubernetes::{Backend, Clients, DryRunError};
 use crate::policy::{ConnectionEndpoints, Permit, ProgramRequest, ProgramSpec};
 use crate::settings::{BackendSettings, ConfigClient, ConfigServer, ConfigServerError, KubernetesSettings, Settings};
@@ -428,6 +428,7 @@ impl<'a, S: FnMut(&LoginStep) + Send> LoginRun<'a, S> {
             identity: identity.clone(),
             settings: BackendSettings::Kubernetes(kubernetes),
             log: self.log.clone(),
+            output: OutputBudget::unlimited(),
         };
         let dry_run = match self.backend.prepare_dry_run(arrival, permit) {
             Ok(dry_run) => dry_run,

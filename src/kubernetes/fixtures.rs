@@ -4,6 +4,7 @@ use super::api::retry::Throttle;
 use super::pod::PodRequest;
 use super::pod::manifest::Instance;
 use crate::auth::Identity;
+use crate::guest::OutputBudget;
 use crate::settings::KubernetesSettings;
 pub(super) use crate::settings::fixture::{kubernetes as settings, object};
 use crate::telemetry::LogFormat;
@@ -30,6 +31,7 @@ pub(super) fn request(settings: KubernetesSettings, identity: Identity, remote: 
         connection,
         remote,
         log: log.connection(connection, remote),
+        output: OutputBudget::unlimited(),
         instance: Instance::random(),
         throttle: Arc::new(Throttle::new(0, 10)),
     }

@@ -14,6 +14,7 @@ pub(crate) mod watch;
 
 use super::api::retry::Throttle;
 use crate::auth::Identity;
+use crate::guest::OutputBudget;
 use crate::settings::KubernetesSettings;
 use crate::telemetry::ConnectionLog;
 use crate::types::ConnectionId;
@@ -29,6 +30,8 @@ pub(crate) struct PodRequest {
     /// The client's address and port.
     pub(crate) remote: SocketAddr,
     pub(crate) log: ConnectionLog,
+    /// The budget for what the guest sends and nobody has taken.
+    pub(crate) output: OutputBudget,
     /// The id of this gateway's process.
     pub(crate) instance: Instance,
     /// The connection's `qps` and `burst`, shared by its pods.

@@ -7,7 +7,7 @@ mod starts;
 
 use super::*;
 use crate::auth::Identity;
-use crate::guest::{Backend as _, Exit, OutputEvent, Program, Progress, Refusal};
+use crate::guest::{Backend as _, Exit, OutputBudget, OutputEvent, Program, Progress, Refusal};
 use crate::policy::{ConnectionEndpoints, Permit, ProgramRequest, ProgramSpec, Rules, StartProgram};
 use crate::settings::KubernetesSettings;
 use crate::telemetry::LogFormat;
@@ -55,7 +55,14 @@ impl Stand {
         let (id, remote) = (ConnectionId::random(), SocketAddr::from(([127, 0, 0, 1], 5)));
         let settings = BackendSettings::Kubernetes(self.settings.clone());
         let log = self.log.connection(id, remote);
-        self.backend.guest(Arrival { id, remote, identity: identity.clone(), settings, log })
+        self.backend.guest(Arrival {
+            id,
+            remote,
+            identity: identity.clone(),
+            settings,
+            log,
+            output: OutputBudget::unlimited(),
+        })
     }
 
     fn logged(&self) -> String {

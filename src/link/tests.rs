@@ -3,7 +3,7 @@
 mod agent;
 
 use super::*;
-use crate::guest::{Accepted, Exit, ListenerAddress, OutputEvent};
+use crate::guest::{Accepted, Exit, ListenerAddress, OutputBudget, OutputEvent};
 use crate::policy::{Rules, SendSignal};
 use crate::telemetry::capture::{self, CapturedLog};
 use crate::telemetry::{Log, LogFormat};
@@ -56,12 +56,16 @@ async fn peer_that_does_not_speak_the_protocol_is_no_agent() {
     {
         let (sender, receiver, (output, _input)) = carrier();
         output.send(answer).unwrap();
-        let error = connect(sender, receiver, &Tasks::new(), log.clone()).await.err().expect("no link");
+        let error = connect((sender, receiver), &Tasks::new(), OutputBudget::unlimited(), log.clone())
+            .await
+            .err()
+            .expect("no link");
         assert_eq!(error.to_string(), expected);
     }
     let (sender, receiver, (output, _input)) = carrier();
     drop(output);
-    let error = connect(sender, receiver, &Tasks::new(), log).await.err().expect("no link");
+    let error =
+        connect((sender, receiver), &Tasks::new(), OutputBudget::unlimited(), log).await.err().expect("no link");
     assert!(matches!(error, ConnectError::Carrier(_)), "{error}");
 }
 
@@ -86,7 +90,7 @@ async fn agent_without_the_secret_gets_no_link() {
         input
     };
     let tasks = Tasks::new();
-    let (link, _input) = tokio::join!(connect(sender, receiver, &tasks, log), forger);
+    let (link, _input) = tokio::join!(connect((sender, receiver), &tasks, OutputBudget::unlimited(), log), forger);
     let error = link.err().expect("no link");
     assert!(matches!(error, ConnectError::Handshake(HandshakeError::Proof)), "{error}");
 }

@@ -1,9 +1,11 @@
 //! The memory that waits for programs, counted by identity and in all: what inboxes hold, what is kept for their next
-//! chunks, and what clients may still send by the windows that they were given.
+//! chunks, and what clients may still send by the windows that they were given. Beside it, the memory that waits for
+//! clients: what the SSH library holds of the output, and the windows that guests were given for more of it.
 //!
 //! Invariants: whoever adds takes away again, at the latest when dropped; an identity is counted as long as a connection of
 //! it lives. Nothing here decides: [`QueueUse`] is what the SSH side decides by.
 
+use crate::guest::OutputBudget;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +17,13 @@ pub(crate) struct QueuedBytes(Arc<AllQueued>);
 
 #[derive(Debug)]
 struct AllQueued {
+    /// In inboxes and by the SSH library.
     held: AtomicUsize,
+    /// By the SSH library.
+    output: AtomicUsize,
+    granted: AtomicUsize,
+    /// To guests, for output.
+    lent: Arc<AtomicUsize>,
     mark: usize,
     identities: Mutex<HashMap<String, Weak<IdentityQueue>>>,
 }
@@ -27,6 +35,8 @@ pub(crate) struct IdentityQueue {
     held: AtomicUsize,
     kept: AtomicUsize,
     granted: AtomicUsize,
+    output: AtomicUsize,
+    lent: Arc<AtomicUsize>,
     all: QueuedBytes,
 }
 
@@ -39,16 +49,45 @@ pub(crate) struct QueueUse {
     pub identity: usize,
     /// The bytes that the clients of the identity may still send.
     pub granted: usize,
-    /// True while all inboxes of the process hold more than their mark.
-    pub is_crowded: bool,
+    /// What all connections of the process hold.
+    pub crowd: Crowd,
+    /// The bytes that all clients may still be granted; `None` where nobody counts.
+    pub free_in_all: Option<usize>,
     /// True while the client has sent more than its bandwidth.
     pub is_over_rate: bool,
+}
+
+/// What all connections of the process hold together, against the mark.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Crowd {
+    /// No more than the mark.
+    #[default]
+    None,
+    /// More than the mark.
+    Many,
+    /// More than the mark and a quarter of it.
+    TooMany,
 }
 
 impl QueuedBytes {
     /// Nothing yet. Above `mark` bytes in all, identities that hold much are held up.
     pub(crate) fn new(mark: usize) -> Self {
-        Self(Arc::new(AllQueued { held: AtomicUsize::new(0), mark, identities: Mutex::default() }))
+        let [held, output, granted] = [const { AtomicUsize::new(0) }; 3];
+        Self(Arc::new(AllQueued { held, output, granted, lent: Arc::default(), mark, identities: Mutex::default() }))
+    }
+
+    /// The bytes that wait for programs and for clients.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let (held, output) = (self.0.held.load(Ordering::Relaxed), self.0.output.load(Ordering::Relaxed));
+        (held.saturating_sub(output), output)
+    }
+
+    fn crowd(&self) -> Crowd {
+        match self.0.held.load(Ordering::Relaxed) {
+            held if held <= self.0.mark => Crowd::None,
+            held if held - self.0.mark <= self.0.mark / 4 => Crowd::Many,
+            _ => Crowd::TooMany,
+        }
     }
 
     /// The count of an identity, which its connections share.
@@ -62,6 +101,8 @@ impl QueuedBytes {
             held: AtomicUsize::new(0),
             kept: AtomicUsize::new(0),
             granted: AtomicUsize::new(0),
+            output: AtomicUsize::new(0),
+            lent: Arc::default(),
             all: self.clone(),
         });
         identities.insert(identity.to_owned(), Arc::downgrade(&counted));
@@ -76,9 +117,40 @@ impl IdentityQueue {
             connection,
             identity: self.held.load(Ordering::Relaxed),
             granted: self.granted.load(Ordering::Relaxed),
-            is_crowded: self.all.0.held.load(Ordering::Relaxed) > self.all.0.mark,
+            crowd: self.all.crowd(),
+            free_in_all: Some(self.free_in_all()),
             is_over_rate: false,
         }
+    }
+
+    /// The bytes up to the mark that are neither held nor granted.
+    fn free_in_all(&self) -> usize {
+        let all = &self.all.0;
+        let used = all.held.load(Ordering::Relaxed).saturating_add(all.granted.load(Ordering::Relaxed));
+        all.mark.saturating_sub(used)
+    }
+
+    /// The budget of the windows of the identity's guests: an eighth of its `limit`, and half of the mark for all.
+    pub(crate) fn output_budget(&self, limit: usize) -> OutputBudget {
+        OutputBudget::new((self.lent.clone(), limit / 8), (self.all.0.lent.clone(), self.all.0.mark / 2))
+    }
+
+    /// Tells whether so little output of the identity waits, of its `limit`, that more may be handed over in large pieces.
+    pub(super) fn has_room_for_output(&self, limit: usize) -> bool {
+        self.output.load(Ordering::Relaxed) < limit / 8 && self.all.crowd() == Crowd::None
+    }
+
+    pub(super) fn add_output(&self, bytes: usize) {
+        self.output.fetch_add(bytes, Ordering::Relaxed);
+        self.all.0.output.fetch_add(bytes, Ordering::Relaxed);
+        self.all.0.held.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn remove_output(&self, bytes: usize) {
+        self.output.fetch_sub(bytes, Ordering::Relaxed);
+        // In this order: what is held is never less than the output in it.
+        self.all.0.output.fetch_sub(bytes, Ordering::Relaxed);
+        self.all.0.held.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn add(&self, bytes: usize) {
@@ -139,9 +211,11 @@ impl GrantedBytes {
 
     /// Counts so many bytes from now on.
     pub(crate) fn set(&mut self, bytes: usize) {
-        let granted = &self.identity.granted;
-        granted.fetch_add(bytes, Ordering::Relaxed);
-        granted.fetch_sub(std::mem::replace(&mut self.bytes, bytes), Ordering::Relaxed);
+        let before = std::mem::replace(&mut self.bytes, bytes);
+        for granted in [&self.identity.granted, &self.identity.all.0.granted] {
+            granted.fetch_add(bytes, Ordering::Relaxed);
+            granted.fetch_sub(before, Ordering::Relaxed);
+        }
     }
 }
 
@@ -165,18 +239,25 @@ mod tests {
         let mut granted = GrantedBytes::of(two.clone());
         granted.set(7);
         granted.set(5);
-        let seen = QueueUse { connection: 1, identity: 90, granted: 5, ..QueueUse::default() };
+        let seen = QueueUse { connection: 1, identity: 90, granted: 5, free_in_all: Some(0), ..QueueUse::default() };
         assert_eq!((one.seen_by(1), two.seen_by(1)), (seen, seen), "the mark itself is no crowd");
         other.add(1);
-        assert!(one.seen_by(0).is_crowded && other.seen_by(0).is_crowded);
+        assert_eq!([one.seen_by(0).crowd, other.seen_by(0).crowd], [Crowd::Many; 2]);
+        other.add(24);
+        assert_eq!(one.seen_by(0).crowd, Crowd::Many);
+        other.add_output(1);
+        assert_eq!((other.seen_by(0).crowd, all.waiting()), (Crowd::TooMany, (125, 1)));
+        other.remove_output(1);
+        other.remove(24);
         other.remove(11);
         one.remove(60);
         two.remove(30);
         drop(granted);
-        assert_eq!(two.seen_by(0), QueueUse::default());
+        let empty = QueueUse { free_in_all: Some(100), ..QueueUse::default() };
+        assert_eq!(two.seen_by(0), empty);
         drop((one, two));
         assert!(!all.0.identities.lock().contains_key("alice"));
-        assert_eq!(other.seen_by(3), QueueUse { connection: 3, ..QueueUse::default() });
+        assert_eq!(other.seen_by(3), QueueUse { connection: 3, ..empty });
     }
 
     #[test]

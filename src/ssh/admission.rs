@@ -2,15 +2,16 @@
 //! failure here is not a failed login (the client would ask for the password again): the connection gets a guest that refuses
 //! its first request with the reason.
 
-use super::bandwidth::Bandwidth;
+use super::client_output::ClientOutput;
 use super::connection::ConnectionContext;
 use super::entrance::{Entrance, WebhookPlace};
 use crate::audit::{Event, Recorder};
 use crate::auth::{ClientFacts, ENV_LEFT_OUT, Identity};
-use crate::guest::{Arrival, Guest, Refusal, Unavailable};
+use crate::guest::{Arrival, Guest, OutputBudget, Refusal, Unavailable};
 use crate::policy::{CertificateLimits, Rules};
 use crate::registry::RegistryEntry;
 use crate::schema::Errors;
+use crate::session::OutputQueue;
 use crate::settings::{BackendSettings, ConfigClient, ConfigServerError, ConnectionLimits, FileSections, Settings};
 use crate::telemetry::{ConnectionLog, codes};
 use crate::throttle::PenaltyCause;
@@ -29,8 +30,8 @@ pub(super) struct Admission {
     /// Set to the reason when the guest is gone or the connection is to end.
     pub(super) ending: watch::Receiver<Option<Refusal>>,
     pub(super) limits: ConnectionLimits,
-    /// The limit of what is sent to the client.
-    pub(super) bandwidth_out: Arc<Bandwidth>,
+    /// The way of what is sent to the client.
+    pub(super) output: Arc<ClientOutput>,
     /// The last line for the connection's terminals.
     pub(super) notices: watch::Receiver<Option<String>>,
 }
@@ -93,8 +94,10 @@ pub(super) async fn admit(
     let rules = certificate.iter().fold(rules, Rules::limited_by);
     let (ending, ends) = watch::channel(None);
     let (notices, told) = watch::channel(None);
-    let bandwidth_out = Arc::new(Bandwidth::new(limits.bandwidth_out));
-    let admission = Admission { identity, rules, guest, ending: ends, limits, bandwidth_out, notices: told };
+    let queue = OutputQueue::of(context.queued.of(&identity), limits.max_queued);
+    context.stream.account(queue.socket_buffer());
+    let output = Arc::new(ClientOutput::new(limits.bandwidth_out, queue));
+    let admission = Admission { identity, rules, guest, ending: ends, limits, output, notices: told };
     Admitted { admission: Arc::new(admission), ending, notices }
 }
 
@@ -117,16 +120,22 @@ async fn admit_settings(
     }
     context.audit.record(Event::Admitted)?;
     let name = identity.authenticated().to_owned();
-    Ok((name, settings.rules, settings.limits, make_guest(context, identity, settings.backend)))
+    let output = context.queued.of(&name).output_budget(settings.limits.max_queued);
+    Ok((name, settings.rules, settings.limits, make_guest(context, (identity, output), settings.backend)))
 }
 
-fn make_guest(context: &ConnectionContext, identity: Identity, settings: BackendSettings) -> Arc<dyn Guest> {
+fn make_guest(
+    context: &ConnectionContext,
+    (identity, output): (Identity, OutputBudget),
+    settings: BackendSettings,
+) -> Arc<dyn Guest> {
     context.snapshot.backend.guest(Arrival {
         id: context.id,
         remote: context.endpoints.client,
         identity,
         settings,
         log: context.log.clone(),
+        output,
     })
 }
 

@@ -10,9 +10,6 @@ use tokio::time::{Instant, sleep};
 const BURST: Duration = Duration::from_millis(250);
 /// The longest time that one piece takes.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
-/// Limit of a piece, in bytes: russh holds a number of pieces for each connection, and a client may say that it takes packets
-/// of any length. OpenSSH's takes these.
-const PACKET: usize = 32 * 1024;
 /// The least piece that waits for its turn, in bytes.
 const LEAST_PIECE: usize = 1024;
 
@@ -67,10 +64,10 @@ impl Bandwidth {
         Some(usize::try_from(bytes).unwrap_or(usize::MAX).max(LEAST_PIECE))
     }
 
-    /// Waits until something may pass, and takes it from `data`: a packet at most, and without a limit at once.
-    pub(super) async fn next_piece(&self, data: &mut Bytes) -> Bytes {
+    /// Waits until something may pass, and takes it from `data`: `most` bytes at most, and without a limit at once.
+    pub(super) async fn next_piece(&self, data: &mut Bytes, most: usize) -> Bytes {
         self.ready().await;
-        let most = self.burst().unwrap_or(PACKET).min(PACKET);
+        let most = self.burst().unwrap_or(most).min(most);
         let piece = data.split_to(most.min(data.len()));
         self.count(piece.len());
         piece
@@ -92,6 +89,7 @@ impl Bandwidth {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::PIECE;
     use std::sync::Arc;
 
     #[test]
@@ -146,7 +144,7 @@ mod tests {
             for piece in [data[..5].to_vec(), data[5..].to_vec()] {
                 let mut left = Bytes::from(piece);
                 while !left.is_empty() {
-                    written.extend_from_slice(&limit.next_piece(&mut left).await);
+                    written.extend_from_slice(&limit.next_piece(&mut left, PIECE).await);
                 }
             }
             assert_eq!((start.elapsed().as_secs(), written == data), (seconds, true), "{rate:?}");
@@ -157,9 +155,9 @@ mod tests {
     async fn no_limit_never_waits() {
         let (limit, start) = (Bandwidth::new(None), Instant::now());
         limit.count(usize::MAX);
-        let mut data = Bytes::from(vec![0; PACKET + 1]);
-        let pieces = [limit.next_piece(&mut data).await.len(), limit.next_piece(&mut data).await.len()];
-        assert_eq!(pieces, [PACKET, 1]);
+        let mut data = Bytes::from(vec![0; PIECE + 1]);
+        let pieces = [limit.next_piece(&mut data, PIECE).await.len(), limit.next_piece(&mut data, PIECE).await.len()];
+        assert_eq!(pieces, [PIECE, 1]);
         assert_eq!((start.elapsed(), limit.debt(), limit.burst()), (Duration::ZERO, Duration::ZERO, None));
         assert_eq!(Bandwidth::new(Some(1)).burst(), Some(LEAST_PIECE));
         assert_eq!(Bandwidth::new(Some(1 << 20)).burst(), Some(1 << 18));

@@ -5,13 +5,14 @@
 
 use super::clear_packets::{ClearPackets, InvalidLength, KEX_REPLY};
 use crate::audit::Traffic;
+use crate::session::SocketBuffer;
 use crate::shutdown::LINGER;
 use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -49,6 +50,8 @@ struct StreamShared {
     state: Mutex<StreamState>,
     received: AtomicU64,
     sent: AtomicU64,
+    /// The account of russh's buffer for the socket, from the login on.
+    buffer: OnceLock<SocketBuffer>,
 }
 
 #[derive(Default)]
@@ -103,6 +106,7 @@ pub(super) fn split(stream: TcpStream, ahead: BytesMut) -> (ClientStream, Stream
         state: Mutex::new(StreamState { ahead, ..StreamState::default() }),
         received: AtomicU64::new(0),
         sent: AtomicU64::new(0),
+        buffer: OnceLock::new(),
     }));
     let cut = Box::pin(cut.cancelled_owned());
     let stream = ClientStream {
@@ -134,6 +138,12 @@ impl StreamMonitor {
     /// Counts the bytes that russh has read and written so far.
     pub(super) fn traffic(&self) -> Traffic {
         Traffic { received: self.0.received.load(Ordering::Relaxed), sent: self.0.sent.load(Ordering::Relaxed) }
+    }
+
+    /// Counts russh's buffer for the socket from now on.
+    pub(super) fn account(&self, buffer: SocketBuffer) {
+        // A client logs in once.
+        let _ = self.0.buffer.set(buffer);
     }
 
     fn sent(&self, bytes: usize) {
@@ -337,6 +347,9 @@ impl AsyncWrite for ClientStream {
         let pairing = self.monitor.0.state.lock().pairing;
         if pairing == Pairing::Off {
             ready!(self.poll_kept(cx))?;
+            if let Some(buffer) = self.monitor.0.buffer.get() {
+                buffer.has(buf.len());
+            }
             let written = ready!(Pin::new(&mut self.write).poll_write(cx, buf))?;
             self.note_sent(buf.get(..written).unwrap_or_default());
             return Poll::Ready(Ok(written));

@@ -174,7 +174,7 @@ impl Forwards {
     }
 
     fn client(&self, write: ChannelWriteHalf<Msg>) -> SshForward {
-        SshForward { write, used: self.context.used.clone(), bandwidth: self.admission.bandwidth_out.clone() }
+        SshForward { write, used: self.context.used.clone(), output: self.admission.output.clone() }
     }
 
     async fn carry(&self, connection: ForwardedConnection, channel: ForwardChannel, target: &str) {

@@ -1,7 +1,7 @@
 //! The client of a session channel over russh.
 
-use super::bandwidth::Bandwidth;
 use super::channel_count::ChannelCount;
+use super::client_output::ClientOutput;
 use super::connection_use::ConnectionUse;
 use crate::session::forward::ForwardClient;
 use crate::session::{Client, ClientExit, ClientGone};
@@ -23,7 +23,7 @@ pub(super) struct SshClient {
     pub(super) id: ChannelId,
     pub(super) count: Arc<ChannelCount>,
     pub(super) used: Arc<ConnectionUse>,
-    pub(super) bandwidth: Arc<Bandwidth>,
+    pub(super) output: Arc<ClientOutput>,
     /// Set once EOF was sent.
     pub(super) ended: AtomicBool,
 }
@@ -43,7 +43,7 @@ impl Client for SshClient {
         self.used.guest_sent();
         Box::pin(async move {
             while !data.is_empty() && !self.ended.load(Ordering::Relaxed) {
-                let piece = self.bandwidth.next_piece(&mut data).await;
+                let piece = self.output.next_piece(&mut data).await;
                 self.write.data_bytes(piece).await.map_err(|_| ClientGone)?;
             }
             Ok(())
@@ -54,7 +54,7 @@ impl Client for SshClient {
         self.used.guest_sent();
         Box::pin(async move {
             while !data.is_empty() {
-                self.line(self.bandwidth.next_piece(&mut data).await).await?;
+                self.line(self.output.next_piece(&mut data).await).await?;
             }
             Ok(())
         })
@@ -111,7 +111,7 @@ impl Client for SshClient {
 pub(super) struct SshForward {
     pub(super) write: ChannelWriteHalf<Msg>,
     pub(super) used: Arc<ConnectionUse>,
-    pub(super) bandwidth: Arc<Bandwidth>,
+    pub(super) output: Arc<ClientOutput>,
 }
 
 impl SshForward {
@@ -126,7 +126,7 @@ impl ForwardClient for SshForward {
         self.used.guest_sent();
         Box::pin(async move {
             while !data.is_empty() {
-                let piece = self.bandwidth.next_piece(&mut data).await;
+                let piece = self.output.next_piece(&mut data).await;
                 self.write.data_bytes(piece).await.map_err(|_| ClientGone)?;
             }
             Ok(())

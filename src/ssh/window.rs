@@ -6,7 +6,7 @@
 //! limits whatever it does, and one that does not is found out at once.
 
 use crate::guest::INPUT_CHUNK;
-use crate::session::QueueUse;
+use crate::session::{Crowd, QueueUse};
 
 /// A channel's window once its program has taken data.
 pub(super) const WINDOW: u32 = 2 * 1024 * 1024;
@@ -21,7 +21,7 @@ const HIGH_MARK: usize = 4 * 1024 * 1024;
 const CONNECTION_MAX: usize = 16 * 1024 * 1024;
 /// The bytes that a connection may hold although its identity holds too many: its neighbors' stall is not its own.
 const SPARED: usize = 256 * 1024;
-/// The bytes that an identity may hold although the process holds too many.
+/// The bytes that an identity may hold although the process holds many.
 const CROWDED: usize = 4 * 1024 * 1024;
 /// The bytes that a connection may hold whatever its identity holds: keystrokes.
 const TYPED: usize = 4 * 1024;
@@ -115,7 +115,9 @@ impl ReceiveWindows {
             let connection = CONNECTION_MAX.saturating_sub(left + queued.connection) / 4;
             // The more is granted, the less is granted next: there is always something left for another connection.
             let identity = (self.limit / 2).saturating_sub(of_others + left + queued.identity) / 8;
-            u32::try_from(connection.min(identity)).unwrap_or(WINDOW).clamp(FIRST_WINDOW, self.most)
+            // So is it with all of them.
+            let in_all = queued.free_in_all.map_or(usize::MAX, |free| free / 16);
+            u32::try_from(connection.min(identity).min(in_all)).unwrap_or(WINDOW).clamp(FIRST_WINDOW, self.most)
         } else {
             FIRST_WINDOW
         };
@@ -126,9 +128,10 @@ impl ReceiveWindows {
     pub(super) fn is_pressed(&self, queued: QueueUse) -> bool {
         let (mark, part) = (self.limit / 4, self.limit / 16);
         let may_come = queued.identity.saturating_add(queued.granted);
-        let spared = if queued.identity > mark + part || (queued.identity > part && may_come > 11 * part) {
+        let is_over = queued.identity > mark + part || (queued.identity > part && may_come > 11 * part);
+        let spared = if is_over || queued.crowd == Crowd::TooMany {
             TYPED
-        } else if queued.identity > mark || (queued.is_crowded && queued.identity > CROWDED.min(mark)) {
+        } else if queued.identity > mark || (queued.crowd == Crowd::Many && queued.identity > CROWDED.min(mark)) {
             SPARED
         } else {
             HIGH_MARK

@@ -8,7 +8,7 @@ mod classic;
 mod families;
 
 use super::Code;
-use families::{Families, UNKNOWN_COUNTRY};
+use families::{Families, UNKNOWN_COUNTRY, WaitingBytes};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -195,6 +195,11 @@ impl Metrics {
         self.0.sessions.inc();
         self.0.current_sessions.inc();
         CountedSession(self.clone())
+    }
+
+    /// Has the page show the bytes that wait for programs and for clients. The first call counts.
+    pub fn show_waiting_bytes(&self, waiting: impl Fn() -> (usize, usize) + Send + Sync + 'static) {
+        let _ = self.0.queue.set(WaitingBytes(Box::new(waiting)));
     }
 
     /// Starts the measurement of a step.

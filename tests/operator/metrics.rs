@@ -178,7 +178,19 @@ fn only_words_of_the_program(world: &World, page: &str) {
         assert!(!page.contains(name), "{name} is in\n{page}");
     }
     let keys = [
-        "authtype", "retry", "country", "type", "reason", "backend", "step", "outcome", "le", "level", "code", "cause",
+        "authtype",
+        "retry",
+        "country",
+        "type",
+        "reason",
+        "backend",
+        "step",
+        "outcome",
+        "le",
+        "level",
+        "code",
+        "cause",
+        "direction",
         "version",
     ];
     for line in page.lines().filter(|line| !line.starts_with('#')) {

@@ -11,7 +11,7 @@ mod push;
 
 use super::container::{AgentWay, ReadyContainer};
 use super::manifest::copied_agent;
-use crate::guest::{Exit, Program, Refusal, RefusalKind};
+use crate::guest::{Exit, OutputBudget, Program, Refusal, RefusalKind};
 use crate::kubernetes::BackendParts;
 use crate::kubernetes::api::exec::ExecError;
 use crate::link::{self, AgentLink, ConnectError};
@@ -115,6 +115,8 @@ pub(crate) struct AgentDelivery {
     pub(crate) is_own: bool,
     pub(crate) backend: Arc<BackendParts>,
     pub(crate) log: ConnectionLog,
+    /// The budget of the link's windows.
+    pub(crate) output: OutputBudget,
     /// The limit of each way, from the start of its exec to the end of the handshake.
     pub(crate) within: Duration,
 }
@@ -372,7 +374,8 @@ impl GuestAgent {
     async fn connect(&self, program: Program, first: Bytes) -> Result<AgentLink, NoLink> {
         let carrier = carrier(program, first, self.delivery.log.clone());
         let tasks = &self.delivery.backend.tasks;
-        let link = link::connect(carrier.sender, carrier.receiver, tasks, self.delivery.log.clone()).await;
+        let ends = (carrier.sender, carrier.receiver);
+        let link = link::connect(ends, tasks, self.delivery.output.clone(), self.delivery.log.clone()).await;
         let said_usage = carrier.report.has_said(USAGE);
         carrier.report.forget();
         link.map_err(|error| match carrier.report.exit() {

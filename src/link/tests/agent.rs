@@ -1,6 +1,7 @@
 //! An agent made of the protocol alone, in memory: each test says what it answers.
 
 use super::*;
+use crate::guest::OutputBudget;
 use podgate_link::handshake::{AgentHandshake, Welcome};
 use podgate_link::{Lane, Notice};
 use tokio::sync::mpsc;
@@ -61,7 +62,10 @@ pub(super) async fn linked(window: u32) -> (AgentLink, TestAgent, TestLog, Tasks
     let (sender, receiver, halves) = carrier();
     let tasks = Tasks::new();
     let connection = log.connection(ConnectionId::random(), ([192, 0, 2, 7], 1).into());
-    let (link, agent) = tokio::join!(connect(sender, receiver, &tasks, connection), TestAgent::greet(halves, window));
+    let (link, agent) = tokio::join!(
+        connect((sender, receiver), &tasks, OutputBudget::unlimited(), connection),
+        TestAgent::greet(halves, window)
+    );
     (link.unwrap(), agent, TestLog { log, captured }, tasks)
 }
 

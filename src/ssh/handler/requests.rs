@@ -71,7 +71,7 @@ impl Translator {
                 id,
                 count: self.count.clone(),
                 used: self.context.used.clone(),
-                bandwidth: admission.bandwidth_out.clone(),
+                output: admission.output.clone(),
                 ended: AtomicBool::new(false),
             }),
             guest: admission.guest.clone(),

@@ -152,8 +152,11 @@ fn neighbor_of_stalled_connections_is_not_held_up_while_it_holds_little() {
 
 #[test]
 fn trickle_begins_where_a_mark_is_passed_and_ends_with_it() {
-    let queued =
-        |connection, identity, is_crowded| QueueUse { connection, identity, is_crowded, ..QueueUse::default() };
+    let queued = |connection, identity, is_crowded| {
+        let crowd = if is_crowded { Crowd::Many } else { Crowd::None };
+        QueueUse { connection, identity, crowd, ..QueueUse::default() }
+    };
+    let too_many = |connection| QueueUse { crowd: Crowd::TooMany, ..queued(connection, connection, false) };
     for (seen, is_pressed) in [
         (queued(HIGH_MARK, HIGH_MARK, false), false),
         (QueueUse { is_over_rate: true, ..QueueUse::default() }, true),
@@ -166,6 +169,8 @@ fn trickle_begins_where_a_mark_is_passed_and_ends_with_it() {
         (queued(SPARED + 1, LIMIT / 4 + 1, false), true),
         (queued(SPARED + 1, CROWDED, true), false),
         (queued(SPARED + 1, CROWDED + 1, true), true),
+        (too_many(TYPED), false),
+        (too_many(TYPED + 1), true),
         (QueueUse { granted: LIMIT / 8 * 5, ..queued(TYPED + 1, LIMIT / 16, false) }, false),
         (QueueUse { granted: LIMIT, ..queued(TYPED + 1, LIMIT / 16, false) }, false),
         (QueueUse { granted: LIMIT / 8 * 5, ..queued(TYPED + 1, LIMIT / 16 + 1, false) }, true),
@@ -199,7 +204,7 @@ fn identity_whose_programs_leave_too_much_is_cut_off_but_for_its_keystrokes() {
         (TYPED + 1, over, PacketVerdict::Full),
         (TYPED, over, PacketVerdict::InTime),
     ] {
-        let queued = QueueUse { connection, identity, is_crowded: true, ..QueueUse::default() };
+        let queued = QueueUse { connection, identity, crowd: Crowd::Many, ..QueueUse::default() };
         let (mut windows, mut channel) = (ReceiveWindows::new(LIMIT, None), ChannelWindow::new());
         assert_eq!(windows.judge(&mut channel, 1, queued), verdict, "{queued:?}");
     }
@@ -213,5 +218,19 @@ fn window_of_a_client_with_a_limit_of_bandwidth_is_its_burst() {
     for (burst, most) in [(None, WINDOW), (Some(1), FIRST_WINDOW), (Some(100_000), 100_000), (Some(usize::MAX), WINDOW)]
     {
         assert_eq!(ReceiveWindows::new(LIMIT, burst).next(QueueUse::default(), (0, 0), true), most, "{burst:?}");
+    }
+}
+
+#[test]
+fn windows_of_all_identities_become_small_where_the_process_holds_and_grants_much() {
+    for (free, window) in [
+        (None, WINDOW),
+        (Some(usize::MAX), WINDOW),
+        (Some(16 * WINDOW as usize), WINDOW),
+        (Some(16 * 100_000), 100_000),
+        (Some(0), FIRST_WINDOW),
+    ] {
+        let queued = QueueUse { free_in_all: free, ..QueueUse::default() };
+        assert_eq!(ReceiveWindows::new(LIMIT, None).next(queued, (0, 0), true), window, "{free:?}");
     }
 }

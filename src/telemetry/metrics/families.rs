@@ -8,6 +8,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
+use std::fmt::{self, Debug, Formatter};
+use std::sync::OnceLock;
 
 /// The `country` of every client, since the gateway has no database of addresses.
 pub(super) const UNKNOWN_COUNTRY: &str = "XX";
@@ -41,6 +43,17 @@ pub(super) struct Families {
     pub(super) events: Counters<2>,
     pub(super) kubernetes_errors: Family<[(&'static str, String); 1], Counter>,
     pub(super) lines_dropped: Counter,
+    queued: Family<[(&'static str, &'static str); 1], Gauge>,
+    pub(super) queue: OnceLock<WaitingBytes>,
+}
+
+/// The reader of the bytes that wait for programs and for clients, now.
+pub(super) struct WaitingBytes(pub(super) Box<dyn Fn() -> (usize, usize) + Send + Sync>);
+
+impl Debug for WaitingBytes {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("WaitingBytes").field(&(self.0)()).finish()
+    }
 }
 
 impl Families {
@@ -58,6 +71,11 @@ impl Families {
     }
 
     pub(super) fn text(&self) -> Result<String, std::fmt::Error> {
+        let (for_programs, for_clients) = self.queue.get().map_or((0, 0), |waiting| (waiting.0)());
+        for (direction, bytes) in [("in", for_programs), ("out", for_clients)] {
+            let gauge = self.queued.get_or_create_owned(&[("direction", direction)]);
+            gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
@@ -108,10 +126,14 @@ impl Default for Families {
             kubernetes_errors: Family::default(),
             lines_dropped: page
                 .unlabeled("podgate_log_lines_dropped", "Log lines that were dropped because the queue was full"),
+            queued: Family::default(),
+            queue: OnceLock::new(),
             registry: Registry::default(),
         };
         families.begin_at_zero();
         page.histograms(&families.steps);
+        let help = "Memory of data that waits for programs (in) and for clients (out)";
+        page.0.register_with_unit("podgate_queued", help, Unit::Bytes, families.queued.clone());
         let help = "Requests to Kubernetes that failed, by HTTP status or cause";
         page.0.register("podgate_kubernetes_errors", help, families.kubernetes_errors.clone());
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);

@@ -108,6 +108,10 @@ fn types_are_those_of_containerssh_and_the_page_ends() {
     }
     has(&page, "# TYPE containerssh_ssh_current_connections gauge");
     has(&page, "# TYPE podgate_login_step_seconds histogram");
+    has(&page, "podgate_queued_bytes{direction=\"in\"} 0");
+    metrics.show_waiting_bytes(|| (7, usize::MAX));
+    has(&self::page(&metrics), "podgate_queued_bytes{direction=\"in\"} 7");
+    has(&self::page(&metrics), &format!("podgate_queued_bytes{{direction=\"out\"}} {}", i64::MAX));
     has(&page, concat!("podgate_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"));
     assert!(page.ends_with("# EOF\n"), "{page}");
 }

@@ -198,6 +198,7 @@ impl PodTask {
             is_own,
             backend: Arc::clone(&self.backend),
             log: self.request.log.clone(),
+            output: self.request.output.clone(),
             within: settings.timeouts.command_start,
         })
     }
