@@ -5,6 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// The bits of a network that one customer may have (RFC 6177: a site has up to a /48).
 const SITE_BITS: u8 = 48;
 
+/// The bits of a network that providers give to one household (RFC 6177 names /56 between /48 and /64).
+const HOME_BITS: u8 = 56;
+
 /// The sources of one site that count together as one: a site may be a company with many of them, or one customer who has
 /// 65 536 to attack from.
 pub(super) const SITE_SOURCES: u32 = 16;
@@ -30,6 +33,14 @@ pub(crate) struct SourceAndSite {
     pub(crate) site: Option<ClientNetwork>,
 }
 
+impl SourceAndSite {
+    /// The /56 of a source within a site, which a customer may have whose provider has the site. It is the source itself where
+    /// that is as large.
+    pub(super) fn home(self) -> Option<ClientNetwork> {
+        self.site.map(|_| self.network.home_of())
+    }
+}
+
 impl ClientNetwork {
     /// The source of an address. An IPv4 address that is written as IPv6 is an IPv4 address.
     pub(crate) fn of(client: IpAddr, block: NetBlockSize) -> Self {
@@ -49,6 +60,11 @@ impl ClientNetwork {
     pub(super) fn site_of(client: IpAddr, block: NetBlockSize) -> Option<Self> {
         let IpAddr::V6(_) = client.to_canonical() else { return None };
         (block.v6 > SITE_BITS).then(|| Self::of(client, NetBlockSize { v6: SITE_BITS, ..block }))
+    }
+
+    /// The home, as [`SourceAndSite::home`] has it.
+    fn home_of(self) -> Self {
+        Self::of(self.0, NetBlockSize { v4: 32, v6: HOME_BITS })
     }
 
     /// True for a network of IPv4.

@@ -1,8 +1,9 @@
 //! Growing penalties by source, with the causes and the semantics of OpenSSH's srclimit.c: each cause adds its time to the
 //! source's penalty, up to a maximum; while the penalty is at least the minimum, new connections are refused.
 //!
-//! A penalty counts for the source's site, too, as a part of its time, but no more once the source is refused. So one source
-//! cannot bring its site to the minimum.
+//! A penalty counts for the source's home (a /56), too, as a part of its time, but no more once the source is refused; and for
+//! its site (a /48) as such a part of that, but no more once the home is refused. So one source cannot bring its home to the
+//! minimum, and one home, whose neighbors may be other customers of a provider, not its site.
 
 use super::client_network::{ClientNetwork, SITE_SOURCES, SourceAndSite};
 use super::expiry_table::ExpiryTable;
@@ -126,7 +127,7 @@ impl PenaltyRules {
 pub(super) enum PenaltyVerdict {
     Free,
     Penalised(PenaltyCause),
-    /// Many sources of the site have penalties.
+    /// Many sources of the home, or many homes of the site, have penalties.
     PenalisedSite,
     Overflow,
 }
@@ -143,6 +144,7 @@ struct Penalty {
 pub(super) struct PenaltyTable {
     v4: ExpiryTable<Penalty>,
     v6: ExpiryTable<Penalty>,
+    homes: ExpiryTable<Penalty>,
     sites: ExpiryTable<Penalty>,
 }
 
@@ -162,14 +164,18 @@ impl PenaltyTable {
         if let Some((_, Penalty { active: true, cause })) = table.get(source.network) {
             return PenaltyVerdict::Penalised(*cause);
         }
-        self.sites.expire(now);
-        match source.site.and_then(|site| self.sites.get(site)) {
-            Some((_, Penalty { active: true, .. })) => PenaltyVerdict::PenalisedSite,
-            _ => PenaltyVerdict::Free,
+        let is_refused = |table: &mut ExpiryTable<Penalty>, network: Option<ClientNetwork>| {
+            table.expire(now);
+            network.and_then(|network| table.get(network)).is_some_and(|(_, penalty)| penalty.active)
+        };
+        match is_refused(&mut self.homes, source.home()) || is_refused(&mut self.sites, source.site) {
+            true => PenaltyVerdict::PenalisedSite,
+            false => PenaltyVerdict::Free,
         }
     }
 
-    /// Adds a penalty to a source and its site, for a cause and the time of a place. If the source is refused from now on, returns for how long.
+    /// Adds a penalty to a source, its home and its site, for a cause and the time of a place. If the source is refused from
+    /// now on, returns for how long.
     pub(super) fn add(
         &mut self,
         source: SourceAndSite,
@@ -187,16 +193,25 @@ impl PenaltyTable {
         let is_refused = table.get(source.network).is_some_and(|(_, penalty)| penalty.active);
         let refused_for = add(table, (source.network, most), (cause, time), rules, now);
         // Many connections of one source that fail at once are one source's.
-        if let Some(site) = source.site.filter(|_| !is_refused) {
-            let _ = add(&mut self.sites, (site, rules.max_sources6), (cause, time / SITE_SOURCES), rules, now);
+        if let (Some(home), Some(site), false) = (source.home(), source.site, is_refused) {
+            self.homes.expire(now);
+            let is_refused = self.homes.get(home).is_some_and(|(_, penalty)| penalty.active);
+            let _ = add(&mut self.homes, (home, rules.max_sources6), (cause, time / SITE_SOURCES), rules, now);
+            if !is_refused {
+                let time = time / SITE_SOURCES / SITE_SOURCES;
+                let _ = add(&mut self.sites, (site, rules.max_sources6), (cause, time), rules, now);
+            }
         }
         refused_for
     }
 
-    /// Takes a time from the penalties of a source and its site.
+    /// Takes a time from the penalties of a source, its home and its site.
     pub(super) fn lessen(&mut self, source: SourceAndSite, time: Duration, now: Instant) {
         if let Some(site) = source.site {
-            lessen(&mut self.sites, site, time / SITE_SOURCES, now);
+            lessen(&mut self.sites, site, time / SITE_SOURCES / SITE_SOURCES, now);
+        }
+        if let Some(home) = source.home() {
+            lessen(&mut self.homes, home, time / SITE_SOURCES, now);
         }
         lessen(self.table(source.network), source.network, time, now);
     }

@@ -3,7 +3,16 @@
 use super::*;
 
 fn throttle() -> Throttle {
-    Throttle::new(ThrottleConfig {
+    Throttle::new(config())
+}
+
+/// Clients that may connect as often as they like.
+fn without_rate() -> Throttle {
+    Throttle::new(ThrottleConfig { rate: None, ..config() })
+}
+
+fn config() -> ThrottleConfig {
+    ThrottleConfig {
         max_startups: MaxStartups { start: 6, rate: 50, full: 8 },
         per_source: Some(SourceShare::Connections(3)),
         block: NetBlockSize { v4: 32, v6: 64 },
@@ -11,7 +20,7 @@ fn throttle() -> Throttle {
         penalties: Some(DEFAULT_PENALTIES),
         nat64: vec![Nat64Prefix::parse("2001:db9:64::/96").unwrap()],
         exempt: vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
-    })
+    }
 }
 
 fn from(address: &str) -> IpAddr {
@@ -97,27 +106,60 @@ fn of_site(site: u16, subnet: u16) -> IpAddr {
 }
 
 #[test]
-fn failures_from_many_sources_of_one_site_penalise_the_site_and_no_other() {
-    let (mut throttle, now) = (throttle(), Instant::now());
-    // Two failures are less than a source's minimum of 15 s, and ten seconds of 24 sources a site's.
-    for subnet in 0..24 {
-        assert_eq!(throttle.admit(of_site(0, 9999 + subnet), now, 0), Ok(()), "before source {subnet}");
-        throttle.leave(Some(of_site(0, 9999 + subnet)));
-        for _ in 0..2 {
-            throttle.penalise(of_site(0, subnet), (PenaltyCause::AuthFail, Duration::ZERO), now);
+fn failures_from_many_sources_of_one_home_penalise_the_home_and_those_of_many_homes_the_site() {
+    let (mut throttle, now) = (without_rate(), Instant::now());
+    let admit = |throttle: &mut Throttle, client, at| {
+        let admitted = throttle.admit(client, at, 0);
+        if admitted.is_ok() {
+            throttle.leave(Some(client));
         }
+        admitted
+    };
+    // A /56 has 256 sources.
+    let of_home = |home: u16, subnet: u16| of_site(0, (home << 8) + subnet);
+    for home in 0..16 {
+        // Two failures are less than a source's minimum of 15 s, and ten seconds of 24 sources a home's.
+        for subnet in 0..24 {
+            assert_eq!(admit(&mut throttle, of_home(home, 100 + subnet), now), Ok(()), "before {subnet} of {home}");
+            for _ in 0..2 {
+                throttle.penalise(of_home(home, subnet), (PenaltyCause::AuthFail, Duration::ZERO), now);
+            }
+        }
+        let refused = Err(ConnectionRefusal::SitePenalty);
+        assert_eq!(admit(&mut throttle, of_home(home, 200), now), refused, "a neighbor in {home}");
+        // Another customer of the provider.
+        let stranger = if home < 15 { Ok(()) } else { refused };
+        assert_eq!(admit(&mut throttle, of_home(99, 0), now), stranger, "after {home}");
     }
-    assert_eq!(throttle.admit(of_site(0, 10_000), now, 0), Err(ConnectionRefusal::SitePenalty));
-    assert_eq!(throttle.admit(of_site(1, 0), now, 0), Ok(()), "another /48");
-    assert_eq!(throttle.admit(from("192.0.2.1"), now, 0), Ok(()));
+    assert_eq!(admit(&mut throttle, of_site(1, 0), now), Ok(()), "another /48");
+    assert_eq!(admit(&mut throttle, from("192.0.2.1"), now), Ok(()));
     let later = now + Duration::from_secs(60);
-    assert_eq!(throttle.admit(of_site(0, 10_000), later, 0), Ok(()), "it ends as all penalties do");
+    assert_eq!(admit(&mut throttle, of_home(0, 200), later), Ok(()), "it ends as all penalties do");
+    assert_eq!(admit(&mut throttle, of_home(99, 0), later), Ok(()));
 }
 
 #[test]
-fn one_source_never_penalises_its_site() {
+fn one_home_never_penalises_its_site() {
+    let (mut throttle, start) = (without_rate(), Instant::now());
+    for second in 0..600 {
+        let now = start + Duration::from_secs(second);
+        // All sources of a /56 fail whenever they are not refused.
+        for subnet in 0..=255 {
+            if throttle.admit(of_site(0, subnet), now, 0).is_ok() {
+                throttle.leave(Some(of_site(0, subnet)));
+                throttle.penalise(of_site(0, subnet), (PenaltyCause::InvalidUser, Duration::ZERO), now);
+            }
+        }
+        let neighbor = of_site(0, 256 + second as u16);
+        assert_eq!(throttle.admit(neighbor, now, 0), Ok(()), "after {second} s");
+        throttle.leave(Some(neighbor));
+    }
+}
+
+#[test]
+fn one_source_never_penalises_its_home() {
     let (mut throttle, start) = (throttle(), Instant::now());
-    for second in 0..3600 {
+    for second in 0..250 {
         let now = start + Duration::from_secs(second);
         // It fails whenever it is not refused, with many connections at once.
         if throttle.admit(of_site(0, 0), now, 0).is_ok() {
@@ -140,12 +182,12 @@ fn logins_of_a_site_s_people_lessen_its_penalty() {
             throttle.penalise(of_site(0, subnet), (PenaltyCause::AuthFail, Duration::ZERO), now);
         }
     }
-    let before = throttle.admit(of_site(0, 9999), now, 0);
+    let before = throttle.admit(of_site(0, 99), now, 0);
     for person in 0..8 {
         throttle.logged_in(of_site(0, person), u64::from(person), now);
     }
     let later = now + Duration::from_secs(13);
-    assert_eq!((before, throttle.admit(of_site(0, 9999), later, 0)), (Err(ConnectionRefusal::SitePenalty), Ok(())));
+    assert_eq!((before, throttle.admit(of_site(0, 99), later, 0)), (Err(ConnectionRefusal::SitePenalty), Ok(())));
 }
 
 #[test]
