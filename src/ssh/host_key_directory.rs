@@ -12,10 +12,11 @@ use russh::keys::ssh_key::private::Ed25519Keypair;
 use russh::keys::{PrivateKey, decode_secret_key};
 use rustix::fs::OFlags;
 use secrecy::zeroize::Zeroizing;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The names of the files, which are OpenSSH's, and what is made where one is not there. No ECDSA key is made: ssh-audit fails
 /// a server for it, and every client that knows our key exchanges by default knows Ed25519, too.
@@ -24,6 +25,9 @@ const FILES: [(&str, Option<KeyType>); 3] = [
     ("ssh_host_ecdsa_key", None),
     ("ssh_host_rsa_key", Some(KeyType::Rsa3072)),
 ];
+
+/// The age from which a draft is that of a gateway which did not come to its end; others need seconds.
+const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// Limit of a file's length in bytes.
 const LONGEST: u64 = 64 * 1024;
@@ -100,6 +104,7 @@ pub(super) fn make_missing(directory: &Path) -> Result<Vec<(PathBuf, PrivateKey)
     if mode & 0o002 != 0 {
         return Err(HostKeyFileError::OpenDirectory { directory: directory.to_owned(), mode });
     }
+    remove_abandoned(directory);
     let mut made = Vec::new();
     for (name, kind) in FILES {
         let file = directory.join(name);
@@ -109,6 +114,23 @@ pub(super) fn make_missing(directory: &Path) -> Result<Vec<(PathBuf, PrivateKey)
         made.extend(key.map(|key| (file, key)));
     }
     Ok(made)
+}
+
+/// Removes the drafts of gateways that crashed. One that cannot be removed does no harm.
+fn remove_abandoned(directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(is_draft)) {
+        let written = entry.metadata().ok().filter(Metadata::is_file).and_then(|found| found.modified().ok());
+        if written.and_then(|written| written.elapsed().ok()).is_some_and(|age| age >= ABANDONED) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Tells whether a file's name is one that [`draft`] gives.
+fn is_draft(name: &str) -> bool {
+    let hex = FILES.iter().find_map(|(key, _)| name.strip_prefix(key)?.strip_prefix('.'));
+    hex.is_some_and(|hex| hex.len() == 16 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')))
 }
 
 /// Reads one key; `None` if the file is not there. What is checked is the file that is read, even if its name is given to

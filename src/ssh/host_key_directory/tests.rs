@@ -38,6 +38,30 @@ fn key_that_others_can_use_and_what_is_no_key_are_refused_and_stay_as_they_are()
 }
 
 #[test]
+fn draft_of_a_gateway_that_crashed_is_removed_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = std::time::SystemTime::now() - 2 * ABANDONED;
+    let abandoned = ["ssh_host_ed25519_key.0123456789abcdef", "ssh_host_rsa_key.ffffffffffffffff"];
+    let kept = [
+        "ssh_host_ed25519_key.0123456789abcde",
+        "ssh_host_ed25519_key.0123456789ABCDEF",
+        "ssh_host_ed25519_key.0123456789abcdef0",
+        "ssh_host_dsa_key.0123456789abcdef",
+        "ssh_host_ed25519_key.backup-2026-11-30",
+    ];
+    for name in abandoned.iter().chain(&kept) {
+        File::create(folder.path().join(name)).unwrap().set_modified(old).unwrap();
+    }
+    let written_now = folder.path().join("ssh_host_rsa_key.0000000000000000");
+    File::create(&written_now).unwrap();
+    let made = make_missing(folder.path()).unwrap();
+    assert_eq!(made.len(), 2);
+    assert!(abandoned.iter().all(|name| !folder.path().join(name).exists()));
+    assert!(kept.iter().all(|name| folder.path().join(name).exists()));
+    assert!(written_now.exists(), "that of a gateway that starts now");
+}
+
+#[test]
 fn key_of_another_user_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ssh_host_ed25519_key");
