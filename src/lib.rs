@@ -46,8 +46,8 @@ pub use schema::{Disk, Errors, Files, Format, Migration};
 pub use settings::{FileSections, check_answer, pod_spec};
 pub use socket_activation::PassedSockets;
 pub use telemetry::{
-    Code, Level, Log, LogConfig, LogDestination, LogError, LogFormat, failed_start, follow_libraries, log_line,
-    log_panics,
+    Code, Level, Log, LogConfig, LogDestination, LogError, LogFormat, PanicLines, failed_start, follow_libraries,
+    log_line, log_panics,
 };
 pub use tls::install;
 pub use types::{Secret, printable};

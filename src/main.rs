@@ -179,13 +179,14 @@ async fn start(inherited: Inherited) -> ExitCode {
         Err(error) => return fatal(&config.log, None, &error),
     };
     follow_libraries(&log);
-    log_panics(&log);
+    let panic_lines = log_panics(&log);
     inherited.confinement.record(&log);
     let done = run(&config, inherited.passed, &log, hangup).await;
     let code = match &done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fatal(&config.log, Some(&log), error.as_ref()),
     };
+    panic_lines.finish();
     log.close().await;
     code
 }

@@ -23,7 +23,7 @@ pub(crate) use config::{Syslog, SyslogDestination};
 pub use libraries::follow_libraries;
 use line::{LineForm, LogLine, SyslogHeader};
 use metrics::Metrics;
-pub use panics::log_panics;
+pub use panics::{PanicLines, log_panics};
 use parking_lot::Mutex;
 use queue::Queue;
 use std::io::{self, Write};
