@@ -10,7 +10,7 @@ mod offline_checks;
 mod reachability;
 mod startup_checks;
 
-pub use offline_checks::offline_faults;
+pub use offline_checks::{offline_faults, offline_warnings};
 
 use crate::admin::{AdminError, Endpoint, Health, Phase};
 use crate::auth::Authenticator;
@@ -101,6 +101,9 @@ impl App {
         let registry = Registry::default();
         for notice in config.notices.iter().filter(|notice| notice.warn) {
             log.write(codes::CORE_CONFIG_NOTICE, &notice.text, &[("key", &notice.path)]);
+        }
+        for (path, fault) in offline_warnings(config) {
+            log.write(codes::CORE_CONFIG_NOTICE, &fault, &[("key", &path)]);
         }
         let (auth, config_client) = webhooks(config)?;
         let lives = {

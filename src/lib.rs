@@ -38,7 +38,7 @@ mod webhook;
 
 pub use app::flags::with_two_dashes;
 pub use app::test_login::{LoginStep, LoginVerdict, TestCredential, TestLogin, TestPublicKey, test_login};
-pub use app::{App, offline_faults};
+pub use app::{App, offline_faults, offline_warnings};
 pub use config::{Config, dump_file};
 pub use confinement::Confinement;
 pub use policy::ProgramRequest;

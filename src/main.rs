@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand};
 use podgate::{
     App, Config, Confinement, Errors, HealthQuestion, Log, LogConfig, LoginStep, LoginVerdict, Migration,
     PassedSockets, ProgramRequest, Secret, TestCredential, TestLogin, TestPublicKey, dump_file, failed_start,
-    follow_libraries, install, log_panics, offline_faults, printable, probe, test_login, with_two_dashes,
+    follow_libraries, install, log_panics, offline_faults, offline_warnings, printable, probe, test_login,
+    with_two_dashes,
 };
 use podgate_webhooks::terminal::EchoOff;
 use std::io::{self, IsTerminal, Read, Write};
@@ -371,6 +372,9 @@ fn check(file: &Path, config: &Config) -> ExitCode {
     for notice in &config.notices {
         let kind = if notice.warn { "warning" } else { "no effect" };
         print_line(&mut io::stdout(), &format!("{kind}: {}: {}", notice.path, notice.text));
+    }
+    for (path, fault) in offline_warnings(config) {
+        print_line(&mut io::stdout(), &format!("warning: {path}: {fault}"));
     }
     print_line(&mut io::stdout(), "the configuration is valid");
     ExitCode::SUCCESS

@@ -8,7 +8,8 @@ use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::kubernetes::{ClientError, Clients};
 use crate::settings::ConfigClient;
-use crate::ssh::unusable_keys;
+use crate::ssh::{unusable_keys, useless_keys};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Finds every fault of the configuration that would prevent the start. Must be called within a Tokio runtime.
 pub fn offline_faults(config: &Config) -> Vec<BuildError> {
@@ -37,6 +38,11 @@ pub fn offline_faults(config: &Config) -> Vec<BuildError> {
     };
     let sections = sections.filter(|(section, _)| !reported(section)).map(|(_, error)| error);
     ssh_keys.chain(config.unusable.iter().cloned().map(BuildError::Material)).chain(sections).collect()
+}
+
+/// Finds keys and certificates without use, which prevent no start: the key's path and what is wrong.
+pub fn offline_warnings(config: &Config) -> Vec<(String, String)> {
+    useless_keys(&config.ssh, SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 
 /// Ignores missing files, which may be mounted only where the gateway runs: the start reports those.

@@ -3,10 +3,11 @@
 
 use super::certificate::TrustedAuthorities;
 use super::host_key_directory::{self, HostKeyFileError};
+use super::key_offer::bits;
 use super::revocation::{RevocationError, RevocationFile};
 use crate::config::{HostKey, PublicText, SshConfig};
 use crate::telemetry::{Log, codes};
-use russh::keys::{Algorithm, Certificate, HashAlg, PrivateKey, decode_secret_key};
+use russh::keys::{Algorithm, Certificate, HashAlg, PrivateKey, PublicKey, decode_secret_key};
 use std::sync::Arc;
 
 /// The error of a key or certificate that cannot be used; the origin is the place in the configuration that names it.
@@ -49,6 +50,29 @@ pub(crate) fn unusable_keys(ssh: &SshConfig) -> Vec<KeyMaterialError> {
     let certificates = if host_keys.is_empty() { host_certificates(ssh).err() } else { None };
     let rest = certificates.into_iter().chain(authorities(ssh).err()).chain(revocation(ssh).err());
     host_keys.into_iter().chain(rest).collect()
+}
+
+/// Finds keys and certificates that can be read and are of no use at the time `now`, in seconds since 1970: where the
+/// configuration names each, and what is wrong with it.
+pub(crate) fn useless_keys(ssh: &SshConfig, now: u64) -> Vec<(String, String)> {
+    let required = ssh.required_rsa_size;
+    let authorities = ssh.trusted_user_ca_keys.iter().filter_map(|PublicText { origin, text }| {
+        let length = bits(PublicKey::from_openssh(text).ok()?.key_data().rsa()?.n());
+        let short =
+            || format!("has {length} bits, and ssh.requiredRSASize is {required}: its certificates are refused");
+        (length < required).then(|| (origin.clone(), short()))
+    });
+    let certificates = ssh.host_certificates.iter().filter_map(|PublicText { origin, text }| {
+        let certificate = Certificate::from_openssh(text).ok()?;
+        let fault = match (certificate.valid_after(), certificate.valid_before()) {
+            (after, _) if now < after => "is not valid yet",
+            // The end of "forever" is no point in time.
+            (_, before) if now >= before && before != u64::MAX => "has expired",
+            _ => return None,
+        };
+        Some((origin.clone(), format!("the host certificate {fault}: clients do not accept it")))
+    });
+    authorities.chain(certificates).collect()
 }
 
 /// Makes the host keys that are not there yet where the configuration says so, and logs each.
