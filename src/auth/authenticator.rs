@@ -10,6 +10,7 @@ use crate::types::{NamesLeftOut, Secret, Username};
 use crate::webhook::{AskOptions, HttpClientConfig, WebhookBuildError, WebhookClient, WebhookError};
 use futures_util::future::{BoxFuture, join_all};
 use podgate_webhooks::wire::{AuthAnswer, AuthzRequest, Known, PasswordRequest, PublicKeyRequest};
+use secrecy::zeroize::Zeroize;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -193,7 +194,8 @@ impl Authenticator {
         let webhook = self.password.as_ref().ok_or(AuthError::NotConfigured)?;
         let connection = attempt.facts.connection_as(attempt.username, Known::default());
         let question = PasswordRequest { connection, password: password.expose().as_bytes().to_vec() };
-        webhook.ask(attempt, &question, &PASSWORD).await
+        let question = WipedQuestion(question);
+        webhook.ask(attempt, &question.0, &PASSWORD).await
     }
 
     /// Asks whether the identity is authorized. Values marked sensitive are not sent; the answer's name and values take
@@ -206,6 +208,15 @@ impl Authenticator {
         let answer = webhook.ask(attempt, &question, &AUTHORIZATION).await?;
         identity.merge(answer.authenticated_username, answer.known);
         Ok(())
+    }
+}
+
+/// A question whose password is wiped at its end, also if nobody waits for the answer any more.
+struct WipedQuestion(PasswordRequest);
+
+impl Drop for WipedQuestion {
+    fn drop(&mut self) {
+        self.0.password.zeroize();
     }
 }
 

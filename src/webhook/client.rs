@@ -13,6 +13,7 @@ use podgate_webhooks::text;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, StatusCode, redirect};
 use rustls::{ClientConfig, RootCertStore};
+use secrecy::zeroize::Zeroizing;
 use serde::Serialize;
 use std::fmt;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(20);
 /// Longest limit of all tries: longer than any login, and its sum with the present instant is in range.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// The memory for a question before it grows, in bytes: more than all with a password but the strangest.
+const USUAL_QUESTION: usize = 16 * 1024;
 const JSON: &str = "application/json";
 const IDENTITY: &str = "identity";
 /// The header of a question's id (draft-ietf-httpapi-idempotency-key-header-07).
@@ -155,7 +158,7 @@ impl WebhookClient {
             log.write(failing.at(level), "a try to ask the webhook failed", &details);
         };
         log.write(asking, "asking the webhook", &[("url", &self.place), id.detail()]);
-        let body = serde_json::to_vec(question).map(Bytes::from).map_err(WebhookError::Encode);
+        let body = encoded(question).map_err(WebhookError::Encode);
         let once = |body: &Bytes| {
             log.metrics().count_request(kind, asked.fetch_add(1, Ordering::Relaxed) > 0);
             self.once(body.clone(), &id)
@@ -222,6 +225,14 @@ pub(crate) fn read_answer<T>(
 ) -> Result<T, WebhookError> {
     let body = AnswerBody { bytes, content_type: None };
     understood(&body, parse).inspect_err(|error| log_failure(log, question, &[], error, ""))
+}
+
+/// Encodes a question, which can have a password in it: its bytes are wiped when the last try is over.
+fn encoded(question: &impl Serialize) -> Result<Bytes, serde_json::Error> {
+    // A vector that grows leaves its old memory as it is.
+    let mut body = Zeroizing::new(Vec::with_capacity(USUAL_QUESTION));
+    serde_json::to_writer(&mut *body, question)?;
+    Ok(Bytes::from_owner(body))
 }
 
 /// The body of an answer with status 200.
