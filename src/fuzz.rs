@@ -36,6 +36,8 @@ pub const TARGETS: &[(&str, FuzzTarget)] = &[
     ("link-messages", link::messages),
     ("names", names),
     ("proxy-header", proxy_header::proxy_header),
+    ("recording", podgate_recording::fuzz),
+    ("recording-chain", podgate_recording::fuzz_chain),
     ("requests", requests::requests),
     ("revoked-keys", revoked_keys),
     ("status", kubernetes::status),

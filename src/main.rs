@@ -2,6 +2,9 @@
 //! command line or configuration (sysexits' `EX_USAGE`). `test-login` adds 77 for a user who would be refused (`EX_NOPERM`)
 //! and 69 if a webhook or the API does not answer (`EX_UNAVAILABLE`).
 
+#[path = "main/audit.rs"]
+mod audit;
+
 use clap::{Parser, Subcommand};
 use podgate::{
     App, Config, Confinement, Errors, HealthQuestion, Log, LogConfig, LoginStep, LoginVerdict, Migration,
@@ -71,6 +74,9 @@ enum CliCommand {
     /// log would have it. Exit status 0: the user would be served; 77: refused; 69: a webhook or the API gives no answer;
     /// 64: the command line or the configuration is wrong; 1: the result cannot be written.
     TestLogin(TestLoginArgs),
+    /// Reads recordings of the audit log.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
 }
 
 #[derive(Debug, clap::Args)]
@@ -149,6 +155,7 @@ async fn start(inherited: Inherited) -> ExitCode {
     match args.task {
         Some(CliCommand::Migrate { file }) => return migrate(&file),
         Some(CliCommand::TestLogin(args)) => return run_test_login(args).await,
+        Some(CliCommand::Audit(command)) => return audit::run(&command),
         None => {}
     }
     if args.licenses {

@@ -17,6 +17,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("podgate_agent", &["fuzz"]),
     ("podgate_link", &["fuzz", "link"]),
     ("clap", &["main"]),
+    ("podgate_recording", &["audit", "fuzz", "main"]),
 ];
 
 /// Every module of the gateway, and the modules that it may name besides `types`. `app` builds all of them, `main` starts

@@ -37,6 +37,7 @@ mod pods;
 mod policies;
 mod programs;
 mod protocol;
+mod recordings;
 mod shutdown;
 mod smoke;
 mod start;

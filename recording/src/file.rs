@@ -1,0 +1,168 @@
+//! A recording in the binary format as two files of a directory: the recording, named by its connection's id, and its chain
+//! beside it. Both are written part by part, and nothing else touches them.
+//!
+//! What always holds: only the owner may read either; a part's line is written behind the part; a write that fails leaves both
+//! files as they were before it, and the part can be written again. The calls block.
+
+use super::binary;
+use super::chain::Chain;
+use super::message::Message;
+use super::seal::SealKey;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What the name of a chain's file has behind that of the recording.
+pub const CHAIN_SUFFIX: &str = ".chain";
+/// The file that shows whether the directory takes files; ContainerSSH's name.
+const ACCESS_TEST: &str = ".accesstest";
+
+/// The error of a directory that takes no recordings.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    #[error("{} cannot be used: {source}", path.display())]
+    Unusable { path: PathBuf, source: io::Error },
+    #[error("{} is not a directory", path.display())]
+    NotADirectory { path: PathBuf },
+}
+
+/// A directory of recordings.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    path: PathBuf,
+    key: Option<Arc<SealKey>>,
+}
+
+impl Directory {
+    /// Checks that the directory takes files. With a key, each recording is signed.
+    ///
+    /// # Errors
+    /// There is no such directory, or no file can be made in it.
+    pub fn open(path: PathBuf, key: Option<Arc<SealKey>>) -> Result<Self, DirectoryError> {
+        let unusable = |source| DirectoryError::Unusable { path: path.clone(), source };
+        if !fs::metadata(&path).map_err(unusable)?.is_dir() {
+            return Err(DirectoryError::NotADirectory { path });
+        }
+        let test = path.join(ACCESS_TEST);
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(test).map_err(unusable)?;
+        Ok(Self { path, key })
+    }
+
+    /// Begins the recording of a connection.
+    ///
+    /// # Errors
+    /// A file cannot be made or written, or is there already.
+    pub fn begin(&self, id: &str) -> io::Result<RecordingFile> {
+        let path = self.path.join(id);
+        let header = binary::header();
+        let (chain, line) = Chain::begin(id, &header, self.key.clone());
+        let mut recording = Appended::create(&path)?;
+        let mut lines = Appended::create(&chain_path(&path))?;
+        recording.append(&header)?;
+        lines.append(line.as_bytes())?;
+        Ok(RecordingFile { recording, lines, chain, part: Vec::new(), first: None })
+    }
+}
+
+/// The path of a recording's chain.
+pub fn chain_path(recording: &Path) -> PathBuf {
+    let mut path = recording.as_os_str().to_owned();
+    path.push(CHAIN_SUFFIX);
+    path.into()
+}
+
+/// A recording that is being written.
+#[derive(Debug)]
+pub struct RecordingFile {
+    recording: Appended,
+    lines: Appended,
+    chain: Chain,
+    /// The messages of the part that is not written yet.
+    part: Vec<u8>,
+    /// The time of the first of them.
+    first: Option<i64>,
+}
+
+impl RecordingFile {
+    /// Adds a message to the part, in memory alone. Returns the part's length, by which its writer decides to write it.
+    ///
+    /// # Errors
+    /// None in practice: memory takes every write.
+    pub fn push(&mut self, message: &Message) -> io::Result<usize> {
+        self.first.get_or_insert(message.timestamp);
+        binary::encode(message, &mut self.part)?;
+        Ok(self.part.len())
+    }
+
+    /// Writes the part, if it has a message: when this returns, the kernel has it.
+    ///
+    /// # Errors
+    /// A file takes no more. The part is kept, and a later call tries again.
+    pub fn write_part(&mut self) -> io::Result<()> {
+        let Some(first) = self.first else { return Ok(()) };
+        let compressed = binary::compress(&self.part)?;
+        self.recording.append(&compressed)?;
+        let line = self.chain.next_part(first, &compressed);
+        if let Err(error) = self.lines.append(line.text.as_bytes()) {
+            // A part without its line would stand in the way of the next.
+            self.recording.take_back(compressed.len() as u64);
+            return Err(error);
+        }
+        self.chain.take(line);
+        self.part.clear();
+        self.first = None;
+        Ok(())
+    }
+
+    /// Writes the part and the end of the chain.
+    ///
+    /// # Errors
+    /// A file takes no more.
+    pub fn seal(mut self, time: i64) -> io::Result<()> {
+        self.write_part()?;
+        self.lines.append(self.chain.seal(time).as_bytes())
+    }
+}
+
+/// A file that only grows, and whose length is that of the writes that succeeded.
+#[derive(Debug)]
+struct Appended {
+    file: File,
+    length: u64,
+    /// Set if the file has bytes that could not be taken back.
+    is_broken: bool,
+}
+
+impl Appended {
+    fn create(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?;
+        Ok(Self { file, length: 0, is_broken: false })
+    }
+
+    fn append(&mut self, data: &[u8]) -> io::Result<()> {
+        if self.is_broken {
+            return Err(io::Error::other("an earlier write left a part of itself"));
+        }
+        match self.file.write_all(data) {
+            Ok(()) => {
+                self.length += data.len() as u64;
+                Ok(())
+            }
+            Err(error) => {
+                self.take_back(0);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes back the last bytes, and whatever a failed write left behind them.
+    fn take_back(&mut self, bytes: u64) {
+        self.length = self.length.saturating_sub(bytes);
+        self.is_broken = self.file.set_len(self.length).is_err();
+    }
+}
+
+#[cfg(test)]
+mod tests;

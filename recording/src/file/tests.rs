@@ -1,0 +1,160 @@
+//! Recordings on a disk: their permissions, their parts, a disk that is full, and a process that is killed.
+
+use super::*;
+use crate::{Fault, Messages, Payload, PublicKey, Verified, verify};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Stdio};
+
+const ID: &str = "0123456789abcdef0123456789abcdef";
+/// Names the folder for [`writer_of_the_other_tests`].
+const FOLDER: &str = "PODGATE_TEST_RECORDING";
+
+fn key() -> Arc<SealKey> {
+    Arc::new(SealKey::parse(include_str!("../../tests/data/seal")).unwrap())
+}
+
+fn io(n: u32) -> Message {
+    let data = n.to_be_bytes().repeat(100).into();
+    Message {
+        connection: ID.to_owned(),
+        timestamp: n.into(),
+        channel: Some(0),
+        payload: Payload::Io { stream: 1, data },
+    }
+}
+
+fn check(folder: &Path) -> Result<Verified, Fault> {
+    let recording = folder.join(ID);
+    let chain = BufReader::new(File::open(chain_path(&recording)).unwrap());
+    verify(ID, File::open(&recording).unwrap(), chain, Some(&key().public()))
+}
+
+fn messages(folder: &Path) -> Vec<Message> {
+    Messages::open(File::open(folder.join(ID)).unwrap()).unwrap().map(Result::unwrap).collect()
+}
+
+#[test]
+fn directory_that_takes_no_files_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    for (path, told) in [(folder.path().join("missing"), "cannot be used"), (file, "is not a directory")] {
+        let error = Directory::open(path.clone(), None).unwrap_err().to_string();
+        assert!(error.contains(told) && error.starts_with(&*path.to_string_lossy()), "{error}");
+    }
+}
+
+#[test]
+fn recording_is_its_owner_s_and_replaces_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = Directory::open(folder.path().to_owned(), None).unwrap();
+    let _recording = directory.begin(ID).unwrap();
+    for name in [ACCESS_TEST.to_owned(), ID.to_owned(), format!("{ID}{CHAIN_SUFFIX}")] {
+        let mode = fs::metadata(folder.path().join(&name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    assert_eq!(directory.begin(ID).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+}
+
+#[test]
+fn recording_has_what_was_written_and_verifies() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = Directory::open(folder.path().to_owned(), Some(key())).unwrap();
+    let mut recording = directory.begin(ID).unwrap();
+    recording.push(&io(1)).unwrap();
+    assert_eq!(messages(folder.path()), [], "a part is written when its writer says so");
+    recording.push(&io(2)).unwrap();
+    recording.write_part().unwrap();
+    recording.write_part().unwrap();
+    assert_eq!(messages(folder.path()), [io(1), io(2)]);
+    let open = Verified { parts: 1, last: Some(1), uncovered: 0, sealed: false, signed: true };
+    assert_eq!(check(folder.path()).unwrap(), open);
+    recording.push(&io(3)).unwrap();
+    recording.seal(4).unwrap();
+    assert_eq!(messages(folder.path()), [io(1), io(2), io(3)]);
+    assert_eq!(check(folder.path()).unwrap(), Verified { parts: 2, last: Some(3), sealed: true, ..open });
+    assert!(PublicKey::parse(include_str!("../../tests/data/seal.pub")).unwrap() == key().public());
+}
+
+/// Not a test by itself: writes recordings for the tests below, in a process of its own. With each part that is written it
+/// says its number, or the error.
+#[test]
+fn writer_of_the_other_tests() {
+    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    let mut recording = Directory::open(folder.into(), Some(key())).unwrap().begin(ID).unwrap();
+    let mut out = io::stdout();
+    for n in 0.. {
+        recording.push(&io(n)).unwrap();
+        let told = recording.write_part().map_or_else(|error| format!("part {n}: {error}"), |()| format!("part {n}"));
+        writeln!(out, "\n{told}").unwrap();
+        if told.contains(": ") {
+            return;
+        }
+    }
+}
+
+/// Starts the writer behind a shell command.
+fn writer(folder: &Path, before: &str) -> Child {
+    let test = "file::tests::writer_of_the_other_tests";
+    Command::new("/bin/sh")
+        .args(["-c", &format!("{before}exec \"$0\" \"$@\""), &std::env::current_exe().unwrap().to_string_lossy()])
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env(FOLDER, folder)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn killed_process_loses_no_part_that_was_written() {
+    for parts in [1, 2, 7, 40] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = writer(folder.path(), "");
+        let told = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let last = told.filter(|line| line.starts_with("part ")).nth(parts - 1).unwrap();
+        assert_eq!(last, format!("part {}", parts - 1));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let verified = check(folder.path()).unwrap();
+        assert!(verified.parts >= parts as u64 && !verified.sealed && verified.signed, "{verified:?}");
+        let read = messages(folder.path());
+        assert!(read.len() as u64 >= verified.parts, "{verified:?}");
+        assert!((0..).zip(&read).all(|(n, message)| *message == io(n)));
+    }
+}
+
+#[test]
+fn write_that_fails_leaves_a_recording_that_verifies() {
+    let folder = tempfile::tempdir().unwrap();
+    // The system lets no file grow beyond four blocks, and says so where the signal for it is ignored.
+    let child = writer(folder.path(), "trap '' XFSZ; ulimit -f 4; ");
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    let last = told.lines().rfind(|line| line.starts_with("part ")).unwrap();
+    assert!(last.contains("File too large"), "{last}");
+    let verified = check(folder.path()).unwrap();
+    let written = messages(folder.path());
+    assert_eq!((verified.uncovered, verified.sealed), (0, false));
+    assert_eq!(verified.parts, written.len() as u64, "nothing of the failed part is left");
+    assert!(verified.parts > 0 && last.starts_with(&format!("part {}: ", verified.parts)), "{last}");
+}
+
+#[test]
+fn failed_part_is_written_by_a_later_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = Directory::open(folder.path().to_owned(), Some(key())).unwrap();
+    let mut recording = directory.begin(ID).unwrap();
+    recording.push(&io(1)).unwrap();
+    // Writes to a file that is open for reading alone fail.
+    let readable = File::open(chain_path(&folder.path().join(ID))).unwrap();
+    let lines = std::mem::replace(&mut recording.lines.file, readable);
+    assert!(recording.write_part().is_err());
+    assert_eq!(messages(folder.path()), [], "a part without its line is taken back");
+    recording.lines.file = lines;
+    recording.lines.is_broken = false;
+    recording.push(&io(2)).unwrap();
+    recording.seal(3).unwrap();
+    assert_eq!(messages(folder.path()), [io(1), io(2)]);
+    assert!(check(folder.path()).unwrap().sealed);
+}

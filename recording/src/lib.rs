@@ -1,0 +1,59 @@
+//! The recordings of connections, as files that stand for themselves: their messages (ContainerSSH's), their two formats, and
+//! the chain that shows whether one was changed. No clock is read here, and only `file` opens files.
+//!
+//! What always holds: a decoder reads what others made, holds one message at a time, and never more of it than
+//! [`LONGEST_MESSAGE`].
+
+pub mod asciicast;
+pub mod binary;
+mod cbor;
+pub mod chain;
+mod decode;
+pub mod file;
+mod json;
+pub mod message;
+mod seal;
+mod value;
+mod verify;
+
+pub use decode::{DecodeError, Messages, decode};
+pub use message::{Answer, Message, Payload, Question};
+pub use seal::{KeyError, PublicKey, SealKey};
+pub use value::Value;
+pub use verify::{Fault, Verified, verify};
+
+/// Limit of one message in a file, in bytes. A message that Podgate writes is far below it.
+const LONGEST_MESSAGE: usize = 16 << 20;
+
+/// Fuzzes the decoder: what it reads can be written and read again.
+#[cfg(any(test, feature = "fuzzing"))]
+pub fn fuzz(data: &[u8]) {
+    // The bytes as a recording, and as the messages of one.
+    let whole = Messages::open(data).into_iter().flatten();
+    let part = binary::compress(data).unwrap_or_default();
+    let recording = [&binary::header()[..], &part].concat();
+    let inner = Messages::open(&recording[..]).into_iter().flatten();
+    let read: Vec<Message> = whole.chain(inner).flatten().collect();
+    let mut again = Vec::new();
+    for message in &read {
+        assert!(binary::encode(message, &mut again).is_ok());
+        assert!(json::of_message(message).is_object());
+    }
+    let recording = [&binary::header()[..], &binary::compress(&again).unwrap_or_default()].concat();
+    let second: Vec<Message> = Messages::open(&recording[..]).into_iter().flatten().flatten().collect();
+    assert_eq!(read, second);
+}
+
+/// Fuzzes the check of a chain: of the recording that the seeds are about, nothing is whole that is not covered.
+#[cfg(any(test, feature = "fuzzing"))]
+pub fn fuzz_chain(data: &[u8]) {
+    const RECORDING: &[u8] = b"headerfirstsecondthird!";
+    if let Ok(verified) = verify("name", RECORDING, data, None) {
+        assert!(!verified.sealed || verified.uncovered == 0);
+        assert_eq!(verified.last.is_some(), verified.parts > 0);
+        assert!(verified.uncovered <= RECORDING.len() as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests;
