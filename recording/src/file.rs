@@ -62,7 +62,7 @@ impl Directory {
         let mut lines = Appended::create(&chain_path(&path))?;
         recording.append(&header)?;
         lines.append(line.as_bytes())?;
-        Ok(RecordingFile { recording, lines, chain, part: Vec::new(), first: None })
+        Ok(RecordingFile { recording, lines, chain })
     }
 }
 
@@ -73,36 +73,47 @@ pub fn chain_path(recording: &Path) -> PathBuf {
     path.into()
 }
 
+/// Messages that are written together.
+#[derive(Debug, Default)]
+pub struct Part {
+    bytes: Vec<u8>,
+    /// The time of the first message.
+    first: Option<i64>,
+}
+
+impl Part {
+    /// Adds a message.
+    ///
+    /// # Errors
+    /// None in practice: memory takes every write.
+    pub fn push(&mut self, message: &Message) -> io::Result<()> {
+        binary::encode(message, &mut self.bytes)?;
+        self.first.get_or_insert(message.timestamp);
+        Ok(())
+    }
+
+    /// The bytes of its messages.
+    pub fn length(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
 /// A recording that is being written.
 #[derive(Debug)]
 pub struct RecordingFile {
     recording: Appended,
     lines: Appended,
     chain: Chain,
-    /// The messages of the part that is not written yet.
-    part: Vec<u8>,
-    /// The time of the first of them.
-    first: Option<i64>,
 }
 
 impl RecordingFile {
-    /// Adds a message to the part, in memory alone. Returns the part's length, by which its writer decides to write it.
+    /// Writes a part, if it has a message: when this returns, the kernel has it.
     ///
     /// # Errors
-    /// None in practice: memory takes every write.
-    pub fn push(&mut self, message: &Message) -> io::Result<usize> {
-        self.first.get_or_insert(message.timestamp);
-        binary::encode(message, &mut self.part)?;
-        Ok(self.part.len())
-    }
-
-    /// Writes the part, if it has a message: when this returns, the kernel has it.
-    ///
-    /// # Errors
-    /// A file takes no more. The part is kept, and a later call tries again.
-    pub fn write_part(&mut self) -> io::Result<()> {
-        let Some(first) = self.first else { return Ok(()) };
-        let compressed = binary::compress(&self.part)?;
+    /// A file takes no more. Nothing of the part is left in the files, and a later call may try again.
+    pub fn write(&mut self, part: &Part) -> io::Result<()> {
+        let Some(first) = part.first else { return Ok(()) };
+        let compressed = binary::compress(&part.bytes)?;
         self.recording.append(&compressed)?;
         let line = self.chain.next_part(first, &compressed);
         if let Err(error) = self.lines.append(line.text.as_bytes()) {
@@ -111,18 +122,22 @@ impl RecordingFile {
             return Err(error);
         }
         self.chain.take(line);
-        self.part.clear();
-        self.first = None;
         Ok(())
     }
 
-    /// Writes the part and the end of the chain.
+    /// Writes the end of the chain.
     ///
     /// # Errors
     /// A file takes no more.
     pub fn seal(mut self, time: i64) -> io::Result<()> {
-        self.write_part()?;
         self.lines.append(self.chain.seal(time).as_bytes())
+    }
+
+    /// Has the next part fail behind its bytes, and returns what mends it.
+    #[cfg(test)]
+    pub(crate) fn fail_lines(&mut self, path: &Path) -> io::Result<File> {
+        // Writes to a file that is open for reading alone fail.
+        Ok(std::mem::replace(&mut self.lines.file, File::open(path)?))
     }
 }
 

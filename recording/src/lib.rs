@@ -1,5 +1,5 @@
 //! The recordings of connections, as files that stand for themselves: their messages (ContainerSSH's), their two formats, and
-//! the chain that shows whether one was changed. No clock is read here, and only `file` opens files.
+//! the chain that shows whether one was changed. Only `file` opens files, and only `writer` waits.
 //!
 //! What always holds: a decoder reads what others made, holds one message at a time, and never more of it than
 //! [`LONGEST_MESSAGE`].
@@ -15,6 +15,7 @@ pub mod message;
 mod seal;
 mod value;
 mod verify;
+pub mod writer;
 
 pub use decode::{DecodeError, Messages, decode};
 pub use message::{Answer, Message, Payload, Question};

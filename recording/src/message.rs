@@ -84,7 +84,7 @@ macro_rules! payloads {
 
             /// A payload of every type, with zero values; for tests.
             #[cfg(test)]
-            pub(super) fn every() -> Vec<Self> {
+            pub(crate) fn every() -> Vec<Self> {
                 let numbers = [$($number),*];
                 numbers.iter().filter_map(|number| Self::read(*number, Value::Null)).collect()
             }
@@ -253,6 +253,11 @@ fn fields_of(value: Value) -> Option<Vec<(String, Value)>> {
 }
 
 impl Message {
+    /// An upper limit of the encoded length.
+    pub(crate) fn size(&self) -> usize {
+        self.to_value().size()
+    }
+
     /// The message as a map, with its keys in ContainerSSH's order.
     pub(super) fn to_value(&self) -> Value {
         map(vec![

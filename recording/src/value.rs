@@ -15,6 +15,21 @@ pub enum Value {
     Map(Vec<(String, Value)>),
 }
 
+impl Value {
+    /// An upper limit of the encoded length.
+    pub(super) fn size(&self) -> usize {
+        /// The longest head of an item (RFC 8949 section 3).
+        const HEAD: usize = 9;
+        HEAD + match self {
+            Self::Null | Self::Bool(_) | Self::Integer(_) => 0,
+            Self::Text(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+            Self::List(items) => items.iter().map(Self::size).sum(),
+            Self::Map(fields) => fields.iter().map(|(key, value)| HEAD + key.len() + value.size()).sum(),
+        }
+    }
+}
+
 /// A Rust type of a field.
 pub(super) trait Field: Sized {
     fn to_value(&self) -> Value;

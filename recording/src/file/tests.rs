@@ -24,6 +24,12 @@ fn io(n: u32) -> Message {
     }
 }
 
+fn part(numbers: &[u32]) -> Part {
+    let mut part = Part::default();
+    numbers.iter().for_each(|n| part.push(&io(*n)).unwrap());
+    part
+}
+
 fn check(folder: &Path) -> Result<Verified, Fault> {
     let recording = folder.join(ID);
     let chain = BufReader::new(File::open(chain_path(&recording)).unwrap());
@@ -62,15 +68,12 @@ fn recording_has_what_was_written_and_verifies() {
     let folder = tempfile::tempdir().unwrap();
     let directory = Directory::open(folder.path().to_owned(), Some(key())).unwrap();
     let mut recording = directory.begin(ID).unwrap();
-    recording.push(&io(1)).unwrap();
-    assert_eq!(messages(folder.path()), [], "a part is written when its writer says so");
-    recording.push(&io(2)).unwrap();
-    recording.write_part().unwrap();
-    recording.write_part().unwrap();
+    recording.write(&part(&[1, 2])).unwrap();
+    recording.write(&Part::default()).unwrap();
     assert_eq!(messages(folder.path()), [io(1), io(2)]);
     let open = Verified { parts: 1, last: Some(1), uncovered: 0, sealed: false, signed: true };
     assert_eq!(check(folder.path()).unwrap(), open);
-    recording.push(&io(3)).unwrap();
+    recording.write(&part(&[3])).unwrap();
     recording.seal(4).unwrap();
     assert_eq!(messages(folder.path()), [io(1), io(2), io(3)]);
     assert_eq!(check(folder.path()).unwrap(), Verified { parts: 2, last: Some(3), sealed: true, ..open });
@@ -85,8 +88,8 @@ fn writer_of_the_other_tests() {
     let mut recording = Directory::open(folder.into(), Some(key())).unwrap().begin(ID).unwrap();
     let mut out = io::stdout();
     for n in 0.. {
-        recording.push(&io(n)).unwrap();
-        let told = recording.write_part().map_or_else(|error| format!("part {n}: {error}"), |()| format!("part {n}"));
+        let told =
+            recording.write(&part(&[n])).map_or_else(|error| format!("part {n}: {error}"), |()| format!("part {n}"));
         writeln!(out, "\n{told}").unwrap();
         if told.contains(": ") {
             return;
@@ -145,15 +148,12 @@ fn failed_part_is_written_by_a_later_call() {
     let folder = tempfile::tempdir().unwrap();
     let directory = Directory::open(folder.path().to_owned(), Some(key())).unwrap();
     let mut recording = directory.begin(ID).unwrap();
-    recording.push(&io(1)).unwrap();
-    // Writes to a file that is open for reading alone fail.
-    let readable = File::open(chain_path(&folder.path().join(ID))).unwrap();
-    let lines = std::mem::replace(&mut recording.lines.file, readable);
-    assert!(recording.write_part().is_err());
+    let lines = recording.fail_lines(&chain_path(&folder.path().join(ID))).unwrap();
+    assert!(recording.write(&part(&[1])).is_err());
     assert_eq!(messages(folder.path()), [], "a part without its line is taken back");
     recording.lines.file = lines;
     recording.lines.is_broken = false;
-    recording.push(&io(2)).unwrap();
+    recording.write(&part(&[1, 2])).unwrap();
     recording.seal(3).unwrap();
     assert_eq!(messages(folder.path()), [io(1), io(2)]);
     assert!(check(folder.path()).unwrap().sealed);

@@ -1,0 +1,288 @@
+//! The writer of one recording: a queue of messages that is bounded in bytes, and a task that writes it to the files in parts.
+//!
+//! What always holds: messages come into the file in the order in which they were queued; a message is handed to the kernel
+//! [`LATEST`] after it was queued, or earlier; data waits for room in the queue, and a message that cannot wait has a reserve;
+//! once a write has failed, or the queue had no room for a message that cannot wait, nothing is queued any more, so that a
+//! recording has no hole.
+
+use super::file::{Part, RecordingFile};
+use super::message::Message;
+use parking_lot::Mutex;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::task::{JoinError, spawn_blocking};
+use tokio::time::{Instant, sleep_until};
+
+/// The time from the first message of a part to its write. A killed process loses no more; a second is promised, of which this
+/// leaves half to the disk.
+pub const LATEST: Duration = Duration::from_millis(500);
+/// The bytes of messages by which a part is written at once.
+const PART: usize = 256 << 10;
+/// The bytes of messages in the queue from which on data waits.
+const ROOM: usize = 1 << 20;
+/// The bytes in the queue that only messages which cannot wait take.
+const RESERVE: usize = 256 << 10;
+
+/// The error of a message that will not be in the recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unwritten {
+    #[error("the recording could not be written")]
+    Failed,
+    #[error("the recording is written too slowly")]
+    Full,
+    #[error("the recording has ended")]
+    Ended,
+}
+
+/// The reason of a failed write, for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure(pub String);
+
+/// The end of a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Sealed with this time.
+    Sealed(i64),
+    /// Given up: what is queued is written, and nothing says that this is all.
+    Open,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    part: Part,
+    /// The messages that were queued in all.
+    queued: u64,
+    /// Set if somebody waits for the kernel to have what is queued.
+    is_urgent: bool,
+    end: Option<End>,
+    refuses: Option<Unwritten>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Progress {
+    /// The messages that were taken out of the queue.
+    taken: u64,
+    /// The messages that the kernel has.
+    written: u64,
+    failure: Option<Failure>,
+    is_over: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Notified when there is something to do for the task.
+    changed: Notify,
+    progress: watch::Sender<Progress>,
+}
+
+/// The side that queues. Dropping it ends the recording without a seal.
+#[derive(Debug)]
+pub struct Writer(Arc<Shared>);
+
+/// The side that writes.
+#[derive(Debug)]
+pub struct WriterTask {
+    shared: Arc<Shared>,
+    file: RecordingFile,
+}
+
+/// Makes the writer of a recording. The task must be run.
+pub fn writer(file: RecordingFile) -> (Writer, WriterTask) {
+    let progress = watch::Sender::new(Progress::default());
+    let shared = Arc::new(Shared { queue: Mutex::default(), changed: Notify::new(), progress });
+    (Writer(shared.clone()), WriterTask { shared, file })
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.end(End::Open);
+    }
+}
+
+impl Writer {
+    /// Queues a message that cannot wait.
+    ///
+    /// # Errors
+    /// It will not be in the recording, nor will any other after it. A queue without room has failed, too.
+    pub fn push(&self, message: &Message) -> Result<(), Unwritten> {
+        let pushed = self.0.push(message, ROOM + RESERVE);
+        if pushed == Err(Unwritten::Full) {
+            self.0.fail("the disk is too slow: the queue of the recording is full".to_owned());
+        }
+        pushed
+    }
+
+    /// Queues a message once there is room. Cancel-safe: the message is queued or it is not.
+    ///
+    /// # Errors
+    /// It will not be in the recording, nor will any other after it.
+    pub async fn push_when_room(&self, message: &Message) -> Result<(), Unwritten> {
+        let mut progress = self.0.progress.subscribe();
+        loop {
+            progress.mark_unchanged();
+            match self.0.push(message, ROOM) {
+                Err(Unwritten::Full) => progress.changed().await.map_err(|_| Unwritten::Ended)?,
+                pushed => return pushed,
+            }
+        }
+    }
+
+    /// Waits until the kernel has everything that is queued.
+    ///
+    /// # Errors
+    /// It will not be in the recording.
+    pub async fn written(&self) -> Result<(), Unwritten> {
+        let queued = {
+            let mut queue = self.0.queue.lock();
+            queue.is_urgent = true;
+            queue.queued
+        };
+        self.0.changed.notify_one();
+        self.0.reached(|progress| progress.written >= queued).await
+    }
+
+    /// Ends the recording: everything that is queued is written, and its end is sealed with that time.
+    ///
+    /// # Errors
+    /// It is not whole.
+    pub async fn finish(self, time: i64) -> Result<(), Unwritten> {
+        self.0.end(End::Sealed(time));
+        self.0.reached(|progress| progress.is_over).await
+    }
+
+    /// Waits until the recording has failed, and returns why; for ever if it does not.
+    pub async fn failed(&self) -> Failure {
+        let mut progress = self.0.progress.subscribe();
+        let failure = progress.wait_for(|progress| progress.failure.is_some()).await.ok();
+        match failure.and_then(|progress| progress.failure.clone()) {
+            Some(failure) => failure,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Shared {
+    fn push(&self, message: &Message, limit: usize) -> Result<(), Unwritten> {
+        let mut queue = self.queue.lock();
+        if let Some(refusal) = queue.refuses {
+            return Err(refusal);
+        }
+        // A message that is larger than the queue is taken when the queue is empty.
+        if queue.part.length() > 0 && queue.part.length() + message.size() > limit {
+            return Err(Unwritten::Full);
+        }
+        queue.part.push(message).map_err(|_| Unwritten::Failed)?;
+        queue.queued += 1;
+        drop(queue);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    fn end(&self, end: End) {
+        let mut queue = self.queue.lock();
+        queue.end.get_or_insert(end);
+        queue.refuses.get_or_insert(Unwritten::Ended);
+        drop(queue);
+        self.changed.notify_one();
+    }
+
+    fn fail(&self, reason: String) {
+        self.queue.lock().refuses.get_or_insert(Unwritten::Failed);
+        self.progress.send_modify(|progress| {
+            progress.failure.get_or_insert(Failure(reason));
+        });
+    }
+
+    async fn reached(&self, what: impl Fn(&Progress) -> bool) -> Result<(), Unwritten> {
+        let mut progress = self.progress.subscribe();
+        let reached = progress.wait_for(|progress| progress.failure.is_some() || what(progress)).await;
+        match reached {
+            Ok(progress) if progress.failure.is_none() => Ok(()),
+            Ok(_) | Err(_) => Err(Unwritten::Failed),
+        }
+    }
+
+    /// Takes the queue's part if it is to be written now. The deadline is that of its first message.
+    fn take_due(&self, is_late: bool) -> Option<(Part, u64, Option<End>)> {
+        let mut queue = self.queue.lock();
+        let is_due = is_late || queue.is_urgent || queue.end.is_some() || queue.part.length() >= PART;
+        is_due.then(|| {
+            queue.is_urgent = false;
+            (std::mem::take(&mut queue.part), queue.queued, queue.end)
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.queue.lock().part.length() == 0
+    }
+}
+
+impl WriterTask {
+    /// Writes until the recording has ended or a write has failed.
+    pub async fn run(self) {
+        let Self { shared, mut file } = self;
+        let mut deadline = None;
+        loop {
+            let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            let Some((part, queued, end)) = shared.take_due(is_late) else {
+                if deadline.is_none() && !shared.is_empty() {
+                    deadline = Some(Instant::now() + LATEST);
+                }
+                wait(&shared.changed, deadline).await;
+                continue;
+            };
+            deadline = None;
+            shared.progress.send_modify(|progress| progress.taken = queued);
+            let written = spawn_blocking(move || {
+                let written = file.write(&part);
+                (file, written)
+            });
+            file = match settled(written.await) {
+                Ok(file) => file,
+                Err(reason) => return shared.fail(reason),
+            };
+            shared.progress.send_modify(|progress| progress.written = queued);
+            if let Some(end) = end {
+                return finish(&shared, file, end).await;
+            }
+        }
+    }
+}
+
+async fn wait(changed: &Notify, deadline: Option<Instant>) {
+    match deadline {
+        None => changed.notified().await,
+        Some(deadline) => tokio::select! {
+            () = changed.notified() => {}
+            () = sleep_until(deadline) => {}
+        },
+    }
+}
+
+async fn finish(shared: &Shared, file: RecordingFile, end: End) {
+    let sealed = match end {
+        End::Open => Ok(()),
+        End::Sealed(time) => match spawn_blocking(move || file.seal(time)).await {
+            Ok(sealed) => sealed.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        },
+    };
+    match sealed {
+        Ok(()) => shared.progress.send_modify(|progress| progress.is_over = true),
+        Err(reason) => shared.fail(reason),
+    }
+}
+
+fn settled(written: Result<(RecordingFile, io::Result<()>), JoinError>) -> Result<RecordingFile, String> {
+    match written {
+        Ok((file, Ok(()))) => Ok(file),
+        Ok((_, Err(error))) => Err(error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
