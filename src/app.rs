@@ -1,11 +1,12 @@
 //! Composition of the gateway: [`App::build`] creates every part and binds every listener, or nothing starts. [`App::run`]
-//! serves, then shuts down in order: accept no connection, notify every session, remove every pod, await every task, and
+//! serves, then drains and shuts down in order: accept no connection, notify every session, remove every pod, await every task, and
 //! close the health and metrics endpoints last.
 
 pub(crate) mod flags;
 
 pub(crate) mod test_login;
 
+mod drain;
 mod offline_checks;
 mod reachability;
 mod startup_checks;
@@ -14,22 +15,22 @@ pub use offline_checks::{offline_faults, offline_warnings};
 
 use crate::admin::{AdminError, Endpoint, Health, Phase};
 use crate::auth::Authenticator;
-use crate::config::Config;
+use crate::config::{Config, ShutdownConfig};
 use crate::descriptors;
 use crate::heartbeat::Heartbeats;
 use crate::kubernetes;
 use crate::kubernetes::Clients;
-use crate::registry::{ConnectionCommand, Registry};
+use crate::registry::Registry;
 use crate::schema::ConfigError;
 use crate::settings::{ConfigClient, GatewayHome};
-use crate::shutdown::{ALL_TASKS, Tasks};
+use crate::shutdown::{ALL_TASKS, StopOrders, Tasks};
 use crate::socket_activation::PassedSockets;
 use crate::ssh::{self, KeyMaterialError, ListenError, Server, Snapshot};
 use crate::telemetry::{Level, Log, LogError, codes};
 use crate::webhook::WebhookBuildError;
+use drain::Drain;
 use reachability::Reachability;
 use startup_checks::StartupChecks;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -83,6 +84,7 @@ pub struct App {
     endpoints: Endpoints,
     health: Health,
     reachability: Option<Reachability>,
+    drain: ShutdownConfig,
     registry: Registry,
     backend: kubernetes::Backend,
     tasks: Tasks,
@@ -132,7 +134,8 @@ impl App {
                 if let Some(home) = GatewayHome::of(&config.base) {
                     backend.join(home, log.clone());
                 }
-                Ok(Self { server, endpoints, health, reachability, registry, backend, tasks, log })
+                let drain = config.shutdown;
+                Ok(Self { server, endpoints, health, reachability, drain, registry, backend, tasks, log })
             }
             (listeners, endpoints, mut faults) => {
                 faults.extend(listeners.err().into_iter().flatten().map(BuildError::Listen));
@@ -147,8 +150,8 @@ impl App {
         self.server.local_addrs()
     }
 
-    /// Serves until `stop` resolves, then shuts down in order.
-    pub async fn run(self, stop: impl Future<Output = ()>) {
+    /// Serves until the first order to end, then drains, until the second at most, and shuts down in order.
+    pub async fn run(self, orders: StopOrders) {
         let closing = CancellationToken::new();
         let endpoints = self.endpoints.start(&self.log, &closing);
         self.health.enter(Phase::Serving);
@@ -161,14 +164,14 @@ impl App {
             self.tasks.spawn(reachability.run(self.tasks.stopping().clone()));
         }
         let accepting = self.tasks.spawn(self.server.run(self.tasks.clone()));
-        stop.await;
+        orders.given(1).await;
         self.health.enter(Phase::Draining);
         self.log.write(codes::SERVICE_STOPPING, "shutting down", &[]);
+        let (registry, tasks, log) = (&self.registry, &self.tasks, &self.log);
+        Drain { times: self.drain, orders: &orders, registry, tasks, log }.run(accepting).await;
         self.tasks.stopping().cancel();
-        // No connection is registered after the accept loop has ended.
-        let _ = accepting.await;
         for (_, connection) in self.registry.all() {
-            connection.send(ConnectionCommand::Disconnect { reason: "the server is shutting down".to_owned() });
+            connection.disconnect("the server is shutting down");
         }
         let (code, text) = match timeout(ALL_TASKS, self.tasks.finish()).await {
             Ok(()) => (codes::SERVICE_STOPPED, "every connection has ended"),

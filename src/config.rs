@@ -15,6 +15,7 @@ mod listeners;
 mod log;
 mod login_limits;
 mod migrate_file;
+mod shutdown;
 mod ssh;
 mod tls;
 mod unbuilt;
@@ -26,6 +27,7 @@ pub(crate) use dump::masked_spec;
 pub(crate) use http_server::{HttpServerConfig, ServerTlsConfig};
 pub(crate) use listeners::{ListenAddress, ListenerConfig};
 pub(crate) use login_limits::LoginLimits;
+pub(crate) use shutdown::ShutdownConfig;
 pub(crate) use ssh::{HostKey, PublicText, SshConfig};
 
 use crate::auth::AuthConfig;
@@ -51,6 +53,8 @@ pub struct Config {
     pub health: Option<HealthConfig>,
     /// `metrics`, where they are on.
     pub metrics: Option<MetricsConfig>,
+    /// `shutdown`.
+    pub shutdown: ShutdownConfig,
     /// What every connection's settings start from.
     pub base: FileSections,
     /// Keys that are accepted without effect, and warnings for each start.
@@ -87,11 +91,11 @@ impl Config {
         let unusable = report.faults();
         let (parts, notices) =
             report.finish(parts).map_err(|errors| errors.and(unusable.clone()).and(strict.clone()))?;
-        let ConfigParts { ssh, auth, configserver, log, health, metrics } = parts;
+        let ConfigParts { ssh, auth, configserver, log, health, metrics, shutdown } = parts;
         let (exact, connection) =
             configserver.as_ref().map_or((false, false), |server| (server.exact_values, server.allow_connection));
         let base = FileSections::new(tree, exact, connection, migration.is_kuberun());
-        Ok(Self { ssh, auth, configserver, log, health, metrics, base, notices, unusable, strict })
+        Ok(Self { ssh, auth, configserver, log, health, metrics, shutdown, base, notices, unusable, strict })
     }
 }
 
@@ -103,6 +107,7 @@ struct ConfigParts {
     log: LogConfig,
     health: Option<HealthConfig>,
     metrics: Option<MetricsConfig>,
+    shutdown: ShutdownConfig,
 }
 
 /// Reads all parts; what varies from connection to connection is checked and kept as it is. `None` was reported.
@@ -114,9 +119,10 @@ fn read(root: &Section<'_>, files: &dyn Files) -> Option<ConfigParts> {
     let log = log::read(&root.section("log"));
     let health = admin::health(&root.section("health"), files);
     let metrics = admin::metrics(&root.section("metrics"), files);
+    let shutdown = shutdown::read(&root.section("shutdown"));
     settings::check_file(root, has_config_server, files);
     unbuilt::read(root);
-    Some(ConfigParts { ssh: ssh?, auth: auth?, configserver, log: log?, health, metrics })
+    Some(ConfigParts { ssh: ssh?, auth: auth?, configserver, log: log?, health, metrics, shutdown: shutdown? })
 }
 
 #[cfg(test)]

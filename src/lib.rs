@@ -44,6 +44,7 @@ pub use confinement::Confinement;
 pub use policy::ProgramRequest;
 pub use schema::{Disk, Errors, Files, Format, Migration};
 pub use settings::{FileSections, check_answer, pod_spec};
+pub use shutdown::StopOrders;
 pub use socket_activation::PassedSockets;
 pub use telemetry::{
     Code, Level, Log, LogConfig, LogDestination, LogError, LogFormat, PanicLines, failed_start, follow_libraries,

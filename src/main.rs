@@ -8,9 +8,9 @@ mod audit;
 use clap::{Parser, Subcommand};
 use podgate::{
     App, Config, Confinement, Errors, HealthQuestion, Log, LogConfig, LoginStep, LoginVerdict, Migration,
-    PassedSockets, ProgramRequest, Secret, TestCredential, TestLogin, TestPublicKey, dump_file, failed_start,
-    follow_libraries, install, log_panics, offline_faults, offline_warnings, printable, probe, test_login,
-    with_two_dashes,
+    PassedSockets, ProgramRequest, Secret, StopOrders, TestCredential, TestLogin, TestPublicKey, dump_file,
+    failed_start, follow_libraries, install, log_panics, offline_faults, offline_warnings, printable, probe,
+    test_login, with_two_dashes,
 };
 use podgate_webhooks::terminal::EchoOff;
 use std::io::{self, IsTerminal, Read, Write};
@@ -408,10 +408,14 @@ async fn run(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = hangup?;
     let app = App::build(config, passed, log.clone()).await?;
+    let orders = StopOrders::default();
     let stop = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            orders.order();
         }
     };
     // During the shutdown, too: a log may be rotated then.
@@ -422,7 +426,8 @@ async fn run(
         std::future::pending().await
     };
     tokio::select! {
-        () = app.run(stop) => {}
+        () = app.run(orders.clone()) => {}
+        () = stop => {}
         () = reopen => {}
     }
     Ok(())

@@ -6,57 +6,94 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, watch};
 
-/// A command to a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ConnectionCommand {
-    /// Sends the reason to the sessions and the client, then disconnects.
-    Disconnect {
-        /// The reason for the client, one line.
-        reason: String,
-    },
-}
-
+/// A connection as others reach it. Nothing that is asked of it can be lost, whatever it waits for.
 #[derive(Debug, Clone)]
 pub(crate) struct RegisteredConnection {
     /// The `authenticatedUsername`, once it is known.
     pub identity: Option<String>,
     /// Set once the connection has its settings and counts among those of its identity.
     is_served: bool,
-    commands: mpsc::Sender<ConnectionCommand>,
+    /// Set to the reason once the connection is to end.
+    end: watch::Sender<Option<String>>,
+    /// The last line for the connection's terminals.
+    notice: watch::Sender<Option<String>>,
 }
 
 impl RegisteredConnection {
-    /// Sends a command, unless the queue is full: the connection is then ending already.
-    pub(crate) fn send(&self, command: ConnectionCommand) {
-        if self.commands.try_send(command).is_err() {
-            // The connection is ending, or has ended, as the command wants.
-        }
+    /// Has the connection send the reason, one line, to its sessions and the client, and disconnect. The first reason stays.
+    pub(crate) fn disconnect(&self, reason: &str) {
+        self.end.send_if_modified(|end| {
+            let is_first = end.is_none();
+            end.get_or_insert_with(|| reason.to_owned());
+            is_first
+        });
     }
 }
 
 /// The connections by their ids; clones share them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Registry(Arc<Mutex<HashMap<ConnectionId, RegisteredConnection>>>);
+pub(crate) struct Registry(Arc<Connections>);
+
+#[derive(Debug, Default)]
+struct Connections {
+    /// The line for the terminals of connections that come later, too.
+    notice: Mutex<Option<String>>,
+    open: Mutex<HashMap<ConnectionId, RegisteredConnection>>,
+    /// Notified when the last connection is removed.
+    emptied: Notify,
+}
 
 impl Registry {
-    /// Adds a connection, and returns its guard and the receiver of its commands.
+    /// Adds a connection, and returns its guard.
     #[must_use]
-    pub(crate) fn add(&self, id: ConnectionId) -> (RegistryEntry, mpsc::Receiver<ConnectionCommand>) {
-        let (commands, received) = mpsc::channel(4);
-        let channels = Arc::new(AtomicUsize::new(0));
-        let connection = RegisteredConnection { identity: None, is_served: false, commands };
-        self.0.lock().insert(id, connection);
-        (RegistryEntry { registry: self.clone(), id, channels }, received)
+    pub(crate) fn add(&self, id: ConnectionId) -> RegistryEntry {
+        let (end, ended) = watch::channel(None);
+        let (notice, notices) = watch::channel(None);
+        let connection = RegisteredConnection { identity: None, is_served: false, end, notice: notice.clone() };
+        let mut open = self.0.open.lock();
+        if let Some(line) = &*self.0.notice.lock() {
+            notice.send_replace(Some(line.clone()));
+        }
+        open.insert(id, connection);
+        drop(open);
+        RegistryEntry { registry: self.clone(), id, channels: Arc::default(), end: ended, notice, notices }
     }
 
     pub(crate) fn lives(&self, id: ConnectionId) -> bool {
-        self.0.lock().contains_key(&id)
+        self.0.open.lock().contains_key(&id)
     }
 
     pub(crate) fn all(&self) -> Vec<(ConnectionId, RegisteredConnection)> {
-        self.0.lock().iter().map(|(id, connection)| (*id, connection.clone())).collect()
+        self.0.open.lock().iter().map(|(id, connection)| (*id, connection.clone())).collect()
+    }
+
+    /// The number of connections.
+    pub(crate) fn count(&self) -> usize {
+        self.0.open.lock().len()
+    }
+
+    /// Shows a line at the terminals of every connection, also of those that come later.
+    pub(crate) fn tell_all(&self, line: &str) {
+        let open = self.0.open.lock();
+        *self.0.notice.lock() = Some(line.to_owned());
+        for connection in open.values() {
+            connection.notice.send_replace(Some(line.to_owned()));
+        }
+    }
+
+    /// Waits until there is no connection.
+    pub(crate) async fn emptied(&self) {
+        loop {
+            let notified = self.0.emptied.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if self.count() == 0 {
+                return;
+            }
+            notified.await;
+        }
     }
 }
 
@@ -66,12 +103,31 @@ pub(crate) struct RegistryEntry {
     registry: Registry,
     id: ConnectionId,
     channels: Arc<AtomicUsize>,
+    end: watch::Receiver<Option<String>>,
+    notice: watch::Sender<Option<String>>,
+    /// Has not seen a notice.
+    notices: watch::Receiver<Option<String>>,
 }
 
 impl RegistryEntry {
+    /// The request to end the connection: its reason, once there is one.
+    pub(crate) fn end(&self) -> EndRequest {
+        EndRequest(self.end.clone())
+    }
+
+    /// The last line for the connection's terminals.
+    pub(crate) fn notice(&self) -> &watch::Sender<Option<String>> {
+        &self.notice
+    }
+
+    /// The same for a terminal, which sees the last line even if it was there before.
+    pub(crate) fn notices(&self) -> watch::Receiver<Option<String>> {
+        self.notices.clone()
+    }
+
     /// Sets the `authenticatedUsername`.
     pub(crate) fn identify(&self, identity: &str) {
-        if let Some(connection) = self.registry.0.lock().get_mut(&self.id) {
+        if let Some(connection) = self.registry.0.open.lock().get_mut(&self.id) {
             connection.identity = Some(identity.to_owned());
         }
     }
@@ -80,7 +136,7 @@ impl RegistryEntry {
     /// them are served already.
     #[must_use]
     pub(crate) fn serve(&self, identity: &str, most: Option<u32>) -> bool {
-        let mut connections = self.registry.0.lock();
+        let mut connections = self.registry.0.open.lock();
         let served =
             connections.values().filter(|other| other.is_served && other.identity.as_deref() == Some(identity));
         let has_room = most.is_none_or(|most| served.count() < most as usize);
@@ -105,7 +161,29 @@ impl RegistryEntry {
 
 impl Drop for RegistryEntry {
     fn drop(&mut self) {
-        self.registry.0.lock().remove(&self.id);
+        let is_empty = {
+            let mut open = self.registry.0.open.lock();
+            open.remove(&self.id);
+            open.is_empty()
+        };
+        if is_empty {
+            self.registry.0.emptied.notify_waiters();
+        }
+    }
+}
+
+/// The request that a connection ends.
+#[derive(Debug, Clone)]
+pub(crate) struct EndRequest(watch::Receiver<Option<String>>);
+
+impl EndRequest {
+    /// Waits for the request, and returns its reason. Cancel-safe.
+    pub(crate) async fn reason(&mut self) -> String {
+        if let Ok(Some(reason)) = self.0.wait_for(Option::is_some).await.as_deref() {
+            return reason.clone();
+        }
+        // The registry has the sender as long as the entry lives, which is longer than the connection's task.
+        std::future::pending().await
     }
 }
 
@@ -122,11 +200,12 @@ impl Drop for OpenChannel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
 
     #[test]
     fn connection_beyond_those_of_its_identity_is_not_served_until_one_ends() {
         let registry = Registry::default();
-        let connect = || registry.add(ConnectionId::random()).0;
+        let connect = || registry.add(ConnectionId::random());
         let (first, second, third, other) = (connect(), connect(), connect(), connect());
         first.identify("login name");
         assert!(first.serve("alice", Some(2)) && second.serve("alice", Some(2)));
@@ -140,15 +219,48 @@ mod tests {
     async fn dropped_entry_is_no_connection_and_dropped_channel_is_not_open() {
         let registry = Registry::default();
         let id = ConnectionId::random();
-        let (entry, mut commands) = registry.add(id);
+        let entry = registry.add(id);
         let channel = entry.open_channel();
         assert_eq!(entry.open_channels(), 1);
         drop(channel);
         assert_eq!(entry.open_channels(), 0);
-        let reason = "x".to_owned();
-        registry.all()[0].1.send(ConnectionCommand::Disconnect { reason: reason.clone() });
-        assert_eq!(commands.recv().await, Some(ConnectionCommand::Disconnect { reason }));
         drop(entry);
         assert!(!registry.lives(id));
+    }
+
+    #[tokio::test]
+    async fn connection_ends_for_the_first_reason_even_if_it_did_not_wait_for_one() {
+        let registry = Registry::default();
+        let entry = registry.add(ConnectionId::random());
+        let (_, connection) = registry.all().remove(0);
+        for reason in ["first", "second"] {
+            connection.disconnect(reason);
+        }
+        assert_eq!(entry.end().reason().await, "first");
+    }
+
+    #[test]
+    fn line_for_all_terminals_is_seen_by_later_connections_and_sessions() {
+        let registry = Registry::default();
+        let before = registry.add(ConnectionId::random());
+        assert!(!before.notices().has_changed().unwrap());
+        registry.tell_all("soon");
+        for entry in [&before, &registry.add(ConnectionId::random())] {
+            let mut notices = entry.notices();
+            assert!(notices.has_changed().unwrap());
+            assert_eq!(notices.borrow_and_update().as_deref(), Some("soon"));
+        }
+    }
+
+    #[tokio::test]
+    async fn registry_is_empty_when_the_last_connection_is_gone() {
+        let registry = Registry::default();
+        registry.emptied().await;
+        let (first, second) = (registry.add(ConnectionId::random()), registry.add(ConnectionId::random()));
+        drop(first);
+        let mut emptied = std::pin::pin!(registry.emptied());
+        assert!(emptied.as_mut().now_or_never().is_none());
+        drop(second);
+        emptied.await;
     }
 }

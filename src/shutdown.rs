@@ -1,11 +1,14 @@
-//! The orderly end of the process: a cancellation token, a tracker through which every spawned task is awaited, and the
-//! time that each step of the end has.
+//! The orderly end of the process: the orders to end it, the tokens of its steps, a tracker through which every spawned
+//! task is awaited, and the time that each step of the end has.
 //!
-//! The steps fit into each other as a test says, and all together into the grace period of the gateway's pod
-//! (`terminationGracePeriodSeconds` of deploy/kubernetes.yaml).
+//! The drain comes first: `shutdown.acceptDelay`, then `shutdown.drainTimeout`. The steps after it fit into each other as a
+//! test says, and all together into the grace period of the gateway's pod (`terminationGracePeriodSeconds` of
+//! deploy/kubernetes.yaml).
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,10 +31,28 @@ pub(crate) const LEASE_REMOVAL: Duration = Duration::from_secs(3);
 /// Step 4: time to write the last lines of the log.
 pub(crate) const LOG_CLOSE: Duration = Duration::from_secs(5);
 
+/// The orders to end the process; clones share them. The first begins the drain, the second ends it.
+#[derive(Debug, Clone, Default)]
+pub struct StopOrders(Arc<watch::Sender<u32>>);
+
+impl StopOrders {
+    /// Gives an order.
+    pub fn order(&self) {
+        self.0.send_modify(|orders| *orders = orders.saturating_add(1));
+    }
+
+    /// Waits until so many orders were given.
+    pub(crate) async fn given(&self, count: u32) {
+        // The sender lives as long as this.
+        let _ = self.0.subscribe().wait_for(|orders| *orders >= count).await;
+    }
+}
+
 /// The tasks that the shutdown waits for; clones share them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tasks {
     tracker: TaskTracker,
+    refuse: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -48,13 +69,19 @@ impl Tasks {
         self.tracker.spawn(task)
     }
 
-    /// The token that is cancelled when the shutdown begins.
+    /// The token that is cancelled when no connection is accepted any more.
+    pub(crate) fn refusing(&self) -> &CancellationToken {
+        &self.refuse
+    }
+
+    /// The token that is cancelled when what is left ends.
     pub(crate) fn stopping(&self) -> &CancellationToken {
         &self.stop
     }
 
-    /// Cancels the token and waits until every task has ended.
+    /// Cancels the tokens and waits until every task has ended.
     pub(crate) async fn finish(&self) {
+        self.refuse.cancel();
         self.stop.cancel();
         self.tracker.close();
         self.tracker.wait().await;
@@ -71,9 +98,14 @@ mod tests {
         assert!(connections < POD_REMOVAL, "a pod's last attempts begin after the farewells");
         assert!(POD_REMOVAL < POD_DISMISSAL && POD_DISMISSAL < ALL_TASKS);
         let manifest = include_str!("../deploy/kubernetes.yaml");
-        let grace = manifest.lines().find_map(|line| line.trim().strip_prefix("terminationGracePeriodSeconds: "));
-        let grace = Duration::from_secs(grace.expect("a grace period").parse().expect("seconds"));
-        let all = ALL_TASKS + LEASE_REMOVAL + LOG_CLOSE;
+        let seconds = |key: &str| {
+            let value = manifest.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix(": "));
+            let number = value.unwrap_or_else(|| panic!("no {key}")).split([' ', 's']).next();
+            Duration::from_secs(number.expect("a number").parse().expect("seconds"))
+        };
+        let grace = seconds("terminationGracePeriodSeconds");
+        let drain = seconds("acceptDelay") + seconds("drainTimeout");
+        let all = drain + ALL_TASKS + LEASE_REMOVAL + LOG_CLOSE;
         assert!(all + Duration::from_secs(5) <= grace, "{all:?} and the time until the signal is seen");
     }
 }

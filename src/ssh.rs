@@ -121,7 +121,7 @@ impl Server {
         self.shared.snapshot.load().transport.fingerprints()
     }
 
-    /// Accepts until `tasks` is told to stop, and closes the listeners; every connection is one of its tasks.
+    /// Accepts until `tasks` is told to refuse, and closes the listeners; every connection is one of its tasks.
     pub(crate) async fn run(self, tasks: Tasks) {
         let Self { listeners, shared } = self;
         let accepting = join_all(listeners.into_iter().map(|listener| shared.accept_from(listener, &tasks)));
@@ -138,7 +138,7 @@ impl AcceptLoop {
             let accepted = tokio::select! {
                 accepted = listener.socket.accept() => accepted,
                 _ = beats.tick() => continue,
-                () = tasks.stopping().cancelled() => return,
+                () = tasks.refusing().cancelled() => return,
             };
             match accepted {
                 Ok((stream, remote)) => {
@@ -166,7 +166,7 @@ impl AcceptLoop {
         loop {
             tokio::select! {
                 now = reports.tick() => self.report(Some(now.into_std())),
-                () = tasks.stopping().cancelled() => return self.report(None),
+                () = tasks.refusing().cancelled() => return self.report(None),
             }
         }
     }
@@ -198,21 +198,11 @@ impl AcceptLoop {
         };
         // Registered before its task first runs: a stop of the server from now on ends it, too.
         let id = ConnectionId::random();
-        let (entry, commands) = self.registry.add(id);
+        let entry = self.registry.add(id);
         let (entrance, queued) = (self.entrance.clone(), self.queued.clone());
         let ahead = BytesMut::new();
-        let accepted = AcceptedConnection {
-            stream,
-            ahead,
-            endpoints,
-            proxy: None,
-            id,
-            entry,
-            commands,
-            entrance,
-            queued,
-            startup,
-        };
+        let accepted =
+            AcceptedConnection { stream, ahead, endpoints, proxy: None, id, entry, entrance, queued, startup };
         let (shared, snapshot, tasks_of_it) = (self.clone(), self.snapshot.load_full(), tasks.clone());
         tasks.spawn(async move { Box::pin(shared.serve(accepted, peer, snapshot, &tasks_of_it)).await });
     }

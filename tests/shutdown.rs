@@ -121,3 +121,76 @@ async fn unreachable_api_does_not_keep_the_process_from_ending() {
     let taken = stop(&mut world, "TERM").await;
     assert!(taken < SOON, "{taken:?}");
 }
+
+/// Waits until nobody listens at the gateway's address. A program that another test starts has a copy of the listener until
+/// its exec.
+async fn until_refused(world: &World) {
+    let refused = async { while TcpStream::connect(world.gateway.address).await.is_ok() {} };
+    tokio::time::timeout(SOON, refused).await.expect("nothing listens there any more");
+}
+
+/// The world of a drain of this length.
+async fn draining(accept_delay: &str, drain_timeout: &str) -> World {
+    let shutdown = json!({"acceptDelay": accept_delay, "drainTimeout": drain_timeout});
+    Setup::config(json!({"shutdown": shutdown})).start().await
+}
+
+#[podgate_test::multi_thread]
+async fn drain_refuses_what_comes_tells_terminals_and_lets_open_sessions_end_by_themselves() {
+    let mut world = draining("0s", "1h").await;
+    let program = "echo up; read word; echo got $word";
+    let mut terminal = world.ssh().arg("-tt").start(program);
+    let mut plain = world.ssh().start(program);
+    for client in [&terminal, &plain] {
+        client.until_stdout("up").await;
+    }
+    world.gateway.signal("TERM");
+    world.gateway.wait_for_line("SERVICE_STOPPING").await;
+    until_refused(&world).await;
+    terminal.until_stderr("podgate: the server is shutting down; this connection ends in 60 min").await;
+    terminal.write("one\n").await;
+    plain.write("two\n").await;
+    let done = terminal.ended().await.expect(0);
+    assert!(done.text().contains("got one"), "{}", done.text());
+    assert_eq!(done.stderr.matches("podgate: ").count(), 1, "{}", done.stderr);
+    let done = plain.ended().await.expect(0);
+    assert_eq!((done.text().as_str(), done.stderr.as_str()), ("up\ngot two\n", ""));
+    assert_eq!(world.gateway.ended().await.code(), Some(0), "{}", world.gateway.log());
+    let line = &world.gateway.lines("SERVICE_DRAINED")[0];
+    assert_eq!(line["details"]["connections"], "0", "{line}");
+    world.wait_for_nothing().await;
+}
+
+#[podgate_test::multi_thread]
+async fn session_that_stays_ends_with_the_time_of_the_drain_or_at_the_second_signal() {
+    for (time, signals) in [("300ms", 1), ("1h", 2)] {
+        let mut world = draining("0s", time).await;
+        let client = world.ssh().start("echo up; sleep 1000");
+        client.until_stdout("up").await;
+        world.gateway.signal("TERM");
+        world.gateway.wait_for_line("SERVICE_STOPPING").await;
+        for _ in 1..signals {
+            assert!(world.gateway.lines("SERVICE_DRAINED").is_empty());
+            world.gateway.signal("TERM");
+        }
+        let done = client.ended().await.expect(255);
+        assert!(done.stderr.starts_with("podgate: the server is shutting down\n"), "{}", done.stderr);
+        assert_eq!(world.gateway.ended().await.code(), Some(0), "{}", world.gateway.log());
+        let line = &world.gateway.lines("SERVICE_DRAINED")[0];
+        assert_eq!(line["details"]["connections"], "1", "{line}");
+        world.wait_for_nothing().await;
+    }
+}
+
+#[podgate_test::multi_thread]
+async fn connection_that_comes_before_load_balancers_have_noticed_is_served_and_told() {
+    let mut world = draining("1h", "0s").await;
+    world.gateway.signal("TERM");
+    world.gateway.wait_for_line("SERVICE_STOPPING").await;
+    assert_eq!(world.ssh().run("echo in").await.expect(0).text(), "in\n");
+    let terminal = world.ssh().arg("-tt").start("echo up; sleep 1000");
+    terminal.until_stderr("podgate: the server is shutting down; this connection ends in 60 min").await;
+    world.gateway.signal("INT");
+    terminal.ended().await.expect(255);
+    assert_eq!(world.gateway.ended().await.code(), Some(0), "{}", world.gateway.log());
+}

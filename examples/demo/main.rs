@@ -10,7 +10,7 @@ mod view;
 
 use clap::Parser;
 use paste::Folder;
-use podgate::{App, Config, Disk, Format, Log, PassedSockets};
+use podgate::{App, Config, Disk, Format, Log, PassedSockets, StopOrders};
 use podgate_devcluster::{DevCluster, Options};
 use podgate_webhooks::server::{Listen, Server};
 use podgate_webhooks::toolkit::router;
@@ -95,13 +95,20 @@ async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     folder.write_ssh(address, &host_key.public_key().to_openssh()?, &user_key.to_openssh(LineEnding::LF)?)?;
     folder.write_kubeconfig(&cluster.kubeconfig())?;
     folder.explain(&mut io::stdout().lock(), &machine, &password)?;
-    app.run(async {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+    let orders = StopOrders::default();
+    let stop = async {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            orders.order();
         }
-    })
-    .await;
+    };
+    tokio::select! {
+        () = app.run(orders.clone()) => {}
+        () = stop => {}
+    }
     drop(stop_hooks);
     hooks.await?;
     cluster.stop().await;

@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::config::fixture::{MemoryFiles, minimal, set};
 use crate::guest::{Arrival, Backend, Guest, Refusal, Unavailable};
 use crate::heartbeat::Heartbeats;
-use crate::registry::{ConnectionCommand, Registry};
+use crate::registry::Registry;
 use crate::schema::Format;
 use crate::shutdown::Tasks;
 use crate::ssh::{Listener, Server, Snapshot};
@@ -66,7 +66,7 @@ async fn snapshot_that_is_built_beside_a_serving_one_serves_the_next_connection(
     older.write_all(b"SSH-2.0-Test\r\n").await.unwrap();
     assert!(older.read_u8().await.is_ok(), "the older connection goes on with its key exchange");
     for (_, connection) in registry.all() {
-        connection.send(ConnectionCommand::Disconnect { reason: "the test ends".to_owned() });
+        connection.disconnect("the test ends");
     }
     tasks.finish().await;
     serving.await.unwrap();

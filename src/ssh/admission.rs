@@ -36,11 +36,10 @@ pub(super) struct Admission {
     pub(super) notices: watch::Receiver<Option<String>>,
 }
 
-/// An admission, and the senders of its end and its notices for the connection's supervisor.
+/// An admission, and the sender of its end for the connection's supervisor.
 pub(super) struct Admitted {
     pub(super) admission: Arc<Admission>,
     pub(super) ending: watch::Sender<Option<Refusal>>,
-    pub(super) notices: watch::Sender<Option<String>>,
 }
 
 /// The error of a connection that has logged in and cannot be served.
@@ -93,12 +92,11 @@ pub(super) async fn admit(
     };
     let rules = certificate.iter().fold(rules, Rules::limited_by);
     let (ending, ends) = watch::channel(None);
-    let (notices, told) = watch::channel(None);
     let queue = OutputQueue::of(context.queued.of(&identity), limits.max_queued);
     context.stream.account(queue.socket_buffer());
     let output = Arc::new(ClientOutput::new(limits.bandwidth_out, queue));
-    let admission = Admission { identity, rules, guest, ending: ends, limits, output, notices: told };
-    Admitted { admission: Arc::new(admission), ending, notices }
+    let admission = Admission { identity, rules, guest, ending: ends, limits, output, notices: entry.notices() };
+    Admitted { admission: Arc::new(admission), ending }
 }
 
 async fn admit_settings(

@@ -4,7 +4,7 @@
 //! proxy's, and nobody is penalised for it.
 
 use super::connection_refusal::{EntryRefusal, ProxyFault};
-use super::supervisor::{self, AcceptedConnection};
+use super::supervisor::AcceptedConnection;
 use crate::policy::ConnectionEndpoints;
 use crate::proxy_protocol::{InvalidHeader, ProxiedEndpoints, ProxyHeader, parse};
 use bytes::{Buf, BytesMut};
@@ -32,9 +32,10 @@ pub(super) async fn identify(
     header_required: bool,
     limit: Duration,
 ) -> Result<(), Unproxied> {
+    let mut end = accepted.entry.end();
     let header = tokio::select! {
         header = timeout(limit, read_header(&accepted.stream, &mut accepted.ahead)) => header,
-        _reason = supervisor::disconnect_command(&mut accepted.commands) => return Err(Unproxied::Stopped),
+        _reason = end.reason() => return Err(Unproxied::Stopped),
     };
     let refused = |fault| Err(Unproxied::Refused(EntryRefusal::Proxy(fault)));
     let header = match header {

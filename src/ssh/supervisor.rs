@@ -18,7 +18,7 @@ use crate::audit::{Event, Recorder, Unrecorded};
 use crate::auth::LoginDeadline;
 use crate::guest::{Progress, Refusal};
 use crate::policy::ConnectionEndpoints;
-use crate::registry::{ConnectionCommand, RegistryEntry};
+use crate::registry::{EndRequest, RegistryEntry};
 use crate::session::{self, QueuedBytes};
 use crate::shutdown::{FAREWELL, LINGER, SHOW_TIME};
 use crate::telemetry::Log;
@@ -35,7 +35,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -53,7 +53,6 @@ pub(super) struct AcceptedConnection {
     pub(super) proxy: Option<SocketAddr>,
     pub(super) id: ConnectionId,
     pub(super) entry: RegistryEntry,
-    pub(super) commands: mpsc::Receiver<ConnectionCommand>,
     pub(super) entrance: Entrance,
     pub(super) queued: QueuedBytes,
     /// A place among the connections that log in; held until the login is done.
@@ -62,8 +61,7 @@ pub(super) struct AcceptedConnection {
 
 /// Serves one connection to its end.
 pub(super) async fn serve(accepted: AcceptedConnection, snapshot: Arc<Snapshot>, log: Log) -> io::Result<()> {
-    let AcceptedConnection { stream, ahead, endpoints, proxy, id, entry, commands, entrance, queued, startup } =
-        accepted;
+    let AcceptedConnection { stream, ahead, endpoints, proxy, id, entry, entrance, queued, startup } = accepted;
     let counted = log.metrics().connection();
     stream.set_nodelay(true)?;
     watch_for_vanished(&stream, snapshot.stall)?;
@@ -98,9 +96,9 @@ pub(super) async fn serve(accepted: AcceptedConnection, snapshot: Arc<Snapshot>,
     let translator = Translator::new(context.clone(), entry.clone(), admitted);
     let connection = Supervisor {
         context,
+        end: entry.end(),
         entry,
         accepted: Instant::now(),
-        commands,
         admission,
         admitted: None,
         progress: Progress::default(),
@@ -137,7 +135,7 @@ struct Supervisor {
     context: Arc<ConnectionContext>,
     entry: Arc<RegistryEntry>,
     accepted: Instant,
-    commands: mpsc::Receiver<ConnectionCommand>,
+    end: EndRequest,
     admission: oneshot::Receiver<Admitted>,
     admitted: Option<Admitted>,
     /// The guest's progress until it is ready.
@@ -210,7 +208,7 @@ impl Supervisor {
                 self.late();
                 return Err(ConnectionError::Closed(ClosedBy::Gateway));
             }
-            _reason = disconnect_command(&mut self.commands) => {
+            _reason = self.end.reason() => {
                 self.context.conduct.lock().ended_here = true;
                 return Err(ConnectionError::Closed(ClosedBy::Gateway));
             }
@@ -251,10 +249,10 @@ impl Supervisor {
             }
             () = self.context.audit.failed() => return self.ended_here(Unrecorded.to_string()),
             () = self.context.crashed.cancelled() => return self.ended_here(BUG.to_owned()),
-            reason = disconnect_command(&mut self.commands) => return self.ended_here(reason),
+            reason = self.end.reason() => return self.ended_here(reason),
         };
         let (guest, limits) = (admitted.admission.guest.clone(), admitted.admission.limits);
-        let notices = admitted.notices.clone();
+        let notices = self.entry.notice().clone();
         self.admitted = Some(admitted);
         let gone = async {
             // An error says that the guest is gone already.
@@ -273,7 +271,7 @@ impl Supervisor {
             }
             () = self.context.audit.failed() => EndCause::Ours(Unrecorded.to_string()),
             () = self.context.crashed.cancelled() => EndCause::Ours(BUG.to_owned()),
-            reason = disconnect_command(&mut self.commands) => EndCause::Ours(reason),
+            reason = self.end.reason() => EndCause::Ours(reason),
         }
     }
 
@@ -323,15 +321,6 @@ enum EndCause {
 /// True if a panic ended the connection's loop: nobody aborts that task.
 fn has_crashed(error: &ConnectionError) -> bool {
     matches!(error, ConnectionError::Ssh(russh::Error::Join(_)))
-}
-
-/// Waits for the command to end the connection, and returns its reason. Cancel-safe.
-pub(super) async fn disconnect_command(commands: &mut mpsc::Receiver<ConnectionCommand>) -> String {
-    match commands.recv().await {
-        Some(ConnectionCommand::Disconnect { reason }) => reason,
-        // The registry holds the sender as long as the entry lives, which is longer than this task.
-        None => std::future::pending().await,
-    }
 }
 
 #[cfg(test)]

@@ -120,6 +120,7 @@ codes! {
     SECURITY_SUBSYSTEM_REJECTED Info: "The rules deny a subsystem."
     SECURITY_TTY_REJECTED Info: "The rules deny a terminal."
     SECURITY_X11_FORWARDING_REJECTED Info: "The rules deny X11 forwarding."
+    SERVICE_DRAINED Info: "The drain is over: every connection has ended, its time is over, or the gateway was asked a second time to end. `connections` are left, and end now."
     SERVICE_STOPPED Info or Warning: "The gateway ends: every connection has ended (`info`), or it gave up waiting for them (`warning`)."
     SERVICE_STOPPING Info: "The gateway was asked to end."
     SSH_ACCEPT_FAILED Error: "A TCP connection could not be accepted."

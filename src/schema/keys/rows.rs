@@ -196,6 +196,8 @@ pub(super) const ROWS: &[KeyRow] = &[
     ("audit.intercept.stderr", Flag, "", Ignored),
     ("audit.intercept.passwords", Flag, "", Ignored),
     ("audit.intercept.forwarding", Flag, "", Ignored),
+    ("shutdown.acceptDelay", Duration(0), r#""0s""#, Works),
+    ("shutdown.drainTimeout", Duration(0), r#""0s""#, Works),
     ("health.enable", Flag, "", Works),
     ("health.listen", Text, r#""0.0.0.0:7000""#, Works),
     ("health.checkInterval", Duration(100), r#""10s""#, Works),

@@ -7,7 +7,7 @@ use crate::auth::{AuthConfig, AuthWebhook, Authenticator};
 use crate::config::Config;
 use crate::config::fixture::{MemoryFiles, minimal, set};
 use crate::heartbeat::Heartbeats;
-use crate::registry::{ConnectionCommand, Registry};
+use crate::registry::Registry;
 use crate::schema::Format;
 use crate::shutdown::Tasks;
 use crate::ssh::{Listener, Server, Snapshot};
@@ -120,7 +120,7 @@ impl Gateway {
     /// Ends every connection, and waits until nothing of them is left.
     async fn end(self) {
         for (_, connection) in self.registry.all() {
-            connection.send(ConnectionCommand::Disconnect { reason: "the test ends".to_owned() });
+            connection.disconnect("the test ends");
         }
         timeout(SOON, self.tasks.finish()).await.unwrap();
         self.serving.await.unwrap();
