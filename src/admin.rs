@@ -1,19 +1,27 @@
-//! What the operator's own machinery asks: whether the gateway serves, and what it has counted. Only this module names
-//! axum.
+//! What the operator's own machinery asks: whether the gateway serves, and what it has counted; and what operators ask for over
+//! the Unix socket. Only this module names axum.
 //!
 //! An endpoint is bound before anything is served, and answers until the very end, so that a gateway that drains says so.
-//! Neither tells anything about a user.
+//! Neither health nor metrics tell anything about a user.
 
 mod accept;
+mod client;
 mod health;
+mod operations;
+mod socket;
 #[cfg(test)]
 mod tests;
+
+pub use client::{AdminClientError, answer_text, ask_gateway};
+pub(crate) use operations::Operations;
+pub(crate) use socket::AdminSocket;
 
 pub(crate) use health::{Change, CheckId, Health, Phase};
 
 use crate::config::{HealthConfig, HttpServerConfig, MetricsConfig, ServerTlsConfig};
 use crate::telemetry::metrics::Metrics;
 use crate::tls::TlsBuildError;
+use crate::types::is_hidden;
 use accept::Form;
 use axum::Router;
 use axum::extract::Request;
@@ -23,6 +31,7 @@ use axum::response::IntoResponse;
 use hyper_util::service::TowerToHyperService;
 use podgate_http_server::{LimitedServer, ServerLimits};
 use rustls::ServerConfig;
+use std::fmt::Write;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -53,10 +62,12 @@ pub enum AdminError {
         source: TlsBuildError,
     },
     /// The address cannot be had.
-    #[error("{section}.listen: cannot listen on {listen}: {source}")]
+    #[error("{section}.{key}: cannot listen on {listen}: {source}")]
     Listen {
-        /// `health` or `metrics`.
+        /// `health`, `metrics` or `admin`.
         section: &'static str,
+        /// `listen` or `socket`.
+        key: &'static str,
         /// The address.
         listen: String,
         /// System error.
@@ -119,7 +130,7 @@ impl Endpoint {
     }
 
     async fn bind(section: &'static str, config: &HttpServerConfig, router: Router) -> Result<Self, AdminError> {
-        let failed = |source| AdminError::Listen { section, listen: config.listen.clone(), source };
+        let failed = |source| AdminError::Listen { section, key: "listen", listen: config.listen.clone(), source };
         let tls = Self::tls(section, config)?;
         let listener = TcpListener::bind(&config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -135,4 +146,21 @@ impl Endpoint {
     pub(crate) async fn run(self, stop: CancellationToken) {
         self.server.run(self.listener, TowerToHyperService::new(self.router), stop.cancelled()).await;
     }
+}
+
+/// Writes JSON whose text can go to a terminal: characters that are [hidden](is_hidden) or control it are escaped.
+fn json_text(value: &serde_json::Value) -> String {
+    let mut text = String::new();
+    for c in value.to_string().chars() {
+        if is_hidden(c) {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                // Writing to a text cannot fail.
+                let _ = write!(text, "\\u{unit:04x}");
+            }
+        } else {
+            text.push(c);
+        }
+    }
+    text
 }

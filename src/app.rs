@@ -13,13 +13,14 @@ mod startup_checks;
 
 pub use offline_checks::{offline_faults, offline_warnings};
 
-use crate::admin::{AdminError, Endpoint, Health, Phase};
+use crate::admin::{AdminError, AdminSocket, Endpoint, Health, Operations, Phase};
 use crate::auth::Authenticator;
 use crate::config::{Config, ShutdownConfig};
 use crate::descriptors;
 use crate::heartbeat::Heartbeats;
 use crate::kubernetes;
 use crate::kubernetes::Clients;
+use crate::locks::{Locks, LocksError};
 use crate::registry::Registry;
 use crate::schema::ConfigError;
 use crate::settings::{ConfigClient, GatewayHome};
@@ -59,6 +60,8 @@ pub enum BuildError {
     #[error(transparent)]
     Admin(#[from] AdminError),
     #[error(transparent)]
+    Locks(#[from] LocksError),
+    #[error(transparent)]
     Log(LogError),
     /// The cluster would refuse every login.
     #[error("{0}")]
@@ -76,6 +79,7 @@ fn lines(errors: &[BuildError]) -> String {
 struct Endpoints {
     health: Option<Endpoint>,
     metrics: Option<Endpoint>,
+    admin: Option<AdminSocket>,
 }
 
 /// The gateway with its listeners bound, before it serves.
@@ -85,6 +89,7 @@ pub struct App {
     health: Health,
     reachability: Option<Reachability>,
     drain: ShutdownConfig,
+    orders: StopOrders,
     registry: Registry,
     backend: kubernetes::Backend,
     tasks: Tasks,
@@ -100,7 +105,8 @@ impl App {
         crate::tls::install();
         record_descriptors(&log);
         let tasks = Tasks::new();
-        let registry = Registry::default();
+        let registry = Registry::new(Locks::open(config.admin.lock_directory.as_deref())?);
+        let orders = StopOrders::default();
         for notice in config.notices.iter().filter(|notice| notice.warn) {
             log.write(codes::CORE_CONFIG_NOTICE, &notice.text, &[("key", &notice.path)]);
         }
@@ -127,7 +133,9 @@ impl App {
         let reachability = Reachability::of(config, &auth, config_client.as_ref(), &backend, (&health, &log));
         let snapshot = Snapshot::build(config, auth, config_client, Arc::new(backend.clone()))?;
         let listeners = ssh::listen(&config.ssh.listeners, passed).await;
-        let endpoints = Endpoints::bind(config, &health, &log).await;
+        let endpoints =
+            Endpoints::bind(config, &health, Operations::new(registry.clone(), orders.clone(), log.clone()), &log)
+                .await;
         match (listeners, endpoints, faults.collect::<Vec<_>>()) {
             (Ok(listeners), Ok(endpoints), faults) if faults.is_empty() => {
                 let server = Server::new(listeners, snapshot, registry.clone(), beats, log.clone());
@@ -135,7 +143,7 @@ impl App {
                     backend.join(home, log.clone());
                 }
                 let drain = config.shutdown;
-                Ok(Self { server, endpoints, health, reachability, drain, registry, backend, tasks, log })
+                Ok(Self { server, endpoints, health, reachability, drain, orders, registry, backend, tasks, log })
             }
             (listeners, endpoints, mut faults) => {
                 faults.extend(listeners.err().into_iter().flatten().map(BuildError::Listen));
@@ -150,8 +158,14 @@ impl App {
         self.server.local_addrs()
     }
 
+    /// The orders to end the process, which operators give, too.
+    pub fn orders(&self) -> StopOrders {
+        self.orders.clone()
+    }
+
     /// Serves until the first order to end, then drains, until the second at most, and shuts down in order.
-    pub async fn run(self, orders: StopOrders) {
+    pub async fn run(self) {
+        let orders = self.orders;
         let closing = CancellationToken::new();
         let endpoints = self.endpoints.start(&self.log, &closing);
         self.health.enter(Phase::Serving);
@@ -208,7 +222,7 @@ fn webhooks(config: &Config) -> Result<(Authenticator, Option<ConfigClient>), Bu
 }
 
 impl Endpoints {
-    async fn bind(config: &Config, health: &Health, log: &Log) -> Result<Self, AdminError> {
+    async fn bind(config: &Config, health: &Health, operations: Operations, log: &Log) -> Result<Self, AdminError> {
         let health = match &config.health {
             Some(config) => Some(Endpoint::health(config, health.clone()).await?),
             None => None,
@@ -217,7 +231,8 @@ impl Endpoints {
             Some(metrics) => Some(Endpoint::metrics(metrics, log.metrics().clone()).await?),
             None => None,
         };
-        Ok(Self { health, metrics })
+        let admin = config.admin.socket.as_deref().map(|path| AdminSocket::bind(path, operations)).transpose()?;
+        Ok(Self { health, metrics, admin })
     }
 
     /// Starts serving; each task ends soon after `closing` is cancelled.
@@ -230,7 +245,13 @@ impl Endpoints {
             log.write(code, message, &[("address", &endpoint.local_addr().to_string())]);
             tokio::spawn(endpoint.run(closing.clone()))
         });
-        started.collect()
+        let mut started: Vec<_> = started.collect();
+        if let Some(socket) = self.admin {
+            let path = socket.path().display().to_string();
+            log.write(codes::ADMIN_AVAILABLE, "the socket for operators is listening", &[("socket", &path)]);
+            started.push(tokio::spawn(socket.run(closing.clone())));
+        }
+        started
     }
 }
 

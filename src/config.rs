@@ -20,7 +20,8 @@ mod ssh;
 mod tls;
 mod unbuilt;
 
-pub(crate) use admin::{HealthConfig, MetricsConfig};
+pub use admin::admin_socket;
+pub(crate) use admin::{HealthConfig, MetricsConfig, OperatorConfig};
 pub(crate) use algorithms::{AlgorithmList, Cipher, Kex, Mac, PubkeyAlgorithm};
 pub use dump::dump_file;
 pub(crate) use dump::masked_spec;
@@ -53,6 +54,8 @@ pub struct Config {
     pub health: Option<HealthConfig>,
     /// `metrics`, where they are on.
     pub metrics: Option<MetricsConfig>,
+    /// `admin`.
+    pub admin: OperatorConfig,
     /// `shutdown`.
     pub shutdown: ShutdownConfig,
     /// What every connection's settings start from.
@@ -91,11 +94,11 @@ impl Config {
         let unusable = report.faults();
         let (parts, notices) =
             report.finish(parts).map_err(|errors| errors.and(unusable.clone()).and(strict.clone()))?;
-        let ConfigParts { ssh, auth, configserver, log, health, metrics, shutdown } = parts;
+        let ConfigParts { ssh, auth, configserver, log, health, metrics, admin, shutdown } = parts;
         let (exact, connection) =
             configserver.as_ref().map_or((false, false), |server| (server.exact_values, server.allow_connection));
         let base = FileSections::new(tree, exact, connection, migration.is_kuberun());
-        Ok(Self { ssh, auth, configserver, log, health, metrics, shutdown, base, notices, unusable, strict })
+        Ok(Self { ssh, auth, configserver, log, health, metrics, admin, shutdown, base, notices, unusable, strict })
     }
 }
 
@@ -107,6 +110,7 @@ struct ConfigParts {
     log: LogConfig,
     health: Option<HealthConfig>,
     metrics: Option<MetricsConfig>,
+    admin: OperatorConfig,
     shutdown: ShutdownConfig,
 }
 
@@ -119,10 +123,20 @@ fn read(root: &Section<'_>, files: &dyn Files) -> Option<ConfigParts> {
     let log = log::read(&root.section("log"));
     let health = admin::health(&root.section("health"), files);
     let metrics = admin::metrics(&root.section("metrics"), files);
+    let admin = admin::operators(&root.section("admin"));
     let shutdown = shutdown::read(&root.section("shutdown"));
     settings::check_file(root, has_config_server, files);
     unbuilt::read(root);
-    Some(ConfigParts { ssh: ssh?, auth: auth?, configserver, log: log?, health, metrics, shutdown: shutdown? })
+    Some(ConfigParts {
+        ssh: ssh?,
+        auth: auth?,
+        configserver,
+        log: log?,
+        health,
+        metrics,
+        admin: admin?,
+        shutdown: shutdown?,
+    })
 }
 
 #[cfg(test)]

@@ -5,10 +5,12 @@
 
 use crate::telemetry::{Level, Log, codes};
 use landlock::{
-    AccessFs, BitFlags, RestrictionStatus, Ruleset, RulesetAttr, RulesetError, RulesetStatus, Scope, make_bitflags,
+    AccessFs, BitFlags, PathBeneath, PathFd, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
+    RulesetStatus, Scope, make_bitflags,
 };
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use rustix::thread::set_no_new_privs;
+use std::path::Path;
 
 /// The result of each part, in words for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,14 +25,16 @@ pub struct Confinement {
 
 impl Confinement {
     /// Gives up all of it, as far as the system can. Call it before the process has a second thread.
-    pub fn of_process() -> Self {
+    ///
+    /// In the folder of `socket` the process may still make sockets.
+    pub fn of_process(socket: Option<&Path>) -> Self {
         let no_core = Rlimit { current: Some(0), maximum: Some(0) };
         // A program that takes core dumps (core_pattern) gets them in spite of the limit.
         let core_dumps = setrlimit(Resource::Core, no_core)
             .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable))
             .map_or_else(|error| error.to_string(), |()| OFF.to_owned());
         let new_privileges = set_no_new_privs(true).map_or_else(|error| error.to_string(), |()| OFF.to_owned());
-        let execution = match restrict() {
+        let execution = match restrict(socket.and_then(Path::parent)) {
             Ok(status) if status.ruleset == RulesetStatus::NotEnforced => "this system has no Landlock".to_owned(),
             Ok(_) => OFF.to_owned(),
             Err(error) => error.to_string(),
@@ -52,10 +56,15 @@ impl Confinement {
 
 const OFF: &str = "off";
 
-/// Has Landlock refuse what no configuration needs: there is no exception to any of it. Reading and writing files is left as
+/// Has Landlock refuse what no configuration needs; the only exception is the folder of the operators' socket. Reading and writing files is left as
 /// it is, since the configuration names the files, and may name others later.
-fn restrict() -> Result<RestrictionStatus, RulesetError> {
+fn restrict(sockets: Option<&Path>) -> Result<RestrictionStatus, RulesetError> {
     let never: BitFlags<AccessFs> =
         make_bitflags!(AccessFs::{Execute | MakeChar | MakeBlock | MakeFifo | MakeSock | MakeSym});
-    Ruleset::default().handle_access(never)?.scope(Scope::Signal)?.create()?.restrict_self()
+    let ruleset = Ruleset::default().handle_access(never)?.scope(Scope::Signal)?.create()?;
+    // A folder that is not there is reported when the socket is made.
+    match sockets.and_then(|folder| PathFd::new(folder).ok()) {
+        Some(folder) => ruleset.add_rule(PathBeneath::new(folder, AccessFs::MakeSock))?.restrict_self(),
+        None => ruleset.restrict_self(),
+    }
 }

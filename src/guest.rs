@@ -43,6 +43,11 @@ pub(crate) trait Guest: Send + Sync {
     /// Waits until the guest can never be used again: whatever ran in it is over.
     fn gone(&self) -> BoxFuture<'_, Refusal>;
 
+    /// The pod of the whole connection as `namespace/name`, once there is one.
+    fn pod(&self) -> Option<String> {
+        None
+    }
+
     /// Ends the guest and waits until it is gone or the backend has given up. Later calls do nothing.
     fn end(&self) -> BoxFuture<'_, ()>;
 }

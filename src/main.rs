@@ -4,13 +4,16 @@
 
 #[path = "main/audit.rs"]
 mod audit;
+#[path = "main/operate.rs"]
+mod operate;
 
 use clap::{Parser, Subcommand};
+use operate::{OperatorCommand, operate};
 use podgate::{
     App, Config, Confinement, Errors, HealthQuestion, Log, LogConfig, LoginStep, LoginVerdict, Migration,
-    PassedSockets, ProgramRequest, Secret, StopOrders, TestCredential, TestLogin, TestPublicKey, dump_file,
-    failed_start, follow_libraries, install, log_panics, offline_faults, offline_warnings, printable, probe,
-    test_login, with_two_dashes,
+    PassedSockets, ProgramRequest, Secret, TestCredential, TestLogin, TestPublicKey, dump_file, failed_start,
+    follow_libraries, install, log_panics, offline_faults, offline_warnings, printable, probe, test_login,
+    with_two_dashes,
 };
 use podgate_webhooks::terminal::EchoOff;
 use std::io::{self, IsTerminal, Read, Write};
@@ -77,6 +80,8 @@ enum CliCommand {
     /// Reads recordings of the audit log.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    #[command(flatten)]
+    Operator(OperatorCommand),
 }
 
 #[derive(Debug, clap::Args)]
@@ -128,10 +133,38 @@ fn remote_address(text: &str) -> Result<SocketAddr, String> {
 
 fn main() -> ExitCode {
     // While there is one thread.
-    let inherited = Inherited { passed: PassedSockets::of_process(), confinement: Confinement::of_process() };
+    let passed = PassedSockets::of_process();
+    if let Err(error) = withstand_hangups() {
+        return fail(&error);
+    }
+    let args = match Args::try_parse_from(with_two_dashes(std::env::args_os())) {
+        Ok(args) => args,
+        Err(error) => {
+            // If the message cannot be written, nothing is left to do.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
+        }
+    };
+    // Read once: it may be a pipe.
+    let config = args.needs_config().then(|| Config::load(&args.config));
+    let socket = config.as_ref().and_then(|config| config.as_ref().ok()?.admin.socket.as_deref());
+    let inherited = Inherited { passed, confinement: Confinement::of_process(socket) };
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(start(inherited)),
+        Ok(runtime) => runtime.block_on(start(args, config, inherited)),
         Err(error) => fail(&error),
+    }
+}
+
+/// Keeps a hangup from ending the process, from here on. The handler stays when this runtime, which has no thread, is gone.
+fn withstand_hangups() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { signal(SignalKind::hangup()).map(drop) })
+}
+
+impl Args {
+    /// True for a task that needs a valid configuration.
+    fn needs_config(&self) -> bool {
+        self.task.is_none() && !self.licenses && !self.dump_config
     }
 }
 
@@ -141,21 +174,13 @@ struct Inherited {
     confinement: Confinement,
 }
 
-async fn start(inherited: Inherited) -> ExitCode {
-    // First of all: from here on, a hangup does not end the process.
+async fn start(args: Args, config: Option<Result<Config, Errors>>, inherited: Inherited) -> ExitCode {
     let hangup = signal(SignalKind::hangup());
-    let args = match Args::try_parse_from(with_two_dashes(std::env::args_os())) {
-        Ok(args) => args,
-        Err(error) => {
-            // If the message cannot be written, nothing is left to do.
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
-        }
-    };
     match args.task {
         Some(CliCommand::Migrate { file }) => return migrate(&file),
         Some(CliCommand::TestLogin(args)) => return run_test_login(args).await,
         Some(CliCommand::Audit(command)) => return audit::run(&command),
+        Some(CliCommand::Operator(command)) => return operate(command).await,
         None => {}
     }
     if args.licenses {
@@ -164,7 +189,7 @@ async fn start(inherited: Inherited) -> ExitCode {
     if args.dump_config {
         return dump_file(&args.config).map_or_else(|errors| invalid(&args.config, &errors), |text| print(&text));
     }
-    let config = match Config::load(&args.config) {
+    let config = match config.unwrap_or_else(|| Config::load(&args.config)) {
         Ok(config) => config,
         Err(errors) => return invalid(&args.config, &errors),
     };
@@ -408,7 +433,7 @@ async fn run(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = hangup?;
     let app = App::build(config, passed, log.clone()).await?;
-    let orders = StopOrders::default();
+    let orders = app.orders();
     let stop = async {
         loop {
             tokio::select! {
@@ -426,7 +451,7 @@ async fn run(
         std::future::pending().await
     };
     tokio::select! {
-        () = app.run(orders.clone()) => {}
+        () = app.run() => {}
         () = stop => {}
         () = reopen => {}
     }

@@ -1,11 +1,17 @@
-//! The registry of live connections, which the shutdown and the reaper read. The guard [`RegistryEntry`] removes its
+//! The registry of live connections, which the shutdown, the reaper and the operator read. The guard [`RegistryEntry`] removes its
 //! connection when the connection's task ends for any reason.
 
+mod facts;
+
+pub(crate) use facts::{ConnectionFacts, LiveFacts, OpenChannel, RunningProgram};
+
+use crate::locks::{Locks, UserLock};
 use crate::types::ConnectionId;
+use facts::{LiveSource, OpenChannels};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 use tokio::sync::{Notify, watch};
 
 /// A connection as others reach it. Nothing that is asked of it can be lost, whatever it waits for.
@@ -13,6 +19,11 @@ use tokio::sync::{Notify, watch};
 pub(crate) struct RegisteredConnection {
     /// The `authenticatedUsername`, once it is known.
     pub identity: Option<String>,
+    /// The login name, once the client has logged in.
+    username: Option<String>,
+    accepted: Instant,
+    channels: OpenChannels,
+    live: Option<LiveSource>,
     /// Set once the connection has its settings and counts among those of its identity.
     is_served: bool,
     /// Set to the reason once the connection is to end.
@@ -30,6 +41,23 @@ impl RegisteredConnection {
             is_first
         });
     }
+
+    /// Shows a line at the connection's terminals.
+    pub(crate) fn tell(&self, line: &str) {
+        self.notice.send_replace(Some(line.to_owned()));
+    }
+
+    /// The connection as it is now.
+    pub(crate) fn facts(&self, id: ConnectionId) -> ConnectionFacts {
+        ConnectionFacts {
+            id,
+            username: self.username.clone(),
+            identity: self.identity.clone(),
+            age: self.accepted.elapsed(),
+            programs: self.channels.programs(),
+            live: self.live.as_ref().map(|live| (live.0)()),
+        }
+    }
 }
 
 /// The connections by their ids; clones share them.
@@ -43,22 +71,52 @@ struct Connections {
     open: Mutex<HashMap<ConnectionId, RegisteredConnection>>,
     /// Notified when the last connection is removed.
     emptied: Notify,
+    locks: Locks,
+}
+
+/// The reason why a connection of an identity is not served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NotServed {
+    /// An operator has locked the user.
+    Locked(UserLock),
+    /// As many connections of the user as may be are served.
+    TooMany,
 }
 
 impl Registry {
+    /// Makes an empty registry that serves no locked user.
+    pub(crate) fn new(locks: Locks) -> Self {
+        Self(Arc::new(Connections { locks, ..Connections::default() }))
+    }
+
+    /// The locked users.
+    pub(crate) fn locks(&self) -> &Locks {
+        &self.0.locks
+    }
+
     /// Adds a connection, and returns its guard.
     #[must_use]
     pub(crate) fn add(&self, id: ConnectionId) -> RegistryEntry {
         let (end, ended) = watch::channel(None);
         let (notice, notices) = watch::channel(None);
-        let connection = RegisteredConnection { identity: None, is_served: false, end, notice: notice.clone() };
+        let channels = OpenChannels::default();
+        let connection = RegisteredConnection {
+            identity: None,
+            username: None,
+            accepted: Instant::now(),
+            channels: channels.clone(),
+            live: None,
+            is_served: false,
+            end,
+            notice: notice.clone(),
+        };
         let mut open = self.0.open.lock();
         if let Some(line) = &*self.0.notice.lock() {
             notice.send_replace(Some(line.clone()));
         }
         open.insert(id, connection);
         drop(open);
-        RegistryEntry { registry: self.clone(), id, channels: Arc::default(), end: ended, notice, notices }
+        RegistryEntry { registry: self.clone(), id, channels, end: ended, notice, notices }
     }
 
     pub(crate) fn lives(&self, id: ConnectionId) -> bool {
@@ -102,7 +160,7 @@ impl Registry {
 pub(crate) struct RegistryEntry {
     registry: Registry,
     id: ConnectionId,
-    channels: Arc<AtomicUsize>,
+    channels: OpenChannels,
     end: watch::Receiver<Option<String>>,
     notice: watch::Sender<Option<String>>,
     /// Has not seen a notice.
@@ -125,17 +183,18 @@ impl RegistryEntry {
         self.notices.clone()
     }
 
-    /// Sets the `authenticatedUsername`.
-    pub(crate) fn identify(&self, identity: &str) {
+    /// Sets the login name and the `authenticatedUsername`; the error is the lock of a user who is locked.
+    pub(crate) fn identify(&self, username: &str, identity: &str) -> Result<(), NotServed> {
         if let Some(connection) = self.registry.0.open.lock().get_mut(&self.id) {
+            connection.username = Some(username.to_owned());
             connection.identity = Some(identity.to_owned());
         }
+        self.unless_locked(identity)
     }
 
-    /// Counts the connection among those of its identity, whose name the config webhook may have changed; false if `most` of
-    /// them are served already.
-    #[must_use]
-    pub(crate) fn serve(&self, identity: &str, most: Option<u32>) -> bool {
+    /// Counts the connection among those of its identity, whose name the config webhook may have changed. The error says
+    /// why it is not served: the user is locked, or `most` connections are served already.
+    pub(crate) fn serve(&self, identity: &str, most: Option<u32>) -> Result<(), NotServed> {
         let mut connections = self.registry.0.open.lock();
         let served =
             connections.values().filter(|other| other.is_served && other.identity.as_deref() == Some(identity));
@@ -144,18 +203,36 @@ impl RegistryEntry {
             connection.identity = Some(identity.to_owned());
             connection.is_served = has_room;
         }
-        has_room
+        drop(connections);
+        // Only now: who locks the user from here on finds the connection among the user's.
+        self.unless_locked(identity)?;
+        if has_room { Ok(()) } else { Err(NotServed::TooMany) }
     }
 
-    /// Counts a channel as open until the returned guard is dropped.
+    fn unless_locked(&self, identity: &str) -> Result<(), NotServed> {
+        self.registry.0.locks.find(identity).map_or(Ok(()), |lock| Err(NotServed::Locked(lock)))
+    }
+
+    /// Sets the way to the connection's live facts.
+    pub(crate) fn describe(&self, live: impl Fn() -> LiveFacts + Send + Sync + 'static) {
+        if let Some(connection) = self.registry.0.open.lock().get_mut(&self.id) {
+            connection.live = Some(LiveSource(Arc::new(live)));
+        }
+    }
+
+    /// Counts a session channel as open until the returned guard is dropped.
     #[must_use]
-    pub(crate) fn open_channel(&self) -> OpenChannel {
-        self.channels.fetch_add(1, Ordering::Relaxed);
-        OpenChannel(self.channels.clone())
+    pub(crate) fn open_channel(&self, number: u32) -> OpenChannel {
+        self.channels.open(number)
     }
 
     pub(crate) fn open_channels(&self) -> usize {
-        self.channels.load(Ordering::Relaxed)
+        self.channels.count()
+    }
+
+    /// Sets the program of an open channel.
+    pub(crate) fn run_program(&self, number: u32, program: RunningProgram) {
+        self.channels.set_program(number, program);
     }
 }
 
@@ -187,16 +264,6 @@ impl EndRequest {
     }
 }
 
-/// Counts its channel as closed when dropped.
-#[derive(Debug)]
-pub(crate) struct OpenChannel(Arc<AtomicUsize>);
-
-impl Drop for OpenChannel {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,12 +274,35 @@ mod tests {
         let registry = Registry::default();
         let connect = || registry.add(ConnectionId::random());
         let (first, second, third, other) = (connect(), connect(), connect(), connect());
-        first.identify("login name");
-        assert!(first.serve("alice", Some(2)) && second.serve("alice", Some(2)));
-        assert!(!third.serve("alice", Some(2)) && !connect().serve("mallory", Some(0)));
-        assert!(other.serve("bob", Some(1)) && connect().serve("bob", None));
+        assert_eq!(first.identify("login name", "login name"), Ok(()));
+        let too_many = Err(NotServed::TooMany);
+        assert!(first.serve("alice", Some(2)).is_ok() && second.serve("alice", Some(2)).is_ok());
+        assert_eq!((third.serve("alice", Some(2)), connect().serve("mallory", Some(0))), (too_many.clone(), too_many));
+        assert!(other.serve("bob", Some(1)).is_ok() && connect().serve("bob", None).is_ok());
         drop(first);
-        assert!(third.serve("alice", Some(2)));
+        assert_eq!(third.serve("alice", Some(2)), Ok(()));
+    }
+
+    #[test]
+    fn facts_name_the_programs_of_open_channels_alone_even_if_a_number_is_used_again() {
+        let registry = Registry::default();
+        let entry = registry.add(ConnectionId::random());
+        let program =
+            |text: &str| RunningProgram { program: text.to_owned(), terminal: false, started: Instant::now() };
+        let programs = || {
+            let (id, connection) = registry.all().remove(0);
+            connection.facts(id).programs.into_iter().map(|running| running.program).collect::<Vec<_>>()
+        };
+        let old = entry.open_channel(0);
+        entry.run_program(0, program("old"));
+        let new = entry.open_channel(0);
+        entry.run_program(0, program("new"));
+        assert_eq!(programs(), ["old", "new"]);
+        drop(old);
+        assert_eq!((programs(), entry.open_channels()), (vec!["new".to_owned()], 1));
+        drop(new);
+        entry.run_program(0, program("late"));
+        assert!(programs().is_empty());
     }
 
     #[tokio::test]
@@ -220,7 +310,7 @@ mod tests {
         let registry = Registry::default();
         let id = ConnectionId::random();
         let entry = registry.add(id);
-        let channel = entry.open_channel();
+        let channel = entry.open_channel(0);
         assert_eq!(entry.open_channels(), 1);
         drop(channel);
         assert_eq!(entry.open_channels(), 0);

@@ -41,6 +41,15 @@ impl StopOrders {
         self.0.send_modify(|orders| *orders = orders.saturating_add(1));
     }
 
+    /// Gives the first order; false if it was given before.
+    pub(crate) fn begin(&self) -> bool {
+        self.0.send_if_modified(|orders| {
+            let is_first = *orders == 0;
+            *orders = (*orders).max(1);
+            is_first
+        })
+    }
+
     /// Waits until so many orders were given.
     pub(crate) async fn given(&self, count: u32) {
         // The sender lives as long as this.

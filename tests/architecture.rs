@@ -34,6 +34,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "guest",
             "heartbeat",
             "kubernetes",
+            "locks",
             "policy",
             "registry",
             "schema",
@@ -78,7 +79,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("session", &["audit", "buffer_pool", "guest", "policy"]),
     ("audit", &["auth", "guest", "policy", "telemetry"]),
     ("guest", &["auth", "policy", "settings", "telemetry"]),
-    ("admin", &["config", "heartbeat", "registry", "telemetry", "tls"]),
+    ("admin", &["config", "heartbeat", "locks", "registry", "shutdown", "telemetry", "tls"]),
     ("config", &["auth", "proxy_protocol", "schema", "settings", "telemetry", "throttle", "tls", "webhook"]),
     ("settings", &["auth", "policy", "schema", "telemetry", "tls", "webhook"]),
     ("auth", &["telemetry", "webhook"]),
@@ -86,12 +87,13 @@ const MODULES: &[(&str, &[&str])] = &[
     ("schema", &["tls"]),
     ("policy", &[]),
     ("proxy_protocol", &[]),
-    ("registry", &[]),
+    ("registry", &["locks"]),
     ("socket_activation", &[]),
     ("throttle", &[]),
     ("confinement", &["telemetry"]),
     ("descriptors", &[]),
     ("heartbeat", &[]),
+    ("locks", &[]),
     ("memory", &[]),
     ("telemetry", &["shutdown"]),
     ("tls", &[]),
@@ -101,7 +103,8 @@ const MODULES: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that do not even name `types`.
-const WITHOUT_TYPES: &[&str] = &["buffer_pool", "confinement", "descriptors", "heartbeat", "memory", "shutdown"];
+const WITHOUT_TYPES: &[&str] =
+    &["buffer_pool", "confinement", "descriptors", "heartbeat", "locks", "memory", "shutdown"];
 
 /// The rooms of `kubernetes`, and the rooms that each may name.
 const KUBERNETES: &[(&str, &[&str])] = &[

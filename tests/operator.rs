@@ -3,6 +3,7 @@
 
 mod metrics;
 mod monitoring;
+mod orders;
 
 use crate::support::gateway::{Gateway, SOON};
 use crate::support::leash;
@@ -42,6 +43,14 @@ async fn ask(address: SocketAddr, path: &str, headers: &str) -> Option<String> {
 /// Runs the binary with the world's configuration, which must end by itself: its exit status and what it said to people.
 async fn run(config: &Path, more: &[&str]) -> (Option<i32>, String) {
     end(leash::program(env!("CARGO_BIN_EXE_podgate")).arg("--config").arg(config).args(more)).await
+}
+
+/// Runs a command that ends by itself: its exit status, standard output and standard error.
+async fn end_of(command: &mut Command) -> (Option<i32>, String, String) {
+    let output = command.kill_on_drop(true).output();
+    let output = timeout(SOON, output).await.expect("it ends by itself").expect("the gateway's binary");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
 /// The same of a command.

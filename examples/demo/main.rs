@@ -10,7 +10,7 @@ mod view;
 
 use clap::Parser;
 use paste::Folder;
-use podgate::{App, Config, Disk, Format, Log, PassedSockets, StopOrders};
+use podgate::{App, Config, Disk, Format, Log, PassedSockets};
 use podgate_devcluster::{DevCluster, Options};
 use podgate_webhooks::server::{Listen, Server};
 use podgate_webhooks::toolkit::router;
@@ -95,7 +95,7 @@ async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     folder.write_ssh(address, &host_key.public_key().to_openssh()?, &user_key.to_openssh(LineEnding::LF)?)?;
     folder.write_kubeconfig(&cluster.kubeconfig())?;
     folder.explain(&mut io::stdout().lock(), &machine, &password)?;
-    let orders = StopOrders::default();
+    let orders = app.orders();
     let stop = async {
         loop {
             tokio::select! {
@@ -106,7 +106,7 @@ async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         }
     };
     tokio::select! {
-        () = app.run(orders.clone()) => {}
+        () = app.run() => {}
         () = stop => {}
     }
     drop(stop_hooks);

@@ -299,3 +299,11 @@ async fn silent_client_does_not_hold_up_the_end() {
     let refused = async { while TcpStream::connect(health.address).await.is_ok() {} };
     timeout(SOON, refused).await.expect("nothing listens there any more");
 }
+
+#[test]
+fn answer_has_no_character_that_a_terminal_obeys() {
+    let hostile = serde_json::json!({"program": "a\u{1b}[2J\u{9b}31m\u{7f}\u{202e}\u{e0001}\r\n\u{e9}"});
+    let text = super::json_text(&hostile);
+    assert!(text.chars().all(|c| !crate::types::is_hidden(c)), "{text}");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), hostile);
+}

@@ -78,6 +78,8 @@ pub(crate) enum Event<'a> {
         /// The webhook's own reason, which the user reads, too.
         message: Option<&'a str>,
     },
+    /// An operator has locked the user of a connection that had logged in.
+    Locked,
     /// A connection that had logged in cannot be served.
     AdmissionFailed {
         reason: &'a str,

@@ -34,6 +34,7 @@ impl Event<'_> {
                 (unless(*logged, codes::SSH_AUTH_UNAVAILABLE), "the login could not be checked")
             }
             Self::Admitted => (codes::SSH_HANDSHAKE_SUCCESSFUL, "the connection has its settings"),
+            Self::Locked => (codes::SSH_LOCKED, "the user is locked"),
             Self::ConfigDenied { .. } => (codes::CONFIG_DENIED, "the configuration server refused the login"),
             Self::AdmissionFailed { logged, .. } => {
                 (unless(*logged, codes::SSH_BACKEND_REJECTED_HANDSHAKE), "the connection cannot be served")
@@ -78,7 +79,9 @@ impl Event<'_> {
 
     pub(super) fn details(&self) -> LineDetails<'_> {
         match *self {
-            Self::LoginTimeout | Self::Admitted | Self::WindowIgnored | Self::ExtendedDataIgnored => Vec::new(),
+            Self::LoginTimeout | Self::Admitted | Self::Locked | Self::WindowIgnored | Self::ExtendedDataIgnored => {
+                Vec::new()
+            }
             Self::Connected { proxy } => {
                 proxy.into_iter().map(|proxy| ("proxyAddr", proxy.to_string().into())).collect()
             }
@@ -118,8 +121,7 @@ impl Event<'_> {
             }
             // A command may hold a secret: it is in the line before, at debug.
             Self::ProgramStarted { request, terminal } => program(request, terminal),
-            Self::ProgramRefused { refusal } => refused(refusal),
-            Self::SignalRefused { refusal } => refused(refusal),
+            Self::ProgramRefused { refusal } | Self::SignalRefused { refusal } => refused(refusal),
             Self::ProgramEnded { exit, duration } => {
                 let mut details = ended(exit);
                 details.push(("duration", seconds(duration)));

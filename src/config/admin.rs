@@ -1,9 +1,12 @@
-//! `health` and `metrics`: what is served to the operator's own machinery. Off means that nothing listens.
+//! `health` and `metrics`: what is served to the operator's own machinery; `admin`: what operators may do. Off means that nothing
+//! listens.
 
 use super::http_client::ClientKeys;
 use super::http_server::{HttpServerConfig, ServerKeys};
-use crate::schema::{Files, Section};
+use crate::schema::{Errors, Files, Format, Section, document, get};
 use crate::webhook::HttpClientConfig;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const OFF: &str = "is not true: this section has no effect";
@@ -81,4 +84,41 @@ fn own_url(server: &HttpServerConfig) -> Option<String> {
         host => host,
     };
     server.tls.is_none().then(|| format!("http://{host}:{port}/"))
+}
+
+/// Longest path of a Unix socket, in bytes (unix(7)).
+const SOCKET_PATH: usize = 107;
+
+/// `admin`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OperatorConfig {
+    /// `socket`, an absolute path; `None` is off.
+    pub socket: Option<PathBuf>,
+    /// `lockDirectory`, where the locked users are kept.
+    pub lock_directory: Option<PathBuf>,
+}
+
+/// Reads `admin`; `None` was reported.
+pub(super) fn operators(section: &Section<'_>) -> Option<OperatorConfig> {
+    let absolute = |key: &'static str| match section.text(key).map(PathBuf::from) {
+        Some(path) if !path.is_absolute() => {
+            section.error(key, "must be an absolute path");
+            None
+        }
+        path => Some(path),
+    };
+    let (socket, lock_directory) = (absolute("socket"), absolute("lockDirectory"));
+    if socket.iter().flatten().any(|path| path.as_os_str().len() > SOCKET_PATH) {
+        section.error("socket", format!("is longer than the {SOCKET_PATH} bytes that the path of a socket may have"));
+    }
+    Some(OperatorConfig { socket: socket?, lock_directory: lock_directory? })
+}
+
+/// Reads `admin.socket` of a file alone, whatever else is wrong with it.
+///
+/// # Errors
+/// A file that cannot be read, or is no configuration at all.
+pub fn admin_socket(path: &Path) -> Result<Option<PathBuf>, Errors> {
+    let (tree, _) = document::read(&document::text_of(path)?, Format::of(path))?;
+    Ok(get(&tree, "admin.socket").and_then(Value::as_str).filter(|path| !path.is_empty()).map(PathBuf::from))
 }

@@ -181,6 +181,11 @@ impl Guest for PodGuest {
         Box::pin(self.pod_state.wait_until_gone())
     }
 
+    fn pod(&self) -> Option<String> {
+        let container = self.pod_state.container()?;
+        Some(format!("{}/{}", self.request.settings.pod.namespace, container.pod()))
+    }
+
     fn end(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.pod_state.end())
     }

@@ -9,7 +9,7 @@ use crate::audit::{Event, Recorder};
 use crate::auth::{ClientFacts, ENV_LEFT_OUT, Identity};
 use crate::guest::{Arrival, Guest, OutputBudget, Refusal, Unavailable};
 use crate::policy::{CertificateLimits, Rules};
-use crate::registry::RegistryEntry;
+use crate::registry::{NotServed, RegistryEntry};
 use crate::schema::Errors;
 use crate::session::OutputQueue;
 use crate::settings::{BackendSettings, ConfigClient, ConfigServerError, ConnectionLimits, FileSections, Settings};
@@ -104,6 +104,10 @@ async fn admit_settings(
     entry: &RegistryEntry,
     identity: Identity,
 ) -> Result<(String, Rules, ConnectionLimits, Arc<dyn Guest>), Refusal> {
+    // The config webhook is not asked about a locked user; it may still name another who is.
+    entry
+        .identify(identity.username().as_str(), identity.authenticated())
+        .map_err(|not_served| refuse_service(context, &not_served))?;
     let (settings, identity) = resolve_settings(context, identity).await.map_err(|error| {
         error.record(&context.audit);
         if matches!(error, AdmissionError::Config(ConfigServerError::Denied { .. })) {
@@ -112,14 +116,28 @@ async fn admit_settings(
         error.refusal()
     })?;
     context.log.set_level(settings.level);
-    if !entry.serve(identity.authenticated(), settings.limits.max_connections) {
-        context.audit.note(Event::LimitHit { limit: "limits.maxConnections" });
-        return Err(Refusal { logged: true, ..Refusal::new("too many connections of this user are open") });
-    }
+    entry
+        .serve(identity.authenticated(), settings.limits.max_connections)
+        .map_err(|not_served| refuse_service(context, &not_served))?;
     context.audit.record(Event::Admitted)?;
     let name = identity.authenticated().to_owned();
     let output = context.queued.of(&name).output_budget(settings.limits.max_queued);
     Ok((name, settings.rules, settings.limits, make_guest(context, (identity, output), settings.backend)))
+}
+
+/// Records that a user is not served, and returns the refusal.
+fn refuse_service(context: &ConnectionContext, not_served: &NotServed) -> Refusal {
+    let reason = match not_served {
+        NotServed::Locked(lock) => {
+            context.audit.note(Event::Locked);
+            lock.text()
+        }
+        NotServed::TooMany => {
+            context.audit.note(Event::LimitHit { limit: "limits.maxConnections" });
+            "too many connections of this user are open".to_owned()
+        }
+    };
+    Refusal { logged: true, ..Refusal::new(reason) }
 }
 
 fn make_guest(

@@ -5,10 +5,13 @@ use super::conduct::LoginConduct;
 use super::connection_use::ConnectionUse;
 use super::entrance::{Entrance, Startup};
 use super::snapshot::Snapshot;
-use crate::audit::{Event, Recorder};
+use crate::audit::{Event, Recorder, Traffic};
 use crate::auth::{ClientFacts, LoginDeadline};
+use crate::guest::Guest;
 use crate::policy::ConnectionEndpoints;
+use crate::registry::LiveFacts;
 use crate::session::QueuedBytes;
+use crate::settings::IdleTraffic;
 use crate::telemetry::ConnectionLog;
 use crate::throttle::PenaltyCause;
 use crate::types::ConnectionId;
@@ -19,7 +22,7 @@ use russh::server::Handle;
 use std::future::Future;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::sync::CancellationToken;
@@ -55,6 +58,8 @@ pub(super) struct ConnectionContext {
     pub(super) conduct: Mutex<LoginConduct>,
     /// The place among the connections that are served, from the login on.
     pub(super) served: OnceLock<OwnedSemaphorePermit>,
+    /// The guest, once there is one.
+    pub(super) guest: OnceLock<Weak<dyn Guest>>,
 }
 
 impl ConnectionContext {
@@ -114,6 +119,19 @@ impl ConnectionContext {
     pub(super) fn penalise_source(&self, cause: PenaltyCause) {
         if let Some(client) = self.penalised {
             self.entrance.penalise(client, cause, Duration::ZERO);
+        }
+    }
+
+    /// The facts that an operator sees.
+    pub(super) fn live(&self) -> LiveFacts {
+        let Traffic { received, sent } = self.stream.traffic();
+        let guest = self.guest.get().and_then(Weak::upgrade);
+        LiveFacts {
+            remote: self.endpoints.client,
+            received,
+            sent,
+            idle: self.used.now().saturating_sub(self.used.last_traffic(IdleTraffic::Any)),
+            pod: guest.and_then(|guest| guest.pod()),
         }
     }
 

@@ -98,6 +98,9 @@ impl Translator {
         if let Err(denied) = &decision {
             audit.note(Event::Denied { request: RequestKind::Program, denied });
         }
+        if let Ok(program) = &decision {
+            self.entry.run_program(id.into(), requests::running(program.request()));
+        }
         let decided = decision.map(|program| AllowedProgram { program, listeners });
         self.channels.begin_program(&id, ProgramDecision { decided, is_unanswered });
         Ok(())
@@ -173,7 +176,8 @@ impl Handler for Translator {
             session.disconnect(Disconnect::ByApplication, "no identity", "")?;
             return Ok(());
         };
-        self.entry.identify(identity.authenticated());
+        // A locked user is refused where a person can read the reason: see `admit`.
+        let _ = self.entry.identify(identity.username().as_str(), identity.authenticated());
         // The settings need no place among the connections that log in: a config server that hangs keeps nobody out.
         if !self.context.logged_in(identity.authenticated()) {
             self.context.audit.note(Event::LimitHit { limit: FULL });
@@ -194,6 +198,8 @@ impl Handler for Translator {
         // The supervisor sets it, too, when russh has handed it the session.
         let _ = self.context.handle.set(session.handle());
         let admission = admitted.admission.clone();
+        // Set once: a connection is admitted once.
+        let _ = self.context.guest.set(Arc::downgrade(&admission.guest));
         self.count = Arc::new(ChannelCount::new(admission.limits.counts));
         let queue = self.context.queued.of(&admission.identity);
         self.channels = ChannelTable::new(

@@ -90,9 +90,12 @@ pub(super) async fn serve(accepted: AcceptedConnection, snapshot: Arc<Snapshot>,
         startup: Mutex::new(Some(startup)),
         conduct: Mutex::new(LoginConduct::default()),
         served: OnceLock::new(),
+        guest: OnceLock::new(),
     });
     context.audit.record(Event::Connected { proxy }).map_err(io::Error::other)?;
     let (admitted, admission) = oneshot::channel();
+    let facts = context.clone();
+    entry.describe(move || facts.live());
     let translator = Translator::new(context.clone(), entry.clone(), admitted);
     let connection = Supervisor {
         context,

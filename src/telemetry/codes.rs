@@ -50,6 +50,9 @@ macro_rules! codes {
 }
 
 codes! {
+    ADMIN_AVAILABLE Info: "The socket for operators listens."
+    ADMIN_REFUSED Warning: "A process of another user was refused at the socket for operators."
+    ADMIN_REQUEST Notice or Info: "An operator asks for something over the socket: `action`, with the user and process of the operator; at `info` if it only reads. The line comes before the effect."
     AGENT_COMPLAINT Debug: "The guest's agent writes something to its standard error."
     AGENT_FILE_MISSING Warning: "The gateway cannot bring the agent into containers: its file is not beside the gateway's own. Told once."
     AGENT_LINK_LOST Info or Warning: "The link to the guest's agent is lost (`info`), or was given up because the agent broke its protocol (`warning`). Programs over it end without an exit status."
@@ -148,6 +151,7 @@ codes! {
     SSH_LIMIT Info: "The client reached a limit."
     SSH_LISTENER Info or Debug: "The guest listens for the client (`info`), is about to, or listens no more (`debug`)."
     SSH_LISTENER_FAILED Info or Debug: "The guest does not listen for the client."
+    SSH_LOCKED Info: "A login was refused because an operator has locked the user."
     SSH_LOGIN_ABANDONED Info: "The client left while its login waited for an answer."
     SSH_NEW_CHANNEL Debug: "The client opens a session channel."
     SSH_NOT_IMPLEMENTED Info: "The client sent something that the gateway ignores."

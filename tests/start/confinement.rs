@@ -4,6 +4,7 @@ use crate::support::World;
 use podgate::Confinement;
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::net::UnixListener;
 use std::process::Command;
 
 /// The name of the test below, which a process of its own runs.
@@ -39,7 +40,8 @@ fn confined_process_runs_no_program_and_is_not_traced() {
 #[test]
 #[ignore = "confines the process that it runs in; another test runs it in one of its own"]
 fn probe() {
-    let confinement = Confinement::of_process();
+    let operators = tempfile::tempdir().expect("a folder");
+    let confinement = Confinement::of_process(Some(&operators.path().join("socket")));
     assert_eq!((&*confinement.core_dumps, &*confinement.new_privileges), ("off", "off"));
     let dumpable = rustix::process::dumpable_behavior().expect("an answer");
     assert_eq!(dumpable, rustix::process::DumpableBehavior::NotDumpable);
@@ -51,6 +53,11 @@ fn probe() {
         assert_eq!(confinement.execution, "this system has no Landlock");
     }
     let folder = tempfile::tempdir().expect("a folder");
+    UnixListener::bind(operators.path().join("socket")).expect("the operators' socket is made");
+    if confinement.execution == "off" {
+        let refused = UnixListener::bind(folder.path().join("socket")).expect_err("and no other");
+        assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
+    }
     let (file, other) = (folder.path().join("file"), folder.path().join("other"));
     fs::write(&file, "text").expect("files are written as before");
     fs::rename(&file, &other).expect("and renamed");

@@ -95,7 +95,7 @@ fn sample(key: &ConfigKey) -> Value {
     let (block, name) = key.path.rsplit_once('.').unwrap_or(("", &key.path));
     Value::from(match (block, name) {
         ("ssh" | "health" | "metrics", "listen") => "127.0.0.1:22",
-        ("metrics", "path") => "/other",
+        ("metrics", "path") | ("admin", _) => "/other",
         ("log.syslog", "destination") => "127.0.0.1:514",
         ("ssh", "serverVersion") => "SSH-2.0-x",
         ("ssh", "ciphers") => return json!(["aes128-ctr"]),
@@ -172,7 +172,8 @@ fn meaning(config: &Config) -> String {
     // What a connection starts from is judged by what comes out of it.
     let shown = (&config.ssh, &config.auth, &config.configserver, &config.log, &config.health, &config.metrics);
     let lease = crate::settings::GatewayHome::of(&config.base).map(|home| home.lease);
-    format!("{shown:?} {settings:?} {answered:?} {lease:?}")
+    let operated = (&config.admin, &config.shutdown);
+    format!("{shown:?} {operated:?} {settings:?} {answered:?} {lease:?}")
 }
 
 fn walk(wanted: impl Fn(Effect) -> bool, judge: impl Fn(&ConfigKey, &Value, &Value)) {

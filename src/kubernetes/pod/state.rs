@@ -68,6 +68,11 @@ impl PodState {
         self.container.get().cloned().ok_or_else(|| Refusal::new("the pod is not ready"))
     }
 
+    /// The container, once programs can start in it.
+    pub(crate) fn container(&self) -> Option<Arc<ReadyContainer>> {
+        self.container.get().cloned()
+    }
+
     /// The agent of a container that is ready; `None` in mode session, whose programs need none.
     pub(crate) fn agent(&self) -> Option<Arc<GuestAgent>> {
         self.agent.get().cloned()

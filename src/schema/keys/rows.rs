@@ -196,6 +196,8 @@ pub(super) const ROWS: &[KeyRow] = &[
     ("audit.intercept.stderr", Flag, "", Ignored),
     ("audit.intercept.passwords", Flag, "", Ignored),
     ("audit.intercept.forwarding", Flag, "", Ignored),
+    ("admin.socket", File, "", Works),
+    ("admin.lockDirectory", File, "", Works),
     ("shutdown.acceptDelay", Duration(0), r#""0s""#, Works),
     ("shutdown.drainTimeout", Duration(0), r#""0s""#, Works),
     ("health.enable", Flag, "", Works),

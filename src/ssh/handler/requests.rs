@@ -3,7 +3,8 @@
 
 use super::{FULL, Translator};
 use crate::audit::{Event, RequestKind};
-use crate::policy::{OpenSession, OpenTerminal, Permit, SendSignal, Terminal};
+use crate::policy::{OpenSession, OpenTerminal, Permit, ProgramRequest, ProgramSpec, SendSignal, Terminal};
+use crate::registry::RunningProgram;
 use crate::session::SessionTask;
 use crate::ssh::admission::Admission;
 use crate::ssh::channels::{ChannelKind, SessionHandle, SessionReceivers};
@@ -13,6 +14,7 @@ use russh::ChannelId;
 use russh::server::{Msg, Session};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// A session that may open, with its place among what the gateway serves.
@@ -62,7 +64,7 @@ impl Translator {
             SessionHandle::new(&self.context.closed);
         let listeners =
             SessionListeners { forwards: forwards.clone(), over: handle.over(), audit: self.channel_audit(id) };
-        let open = self.entry.open_channel();
+        let open = self.entry.open_channel(id.into());
         let (inbox, guards) = self.channels.open(id, ChannelKind::Session(Box::new(handle)), &self.context.closed);
         let task = SessionTask {
             client: Arc::new(SshClient {
@@ -147,4 +149,17 @@ impl Translator {
             }
         }
     }
+}
+
+/// Limit of a command that an operator is shown, in characters.
+const SHOWN_COMMAND: usize = 1000;
+
+/// The program for an operator's eyes.
+pub(super) fn running(ProgramSpec { request, terminal, .. }: &ProgramSpec) -> RunningProgram {
+    let program = match request {
+        ProgramRequest::Shell => "shell".to_owned(),
+        ProgramRequest::Exec(command) => command.chars().take(SHOWN_COMMAND).collect(),
+        ProgramRequest::Subsystem(name) => format!("subsystem {name}"),
+    };
+    RunningProgram { program, terminal: terminal.is_some(), started: Instant::now() }
 }
