@@ -46,9 +46,16 @@ impl Confinement {
     pub fn record(&self, log: &Log) {
         let Self { core_dumps, new_privileges, execution } = self;
         let details = [("coreDumps", &**core_dumps), ("newPrivileges", new_privileges), ("execution", execution)];
-        let (code, text) = match core_dumps != OFF || new_privileges != OFF {
-            true => (codes::CORE_CONFINED.at(Level::Warning), "the process could not give up what it does not need"),
-            false => (codes::CORE_CONFINED, "the process gave up what it does not need"),
+        let (code, text) = match (core_dumps == OFF && new_privileges == OFF, execution == OFF) {
+            (false, _) => {
+                let text = "the system did not let the process switch off core dumps or new privileges";
+                (codes::CORE_CONFINED.at(Level::Warning), text)
+            }
+            (true, false) => (codes::CORE_CONFINED, "the process leaves no core dumps and can gain no privileges"),
+            (true, true) => {
+                let text = "the process leaves no core dumps, can gain no privileges and can execute no programs";
+                (codes::CORE_CONFINED, text)
+            }
         };
         log.write(code, text, &details);
     }

@@ -78,7 +78,7 @@ impl Backend {
                 gateway_lease.get_or_init(|| GatewayLease::start(*instance, home, &client, watches.clone(), log));
             }
             Err(error) => {
-                let text = "The gateway cannot keep a Lease: when it is killed, its pods stay";
+                let text = "the gateway cannot keep a Lease: when it is killed, its pods stay";
                 log.write(codes::KUBERNETES_LEASE_REFUSED, text, &[("reason", &error.to_string())]);
             }
         }

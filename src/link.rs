@@ -105,7 +105,7 @@ pub(crate) async fn connect(
             LinkEnd::Protocol(_) => codes::AGENT_LINK_LOST.at(Level::Warning),
             LinkEnd::Carrier(_) | LinkEnd::Silent | LinkEnd::Ended(_) => codes::AGENT_LINK_LOST,
         };
-        log.write(code, "The link to the guest's agent is lost", &[("reason", &end.to_string())]);
+        log.write(code, "the link to the guest's agent is lost", &[("reason", &end.to_string())]);
     });
     Ok(AgentLink { shared, _dropped: Arc::new(dropped.drop_guard()) })
 }

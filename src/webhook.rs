@@ -13,7 +13,7 @@ mod request_body;
 mod retry;
 mod url;
 
-pub(crate) use client::{AskOptions, WebhookAnswer, WebhookClient, read_answer};
+pub(crate) use client::{AskOptions, StartFinding, WebhookAnswer, WebhookClient, read_answer};
 #[cfg(test)]
 pub(crate) use error::AttemptFailure;
 pub(crate) use error::{WebhookBuildError, WebhookError};

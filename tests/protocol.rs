@@ -26,6 +26,7 @@ const GLOBAL: &str =
     "no callback of russh's sees a global request that it does not know (its issue 417), nor can one be sent";
 const CODES: &str =
     "RFC 4254 section 5.1 has a number for a refusal that is meant; sshd's 2 is a connection that failed";
+/// Not harmless: OpenSSH's client ends the connection at the second refusal. It opens no such channel but that of `ssh -w`.
 const TWICE: &str = "russh refuses the kind itself, and once more because the callback's handle is dropped";
 /// sshd's answers to what comes behind a close: its channel may still be there for a moment.
 const GONE: &str = "close, disconnect 2 | close";

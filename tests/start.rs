@@ -206,10 +206,16 @@ async fn token_that_is_not_accepted_is_named_and_not_shown() {
     for (key, connection) in [("bearerToken", json!({"bearerToken": "t-canary"})), ("bearerTokenFile", file)] {
         let lines = desk.start_fails(json!({"kubernetes": {"connection": connection}})).await;
         let line = format!(
-            "kubernetes.connection.{key}: {} does not accept the credentials; are they expired, or another cluster's?",
+            "kubernetes.connection.{key}: {} does not accept the credentials; are they expired, or another cluster's? ",
             desk.host()
         );
-        assert_eq!(lines, [line]);
+        let told = if key == "bearerToken" {
+            "A new token in bearerToken needs a restart, one in the file of bearerTokenFile does not".to_owned()
+        } else {
+            let file = desk.path("token");
+            format!("Write a new token to {file} (as deploy/kubeconfig does); the gateway reads it without a restart")
+        };
+        assert_eq!(lines, [line + &told]);
     }
 }
 

@@ -84,6 +84,8 @@ impl Folder {
              \x20 ssh -F {config} alice cat hosts\n\
              \x20 scp -F {config} alice:hosts {copy}\n\
              \n\
+             She may also use sftp, and forward by ssh -L, -R, -D, -A and -X. What she listens on with -R is on loopback, too.\n\
+             \n\
              bob logs in with a password. Each connection gets a new pod, and only the commands env and date are allowed:\n\
              \n\
              \x20 ssh -F {config} bob env\n\

@@ -55,7 +55,8 @@ fn role(name: &str) -> Known {
     Known { environment: [("ROLE".to_owned(), role)].into(), ..Known::default() }
 }
 
-/// A pod that stays, so that a copied file is there at the next login, and every forward.
+/// A pod that stays, so that a copied file is there at the next login, and every forward. Its listeners are this machine's:
+/// only loopback may be listened on.
 fn alice(machine: &Machine) -> Value {
     let (shell, prompt) = machine.shell();
     json!({
@@ -74,6 +75,8 @@ fn alice(machine: &Machine) -> Value {
             "socketForwardingMode": "enable",
             "socketListenMode": "enable",
             "x11ForwardingMode": "enable",
+            "agentForwardingMode": "enable",
+            "allow": ["*:*", "unix:*", "listen:localhost:*", "listen:unix:*"],
         }},
     })
 }

@@ -83,7 +83,8 @@ impl Server {
         let answer = async {
             match self {
                 Self::Webhook(client) => {
-                    client.reach().await.map_err(|failure| format!("{} cannot be reached: {failure}", client.place()))
+                    let answer = client.reach().await.map(drop);
+                    answer.map_err(|failure| format!("{} cannot be reached: {failure}", client.place()))
                 }
                 Self::Cluster(backend, settings) => backend.reach(settings).await,
             }

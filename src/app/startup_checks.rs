@@ -27,11 +27,10 @@ impl StartupChecks<'_> {
     }
 
     async fn webhooks(&self) {
-        let config_server = OptionFuture::from(self.config_client.map(ConfigClient::unreachable));
-        let (auth, config_server) = tokio::join!(self.auth.unreachable(), config_server);
-        for error in auth.into_iter().chain(config_server.flatten()) {
-            let text = format!("{error}; logins fail until it can be reached");
-            self.log.write(codes::WEBHOOK_UNREACHABLE, &text, &[]);
+        let config_server = OptionFuture::from(self.config_client.map(ConfigClient::look));
+        let (auth, config_server) = tokio::join!(self.auth.look(), config_server);
+        for finding in auth.into_iter().chain(config_server.flatten()) {
+            self.log.write(finding.code, &finding.text, &[]);
         }
     }
 

@@ -399,13 +399,15 @@ impl<'a, S: FnMut(&LoginStep) + Send> LoginRun<'a, S> {
         for permission in permissions::all(settings, endpoints) {
             self.finish_step(permission.name, permission.result, permission.detail, None).await;
         }
-        match permissions::launch(settings, self.test.program.take(), endpoints) {
+        let wanted = self.test.program.take();
+        match permissions::launch(settings, wanted.clone(), endpoints) {
             Ok((permit, detail)) => {
                 self.finish_step("program", StepResult::Ok, detail, None).await;
                 Ok(permit)
             }
             Err(denied) => {
-                self.audit.note(Event::Denied { request: Audited::Program, denied: &denied });
+                let request = wanted.as_ref().map_or(Audited::Shell, Audited::from);
+                self.audit.note(Event::Denied { request, denied: &denied });
                 let refusal = Refusal::new(denied.to_string());
                 self.finish_step("program", StepResult::Refused, denied.to_string(), Some(&refusal)).await;
                 Err(LoginStopped(LoginVerdict::Refused))

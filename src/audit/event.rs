@@ -4,7 +4,7 @@ use super::forward_event::ForwardEvent;
 use super::traffic::Traffic;
 use crate::auth::AuthMethod;
 use crate::guest::{Exit, Refusal};
-use crate::policy::{Denied, ProgramRequest, Terminal};
+use crate::policy::{Denied, Dial, Listen, ProgramRequest, Terminal};
 use crate::types::{EnvName, Size};
 use podgate_webhooks::wire::Certificate;
 use std::net::SocketAddr;
@@ -92,7 +92,7 @@ pub(crate) enum Event<'a> {
         channel: u32,
     },
     /// The rules deny a request.
-    Denied { request: RequestKind, denied: &'a Denied },
+    Denied { request: RequestKind<'a>, denied: &'a Denied },
     /// Something about a forwarded connection or a listener.
     Forward(ForwardEvent<'a>),
     /// The client sets a variable, whose value is not recorded.
@@ -157,11 +157,15 @@ pub(crate) enum Event<'a> {
 
 /// The kind of a request that a client makes after its login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RequestKind {
+pub(crate) enum RequestKind<'a> {
     /// The opening of a session channel.
     Session,
-    /// A `shell`, `exec` or `subsystem` request.
-    Program,
+    /// A `shell` request.
+    Shell,
+    /// An `exec` request.
+    Exec,
+    /// A `subsystem` request, with the subsystem's name.
+    Subsystem(&'a str),
     /// A `pty-req` request for a terminal.
     Terminal,
     /// An `env` request for a variable.
@@ -169,7 +173,17 @@ pub(crate) enum RequestKind {
     /// A `signal` request for the program.
     Signal,
     /// A connection out of the guest.
-    Dial,
+    Dial(&'a Dial),
     /// A listener in the guest.
-    Listen,
+    Listen(&'a Listen),
+}
+
+impl<'a> From<&'a ProgramRequest> for RequestKind<'a> {
+    fn from(request: &'a ProgramRequest) -> Self {
+        match request {
+            ProgramRequest::Shell => Self::Shell,
+            ProgramRequest::Exec(_) => Self::Exec,
+            ProgramRequest::Subsystem(name) => Self::Subsystem(name),
+        }
+    }
 }

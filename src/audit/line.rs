@@ -5,13 +5,15 @@ use super::event::{Event, PresentedKey, RequestKind};
 use super::traffic::Traffic;
 use crate::auth::AuthMethod;
 use crate::guest::{Exit, Refusal};
-use crate::policy::{Denied, ProgramRequest};
+use crate::policy::{Denied, Dial, Listen, ProgramRequest};
 use crate::telemetry::{Code, Level, codes};
 use crate::types::printable;
 use std::time::Duration;
 
 /// Limit of a certificate's key ID in a line, in characters. Its authority may have let the user choose it.
 const SHOWN_KEY_ID: usize = 256;
+/// Limit of a denied subsystem's name in a line, in characters.
+const SHOWN_SUBSYSTEM: usize = 64;
 
 impl Event<'_> {
     pub(super) fn head(&self) -> (Code, &'static str) {
@@ -105,7 +107,12 @@ impl Event<'_> {
             Self::NotOffered { method } => vec![("method", method.into())],
             Self::ChannelOpened { channel } => vec![("channelId", channel.to_string().into())],
             Self::Denied { request, denied } => {
-                vec![("request", request.name().into()), ("reason", denied.to_string().into())]
+                let mut details: LineDetails<'_> = vec![("request", request.name().into())];
+                if let RequestKind::Subsystem(name) = request {
+                    details.push(("subsystem", printable(name, SHOWN_SUBSYSTEM).into()));
+                }
+                details.push(("reason", denied.to_string().into()));
+                details
             }
             Self::Forward(event) => event.details(),
             Self::EnvSet { name } => vec![("request", "env".into()), ("name", name.as_str().into())],
@@ -215,16 +222,23 @@ fn ended(exit: &Exit) -> LineDetails<'_> {
     }
 }
 
-impl RequestKind {
+impl RequestKind<'_> {
+    /// The request's type in SSH: RFC 4254, and OpenSSH's PROTOCOL.
     fn name(self) -> &'static str {
         match self {
             Self::Session => "session",
-            Self::Program => "program",
+            Self::Shell => "shell",
+            Self::Exec => "exec",
+            Self::Subsystem(_) => "subsystem",
             Self::Terminal => "pty-req",
             Self::Environment => "env",
             Self::Signal => "signal",
-            Self::Dial => "dial",
-            Self::Listen => "listen",
+            Self::Dial(Dial::Tcp { .. }) => "direct-tcpip",
+            Self::Dial(Dial::Unix { .. }) => "direct-streamlocal@openssh.com",
+            Self::Listen(Listen::Tcp { .. }) => "tcpip-forward",
+            Self::Listen(Listen::Unix { .. }) => "streamlocal-forward@openssh.com",
+            Self::Listen(Listen::Agent) => "auth-agent-req@openssh.com",
+            Self::Listen(Listen::X11(_)) => "x11-req",
         }
     }
 }

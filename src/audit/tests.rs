@@ -4,7 +4,7 @@ use super::capture::refusing;
 use super::*;
 use crate::auth::AuthMethod;
 use crate::guest::{Exit, ListenerAddress};
-use crate::policy::{Denied, Dial, ProgramRequest, Terminal};
+use crate::policy::{Denied, Dial, Listen, ProgramRequest, Terminal, X11Forwarding};
 use crate::telemetry::{LogFormat, capture};
 use crate::types::{ConnectionId, EnvName, Modes, Size};
 use podgate_webhooks::wire::Certificate;
@@ -105,21 +105,42 @@ fn failure_that_has_its_line_is_told_again_at_debug_alone() {
 
 #[test]
 fn denials_carry_the_code_of_their_kind() {
+    let tcp = Dial::Tcp { host: "db".into(), port: 80 };
+    let unix = Dial::Unix { path: "/s".into() };
+    let listen = Listen::Tcp { host: "db".into(), port: 80 };
+    let listen_unix = Listen::Unix { path: "/s".into() };
+    let x11 = Listen::X11(X11Forwarding::default());
     for (request, denied, name, code) in [
         (RequestKind::Session, Denied::Sessions, "session", "SECURITY_MAX_SESSIONS"),
-        (RequestKind::Program, Denied::Shell, "program", "SECURITY_SHELL_REJECTED"),
-        (RequestKind::Program, Denied::CommandFiltered, "program", "SECURITY_EXEC_REJECTED"),
-        (RequestKind::Program, Denied::Subsystem, "program", "SECURITY_SUBSYSTEM_REJECTED"),
+        (RequestKind::Shell, Denied::Shell, "shell", "SECURITY_SHELL_REJECTED"),
+        (RequestKind::Exec, Denied::CommandFiltered, "exec", "SECURITY_EXEC_REJECTED"),
         (RequestKind::Terminal, Denied::Tty, "pty-req", "SECURITY_TTY_REJECTED"),
         (RequestKind::Environment, Denied::EnvProtected, "env", "SECURITY_ENV_REJECTED"),
         (RequestKind::Signal, Denied::Signal, "signal", "SECURITY_SIGNAL_REJECTED"),
-        (RequestKind::Dial, Denied::Direct, "dial", "SECURITY_FORWARDING_REJECTED"),
-        (RequestKind::Listen, Denied::Reverse, "listen", "SECURITY_REVERSE_FORWARDING_REJECTED"),
-        (RequestKind::Listen, Denied::X11, "listen", "SECURITY_X11_FORWARDING_REJECTED"),
+        (RequestKind::Dial(&tcp), Denied::Direct, "direct-tcpip", "SECURITY_FORWARDING_REJECTED"),
+        (RequestKind::Dial(&unix), Denied::Socket, "direct-streamlocal@openssh.com", "SECURITY_FORWARDING_REJECTED"),
+        (RequestKind::Listen(&listen), Denied::Reverse, "tcpip-forward", "SECURITY_REVERSE_FORWARDING_REJECTED"),
+        (
+            RequestKind::Listen(&listen_unix),
+            Denied::SocketListen,
+            "streamlocal-forward@openssh.com",
+            "SECURITY_REVERSE_FORWARDING_REJECTED",
+        ),
+        (
+            RequestKind::Listen(&Listen::Agent),
+            Denied::Agent,
+            "auth-agent-req@openssh.com",
+            "SECURITY_AGENT_FORWARDING_REJECTED",
+        ),
+        (RequestKind::Listen(&x11), Denied::X11, "x11-req", "SECURITY_X11_FORWARDING_REJECTED"),
     ] {
         let details = json!({"request": name, "reason": denied.to_string()});
         assert_line(Event::Denied { request, denied: &denied }, "info", code, details);
     }
+    let (sftp, denied) = (ProgramRequest::Subsystem("sftp".into()), Denied::Subsystem);
+    let details = json!({"request": "subsystem", "subsystem": "sftp", "reason": denied.to_string()});
+    let request = RequestKind::from(&sftp);
+    assert_line(Event::Denied { request, denied: &denied }, "info", "SECURITY_SUBSYSTEM_REJECTED", details);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::identity::{Identity, check_user_data};
 use crate::telemetry::codes;
 use crate::telemetry::metrics::{Question, StepOutcome};
 use crate::types::{NamesLeftOut, Secret, Username};
-use crate::webhook::{AskOptions, HttpClientConfig, WebhookBuildError, WebhookClient, WebhookError};
+use crate::webhook::{AskOptions, HttpClientConfig, StartFinding, WebhookBuildError, WebhookClient, WebhookError};
 use futures_util::future::{BoxFuture, join_all};
 use podgate_webhooks::wire::{AuthAnswer, AuthzRequest, Known, PasswordRequest, PublicKeyRequest};
 use secrecy::zeroize::Zeroize;
@@ -93,15 +93,11 @@ impl Authenticator {
         public_key.into_iter().chain(password).collect()
     }
 
-    /// One line for each webhook that cannot be reached.
-    pub(crate) async fn unreachable(&self) -> Vec<String> {
-        let webhooks = [("password", &self.password), ("publicKey", &self.public_key), ("authz", &self.authz)];
-        let reached = webhooks.map(|(method, webhook)| async move {
-            let client = &webhook.as_ref()?.client;
-            let failure = client.reach().await.err()?;
-            Some(format!("auth.{method}: {} cannot be reached: {failure}", client.place()))
-        });
-        join_all(reached).await.into_iter().flatten().collect()
+    /// The findings about the webhooks at the start.
+    pub(crate) async fn look(&self) -> Vec<StartFinding> {
+        let webhooks = self.webhooks();
+        let looked = webhooks.iter().map(|(section, client)| client.look(section));
+        join_all(looked).await.into_iter().flatten().collect()
     }
 
     /// The sections of the configured webhooks with their clients.

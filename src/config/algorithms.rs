@@ -307,6 +307,12 @@ impl AlgorithmList {
         }
     }
 
+    /// True for the list that holds where none is written.
+    pub(crate) fn is_default(self, names: &[&str]) -> bool {
+        let default = keys::default(self.path()).and_then(Value::as_array);
+        default.is_some_and(|default| default.iter().map(Value::as_str).eq(names.iter().copied().map(Some)))
+    }
+
     /// Those of the names that the list may hold, each once.
     pub(crate) fn admissible(self, names: &[String]) -> Vec<&str> {
         match self {

@@ -61,7 +61,7 @@ impl PodGuest {
             Some(agent) => agent.access().await,
             None => AgentAccess::None,
         };
-        log.write(codes::KUBERNETES_EXEC, "Starting a program", &[("podName", container.pod().as_str())]);
+        log.write(codes::KUBERNETES_EXEC, "starting a program", &[("podName", container.pod().as_str())]);
         let started = match &access {
             AgentAccess::Link(link) => self.start_by(link, &spec, &container).await,
             AgentAccess::ContainerSsh(_) | AgentAccess::None => {
@@ -120,7 +120,7 @@ impl PodGuest {
         if command.dropped_env > 0 {
             log.write(
                 codes::KUBERNETES_ENV_LEFT_OUT,
-                "The image has no env program, a program runs without the environment that was sent for it",
+                "the image has no env program, a program runs without the environment that was sent for it",
                 &[("podName", container.pod().as_str()), ("variables", &command.dropped_env.to_string())],
             );
         }

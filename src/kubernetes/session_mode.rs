@@ -82,7 +82,7 @@ impl SessionModeGuest {
         let container = hold.0.ready(progress).await?;
         let timeouts = &self.request.settings.timeouts;
         let log = &self.request.log;
-        log.write(codes::KUBERNETES_POD_ATTACH, "Attaching to the program", &[("podName", container.pod().as_str())]);
+        log.write(codes::KUBERNETES_POD_ATTACH, "attaching to the program", &[("podName", container.pod().as_str())]);
         let starting = async {
             let program = container.attach(size, timeouts.command_start).await;
             match program {

@@ -28,7 +28,7 @@ struct Deadlines {
 impl Deadlines {
     async fn resized(&self, resizing: BoxFuture<'_, Result<(), InputClosed>>) -> Result<(), InputClosed> {
         timeout(self.window, resizing).await.unwrap_or_else(|_elapsed| {
-            let text = "The terminal's size was not delivered in time (timeouts.window)";
+            let text = "the terminal's size was not delivered in time (timeouts.window)";
             self.log.write(codes::KUBERNETES_EXEC_RESIZE_FAILED, text, &[]);
             Ok(())
         })

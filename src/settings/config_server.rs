@@ -5,7 +5,8 @@ use crate::telemetry::metrics::{Question, StepOutcome};
 use crate::telemetry::{ConnectionLog, codes};
 use crate::types::NamesLeftOut;
 use crate::webhook::{
-    AskOptions, HttpClientConfig, WebhookAnswer, WebhookBuildError, WebhookClient, WebhookError, read_answer,
+    AskOptions, HttpClientConfig, StartFinding, WebhookAnswer, WebhookBuildError, WebhookClient, WebhookError,
+    read_answer,
 };
 use bytes::Bytes;
 use podgate_webhooks::wire::{ConfigAnswer, ConfigReply, ConfigRequest};
@@ -49,10 +50,9 @@ impl ConfigClient {
         Self { limit: self.limit.min(limit), ..self }
     }
 
-    /// One line about a server that cannot be reached.
-    pub(crate) async fn unreachable(&self) -> Option<String> {
-        let failure = self.client.reach().await.err()?;
-        Some(format!("configserver: {} cannot be reached: {failure}", self.client.place()))
+    /// The finding about the server at the start.
+    pub(crate) async fn look(&self) -> Option<StartFinding> {
+        self.client.look("configserver").await
     }
 
     /// The client, for questions whether the server can be reached.

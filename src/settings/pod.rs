@@ -88,6 +88,10 @@ pub(super) fn read(section: &Section<'_>, completeness: Completeness) -> Option<
     let console = spec.as_ref().and_then(|spec| console(section, spec, number, completeness));
     let idle_command = command(section, "idleCommand").filter(|words| !is_default_idle_command(section, words));
     let mode = pod_mode::read(section, metadata.as_ref().map(|(_, metadata)| metadata), spec.as_ref(), completeness);
+    if !matches!(mode, Some(PodMode::Session)) {
+        let container = console.as_ref().and_then(|(number, _)| spec.as_ref()?.get("containers")?.get(number));
+        replaced_program(section, number, container, idle_command.is_some());
+    }
     let expose = pod_mode::exposed_metadata(section);
     let shell_command = shell_command(section, mode.as_ref());
     let exec_command = command(section, "execCommand");
@@ -232,6 +236,23 @@ fn agent_image(section: &Section<'_>) -> Option<String> {
         return report(section, "agentImage", "is not the name of an image: it has white space");
     }
     Some(image.to_owned())
+}
+
+/// Notices that the console container's own program does not run, because another one keeps the container running.
+fn replaced_program(section: &Section<'_>, number: i64, container: Option<&Value>, idle_command: bool) {
+    let is_set = |key: &str| {
+        let words = container.and_then(|container| container.get(key)).and_then(Value::as_array);
+        words.is_some_and(|words| !words.is_empty())
+    };
+    // Kubernetes appends `args` to any command.
+    let key = match (is_set("command"), is_set("args") && !idle_command) {
+        (true, _) => "command",
+        (false, true) => "args",
+        (false, false) => return,
+    };
+    let text = "has no effect in the modes connection and persistent, where kubernetes.pod.idleCommand is the container's main \
+                process; what users start is shellCommand, execCommand and subsystems";
+    section.notice(&format!("spec.containers[{number}].{key}"), text);
 }
 
 /// True for ContainerSSH's default, the agent that Podgate starts anyway.

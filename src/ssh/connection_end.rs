@@ -143,13 +143,22 @@ fn no_common_algorithm(kind: &AlgorithmKind, ours: &[String], theirs: &[String])
 
 /// Makes the value of the key that lets the client in: the names offered now, and those of the rest that the client has.
 fn listed(list: AlgorithmList, ours: &[String], theirs: &[String]) -> String {
-    let admissible = list.admissible(theirs);
+    let mut admissible = list.admissible(theirs);
     if admissible.is_empty() {
         let ours = ours.first().map_or("", String::as_str);
         return format!("none here: {} can hold none of these; the client needs one like {ours}", list.path());
     }
-    let all: Vec<&str> = ours.iter().map(String::as_str).chain(admissible).collect();
-    format!("{}: [{}]", list.path(), all.join(", "))
+    let with = |admissible: &[&str]| -> String {
+        let all: Vec<&str> = ours.iter().map(String::as_str).chain(admissible.iter().copied()).collect();
+        if list.is_default(&all) { String::new() } else { all.join(", ") }
+    };
+    let mut names = with(&admissible);
+    if names.is_empty() {
+        // The default itself is not for OpenSSH; in another order it is what an operator chose, and for every client.
+        admissible.reverse();
+        names = with(&admissible);
+    }
+    format!("{}: [{names}]", list.path())
 }
 
 fn host_key(theirs: &[String]) -> String {
@@ -199,6 +208,13 @@ mod tests {
                 "aes128-cbc,aes128-ctr",
                 "cipher",
                 "ssh.ciphers: [aes256-gcm@openssh.com, aes256-ctr, aes128-ctr]",
+            ),
+            (
+                AlgorithmKind::Cipher,
+                "aes256-gcm@openssh.com,aes128-gcm@openssh.com",
+                "chacha20-poly1305@openssh.com,aes256-ctr",
+                "cipher",
+                "ssh.ciphers: [aes256-gcm@openssh.com, aes128-gcm@openssh.com, aes256-ctr, chacha20-poly1305@openssh.com]",
             ),
             (AlgorithmKind::Mac, "hmac-sha2-256", "hmac-sha2-512", "MAC", "ssh.macs: [hmac-sha2-256, hmac-sha2-512]"),
             (

@@ -94,9 +94,11 @@ impl Translator {
         let ((env, terminal), listeners) = (handle.take_permits(), handle.take_promised());
         let endpoints = self.context.endpoints;
         let decide = |request| admission.rules.decide(StartProgram { request, env, terminal, endpoints });
-        let decision = request.and_then(decide);
+        let decision = request.clone().and_then(decide);
         if let Err(denied) = &decision {
-            audit.note(Event::Denied { request: RequestKind::Program, denied });
+            // Only a command can be no text.
+            let request = request.as_ref().map_or(RequestKind::Exec, RequestKind::from);
+            audit.note(Event::Denied { request, denied });
         }
         if let Ok(program) = &decision {
             self.entry.run_program(id.into(), requests::running(program.request()));
@@ -429,7 +431,10 @@ impl Handler for Translator {
     ) -> Result<bool, Self::Error> {
         let opened = match u16::try_from(*port) {
             Ok(port) => self.open_listener(Listen::Tcp { host: address.to_owned(), port }, session).await?,
-            Err(_) => self.deny_listener(Denied::ListenTarget, session)?,
+            Err(_) => {
+                let listen = Listen::Tcp { host: address.to_owned(), port: 0 };
+                self.deny_listener(&listen, Denied::ListenTarget, session)?
+            }
         };
         if let Some(ListenerAddress::Port(bound)) = opened {
             *port = u32::from(bound);

@@ -59,11 +59,11 @@ codes! {
     AGENT_UNREACHABLE Warning: "The guest's agent cannot be reached now; programs run without it."
     AGENT_WAY Info: "The way by which the agent comes into the containers of an image, or that it does not. Told once for each image."
     AUTH Debug: "A webhook of the login is being asked."
-    AUTH_BACKEND_ERROR Error or Warning or Debug: "A webhook of the login gave no answer: to all tries (`error`), to the first (`warning`) or to a later one (`debug`)."
+    AUTH_BACKEND_ERROR Error or Warning or Debug: "A webhook of the login gave no answer, or answered with an error: to all tries (`error`), to the first (`warning`) or to a later one (`debug`)."
     AUTH_ENV_LEFT_OUT Warning: "Variables in the answer of a webhook of the login have names that no environment takes; they are left out."
     AUTH_FAILED Debug: "A webhook of the login said no."
     AUTH_SUCCESSFUL Debug: "A webhook of the login said yes."
-    CONFIG_BACKEND_ERROR Error or Warning or Debug: "The config webhook gave no answer: to all tries (`error`), to the first (`warning`) or to a later one (`debug`)."
+    CONFIG_BACKEND_ERROR Error or Warning or Debug: "The config webhook gave no answer, or answered with an error: to all tries (`error`), to the first (`warning`) or to a later one (`debug`)."
     CONFIG_DENIED Info: "The config webhook refused the login."
     CONFIG_ENV_LEFT_OUT Warning: "Variables in the config webhook's answer have names that no environment takes; they are left out."
     CONFIG_REQUEST Debug: "The config webhook is being asked."
@@ -161,6 +161,7 @@ codes! {
     SSH_REVOKED_KEYS_FAILED Error: "The file of revoked keys (`ssh.revokedKeys`) cannot be used, so every key is refused; once for each fault of the file."
     SSH_SHARED_ADDRESS Warning: "Many users log in from an address whose connections are refused for a while; at most one line per address and 10 minutes."
     SSH_WINDOW_IGNORED Warning: "The client sent beyond its channel's window; the connection ends."
+    WEBHOOK_NOT_FOUND Notice: "A webhook answered the HEAD request of the start with status 404: the path of its URL may be wrong. Some servers answer so although they know the path."
     WEBHOOK_UNREACHABLE Warning: "A webhook was not reached at the start."
 }
 

@@ -116,21 +116,43 @@ impl WebhookClient {
         &self.place
     }
 
-    /// Checks that the server can be reached, by one `HEAD` request with any answer.
+    /// Checks that the server can be reached, by one `HEAD` request with any answer, whose status is returned.
     ///
     /// # Errors
     /// No connection, an untrusted one, or no answer within the limit of a try. The text is for the log.
-    pub(crate) async fn reach(&self) -> Result<(), String> {
+    pub(crate) async fn reach(&self) -> Result<StatusCode, String> {
         let limit = self.timeout.min(CONNECT_LIMIT);
         let answer = self.client.head(self.url.clone()).timeout(limit).send().await.map_err(AttemptFailure::from);
-        answer.map(drop).map_err(|failure| format!("{failure}{}", self.hint(Some(&failure))))
+        let answer = answer.map(|response| response.status());
+        answer.map_err(|failure| format!("{failure}{}", self.hint(Some(&failure))))
+    }
+
+    /// Checks at the start what a question would meet; `section` is the webhook's in the configuration.
+    pub(crate) async fn look(&self, section: &str) -> Option<StartFinding> {
+        let place = &self.place;
+        match self.reach().await {
+            Err(failure) => {
+                let text =
+                    format!("{section}: {place} cannot be reached: {failure}; logins fail until it can be reached");
+                Some(StartFinding { code: codes::WEBHOOK_UNREACHABLE, text })
+            }
+            // Some servers say so to HEAD and know the path by POST alone.
+            Ok(StatusCode::NOT_FOUND) => {
+                let text = format!(
+                    "{section}: {place} answers a HEAD request with status 404: if logins fail, is the path of the URL right?"
+                );
+                Some(StartFinding { code: codes::WEBHOOK_NOT_FOUND, text })
+            }
+            Ok(_) => None,
+        }
     }
 
     /// Advice after a failure in the log.
     fn hint(&self, failure: Option<&AttemptFailure>) -> &'static str {
         match failure {
             Some(failure) if self.plain && failure.may_want_tls() => "; is it https? the URL says http",
-            _ => "",
+            Some(failure) => failure.hint(),
+            None => "",
         }
     }
 
@@ -278,11 +300,14 @@ fn log_failure(log: &ConnectionLog, question: Question, details: &[(&str, &str)]
     let (_, failing) = log_codes(question);
     let reason = format!("{error}{hint}");
     let details = [details, &[("reason", reason.as_str())]].concat();
-    let text = match error {
-        WebhookError::Malformed(_) => "the webhook gave no answer that is understood",
-        _ => "the webhook gave no answer",
-    };
-    log.write(failing, text, &details);
+    log.write(failing, error.message(), &details);
+}
+
+/// Line for the log about a webhook at the start.
+#[derive(Debug)]
+pub(crate) struct StartFinding {
+    pub(crate) code: Code,
+    pub(crate) text: String,
 }
 
 /// Id of a question, the same for all its tries.

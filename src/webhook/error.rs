@@ -78,6 +78,18 @@ impl AttemptFailure {
         }
     }
 
+    /// Advice to the operator, after the failure's text.
+    pub(super) fn hint(&self) -> &'static str {
+        match self {
+            Self::Status(401) => {
+                "; it wants credentials: set them in the URL (https://NAME:PASSWORD@HOST/), or cert and key"
+            }
+            Self::Status(404) => "; is the path of the URL right?",
+            Self::Status(405) => "; it takes no POST there: is the path of the URL right?",
+            _ => "",
+        }
+    }
+
     /// True if another try would end the same way.
     pub(super) fn is_final(&self) -> bool {
         match self {
@@ -167,6 +179,17 @@ impl WebhookError {
         match self {
             Self::Final(failure) | Self::NotRepeated(failure) | Self::GaveUp { last: failure, .. } => Some(failure),
             Self::Encode(_) | Self::Malformed(_) => None,
+        }
+    }
+
+    /// The sentence for the log, before the reason.
+    pub(super) fn message(&self) -> &'static str {
+        use AttemptFailure::{Encoded, NotHttp, Redirect, Status, TooLarge};
+        match self.failure() {
+            Some(Status(_) | Redirect(_)) => "the webhook answered with an error",
+            Some(Encoded(_) | NotHttp(_) | TooLarge(_)) => "the webhook gave no answer that is understood",
+            None if matches!(self, Self::Malformed(_)) => "the webhook gave no answer that is understood",
+            Some(_) | None => "the webhook gave no answer",
         }
     }
 

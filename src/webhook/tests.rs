@@ -96,6 +96,18 @@ async fn told_of_failure(block: &HttpClientConfig) -> String {
 }
 
 #[tokio::test]
+async fn status_is_told_as_an_answer_with_its_likely_cause() {
+    for (status, cause) in
+        [(401, "it wants credentials"), (404, "is the path of the URL right?"), (405, "takes no POST")]
+    {
+        let fake = FakeWebhook::start(move |_, _| FakeReply::Answer(status, String::new())).await;
+        let text = told_of_failure(&fake.block()).await;
+        assert!(text.contains("the webhook answered with an error") && !text.contains("gave no answer"), "{text}");
+        assert!(text.contains(&format!("status {status}; ")) && text.contains(cause), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn http_where_tls_is_spoken_and_the_other_way_round_is_told() {
     let tls = FakeWebhook::start_tls("localhost", |_, _| yes()).await;
     let WebhookUrl::Http(mut url) = tls.block().url else { panic!("a URL") };
@@ -118,6 +130,7 @@ async fn http_where_tls_is_spoken_and_the_other_way_round_is_told() {
     let fake = FakeWebhook::start(|_, _| FakeReply::Answer(403, String::new())).await;
     let text = told_of_failure(&fake.block()).await;
     assert!(!text.contains("https"), "{text}");
+    assert!(text.contains("the webhook answered with an error"), "{text}");
 
     let plain = FakeWebhook::start(|_, _| yes()).await;
     let WebhookUrl::Http(mut url) = plain.block().url else { panic!("a URL") };

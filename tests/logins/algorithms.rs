@@ -49,6 +49,15 @@ async fn failed_negotiation_is_one_line_whose_remedy_lets_the_client_in() {
             offered: "aes128-cbc,aes128-ctr",
             remedy: "ssh.ciphers: [aes256-gcm@openssh.com, aes128-ctr]",
         },
+        // OpenSSH is offered only AES-GCM of the default, which this list must not be.
+        Narrow {
+            ssh: json!({}),
+            options: &["Ciphers=chacha20-poly1305@openssh.com,aes256-ctr"],
+            algorithm: "cipher",
+            offered: "chacha20-poly1305@openssh.com,aes256-ctr",
+            remedy: "ssh.ciphers: [aes256-gcm@openssh.com, aes128-gcm@openssh.com, aes256-ctr, \
+                     chacha20-poly1305@openssh.com]",
+        },
         Narrow {
             ssh: json!({"ciphers": ["aes256-gcm@openssh.com", "aes256-ctr"]}),
             options: &["Ciphers=aes256-ctr", "MACs=hmac-sha1,hmac-sha2-512"],

@@ -60,7 +60,7 @@ async fn command_that_is_no_text_is_not_run_as_another_one() {
     let ended = to_the_end(&mut channel).await;
     assert_eq!((ended.status, ended.stdout.as_str()), (Some(255), ""));
     assert_eq!(ended.stderr, "podgate: the command is not valid UTF-8\n");
-    denial(&world.gateway, "SECURITY_EXEC_REJECTED", "program").await;
+    denial(&world.gateway, "SECURITY_EXEC_REJECTED", "exec").await;
 }
 
 #[podgate_test::multi_thread]
@@ -73,11 +73,11 @@ async fn ports_that_are_none_are_denied_and_the_connection_goes_on() {
         assert!(opened.is_err(), "{port}");
     }
     assert_eq!(
-        denial(&world.gateway, "SECURITY_FORWARDING_REJECTED", "dial").await,
+        denial(&world.gateway, "SECURITY_FORWARDING_REJECTED", "direct-tcpip").await,
         "the address to connect to is not valid"
     );
     assert!(peer.handle.tcpip_forward("localhost", 65_536).await.is_err());
-    let reason = denial(&world.gateway, "SECURITY_REVERSE_FORWARDING_REJECTED", "listen").await;
+    let reason = denial(&world.gateway, "SECURITY_REVERSE_FORWARDING_REJECTED", "tcpip-forward").await;
     assert_eq!(reason, "the address to listen on is not valid");
     let mut channel = peer.session().await;
     channel.exec(true, "exit 6").await.expect("a request");

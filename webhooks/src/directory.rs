@@ -23,7 +23,7 @@ pub use key::KeyError;
 pub use password::PasswordError;
 pub use settings::SettingsError;
 
-use crate::toolkit::{Decide, Decision, Grant, NoConfig};
+use crate::toolkit::{Decide, Decision, Denial, Grant, NoConfig};
 use crate::wire::{AuthzRequest, ConfigAnswer, ConfigRequest, Connection, Known};
 use key::AuthorizedKey;
 use password::{Hash, Verifier};
@@ -261,8 +261,13 @@ impl Decide for Directory {
             Some(user) if user.is_called(name, request.authenticated_username.as_deref()) => {
                 Ok(ConfigAnswer::new(self.defaults.settings.overlaid(&user.profile.settings)))
             }
-            Some(_) => Err(NoConfig::Refused(OTHER_NAME.into())),
-            None => Err(NoConfig::Refused(UNLISTED.into())),
+            Some(_) => Err(refused(OTHER_NAME)),
+            None => Err(refused(UNLISTED)),
         }
     }
+}
+
+/// Refuses a configuration with a reason that the user reads, too: they are authenticated.
+fn refused(reason: &'static str) -> NoConfig {
+    NoConfig::Refused(Denial { reason: reason.into(), message: Some(reason.to_owned()) })
 }

@@ -15,6 +15,7 @@ mod rest;
 mod tests;
 
 pub(crate) use connector::ConnectError;
+pub(crate) use credentials::renewal;
 pub(crate) use rest::AGENT;
 
 use crate::settings::Cluster;
@@ -189,6 +190,11 @@ impl ClusterClient {
     /// `host[:port]`, for the Host header (RFC 9110 section 7.2).
     pub(crate) fn authority(&self) -> &str {
         self.connector.host()
+    }
+
+    /// The reason and the remedy for an operator whose credentials the API does not accept, after its own text.
+    pub(crate) fn expired(&self, text: &str) -> String {
+        rest::expired(text, &self.connector)
     }
 
     /// The Authorization header's value, marked sensitive.

@@ -126,6 +126,10 @@ impl ClusterClient {
     pub(crate) async fn exec(&self, request: &ExecRequest<'_>, limit: Duration) -> Result<ExecStream, ExecError> {
         self.metrics().count_backend_request();
         let opened = timeout(limit, Box::pin(self.open_exec(request))).await.unwrap_or(Err(ExecError::Timeout(limit)));
+        let opened = opened.map_err(|error| match error {
+            ExecError::Unauthorized(said) => ExecError::Unauthorized(self.expired(&said)),
+            other => other,
+        });
         if let Err(error) = &opened {
             self.metrics().count_backend_error(error.cause());
         }

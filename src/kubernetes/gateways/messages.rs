@@ -39,25 +39,25 @@ impl<'a> CoordinatorLog<'a> {
             match notice {
                 CoordinatorNotice::Refused(reason) if !std::mem::replace(&mut self.refused, true) => self.own_lease(
                     codes::KUBERNETES_LEASE_REFUSED,
-                    "The gateway cannot keep a Lease: when it is killed, its pods stay",
+                    "the gateway cannot keep a Lease: when it is killed, its pods stay",
                     Some(&reason),
                 ),
                 CoordinatorNotice::CannotListPeers(reason) if !std::mem::replace(&mut self.cannot_list_peers, true) => {
                     self.own_lease(
                         codes::KUBERNETES_LEASE_REFUSED,
-                        "The gateway cannot list Leases: pods of gateways that were killed stay",
+                        "the gateway cannot list Leases: pods of gateways that were killed stay",
                         Some(&reason),
                     )
                 }
                 CoordinatorNotice::Failing(reason) if !std::mem::replace(&mut self.failing, true) => self.own_lease(
                     codes::KUBERNETES_LEASE_FAILED,
-                    "The gateway's Lease cannot be renewed, trying again",
+                    "the gateway's Lease cannot be renewed, trying again",
                     Some(&reason),
                 ),
                 CoordinatorNotice::CannotRelabel(reason) if !std::mem::replace(&mut self.cannot_relabel, true) => self
                     .own_lease(
                         codes::KUBERNETES_POD_MARK_FAILED,
-                        "Pods that are left after the Lease was lost cannot be marked: another gateway may remove them",
+                        "pods that are left after the Lease was lost cannot be marked: another gateway may remove them",
                         Some(&reason),
                     ),
                 CoordinatorNotice::Refused(_)
@@ -66,11 +66,11 @@ impl<'a> CoordinatorLog<'a> {
                 | CoordinatorNotice::CannotRelabel(_) => {}
                 CoordinatorNotice::Held => {
                     (self.refused, self.failing) = (false, false);
-                    self.own_lease(codes::KUBERNETES_LEASE_HELD, "The gateway holds its Lease", None);
+                    self.own_lease(codes::KUBERNETES_LEASE_HELD, "the gateway holds its Lease", None);
                 }
                 CoordinatorNotice::Lost => self.own_lease(
                     codes::KUBERNETES_LEASE_LOST,
-                    "Another gateway took this one for dead, or its Lease was deleted: pods of it may be removed",
+                    "another gateway took this one for dead, or its Lease was deleted: pods of it may be removed",
                     None,
                 ),
                 CoordinatorNotice::Takeover(notice) => self.takeover(notice),
@@ -80,7 +80,7 @@ impl<'a> CoordinatorLog<'a> {
 
     /// Logs that the process ends and its Lease stays, for this reason.
     pub(super) fn lease_left(&self, reason: &str) {
-        let text = "The gateway's Lease stays until another gateway finds that it has expired";
+        let text = "the gateway's Lease stays until another gateway finds that it has expired";
         self.own_lease(codes::KUBERNETES_LEASE_LEFT, text, Some(reason));
     }
 
@@ -94,29 +94,29 @@ impl<'a> CoordinatorLog<'a> {
         match notice {
             TakeoverNotice::GatewayDead(instance, pods) => self.log.write(
                 codes::KUBERNETES_GATEWAY_GONE,
-                "A gateway has ended, the pods that it left are removed",
+                "a gateway has ended, the pods that it left are removed",
                 &[("instance", &instance.to_string()), ("pods", &pods.to_string())],
             ),
             TakeoverNotice::LeaseRestored(instance, pods) => self.log.write(
                 codes::KUBERNETES_LEASE_RESTORED,
-                "A gateway has pods and no Lease: one is written for it, so that the pods go if it does not renew it",
+                "a gateway has pods and no Lease: one is written for it, so that the pods go if it does not renew it",
                 &[("instance", &instance.to_string()), ("pods", &pods.to_string())],
             ),
             TakeoverNotice::PodRemoved(pod) => self.log.write(
                 codes::KUBERNETES_POD_REAPED,
-                "A pod that was left without its gateway is removed",
+                "a pod that was left without its gateway is removed",
                 &[("podName", &pod.name), ("namespace", pod.namespace.as_str())],
             ),
             TakeoverNotice::PodNotRemoved(pod, reason) => self.log.write(
                 codes::KUBERNETES_POD_REMOVE_FAILED.at(Level::Warning),
-                "A pod that was left without its gateway cannot be removed, trying again",
+                "a pod that was left without its gateway cannot be removed, trying again",
                 &[("podName", &pod.name), ("namespace", pod.namespace.as_str()), ("reason", &reason)],
             ),
             TakeoverNotice::NamespaceUnreadable(namespace, reason) => {
                 if self.reported.len() < MAX_REPORTED && self.reported.insert(namespace.clone()) {
                     self.log.write(
                         codes::KUBERNETES_NAMESPACE_CLOSED,
-                        "The pods of a namespace cannot be listed: what other gateways left there stays",
+                        "the pods of a namespace cannot be listed: what other gateways left there stays",
                         &[("namespace", namespace.as_str()), ("reason", &reason)],
                     );
                 }

@@ -1,6 +1,6 @@
 //! The findings of the inspection as lines for the operator: the key or the right, the problem, and the remedy. Pure.
 
-use crate::kubernetes::api::client::ClientError;
+use crate::kubernetes::api::client::{ClientError, renewal};
 use crate::kubernetes::api::pods::ApiError;
 use crate::kubernetes::inspect::{MissingRight, RightPurpose};
 use crate::settings::{Cluster, InlineOrFile};
@@ -72,12 +72,13 @@ pub(super) fn no_answer(cluster: &Cluster, error: &ApiError) -> String {
             format!("kubernetes.connection: {host} cannot be reached securely: {}", cause(reason))
         }
         ApiError::Refused { code: 401, .. } => format!(
-            "kubernetes.connection{}: {host} does not accept the credentials; are they expired, or another cluster's?",
+            "kubernetes.connection{}: {host} does not accept the credentials; are they expired, or another cluster's? {}",
             match &cluster.bearer_token {
                 Some(InlineOrFile::File(_)) => ".bearerTokenFile",
                 Some(InlineOrFile::Inline(_)) => ".bearerToken",
                 None => "",
-            }
+            },
+            capitalized(&renewal(cluster)),
         ),
         ApiError::Refused { code, message, .. } => {
             format!("{host} answers with an error ({code}): {message}; logins may fail")
@@ -128,6 +129,11 @@ pub(super) fn refused(error: &ApiError, cluster: &Cluster) -> String {
             format!("kubernetes.pod: the pod is refused: {}", message(error))
         }
     }
+}
+
+fn capitalized(text: &str) -> String {
+    let first = text.get(..1).unwrap_or_default().to_ascii_uppercase();
+    first + text.get(1..).unwrap_or_default()
 }
 
 /// Cuts the layers that passed an error on.

@@ -142,7 +142,7 @@ async fn credentials_and_certificates_that_are_not_accepted_are_fatal() {
     stand.cluster.faults().revoke_token("t-gate");
     let text = format!(
         "kubernetes.connection.bearerToken: https://{host} does not accept the credentials; are they expired, \
-         or another cluster's?"
+         or another cluster's? A new token in bearerToken needs a restart, one in the file of bearerTokenFile does not"
     );
     assert_eq!(stand.found(SETTLED).await, [(Severity::Fatal, text.clone())]);
     assert_eq!(stand.found(OPEN).await, [(Severity::Warning, text)]);

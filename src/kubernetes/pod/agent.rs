@@ -298,7 +298,7 @@ impl GuestAgent {
             }
         }
         if passing {
-            let text = "The guest's agent cannot be reached now; programs run without it";
+            let text = "the guest's agent cannot be reached now; programs run without it";
             self.delivery.log.write(codes::AGENT_UNREACHABLE, text, &[("reason", &reasons.join("; "))]);
         }
         match (other, passing) {
@@ -324,9 +324,9 @@ impl GuestAgent {
         };
         if news {
             let text = match way {
-                AgentWay::None => "The containers of this image have no agent",
-                AgentWay::ContainerSsh => "The containers of this image have ContainerSSH's agent",
-                AgentWay::Image | AgentWay::Copied | AgentWay::Pushed => "The containers of this image have the agent",
+                AgentWay::None => "the containers of this image have no agent",
+                AgentWay::ContainerSsh => "the containers of this image have ContainerSSH's agent",
+                AgentWay::Image | AgentWay::Copied | AgentWay::Pushed => "the containers of this image have the agent",
             };
             let (image, reasons) = (self.delivery.image.as_str(), reasons.join("; "));
             let mut details = vec![("image", image), ("way", way.word())];

@@ -73,7 +73,7 @@ impl PodHold {
             }
             self.log(
                 codes::KUBERNETES_POD_CREATE_FAILED.at(Level::Debug),
-                "The pod was not created, trying again",
+                "the pod was not created, trying again",
                 Some(&error),
             );
             state.report_progress(Some(refusal::progress(&error)));
@@ -144,7 +144,7 @@ impl PodHold {
         if self.state == HoldState::Nothing {
             return;
         }
-        self.log(codes::KUBERNETES_POD_REMOVE, "Removing the pod", None);
+        self.log(codes::KUBERNETES_POD_REMOVE, "removing the pod", None);
         let stopping = self.tasks.stopping().clone();
         let out_of_time = async move {
             stopping.cancelled().await;
@@ -163,7 +163,7 @@ impl PodHold {
             let (again, error) = match self.try_remove(start).await {
                 Ok(Removal::Gone) => {
                     self.state = HoldState::Nothing;
-                    self.log(codes::KUBERNETES_POD_REMOVE_SUCCESSFUL, "The pod is removed", None);
+                    self.log(codes::KUBERNETES_POD_REMOVE_SUCCESSFUL, "the pod is removed", None);
                     return;
                 }
                 Ok(Removal::LookAgain) => (true, None),
@@ -177,7 +177,7 @@ impl PodHold {
             if let Some(error) = &error {
                 self.log(
                     codes::KUBERNETES_POD_REMOVE_FAILED.at(Level::Debug),
-                    "The pod was not removed, trying again",
+                    "the pod was not removed, trying again",
                     Some(error),
                 );
             }
@@ -202,7 +202,7 @@ impl PodHold {
     fn give_up(&mut self, error: Option<&ApiError>) {
         self.state = HoldState::Nothing;
         let by_hand = format!(
-            "The pod may be left behind; this removes it: kubectl delete pod -n {} {}",
+            "the pod may be left behind; this removes it: kubectl delete pod -n {} {}",
             self.api.namespace(),
             self.name
         );

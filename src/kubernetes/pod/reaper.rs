@@ -78,13 +78,13 @@ pub(crate) async fn remove(pods: &kube::Api<Pod>, due: &[Arc<Pod>], log: &Log) {
         match answer {
             Ok(()) => log.write(
                 codes::KUBERNETES_POD_REAPED,
-                "A pod that was left without its connection is removed",
+                "a pod that was left without its connection is removed",
                 &[("podName", name), ("namespace", namespace)],
             ),
             Err(error) if matches!(error.code(), Some(404 | 409)) => {}
             Err(error) => log.write(
                 codes::KUBERNETES_POD_REMOVE_FAILED.at(Level::Warning),
-                "A pod that was left without its connection cannot be removed, trying again",
+                "a pod that was left without its connection cannot be removed, trying again",
                 &[("podName", name), ("namespace", namespace), ("reason", &causes(&error))],
             ),
         }

@@ -101,7 +101,7 @@ impl PodTask {
 
     fn prepare(&self, manifest: Result<Manifest, ManifestError>) -> Result<(Arc<ClusterClient>, Manifest), Refusal> {
         let failed =
-            |refusal| self.failed(codes::KUBERNETES_CONFIG_ERROR, "The pod cannot be requested", refusal, None);
+            |refusal| self.failed(codes::KUBERNETES_CONFIG_ERROR, "the pod cannot be requested", refusal, None);
         let manifest = manifest.map_err(|error| failed(Refusal::new(error.to_string())))?;
         let settings = &self.request.settings;
         let client = self.backend.clients.get(&settings.cluster, settings.timeouts.http).map_err(|error| {
@@ -138,13 +138,13 @@ impl PodTask {
         let follower = watch.follow(pod.metadata.uid.as_deref().unwrap_or_default());
         let mut running = RunningPod { client, api, manifest, watch, follower, pod: Arc::new(pod) };
         let name = running.manifest.name.clone();
-        self.debug(codes::KUBERNETES_POD_WAIT, "Waiting for the pod to become ready", name.as_str());
+        self.debug(codes::KUBERNETES_POD_WAIT, "waiting for the pod to become ready", name.as_str());
         if let Err(refusal) = self.timed(MeasuredStep::PodReady, self.wait_until_ready(&mut running, deadline)).await {
             if self.pod_state.dismissed().is_cancelled() {
                 return Err(refusal);
             }
             let name = Some(name.as_str());
-            return Err(self.failed(codes::KUBERNETES_POD_WAIT_FAILED, "The pod did not become ready", refusal, name));
+            return Err(self.failed(codes::KUBERNETES_POD_WAIT_FAILED, "the pod did not become ready", refusal, name));
         }
         self.timed(MeasuredStep::PodPrepare, self.make_ready(&mut running)).await?;
         // The manifest is not read again, and the connection may be a long one.
@@ -165,7 +165,7 @@ impl PodTask {
     async fn create(&self, manifest: &mut Manifest, hold: &mut PodHold, deadline: Instant) -> Result<Pod, Refusal> {
         let created = match self.list_in_lease(manifest, deadline).await {
             Ok(()) => {
-                self.debug(codes::KUBERNETES_POD_CREATE, "Creating the pod", manifest.name.as_str());
+                self.debug(codes::KUBERNETES_POD_CREATE, "creating the pod", manifest.name.as_str());
                 hold.create(manifest, &self.pod_state, deadline).await
             }
             Err(refusal) => Err(refusal),
@@ -237,7 +237,7 @@ impl PodTask {
         self.pod_state.set_end(end.clone());
         if let PodEnd::Died(reason) = end {
             let (refusal, name) = (Refusal::new(reason), running.manifest.name.as_str());
-            return self.failed(codes::KUBERNETES_POD_GONE, "The pod ended before its connection", refusal, Some(name));
+            return self.failed(codes::KUBERNETES_POD_GONE, "the pod ended before its connection", refusal, Some(name));
         }
         self.pod_state.dismissed().cancelled().await;
         connection_ended()
@@ -262,12 +262,12 @@ impl PodTask {
             let (code, message, details) = match notice {
                 ManifestNotice::LabelCut => (
                     codes::KUBERNETES_USERNAME_TOO_LONG,
-                    "The user's name is shortened in the label, the annotation podgate/username has the complete name",
+                    "the user's name is shortened in the label, the annotation podgate/username has the complete name",
                     None,
                 ),
                 ManifestNotice::SensitiveLeftOut { kind, name } => (
                     codes::KUBERNETES_ENV_LEFT_OUT,
-                    "A sensitive value is left out, because everyone who can read pods could read it",
+                    "a sensitive value is left out, because everyone who can read pods could read it",
                     Some((*kind, name.as_str())),
                 ),
             };
@@ -277,7 +277,7 @@ impl PodTask {
 
     fn not_created(&self, refusal: Refusal, manifest: &Manifest) -> Refusal {
         let name = Some(manifest.name.as_str());
-        self.failed(codes::KUBERNETES_POD_CREATE_FAILED, "The pod was not created", refusal, name)
+        self.failed(codes::KUBERNETES_POD_CREATE_FAILED, "the pod was not created", refusal, name)
     }
 
     /// Logs a failure, and returns it marked as logged.

@@ -231,7 +231,7 @@ impl WatchTask {
 
     fn warn(&self, reason: &str) {
         let details = [("namespace", self.scope.namespace.as_str()), ("reason", reason)];
-        let message = "The pods cannot be watched, trying again";
+        let message = "the pods cannot be watched, trying again";
         self.shared.log.write(codes::KUBERNETES_WATCH_FAILED, message, &details);
     }
 

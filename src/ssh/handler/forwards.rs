@@ -37,10 +37,10 @@ impl Translator {
                 return reply.reject(ChannelOpenFailure::Other { code: RESOURCE_SHORTAGE, reason }).await;
             }
         };
-        let permit = match admission.rules.decide(dial) {
+        let permit = match admission.rules.decide(dial.clone()) {
             Ok(permit) => permit,
             Err(denied) => {
-                audit.note(Event::Denied { request: RequestKind::Dial, denied: &denied });
+                audit.note(Event::Denied { request: RequestKind::Dial(&dial), denied: &denied });
                 // No address can be forbidden that is none.
                 let code = if denied == Denied::DialTarget { CONNECT_FAILED } else { PROHIBITED };
                 return reply.reject(ChannelOpenFailure::Other { code, reason: denied.to_string() }).await;
@@ -155,15 +155,20 @@ impl Translator {
         session: &mut Session,
     ) -> Result<Option<Permit<Listen>>, ConnectionError> {
         let Some((admission, _)) = &self.admitted else { return Ok(None) };
-        match admission.rules.decide(listen) {
+        match admission.rules.decide(listen.clone()) {
             Ok(permit) => Ok(Some(permit)),
-            Err(denied) => self.deny_listener(denied, session),
+            Err(denied) => self.deny_listener(&listen, denied, session),
         }
     }
 
     /// Records the denial of a listener.
-    pub(super) fn deny_listener<T>(&self, denied: Denied, session: &mut Session) -> Result<Option<T>, ConnectionError> {
-        self.context.audit.note(Event::Denied { request: RequestKind::Listen, denied: &denied });
+    pub(super) fn deny_listener<T>(
+        &self,
+        listen: &Listen,
+        denied: Denied,
+        session: &mut Session,
+    ) -> Result<Option<T>, ConnectionError> {
+        self.context.audit.note(Event::Denied { request: RequestKind::Listen(listen), denied: &denied });
         explain(session, &denied.to_string())
     }
 }

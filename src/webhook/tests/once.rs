@@ -48,8 +48,20 @@ async fn server_that_answers_the_question_at_the_start_is_reached_whatever_its_s
         let fake = FakeWebhook::start(move |_, _| FakeReply::Last(status, "")).await;
         let client = WebhookClient::new(&fake.block(), "/password", Question::Password).unwrap();
         let reached = client.reach().await;
-        assert!(reached.is_ok(), "{status}: {reached:?}");
+        assert_eq!(reached.map(|status| status.as_u16()), Ok(status));
         assert_eq!(fake.asked().iter().map(|asked| asked.path.as_str()).collect::<Vec<_>>(), ["/hook/password"]);
+    }
+}
+
+#[tokio::test]
+async fn only_a_404_at_the_start_is_told_as_a_path_that_may_be_wrong() {
+    for (status, told) in [(200, false), (400, false), (401, false), (404, true), (405, false), (503, false)] {
+        let fake = FakeWebhook::start(move |_, _| FakeReply::Last(status, "")).await;
+        let client = WebhookClient::new(&fake.block(), "/password", Question::Password).unwrap();
+        let finding = client.look("auth.password").await;
+        assert_eq!(finding.is_some(), told, "{status}: {finding:?}");
+        let begins = format!("auth.password: {} answers a HEAD request with status 404", client.place());
+        assert!(finding.is_none_or(|finding| finding.text.starts_with(&begins)), "{status}");
     }
 }
 

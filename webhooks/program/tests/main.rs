@@ -263,8 +263,9 @@ fn question_whether_the_server_is_there_is_no_line_at_the_default_level() {
 fn knows(address: &str, name: &str) -> bool {
     let body = format!(r#"{{"username":"{name}"}}"#);
     let answer = ask(address, "/config", &body);
-    assert!(answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.1 403"), "{answer}");
-    answer.starts_with("HTTP/1.1 200")
+    let denied = answer.contains(r#""success":false"#);
+    assert!(answer.starts_with("HTTP/1.1 200") && denied != answer.contains(r#""config":"#), "{answer}");
+    !denied
 }
 
 impl Server {

@@ -11,6 +11,9 @@ pub(super) struct AuthorizedKey(Vec<u8>);
 /// Error of parsing an authorized key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
+    /// Nothing.
+    #[error("is empty; if it comes from a file, is the file there? ssh-keygen -t ed25519 makes a key")]
+    Empty,
     /// Not `TYPE BLOB [COMMENT]`.
     #[error("is not a line of TYPE BASE64 [COMMENT]; options before the type are refused, they would not be obeyed")]
     Form,
@@ -22,6 +25,9 @@ pub enum KeyError {
 impl AuthorizedKey {
     /// Parses a line of an `authorized_keys` file.
     pub(super) fn parse(line: &str) -> Result<Self, KeyError> {
+        if line.trim_ascii().is_empty() {
+            return Err(KeyError::Empty);
+        }
         let mut words = line.split_ascii_whitespace();
         let (Some(algorithm), Some(blob)) = (words.next(), words.next()) else { return Err(KeyError::Form) };
         let blob = BASE64.decode(blob.as_bytes()).map_err(|_| KeyError::Form)?;
@@ -56,7 +62,8 @@ mod tests {
     fn what_is_no_plain_key_is_refused() {
         let certificate = BASE64.encode(b"\0\0\0\x20ssh-ed25519-cert-v01@openssh.com...");
         for (line, error) in [
-            (String::new(), KeyError::Form),
+            (String::new(), KeyError::Empty),
+            (" \n".into(), KeyError::Empty),
             ("ssh-ed25519".into(), KeyError::Form),
             ("ssh-ed25519 AAAA".into(), KeyError::Form),
             (format!("ssh-rsa {ED25519}"), KeyError::Form),

@@ -105,7 +105,8 @@ async fn user_under_another_name_is_neither_authorized_nor_configured() {
         let request = AuthzRequest { connection: from(user), authenticated_username: name.clone() };
         assert_eq!(directory.authorize(&request).await, Decision::deny(reason), "{request:?}");
         let request = ConfigRequest { connection: from(user), authenticated_username: name };
-        assert_eq!(directory.config(&request).await, Err(NoConfig::Refused(reason.into())));
+        let denial = Denial { reason: reason.into(), message: Some(reason.to_owned()) };
+        assert_eq!(directory.config(&request).await, Err(NoConfig::Refused(denial)));
     }
 }
 

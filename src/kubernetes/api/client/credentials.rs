@@ -16,9 +16,13 @@ use tokio::time::Instant;
 /// The age at which credentials from files are read again.
 const REREAD: Duration = Duration::from_secs(10);
 
+/// The directory of what the kubelet mounts into a pod and renews there.
+const MOUNTED: &str = "/var/run/secrets";
+
 /// The credentials for one cluster, read again when their files change.
 pub(super) struct Credentials {
     sources: Sources,
+    renewal: String,
     current: Mutex<Held>,
 }
 
@@ -62,7 +66,13 @@ impl Credentials {
         };
         let texts = sources.texts()?;
         let current = Current { tls: Arc::new(texts.tls()?), authorization: authorization(&sources, &texts)? };
-        Ok(Self { sources, current: Mutex::new(Held { texts, current, looked: Some(Instant::now()) }) })
+        let renewal = renewal(cluster);
+        Ok(Self { sources, renewal, current: Mutex::new(Held { texts, current, looked: Some(Instant::now()) }) })
+    }
+
+    /// The way to new credentials where the API does not accept these.
+    pub(super) fn renewal(&self) -> &str {
+        &self.renewal
     }
 
     /// Makes the next look a real one.
@@ -81,6 +91,29 @@ impl Credentials {
             }
         }
         held.current.clone()
+    }
+}
+
+/// Tells an operator how a cluster's credentials are renewed.
+pub(crate) fn renewal(cluster: &Cluster) -> String {
+    let (what, source, key) = match (&cluster.bearer_token, &cluster.client_certificate) {
+        (Some(token), _) => ("token", token, "bearerToken"),
+        (None, Some((certificate, _))) => ("client certificate", certificate, "cert"),
+        (None, None) if cluster.basic.is_some() => return "are the user name and the password right?".to_owned(),
+        (None, None) => return "kubernetes.connection has no credentials".to_owned(),
+    };
+    match source {
+        InlineOrFile::File(path) if path.starts_with(MOUNTED) => {
+            format!("the kubelet renews {}; is the pod's service account still there?", path.display())
+        }
+        InlineOrFile::File(path) => {
+            let path = path.display();
+            let how = if what == "token" { " (as deploy/kubeconfig does)" } else { "" };
+            format!("write a new {what} to {path}{how}; the gateway reads it without a restart")
+        }
+        InlineOrFile::Inline(_) => {
+            format!("a new {what} in {key} needs a restart, one in the file of {key}File does not")
+        }
     }
 }
 

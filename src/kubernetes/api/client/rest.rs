@@ -9,12 +9,13 @@ use crate::types::root_cause;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, USER_AGENT};
 use http::uri::{Authority, Scheme};
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{Builder, Client as Pool, Error as PoolError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::Body;
+use serde_json::{Value, json};
 use std::error::Error;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -76,6 +77,12 @@ pub(super) fn client(connector: Connector, timeout: Duration, metrics: Metrics) 
     kube::Client::new(service, "default")
 }
 
+/// What the API says to credentials that it does not know, with the likely cause and the remedy.
+pub(super) fn expired(said: &str, connector: &Connector) -> String {
+    let renewal = connector.credentials().renewal().to_owned();
+    format!("{said} (the gateway's credentials may have expired: {renewal})")
+}
+
 /// The result of a call for the metrics. "Not found" and "too old to watch" are answers like others.
 fn count(metrics: &Metrics, answer: &Result<Answer, RestError>) {
     metrics.count_backend_request();
@@ -120,6 +127,17 @@ impl Rest {
         Ok(Uri::from_parts(parts).map_err(http::Error::from)?)
     }
 
+    /// The status of an answer 401, which says nothing else, with its likely cause and the remedy.
+    fn explained(&self, body: &[u8]) -> Bytes {
+        let mut status: Value = serde_json::from_slice(body).unwrap_or_default();
+        if !status.is_object() {
+            status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 401});
+        }
+        let said = status["message"].as_str().unwrap_or("Unauthorized").to_owned();
+        status["message"] = expired(&said, &self.connector).into();
+        status.to_string().into()
+    }
+
     async fn finish(
         &self,
         answer: Result<Response<Incoming>, PoolError>,
@@ -132,8 +150,9 @@ impl Rest {
             Some(Streamed::Log) => Either::Right(StreamedBody::pieces(body)),
             None => {
                 let body = timeout_at(deadline, whole(body)).await;
-                let body = body.map_err(|_elapsed| RestError::Deadline(self.timeout))?;
-                Either::Left(Full::new(body.map_err(RestError::Body)?))
+                let body = body.map_err(|_elapsed| RestError::Deadline(self.timeout))?.map_err(RestError::Body)?;
+                let unknown = parts.status == StatusCode::UNAUTHORIZED;
+                Either::Left(Full::new(if unknown { self.explained(&body) } else { body }))
             }
         };
         Ok(Response::from_parts(parts, body))

@@ -111,6 +111,27 @@ async fn client_certificate_from_files_is_shown_and_without_one_there_is_none() 
 }
 
 #[tokio::test]
+async fn unknown_credentials_are_told_with_their_file_and_the_way_to_new_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    std::fs::write(&path, "old").unwrap();
+    for body in [r#"{"kind":"Status","status":"Failure","code":401,"message":"Unauthorized"}"#, "<html>", ""] {
+        let mut endpoint = FakeApiServer::start(async move |mut conversation: FakeConnection| {
+            conversation.answer("401 Unauthorized", body).await;
+        })
+        .await;
+        endpoint.cluster.bearer_token = Some(InlineOrFile::File(path.clone()));
+        let Err(kube::Error::Api(status)) = pod(&endpoint.client()).await else { panic!("{body}: no status") };
+        let told = format!(
+            "Unauthorized (the gateway's credentials may have expired: write a new token to {} (as deploy/kubeconfig does); \
+             the gateway reads it without a restart)",
+            path.display()
+        );
+        assert_eq!((status.code, status.message), (401, told), "{body}");
+    }
+}
+
+#[tokio::test]
 async fn silent_server_ends_a_call_at_its_deadline() {
     for head in ["", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"] {
         let endpoint = FakeApiServer::start(async move |mut conversation: FakeConnection| {

@@ -104,7 +104,7 @@ impl ProgramReceiver {
             let text = printable(&String::from_utf8_lossy(text), COMPLAINT_MAX);
             self.log.write(
                 codes::AGENT_COMPLAINT,
-                "The guest's agent writes to its standard error",
+                "the guest's agent writes to its standard error",
                 &[("text", &text)],
             );
         }

@@ -48,7 +48,7 @@ impl AgentFiles {
             };
             read.inspect_err(|error| {
                 let text =
-                    "The gateway cannot bring the agent into containers: its file is not beside the gateway's own";
+                    "the gateway cannot bring the agent into containers: its file is not beside the gateway's own";
                 log.write(codes::AGENT_FILE_MISSING, text, &[("reason", &error.to_string())]);
             })
             .ok()

@@ -60,7 +60,13 @@ pub(super) fn spec(
         });
     };
     match command {
-        ConsoleCommand::Idle => drop(console.insert("command".into(), idle_command(pod).into())),
+        ConsoleCommand::Idle => {
+            console.insert("command".into(), idle_command(pod).into());
+            // They belong to the program that does not run; a configured command gets them, as in ContainerSSH.
+            if pod.idle_command.is_none() {
+                console.remove("args");
+            }
+        }
         ConsoleCommand::Program(main) => set_main_program(main, console)?,
     }
     agent::add(pod, &mut spec)?;

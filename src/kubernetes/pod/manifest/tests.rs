@@ -214,9 +214,23 @@ fn what_is_configured_is_sent_as_it_is() {
     assert_eq!(spec["automountServiceAccountToken"], false);
     assert!(spec.get("activeDeadlineSeconds").is_none());
     assert_eq!(spec["containers"][0], json!({"name": "side", "image": "s:1", "command": ["keep"]}));
-    assert_eq!(spec["containers"][1]["args"], json!(["--x"]));
+    assert!(spec["containers"][1].get("args").is_none(), "they are the image's own program's");
     assert_eq!(spec["containers"][1]["securityContext"], json!({"allowPrivilegeEscalation": false}));
     assert_eq!(spec["containers"][1]["command"][0], "/bin/sh");
+}
+
+#[test]
+fn args_of_the_container_follow_a_configured_idle_command_alone() {
+    let mut settings = fixtures::settings();
+    settings.pod.spec = object(json!({"containers": [
+        {"name": "shell", "image": "g:1", "command": ["own"], "args": ["--x"]}
+    ]}));
+    for (idle_command, args) in [(None, Value::Null), (Some(vec!["tini".to_owned()]), json!(["--x"]))] {
+        settings.pod.idle_command.clone_from(&idle_command);
+        let spec = made(&settings, &fixtures::identity("a")).unwrap().json["spec"].clone();
+        assert_ne!(spec["containers"][0]["command"], json!(["own"]), "{idle_command:?}");
+        assert_eq!(spec["containers"][0]["args"], args, "{idle_command:?}");
+    }
 }
 
 #[test]

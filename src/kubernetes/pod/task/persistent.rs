@@ -86,7 +86,7 @@ impl PodTask {
     }
 
     fn refused(&self, code: Code, refusal: Refusal, manifest: &Manifest) -> Refusal {
-        self.failed(code, "The user's persistent pod is not available", refusal, Some(manifest.name.as_str()))
+        self.failed(code, "the user's persistent pod is not available", refusal, Some(manifest.name.as_str()))
     }
 
     /// Makes the refusal of a login that has no time for another try.
@@ -136,14 +136,14 @@ impl PodTask {
         match (step, found) {
             (ClaimStep::Use, Some(pod)) => Ok(pod),
             (ClaimStep::Claim(patch), Some(_)) => {
-                self.debug(codes::KUBERNETES_POD_CLAIM, "Claiming the pod for the user", manifest.name.as_str());
+                self.debug(codes::KUBERNETES_POD_CLAIM, "claiming the pod for the user", manifest.name.as_str());
                 api.patch(&manifest.name, &patch).await.map_err(|error| match error.code() {
                     Some(404 | 409) => PersistentPodError::Changed,
                     _ => failed(error, api, &[]),
                 })
             }
             (ClaimStep::Create, _) => {
-                self.debug(codes::KUBERNETES_POD_CREATE, "Creating the pod", manifest.name.as_str());
+                self.debug(codes::KUBERNETES_POD_CREATE, "creating the pod", manifest.name.as_str());
                 api.create(&manifest.json).await.map_err(|error| match error.code() {
                     // Another login was faster, or the answer to our create was lost: the pod's owner must be read.
                     Some(409) => PersistentPodError::Changed,

@@ -206,7 +206,7 @@ impl PodTask {
     /// Reports the variables that are in no argument and in no spec, and so reach no program without our agent.
     fn log_left_out(&self, sensitive: &[EnvVar]) {
         for variable in sensitive {
-            let text = "A sensitive value is left out, because everyone who can read pods could read it";
+            let text = "a sensitive value is left out, because everyone who can read pods could read it";
             let details = [("variable", variable.name().as_str())];
             self.request.log.write(codes::KUBERNETES_ENV_LEFT_OUT, text, &details);
         }
@@ -215,7 +215,7 @@ impl PodTask {
     async fn write_files(&self, container: &ReadyContainer, access: &AgentAccess) -> Result<(), Refusal> {
         for (path, file) in &self.request.identity.known().files {
             let shown = crate::types::printable(path, 200);
-            self.request.log.write(codes::KUBERNETES_FILE_WRITE, "Writing a file", &[("path", &*shown)]);
+            self.request.log.write(codes::KUBERNETES_FILE_WRITE, "writing a file", &[("path", &*shown)]);
             let content = Bytes::from(file.value.clone());
             let within = self.request.settings.timeouts.command_start;
             let written = access.write_file(container, path, content, within).await;
@@ -223,7 +223,7 @@ impl PodTask {
                 let name = container.pod().as_str();
                 return Err(self.failed(
                     codes::KUBERNETES_FILE_WRITE_FAILED,
-                    "A file was not written",
+                    "a file was not written",
                     refusal,
                     Some(name),
                 ));
