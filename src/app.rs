@@ -11,7 +11,7 @@ mod offline_checks;
 mod reachability;
 mod startup_checks;
 
-pub use offline_checks::{offline_faults, offline_warnings};
+pub use offline_checks::{offline_faults, offline_warnings, unusable_places};
 
 use crate::admin::{AdminError, AdminSocket, Endpoint, Health, Operations, Phase};
 use crate::auth::Authenticator;

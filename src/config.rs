@@ -20,8 +20,8 @@ mod ssh;
 mod tls;
 mod unbuilt;
 
-pub use admin::admin_socket;
 pub(crate) use admin::{HealthConfig, MetricsConfig, OperatorConfig};
+pub use admin::{admin_socket, health_client};
 pub(crate) use algorithms::{AlgorithmList, Cipher, Kex, Mac, PubkeyAlgorithm};
 pub use dump::dump_file;
 pub(crate) use dump::masked_spec;

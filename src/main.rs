@@ -12,8 +12,8 @@ use operate::{OperatorCommand, operate};
 use podgate::{
     App, Config, Confinement, Errors, HealthQuestion, Log, LogConfig, LoginStep, LoginVerdict, Migration,
     PassedSockets, ProgramRequest, Secret, TestCredential, TestLogin, TestPublicKey, dump_file, failed_start,
-    follow_libraries, install, log_panics, offline_faults, offline_warnings, printable, probe, test_login,
-    with_two_dashes,
+    follow_libraries, health_client, install, log_panics, offline_faults, offline_warnings, printable, probe,
+    test_login, unusable_places, with_two_dashes,
 };
 use podgate_webhooks::terminal::EchoOff;
 use std::io::{self, IsTerminal, Read, Write};
@@ -164,7 +164,7 @@ fn withstand_hangups() -> io::Result<()> {
 impl Args {
     /// True for a task that needs a valid configuration.
     fn needs_config(&self) -> bool {
-        self.task.is_none() && !self.licenses && !self.dump_config
+        self.task.is_none() && !self.licenses && !self.dump_config && self.healthcheck.is_none()
     }
 }
 
@@ -189,19 +189,19 @@ async fn start(args: Args, config: Option<Result<Config, Errors>>, inherited: In
     if args.dump_config {
         return dump_file(&args.config).map_or_else(|errors| invalid(&args.config, &errors), |text| print(&text));
     }
+    install();
+    if let Some(word) = args.healthcheck {
+        return match healthcheck(&args.config, word).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(error.as_ref()),
+        };
+    }
     let config = match config.unwrap_or_else(|| Config::load(&args.config)) {
         Ok(config) => config,
         Err(errors) => return invalid(&args.config, &errors),
     };
-    install();
     if args.check_config {
         return check(&args.config, &config);
-    }
-    if let Some(word) = args.healthcheck {
-        return match healthcheck(&config, word).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(error.as_ref()),
-        };
     }
     let unusable = unusable_parts(&config);
     if !unusable.is_empty() {
@@ -240,18 +240,25 @@ fn migrate(file: &Path) -> ExitCode {
         Err(errors) => return invalid(file, &errors),
     };
     let mut err = io::stderr();
+    let (to_check, to_fix): (Vec<_>, Vec<_>) =
+        migration.mistakes().into_iter().partition(|mistake| mistake.is_mounted_elsewhere);
+    let print_rest = |err: &mut dyn Write| {
+        to_fix.iter().for_each(|mistake| print_line(err, &format!("to fix: {mistake}")));
+        to_check.iter().for_each(|mistake| print_line(err, &format!("to check where the gateway runs: {mistake}")));
+    };
     if !migration.refusals.is_empty() {
-        print_line(&mut err, &format!("{}: cannot be rewritten\n{}", file.display(), Errors(migration.refusals)));
+        let refusals = Errors(migration.refusals.clone());
+        print_line(&mut err, &format!("{}: cannot be rewritten\n{refusals}", file.display()));
+        print_rest(&mut err);
         return ExitCode::from(64);
     }
     let changes = migration.changes.iter().chain(&migration.readings);
     changes.for_each(|change| print_line(&mut err, &format!("changed: {change}")));
     migration.decisions.iter().for_each(|decision| print_line(&mut err, &format!("to decide: {decision}")));
-    let mistakes = migration.mistakes();
-    mistakes.iter().for_each(|mistake| print_line(&mut err, &format!("to fix: {mistake}")));
+    print_rest(&mut err);
     print_line(&mut err, "comments are not copied; check the new file with podgate --config NEW --check-config");
     let printed = print(&migration.to_yaml());
-    if mistakes.is_empty() { printed } else { ExitCode::FAILURE }
+    if to_fix.is_empty() { printed } else { ExitCode::FAILURE }
 }
 
 async fn run_test_login(args: TestLoginArgs) -> ExitCode {
@@ -397,6 +404,7 @@ fn unusable_parts(config: &Config) -> Vec<String> {
 
 fn check(file: &Path, config: &Config) -> ExitCode {
     let mut mistakes = unusable_parts(config);
+    mistakes.extend(unusable_places(config).iter().map(ToString::to_string));
     mistakes.extend(config.strict.iter().map(ToString::to_string));
     if !mistakes.is_empty() {
         return wrong(file, &mistakes.join("\n"));
@@ -412,15 +420,17 @@ fn check(file: &Path, config: &Config) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Succeeds without a request if no health endpoint is configured.
-async fn healthcheck(config: &Config, word: HealthWord) -> Result<(), Box<dyn std::error::Error>> {
-    let Some(health) = &config.health else { return Ok(()) };
+/// Succeeds without a request if no health endpoint is configured. What the file says elsewhere plays no part: a probe must
+/// not end a gateway that runs because its file was changed.
+async fn healthcheck(file: &Path, word: HealthWord) -> Result<(), Box<dyn std::error::Error>> {
+    let client = health_client(file).map_err(|errors| format!("healthcheck: {}: {errors}", file.display()))?;
+    let Some(client) = client else { return Ok(()) };
     let question = match word {
         HealthWord::Serving => HealthQuestion::Serving,
         HealthWord::Live => HealthQuestion::Live,
         HealthWord::Ready => HealthQuestion::Ready,
     };
-    Ok(probe(&health.client, question).await.map_err(|error| format!("healthcheck: {error}"))?)
+    Ok(probe(&client, question).await.map_err(|error| format!("healthcheck: {error}"))?)
 }
 
 async fn run(

@@ -35,7 +35,7 @@ mod transport;
 mod window;
 
 pub(crate) use admission::{AdmissionError, ConfigOrigin, ask, resolve};
-pub(crate) use key_material::{KeyMaterialError, make_host_keys, unusable_keys, useless_keys};
+pub(crate) use key_material::{KeyMaterialError, make_host_keys, unusable_directory, unusable_keys, useless_keys};
 pub(crate) use key_offer::{is_public_key, offered_key};
 pub(crate) use listeners::{ListenError, Listener, listen};
 pub(crate) use login::{LoginDisconnect, record_offer_refusal, record_refusal};

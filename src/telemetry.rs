@@ -26,9 +26,10 @@ use metrics::Metrics;
 pub use panics::{PanicLines, log_panics};
 use parking_lot::Mutex;
 use queue::Queue;
+use rustix::fs::{Access, access};
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -47,7 +48,7 @@ pub struct Log {
 /// An error that prevents the start of the log.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    #[error("log.file: {} cannot be opened: {source}", path.display())]
+    #[error("log.file: {} cannot be opened: {source}{}", path.display(), remedy(path, source))]
     Open { path: PathBuf, source: io::Error },
     /// No syslog daemon takes lines at the destination.
     #[error("log.syslog.destination: {destination} cannot be written to: {source}")]
@@ -59,6 +60,39 @@ pub enum LogError {
     /// The writer's thread cannot be started.
     #[error("the log's writer cannot be started")]
     Thread(#[source] io::Error),
+}
+
+/// Advice about a file that cannot be opened for writing.
+fn remedy(path: &Path, error: &io::Error) -> String {
+    let folder = folder(path).display();
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            format!("; is the directory {folder} there? The gateway does not make it (mkdir -p)")
+        }
+        io::ErrorKind::PermissionDenied => format!("; let the gateway's user write to it, or to {folder}"),
+        _ => String::new(),
+    }
+}
+
+/// The directory of a file; the current one for a plain name.
+fn folder(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+impl LogConfig {
+    /// Finds the fault for which the log's file could not be opened. Makes nothing.
+    pub(crate) fn fault(&self) -> Option<LogError> {
+        let LogDestination::File(path) = &self.destination else { return None };
+        let checked = match std::fs::metadata(path) {
+            Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+            Ok(_) => access(path, Access::WRITE_OK).map_err(io::Error::from),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                access(folder(path), Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from)
+            }
+            Err(error) => Err(error),
+        };
+        checked.err().map(|source| LogError::Open { path: path.clone(), source })
+    }
 }
 
 impl Log {

@@ -4,6 +4,7 @@
 mod env;
 mod error;
 mod id;
+mod image;
 mod name;
 mod secret;
 mod terminal;
@@ -12,6 +13,7 @@ mod text;
 pub(crate) use env::{EnvName, EnvVar, NamesLeftOut};
 pub(crate) use error::{causes, error_chain, root_cause};
 pub(crate) use id::ConnectionId;
+pub(crate) use image::ImageName;
 pub(crate) use name::{ContainerName, Invalid, MetadataKey, Namespace, PodName, Username};
 pub use secret::Secret;
 pub(crate) use terminal::{Modes, Size};

@@ -247,6 +247,34 @@ async fn start_that_fails_is_told_in_a_sentence_and_ends_with_1() {
     }
 }
 
+#[tokio::test]
+async fn check_finds_directories_that_the_start_could_not_use_and_makes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    fs::write(path("file"), "").expect("a file");
+    let keys = |directory: &str| json!({"ssh": {"hostkeys": null, "hostkeyDirectory": path(directory)}});
+    let log = |file: &str| json!({"log": {"destination": "file", "file": path(file)}});
+    for (change, told) in [
+        (keys("none/keys"), Some(format!("the directory {:?} is not there; make it (mkdir -p)", path("none")))),
+        (keys("file"), Some("cannot be used: ".to_owned())),
+        (keys("file/keys"), Some("cannot be used: ".to_owned())),
+        (log("none/log"), Some(format!("is the directory {} there?", path("none")))),
+        (log(""), Some("cannot be opened: ".to_owned())),
+        (keys("keys"), None),
+        (log("log"), None),
+    ] {
+        let mut config = minimal(folder.path());
+        merge(&mut config, change);
+        let file = folder.path().join("podgate.json");
+        fs::write(&file, config.to_string()).expect("a file");
+        let ran = podgate(&["--config", &file.to_string_lossy(), "--check-config"]).await;
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        assert_eq!(ran.status, Some(if told.is_some() { 64 } else { 0 }), "{said}");
+        assert!(told.is_none_or(|told| said.contains(&told)), "{said}");
+    }
+    assert!(!folder.path().join("keys").exists() && !folder.path().join("log").exists());
+}
+
 #[podgate_test::multi_thread]
 async fn check_and_start_find_every_key_that_is_not_its_certificates_and_end_alike() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -149,6 +149,70 @@ async fn old_file_is_rewritten_and_what_changed_is_told() {
 }
 
 #[tokio::test]
+async fn file_of_a_pod_is_to_be_checked_there_and_is_no_mistake_here() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("old.yaml");
+    let account = "/var/run/secrets/kubernetes.io/serviceaccount";
+    let mut config = minimal(folder.path());
+    let connection = json!({
+        "bearerTokenFile": format!("{account}/token"), "cacertFile": format!("{account}/ca.crt"),
+    });
+    config["kubernetes"]["connection"] = connection;
+    fs::write(&file, config.to_string()).expect("a file");
+    let ran = podgate(&["migrate", &file.to_string_lossy()]).await;
+    assert_eq!(ran.status, Some(0), "{}", ran.stderr);
+    assert!(!ran.stdout.is_empty() && !ran.stderr.contains("to fix: "), "{}", ran.stderr);
+    for key in ["bearerTokenFile", "cacertFile"] {
+        let told =
+            format!("to check where the gateway runs: kubernetes.connection.{key}: cannot read the file \"{account}/");
+        assert!(ran.stderr.contains(&told), "{told:?} is not in\n{}", ran.stderr);
+    }
+    let checked = podgate(&["--config", &file.to_string_lossy(), "--check-config"]).await;
+    assert_eq!(checked.status, Some(64), "{}", checked.stdout);
+    assert!(checked.stderr.contains("Kubernetes mounts it into the gateway's pod"), "{}", checked.stderr);
+    // A file of the operator's own is one of this machine.
+    config["kubernetes"]["connection"]["cacertFile"] = json!("/nowhere/ca.crt");
+    fs::write(&file, config.to_string()).expect("a file");
+    let ran = podgate(&["migrate", &file.to_string_lossy()]).await;
+    assert_eq!(ran.status, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("to fix: kubernetes.connection.cacertFile: cannot read"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn refused_file_is_told_with_everything_else_that_is_refused_in_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("old.yaml");
+    let mut config = minimal(folder.path());
+    merge(
+        &mut config,
+        json!({
+            "backend": "docker", "docker": {"execution": {"mode": "session"}}, "audit": {"enable": true},
+            "auth": {
+                "password": {"webhook": {"insecure": true}},
+                "keyboardInteractive": {"method": "oauth2", "oauth2": {"provider": "github"}},
+            },
+        }),
+    );
+    fs::write(&file, config.to_string()).expect("a file");
+    let ran = podgate(&["migrate", &file.to_string_lossy()]).await;
+    assert_eq!((ran.status, ran.stdout.as_str()), (Some(64), ""), "{}", ran.stderr);
+    for told in [
+        "\nbackend: docker is not built yet",
+        "to fix: audit.enable: ",
+        "to fix: auth.password.webhook.insecure: certificates are always verified",
+        "to fix: auth.keyboardInteractive",
+    ] {
+        assert!(ran.stderr.contains(told), "{told:?} is not in\n{}", ran.stderr);
+    }
+    for empty in ["", "# nothing\n", "{}"] {
+        fs::write(&file, empty).expect("a file");
+        let ran = podgate(&["migrate", &file.to_string_lossy()]).await;
+        assert_eq!((ran.status, ran.stdout.as_str()), (Some(64), ""), "{}", ran.stderr);
+        assert!(ran.stderr.contains("the file is empty: there is nothing to rewrite"), "{}", ran.stderr);
+    }
+}
+
+#[tokio::test]
 async fn what_was_read_of_a_pod_is_told_and_written_as_it_was_read() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("old.yaml");

@@ -8,6 +8,7 @@ mod orders;
 use crate::support::gateway::{Gateway, SOON};
 use crate::support::leash;
 use crate::support::scripted_webhook::{ScriptedWebhook, accept_all};
+use crate::support::world::merge;
 use crate::support::{Setup, World, held_port};
 use serde_json::{Value, json};
 use std::fs;
@@ -114,6 +115,24 @@ async fn health_follows_the_gateway_and_healthcheck_tells_it() {
     let answer = get(health, "/any").await.expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("\"ok\""), "{answer}");
     assert_eq!(run(&file, &["--healthcheck"]).await, (Some(0), String::new()));
+    // Whatever became of the rest of the file, and of the files that it names.
+    let wrong = changed(&world, "wrong.json", |config| {
+        let pod = json!({"shelCommand": ["/bin/sh"], "mode": 7});
+        let connection = json!({"bearerTokenFile": "/nowhere", "kubeconfig": "/nowhere"});
+        config["kubernetes"] = json!({"pod": pod, "connection": connection});
+        config["ssh"] = json!({"hostkeys": ["/nowhere"]});
+        config["healt"] = json!({});
+    });
+    assert_eq!(run(&wrong, &["--check-config"]).await.0, Some(64));
+    assert_eq!(run(&wrong, &["--healthcheck"]).await, (Some(0), String::new()));
+    for change in [json!({"client": {"url": "nonsense"}}), json!({"listen": "x"}), json!({"enable": "maybe"})] {
+        let unknown = changed(&world, "unknown.json", |config| merge(&mut config["health"], change.clone()));
+        let (status, said) = run(&unknown, &["--healthcheck"]).await;
+        assert_eq!(status, Some(1), "{change}: {said}");
+        assert!(said.starts_with("podgate: healthcheck: ") && said.contains("health."), "{said}");
+    }
+    let none = world.folder().join("none.json");
+    assert_eq!(run(&none, &["--healthcheck"]).await.0, Some(1));
 
     // A session whose client does not hurry keeps the gateway from ending at once.
     let peer = world.peer("alice").await;

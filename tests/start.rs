@@ -212,7 +212,7 @@ async fn token_that_is_not_accepted_is_named_and_not_shown() {
         let told = if key == "bearerToken" {
             "A new token in bearerToken needs a restart, one in the file of bearerTokenFile does not".to_owned()
         } else {
-            let file = desk.path("token");
+            let file = desk.path("token").display().to_string();
             format!("Write a new token to {file} (as deploy/kubeconfig does); the gateway reads it without a restart")
         };
         assert_eq!(lines, [line + &told]);

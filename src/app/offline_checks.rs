@@ -8,7 +8,7 @@ use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::kubernetes::{ClientError, Clients};
 use crate::settings::ConfigClient;
-use crate::ssh::{unusable_keys, useless_keys};
+use crate::ssh::{unusable_directory, unusable_keys, useless_keys};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Finds every fault of the configuration that would prevent the start. Must be called within a Tokio runtime.
@@ -43,6 +43,13 @@ pub fn offline_faults(config: &Config) -> Vec<BuildError> {
 /// Finds keys and certificates without use, which prevent no start: the key's path and what is wrong.
 pub fn offline_warnings(config: &Config) -> Vec<(String, String)> {
     useless_keys(&config.ssh, SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+}
+
+/// Finds the files and directories that the start would have to make and cannot. `--check-config` alone asks: the start
+/// tries it.
+pub fn unusable_places(config: &Config) -> Vec<BuildError> {
+    let directory = unusable_directory(&config.ssh).map(BuildError::SshKey);
+    directory.into_iter().chain(config.log.fault().map(BuildError::Log)).collect()
 }
 
 /// Ignores missing files, which may be mounted only where the gateway runs: the start reports those.

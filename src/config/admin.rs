@@ -1,14 +1,16 @@
 //! `health` and `metrics`: what is served to the operator's own machinery; `admin`: what operators may do. Off means that nothing
 //! listens.
 
+use super::address::listen;
 use super::http_client::ClientKeys;
 use super::http_server::{HttpServerConfig, ServerKeys};
-use crate::schema::{Errors, Files, Format, Section, document, get};
+use crate::schema::{ConfigReport, Disk, Errors, Files, Format, Section, document, get};
 use crate::webhook::HttpClientConfig;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+const URL_MISSING: &str = "is missing; with TLS it names the host that the certificate is for";
 const OFF: &str = "is not true: this section has no effect";
 
 /// `health`, switched on.
@@ -43,13 +45,55 @@ pub(super) fn health(section: &Section<'_>, files: &dyn Files) -> Option<HealthC
         return None;
     }
     let server = server.build(section, files);
-    let url = server.as_ref().and_then(own_url);
+    let url = server.as_ref().and_then(|server| own_url(&server.listen, server.tls.is_some()));
     let client = client.public(url.as_deref());
     if server.is_some() && !client.has_url() {
-        block.error("url", "is missing; with TLS it names the host that the certificate is for");
+        block.error("url", URL_MISSING);
     }
     let client = client.build(&block, files);
     Some(HealthConfig { server: server?, client: client?, check_interval: check_interval? })
+}
+
+/// Reads how `--healthcheck` asks, of a file whose other sections may be wrong, and opens no file but those of
+/// `health.client`. `None` where the endpoint is off.
+///
+/// # Errors
+/// A file that cannot be read or parsed, and every mistake of `health`, if one of them leaves nothing to ask.
+pub fn health_client(path: &Path) -> Result<Option<HttpClientConfig>, Errors> {
+    read_client(&document::text_of(path)?, Format::of(path), &Disk)
+}
+
+/// Reads how `--healthcheck` asks from a file's text.
+pub(super) fn read_client(text: &str, format: Format, files: &dyn Files) -> Result<Option<HttpClientConfig>, Errors> {
+    let (tree, _) = document::read(text, format)?;
+    let report = ConfigReport::default();
+    let client = {
+        let health = Section::root(&tree, &report).section("health");
+        match health.switch("enable") {
+            Some(false) => return Ok(None),
+            Some(true) => client(&health, files),
+            None => None,
+        }
+    };
+    match report.finish(None::<()>) {
+        Err(Errors(mistakes)) if client.is_none() => {
+            Err(Errors(mistakes.into_iter().filter(|mistake| mistake.path.starts_with("health")).collect()))
+        }
+        _ => Ok(client),
+    }
+}
+
+fn client(health: &Section<'_>, files: &dyn Files) -> Option<HttpClientConfig> {
+    // Known here, and judged where the gateway starts.
+    let _ = (ServerKeys::read(health), health.written("checkInterval"));
+    let listen = listen(health);
+    let url = own_url(&listen?, health.text("cert").is_some());
+    let block = health.section("client");
+    let client = ClientKeys::read(&block).public(url.as_deref());
+    if !client.has_url() {
+        block.error("url", URL_MISSING);
+    }
+    client.build(&block, files)
 }
 
 /// Reads `metrics`; `None` where it is off or was reported.
@@ -76,14 +120,14 @@ fn off(section: &Section<'_>) {
 }
 
 /// URL of a server for this machine itself; `None` if its certificate needs a name.
-fn own_url(server: &HttpServerConfig) -> Option<String> {
-    let (host, port) = server.listen.rsplit_once(':')?;
+fn own_url(listen: &str, has_tls: bool) -> Option<String> {
+    let (host, port) = listen.rsplit_once(':')?;
     let host = match host {
         "0.0.0.0" => "127.0.0.1",
         "[::]" => "[::1]",
         host => host,
     };
-    server.tls.is_none().then(|| format!("http://{host}:{port}/"))
+    (!has_tls).then(|| format!("http://{host}:{port}/"))
 }
 
 /// Longest path of a Unix socket, in bytes (unix(7)).

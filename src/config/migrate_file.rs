@@ -10,11 +10,15 @@ impl Migration {
     /// # Errors
     /// A file that can't be read or is no configuration at all.
     pub fn load(path: &Path) -> Result<Self, Errors> {
-        migrate::migrate_text(&document::text_of(path)?, Format::of(path))
+        let migration = migrate::migrate_text(&document::text_of(path)?, Format::of(path))?;
+        if migration.document.is_empty() && migration.changes.is_empty() {
+            return Err(Errors::whole("the file is empty: there is nothing to rewrite"));
+        }
+        Ok(migration)
     }
 
     /// Every mistake of the new document that is left to a person: what is refused today, misspelt, or a file that can't be
-    /// read here.
+    /// read here. Where the old document is refused, its rest is judged.
     pub fn mistakes(&self) -> Vec<ConfigError> {
         match Config::parse(&self.to_yaml(), Format::Yaml, &Disk) {
             Ok(config) => config.strict,

@@ -40,7 +40,7 @@ impl fmt::Display for KeyChange {
 pub(crate) fn at_origin(changes: &[KeyChange], errors: Vec<ConfigError>) -> Vec<ConfigError> {
     let mut named: Vec<ConfigError> = Vec::new();
     for error in errors {
-        let error = ConfigError { path: origin(changes, error.path), text: error.text };
+        let error = ConfigError { path: origin(changes, error.path), ..error };
         // One old key can have become several.
         if !named.contains(&error) {
             named.push(error);

@@ -10,6 +10,14 @@ pub struct ConfigError {
     pub path: String,
     /// The mistake and, if there is one, the way out.
     pub text: String,
+    /// Set for a file that Kubernetes mounts into a pod and that is not on this machine.
+    pub is_mounted_elsewhere: bool,
+}
+
+impl ConfigError {
+    pub(crate) fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { path: path.into(), text: text.into(), is_mounted_elsewhere: false }
+    }
 }
 
 impl fmt::Display for ConfigError {
@@ -39,7 +47,7 @@ pub struct Errors(pub Vec<ConfigError>);
 impl Errors {
     /// A mistake of the whole file.
     pub(crate) fn whole(text: impl Into<String>) -> Self {
-        Self(vec![ConfigError { path: String::new(), text: text.into() }])
+        Self(vec![ConfigError::new("", text)])
     }
 
     /// These and those of `others` that are about other values.

@@ -47,6 +47,9 @@ impl Files for Disk {
 /// A service account's CA. Older files name it as the *client's* certificate, too, where nothing comes of it.
 pub(crate) const ACCOUNT_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
 
+/// The directory of what Kubernetes mounts for a pod's service account.
+const MOUNTED: &str = "/var/run/secrets/kubernetes.io/";
+
 /// True for a value that is PEM itself and not a file's name.
 pub(crate) fn is_inline(value: &str) -> bool {
     value.trim_start().starts_with("-----")
@@ -68,6 +71,12 @@ impl<'a> Material<'a> {
     pub(crate) fn file(section: &'a Section<'a>, key: &'static str, path: &'a str, files: &dyn Files) -> Option<Self> {
         match files.read(Path::new(path)) {
             Ok(text) => Some(Self { section, key, file: Some(path), text }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && path.starts_with(MOUNTED) => {
+                let text = unreadable(path, &error);
+                let text = format!("{text}; Kubernetes mounts it into the gateway's pod, where this has to be checked");
+                section.mounted_elsewhere(key, text);
+                None
+            }
             Err(error) => {
                 section.error(key, unreadable(path, &error));
                 None
@@ -155,7 +164,7 @@ pub(crate) fn identity(
 /// A warning of a file with a secret that everybody on the machine can read. Files that Kubernetes mounts for a service
 /// account have the mode that it chose.
 pub(crate) fn exposed(path: &str, files: &dyn Files) -> Option<String> {
-    if path.starts_with("/var/run/secrets/kubernetes.io/") {
+    if path.starts_with(MOUNTED) {
         return None;
     }
     let mode = files.readable_by_all(Path::new(path))?;

@@ -117,6 +117,6 @@ fn ours(reader: &mut TypedReader<'_>, value: &mut Value, wanted: &Type, at: &Val
 
 /// Mistakes that `--check-config` refuses and a start leaves to the API server.
 pub(crate) fn strict(reading: &TypedReading) -> Vec<ConfigError> {
-    let error = |note: &ValueNote| ConfigError { path: note.path.clone(), text: note.text.clone() };
+    let error = |note: &ValueNote| ConfigError::new(note.path.as_str(), note.text.as_str());
     reading.mistakes.iter().chain(&reading.doubts).map(error).collect()
 }

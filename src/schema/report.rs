@@ -19,7 +19,11 @@ pub(crate) struct ConfigReport {
 impl ConfigReport {
     /// Adds a mistake of the value at a path.
     pub(crate) fn error(&self, path: impl Into<String>, text: impl Into<String>) {
-        self.errors.borrow_mut().push(ConfigError { path: path.into(), text: text.into() });
+        self.push(ConfigError::new(path, text));
+    }
+
+    pub(super) fn push(&self, error: ConfigError) {
+        self.errors.borrow_mut().push(error);
     }
 
     /// Adds the outcome of a migration; later mistakes are named by the old paths in `changes`.

@@ -47,9 +47,14 @@ impl<'a> Section<'a> {
         self.report.error(self.path(key), text);
     }
 
+    /// Reports a file that Kubernetes mounts into a pod and that is not on this machine.
+    pub(crate) fn mounted_elsewhere(&self, key: &str, text: impl Into<String>) {
+        self.report.push(ConfigError { is_mounted_elsewhere: true, ..ConfigError::new(self.path(key), text) });
+    }
+
     /// Reports that a certificate or key was read and cannot be used.
     pub(crate) fn fault(&self, key: &str, text: impl Into<String>) {
-        let fault = ConfigError { path: self.path(key), text: text.into() };
+        let fault = ConfigError::new(self.path(key), text);
         self.report.faults.borrow_mut().push(fault);
     }
 
@@ -137,6 +142,12 @@ impl<'a> Section<'a> {
     /// True or false, also in the words of YAML 1.1, which ContainerSSH takes where it wants a truth value.
     pub(crate) fn flag(&self, key: &'static str) -> bool {
         self.typed(key, "true or false", truth).unwrap_or(false)
+    }
+
+    /// True or false; `None` for a value that is neither, which was reported.
+    pub(crate) fn switch(&self, key: &'static str) -> Option<bool> {
+        let Some(_) = self.value(key) else { return Some(false) };
+        self.typed(key, "true or false", truth)
     }
 
     /// A switch of a feature that is not built: true is a mistake.

@@ -3,8 +3,9 @@
 use super::file_sections::{Completeness, FileSections};
 use super::log_level::log_level;
 use super::overlay::{self, SHARED};
-use super::resolve::{BackendSettings, Settings, read};
-use crate::schema::{ConfigError, ConfigReport, Errors, Notice, Section, Tree, get, pod_scalars};
+use super::pod::ImageJudge;
+use super::resolve::{BackendSettings, Settings, pod_mistakes, read};
+use crate::schema::{ConfigError, ConfigReport, Errors, Notice, Section, Tree, get};
 use podgate_webhooks::wire::ConfigAnswer;
 use serde_json::Value;
 
@@ -32,16 +33,15 @@ pub fn check_answer(config: &Tree) -> AnswerFindings {
     {
         let root = Section::root(&merged.sections, &report);
         let _ = log_level(&root.section("log"));
-        let _ = read(&root, Completeness::Part, None);
+        let _ = read(&root, Completeness::Part, ImageJudge::Reader, None);
     }
     let conversions = merged.conversions.into_iter().map(|note| (note.path, note.text));
-    let doubts = pod_scalars::mistakes_in_answer(config, overlay::is_patch(config)).into_iter();
-    let doubts = doubts.map(|note| (note.path, format!("{}; the API server decides", note.text)));
+    let doubts = pod_mistakes(config);
     match report.finish(Some(())) {
-        Err(errors) => AnswerFindings { mistakes: errors.0, notices: Vec::new() },
+        Err(errors) => AnswerFindings { mistakes: errors.and(doubts).0, notices: Vec::new() },
         Ok(((), mut notices)) => {
             let more = conversions
-                .chain(doubts)
+                .chain(doubts.into_iter().map(|doubt| (doubt.path, doubt.text)))
                 .chain(without_effect(config))
                 .chain(changed_connection(config))
                 .chain(opened(config));

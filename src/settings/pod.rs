@@ -5,7 +5,7 @@ use super::file_sections::Completeness;
 use super::pod_mode::{self, ExposedMetadata, PodMode};
 use crate::schema::kubernetes::{ValuePath, strategic_merge};
 use crate::schema::{Section, Tree, keys, kind, merge};
-use crate::types::{ContainerName, Namespace, printable};
+use crate::types::{ContainerName, ImageName, Namespace, printable};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,7 +43,7 @@ pub(crate) struct PodSettings {
     pub agent_path: String,
     /// True if `agentPath` is not the default: the operator says that the image has the agent there.
     pub agent_path_is_set: bool,
-    /// `agentImage`: the image from which an init container copies the agent; not empty, without white space.
+    /// `agentImage`: the image from which an init container copies the agent; a valid name.
     pub agent_image: Option<String>,
     /// `agentPush`: the gateway may bring its own agent into a running container.
     pub agent_push: bool,
@@ -79,12 +79,24 @@ impl PodMerge {
     }
 }
 
+/// Judge of the names of images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ImageJudge {
+    /// This reader: a file or an answer is checked before anybody logs in.
+    Reader,
+    /// The node, whose reason the user then reads.
+    Node,
+}
+
 /// Reads `pod`; `None` if a mistake was reported or an answer may supply the rest.
-pub(super) fn read(section: &Section<'_>, completeness: Completeness) -> Option<PodSettings> {
+pub(super) fn read(section: &Section<'_>, completeness: Completeness, judge: ImageJudge) -> Option<PodSettings> {
     let metadata = metadata(section);
     let _ = section.choice("merge", &MERGE_WORDS);
     let number = section.integer("consoleContainerNumber").unwrap_or_default();
     let spec = spec(section, number);
+    if let (Some(spec), ImageJudge::Reader) = (&spec, judge) {
+        judge_images(section, spec);
+    }
     let console = spec.as_ref().and_then(|spec| console(section, spec, number, completeness));
     let idle_command = command(section, "idleCommand").filter(|words| !is_default_idle_command(section, words));
     let mode = pod_mode::read(section, metadata.as_ref().map(|(_, metadata)| metadata), spec.as_ref(), completeness);
@@ -206,6 +218,24 @@ fn console(
     }
 }
 
+/// Reports names that no image has. One that is missing or empty is reported elsewhere.
+fn judge_images(section: &Section<'_>, spec: &Tree) {
+    let short = section.plain_text(IMAGE).filter(|image| !image.trim().is_empty());
+    if let Some(Err(why)) = short.map(ImageName::parse) {
+        section.error(IMAGE, why.to_string());
+    }
+    for list in ["containers", "initContainers"] {
+        let containers = spec.get(list).and_then(Value::as_array).into_iter().flatten();
+        for (index, container) in containers.enumerate() {
+            let image = container.get(IMAGE).and_then(Value::as_str).filter(|image| !image.trim().is_empty());
+            let image = image.filter(|image| short != Some(*image));
+            if let Some(Err(why)) = image.map(ImageName::parse) {
+                section.error(&format!("spec.{list}[{index}].image"), why.to_string());
+            }
+        }
+    }
+}
+
 fn container(section: &Section<'_>, index: usize, value: &Value) -> Option<ContainerName> {
     let at = |key: &str| format!("spec.containers[{index}]{key}");
     let Value::Object(container) = value else { return report(section, &at(""), "must be a mapping") };
@@ -229,13 +259,12 @@ fn container(section: &Section<'_>, index: usize, value: &Value) -> Option<Conta
     }
 }
 
-/// The name of the agent's image. The API server judges it further.
+/// The name of the agent's image.
 fn agent_image(section: &Section<'_>) -> Option<String> {
-    let image = section.text("agentImage")?;
-    if image.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return report(section, "agentImage", "is not the name of an image: it has white space");
+    match ImageName::parse(section.text("agentImage")?) {
+        Ok(image) => Some(image.as_str().to_owned()),
+        Err(why) => report(section, "agentImage", &why.to_string()),
     }
-    Some(image.to_owned())
 }
 
 /// Notices that the console container's own program does not run, because another one keeps the container running.

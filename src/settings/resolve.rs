@@ -5,13 +5,13 @@ use super::file_sections::{Completeness, FileSections};
 use super::gateway_home::lease_duration;
 use super::limits::{self, ConnectionLimits};
 use super::log_level::log_level;
-use super::overlay::overlay;
-use super::pod::{self, PodSettings};
+use super::overlay::{is_patch, overlay};
+use super::pod::{self, ImageJudge, PodSettings};
 use super::security;
 use super::timeouts::{self, Timeouts};
 use crate::policy::Rules;
 use crate::schema::kubernetes::ValueNote;
-use crate::schema::{ConfigReport, Errors, Files, Section, Tree};
+use crate::schema::{ConfigError, ConfigReport, Errors, Files, Section, Tree, pod_scalars};
 use crate::telemetry::Level;
 use podgate_webhooks::wire::ConfigAnswer;
 use std::sync::Arc;
@@ -60,7 +60,9 @@ impl Settings {
         let report = ConfigReport::default();
         let merged = overlay(base, answer, &report);
         let settings = read_all(&merged.sections, &report);
-        let (mut settings, _) = report.finish(settings)?;
+        // What the API server would refuse comes with it, lest the author finds it only in the next round.
+        let doubts = || answer.map(|answer| pod_mistakes(&answer.config)).unwrap_or_default();
+        let (mut settings, _) = report.finish(settings).map_err(|errors| errors.and(doubts()))?;
         let BackendSettings::Kubernetes(kubernetes) = &mut settings.backend;
         Arc::make_mut(&mut kubernetes.cluster).from_webhook = merged.changed_cluster;
         kubernetes.pod.lost = merged.lost;
@@ -80,9 +82,15 @@ impl Settings {
 fn read_all(sections: &Tree, report: &ConfigReport) -> Option<Settings> {
     let root = Section::root(sections, report);
     let level = log_level(&root.section("log"));
-    let (rules, limits, kubernetes) = read(&root, Completeness::Whole, None);
+    let (rules, limits, kubernetes) = read(&root, Completeness::Whole, ImageJudge::Node, None);
     let backend = BackendSettings::Kubernetes(kubernetes?);
     Some(Settings { rules, limits, backend, level: level?, old_keys: None, conversions: None })
+}
+
+/// The fields of an answer's pod that the API server would refuse.
+pub(super) fn pod_mistakes(config: &Tree) -> Vec<ConfigError> {
+    let notes = pod_scalars::mistakes_in_answer(config, is_patch(config)).into_iter();
+    notes.map(|note| ConfigError::new(note.path, format!("{}; the API server decides", note.text))).collect()
 }
 
 fn conversions_text(notes: &[ValueNote]) -> Option<String> {
@@ -97,6 +105,7 @@ fn conversions_text(notes: &[ValueNote]) -> Option<String> {
 pub(super) fn read(
     root: &Section<'_>,
     completeness: Completeness,
+    judge: ImageJudge,
     files: Option<&dyn Files>,
 ) -> (Rules, ConnectionLimits, Option<KubernetesSettings>) {
     check_backend(root, completeness);
@@ -108,7 +117,7 @@ pub(super) fn read(
     if let Some(files) = files {
         cluster::check_files(&connection, files);
     }
-    let pod = pod::read(&section.section("pod"), completeness);
+    let pod = pod::read(&section.section("pod"), completeness, judge);
     let timeouts = timeouts::read(&section.section("timeouts"));
     let _ = lease_duration(&section);
     let kubernetes = match (cluster, pod) {
@@ -129,5 +138,5 @@ fn check_backend(root: &Section<'_>, completeness: Completeness) {
 /// Checks the file's own sections: completely, or only the present values if a config server supplies the others.
 pub(crate) fn check_file(root: &Section<'_>, has_config_server: bool, files: &dyn Files) {
     let completeness = if has_config_server { Completeness::Part } else { Completeness::Whole };
-    let _ = read(root, completeness, Some(files));
+    let _ = read(root, completeness, ImageJudge::Reader, Some(files));
 }

@@ -10,7 +10,7 @@ use data_encoding::BASE64;
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::Ed25519Keypair;
 use russh::keys::{PrivateKey, decode_secret_key};
-use rustix::fs::OFlags;
+use rustix::fs::{Access, OFlags, access};
 use secrecy::zeroize::Zeroizing;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
@@ -71,6 +71,23 @@ pub enum HostKeyFileError {
         #[source]
         source: io::Error,
     },
+    #[error(
+        "the directory {} cannot be made: the directory {} is not there; make it (mkdir -p), or name another directory",
+        shown(.directory),
+        shown(.parent)
+    )]
+    NoParent { directory: PathBuf, parent: PathBuf },
+    #[error(
+        "the directory {} cannot be made: {source}; let the gateway's user write to {}, or name another directory",
+        shown(.directory),
+        shown(.parent)
+    )]
+    NotMade {
+        directory: PathBuf,
+        parent: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("no host key is in the directory {}", shown(.0))]
     Empty(PathBuf),
     #[error("the host key {} cannot be made: {source}", shown(.file))]
@@ -97,7 +114,7 @@ pub(super) fn existing(directory: &Path) -> Vec<Result<PrivateKey, HostKeyFileEr
 pub(super) fn make_missing(directory: &Path) -> Result<Vec<(PathBuf, PrivateKey)>, HostKeyFileError> {
     let failed = |source| HostKeyFileError::Directory { directory: directory.to_owned(), source };
     match DirBuilder::new().mode(0o700).create(directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(not_made(directory, error)),
         _ => {}
     }
     let mode = fs::metadata(directory).map_err(failed)?.mode() & 0o7777;
@@ -127,10 +144,48 @@ fn remove_abandoned(directory: &Path) {
     }
 }
 
+/// Finds the fault for which [`make_missing`] would fail, as far as that can be told without making anything.
+pub(super) fn fault(directory: &Path) -> Option<HostKeyFileError> {
+    let writable = |path: &Path| access(path, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from);
+    match fs::metadata(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match writable(parent(directory)) {
+            Ok(()) => None,
+            Err(source) => Some(not_made(directory, source)),
+        },
+        Err(source) => Some(HostKeyFileError::Directory { directory: directory.to_owned(), source }),
+        Ok(found) if !found.is_dir() => {
+            let source = io::ErrorKind::NotADirectory.into();
+            Some(HostKeyFileError::Directory { directory: directory.to_owned(), source })
+        }
+        Ok(found) if found.mode() & 0o002 != 0 => {
+            let mode = found.mode() & 0o7777;
+            Some(HostKeyFileError::OpenDirectory { directory: directory.to_owned(), mode })
+        }
+        Ok(_) => {
+            let absent = FILES.iter().filter(|(_, kind)| kind.is_some()).map(|(name, _)| directory.join(name));
+            let file = absent.into_iter().find(|file| !file.exists())?;
+            writable(directory).err().map(|source| HostKeyFileError::Make { file, source })
+        }
+    }
+}
+
 /// Tells whether a file's name is one that [`draft`] gives.
 fn is_draft(name: &str) -> bool {
     let hex = FILES.iter().find_map(|(key, _)| name.strip_prefix(key)?.strip_prefix('.'));
     hex.is_some_and(|hex| hex.len() == 16 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')))
+}
+
+fn not_made(directory: &Path, source: io::Error) -> HostKeyFileError {
+    let (directory, parent) = (directory.to_owned(), parent(directory).to_owned());
+    match source.kind() {
+        io::ErrorKind::NotFound => HostKeyFileError::NoParent { directory, parent },
+        _ => HostKeyFileError::NotMade { directory, parent, source },
+    }
+}
+
+/// The directory that another is in; the current one for a plain name.
+fn parent(directory: &Path) -> &Path {
+    directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Reads one key; `None` if the file is not there. What is checked is the file that is read, even if its name is given to

@@ -75,6 +75,11 @@ pub(crate) fn useless_keys(ssh: &SshConfig, now: u64) -> Vec<(String, String)> {
     authorities.chain(certificates).collect()
 }
 
+/// Finds the fault for which the directory of the host keys, or a key in it, could not be made. Makes nothing.
+pub(crate) fn unusable_directory(ssh: &SshConfig) -> Option<KeyMaterialError> {
+    host_key_directory::fault(ssh.host_key_directory.as_ref()?).map(KeyMaterialError::of_directory)
+}
+
 /// Makes the host keys that are not there yet where the configuration says so, and logs each.
 ///
 /// # Errors

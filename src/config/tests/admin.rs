@@ -2,9 +2,11 @@
 
 use super::denied;
 use crate::config::Config;
-use crate::config::fixture::{has, load, minimal, set, with};
+use crate::config::admin::read_client;
+use crate::config::fixture::{MemoryFiles, has, load, minimal, set, with};
+use crate::schema::Format;
 use crate::telemetry::{LogDestination, SyslogDestination};
-use crate::webhook::WebhookUrl;
+use crate::webhook::{HttpClientConfig, WebhookUrl};
 use serde_json::{Value, json};
 
 /// The smallest file with a section switched on.
@@ -36,6 +38,36 @@ fn server_that_cannot_be_is_refused_where_it_is_switched_on() {
             let errors = load(&on(section, block.clone())).expect_err("refused");
             assert!(has(&errors, &format!("{section}.{key}"), part), "{section} {block}: {errors}");
         }
+    }
+}
+
+#[test]
+fn probe_depends_on_the_section_health_alone() {
+    let files = MemoryFiles::new();
+    let read = |tree: &Value| read_client(&tree.to_string(), Format::Json, &files);
+    let url = |tree: &Value| match read(tree).unwrap_or_else(|errors| panic!("{tree}: {errors}")) {
+        Some(HttpClientConfig { url: WebhookUrl::Http(url), .. }) => Some(url.to_string()),
+        Some(other) => panic!("{other:?}"),
+        None => None,
+    };
+    let wrong = json!({
+        "health": {"enable": true, "listen": ":7001", "checkInterval": "x", "other": 1},
+        "ssh": {"hostkeys": ["/none"]}, "auth": 7, "kubernetes": {"connection": {"kubeconfig": "/none"}}, "sh": {},
+    });
+    assert_eq!(url(&wrong).as_deref(), Some("http://[::1]:7001/"));
+    assert_eq!(url(&json!({"auth": 7})), None);
+    assert_eq!(url(&json!({"health": {"enable": false, "listen": "x"}})), None);
+    // The server's certificate is not the client's to read.
+    let tls = json!({"enable": true, "cert": "/none", "key": "/none", "client": {"url": "https://h.example:7000/"}});
+    assert_eq!(url(&json!({"health": tls})).as_deref(), Some("https://h.example:7000/"));
+    for (health, path) in [
+        (json!({"enable": "maybe"}), "health.enable"),
+        (json!({"enable": true, "listen": "x"}), "health.listen"),
+        (json!({"enable": true, "cert": "/none", "key": "/none"}), "health.client.url"),
+        (json!({"enable": true, "client": {"url": "https://h.example/", "cacert": "/none"}}), "health.client.cacert"),
+    ] {
+        let errors = read(&json!({"health": health, "auth": 7})).expect_err(path);
+        assert_eq!(errors.0.iter().map(|error| error.path.as_str()).collect::<Vec<_>>(), [path]);
     }
 }
 

@@ -352,3 +352,22 @@ fn program_of_the_container_that_never_runs_is_noticed_once() {
         assert_eq!(told, path.into_iter().collect::<Vec<_>>(), "{pod}");
     }
 }
+
+#[test]
+fn name_that_no_image_has_is_a_mistake_of_the_file() {
+    let name = "Debian:Bookworm Slim";
+    for (pod, path) in [
+        (format!("spec: {{containers: [{{name: a, image: '{name}'}}]}}"), "kubernetes.pod.spec.containers[0].image"),
+        (
+            format!("spec: {{initContainers: [{{name: b, image: '{name}'}}], containers: [{{name: a, image: i}}]}}"),
+            "kubernetes.pod.spec.initContainers[0].image",
+        ),
+        (format!("image: '{name}'"), "kubernetes.pod.image"),
+        (format!("agentImage: '{name}'"), "kubernetes.pod.agentImage"),
+    ] {
+        let text = with_pod(&pod);
+        let errors = Config::parse(&text, Format::Yaml, &MemoryFiles::new()).expect_err(&text);
+        assert!(has(&errors, path, "is not the name of an image: it has white space"), "{errors}");
+        assert_eq!(errors.0.len(), 1, "{errors}");
+    }
+}

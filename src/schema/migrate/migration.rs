@@ -130,7 +130,7 @@ impl Migration {
     }
 
     pub(super) fn refuse(&mut self, path: impl Into<String>, text: impl Into<String>) {
-        self.refusals.push(ConfigError { path: path.into(), text: text.into() });
+        self.refusals.push(ConfigError::new(path, text));
     }
 
     /// The text at the root's key; an empty one is unset.

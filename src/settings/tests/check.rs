@@ -40,6 +40,11 @@ fn answer_that_a_login_refuses_is_refused_with_the_same_sentence() {
     }
     let both = json!({"security": {"a": 1}, "kubernetes": {"pod": {"b": 1}}});
     assert_eq!(mistakes(&both).len(), 2);
+    let pod = json!({"shelCommand": ["x"], "spec": {"contaners": []}});
+    let said = mistakes(&json!({"kubernetes": {"pod": pod}, "security": {"shell": {"mode": "of"}}}));
+    let about = |part: &str| said.iter().any(|mistake| mistake.starts_with(part));
+    let all = ["kubernetes.pod.shelCommand", "kubernetes.pod.spec.contaners", "security.shell.mode"];
+    assert!(said.len() == 3 && all.into_iter().all(about), "{said:?}");
 }
 
 #[test]

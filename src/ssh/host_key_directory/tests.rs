@@ -84,7 +84,12 @@ fn directory_that_others_can_write_to_is_refused() {
             "{mode:o}"
         );
     }
-    assert!(matches!(make_missing(&folder.path().join("no/such")), Err(HostKeyFileError::Directory { .. })));
+    let below = folder.path().join("no/such");
+    for refused in [make_missing(&below).err(), fault(&below)] {
+        let told = refused.expect("there is nothing to make it in").to_string();
+        let parent = folder.path().join("no");
+        assert!(told.contains(&format!("the directory {parent:?} is not there; make it")), "{told}");
+    }
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     assert!(make_missing(&file).is_err());
