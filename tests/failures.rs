@@ -189,6 +189,8 @@ async fn api_with_another_ca_is_not_trusted() {
 #[podgate_test::multi_thread]
 async fn image_name_that_is_none_is_told_with_the_name() {
     let containers: Value = json!([{"name": "shell", "image": "local/Guest"}]);
-    let world = Setup::config(json!({"kubernetes": {"pod": {"spec": {"containers": containers}}}})).start().await;
+    // By the answer alone: a gateway whose file has such a name does not start.
+    let settings = json!({"kubernetes": {"pod": {"spec": {"containers": containers}}}});
+    let world = world_for_alice(settings, json!({})).await;
     assert_eq!(refused(&world).await, "local/Guest is not the name of an image");
 }

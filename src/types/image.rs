@@ -94,10 +94,8 @@ fn is_component(text: &str) -> bool {
     if !text.starts_with(is_word) || !text.ends_with(is_word) {
         return false;
     }
-    let between = text.split(is_word).filter(|separator| !separator.is_empty());
-    between
-        .into_iter()
-        .all(|separator| matches!(separator, "." | "_" | "__") || separator.bytes().all(|byte| byte == b'-'))
+    let mut between = text.split(is_word).filter(|separator| !separator.is_empty());
+    between.all(|separator| matches!(separator, "." | "_" | "__") || separator.bytes().all(|byte| byte == b'-'))
 }
 
 fn is_tag(text: &str) -> bool {
