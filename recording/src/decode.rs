@@ -103,7 +103,7 @@ pub fn decode(recording: impl Read, out: &mut dyn Write) -> Result<(), DecodeErr
             Ok(message) => super::json::of_message(message),
             Err(error) => serde_json::json!({ "error": error.to_string() }),
         };
-        writeln!(out, "{line}").map_err(DecodeError::Write)?;
+        writeln!(out, "{}", super::json::text(&line)).map_err(DecodeError::Write)?;
         if let Err(error) = message {
             first.get_or_insert(error);
         }

@@ -143,6 +143,19 @@ fn decoder_prints_what_containerssh_s_prints() {
 }
 
 #[test]
+fn what_the_user_chose_does_not_act_on_the_reader_s_terminal() {
+    let program = "a\u{1b}]0;x\u{7}\u{9b}31m\u{202e}b\u{7f}ü\n🦀".to_owned();
+    let mut out = Vec::new();
+    let exec = message(Some(0), Payload::Exec { request_id: 1, program: program.clone() });
+    decode(&recording(&[&[exec]])[..], &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    let acts = |c: char| c.is_control() || c == '\u{202e}';
+    assert!(!text.trim_end().chars().any(acts), "{text:?}");
+    assert!(text.contains("ü") && text.contains("🦀"));
+    assert_eq!(serde_json::from_str::<Json>(&text).unwrap()["payload"]["program"], program);
+}
+
+#[test]
 fn cut_recording_decodes_up_to_its_last_whole_message() {
     let io = |n: u8| message(Some(0), Payload::Io { stream: 1, data: vec![n; 1000].into() });
     let parts: Vec<Vec<Message>> = (0..3).map(|n| vec![io(n), io(n + 100)]).collect();
