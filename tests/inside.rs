@@ -1,6 +1,7 @@
 //! The gateway as an operator runs it: a pod of its own image, from `deploy/kubernetes.yaml`, with that role and no more. Only
 //! a real cluster has the image and a network for pods.
 
+mod chart;
 mod deployed;
 mod manifests;
 

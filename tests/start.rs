@@ -2,6 +2,7 @@
 //! `--check-config` where no network is needed, else by the start (all of them at once, exit code 1), else by the first
 //! login.
 
+mod chart;
 mod confinement;
 mod deploy;
 mod host_keys;

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod cluster_lock;
 pub mod flow;
 pub mod gateway;
+pub mod helm;
 pub mod idle_proxy;
 pub mod keys;
 pub mod leash;

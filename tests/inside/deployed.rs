@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout};
 
 const OBJECTS: &str = include_str!("../../deploy/kubernetes.yaml");
 /// The API's address for pods, which have no name service here, and its name.
-const API: (&str, &str) = ("10.96.0.1", "kubernetes.default.svc");
+pub const API: (&str, &str) = ("10.96.0.1", "kubernetes.default.svc");
 /// The names of the namespaces in the file.
 const HOME: &str = "podgate";
 const GUESTS: &str = "podgate-guests";

@@ -3,7 +3,7 @@
 // subcommands.
 //
 // One binary contains everything. Depending on its first argument, it is the API server, the controller manager, the scheduler, the
-// kubelet or kubectl, or it starts, uses and controls the cluster. The package launch supervises these parts, machine reports
+// kubelet, kubectl or helm, or it starts, uses and controls the cluster. The package launch supervises these parts, machine reports
 // what the machine lacks for them, and images builds the container images.
 package main
 

@@ -4,11 +4,15 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/server/v3/etcdmain"
+	helmcmd "helm.sh/helm/v4/pkg/cmd"
+	"helm.sh/helm/v4/pkg/kube"
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
@@ -38,10 +42,29 @@ func command(name string) *cobra.Command {
 	return nil
 }
 
+// helm is that program, as its own main runs it.
+func helm(words []string) int {
+	kube.ManagedFieldsManager = "helm"
+	program, err := helmcmd.NewRootCmd(os.Stdout, words[1:], helmcmd.SetupLogging)
+	if err == nil {
+		err = program.Execute()
+	} else {
+		fmt.Fprintln(os.Stderr, "helm:", err)
+	}
+	var failed helmcmd.CommandError
+	switch {
+	case errors.As(err, &failed):
+		return failed.ExitCode
+	case err != nil:
+		return 1
+	}
+	return 0
+}
+
 // runPart runs the program that the words name, if they name one, and says its exit code.
 func runPart(words []string) (code int, is bool) {
 	it := 0
-	if command(filepath.Base(words[0])) == nil {
+	if name := filepath.Base(words[0]); name != "helm" && command(name) == nil {
 		it = 1
 	}
 	if it >= len(words) {
@@ -51,6 +74,10 @@ func runPart(words []string) (code int, is bool) {
 	if name == "etcd" {
 		etcdmain.Main(words[it:])
 		return 0, true
+	}
+	if name == "helm" {
+		os.Args = words[it:]
+		return helm(os.Args), true
 	}
 	// The programs read the process's words themselves.
 	os.Args = words[it:]

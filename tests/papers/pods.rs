@@ -55,7 +55,11 @@ async fn answers_of_users(file: &str) -> Vec<ConfigAnswer> {
 /// The pod of a file's example. One that says nothing of a pod's specification is laid over the manifest's, and so is one
 /// that is a part of a file.
 fn pod_of_file(example: &str) -> Value {
-    let part: Value = serde_saphyr::from_str(example).expect("YAML");
+    let mut part: Value = serde_saphyr::from_str(example).expect("YAML");
+    // In values of the chart, the file is one of them.
+    if part["config"].is_object() {
+        part = part["config"].take();
+    }
     if part["kubernetes"]["pod"]["spec"].is_null() {
         let mut config = manifest();
         let mut changes = json!({});

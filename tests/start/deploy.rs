@@ -40,9 +40,9 @@ fn configuration() -> Value {
 }
 
 /// The files mounted into the gateway's container.
-struct Mounted {
-    host_key: String,
-    ca: String,
+pub(super) struct Mounted {
+    pub(super) host_key: String,
+    pub(super) ca: String,
 }
 
 impl Files for Mounted {
@@ -137,7 +137,7 @@ fn strangers_reach_ssh_alone_and_guests_reach_nothing_of_the_cluster() {
 }
 
 /// Checks a pod's specification against the level `restricted` of the Pod Security Standards.
-fn is_restricted(spec: &Value) {
+pub(super) fn is_restricted(spec: &Value) {
     let whole = &spec["securityContext"];
     assert_eq!((&whole["runAsNonRoot"], &whole["seccompProfile"]), (&json!(true), &json!({"type": "RuntimeDefault"})));
     assert!(whole["runAsUser"].as_u64().is_some_and(|user| user > 0), "{whole}");

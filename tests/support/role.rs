@@ -29,7 +29,11 @@ impl Rights {
 
     fn granted_by(file: &str) -> Self {
         let documents = file.split("\n---\n").map(|text| serde_saphyr::from_str::<Value>(text).expect("YAML"));
-        let role = documents.into_iter().find(|object| object["kind"] == "Role").expect("a role");
+        Self::of_role(&documents.into_iter().find(|object| object["kind"] == "Role").expect("a role"))
+    }
+
+    /// The rights that a Role grants.
+    pub fn of_role(role: &Value) -> Self {
         Self(role["rules"].as_array().expect("rules").clone())
     }
 
