@@ -84,6 +84,15 @@ fn terminal_has_size_modes_and_a_name() {
 }
 
 #[test]
+fn program_without_a_terminal_leads_a_session_and_a_group_of_its_own() {
+    let mut gateway = Gateway::start();
+    let script = "set -- $(cat /proc/$$/stat); [ $5 = $$ ] && [ $6 = $$ ] && [ $7 = 0 ]";
+    let stream = gateway.open(program(&["/bin/sh", "-c", script]));
+    assert_eq!(gateway.ended(stream).exit, Some(ProgramMessage::ExitStatus(0)));
+    gateway.finish();
+}
+
+#[test]
 fn terminal_that_nothing_has_open_does_not_hang_up_its_program() {
     let mut gateway = Gateway::start();
     let size = Size { columns: 80, rows: 24, width: 0, height: 0 };

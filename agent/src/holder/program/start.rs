@@ -7,6 +7,7 @@ use crate::own_file;
 use crate::terminal::Terminal;
 use podgate_link::Close;
 use podgate_link::request::{ProgramRequest, SftpRequest};
+use process_wrap::std::{CommandWrap, ProcessSession};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::pipe::fcntl_setpipe_size;
@@ -147,18 +148,18 @@ struct Prepared {
     directory: PathBuf,
 }
 
-/// Starts a program with pipes, in a process group of its own.
+/// Starts a program with pipes, which leads a session of its own, as under sshd, and so a process group.
 fn spawn(prepared: Prepared) -> io::Result<Started> {
     let mut command = Command::new(prepared.path);
     command.arg0(prepared.arg0).args(prepared.arguments).current_dir(prepared.directory);
-    command.env_clear().envs(prepared.environment).process_group(0);
+    command.env_clear().envs(prepared.environment);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn()?;
+    let mut child = CommandWrap::from(command).wrap(ProcessSession).spawn()?;
     let missing = || io::Error::other("a pipe is missing");
     let pid = process_id(child.id())?;
-    let input = child.stdin.take().ok_or_else(missing)?;
-    let output = child.stdout.take().ok_or_else(missing)?;
-    let error = child.stderr.take().ok_or_else(missing)?;
+    let input = child.stdin().take().ok_or_else(missing)?;
+    let output = child.stdout().take().ok_or_else(missing)?;
+    let error = child.stderr().take().ok_or_else(missing)?;
     // Small writes gather in it while others have their turn. A user with many pipes gets no larger ones.
     let _ = fcntl_setpipe_size(&output, PIPE);
     Ok(Started { pid, input: Some(input.into()), output: output.into(), error: Some(error.into()) })
