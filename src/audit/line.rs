@@ -106,14 +106,7 @@ impl Event<'_> {
             Self::ConfigDenied { message } => message.map(|text| ("message", text.into())).into_iter().collect(),
             Self::NotOffered { method } => vec![("method", method.into())],
             Self::ChannelOpened { channel } => vec![("channelId", channel.to_string().into())],
-            Self::Denied { request, denied } => {
-                let mut details: LineDetails<'_> = vec![("request", request.name().into())];
-                if let RequestKind::Subsystem(name) = request {
-                    details.push(("subsystem", printable(name, SHOWN_SUBSYSTEM).into()));
-                }
-                details.push(("reason", denied.to_string().into()));
-                details
-            }
+            Self::Denied { request, denied } => refused_request(request, *denied),
             Self::Forward(event) => event.details(),
             Self::EnvSet { name } => vec![("request", "env".into()), ("name", name.as_str().into())],
             Self::TerminalOpened { terminal } => {
@@ -176,6 +169,15 @@ fn disconnected(reason: Option<&str>, duration: Duration, traffic: Traffic) -> L
     details.push(("duration", seconds(duration)));
     details.push(("bytesReceived", traffic.received.to_string().into()));
     details.push(("bytesSent", traffic.sent.to_string().into()));
+    details
+}
+
+fn refused_request(request: RequestKind<'_>, denied: Denied) -> LineDetails<'static> {
+    let mut details: LineDetails<'static> = vec![("request", request.name().into())];
+    if let RequestKind::Subsystem(name) = request {
+        details.push(("subsystem", printable(name, SHOWN_SUBSYSTEM).into()));
+    }
+    details.push(("reason", denied.to_string().into()));
     details
 }
 
