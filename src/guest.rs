@@ -5,7 +5,7 @@
 
 mod output_budget;
 
-pub(crate) use output_budget::OutputBudget;
+pub(crate) use output_budget::{OutputBudget, UserAccount};
 
 use crate::auth::Identity;
 use crate::policy::{Dial, Listen, Permit, ProgramSpec, SendSignal};

@@ -5,7 +5,7 @@
 //! Invariants: whoever adds takes away again, at the latest when dropped; an identity is counted as long as a connection of
 //! it lives. Nothing here decides: [`QueueUse`] is what the SSH side decides by.
 
-use crate::guest::OutputBudget;
+use crate::guest::{OutputBudget, UserAccount};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,6 +25,8 @@ struct AllQueued {
     /// To guests, for output.
     lent: Arc<AtomicUsize>,
     mark: usize,
+    /// The number of `identities`.
+    live: AtomicUsize,
     identities: Mutex<HashMap<String, Weak<IdentityQueue>>>,
 }
 
@@ -36,7 +38,8 @@ pub(crate) struct IdentityQueue {
     kept: AtomicUsize,
     granted: AtomicUsize,
     output: AtomicUsize,
-    lent: Arc<AtomicUsize>,
+    /// To its guests, for output.
+    lent: AtomicUsize,
     all: QueuedBytes,
 }
 
@@ -51,6 +54,8 @@ pub(crate) struct QueueUse {
     pub granted: usize,
     /// What all connections of the process hold.
     pub crowd: Crowd,
+    /// The part of the mark for one identity, if each has the same.
+    pub share: usize,
     /// The bytes that all clients may still be granted; `None` where nobody counts.
     pub free_in_all: Option<usize>,
     /// True while the client has sent more than its bandwidth.
@@ -72,8 +77,9 @@ pub(crate) enum Crowd {
 impl QueuedBytes {
     /// Nothing yet. Above `mark` bytes in all, identities that hold much are held up.
     pub(crate) fn new(mark: usize) -> Self {
-        let [held, output, granted] = [const { AtomicUsize::new(0) }; 3];
-        Self(Arc::new(AllQueued { held, output, granted, lent: Arc::default(), mark, identities: Mutex::default() }))
+        let [held, output, granted, live] = [const { AtomicUsize::new(0) }; 4];
+        let (lent, identities) = (Arc::default(), Mutex::default());
+        Self(Arc::new(AllQueued { held, output, granted, lent, mark, live, identities }))
     }
 
     /// The bytes that wait for programs and for clients.
@@ -90,6 +96,10 @@ impl QueuedBytes {
         }
     }
 
+    fn share(&self) -> usize {
+        self.0.mark / self.0.live.load(Ordering::Relaxed).max(1)
+    }
+
     /// The count of an identity, which its connections share.
     pub(crate) fn of(&self, identity: &str) -> Arc<IdentityQueue> {
         let mut identities = self.0.identities.lock();
@@ -102,10 +112,11 @@ impl QueuedBytes {
             kept: AtomicUsize::new(0),
             granted: AtomicUsize::new(0),
             output: AtomicUsize::new(0),
-            lent: Arc::default(),
+            lent: AtomicUsize::new(0),
             all: self.clone(),
         });
         identities.insert(identity.to_owned(), Arc::downgrade(&counted));
+        self.0.live.store(identities.len(), Ordering::Relaxed);
         counted
     }
 }
@@ -118,6 +129,7 @@ impl IdentityQueue {
             identity: self.held.load(Ordering::Relaxed),
             granted: self.granted.load(Ordering::Relaxed),
             crowd: self.all.crowd(),
+            share: self.all.share(),
             free_in_all: Some(self.free_in_all()),
             is_over_rate: false,
         }
@@ -131,8 +143,9 @@ impl IdentityQueue {
     }
 
     /// The budget of the windows of the identity's guests: an eighth of its `limit`, and half of the mark for all.
-    pub(crate) fn output_budget(&self, limit: usize) -> OutputBudget {
-        OutputBudget::new((self.lent.clone(), limit / 8), (self.all.0.lent.clone(), self.all.0.mark / 2))
+    /// The identity is counted as long as the budget lives.
+    pub(crate) fn output_budget(self: &Arc<Self>, limit: usize) -> OutputBudget {
+        OutputBudget::new((self.clone(), limit / 8), (self.all.0.lent.clone(), self.all.0.mark / 2))
     }
 
     /// Tells whether so little output of the identity waits, of its `limit`, that more may be handed over in large pieces.
@@ -178,6 +191,12 @@ impl IdentityQueue {
     }
 }
 
+impl UserAccount for IdentityQueue {
+    fn lent(&self) -> &AtomicUsize {
+        &self.lent
+    }
+}
+
 impl Drop for IdentityQueue {
     fn drop(&mut self) {
         let mut identities = self.all.0.identities.lock();
@@ -185,6 +204,7 @@ impl Drop for IdentityQueue {
         if identities.get(&self.name).is_some_and(|counted| counted.strong_count() == 0) {
             identities.remove(&self.name);
         }
+        self.all.0.live.store(identities.len(), Ordering::Relaxed);
         if identities.is_empty() {
             identities.shrink_to_fit();
         }
@@ -239,7 +259,8 @@ mod tests {
         let mut granted = GrantedBytes::of(two.clone());
         granted.set(7);
         granted.set(5);
-        let seen = QueueUse { connection: 1, identity: 90, granted: 5, free_in_all: Some(0), ..QueueUse::default() };
+        let seen = QueueUse { connection: 1, identity: 90, granted: 5, share: 50, ..QueueUse::default() };
+        let seen = QueueUse { free_in_all: Some(0), ..seen };
         assert_eq!((one.seen_by(1), two.seen_by(1)), (seen, seen), "the mark itself is no crowd");
         other.add(1);
         assert_eq!([one.seen_by(0).crowd, other.seen_by(0).crowd], [Crowd::Many; 2]);
@@ -254,10 +275,21 @@ mod tests {
         two.remove(30);
         drop(granted);
         let empty = QueueUse { free_in_all: Some(100), ..QueueUse::default() };
-        assert_eq!(two.seen_by(0), empty);
+        assert_eq!(two.seen_by(0), QueueUse { share: 50, ..empty });
         drop((one, two));
         assert!(!all.0.identities.lock().contains_key("alice"));
-        assert_eq!(other.seen_by(3), QueueUse { connection: 3, ..empty });
+        assert_eq!(other.seen_by(3), QueueUse { connection: 3, share: 100, ..empty }, "all for the only one");
+    }
+
+    #[test]
+    fn budgets_of_one_identity_share_what_is_lent_though_nothing_else_of_it_lives() {
+        let all = QueuedBytes::new(1000);
+        let [first, second] = [0; 2].map(|_| all.of("alice").output_budget(800));
+        first.lend(90);
+        assert_eq!((second.free(), all.of("bob").output_budget(800).free()), (10, 100));
+        second.take_back(90);
+        drop((first, second));
+        assert!(all.0.identities.lock().is_empty());
     }
 
     #[test]

@@ -19,7 +19,8 @@ pub(super) const PACKET: u32 = INPUT_CHUNK as u32 / 8;
 const HIGH_MARK: usize = 4 * 1024 * 1024;
 /// Limit of the bytes in a connection's inboxes together with what its client may still send by windows above the first.
 const CONNECTION_MAX: usize = 16 * 1024 * 1024;
-/// The bytes that a connection may hold although its identity holds too many: its neighbors' stall is not its own.
+/// The bytes that a connection may hold although its identity holds too many, or all identities together: the stall of
+/// others is not its own.
 const SPARED: usize = 256 * 1024;
 /// The bytes that an identity may hold although the process holds many.
 const CROWDED: usize = 4 * 1024 * 1024;
@@ -129,9 +130,13 @@ impl ReceiveWindows {
         let (mark, part) = (self.limit / 4, self.limit / 16);
         let may_come = queued.identity.saturating_add(queued.granted);
         let is_over = queued.identity > mark + part || (queued.identity > part && may_come > 11 * part);
-        let spared = if is_over || queued.crowd == Crowd::TooMany {
+        let is_hog = queued.crowd == Crowd::TooMany && queued.identity > queued.share.max(SPARED);
+        let spared = if is_over || is_hog {
             TYPED
-        } else if queued.identity > mark || (queued.crowd == Crowd::Many && queued.identity > CROWDED.min(mark)) {
+        } else if queued.identity > mark
+            || queued.crowd == Crowd::TooMany
+            || (queued.crowd == Crowd::Many && queued.identity > CROWDED.min(mark))
+        {
             SPARED
         } else {
             HIGH_MARK

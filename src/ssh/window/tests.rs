@@ -13,6 +13,8 @@ struct Connection {
     target: u32,
     held: usize,
     granted: usize,
+    /// The rest of the process.
+    around: QueueUse,
 }
 
 impl Connection {
@@ -24,6 +26,7 @@ impl Connection {
             target: FIRST_WINDOW,
             held: 0,
             granted: 0,
+            around: QueueUse::default(),
         };
         connection.granted = connection.promised();
         connection
@@ -46,7 +49,7 @@ impl Connection {
             connection: connection.held,
             identity: connection.held + others.0,
             granted: connection.granted + others.1,
-            ..QueueUse::default()
+            ..connection.around
         };
         if self.russh[channel] < self.target / 2 {
             self.russh[channel] = self.target;
@@ -151,12 +154,32 @@ fn neighbor_of_stalled_connections_is_not_held_up_while_it_holds_little() {
 }
 
 #[test]
+fn upload_of_a_stranger_goes_on_while_a_few_identities_hold_more_than_all_may() {
+    let mark = 4 * LIMIT;
+    let crowded = QueueUse { crowd: Crowd::TooMany, share: mark / 9, free_in_all: Some(0), ..QueueUse::default() };
+    let held = LIMIT / 4 * 3;
+    let hog = ReceiveWindows::new(LIMIT, None);
+    assert!(hog.is_pressed(QueueUse { connection: held, identity: held, ..crowded }));
+    let (mut stranger, mut sent) = (Connection { around: crowded, ..Connection::new(1) }, 0);
+    while sent < 10_000_000 {
+        sent += stranger.russh[0].min(PACKET);
+        assert_eq!(stranger.send(0, PACKET, true, (0, 0)), PacketVerdict::InTime);
+        assert_ne!(stranger.target, TRICKLE, "after {sent} bytes");
+        // The program takes what its inbox has now and then.
+        if stranger.held > SPARED - PACKET as usize {
+            stranger.held = 0;
+        }
+    }
+}
+
+#[test]
 fn trickle_begins_where_a_mark_is_passed_and_ends_with_it() {
     let queued = |connection, identity, is_crowded| {
         let crowd = if is_crowded { Crowd::Many } else { Crowd::None };
         QueueUse { connection, identity, crowd, ..QueueUse::default() }
     };
-    let too_many = |connection| QueueUse { crowd: Crowd::TooMany, ..queued(connection, connection, false) };
+    let too_many =
+        |connection, identity, share| QueueUse { crowd: Crowd::TooMany, share, ..queued(connection, identity, false) };
     for (seen, is_pressed) in [
         (queued(HIGH_MARK, HIGH_MARK, false), false),
         (QueueUse { is_over_rate: true, ..QueueUse::default() }, true),
@@ -169,8 +192,12 @@ fn trickle_begins_where_a_mark_is_passed_and_ends_with_it() {
         (queued(SPARED + 1, LIMIT / 4 + 1, false), true),
         (queued(SPARED + 1, CROWDED, true), false),
         (queued(SPARED + 1, CROWDED + 1, true), true),
-        (too_many(TYPED), false),
-        (too_many(TYPED + 1), true),
+        (too_many(TYPED, LIMIT / 4, CROWDED), false),
+        (too_many(TYPED + 1, CROWDED, CROWDED), false),
+        (too_many(TYPED + 1, CROWDED + 1, CROWDED), true),
+        (too_many(SPARED, SPARED, 1), false),
+        (too_many(TYPED + 1, SPARED + 1, 1), true),
+        (too_many(SPARED + 1, CROWDED, CROWDED), true),
         (QueueUse { granted: LIMIT / 8 * 5, ..queued(TYPED + 1, LIMIT / 16, false) }, false),
         (QueueUse { granted: LIMIT, ..queued(TYPED + 1, LIMIT / 16, false) }, false),
         (QueueUse { granted: LIMIT / 8 * 5, ..queued(TYPED + 1, LIMIT / 16 + 1, false) }, true),
