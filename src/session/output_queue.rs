@@ -63,7 +63,8 @@ impl Drop for CountedPiece {
     }
 }
 
-/// The memory of one connection's buffer for the socket. Counts until it is dropped.
+/// What one connection's buffer for the socket has and the socket has not taken. Counts until it is dropped. The memory that an
+/// empty buffer keeps for later does not count: nothing waits there, and it is bounded by the pieces.
 #[derive(Debug)]
 pub(crate) struct SocketBuffer {
     identity: Arc<IdentityQueue>,
@@ -71,11 +72,12 @@ pub(crate) struct SocketBuffer {
 }
 
 impl SocketBuffer {
-    /// Notes that the buffer has so many bytes. Their memory stays with the buffer when they are sent.
+    /// Notes that the socket has so many bytes still to take.
     pub(crate) fn has(&self, bytes: usize) {
-        let before = self.bytes.fetch_max(bytes, Ordering::Relaxed);
-        if bytes > before {
-            self.identity.add_output(bytes - before);
+        let before = self.bytes.swap(bytes, Ordering::Relaxed);
+        match bytes.checked_sub(before) {
+            Some(more) => self.identity.add_output(more),
+            None => self.identity.remove_output(before - bytes),
         }
     }
 }
@@ -125,15 +127,18 @@ mod tests {
     }
 
     #[test]
-    fn memory_of_a_socket_buffer_counts_as_long_as_its_connection_lives() {
+    fn socket_buffer_counts_with_what_the_socket_has_not_taken() {
         let all = QueuedBytes::new(1000);
         let queue = OutputQueue::of(all.of("alice"), 800);
         let buffer = queue.socket_buffer();
-        for (bytes, counted) in [(5, 5), (90, 90), (3, 90), (0, 90), (100, 100)] {
+        for bytes in [5, 90, 3, 0, 100] {
             buffer.has(bytes);
-            assert_eq!(all.waiting(), (0, counted));
+            assert_eq!(all.waiting(), (0, bytes));
         }
         assert_eq!(queue.piece_limit(), SHORT_PIECE);
+        buffer.has(0);
+        assert_eq!(queue.piece_limit(), PIECE, "an idle connection holds up no other");
+        buffer.has(7);
         drop(buffer);
         assert_eq!(all.waiting(), (0, 0));
     }

@@ -50,7 +50,7 @@ struct StreamShared {
     state: Mutex<StreamState>,
     received: AtomicU64,
     sent: AtomicU64,
-    /// The account of russh's buffer for the socket, from the login on.
+    /// The account of what is in russh's buffer for the socket, from the login on.
     buffer: OnceLock<SocketBuffer>,
 }
 
@@ -347,10 +347,12 @@ impl AsyncWrite for ClientStream {
         let pairing = self.monitor.0.state.lock().pairing;
         if pairing == Pairing::Off {
             ready!(self.poll_kept(cx))?;
+            let written = Pin::new(&mut self.write).poll_write(cx, buf);
             if let Some(buffer) = self.monitor.0.buffer.get() {
-                buffer.has(buf.len());
+                let taken = if let Poll::Ready(Ok(taken)) = written { taken } else { 0 };
+                buffer.has(buf.len() - taken);
             }
-            let written = ready!(Pin::new(&mut self.write).poll_write(cx, buf))?;
+            let written = ready!(written)?;
             self.note_sent(buf.get(..written).unwrap_or_default());
             return Poll::Ready(Ok(written));
         }

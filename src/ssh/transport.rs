@@ -64,7 +64,8 @@ fn config(ssh: &SshConfig, methods: MethodSet, ciphers: &[Cipher]) -> Result<Con
         limits: Limits { rekey_write_limit: REKEY_BYTES, rekey_read_limit: REKEY_BYTES, rekey_time_limit: REKEY_TIME },
         window_size: FIRST_WINDOW,
         maximum_packet_size: PACKET,
-        // Each is a piece of output at the most, and what is here goes to the buffer for the socket at once.
+        // Each is a piece of output at the most. What is here goes to the buffer for the socket at once, up to 64 pieces in a
+        // batch, since they are refilled meanwhile.
         event_buffer_size: 16,
         max_auth_attempts: REFUSALS,
         // A quiet client is a client: dead ones are found by keep-alives.
