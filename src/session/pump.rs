@@ -23,8 +23,13 @@ pub(super) async fn pump_output(
 ) -> Result<Exit, ClientGone> {
     // A client that reads has its line even if the program has ended already.
     let _written = pending_line.written().now_or_never();
+    let mut owes_end = false;
     loop {
         let pending = pending_line.is_pending();
+        if owes_end && !pending {
+            owes_end = false;
+            client.end_of_output().await?;
+        }
         let event = tokio::select! {
             biased;
             event = output.next() => event,
@@ -40,10 +45,7 @@ pub(super) async fn pump_output(
                 pending_line.written().await;
                 client.stderr(data).await?;
             }
-            OutputEvent::End => {
-                pending_line.written().await;
-                client.end_of_output().await?;
-            }
+            OutputEvent::End => owes_end = true,
         }
     }
 }

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use russh::server::{Handle, Msg};
 use russh::{ChannelId, ChannelWriteHalf, Sig};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use tokio_util::sync::CancellationToken;
 
 /// `SSH_EXTENDED_DATA_STDERR` (RFC 4254 section 5.2).
 const STDERR: u32 = 1;
@@ -24,17 +24,32 @@ pub(super) struct SshClient {
     pub(super) count: Arc<ChannelCount>,
     pub(super) used: Arc<ConnectionUse>,
     pub(super) output: Arc<ClientOutput>,
-    /// Set once EOF was sent.
-    pub(super) ended: AtomicBool,
+    /// Cancelled before EOF is sent. Data that still waits for the client's window then is given up: nothing follows an EOF
+    /// (RFC 4254 section 5.3), and EOF waits for nothing.
+    pub(super) ended: CancellationToken,
 }
 
 impl SshClient {
     /// Sends EOF, once.
     async fn end_of_data(&self) -> Result<(), ClientGone> {
-        if self.ended.swap(true, Ordering::Relaxed) {
+        if self.ended.is_cancelled() {
             return Ok(());
         }
+        self.ended.cancel();
         self.write.eof().await.map_err(|_| ClientGone)
+    }
+}
+
+/// Sends data unless the end is sent before. Both happen in the session's task, so that no poll is between the check and the
+/// send.
+async fn until_ended(
+    ended: &CancellationToken,
+    sent: impl Future<Output = Result<(), ClientGone>>,
+) -> Result<(), ClientGone> {
+    tokio::select! {
+        biased;
+        () = ended.cancelled() => Ok(()),
+        sent = sent => sent,
     }
 }
 
@@ -42,31 +57,35 @@ impl Client for SshClient {
     fn stdout(&self, mut data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
         self.used.guest_sent();
         Box::pin(async move {
-            while !data.is_empty() && !self.ended.load(Ordering::Relaxed) {
-                let piece = self.output.next_piece(&mut data).await;
-                self.write.data_bytes(piece).await.map_err(|_| ClientGone)?;
-            }
-            Ok(())
+            let sent = async {
+                while !data.is_empty() {
+                    let piece = self.output.next_piece(&mut data).await;
+                    self.write.data_bytes(piece).await.map_err(|_| ClientGone)?;
+                }
+                Ok(())
+            };
+            until_ended(&self.ended, sent).await
         })
     }
 
     fn stderr(&self, mut data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
         self.used.guest_sent();
         Box::pin(async move {
-            while !data.is_empty() {
-                self.line(self.output.next_piece(&mut data).await).await?;
-            }
-            Ok(())
+            let sent = async {
+                while !data.is_empty() {
+                    let piece = self.output.next_piece(&mut data).await;
+                    self.write.extended_data_bytes(STDERR, piece).await.map_err(|_| ClientGone)?;
+                }
+                Ok(())
+            };
+            until_ended(&self.ended, sent).await
         })
     }
 
     fn line(&self, line: Bytes) -> BoxFuture<'_, Result<(), ClientGone>> {
         Box::pin(async move {
-            if self.ended.load(Ordering::Relaxed) {
-                // Nothing follows an EOF (RFC 4254 section 5.3).
-                return Ok(());
-            }
-            self.write.extended_data_bytes(STDERR, line).await.map_err(|_| ClientGone)
+            let sent = async { self.write.extended_data_bytes(STDERR, line).await.map_err(|_| ClientGone) };
+            until_ended(&self.ended, sent).await
         })
     }
 
@@ -180,4 +199,23 @@ fn signal_from(name: &str) -> Sig {
         let name = if name == "USR2" { name } else { UNNAMED };
         Sig::Custom(name.to_owned())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use std::future::{pending, ready};
+
+    #[test]
+    fn data_that_waits_for_the_window_is_given_up_at_the_end_and_none_follows_it() {
+        let ended = CancellationToken::new();
+        let mut waiting = Box::pin(until_ended(&ended, pending()));
+        assert_eq!(waiting.as_mut().now_or_never(), None);
+        assert_eq!(until_ended(&ended, ready(Err(ClientGone))).now_or_never(), Some(Err(ClientGone)));
+        ended.cancel();
+        assert_eq!(waiting.now_or_never(), Some(Ok(())));
+        let never = async { panic!("data behind the end") };
+        assert_eq!(until_ended(&ended, never).now_or_never(), Some(Ok(())));
+    }
 }

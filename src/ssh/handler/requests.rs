@@ -13,9 +13,9 @@ use crate::ssh::ssh_client::SshClient;
 use russh::ChannelId;
 use russh::server::{Msg, Session};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
 
 /// A session that may open, with its place among what the gateway serves.
 pub(super) struct AllowedSession {
@@ -74,7 +74,7 @@ impl Translator {
                 count: self.count.clone(),
                 used: self.context.used.clone(),
                 output: admission.output.clone(),
-                ended: AtomicBool::new(false),
+                ended: CancellationToken::new(),
             }),
             guest: admission.guest.clone(),
             ending: admission.ending.clone(),
