@@ -179,7 +179,13 @@ impl MarkReader {
                 self.rest.push_back(event);
                 return Ok(true);
             }
-            OutputEvent::Stderr(_) | OutputEvent::End => self.rest.push_back(event),
+            OutputEvent::End => {
+                // No mark can come any more, and no output behind the end.
+                let before = self.before.split().freeze();
+                self.keep(before);
+                self.rest.push_back(event);
+            }
+            OutputEvent::Stderr(_) => self.rest.push_back(event),
         }
         Ok(false)
     }

@@ -91,6 +91,12 @@ fn shell_that_says_something_else_for_ever_is_refused_and_one_that_ends_is_heard
     let mut passage = MarkReader::default();
     assert!(!passage.take(OutputEvent::Stdout(piece("no\0PODGATE: 2"))).unwrap());
     assert!(!passage.found(READY));
+    let mut closed = MarkReader::default();
+    assert!(!closed.take(OutputEvent::Stdout(piece("no"))).unwrap());
+    assert!(!closed.take(OutputEvent::End).unwrap());
+    assert!(closed.take(OutputEvent::Exit(Exit::Status(126))).unwrap());
+    let said = [OutputEvent::Stdout(piece("no")), OutputEvent::End, OutputEvent::Exit(Exit::Status(126))];
+    assert_eq!(closed.rest, said, "no output comes behind its end");
     assert!(passage.take(OutputEvent::Exit(Exit::Status(126))).unwrap());
     assert_eq!(passage.rest, [OutputEvent::Stdout(piece("no\0PODGATE: 2")), OutputEvent::Exit(Exit::Status(126))]);
 }
