@@ -1,5 +1,6 @@
 //! The questions that decide whether the gateway is ready: can each webhook and the Kubernetes API be reached? They are
 //! asked in the background, each at its own interval and with a deadline, so that a prober's request costs nobody anything.
+//! A webhook that is slow is reached: clients that have not logged in can make it slow, and all gateways ask the same one.
 
 use super::startup_checks::{decided, kubernetes_of_file};
 use crate::admin::{Change, CheckId, Health};
@@ -14,8 +15,8 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// The time for one answer.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// The time for one answer: more than a webhook's client takes to find out that it gets no connection or a slow one.
+const DEADLINE: Duration = Duration::from_secs(8);
 
 /// The servers that logins need, with the check of each.
 pub(super) struct Reachability {
@@ -83,8 +84,7 @@ impl Server {
         let answer = async {
             match self {
                 Self::Webhook(client) => {
-                    let answer = client.reach().await.map(drop);
-                    answer.map_err(|failure| format!("{} cannot be reached: {failure}", client.place()))
+                    client.connect().await.map_err(|failure| format!("{} cannot be reached: {failure}", client.place()))
                 }
                 Self::Cluster(backend, settings) => backend.reach(settings).await,
             }

@@ -16,6 +16,7 @@ use rustls::{ClientConfig, RootCertStore};
 use secrecy::zeroize::Zeroizing;
 use serde::Serialize;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -26,12 +27,12 @@ use url::Url;
 pub(super) const BODY_LIMIT: usize = 1024 * 1024;
 /// Longest wait for a connection, within the limit of a try.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// Time beyond a connection's limit for which a check waits for an answer.
+const SLOW: Duration = Duration::from_secs(1);
 /// Time that an unused connection is kept.
 const IDLE: Duration = Duration::from_secs(20);
 /// Longest limit of all tries: longer than any login, and its sum with the present instant is in range.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-/// The memory for a question before it grows, in bytes: more than all with a password but the strangest.
-const USUAL_QUESTION: usize = 16 * 1024;
 const JSON: &str = "application/json";
 const IDENTITY: &str = "identity";
 /// The header of a question's id (draft-ietf-httpapi-idempotency-key-header-07).
@@ -121,9 +122,7 @@ impl WebhookClient {
     /// # Errors
     /// No connection, an untrusted one, or no answer within the limit of a try. The text is for the log.
     pub(crate) async fn reach(&self) -> Result<StatusCode, String> {
-        let limit = self.timeout.min(CONNECT_LIMIT);
-        let answer = self.client.head(self.url.clone()).timeout(limit).send().await.map_err(AttemptFailure::from);
-        let answer = answer.map(|response| response.status());
+        let answer = self.head(self.timeout.min(CONNECT_LIMIT)).await.map_err(AttemptFailure::from);
         answer.map_err(|failure| format!("{failure}{}", self.hint(Some(&failure))))
     }
 
@@ -145,6 +144,26 @@ impl WebhookClient {
             }
             Ok(_) => None,
         }
+    }
+
+    /// Checks the same without hurry: a server that has taken the connection and gives no answer for [`CONNECT_LIMIT`] is
+    /// slow, and not out of reach.
+    ///
+    /// # Errors
+    /// No connection, an untrusted one, or one that breaks. The text is for the log.
+    pub(crate) async fn connect(&self) -> Result<(), String> {
+        // The client's own limit of a connection is shorter, so this one passes behind the connection.
+        match self.head(self.timeout.min(CONNECT_LIMIT) + SLOW).await {
+            Err(error) if error.is_timeout() && !error.is_connect() => Ok(()),
+            answer => answer
+                .map(drop)
+                .map_err(AttemptFailure::from)
+                .map_err(|failure| format!("{failure}{}", self.hint(Some(&failure)))),
+        }
+    }
+
+    async fn head(&self, limit: Duration) -> Result<StatusCode, reqwest::Error> {
+        self.client.head(self.url.clone()).timeout(limit).send().await.map(|response| response.status())
     }
 
     /// Advice after a failure in the log.
@@ -251,10 +270,30 @@ pub(crate) fn read_answer<T>(
 
 /// Encodes a question, which can have a password in it: its bytes are wiped when the last try is over.
 fn encoded(question: &impl Serialize) -> Result<Bytes, serde_json::Error> {
-    // A vector that grows leaves its old memory as it is.
-    let mut body = Zeroizing::new(Vec::with_capacity(USUAL_QUESTION));
+    encoded_in_place(question).map(Bytes::from_owner)
+}
+
+/// Encodes into memory that has the right size from the start: a vector that grows leaves its old memory as it is.
+pub(super) fn encoded_in_place(question: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
+    let mut length = WrittenLength(0);
+    serde_json::to_writer(&mut length, question)?;
+    let mut body = Zeroizing::new(Vec::with_capacity(length.0));
     serde_json::to_writer(&mut *body, question)?;
-    Ok(Bytes::from_owner(body))
+    Ok(body)
+}
+
+/// A writer that keeps nothing but the length.
+struct WrittenLength(usize);
+
+impl io::Write for WrittenLength {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.0 += piece.len();
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The body of an answer with status 200.

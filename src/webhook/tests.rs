@@ -85,6 +85,12 @@ async fn body_at_the_limit_is_taken() {
     assert!(ask(&fake.block(), SOON).await.is_ok());
 }
 
+#[test]
+fn memory_of_a_long_question_never_grows() {
+    let body = super::client::encoded_in_place(&json!({"passwordBase64": "x".repeat(100_000)})).unwrap();
+    assert_eq!((body.len(), body.capacity()), (100_021, 100_021));
+}
+
 /// The log's lines about a question that fails at `block`.
 async fn told_of_failure(block: &HttpClientConfig) -> String {
     let (log, captured) = capture::log(LogFormat::Text);

@@ -66,6 +66,22 @@ async fn only_a_404_at_the_start_is_told_as_a_path_that_may_be_wrong() {
 }
 
 #[tokio::test]
+async fn server_that_is_slow_is_reached_and_one_that_is_silent_before_tls_or_closes_is_not() {
+    let slow = FakeWebhook::start(|_, _| FakeReply::Hang).await;
+    let client = WebhookClient::new(&slow.block(), "/password", Question::Password).unwrap();
+    assert!(client.reach().await.is_err(), "the check at the start warns of it");
+    assert_eq!(client.connect().await, Ok(()));
+    let closing = FakeWebhook::start(|_, _| FakeReply::Close).await;
+    let client = WebhookClient::new(&closing.block(), "/password", Question::Password).unwrap();
+    assert!(client.connect().await.is_err());
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", silent.local_addr().unwrap()).parse().unwrap();
+    let block = HttpClientConfig { url: WebhookUrl::Http(url), ..slow.block() };
+    let client = WebhookClient::new(&block, "/password", Question::Password).unwrap();
+    assert!(client.connect().await.is_err(), "no connection");
+}
+
+#[tokio::test]
 async fn password_is_asked_again_where_nobody_listened() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("hook.sock");
