@@ -13,30 +13,48 @@ const STILL: Duration = Duration::from_secs(30);
 
 /// The loops of the process; clones share them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Heartbeats(Arc<Mutex<Vec<Arc<Mutex<Instant>>>>>);
+pub(crate) struct Heartbeats(Arc<Mutex<Vec<Arc<Mutex<Life>>>>>);
+
+/// The life of one loop.
+#[derive(Debug)]
+struct Life {
+    last: Instant,
+    /// The last failure, if nothing succeeded since.
+    failure: Option<String>,
+}
 
 impl Heartbeats {
     /// Adds a loop, which gives its first sign.
     pub(crate) fn add(&self) -> Heartbeat {
-        let last = Arc::new(Mutex::new(Instant::now()));
-        self.0.lock().push(Arc::clone(&last));
-        Heartbeat(last)
+        let life = Arc::new(Mutex::new(Life { last: Instant::now(), failure: None }));
+        self.0.lock().push(Arc::clone(&life));
+        Heartbeat(life)
     }
 
     /// True if every loop has given a sign lately.
     pub(crate) fn all_move(&self) -> bool {
-        self.0.lock().iter().all(|last| last.lock().elapsed() < STILL)
+        self.0.lock().iter().all(|life| life.lock().last.elapsed() < STILL)
+    }
+
+    /// The failure of a loop that moves and gets nothing done.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.0.lock().iter().find_map(|life| life.lock().failure.clone())
     }
 }
 
 /// The sign of one loop. It stays after the loop's end, so that a loop that has failed is seen.
 #[derive(Debug)]
-pub(crate) struct Heartbeat(Arc<Mutex<Instant>>);
+pub(crate) struct Heartbeat(Arc<Mutex<Life>>);
 
 impl Heartbeat {
     /// Gives a sign of life.
     pub(crate) fn beat(&self) {
-        *self.0.lock() = Instant::now();
+        self.0.lock().last = Instant::now();
+    }
+
+    /// Notes that the loop fails at its work again and again, or that it does not any more.
+    pub(crate) fn fails(&self, failure: Option<String>) {
+        self.0.lock().failure = failure;
     }
 }
 
@@ -56,6 +74,18 @@ mod tests {
         drop(failed);
         advance(Duration::from_millis(1)).await;
         assert!(!loops.all_move());
+    }
+
+    #[test]
+    fn loop_that_fails_is_seen_among_others_until_it_succeeds() {
+        let loops = Heartbeats::default();
+        let (_good, failing) = (loops.add(), loops.add());
+        assert_eq!(loops.failure(), None);
+        failing.fails(Some("full".to_owned()));
+        assert!(loops.all_move());
+        assert_eq!(loops.failure().as_deref(), Some("full"));
+        failing.fails(None);
+        assert_eq!(loops.failure(), None);
     }
 
     #[test]

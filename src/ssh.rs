@@ -136,13 +136,19 @@ impl AcceptLoop {
         loop {
             heartbeat.beat();
             let accepted = tokio::select! {
-                accepted = listener.socket.accept() => accepted,
-                _ = beats.tick() => continue,
+                biased;
                 () = tasks.refusing().cancelled() => return,
+                accepted = listener.socket.accept() => accepted,
+                // Nobody waits: the next connection tells.
+                _ = beats.tick() => {
+                    heartbeat.fails(None);
+                    continue;
+                }
             };
             match accepted {
                 Ok((stream, remote)) => {
                     pause = Duration::from_millis(10);
+                    heartbeat.fails(None);
                     self.accept(&listener.proxy, stream, remote, tasks);
                 }
                 Err(error) => {
@@ -155,6 +161,8 @@ impl AcceptLoop {
                     // What accept lacks (file descriptors, memory) comes back with time, not with an event.
                     sleep(pause).await;
                     pause = (pause * 2).min(ACCEPT_PAUSE);
+                    // A few failures are those of connections that were broken while they waited.
+                    heartbeat.fails((pause == ACCEPT_PAUSE).then_some(text));
                 }
             }
         }

@@ -67,10 +67,16 @@ impl Health {
 
     /// The parts of the answer to "does the process live?".
     fn live(&self) -> Vec<Part> {
+        // A restart would end the connections that have what an accept lacks, so failures are none here.
+        vec![self.accepts(None)]
+    }
+
+    fn accepts(&self, failure: Option<String>) -> Part {
         // The loops end with the acceptance of connections.
         let moves = *self.phase.lock() == Phase::Draining || self.loops.all_move();
         let stands = "the accept loop does not move";
-        vec![Part { name: "accept", result: if moves { Ok(()) } else { Err(stands.to_owned()) } }]
+        let failure = if moves { failure } else { Some(stands.to_owned()) };
+        Part { name: "accept", result: failure.map_or(Ok(()), |reason| Err(printable(&reason, REASON))) }
     }
 
     /// The parts of the answer to "shall new connections come here?".
@@ -82,7 +88,8 @@ impl Health {
         };
         let checks = self.checks.lock();
         let checks = checks.iter().map(|check| Part { name: check.name, result: check.state.result() });
-        [Part { name: "gateway", result: gateway }].into_iter().chain(self.live()).chain(checks).collect()
+        let own = [Part { name: "gateway", result: gateway }, self.accepts(self.loops.failure())];
+        own.into_iter().chain(checks).collect()
     }
 
     /// Answers a request: `/healthz`, `/readyz`, and ContainerSSH's answer at every other path.
@@ -242,6 +249,11 @@ mod tests {
         health.observe(first, Ok(()));
         assert!(!is_ready(), "the second was not asked yet");
         health.observe(second, Ok(()));
+        assert!(is_ready());
+        let listener = health.loops.add();
+        listener.fails(Some("too many open files".to_owned()));
+        assert!(!is_ready() && health.live().iter().all(|part| part.result.is_ok()), "a restart does not help");
+        listener.fails(None);
         assert!(is_ready());
         health.enter(Phase::Draining);
         assert!(!is_ready());
