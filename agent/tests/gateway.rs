@@ -151,6 +151,11 @@ impl Gateway {
         });
     }
 
+    /// Waits until the output of the stream has ended.
+    pub(crate) fn output_ended(&mut self, stream: u32) {
+        self.until(|gateway| gateway.link.is_finished(stream, Lane::Main).then_some(()));
+    }
+
     /// Reads the stream to its end.
     pub(crate) fn ended(&mut self, stream: u32) -> Ended {
         let mut error = Vec::new();

@@ -97,13 +97,16 @@ fn terminal_that_nothing_has_open_does_not_hang_up_its_program() {
     let mut gateway = Gateway::start();
     let size = Size { columns: 80, rows: 24, width: 0, height: 0 };
     let terminal = TerminalRequest { term: b"xterm".to_vec(), size, modes: Vec::new() };
-    let script = "exec <&- >&- 2>&-; sleep 0.3; exit 3";
+    let script = "trap 'exit 3' TERM; exec <&- >&- 2>&-; sleep 1000 & wait";
     let request = ProgramRequest {
         argv: ["/bin/sh", "-c", script].map(Into::into).to_vec(),
         terminal: Some(terminal),
         ..ProgramRequest::default()
     };
     let stream = gateway.open(GatewayRequest::Program(request));
+    // The program has given up its terminal by then, and runs on until it is told to end.
+    gateway.output_ended(stream);
+    gateway.message(stream, &ProgramMessage::Signal(b"TERM".to_vec()));
     assert_eq!(gateway.ended(stream).exit, Some(ProgramMessage::ExitStatus(3)));
     gateway.finish();
 }
