@@ -102,8 +102,10 @@ impl Client for SshClient {
         })
     }
 
+    /// Sends nothing: a client that has sent its own EOF closes the channel at ours, and russh takes no exit status for a
+    /// channel that its client has closed. EOF goes out with the exit.
     fn end_of_output(&self) -> BoxFuture<'_, Result<(), ClientGone>> {
-        Box::pin(self.end_of_data())
+        Box::pin(std::future::ready(Ok(())))
     }
 
     /// Sends the exit, EOF and CLOSE, in OpenSSH's order and behind the data.

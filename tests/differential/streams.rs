@@ -54,9 +54,9 @@ fn ends() -> Vec<Row> {
             "exit 6, end, close",
         ),
         row(
-            "end of the output of a program that runs on",
-            [exec("exec >&- 2>&-; read x; exit 6"), UntilEnd, send("go\n")],
-            "end before the exit, exit 6, end, close",
+            "end of the output of a program that ran on",
+            [exec("exec >&- 2>&-; read x; exit 6"), send("go\n"), UntilExit, UntilEnd],
+            "exit 6, end, close",
         )
         .agent_alone(),
         row("error output stays open", [exec("exec >&-; read x; echo $x >&2"), send("go\n")], "err go"),
