@@ -47,7 +47,7 @@ async fn packet_that_nobody_has_taken_holds_no_more_memory_than_it_needs_and_all
     inbox.push(&[0; LONG]);
     assert_eq!((budget.held(), inbox.has_taken()), (LONG + INPUT_CHUNK, true));
     drop((first, inbox));
-    assert_eq!(budget.in_use(), QueueUse { free_in_all: Some(usize::MAX), ..QueueUse::default() });
+    assert_eq!(budget.in_use(), QueueUse { share: usize::MAX, free_in_all: Some(usize::MAX), ..QueueUse::default() });
 }
 
 #[tokio::test]

@@ -199,7 +199,7 @@ async fn connections_of_one_identity_are_counted_together_and_give_back_when_the
     drop((tables, tasks));
     assert_eq!(
         InboxBudget::of(identity, 0).in_use(),
-        QueueUse { free_in_all: Some(usize::MAX), ..QueueUse::default() }
+        QueueUse { share: usize::MAX, free_in_all: Some(usize::MAX), ..QueueUse::default() }
     );
 }
 
