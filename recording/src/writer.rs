@@ -1,10 +1,12 @@
 //! The writer of one recording: a queue of messages that is bounded in bytes, and a task that writes it to the files in parts.
 //!
-//! What always holds: messages come into the file in the order in which they were queued; a message is handed to the kernel
-//! [`LATEST`] after it was queued, or earlier; data waits for room in the queue, and a message that cannot wait has a reserve;
+//! What always holds: messages come into the file in the order in which they were queued; the write of a message begins
+//! [`LATEST`] after it was queued, or earlier, unless the disk still has an earlier write; data waits for room in the
+//! queue, and a message that cannot wait has a reserve;
 //! once a write has failed, or the queue had no room for a message that cannot wait, nothing is queued any more, so that a
-//! recording has no hole.
+//! recording has no hole, and it gets no seal; a task that is dropped has failed, so that nobody waits for it.
 
+use super::LONGEST_MESSAGE;
 use super::file::{Part, RecordingFile};
 use super::message::Message;
 use parking_lot::Mutex;
@@ -34,6 +36,8 @@ pub enum Unwritten {
     Full,
     #[error("the recording has ended")]
     Ended,
+    #[error("the message is longer than {LONGEST_MESSAGE} bytes")]
+    TooLong,
 }
 
 /// The reason of a failed write, for the log.
@@ -52,6 +56,8 @@ enum End {
 #[derive(Debug, Default)]
 struct Queue {
     part: Part,
+    /// The time at which the part's first message was queued.
+    since: Option<Instant>,
     /// The messages that were queued in all.
     queued: u64,
     /// Set if somebody waits for the kernel to have what is queued.
@@ -85,15 +91,27 @@ pub struct Writer(Arc<Shared>);
 /// The side that writes.
 #[derive(Debug)]
 pub struct WriterTask {
-    shared: Arc<Shared>,
+    shared: Running,
     file: RecordingFile,
+}
+
+/// The task's part of what is shared. Dropping it before the end is a failure.
+#[derive(Debug)]
+struct Running(Arc<Shared>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.0.progress.borrow().is_over {
+            self.0.fail("the writer of the recording was stopped".to_owned());
+        }
+    }
 }
 
 /// Makes the writer of a recording. The task must be run.
 pub fn writer(file: RecordingFile) -> (Writer, WriterTask) {
     let progress = watch::Sender::new(Progress::default());
     let shared = Arc::new(Shared { queue: Mutex::default(), changed: Notify::new(), progress });
-    (Writer(shared.clone()), WriterTask { shared, file })
+    (Writer(shared.clone()), WriterTask { shared: Running(shared), file })
 }
 
 impl Drop for Writer {
@@ -170,11 +188,23 @@ impl Shared {
         if let Some(refusal) = queue.refuses {
             return Err(refusal);
         }
+        let size = message.size();
+        // No decoder would read it, nor what is behind it.
+        if size > LONGEST_MESSAGE {
+            drop(queue);
+            self.fail(Unwritten::TooLong.to_string());
+            return Err(Unwritten::TooLong);
+        }
         // A message that is larger than the queue is taken when the queue is empty.
-        if queue.part.length() > 0 && queue.part.length() + message.size() > limit {
+        if queue.part.length() > 0 && queue.part.length() + size > limit {
             return Err(Unwritten::Full);
         }
-        queue.part.push(message).map_err(|_| Unwritten::Failed)?;
+        if let Err(error) = queue.part.push(message) {
+            drop(queue);
+            self.fail(error.to_string());
+            return Err(Unwritten::Failed);
+        }
+        queue.since.get_or_insert_with(Instant::now);
         queue.queued += 1;
         drop(queue);
         self.changed.notify_one();
@@ -205,36 +235,37 @@ impl Shared {
         }
     }
 
-    /// Takes the queue's part if it is to be written now. The deadline is that of its first message.
-    fn take_due(&self, is_late: bool) -> Option<(Part, u64, Option<End>)> {
+    /// Takes the queue's part if it is to be written now, or returns the time at which it is.
+    fn take_due(&self) -> Result<(Part, u64, Option<End>), Option<Instant>> {
         let mut queue = self.queue.lock();
-        let is_due = is_late || queue.is_urgent || queue.end.is_some() || queue.part.length() >= PART;
-        is_due.then(|| {
-            queue.is_urgent = false;
-            (std::mem::take(&mut queue.part), queue.queued, queue.end)
-        })
+        let deadline = queue.since.map(|since| since + LATEST);
+        let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if !is_late && !queue.is_urgent && queue.end.is_none() && queue.part.length() < PART {
+            return Err(deadline);
+        }
+        queue.is_urgent = false;
+        queue.since = None;
+        Ok((std::mem::take(&mut queue.part), queue.queued, queue.end))
     }
 
-    fn is_empty(&self) -> bool {
-        self.queue.lock().part.length() == 0
+    fn has_failed(&self) -> bool {
+        self.progress.borrow().failure.is_some()
     }
 }
 
 impl WriterTask {
     /// Writes until the recording has ended or a write has failed.
     pub async fn run(self) {
-        let Self { shared, mut file } = self;
-        let mut deadline = None;
+        let Self { shared: running, mut file } = self;
+        let shared = &*running.0;
         loop {
-            let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            let Some((part, queued, end)) = shared.take_due(is_late) else {
-                if deadline.is_none() && !shared.is_empty() {
-                    deadline = Some(Instant::now() + LATEST);
+            let (part, queued, end) = match shared.take_due() {
+                Ok(due) => due,
+                Err(deadline) => {
+                    wait(&shared.changed, deadline).await;
+                    continue;
                 }
-                wait(&shared.changed, deadline).await;
-                continue;
             };
-            deadline = None;
             shared.progress.send_modify(|progress| progress.taken = queued);
             let written = spawn_blocking(move || {
                 let written = file.write(&part);
@@ -246,7 +277,7 @@ impl WriterTask {
             };
             shared.progress.send_modify(|progress| progress.written = queued);
             if let Some(end) = end {
-                return finish(&shared, file, end).await;
+                return finish(shared, file, end).await;
             }
         }
     }
@@ -265,6 +296,8 @@ async fn wait(changed: &Notify, deadline: Option<Instant>) {
 async fn finish(shared: &Shared, file: RecordingFile, end: End) {
     let sealed = match end {
         End::Open => Ok(()),
+        // A message was lost, so this is not all.
+        End::Sealed(_) if shared.has_failed() => Ok(()),
         End::Sealed(time) => match spawn_blocking(move || file.seal(time)).await {
             Ok(sealed) => sealed.map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),

@@ -104,6 +104,16 @@ async fn queue_that_overflows_ends_the_recording() {
 }
 
 #[tokio::test]
+async fn recording_with_a_lost_message_gets_no_seal() {
+    let (folder, file) = recording();
+    let (writer, task) = writer(file);
+    while writer.push(&io(1, 32 << 10)).is_ok() {}
+    let (finished, ()) = tokio::join!(writer.finish(1), task.run());
+    assert_eq!(finished, Err(Unwritten::Failed));
+    assert!(!check(folder.path()).sealed);
+}
+
+#[tokio::test]
 async fn message_larger_than_the_queue_is_taken() {
     let (folder, file) = recording();
     let (writer, task) = writer(file);
@@ -153,6 +163,37 @@ async fn dropped_writer_leaves_a_recording_without_a_seal() {
     writer.push(&io(1, 1)).unwrap();
     drop(writer);
     task.run().await;
+    assert_eq!(messages(folder.path()), [io(1, 1)]);
+    assert!(!check(folder.path()).sealed);
+}
+
+#[tokio::test]
+async fn task_that_is_dropped_has_failed() {
+    let (_folder, file) = recording();
+    let (first, task) = writer(file);
+    first.push(&io(1, 1)).unwrap();
+    drop(task);
+    assert_eq!(first.written().await, Err(Unwritten::Failed));
+    assert_eq!(first.push(&io(2, 1)), Err(Unwritten::Failed));
+    assert_eq!(first.finish(3).await, Err(Unwritten::Failed));
+    let (_folder, file) = recording();
+    let (second, task) = writer(file);
+    let task = tokio::spawn(task.run());
+    while second.push_when_room(&io(1, 200 << 10)).now_or_never().is_some() {}
+    task.abort();
+    assert!(second.failed().await.0.contains("stopped"));
+    assert_eq!(second.push_when_room(&io(1, 200 << 10)).await, Err(Unwritten::Failed));
+}
+
+#[tokio::test]
+async fn message_that_no_decoder_reads_is_refused() {
+    let (folder, file) = recording();
+    let (writer, task) = writer(file);
+    writer.push(&io(1, 1)).unwrap();
+    assert_eq!(writer.push_when_room(&io(2, LONGEST_MESSAGE)).await, Err(Unwritten::TooLong));
+    assert_eq!(writer.push(&io(3, 1)), Err(Unwritten::Failed));
+    let (finished, ()) = tokio::join!(writer.finish(4), task.run());
+    assert_eq!(finished, Err(Unwritten::Failed));
     assert_eq!(messages(folder.path()), [io(1, 1)]);
     assert!(!check(folder.path()).sealed);
 }
