@@ -4,6 +4,7 @@ use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use data_encoding::{BASE64, BASE64_NOPAD};
 use sha2::{Digest, Sha256};
 use std::fmt;
+use zeroize::Zeroizing;
 
 const KIND: &[u8] = b"ssh-ed25519";
 /// What a signature is for, so that the key's other signatures are none of a recording.
@@ -16,7 +17,7 @@ pub enum KeyError {
     NotPrivate,
     #[error("the private key has a passphrase")]
     Encrypted,
-    #[error("not a public Ed25519 key in OpenSSH's form (ssh-ed25519 …)")]
+    #[error("not one line with a public Ed25519 key in OpenSSH's form (ssh-ed25519 …)")]
     NotPublic,
 }
 
@@ -38,9 +39,13 @@ impl SealKey {
         if let Some(der) = pem_content(pem, "PRIVATE KEY") {
             return Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).map(Self).map_err(|_| KeyError::NotPrivate);
         }
+        if pem.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") {
+            return Err(KeyError::Encrypted);
+        }
         let blob = pem_content(pem, "OPENSSH PRIVATE KEY").ok_or(KeyError::NotPrivate)?;
-        let seed = openssh_seed(&blob)?;
-        Ed25519KeyPair::from_seed_unchecked(seed).map(Self).map_err(|_| KeyError::NotPrivate)
+        let (seed, public) = openssh_seed(&blob)?;
+        // A damaged seed is the seed of another key.
+        Ed25519KeyPair::from_seed_and_public_key(seed, public).map(Self).map_err(|_| KeyError::NotPrivate)
     }
 
     /// The public part.
@@ -63,8 +68,11 @@ impl PublicKey {
     /// # Errors
     /// The text is not such a line.
     pub fn parse(line: &str) -> Result<Self, KeyError> {
-        let blob =
-            line.split_whitespace().skip_while(|word| *word != "ssh-ed25519").nth(1).ok_or(KeyError::NotPublic)?;
+        let mut words = line.trim().split([' ', '\t']).filter(|word| !word.is_empty());
+        let (kind, blob) = (words.next(), words.next().ok_or(KeyError::NotPublic)?);
+        if kind != Some("ssh-ed25519") || line.trim().contains(['\n', '\r']) {
+            return Err(KeyError::NotPublic);
+        }
         let blob = BASE64.decode(blob.as_bytes()).map_err(|_| KeyError::NotPublic)?;
         let mut blob = &blob[..];
         match (string(&mut blob), string(&mut blob)) {
@@ -84,37 +92,41 @@ impl PublicKey {
     }
 
     pub(crate) fn verifies(&self, hash: &[u8], signature: &str) -> bool {
-        let Ok(signature) = BASE64.decode(signature.as_bytes()) else { return false };
+        let Ok(signature) = BASE64.decode(signature.as_bytes()) else {
+            return false;
+        };
         UnparsedPublicKey::new(&ED25519, &self.0).verify(&[PURPOSE, hash].concat(), &signature).is_ok()
     }
 }
 
-/// The bytes between the lines of a PEM block with that label.
-fn pem_content(pem: &str, label: &str) -> Option<Vec<u8>> {
+/// The bytes between the lines of a PEM block with that label, wiped when they are dropped.
+fn pem_content(pem: &str, label: &str) -> Option<Zeroizing<Vec<u8>>> {
     let inner = pem.split_once(&format!("-----BEGIN {label}-----"))?.1;
     let inner = inner.split_once(&format!("-----END {label}-----"))?.0;
-    BASE64.decode(inner.split_whitespace().collect::<String>().as_bytes()).ok()
+    let inner: Zeroizing<String> = Zeroizing::new(inner.split_whitespace().collect());
+    BASE64.decode(inner.as_bytes()).ok().map(Zeroizing::new)
 }
 
-/// The seed in a private key of OpenSSH's form (PROTOCOL.key).
-fn openssh_seed(blob: &[u8]) -> Result<&[u8], KeyError> {
+/// The seed and the public key in a private key of OpenSSH's form (PROTOCOL.key), which has the public key three times.
+fn openssh_seed(blob: &[u8]) -> Result<(&[u8], &[u8]), KeyError> {
     let mut rest = blob.strip_prefix(b"openssh-key-v1\0").ok_or(KeyError::NotPrivate)?;
     let cipher = string(&mut rest).ok_or(KeyError::NotPrivate)?;
     if cipher != b"none" {
         return Err(KeyError::Encrypted);
     }
-    let key = || -> Option<&[u8]> {
+    let mut key = || -> Option<(&[u8], &[u8])> {
         let (_kdf, _options) = (string(&mut rest)?, string(&mut rest)?);
         let (number, mut rest) = rest.split_at_checked(4)?;
-        let _public = string(&mut rest)?;
+        let mut public = string(&mut rest)?;
         let (checks, mut inner) = string(&mut rest)?.split_at_checked(8)?;
         if number != [0, 0, 0, 1] || checks.get(..4) != checks.get(4..) || string(&mut inner)? != KIND {
             return None;
         }
-        let _public = string(&mut inner)?;
-        string(&mut inner)?.get(..32)
+        let copy = string(&mut inner)?;
+        let (seed, last) = string(&mut inner)?.split_at_checked(32)?;
+        let is_one = string(&mut public)? == KIND && string(&mut public)? == copy && last == copy;
+        is_one.then_some((seed, copy))
     };
-    let mut key = key;
     key().ok_or(KeyError::NotPrivate)
 }
 
@@ -161,10 +173,37 @@ mod tests {
         for text in ["", "ssh-ed25519", "ssh-ed25519 AAAA", "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAAQ==", OPENSSH] {
             assert_eq!(PublicKey::parse(text).unwrap_err(), KeyError::NotPublic, "{text}");
         }
+        let pkcs8 = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----";
+        assert_eq!(SealKey::parse(pkcs8).unwrap_err(), KeyError::Encrypted);
         // A key file that is cut anywhere.
         let blob = pem_content(OPENSSH, "OPENSSH PRIVATE KEY").unwrap();
         for end in 0..blob.len() {
             let _ = openssh_seed(&blob[..end]);
+        }
+    }
+
+    #[test]
+    fn damaged_private_key_does_not_become_another_key() {
+        let public = PublicKey::parse(OPENSSH_PUBLIC).unwrap();
+        let blob = pem_content(OPENSSH, "OPENSSH PRIVATE KEY").unwrap();
+        for byte in 0..blob.len() {
+            let mut damaged = blob.to_vec();
+            damaged[byte] ^= 1;
+            let text = BASE64.encode(&damaged);
+            let pem = format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{text}\n-----END OPENSSH PRIVATE KEY-----\n");
+            assert!(SealKey::parse(&pem).map_or(true, |key| key.public() == public), "byte {byte}");
+        }
+    }
+
+    #[test]
+    fn public_key_is_one_line_that_begins_with_its_kind() {
+        let key = PublicKey::parse(OPENSSH_PUBLIC).unwrap();
+        assert_eq!(PublicKey::parse(&format!("\n{}  \n\n", OPENSSH_PUBLIC.trim())), Ok(key));
+        let line = OPENSSH_PUBLIC.trim();
+        for text in
+            [format!("# {line}"), format!("no-pty {line}"), format!("{line}\n{line}\n"), format!("ssh-rsa A\n{line}")]
+        {
+            assert_eq!(PublicKey::parse(&text), Err(KeyError::NotPublic), "{text}");
         }
     }
 }
