@@ -15,13 +15,14 @@ async fn file_that_is_no_recording_is_not_decoded() {
     let folder = tempfile::tempdir().expect("a folder");
     let (empty, missing) = (folder.path().join("empty"), folder.path().join("missing"));
     fs::write(&empty, "").expect("a file");
-    for (file, told) in [
-        (empty.to_string_lossy().into_owned(), "this is no recording in the binary format"),
-        (missing.to_string_lossy().into_owned(), "No such file"),
-        (seed("messages"), "this is no recording in the binary format"),
+    for (file, status, told) in [
+        (empty.to_string_lossy().into_owned(), 1, "this is no recording in the binary format"),
+        (missing.to_string_lossy().into_owned(), 66, "No such file"),
+        (folder.path().to_string_lossy().into_owned(), 66, "Is a directory"),
+        (seed("messages"), 1, "this is no recording in the binary format"),
     ] {
         let ran = podgate(&["audit", "decode", &file]).await;
-        assert_eq!((ran.status, ran.stdout.as_str()), (Some(1), ""), "{}", ran.stderr);
+        assert_eq!((ran.status, ran.stdout.as_str()), (Some(status), ""), "{}", ran.stderr);
         assert!(ran.stderr.contains(told) && ran.stderr.contains(&file), "{}", ran.stderr);
     }
     assert_eq!(podgate(&["audit"]).await.status, Some(64));
@@ -48,13 +49,14 @@ async fn recordings_of_both_versions_are_printed_up_to_their_end() {
 }
 
 #[tokio::test]
-async fn recording_that_is_cut_is_printed_without_an_error() {
+async fn recording_that_is_cut_is_printed_and_told() {
     let folder = tempfile::tempdir().expect("a folder");
     let whole = fs::read(seed("version-2")).expect("a seed");
     let file = folder.path().join("cut");
     // In the first of two parts.
     fs::write(&file, &whole[..whole.len() / 2]).expect("a file");
     let ran = podgate(&["audit", "decode", &file.to_string_lossy()]).await;
-    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""));
+    assert_eq!(ran.status, Some(0));
+    assert!(ran.stderr.ends_with(": the recording ends inside a message\n"), "{}", ran.stderr);
     assert!(ran.stdout.starts_with("{") && ran.stdout.contains("\"connect\""), "{}", ran.stdout);
 }

@@ -83,15 +83,17 @@ impl From<Error<io::Error>> for CborError {
 
 /// A reader of values one behind the other.
 pub(super) struct Values<R: Read> {
-    decoder: Decoder<Counted<R>>,
+    decoder: Decoder<Source<R>>,
     /// Bytes that the present message may still have.
     left: usize,
+    /// The place at which the present message begins.
+    begin: usize,
 }
 
-/// A reader that ends where a message is too long.
-struct Counted<R>(R);
+/// A reader as the decoder takes it.
+struct Source<R>(R);
 
-impl<R: Read> ciborium_io::Read for Counted<R> {
+impl<R: Read> ciborium_io::Read for Source<R> {
     type Error = io::Error;
 
     fn read_exact(&mut self, data: &mut [u8]) -> io::Result<()> {
@@ -107,7 +109,7 @@ enum Item {
 
 impl<R: Read> Values<R> {
     pub(super) fn new(reader: R) -> Self {
-        Self { decoder: Decoder::from(Counted(reader)), left: LONGEST_MESSAGE }
+        Self { decoder: Decoder::from(Source(reader)), left: LONGEST_MESSAGE, begin: 0 }
     }
 
     /// Reads the beginning of a list without a length (version 1). False if there is another value, which was not taken.
@@ -124,9 +126,24 @@ impl<R: Read> Values<R> {
     /// Reads the next value; `None` at the break of a list.
     pub(super) fn next(&mut self) -> Result<Option<Value>, CborError> {
         self.left = LONGEST_MESSAGE;
+        self.begin = self.decoder.offset();
         match self.item(0)? {
             Item::Value(value) => Ok(Some(value)),
             Item::Break => Ok(None),
+        }
+    }
+
+    /// True if a part of the present value was read.
+    pub(super) fn is_within(&mut self) -> bool {
+        self.decoder.offset() > self.begin
+    }
+
+    /// True if nothing is left. A byte that is left is taken.
+    pub(super) fn is_at_end(&mut self) -> Result<bool, CborError> {
+        match self.decoder.pull() {
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(true),
+            Err(Error::Io(error)) => Err(error.into()),
+            Ok(_) | Err(Error::Syntax(_)) => Ok(false),
         }
     }
 
@@ -150,8 +167,8 @@ impl<R: Read> Values<R> {
             Header::Simple(FALSE) => Value::Bool(false),
             Header::Simple(TRUE) => Value::Bool(true),
             Header::Simple(NULL | UNDEFINED) => Value::Null,
-            Header::Bytes(length) => Value::Bytes(self.bytes(length)?.into()),
-            Header::Text(length) => Value::Text(self.text(length)?),
+            Header::Bytes(length) => Value::Bytes(self.string(length, false)?.into()),
+            Header::Text(length) => Value::Text(String::from_utf8_lossy(&self.string(length, true)?).into_owned()),
             Header::Array(length) => Value::List(self.list(length, depth)?),
             Header::Map(length) => Value::Map(self.map(length, depth)?),
             Header::Simple(_) | Header::Float(_) | Header::Tag(_) => return Err(CborError::Syntax),
@@ -164,34 +181,36 @@ impl<R: Read> Values<R> {
         Ok(())
     }
 
-    fn bytes(&mut self, length: Option<usize>) -> Result<Vec<u8>, CborError> {
-        let mut left = self.left.checked_sub(length.unwrap_or_default()).ok_or(CborError::TooLarge)?;
-        left += length.unwrap_or_default();
-        let (mut whole, mut step) = (Vec::new(), [0; STEP]);
-        let mut segments = self.decoder.bytes(length);
+    /// Reads the rest of a string, whose parts have the kind of it. ContainerSSH's programs write texts that are no UTF-8, so
+    /// a text is read as its bytes.
+    fn string(&mut self, length: Option<usize>, is_text: bool) -> Result<Vec<u8>, CborError> {
+        let mut whole = Vec::new();
+        if let Some(length) = length {
+            self.segment(length, &mut whole)?;
+            return Ok(whole);
+        }
+        loop {
+            match self.decoder.pull()? {
+                Header::Break => return Ok(whole),
+                Header::Text(Some(length)) if is_text => self.segment(length, &mut whole)?,
+                Header::Bytes(Some(length)) if !is_text => self.segment(length, &mut whole)?,
+                _ => return Err(CborError::Syntax),
+            }
+        }
+    }
+
+    fn segment(&mut self, length: usize, whole: &mut Vec<u8>) -> Result<(), CborError> {
+        self.take(length)?;
+        // One without a byte counts, too.
+        self.take(1)?;
+        let mut step = [0; STEP];
+        let mut segments = self.decoder.bytes(Some(length));
         while let Some(mut segment) = segments.pull()? {
             while let Some(part) = segment.pull(&mut step)? {
-                left = left.checked_sub(part.len()).ok_or(CborError::TooLarge)?;
                 whole.extend_from_slice(part);
             }
         }
-        self.left = left;
-        Ok(whole)
-    }
-
-    fn text(&mut self, length: Option<usize>) -> Result<String, CborError> {
-        let mut left = self.left.checked_sub(length.unwrap_or_default()).ok_or(CborError::TooLarge)?;
-        left += length.unwrap_or_default();
-        let (mut whole, mut step) = (String::new(), [0; STEP]);
-        let mut segments = self.decoder.text(length);
-        while let Some(mut segment) = segments.pull()? {
-            while let Some(part) = segment.pull(&mut step)? {
-                left = left.checked_sub(part.len()).ok_or(CborError::TooLarge)?;
-                whole.push_str(part);
-            }
-        }
-        self.left = left;
-        Ok(whole)
+        Ok(())
     }
 
     fn list(&mut self, length: Option<usize>, depth: usize) -> Result<Vec<Value>, CborError> {

@@ -20,6 +20,10 @@ pub enum DecodeError {
     Damaged(#[source] CborError),
     #[error(transparent)]
     Message(#[from] WrongPayload),
+    #[error("a message has a key twice")]
+    Repeated,
+    #[error("there is something behind the end of the list of messages")]
+    Behind,
     #[error("the output cannot be written: {0}")]
     Write(#[source] io::Error),
 }
@@ -32,6 +36,16 @@ pub struct Messages<R: Read> {
     /// Set for version 1, whose list may end.
     is_list: bool,
     over: bool,
+    is_cut: bool,
+}
+
+/// The place at which a recording without damage ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Behind a message.
+    Whole,
+    /// Inside a message, which is left out: the writer was killed, or is still writing.
+    Cut,
 }
 
 impl<R: Read> Messages<R> {
@@ -55,23 +69,38 @@ impl<R: Read> Messages<R> {
             return Err(DecodeError::Version(version));
         }
         let values = Values::new(BufReader::new(MultiGzDecoder::new(recording)));
-        Ok(Self { values, awaits_list: version == 1, is_list: version == 1, over: false })
+        Ok(Self { values, awaits_list: version == 1, is_list: version == 1, over: false, is_cut: false })
+    }
+
+    /// The place at which the recording ends, once every message was read.
+    pub fn end(&self) -> End {
+        if self.is_cut { End::Cut } else { End::Whole }
     }
 
     fn read(&mut self) -> Result<Option<Message>, DecodeError> {
         let value = if self.awaits_list {
             self.awaits_list = false;
-            self.values
-                .begins_list()
-                .and_then(|begins| if begins { self.values.next() } else { Err(CborError::Syntax) })
+            self.values.begins_list().and_then(
+                |begins| {
+                    if begins { self.values.next() } else { Err(CborError::Syntax) }
+                },
+            )
         } else {
             self.values.next()
         };
         match value {
+            Ok(Some(value)) if value.repeats_a_key() => Err(DecodeError::Repeated),
             Ok(Some(value)) => Ok(Some(Message::of_value(value)?)),
-            Ok(None) if self.is_list => Ok(None),
+            Ok(None) if self.is_list => match self.values.is_at_end() {
+                Ok(true) => Ok(None),
+                Ok(false) => Err(DecodeError::Behind),
+                Err(error) => Err(DecodeError::Damaged(error)),
+            },
             Ok(None) => Err(DecodeError::Damaged(CborError::Syntax)),
-            Err(CborError::Read(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(CborError::Read(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.is_cut = self.values.is_within();
+                Ok(None)
+            }
             Err(error) => Err(DecodeError::Damaged(error)),
         }
     }
@@ -87,27 +116,29 @@ impl<R: Read> Iterator for Messages<R> {
         }
         let message = self.read().transpose();
         // A message of a strange shape is one value, and the next one begins behind it.
-        self.over = !matches!(message, Some(Ok(_) | Err(DecodeError::Message(_))));
+        self.over = !matches!(message, Some(Ok(_) | Err(DecodeError::Message(_) | DecodeError::Repeated)));
         message
     }
 }
 
 /// Decodes a recording as ContainerSSH's decoder does: a line of JSON for each message, and one with `error` for each fault.
+/// Returns where it ends. What its chain does not cover may be anyone's: see [`Verified::covered`](super::Verified).
 ///
 /// # Errors
 /// The first fault, once everything that can be decoded is written.
-pub fn decode(recording: impl Read, out: &mut dyn Write) -> Result<(), DecodeError> {
+pub fn decode(recording: impl Read, out: &mut dyn Write) -> Result<End, DecodeError> {
     let mut first = None;
-    for message in Messages::open(recording)? {
+    let mut messages = Messages::open(recording)?;
+    for message in messages.by_ref() {
         let line = match &message {
             Ok(message) => super::json::of_message(message),
-            Err(error) => serde_json::json!({ "error": error.to_string() }),
+            Err(error) => super::json::of_error(&error.to_string()),
         };
-        writeln!(out, "{}", super::json::text(&line)).map_err(DecodeError::Write)?;
+        writeln!(out, "{line}").map_err(DecodeError::Write)?;
         if let Err(error) = message {
             first.get_or_insert(error);
         }
     }
     out.flush().map_err(DecodeError::Write)?;
-    first.map_or(Ok(()), Err)
+    first.map_or_else(|| Ok(messages.end()), Err)
 }

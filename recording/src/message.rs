@@ -1,7 +1,8 @@
 //! The messages of a recording: ContainerSSH's types with their numbers, names and keys, each as a Rust value.
 //!
-//! What always holds: a message that is read and written again has the same number, keys and values; one of a type that is
-//! not known here is kept as it is.
+//! What always holds: a message that is read, written and read again is the same; of a type that is known here, only the
+//! fields that are known are kept, and one of another type is kept as it is. ContainerSSH 0.6 has no type 308 and 410: its
+//! decoder takes them for unknown types.
 
 use super::value::{Field, Value, take};
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! The binary format: documented bytes, every message there and back, and recordings that end anywhere.
 
 use super::binary::{compress, encode, header};
-use super::decode::{DecodeError, Messages, decode};
+use super::decode::{DecodeError, End, Messages, decode};
 use super::message::{Answer, Message, Payload, Question};
 use super::value::Value;
 use bytes::Bytes;
@@ -144,12 +144,12 @@ fn decoder_prints_what_containerssh_s_prints() {
 
 #[test]
 fn what_the_user_chose_does_not_act_on_the_reader_s_terminal() {
-    let program = "a\u{1b}]0;x\u{7}\u{9b}31m\u{202e}b\u{7f}ü\n🦀".to_owned();
+    let program = "a\u{1b}]0;x\u{7}\u{9b}31m\u{202e}b\u{61c}\u{e0041}\u{7f}ü\n🦀".to_owned();
     let mut out = Vec::new();
     let exec = message(Some(0), Payload::Exec { request_id: 1, program: program.clone() });
     decode(&recording(&[&[exec]])[..], &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();
-    let acts = |c: char| c.is_control() || c == '\u{202e}';
+    let acts = |c: char| c.is_control() || "\u{202e}\u{61c}\u{e0041}".contains(c);
     assert!(!text.trim_end().chars().any(acts), "{text:?}");
     assert!(text.contains("ü") && text.contains("🦀"));
     assert_eq!(serde_json::from_str::<Json>(&text).unwrap()["payload"]["program"], program);
@@ -173,6 +173,17 @@ fn cut_recording_decodes_up_to_its_last_whole_message() {
     for end in 0..40 {
         assert!(matches!(Messages::open(&whole[..end]), Err(DecodeError::NotARecording)));
     }
+}
+
+#[test]
+fn recording_that_ends_inside_a_message_is_told_from_one_that_does_not() {
+    let content = b"\xa1\x64type\x01\xa1\x64type\x01";
+    for (end, is_cut) in [(0, false), (1, true), (3, true), (7, false), (8, true), (14, false)] {
+        let read = decode(&raw(2, &content[..end])[..], &mut Vec::new()).unwrap();
+        assert_eq!(read, if is_cut { End::Cut } else { End::Whole }, "cut at {end}");
+    }
+    let whole = include_bytes!("../../tests/fuzz/seeds/recording/version-2");
+    assert_eq!(decode(&whole[..whole.len() / 2], &mut Vec::new()).unwrap(), End::Cut);
 }
 
 #[test]
@@ -239,11 +250,77 @@ fn length_that_a_stranger_claims_takes_no_memory() {
     assert!(read[0].as_ref().is_err_and(|error| error.contains("longer than")), "{read:?}");
 }
 
+/// A recording whose content is these bytes.
+fn raw(version: u8, content: &[u8]) -> Vec<u8> {
+    let mut header = header();
+    header[32] = version;
+    [&header[..], &compress(content).unwrap()].concat()
+}
+
+#[test]
+fn text_that_is_not_utf_8_hides_nothing() {
+    let mut content = Vec::new();
+    let exec = Payload::Exec { request_id: 1, program: "a?b".to_owned() };
+    encode(&message(Some(0), exec), &mut content).unwrap();
+    let place = content.iter().position(|byte| *byte == b'?').unwrap();
+    content[place] = 0xff;
+    encode(&message(None, Payload::Disconnect {}), &mut content).unwrap();
+    let read = messages(&raw(2, &content));
+    let exec = Payload::Exec { request_id: 1, program: "a\u{fffd}b".to_owned() };
+    assert_eq!(read, [Ok(message(Some(0), exec)), Ok(message(None, Payload::Disconnect {}))]);
+}
+
+#[test]
+fn text_may_come_in_parts_that_divide_a_character() {
+    // {"type": 403, "payload": {"program": (_ h'c3', h'bc')}}
+    let content = b"\xa2\x64type\x19\x01\x93\x67payload\xa1\x67program\x7f\x61\xc3\x61\xbc\xff";
+    let read = messages(&raw(2, content));
+    let payload = Payload::Exec { request_id: 0, program: "ü".to_owned() };
+    assert_eq!(read, [Ok(Message { connection: String::new(), timestamp: 0, channel: None, payload })]);
+}
+
+#[test]
+fn key_that_comes_twice_is_a_fault() {
+    let content = b"\xa3\x64type\x01\x64type\x00\x69timestamp\x05\xa1\x64type\x01";
+    let read = messages(&raw(2, content));
+    assert_eq!(read.len(), 2);
+    assert!(read[0].is_err() && read[1].is_ok(), "{read:?}");
+}
+
+#[test]
+fn what_follows_the_list_of_version_1_is_told() {
+    let list = [&b"\x9f\xa1\x64type\x01\xff"[..]].concat();
+    assert!(messages(&raw(1, &list)).iter().all(Result::is_ok));
+    for behind in [&b"\xa1\x64type\x01"[..], b"\xff", b"\x1c"] {
+        let read = messages(&raw(1, &[&list[..], behind].concat()));
+        assert!(read.len() == 2 && read[0].is_ok() && read[1].is_err(), "{read:?}");
+    }
+}
+
+#[test]
+fn line_is_the_text_that_go_prints() {
+    let mut out = Vec::new();
+    let exec = Payload::Exec { request_id: 7, program: "<a> & b".to_owned() };
+    decode(&recording(&[&[message(Some(3), exec), message(None, Payload::Disconnect {})]])[..], &mut out).unwrap();
+    let expected = concat!(
+        r#"{"connectionId":"0123456789abcdef0123456789abcdef","timestamp":1700000000123456789,"type":403,"#,
+        r#""typeId":"exec","typeName":"Execute program","#,
+        r#""payload":{"requestId":7,"program":"\u003ca\u003e \u0026 b"},"channelId":3}"#,
+        "\n",
+        r#"{"connectionId":"0123456789abcdef0123456789abcdef","timestamp":1700000000123456789,"type":1,"#,
+        r#""typeId":"disconnect","typeName":"Disconnect","payload":null,"channelId":null}"#,
+        "\n",
+    );
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
+
 fn payloads() -> impl Strategy<Value = Payload> {
     let texts = (any::<String>(), any::<String>(), any::<Vec<u8>>(), any::<u32>(), 0..Payload::every().len());
     texts.prop_map(|(one, two, bytes, number, which)| {
         let payload = Payload::every().swap_remove(which);
-        let Value::Map(fields) = payload.to_value() else { return payload };
+        let Value::Map(fields) = payload.to_value() else {
+            return payload;
+        };
         let filled = fields.into_iter().map(|(key, value)| {
             let value = match value {
                 Value::Text(_) => Value::Text(if key.len() % 2 == 0 { one.clone() } else { two.clone() }),

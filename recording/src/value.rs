@@ -1,6 +1,7 @@
 //! A value in a message, as CBOR has it (RFC 8949): the part of it that recordings use.
 
 use bytes::Bytes;
+use std::collections::HashSet;
 
 /// A value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,20 @@ impl Value {
             Self::Bytes(bytes) => bytes.len(),
             Self::List(items) => items.iter().map(Self::size).sum(),
             Self::Map(fields) => fields.iter().map(|(key, value)| HEAD + key.len() + value.size()).sum(),
+        }
+    }
+}
+
+impl Value {
+    /// True if a map in it has a key twice: readers would not agree on its value.
+    pub(super) fn repeats_a_key(&self) -> bool {
+        match self {
+            Self::List(items) => items.iter().any(Self::repeats_a_key),
+            Self::Map(fields) => {
+                let mut seen = HashSet::new();
+                fields.iter().any(|(key, value)| !seen.insert(key) || value.repeats_a_key())
+            }
+            _ => false,
         }
     }
 }
