@@ -2,12 +2,15 @@
 //! beside it. Both are written part by part, and nothing else touches them.
 //!
 //! What always holds: only the owner may read either; a part's line is written behind the part; a write that fails leaves both
-//! files as they were before it, and the part can be written again. The calls block.
+//! files as they were before it, and the part can be written again. The disk has both names when the first part is written, and
+//! the recording before its seal; a part between is the kernel's to write, so a kernel that crashes may lose the last ones.
+//! The calls block.
 
 use super::binary;
 use super::chain::Chain;
 use super::message::Message;
 use super::seal::SealKey;
+use data_encoding::HEXLOWER;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,7 +19,7 @@ use std::sync::Arc;
 
 /// What the name of a chain's file has behind that of the recording.
 pub const CHAIN_SUFFIX: &str = ".chain";
-/// The file that shows whether the directory takes files; ContainerSSH's name.
+/// What the name of the file that shows whether the directory takes files begins with; ContainerSSH's name.
 const ACCESS_TEST: &str = ".accesstest";
 
 /// The error of a directory that takes no recordings.
@@ -45,8 +48,7 @@ impl Directory {
         if !fs::metadata(&path).map_err(unusable)?.is_dir() {
             return Err(DirectoryError::NotADirectory { path });
         }
-        let test = path.join(ACCESS_TEST);
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(test).map_err(unusable)?;
+        probe(&path).map_err(unusable)?;
         Ok(Self { path, key })
     }
 
@@ -59,11 +61,33 @@ impl Directory {
         let header = binary::header();
         let (chain, line) = Chain::begin(id, &header, self.key.clone());
         let mut recording = Appended::create(&path)?;
-        let mut lines = Appended::create(&chain_path(&path))?;
-        recording.append(&header)?;
-        lines.append(line.as_bytes())?;
-        Ok(RecordingFile { recording, lines, chain })
+        let begun = (|| {
+            recording.append(&header)?;
+            let mut lines = Appended::create(&chain_path(&path))?;
+            let written = lines.append(line.as_bytes()).and_then(|()| File::open(&self.path)?.sync_all());
+            written.map(|()| lines).inspect_err(|_| {
+                // The first error is the one to tell.
+                let _ = fs::remove_file(chain_path(&path));
+            })
+        })();
+        match begun {
+            Ok(lines) => Ok(RecordingFile { recording, lines, chain }),
+            Err(error) => {
+                let _ = fs::remove_file(&path);
+                Err(error)
+            }
+        }
     }
+}
+
+/// Makes a file of its own in the directory, writes to it and removes it.
+fn probe(directory: &Path) -> io::Result<()> {
+    let mut random = [0; 8];
+    aws_lc_rs::rand::fill(&mut random).map_err(io::Error::other)?;
+    let path = directory.join(format!("{ACCESS_TEST}-{}", HEXLOWER.encode(&random)));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    let written = file.write_all(b"x");
+    fs::remove_file(&path).and(written)
 }
 
 /// The path of a recording's chain.
@@ -112,7 +136,9 @@ impl RecordingFile {
     /// # Errors
     /// A file takes no more. Nothing of the part is left in the files, and a later call may try again.
     pub fn write(&mut self, part: &Part) -> io::Result<()> {
-        let Some(first) = part.first else { return Ok(()) };
+        let Some(first) = part.first else {
+            return Ok(());
+        };
         let compressed = binary::compress(&part.bytes)?;
         self.recording.append(&compressed)?;
         let line = self.chain.next_part(first, &compressed);
@@ -130,7 +156,10 @@ impl RecordingFile {
     /// # Errors
     /// A file takes no more.
     pub fn seal(mut self, time: i64) -> io::Result<()> {
-        self.lines.append(self.chain.seal(time).as_bytes())
+        self.recording.file.sync_data()?;
+        self.lines.file.sync_data()?;
+        self.lines.append(self.chain.seal(time).as_bytes())?;
+        self.lines.file.sync_data()
     }
 
     /// Has the next part fail behind its bytes, and returns what mends it.

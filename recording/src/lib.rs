@@ -21,7 +21,7 @@ pub use decode::{DecodeError, End, Messages, decode};
 pub use message::{Answer, Message, Payload, Question};
 pub use seal::{KeyError, PublicKey, SealKey};
 pub use value::Value;
-pub use verify::{Fault, Verified, verify};
+pub use verify::{Fault, Signature, Verified, verify};
 
 /// Limit of one message in a file, in bytes. A message that Podgate writes is far below it.
 const LONGEST_MESSAGE: usize = 16 << 20;
@@ -51,6 +51,8 @@ pub fn fuzz_chain(data: &[u8]) {
     const RECORDING: &[u8] = b"headerfirstsecondthird!";
     if let Ok(verified) = verify("name", RECORDING, data, None) {
         assert!(!verified.sealed || verified.uncovered == 0);
+        assert!(!verified.is_proven());
+        assert_eq!(verified.covered + verified.uncovered, RECORDING.len() as u64);
         assert_eq!(verified.last.is_some(), verified.parts > 0);
         assert!(verified.uncovered <= RECORDING.len() as u64);
     }

@@ -1,9 +1,11 @@
 //! The check of a recording against its chain.
 //!
 //! What always holds: a recording is called sound only as far as the chain's lines cover its bytes, and whole only with a
-//! seal; it takes memory for one line and one part's step, whatever the files claim.
+//! seal; it is called proven only with a signature that a given key has checked; it takes memory for one line and one
+//! part's step, whatever the files claim.
 
-use super::chain::{Begin, Hash, Line, Part, Seal, begin_hash, part_hash, seal_hash};
+use super::binary;
+use super::chain::{Begin, Hash, Line, Part, Seal, VERSION, begin_hash, part_hash, seal_hash};
 use super::seal::PublicKey;
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
@@ -14,19 +16,43 @@ const LONGEST_LINE: u64 = 4096;
 /// Limit of a header, in bytes.
 const LONGEST_HEADER: u64 = 4096;
 
-/// What is sure of a recording whose chain holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is known of the signatures of a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signature {
+    /// There is none: whoever can write the files can make such a chain.
+    NotSigned,
+    /// There is one, but no key was given to check it: any text may stand there.
+    Unchecked,
+    /// Every line was signed by the key with this fingerprint.
+    Checked(String),
+}
+
+/// What is sure of a recording whose chain holds. Without a seal, that is no more than that a process which had the key once
+/// wrote a recording that begins so: what was behind may have been taken away.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     /// The number of parts.
     pub parts: u64,
     /// The time of the last part's first message.
     pub last: Option<i64>,
+    /// The bytes up to the end of the last part. Only these are to be decoded as the recording's.
+    pub covered: u64,
     /// The bytes behind the last part, of which nothing is sure.
     pub uncovered: u64,
-    /// Set if the end was sealed: nothing is missing.
+    /// Set if the end was sealed: nothing is missing, if the signature was checked.
     pub sealed: bool,
-    /// Set if a key signed it.
-    pub signed: bool,
+    pub signature: Signature,
+    /// The hash of the last line, to be compared with one that was kept elsewhere: hexadecimal digits.
+    pub hash: String,
+    /// Set if a part's time is before that of the one before it: a clock was set, or the key was misused.
+    pub goes_back: bool,
+}
+
+impl Verified {
+    /// True if a key that was given signed the whole recording, and nothing of it is missing.
+    pub fn is_proven(&self) -> bool {
+        self.sealed && self.uncovered == 0 && matches!(self.signature, Signature::Checked(_))
+    }
 }
 
 /// The fault of a recording.
@@ -38,6 +64,10 @@ pub enum Fault {
     Chain(#[source] io::Error),
     #[error("the chain has no beginning")]
     NoBeginning,
+    #[error("nothing was recorded")]
+    Nothing,
+    #[error("version {0} of the chain is not known")]
+    Version(u32),
     #[error("the chain is of another recording")]
     Foreign,
     #[error("the chain was not signed by this key")]
@@ -50,10 +80,14 @@ pub enum Fault {
     Order(u64),
     #[error("part {0} was changed")]
     Part(u64),
+    #[error("part {0} was not signed by this key")]
+    PartUnsigned(u64),
     #[error("the recording ends in part {0}")]
     Cut(u64),
     #[error("the seal does not fit")]
     Seal,
+    #[error("the seal was not signed by this key")]
+    SealUnsigned,
     #[error("there is something behind the end")]
     Behind,
 }
@@ -66,6 +100,7 @@ struct Checked<'a> {
     parts: u64,
     length: u64,
     time: Option<i64>,
+    goes_back: bool,
 }
 
 /// Checks a recording with that file name against its chain. With a key, every line must be signed by it.
@@ -80,7 +115,8 @@ pub fn verify(
 ) -> Result<Verified, Fault> {
     let begin = match next_line(&mut chain, 1)? {
         Some(Line::Begin(begin)) => begin,
-        _ => return Err(Fault::NoBeginning),
+        Some(_) => return Err(Fault::NoBeginning),
+        None => return Err(without_a_beginning(recording)),
     };
     let mut checked = Checked::begin(name, &begin, &mut recording, key)?;
     let mut number = 1;
@@ -105,7 +141,10 @@ pub fn verify(
 
 impl<'a> Checked<'a> {
     fn begin(name: &str, begin: &Begin, recording: &mut impl Read, key: Option<&'a PublicKey>) -> Result<Self, Fault> {
-        if begin.chain != 1 || begin.header > LONGEST_HEADER {
+        if begin.chain != VERSION {
+            return Err(Fault::Version(begin.chain));
+        }
+        if begin.header > LONGEST_HEADER {
             return Err(Fault::Beginning);
         }
         if begin.recording != name {
@@ -121,7 +160,7 @@ impl<'a> Checked<'a> {
             return Err(Fault::Unsigned);
         }
         let signed = begin.signature.is_some();
-        let checked = Self { key, signed, last: hash, parts: 0, length: begin.header, time: None };
+        let checked = Self { key, signed, last: hash, parts: 0, length: begin.header, time: None, goes_back: false };
         if checked.is_signed(&hash, begin.signature.as_deref()) { Ok(checked) } else { Err(Fault::Unsigned) }
     }
 
@@ -140,8 +179,9 @@ impl<'a> Checked<'a> {
             return Err(Fault::Part(number));
         }
         if !self.is_signed(&hash, part.signature.as_deref()) {
-            return Err(Fault::Part(number));
+            return Err(Fault::PartUnsigned(number));
         }
+        self.goes_back |= self.time.is_some_and(|time| part.time < time);
         self.parts += 1;
         self.length += length;
         self.last = hash;
@@ -149,13 +189,20 @@ impl<'a> Checked<'a> {
         Ok(())
     }
 
-    fn seal(&self, seal: &Seal) -> Result<(), Fault> {
+    fn seal(&mut self, seal: &Seal) -> Result<(), Fault> {
         let hash = seal_hash(&self.last, self.parts, seal.time, self.length);
         let fits = seal.previous == HEXLOWER.encode(&self.last)
             && (seal.seal, seal.length) == (self.parts, self.length)
-            && seal.hash == HEXLOWER.encode(&hash)
-            && self.is_signed(&hash, seal.signature.as_deref());
-        if fits { Ok(()) } else { Err(Fault::Seal) }
+            && seal.hash == HEXLOWER.encode(&hash);
+        if !fits {
+            return Err(Fault::Seal);
+        }
+        if !self.is_signed(&hash, seal.signature.as_deref()) {
+            return Err(Fault::SealUnsigned);
+        }
+        self.goes_back |= self.time.is_some_and(|time| seal.time < time);
+        self.last = hash;
+        Ok(())
     }
 
     /// Returns whether the line is signed as it must be. Without a key nobody can tell, but one signature means all.
@@ -168,7 +215,31 @@ impl<'a> Checked<'a> {
     }
 
     fn verified(&self, uncovered: u64, sealed: bool) -> Verified {
-        Verified { parts: self.parts, last: self.time, uncovered, sealed, signed: self.signed }
+        let signature = match self.key {
+            Some(key) => Signature::Checked(key.fingerprint()),
+            None if self.signed => Signature::Unchecked,
+            None => Signature::NotSigned,
+        };
+        Verified {
+            parts: self.parts,
+            last: self.time,
+            covered: self.length,
+            uncovered,
+            sealed,
+            signature,
+            hash: HEXLOWER.encode(&self.last),
+            goes_back: self.goes_back,
+        }
+    }
+}
+
+/// The fault of a chain without a line. A process that was killed as it began leaves one, and no more than a header.
+fn without_a_beginning(recording: impl Read) -> Fault {
+    let mut start = Vec::new();
+    match recording.take(binary::HEADER as u64 + 1).read_to_end(&mut start) {
+        Ok(_) if binary::header().starts_with(&start) => Fault::Nothing,
+        Ok(_) => Fault::NoBeginning,
+        Err(error) => Fault::Recording(error),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Recordings on a disk: their permissions, their parts, a disk that is full, and a process that is killed.
 
 use super::*;
-use crate::{Fault, Messages, Payload, PublicKey, Verified, verify};
+use crate::{Fault, Messages, Payload, PublicKey, Signature, Verified, verify};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
@@ -52,11 +52,33 @@ fn directory_that_takes_no_files_is_refused() {
 }
 
 #[test]
+fn check_of_a_directory_touches_no_file_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("kept");
+    fs::write(&kept, "kept").unwrap();
+    std::os::unix::fs::symlink(&kept, folder.path().join(ACCESS_TEST)).unwrap();
+    Directory::open(folder.path().to_owned(), None).unwrap();
+    assert_eq!(fs::read(&kept).unwrap(), b"kept");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left");
+}
+
+#[test]
+fn recording_that_cannot_begin_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = Directory::open(folder.path().to_owned(), None).unwrap();
+    let chain = chain_path(&folder.path().join(ID));
+    fs::write(&chain, "another's").unwrap();
+    assert_eq!(directory.begin(ID).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    assert!(!folder.path().join(ID).exists());
+    assert_eq!(fs::read(&chain).unwrap(), b"another's");
+}
+
+#[test]
 fn recording_is_its_owner_s_and_replaces_none() {
     let folder = tempfile::tempdir().unwrap();
     let directory = Directory::open(folder.path().to_owned(), None).unwrap();
     let _recording = directory.begin(ID).unwrap();
-    for name in [ACCESS_TEST.to_owned(), ID.to_owned(), format!("{ID}{CHAIN_SUFFIX}")] {
+    for name in [ID.to_owned(), format!("{ID}{CHAIN_SUFFIX}")] {
         let mode = fs::metadata(folder.path().join(&name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
@@ -71,12 +93,15 @@ fn recording_has_what_was_written_and_verifies() {
     recording.write(&part(&[1, 2])).unwrap();
     recording.write(&Part::default()).unwrap();
     assert_eq!(messages(folder.path()), [io(1), io(2)]);
-    let open = Verified { parts: 1, last: Some(1), uncovered: 0, sealed: false, signed: true };
-    assert_eq!(check(folder.path()).unwrap(), open);
+    let open = check(folder.path()).unwrap();
+    assert_eq!((open.parts, open.last, open.uncovered, open.sealed), (1, Some(1), 0, false));
+    assert_eq!(open.signature, Signature::Checked(key().public().fingerprint()));
+    assert_eq!(open.covered, fs::metadata(folder.path().join(ID)).unwrap().len());
     recording.write(&part(&[3])).unwrap();
     recording.seal(4).unwrap();
     assert_eq!(messages(folder.path()), [io(1), io(2), io(3)]);
-    assert_eq!(check(folder.path()).unwrap(), Verified { parts: 2, last: Some(3), sealed: true, ..open });
+    let whole = check(folder.path()).unwrap();
+    assert_eq!((whole.parts, whole.last, whole.is_proven()), (2, Some(3), true));
     assert!(PublicKey::parse(include_str!("../../tests/data/seal.pub")).unwrap() == key().public());
 }
 
@@ -84,7 +109,9 @@ fn recording_has_what_was_written_and_verifies() {
 /// says its number, or the error.
 #[test]
 fn writer_of_the_other_tests() {
-    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    let Some(folder) = std::env::var_os(FOLDER) else {
+        return;
+    };
     let mut recording = Directory::open(folder.into(), Some(key())).unwrap().begin(ID).unwrap();
     let mut out = io::stdout();
     for n in 0.. {
@@ -120,7 +147,7 @@ fn killed_process_loses_no_part_that_was_written() {
         child.kill().unwrap();
         child.wait().unwrap();
         let verified = check(folder.path()).unwrap();
-        assert!(verified.parts >= parts as u64 && !verified.sealed && verified.signed, "{verified:?}");
+        assert!(verified.parts >= parts as u64 && !verified.sealed && !verified.is_proven(), "{verified:?}");
         let read = messages(folder.path());
         assert!(read.len() as u64 >= verified.parts, "{verified:?}");
         assert!((0..).zip(&read).all(|(n, message)| *message == io(n)));

@@ -25,6 +25,11 @@ fn sealed(name: &str, key: Option<Arc<SealKey>>) -> (Vec<u8>, Vec<String>) {
     (recording, lines)
 }
 
+fn hash_of(line: &str) -> String {
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    line["hash"].as_str().unwrap().to_owned()
+}
+
 fn check(recording: &[u8], lines: &[String], key: Option<&PublicKey>) -> Result<Verified, String> {
     verify("name", recording, lines.concat().as_bytes(), key).map_err(|fault| fault.to_string())
 }
@@ -32,12 +37,26 @@ fn check(recording: &[u8], lines: &[String], key: Option<&PublicKey>) -> Result<
 #[test]
 fn untouched_recording_is_whole() {
     let public = key().public();
-    let whole = Verified { parts: 3, last: Some(30), uncovered: 0, sealed: true, signed: true };
     let (recording, lines) = sealed("name", Some(key()));
-    assert_eq!(check(&recording, &lines, Some(&public)), Ok(whole));
-    assert_eq!(check(&recording, &lines, None), Ok(whole));
+    let whole = Verified {
+        parts: 3,
+        last: Some(30),
+        covered: 23,
+        uncovered: 0,
+        sealed: true,
+        signature: Signature::Checked(public.fingerprint()),
+        hash: hash_of(&lines[4]),
+        goes_back: false,
+    };
+    assert!(whole.is_proven());
+    assert_eq!(check(&recording, &lines, Some(&public)), Ok(whole.clone()));
+    let unchecked = Verified { signature: Signature::Unchecked, ..whole.clone() };
+    assert_eq!(check(&recording, &lines, None), Ok(unchecked.clone()));
+    assert!(!unchecked.is_proven());
     let (recording, lines) = sealed("name", None);
-    assert_eq!(check(&recording, &lines, None), Ok(Verified { signed: false, ..whole }));
+    let unsigned = Verified { signature: Signature::NotSigned, hash: hash_of(&lines[4]), ..whole };
+    assert_eq!(check(&recording, &lines, None), Ok(unsigned.clone()));
+    assert!(!unsigned.is_proven());
 }
 
 #[test]
@@ -111,16 +130,74 @@ fn recording_of_another_name_or_key_is_found() {
 fn recording_of_a_killed_process_is_sound_as_far_as_its_chain() {
     let public = key().public();
     let (recording, lines) = sealed("name", Some(key()));
-    let open = Verified { parts: 2, last: Some(20), uncovered: 6, sealed: false, signed: true };
-    assert_eq!(check(&recording, &lines[..3], Some(&public)), Ok(open));
+    let open = Verified {
+        parts: 2,
+        last: Some(20),
+        covered: 17,
+        uncovered: 6,
+        sealed: false,
+        signature: Signature::Checked(public.fingerprint()),
+        hash: hash_of(&lines[2]),
+        goes_back: false,
+    };
+    assert!(!open.is_proven());
+    assert_eq!(check(&recording, &lines[..3], Some(&public)), Ok(open.clone()));
     // The part was not written whole, nor the line.
     let torn = [&lines[..3], &[lines[3][..20].to_owned()]].concat();
-    assert_eq!(check(&recording[..recording.len() - 2], &torn, Some(&public)), Ok(Verified { uncovered: 4, ..open }));
-    let none = Verified { parts: 0, last: None, uncovered: 0, ..open };
+    assert_eq!(
+        check(&recording[..recording.len() - 2], &torn, Some(&public)),
+        Ok(Verified { uncovered: 4, ..open.clone() })
+    );
+    let none = Verified { parts: 0, last: None, covered: 6, uncovered: 0, hash: hash_of(&lines[0]), ..open };
     assert_eq!(check(HEADER, &lines[..1], Some(&public)), Ok(none));
     assert_eq!(check(HEADER, &[], Some(&public)), Err("the chain has no beginning".into()));
     // A part that the chain has was written before its line.
     assert_eq!(check(&recording[..12], &lines[..3], Some(&public)), Err("the recording ends in part 1".into()));
+}
+
+#[test]
+fn signature_of_another_key_is_a_fault_of_its_own() {
+    let public = key().public();
+    let (recording, lines) = sealed("name", Some(key()));
+    let (_, unsigned) = sealed("name", None);
+    let signature = |line: &str| line.split("\"signature\":").nth(1).unwrap().to_owned();
+    for (place, fault) in [(1, "part 0 was not signed by this key"), (4, "the seal was not signed by this key")] {
+        let mut changed = lines.clone();
+        changed[place] = lines[place].replace(&signature(&lines[place]), &signature(&lines[2]));
+        assert_eq!(check(&recording, &changed, Some(&public)), Err(fault.to_owned()));
+        changed[place] = lines[place].replace(&signature(&lines[place]), &signature(&unsigned[2]));
+        assert_eq!(check(&recording, &changed, Some(&public)), Err(fault.to_owned()));
+    }
+    let newer = [&[lines[0].replace("\"chain\":1", "\"chain\":2")], &lines[1..]].concat();
+    assert_eq!(check(&recording, &newer, Some(&public)), Err("version 2 of the chain is not known".into()));
+}
+
+#[test]
+fn time_that_goes_back_is_told() {
+    let (mut chain, begin) = Chain::begin("name", HEADER, None);
+    let mut lines = vec![begin];
+    for time in [20, 10] {
+        let line = chain.next_part(time, b"x");
+        lines.push(line.text.clone());
+        chain.take(line);
+    }
+    assert!(check(b"headerxx", &lines, None).unwrap().goes_back);
+    assert!(!check(b"headerxx", &lines[..2], None).unwrap().goes_back);
+    lines.truncate(2);
+    lines.push(Chain::begin("name", HEADER, None).0.seal(5));
+    assert_eq!(check(b"headerx", &lines, None), Err("the seal does not fit".into()));
+}
+
+#[test]
+fn process_that_was_killed_as_it_began_has_recorded_nothing() {
+    let header = binary::header();
+    for length in [0, 1, header.len()] {
+        for lines in [vec![], vec!["{\"chain\":1".to_owned()]] {
+            assert_eq!(check(&header[..length], &lines, None), Err("nothing was recorded".into()));
+        }
+    }
+    let more = [&header[..], b"x"].concat();
+    assert_eq!(check(&more, &[], None), Err("the chain has no beginning".into()));
 }
 
 #[test]
