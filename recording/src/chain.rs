@@ -28,10 +28,11 @@ pub(crate) enum Line {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Begin {
-    pub(crate) chain: u32,
+    pub(crate) version: u32,
     /// The name of the recording's file.
     pub(crate) recording: String,
     /// The bytes before the first part.
+    #[serde(rename = "headerLength")]
     pub(crate) header: u64,
     /// The fingerprint of the key that signs.
     pub(crate) key: Option<String>,
@@ -45,6 +46,7 @@ pub(crate) struct Begin {
 pub(crate) struct Part {
     pub(crate) part: u64,
     /// The time of its first message: nanoseconds since 1970.
+    #[serde(rename = "timeUnixNano", with = "decimal")]
     pub(crate) time: i64,
     pub(crate) offset: u64,
     pub(crate) length: u64,
@@ -60,13 +62,31 @@ pub(crate) struct Part {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Seal {
     /// The number of parts.
-    pub(crate) seal: u64,
+    pub(crate) parts: u64,
+    #[serde(rename = "timeUnixNano", with = "decimal")]
     pub(crate) time: i64,
     /// The length of the recording.
     pub(crate) length: u64,
     pub(crate) previous: String,
     pub(crate) hash: String,
     pub(crate) signature: Option<String>,
+}
+
+/// A number as text: JSON's readers keep only 53 bits of a number.
+mod decimal {
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(number: &i64, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(number)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<i64, D::Error> {
+        let text = String::deserialize(from)?;
+        let number = text.parse::<i64>().map_err(D::Error::custom)?;
+        // One number has one text.
+        if number.to_string() == text { Ok(number) } else { Err(D::Error::custom("not as it was written")) }
+    }
 }
 
 /// The hash of the beginning; the header is a part of it.
@@ -130,7 +150,7 @@ impl Chain {
         let length = header.len() as u64;
         let chain = Self { key, parts: 0, length, last: hash };
         let line = Line::Begin(Begin {
-            chain: VERSION,
+            version: VERSION,
             recording: recording.to_owned(),
             header: length,
             key: fingerprint,
@@ -168,7 +188,7 @@ impl Chain {
     pub fn seal(self, time: i64) -> String {
         let hash = seal_hash(&self.last, self.parts, time, self.length);
         text(&Line::Seal(Seal {
-            seal: self.parts,
+            parts: self.parts,
             time,
             length: self.length,
             previous: HEXLOWER.encode(&self.last),

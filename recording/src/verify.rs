@@ -141,8 +141,8 @@ pub fn verify(
 
 impl<'a> Checked<'a> {
     fn begin(name: &str, begin: &Begin, recording: &mut impl Read, key: Option<&'a PublicKey>) -> Result<Self, Fault> {
-        if begin.chain != VERSION {
-            return Err(Fault::Version(begin.chain));
+        if begin.version != VERSION {
+            return Err(Fault::Version(begin.version));
         }
         if begin.header > LONGEST_HEADER {
             return Err(Fault::Beginning);
@@ -192,7 +192,7 @@ impl<'a> Checked<'a> {
     fn seal(&mut self, seal: &Seal) -> Result<(), Fault> {
         let hash = seal_hash(&self.last, self.parts, seal.time, self.length);
         let fits = seal.previous == HEXLOWER.encode(&self.last)
-            && (seal.seal, seal.length) == (self.parts, self.length)
+            && (seal.parts, seal.length) == (self.parts, self.length)
             && seal.hash == HEXLOWER.encode(&hash);
         if !fits {
             return Err(Fault::Seal);

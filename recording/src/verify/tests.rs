@@ -168,7 +168,14 @@ fn signature_of_another_key_is_a_fault_of_its_own() {
         changed[place] = lines[place].replace(&signature(&lines[place]), &signature(&unsigned[2]));
         assert_eq!(check(&recording, &changed, Some(&public)), Err(fault.to_owned()));
     }
-    let newer = [&[lines[0].replace("\"chain\":1", "\"chain\":2")], &lines[1..]].concat();
+    // One time has one text.
+    for text in ["010", "+10", " 10"] {
+        let mut other = lines.clone();
+        other[1] = lines[1].replace("\"timeUnixNano\":\"10\"", &format!("\"timeUnixNano\":\"{text}\""));
+        let fault = "line 2 of the chain is not a line of a chain";
+        assert_eq!(check(&recording, &other, Some(&public)), Err(fault.into()), "{text}");
+    }
+    let newer = [&[lines[0].replace("\"version\":1", "\"version\":2")], &lines[1..]].concat();
     assert_eq!(check(&recording, &newer, Some(&public)), Err("version 2 of the chain is not known".into()));
 }
 
@@ -192,7 +199,7 @@ fn time_that_goes_back_is_told() {
 fn process_that_was_killed_as_it_began_has_recorded_nothing() {
     let header = binary::header();
     for length in [0, 1, header.len()] {
-        for lines in [vec![], vec!["{\"chain\":1".to_owned()]] {
+        for lines in [vec![], vec!["{\"version\":1".to_owned()]] {
             assert_eq!(check(&header[..length], &lines, None), Err("nothing was recorded".into()));
         }
     }
@@ -205,6 +212,7 @@ fn length_that_a_stranger_claims_takes_no_memory() {
     let (recording, lines) = sealed("name", None);
     let long = [&lines[..1], &["x".repeat(1 << 20)]].concat();
     assert_eq!(check(&recording, &long, None), Err("line 2 of the chain is not a line of a chain".into()));
-    let huge: Vec<String> = lines.iter().map(|line| line.replace("\"header\":6", "\"header\":9000000000")).collect();
+    let huge: Vec<String> =
+        lines.iter().map(|line| line.replace("\"headerLength\":6", "\"headerLength\":9000000000")).collect();
     assert_eq!(check(&recording, &huge, None), Err("the beginning was changed".into()));
 }
