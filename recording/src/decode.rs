@@ -101,6 +101,12 @@ impl<R: Read> Messages<R> {
                 self.is_cut = self.values.is_within();
                 Ok(None)
             }
+            // These kinds are of gzip's reader; others are of the file.
+            Err(CborError::Read(error))
+                if !matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) =>
+            {
+                Err(DecodeError::Read(error))
+            }
             Err(error) => Err(DecodeError::Damaged(error)),
         }
     }

@@ -7,7 +7,7 @@ use super::value::Value;
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
-use std::io::Write;
+use std::io::{self, Read, Write};
 
 const ID: &str = "0123456789abcdef0123456789abcdef";
 
@@ -184,6 +184,23 @@ fn recording_that_ends_inside_a_message_is_told_from_one_that_does_not() {
     }
     let whole = include_bytes!("../../tests/fuzz/seeds/recording/version-2");
     assert_eq!(decode(&whole[..whole.len() / 2], &mut Vec::new()).unwrap(), End::Cut);
+}
+
+#[test]
+fn file_that_fails_is_told_from_a_damaged_one() {
+    struct Failing;
+    impl Read for Failing {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("the disk failed"))
+        }
+    }
+    let mut whole = recording(&[&[connect()], &[connect()]]);
+    let failed = decode(whole[..60].chain(Failing), &mut Vec::new());
+    assert!(matches!(failed, Err(DecodeError::Read(_))), "{failed:?}");
+    let mid = 40 + (whole.len() - 40) / 2;
+    whole[mid..mid + 4].fill(0xff);
+    let damaged = decode(&whole[..], &mut Vec::new());
+    assert!(matches!(damaged, Err(DecodeError::Damaged(_))), "{damaged:?}");
 }
 
 #[test]
