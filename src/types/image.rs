@@ -145,7 +145,7 @@ mod tests {
             ("a..b", "small letters"),
             ("a___b", "small letters"),
             ("a_.b", "small letters"),
-            ("https://registry.example/x", "small letters"),
+            ("https://registry.example/x", "HOST"),
             ("größe", "small letters"),
             (&long, "small letters"),
         ] {

@@ -112,7 +112,7 @@ async fn program_that_the_policy_denies_is_refused_in_its_words() {
     let line = world.gateway.wait_for_line("SECURITY_EXEC_REJECTED").await;
     let message = line["message"].as_str().expect("a message");
     let expected =
-        format!("info SECURITY_EXEC_REJECTED {message} (reason=\"this command is not allowed\" request=\"program\")");
+        format!("info SECURITY_EXEC_REJECTED {message} (reason=\"this command is not allowed\" request=\"exec\")");
     assert_eq!(tested.log(), expected);
     let tested = test_login(&world, &["bob"], "").await.expect(REFUSED);
     tested.assert("terminal", "denied", "terminals are disabled").assert("program", "refused", "shells are disabled");

@@ -78,13 +78,13 @@ async fn who_is_not_listed_or_has_no_password_is_denied() {
 #[tokio::test]
 async fn another_users_key_is_denied() {
     let directory = directory();
-    let no_key = format!("what was offered {}", KeyError::Form);
+    let (nothing, no_key) = [KeyError::Empty, KeyError::Form].map(|error| format!("what was offered {error}")).into();
     for (user, key, reason) in [
         ("alice", OTHER_KEY, "the key is none of the user's"),
         ("bob", KEY, "the key is none of the user's"),
         ("carol", KEY, "the key is none of the user's"),
         ("mallory", KEY, UNLISTED),
-        ("alice", "", &no_key),
+        ("alice", "", &nothing),
         ("alice", "x", &no_key),
     ] {
         let decision = directory.public_key(&from(user), key).await;
