@@ -1,4 +1,4 @@
-//! What the operator's own machinery asks: whether the gateway serves, and what it has counted; and what operators ask for over
+//! Questions of the operator's own machinery: whether the gateway serves, and what it has counted; and what operators ask for over
 //! the Unix socket. Only this module names axum.
 //!
 //! An endpoint is bound before anything is served, and answers until the very end, so that a gateway that drains says so.

@@ -1,4 +1,4 @@
-//! What the process gives up at its start, because it never needs it: core dumps and the memory's readers (both would see
+//! Privileges that the process gives up at its start, because it never needs it: core dumps and the memory's readers (both would see
 //! secrets), new privileges, the execution of programs, special files, and signals to other processes.
 //!
 //! What is given up does not come back, and holds for every thread that begins later.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// The name of the file in `admin.lockDirectory`.
 const FILE: &str = "locked-users.json";
 
-/// Why a user is locked.
+/// The lock of a user, as the file has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UserLock {

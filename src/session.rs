@@ -1,7 +1,7 @@
 //! The task of one session channel: from the request that starts a program to its exit. It waits for the guest, then runs
 //! two pumps. It knows the backend as [`crate::guest`] and the client as [`Client`], and no wire.
 //!
-//! What always holds: the client is told an exit exactly once, after everything that the program wrote; a stream that was
+//! Invariants: the client is told an exit exactly once, after everything that the program wrote; a stream that was
 //! lost is never an exit of 0; while anything waits for the client to read, the client's own data is taken or dropped.
 
 mod client;

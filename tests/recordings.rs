@@ -1,4 +1,4 @@
-//! What an operator does with recordings of the audit log.
+//! Recordings of the audit log, as an operator decodes them.
 
 use crate::configuration::podgate;
 use serde_json::Value;

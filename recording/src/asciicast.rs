@@ -1,6 +1,6 @@
 //! Asciicast, version 2: the output of one terminal as lines of JSON, which asciinema's player plays.
 //!
-//! What always holds: a line is valid by itself; a character that comes in two pieces is one character in the file, and bytes
+//! Invariants: a line is valid by itself; a character that comes in two pieces is one character in the file, and bytes
 //! that are none are replaced.
 
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! CBOR (RFC 8949) to and from values. Strings may come in parts and lists without a length, as Go's encoders write them.
 //!
-//! What always holds: a reader takes memory as the bytes come, not as a length claims, and stops at a depth of [`DEEPEST`]
+//! Invariants: a reader takes memory as the bytes come, not as a length claims, and stops at a depth of [`DEEPEST`]
 //! and a message of [`LONGEST_MESSAGE`].
 
 use super::LONGEST_MESSAGE;

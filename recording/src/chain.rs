@@ -1,7 +1,7 @@
 //! The chain of a recording, in a file of its own beside it: a line of JSON for its beginning, for each part, and for its
 //! end. It tells where each part is, and shows whether one was changed.
 //!
-//! What always holds: the hash in a line covers everything in that line and every line before it; with a key, each hash is
+//! Invariants: the hash in a line covers everything in that line and every line before it; with a key, each hash is
 //! signed, so nobody else can write a line. The line of a part is made of the bytes that are in the file.
 
 use super::seal::SealKey;

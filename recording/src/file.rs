@@ -1,7 +1,7 @@
 //! A recording in the binary format as two files of a directory: the recording, named by its connection's id, and its chain
 //! beside it. Both are written part by part, and nothing else touches them.
 //!
-//! What always holds: only the owner may read either; a part's line is written behind the part; a write that fails leaves both
+//! Invariants: only the owner may read either; a part's line is written behind the part; a write that fails leaves both
 //! files as they were before it, and the part can be written again. The disk has both names when the first part is written, and
 //! the recording before its seal; a part between is the kernel's to write, so a kernel that crashes may lose the last ones.
 //! The calls block.
@@ -17,9 +17,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What the name of a chain's file has behind that of the recording.
+/// The end of a chain's file name, behind the name of the recording.
 pub const CHAIN_SUFFIX: &str = ".chain";
-/// What the name of the file that shows whether the directory takes files begins with; ContainerSSH's name.
+/// The beginning of the name of the file that shows whether the directory takes files; ContainerSSH's name.
 const ACCESS_TEST: &str = ".accesstest";
 
 /// The error of a directory that takes no recordings.

@@ -1,7 +1,7 @@
 //! The recordings of connections, as files that stand for themselves: their messages (ContainerSSH's), their two formats, and
 //! the chain that shows whether one was changed. Only `file` opens files, and only `writer` waits.
 //!
-//! What always holds: a decoder reads what others made, holds one message at a time, and never more of it than
+//! Invariants: a decoder reads what others made, holds one message at a time, and never more of it than
 //! [`LONGEST_MESSAGE`].
 
 pub mod asciicast;

@@ -1,6 +1,6 @@
 //! The messages of a recording: ContainerSSH's types with their numbers, names and keys, each as a Rust value.
 //!
-//! What always holds: a message that is read, written and read again is the same; of a type that is known here, only the
+//! Invariants: a message that is read, written and read again is the same; of a type that is known here, only the
 //! fields that are known are kept, and one of another type is kept as it is. ContainerSSH 0.6 has no type 308 and 410: its
 //! decoder takes them for unknown types.
 

@@ -7,7 +7,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 const KIND: &[u8] = b"ssh-ed25519";
-/// What a signature is for, so that the key's other signatures are none of a recording.
+/// The purpose of a signature, so that the key's other signatures are none of a recording.
 const PURPOSE: &[u8] = b"podgate-audit-chain\0";
 
 /// The error of a text that is not the key that is wanted.

@@ -1,6 +1,6 @@
 //! The check of a recording against its chain.
 //!
-//! What always holds: a recording is called sound only as far as the chain's lines cover its bytes, and whole only with a
+//! Invariants: a recording is called sound only as far as the chain's lines cover its bytes, and whole only with a
 //! seal; it is called proven only with a signature that a given key has checked; it takes memory for one line and one
 //! part's step, whatever the files claim.
 
@@ -16,7 +16,7 @@ const LONGEST_LINE: u64 = 4096;
 /// Limit of a header, in bytes.
 const LONGEST_HEADER: u64 = 4096;
 
-/// What is known of the signatures of a chain.
+/// The state of a chain's signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signature {
     /// There is none: whoever can write the files can make such a chain.
@@ -27,7 +27,7 @@ pub enum Signature {
     Checked(String),
 }
 
-/// What is sure of a recording whose chain holds. Without a seal, that is no more than that a process which had the key once
+/// The facts that are proved of a recording whose chain holds. Without a seal, that is no more than that a process which had the key once
 /// wrote a recording that begins so: what was behind may have been taken away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {

@@ -1,6 +1,6 @@
 //! The writer of one recording: a queue of messages that is bounded in bytes, and a task that writes it to the files in parts.
 //!
-//! What always holds: messages come into the file in the order in which they were queued; the write of a message begins
+//! Invariants: messages come into the file in the order in which they were queued; the write of a message begins
 //! [`LATEST`] after it was queued, or earlier, unless the disk still has an earlier write; data waits for room in the
 //! queue, and a message that cannot wait has a reserve;
 //! once a write has failed, or the queue had no room for a message that cannot wait, nothing is queued any more, so that a

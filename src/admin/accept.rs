@@ -1,4 +1,4 @@
-//! Which text form of the metrics page a scraper asks for (RFC 9110 section 12.5.1). OpenMetrics is for those who name
+//! The text form of the metrics page that a scraper asks for (RFC 9110 section 12.5.1). OpenMetrics is for those who name
 //! it; everyone else gets the classic form, which every scraper reads, as from Prometheus' own client libraries.
 
 use axum::http::HeaderMap;

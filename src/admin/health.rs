@@ -125,7 +125,7 @@ struct Check {
     state: Reach,
 }
 
-/// Whether a server is reached. `streak` counts the results in a row that say otherwise.
+/// The state of a server that is needed. `streak` counts the results in a row that say otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Reach {
     Unknown,

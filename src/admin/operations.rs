@@ -1,4 +1,4 @@
-//! What operators may ask for over the socket, as HTTP with JSON. Each request is in the log, with the peer's user, before it has
+//! The operations that operators may ask for over the socket, as HTTP with JSON. Each request is in the log, with the peer's user, before it has
 //! an effect.
 
 use super::json_text;
@@ -48,7 +48,7 @@ impl Peer {
     }
 }
 
-/// What the operations act on; clones share it.
+/// The parts of the gateway that operations act on; clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Operations {
     registry: Registry,

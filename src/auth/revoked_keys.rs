@@ -1,7 +1,7 @@
 //! Revoked keys, as OpenSSH's `RevokedKeys` names them: a key revocation list (OpenSSH's PROTOCOL.krl), or public keys, one a
 //! line. Pure.
 //!
-//! What always holds: a file that is not understood to its end is an error, and revokes what there is; so does a section that
+//! Invariants: a file that is not understood to its end is an error, and revokes what there is; so does a section that
 //! a later OpenSSH calls critical, and a signature, which is not verified here.
 
 use data_encoding::BASE64;

@@ -1,4 +1,4 @@
-//! What a connection is and does, as an operator sees it. Text of a user is here as it came.
+//! Facts about a connection, as an operator sees it. Text of a user is here as it came.
 
 use crate::types::ConnectionId;
 use parking_lot::Mutex;

@@ -1,4 +1,4 @@
-//! What became of a document's old keys, by which a mistake of the new document is named by its old path.
+//! The changes of a document's old keys, by which a mistake of the new document is named by its old path.
 
 use super::errors::ConfigError;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! The two pumps of a forwarded channel, between a client and a connection inside the guest. The directions end one by one,
 //! as those of a TCP connection do.
 //!
-//! What always holds: the end of a direction comes behind its last byte, and a lost connection has none; a side that takes no more does not stop the other
+//! Invariants: the end of a direction comes behind its last byte, and a lost connection has none; a side that takes no more does not stop the other
 //! direction; what a client sent before it closed the channel still reaches the guest, for [`DRAIN`] at most.
 
 use super::client::ClientGone;

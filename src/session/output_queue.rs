@@ -63,7 +63,7 @@ impl Drop for CountedPiece {
     }
 }
 
-/// What one connection's buffer for the socket has and the socket has not taken. Counts until it is dropped. The memory that an
+/// The bytes in a connection's buffer that the socket has not taken. Counts until it is dropped. The memory that an
 /// empty buffer keeps for later does not count: nothing waits there, and it is bounded by the pieces.
 #[derive(Debug)]
 pub(crate) struct SocketBuffer {

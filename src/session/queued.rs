@@ -52,7 +52,7 @@ pub(crate) struct QueueUse {
     pub identity: usize,
     /// The bytes that the clients of the identity may still send.
     pub granted: usize,
-    /// What all connections of the process hold.
+    /// The state of all connections of the process.
     pub crowd: Crowd,
     /// The part of the mark for one identity, if each has the same.
     pub share: usize,
@@ -62,7 +62,7 @@ pub(crate) struct QueueUse {
     pub is_over_rate: bool,
 }
 
-/// What all connections of the process hold together, against the mark.
+/// The memory that all connections of the process hold together, compared with the mark.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Crowd {
     /// No more than the mark.

@@ -1,7 +1,7 @@
 //! The forwarded connections of one SSH connection: those that its client asks the guest for, and those that come to a
 //! listener in the guest and are offered to the client.
 //!
-//! What always holds: nothing is dialed and nothing listens without the rules' permit; a channel is opened only for a
+//! Invariants: nothing is dialed and nothing listens without the rules' permit; a channel is opened only for a
 //! listener that this connection asked for and still has; every task ends with the connection.
 
 mod awaited;

@@ -1,7 +1,7 @@
 //! The task of one connection, from accept to the release of everything that it held. It watches what russh cannot: the
 //! login's deadline, the guest's end, the audit record, and the commands of others.
 //!
-//! What always holds: when it returns, every channel's task has ended, the guest is gone (or the backend has given up and
+//! Invariants: when it returns, every channel's task has ended, the guest is gone (or the backend has given up and
 //! said so), and the registry knows the connection no more.
 
 use super::admission::Admitted;

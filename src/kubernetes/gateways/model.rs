@@ -6,7 +6,7 @@
 //! the model assumes that the API answers all running gateways or none, and that no call of a running process takes longer
 //! than a third of the duration.
 //!
-//! What holds in every state:
+//! Invariants of every state:
 //! - The Lease of a process that was never frozen is never taken, and that of a frozen one only after a whole duration
 //!   without renewal.
 //! - A pod is removed by another gateway only if its owner is dead, or the pod is *condemned*: it existed when its frozen

@@ -1,4 +1,4 @@
-//! Which question is asked again after which failure; the server counts.
+//! Retries: the questions that are asked again after each failure; the server counts.
 
 use super::*;
 use std::collections::BTreeSet;

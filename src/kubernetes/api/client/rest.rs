@@ -77,7 +77,7 @@ pub(super) fn client(connector: Connector, timeout: Duration, metrics: Metrics) 
     kube::Client::new(service, "default")
 }
 
-/// What the API says to credentials that it does not know, with the likely cause and the remedy.
+/// The error for credentials that the API does not know, with the likely cause and the remedy.
 pub(super) fn expired(said: &str, connector: &Connector) -> String {
     let renewal = connector.credentials().renewal().to_owned();
     format!("{said} (the gateway's credentials may have expired: {renewal})")
