@@ -178,7 +178,7 @@ impl App {
             self.tasks.spawn(reachability.run(self.tasks.stopping().clone()));
         }
         let accepting = self.tasks.spawn(self.server.run(self.tasks.clone()));
-        orders.given(1).await;
+        orders.draining().await;
         self.health.enter(Phase::Draining);
         self.log.write(codes::SERVICE_STOPPING, "shutting down", &[]);
         let (registry, tasks, log) = (&self.registry, &self.tasks, &self.log);

@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 /// The name of the file in `admin.lockDirectory`.
 const FILE: &str = "locked-users.json";
+/// The name of the file that a gateway holds locked (flock(2)) while it changes the other.
+const CHANGING: &str = "locked-users.lock";
 
 /// The lock of a user, as the file has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,17 +71,8 @@ impl Locks {
     /// A directory that is not there, or a file that cannot be read or understood.
     pub(crate) fn open(directory: Option<&Path>) -> Result<Self, LocksError> {
         let Some(directory) = directory else { return Ok(Self::default()) };
-        let unreadable = |path: &Path| {
-            let path = path.to_owned();
-            |source| LocksError::Read { path, source }
-        };
-        fs::read_dir(directory).map_err(unreadable(directory))?;
-        let path = directory.join(FILE);
-        let users = match fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).map_err(|source| LocksError::Parse { path, source })?,
-            Err(error) if error.kind() == ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(unreadable(&path)(error)),
-        };
+        fs::read_dir(directory).map_err(|source| LocksError::Read { path: directory.to_owned(), source })?;
+        let users = read(&directory.join(FILE))?;
         let table =
             LockTable { directory: Some(directory.to_owned()), users: Mutex::new(users), writing: Mutex::new(()) };
         Ok(Self(Arc::new(table)))
@@ -98,7 +91,7 @@ impl Locks {
     /// Locks a user, or changes the lock. It is kept when this returns. Writes a file.
     ///
     /// # Errors
-    /// The file cannot be written; nothing is changed then.
+    /// The file cannot be read or written, or it is not sure that it survives a crash of the machine.
     pub(crate) fn lock(&self, user: &str, lock: UserLock) -> Result<(), LocksError> {
         self.change(|users| drop(users.insert(user.to_owned(), lock)))
     }
@@ -106,28 +99,45 @@ impl Locks {
     /// Unlocks a user; false if the user was not locked. Writes a file.
     ///
     /// # Errors
-    /// The file cannot be written; nothing is changed then.
+    /// As for [`Locks::lock`].
     pub(crate) fn unlock(&self, user: &str) -> Result<bool, LocksError> {
-        if self.find(user).is_none() {
-            return Ok(false);
-        }
-        self.change(|users| drop(users.remove(user)))?;
-        Ok(true)
+        self.change(|users| users.remove(user).is_some())
     }
 
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, UserLock>)) -> Result<(), LocksError> {
+    /// Changes the file's users, which are those of every gateway that shares the directory.
+    fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<String, UserLock>) -> T) -> Result<T, LocksError> {
         let _writing = self.0.writing.lock();
         let directory = self.0.directory.as_deref().ok_or(LocksError::NoDirectory)?;
-        let mut users = self.all();
-        change(&mut users);
         let path = directory.join(FILE);
-        replace(&path, &users).map_err(|source| LocksError::Write { path, source })?;
+        let unwritten = |source| LocksError::Write { path: path.clone(), source };
+        let _changing = hold(&directory.join(CHANGING)).map_err(unwritten)?;
+        let mut users = read(&path)?;
+        let changed = change(&mut users);
+        replace(&path, &users).map_err(unwritten)?;
         *self.0.users.lock() = users;
-        Ok(())
+        // The file is there whether this succeeds or not.
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(unwritten)?;
+        Ok(changed)
     }
 }
 
-/// Replaces the file in one step that survives a crash.
+/// Reads the file; none is an empty list.
+fn read(path: &Path) -> Result<BTreeMap<String, UserLock>, LocksError> {
+    match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map_err(|source| LocksError::Parse { path: path.to_owned(), source }),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(source) => Err(LocksError::Read { path: path.to_owned(), source }),
+    }
+}
+
+/// Waits until no other gateway holds the file, and holds it until the returned file is dropped.
+fn hold(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    file.lock()?;
+    Ok(file)
+}
+
+/// Replaces the file in one step.
 fn replace(path: &Path, users: &BTreeMap<String, UserLock>) -> io::Result<()> {
     let text = serde_json::to_vec_pretty(users)?;
     let new = path.with_extension("new");
@@ -138,8 +148,7 @@ fn replace(path: &Path, users: &BTreeMap<String, UserLock>) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     file.write_all(&text)?;
     file.sync_all()?;
-    fs::rename(&new, path)?;
-    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+    fs::rename(&new, path)
 }
 
 #[cfg(test)]
@@ -181,6 +190,19 @@ mod tests {
         assert_eq!((locks.find("Alice"), locks.all().len()), (None, 2));
         assert!(locks.unlock("alice").unwrap());
         assert_eq!(open().find("alice"), None);
+    }
+
+    #[test]
+    fn gateways_that_share_a_directory_keep_each_other_s_locks() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Locks::open(Some(folder.path())).unwrap();
+        let (first, second) = (open(), open());
+        first.lock("alice", lock(None)).unwrap();
+        second.lock("bob", lock(None)).unwrap();
+        assert_eq!(second.find("alice"), Some(lock(None)));
+        assert_eq!(open().all().len(), 2);
+        assert!(first.unlock("bob").unwrap(), "the other's");
+        assert_eq!(open().all().into_keys().collect::<Vec<_>>(), ["alice"]);
     }
 
     #[test]

@@ -149,10 +149,18 @@ fn main() -> ExitCode {
     let config = args.needs_config().then(|| Config::load(&args.config));
     let socket = config.as_ref().and_then(|config| config.as_ref().ok()?.admin.socket.as_deref());
     let inherited = Inherited { passed, confinement: Confinement::of_process(socket) };
+    return_memory_in_background();
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(start(args, config, inherited)),
         Err(error) => fail(&error),
     }
+}
+
+/// Starts the allocator's own thread, which gives memory back to the system. Only behind the confinement: a thread that
+/// runs before it does not share it.
+fn return_memory_in_background() {
+    // Without the thread, memory goes back when others free theirs.
+    let _ = tikv_jemalloc_ctl::background_thread::write(true);
 }
 
 /// Keeps a hangup from ending the process, from here on. The handler stays when this runtime, which has no thread, is gone.
@@ -450,7 +458,7 @@ async fn run(
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            orders.order();
+            orders.signal();
         }
     };
     // During the shutdown, too: a log may be rotated then.

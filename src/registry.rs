@@ -19,6 +19,8 @@ use tokio::sync::{Notify, watch};
 pub(crate) struct RegisteredConnection {
     /// The `authenticatedUsername`, once it is known.
     pub identity: Option<String>,
+    /// Each `authenticatedUsername` that it had: the config webhook may change the name.
+    names: Vec<String>,
     /// The login name, once the client has logged in.
     username: Option<String>,
     accepted: Instant,
@@ -45,6 +47,11 @@ impl RegisteredConnection {
     /// Shows a line at the connection's terminals.
     pub(crate) fn tell(&self, line: &str) {
         self.notice.send_replace(Some(line.to_owned()));
+    }
+
+    /// True if the `authenticatedUsername` is this, or was.
+    pub(crate) fn has_name(&self, name: &str) -> bool {
+        self.names.iter().any(|had| had == name)
     }
 
     /// The connection as it is now.
@@ -102,6 +109,7 @@ impl Registry {
         let channels = OpenChannels::default();
         let connection = RegisteredConnection {
             identity: None,
+            names: Vec::new(),
             username: None,
             accepted: Instant::now(),
             channels: channels.clone(),
@@ -188,8 +196,9 @@ impl RegistryEntry {
         if let Some(connection) = self.registry.0.open.lock().get_mut(&self.id) {
             connection.username = Some(username.to_owned());
             connection.identity = Some(identity.to_owned());
+            connection.names.push(identity.to_owned());
         }
-        self.unless_locked(identity)
+        self.unless_locked()
     }
 
     /// Counts the connection among those of its identity, whose name the config webhook may have changed. The error says
@@ -201,16 +210,20 @@ impl RegistryEntry {
         let has_room = most.is_none_or(|most| served.count() < most as usize);
         if let Some(connection) = connections.get_mut(&self.id) {
             connection.identity = Some(identity.to_owned());
+            connection.names.push(identity.to_owned());
             connection.is_served = has_room;
         }
         drop(connections);
         // Only now: who locks the user from here on finds the connection among the user's.
-        self.unless_locked(identity)?;
+        self.unless_locked()?;
         if has_room { Ok(()) } else { Err(NotServed::TooMany) }
     }
 
-    fn unless_locked(&self, identity: &str) -> Result<(), NotServed> {
-        self.registry.0.locks.find(identity).map_or(Ok(()), |lock| Err(NotServed::Locked(lock)))
+    /// A lock of any name that the connection has had counts.
+    fn unless_locked(&self) -> Result<(), NotServed> {
+        let names = self.registry.0.open.lock().get(&self.id).map(|connection| connection.names.clone());
+        let lock = names.unwrap_or_default().iter().find_map(|name| self.registry.0.locks.find(name));
+        lock.map_or(Ok(()), |lock| Err(NotServed::Locked(lock)))
     }
 
     /// Sets the way to the connection's live facts.
@@ -281,6 +294,19 @@ mod tests {
         assert!(other.serve("bob", Some(1)).is_ok() && connect().serve("bob", None).is_ok());
         drop(first);
         assert_eq!(third.serve("alice", Some(2)), Ok(()));
+    }
+
+    #[test]
+    fn lock_holds_for_every_name_that_a_connection_has_had() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::new(Locks::open(Some(folder.path())).unwrap());
+        let entry = registry.add(ConnectionId::random());
+        assert_eq!(entry.identify("alice", "alice"), Ok(()));
+        let lock = UserLock { reason: None, since: "2030-01-01T00:00:00Z".to_owned() };
+        registry.locks().lock("alice", lock.clone()).unwrap();
+        assert_eq!(entry.serve("dev-7", None), Err(NotServed::Locked(lock)));
+        let (_, connection) = registry.all().remove(0);
+        assert_eq!(["alice", "dev-7", "bob"].map(|name| connection.has_name(name)), [true, true, false]);
     }
 
     #[test]

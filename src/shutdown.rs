@@ -31,29 +31,37 @@ pub(crate) const LEASE_REMOVAL: Duration = Duration::from_secs(3);
 /// Step 4: time to write the last lines of the log.
 pub(crate) const LOG_CLOSE: Duration = Duration::from_secs(5);
 
-/// The orders to end the process; clones share them. The first begins the drain, the second ends it.
+/// The orders to end the process; clones share them. The first signal or an operator's request begins the drain, and only
+/// the second signal ends it: who asks for a drain, and then stops the service, does not mean to hurry.
 #[derive(Debug, Clone, Default)]
-pub struct StopOrders(Arc<watch::Sender<u32>>);
+pub struct StopOrders(Arc<watch::Sender<Orders>>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Orders {
+    is_draining: bool,
+    signals: u32,
+}
 
 impl StopOrders {
-    /// Gives an order.
-    pub fn order(&self) {
-        self.0.send_modify(|orders| *orders = orders.saturating_add(1));
+    /// Counts a signal.
+    pub fn signal(&self) {
+        self.0.send_modify(|orders| *orders = Orders { is_draining: true, signals: orders.signals.saturating_add(1) });
     }
 
-    /// Gives the first order; false if it was given before.
-    pub(crate) fn begin(&self) -> bool {
-        self.0.send_if_modified(|orders| {
-            let is_first = *orders == 0;
-            *orders = (*orders).max(1);
-            is_first
-        })
+    /// Begins the drain; false if it has begun before.
+    pub(crate) fn drain(&self) -> bool {
+        self.0.send_if_modified(|orders| !std::mem::replace(&mut orders.is_draining, true))
     }
 
-    /// Waits until so many orders were given.
-    pub(crate) async fn given(&self, count: u32) {
+    /// Waits until the drain is to begin.
+    pub(crate) async fn draining(&self) {
         // The sender lives as long as this.
-        let _ = self.0.subscribe().wait_for(|orders| *orders >= count).await;
+        let _ = self.0.subscribe().wait_for(|orders| orders.is_draining).await;
+    }
+
+    /// Waits until the drain is to be over.
+    pub(crate) async fn hurried(&self) {
+        let _ = self.0.subscribe().wait_for(|orders| orders.signals > 1).await;
     }
 }
 
@@ -100,6 +108,23 @@ impl Tasks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
+
+    #[test]
+    fn first_signal_after_an_operator_s_drain_does_not_hurry_it() {
+        let orders = StopOrders::default();
+        let state = || (orders.draining().now_or_never().is_some(), orders.hurried().now_or_never().is_some());
+        assert_eq!(state(), (false, false));
+        assert!(orders.drain() && !orders.drain());
+        assert_eq!(state(), (true, false));
+        orders.signal();
+        assert_eq!(state(), (true, false));
+        orders.signal();
+        assert_eq!(state(), (true, true));
+        let orders = StopOrders::default();
+        orders.signal();
+        assert!(!orders.drain(), "the signal has begun it");
+    }
 
     #[test]
     fn end_of_the_process_fits_into_the_grace_period_of_its_pod() {

@@ -175,7 +175,7 @@ impl Operations {
 
     fn drain(&self, peer: Peer) -> Value {
         self.record(peer, "drain", &[]);
-        let begins = self.orders.begin();
+        let begins = self.orders.drain();
         json!({"begins": begins, "connections": self.registry.count()})
     }
 
@@ -195,11 +195,15 @@ impl Operations {
         let since = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let lock = UserLock { reason, since };
         let text = lock.text();
-        let (locks, name) = (self.registry.locks().clone(), user.clone());
-        blocking(move || locks.lock(&name, lock)).await?;
-        // Only now: a connection that comes meanwhile finds the lock, or is found here.
-        let connections = self.registry.all().into_iter().filter(|(_, open)| open.identity.as_ref() == Some(&user));
-        let ended = connections.map(|(_, connection)| connection.disconnect(&text)).count();
+        let (registry, name) = (self.registry.clone(), user.clone());
+        // One piece of work, which goes on if the operator's client goes away.
+        let lock_and_end = move || {
+            registry.locks().lock(&name, lock)?;
+            // Only now: a connection that comes meanwhile finds the lock, or is found here.
+            let connections = registry.all().into_iter().filter(|(_, open)| open.has_name(&name));
+            Ok(connections.map(|(_, connection)| connection.disconnect(&text)).count())
+        };
+        let ended = blocking(lock_and_end).await?;
         Ok(json!({"user": user, "ended": ended}))
     }
 

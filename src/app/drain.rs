@@ -36,7 +36,7 @@ impl Drain<'_> {
         if !accept_delay.is_zero() {
             tokio::select! {
                 () = sleep(accept_delay) => {}
-                () = self.orders.given(2) => {}
+                () = self.orders.hurried() => {}
             }
         }
         self.tasks.refusing().cancel();
@@ -48,7 +48,7 @@ impl Drain<'_> {
         let end = tokio::select! {
             biased;
             () = self.registry.emptied() => DrainEnd::Empty,
-            () = self.orders.given(2) => DrainEnd::Hurried,
+            () = self.orders.hurried() => DrainEnd::Hurried,
             () = sleep(drain_timeout) => DrainEnd::TimeOver,
         };
         let text = match end {

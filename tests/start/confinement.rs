@@ -15,8 +15,17 @@ async fn gateway_leaves_no_core_and_gets_no_privileges() {
     let world = World::start().await;
     let of_process =
         |file: &str| fs::read_to_string(format!("/proc/{}/{file}", world.gateway.pid())).expect("a process");
-    let status = of_process("status");
-    assert!(status.lines().any(|line| line == "NoNewPrivs:\t1"), "{status}");
+    // Every thread, also the allocator's own.
+    let threads = fs::read_dir(format!("/proc/{}/task", world.gateway.pid())).expect("a process");
+    let mut names = Vec::new();
+    for thread in threads {
+        let path = thread.expect("a thread").path();
+        let (status, name) = (fs::read_to_string(path.join("status")), fs::read_to_string(path.join("comm")));
+        let (Ok(status), Ok(name)) = (status, name) else { continue }; // It has ended.
+        assert!(status.lines().any(|line| line == "NoNewPrivs:\t1"), "{status}");
+        names.push(name);
+    }
+    assert!(names.iter().any(|name| name.starts_with("jemalloc")), "{names:?}");
     let limits = of_process("limits");
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("the limit");
     assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"], "{core}");

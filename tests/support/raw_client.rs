@@ -2,7 +2,7 @@
 //! for every server.
 
 use super::World;
-use super::client::PATIENCE;
+use super::client::{PATIENCE, WAITING};
 use super::minimal_client::{KeyExchange, PacketReader, PacketWriter, connect, field, text};
 use aws_lc_rs::signature::Ed25519KeyPair;
 use russh::keys::load_secret_key;
@@ -278,6 +278,8 @@ fn describe(packet: &[u8]) -> Option<String> {
         91 => "opened".to_owned(),
         92 => format!("not opened {}", number(&packet[5..])),
         94 => format!("data {}", String::from_utf8_lossy(field(&packet[5..]).0)),
+        // A pod that is slow to start is told of, on a slow machine.
+        95 if field(&packet[9..]).0.starts_with(WAITING.as_bytes()) => return None,
         95 => "stderr".to_owned(),
         97 => "close".to_owned(),
         98 => match field(&packet[5..]) {
