@@ -102,7 +102,7 @@ async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
-            orders.order();
+            orders.signal();
         }
     };
     tokio::select! {
