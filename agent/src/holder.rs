@@ -2,7 +2,7 @@
 //! thread, which waits in poll(2) for whatever moves first.
 //!
 //! Invariants: nothing here blocks but poll; what a stream holds in memory is bounded by the link's windows; when the link is
-//! over, everything that it started has been ended, except what made a session of its own.
+//! over, everything that it started has been ended, except processes that made a group or a session of their own.
 
 mod carrier;
 mod connection;

@@ -69,7 +69,8 @@ async fn rendering_that_would_make_secrets_anew_or_serve_nobody_is_refused() {
     }
 }
 
-/// What differs from rendering to file, and says nothing: the labels of Helm, and what makes a Deployment roll.
+/// Removes the parts that differ from rendering to file and say nothing: the labels of Helm, and the checksums that make a
+/// Deployment roll.
 fn plain(value: &mut Value) {
     if let Some(map) = value.as_object_mut() {
         for label in
