@@ -9,7 +9,7 @@ use std::time::Instant;
 /// The number of simultaneous logins.
 const AT_ONCE: usize = 20;
 /// The total number of logins on a development cluster, which records a limited number of requests, and on a real one.
-const LOGINS: [usize; 2] = [60, 200];
+const LOGINS: [usize; 2] = [60, 100];
 /// The number of requests that a login may cost.
 const REQUESTS: usize = 6;
 
