@@ -100,7 +100,8 @@ pub(super) fn check_form(key: &KeyData) -> Result<(), KeyOfferError> {
         KeyData::Certificate(_) => return Err(KeyOfferError::Certificate),
         KeyData::Ecdsa(key) => EcdsaPublicKey::as_sec1_bytes(key),
         KeyData::SkEcdsaSha2NistP256(key) => key.ec_point().as_bytes(),
-        _ => return Ok(()),
+        KeyData::Dsa(_) | KeyData::Rsa(_) | KeyData::Ed25519(_) | KeyData::SkEd25519(_) => return Ok(()),
+        unknown => return Err(KeyOfferError::Unknown(unknown.algorithm().to_string())),
     };
     if point.first() == Some(&UNCOMPRESSED) { Ok(()) } else { Err(KeyOfferError::PointForm) }
 }

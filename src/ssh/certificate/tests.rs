@@ -118,6 +118,19 @@ fn compressed_key_or_extension_with_a_value_spoils_a_certificate() {
     assert!(check(&certificate(|builder| builder.extension("its@example.org", "x").map(|_| ()).unwrap())).is_ok());
 }
 
+/// Whoever compares keys, in a list of revoked ones or behind a webhook, could not.
+#[test]
+fn certificate_for_a_key_of_an_unknown_type_is_refused() {
+    use russh::keys::ssh_key::public::OpaquePublicKey;
+    let algorithm = Algorithm::new("key@example.org").unwrap();
+    let unknown = KeyData::Other(OpaquePublicKey::new(vec![1, 2, 3], algorithm));
+    let fault = KeyOfferError::Unknown("key@example.org".to_owned());
+    assert_eq!(key_offer::check_form(&unknown), Err(fault.clone()));
+    let mut builder = Builder::new(vec![7; 16], unknown, 500, 2_000).unwrap();
+    builder.cert_type(CertType::User).unwrap().valid_principal("alice").unwrap();
+    assert_eq!(check(&builder.sign(&key(2)).unwrap()), Err(CertificateError::KeyForm(fault)));
+}
+
 #[test]
 fn certificate_limits_what_it_does_not_permit() {
     let none = CertificateLimits {
