@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::kubernetes::fuzz as kubernetes;
 use crate::schema::{Files, Format};
 use crate::settings::{BackendSettings, FileSections, Settings};
+use crate::ssh::fuzz as ssh;
 use crate::types::{ContainerName, EnvName, Namespace, PodName, Username, is_hidden, printable};
 use podgate_webhooks::wire::{AuthAnswer, ConfigReply};
 use serde_json::{Map, Value, json};
@@ -26,6 +27,7 @@ pub const TARGETS: &[(&str, FuzzTarget)] = &[
     ("agent-scp", podgate_agent::fuzz::scp),
     ("agent-sftp", podgate_agent::fuzz::sftp),
     ("answers", answers),
+    ("certificates", ssh::certificates),
     ("configuration", configuration),
     ("destinations", destinations::destinations),
     ("forward-packets", kubernetes::forward_packets),
@@ -35,6 +37,7 @@ pub const TARGETS: &[(&str, FuzzTarget)] = &[
     ("link-handshake", link::handshake),
     ("link-messages", link::messages),
     ("names", names),
+    ("packets", ssh::packets),
     ("proxy-header", proxy_header::proxy_header),
     ("recording", podgate_recording::fuzz),
     ("recording-chain", podgate_recording::fuzz_chain),

@@ -17,6 +17,8 @@ mod connection_refusal;
 mod connection_use;
 mod entrance;
 mod forwards;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod handler;
 mod host_key_directory;
 mod key_material;

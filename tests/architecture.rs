@@ -47,7 +47,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "webhook",
         ],
     ),
-    ("fuzz", &["auth", "config", "kubernetes", "policy", "proxy_protocol", "schema", "settings"]),
+    ("fuzz", &["auth", "config", "kubernetes", "policy", "proxy_protocol", "schema", "settings", "ssh"]),
     (
         "ssh",
         &[

@@ -13,6 +13,8 @@ use std::io;
 
 /// Limit of a client's list in the log, in characters. The list may be 16 KiB long.
 const OFFERED: usize = 1024;
+/// The cause of an end by a panic; the log has the panic in a line before.
+pub(super) const FAULT: &str = "a part of the gateway failed (a bug)";
 /// Names in a list of key exchanges that only announce extensions (RFC 8308 section 2.1, OpenSSH's PROTOCOL).
 const ANNOUNCEMENTS: &[&str] =
     &["ext-info-c", "ext-info-s", "kex-strict-c-v00@openssh.com", "kex-strict-s-v00@openssh.com"];
@@ -109,6 +111,8 @@ fn reason(error: &Error) -> Cow<'static, str> {
         Error::KexInit | Error::Kex | Error::UnknownAlgo | Error::StrictKeyExchangeViolation { .. } => {
             "the client sent the messages of the key exchange in the wrong order"
         }
+        // Nobody aborts the task of a connection.
+        Error::Join(_) => FAULT,
         Error::Pending => "the client sent too much before a key exchange was done",
         Error::KeepaliveTimeout => "the client did not answer keep-alive requests",
         Error::HUP | Error::Disconnect => ClosedBy::Client.text(),

@@ -66,10 +66,10 @@ fn passed(names: &[String]) -> String {
 
 impl Listener {
     /// Listens on an address of loopback.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) async fn on_loopback() -> Self {
-        let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = socket.local_addr().expect("an address");
+        let Ok(socket) = TcpListener::bind("127.0.0.1:0").await else { unreachable!("loopback has a port") };
+        let Ok(address) = socket.local_addr() else { unreachable!("a socket has an address") };
         Self { socket, address, proxy: ProxyProtocol::Off }
     }
 }

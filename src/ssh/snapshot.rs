@@ -74,6 +74,12 @@ impl Snapshot {
             backend,
         })
     }
+
+    /// The same without the time that a refusal takes.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn refusing_at_once(self) -> Self {
+        Self { transport: self.transport.refusing_at_once(), ..self }
+    }
 }
 
 /// The part of the memory that may wait for programs in all.

@@ -39,6 +39,18 @@ impl Transport {
         Ok(Self { openssh: build(&ssh.openssh_ciphers)?, other: build(&ssh.ciphers)? })
     }
 
+    /// The same without the time that a refusal takes.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn refusing_at_once(self) -> Self {
+        let at_once = |config: Arc<Config>| {
+            Arc::try_unwrap(config).map_or_else(
+                |shared| shared,
+                |config| Arc::new(Config { auth_rejection_time: Duration::ZERO, ..config }),
+            )
+        };
+        Self { openssh: at_once(self.openssh), other: at_once(self.other) }
+    }
+
     /// The configuration for a client by its identification line, as sshd looks at it (compat.c).
     pub(super) fn for_client(&self, identification: &str) -> Arc<Config> {
         let is_openssh = identification.starts_with("SSH-2.0-OpenSSH_");
