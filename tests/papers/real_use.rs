@@ -7,11 +7,11 @@ use super::{README, fenced};
 use crate::support::cluster::{kubeconfig, soon};
 use crate::support::cluster_lock::ClusterLock;
 use crate::support::leash;
-use crate::support::{available, client::Done};
+use crate::support::{agent, available, client::Done};
 use podgate_devcluster::{DevCluster, Options};
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -24,6 +24,8 @@ use tokio::time::timeout;
 /// Limit of the commands that a new user needs.
 const MOST: usize = 12;
 const BUILD: &str = "cargo build --release --locked ";
+const BUILD_AGENT: &str =
+    "RUSTFLAGS='-C target-feature=+crt-static' cargo build --profile agent --locked -p podgate-agent ";
 const WEBHOOKS: &str = "target/release/podgate-webhooks --config users.yaml";
 const GATEWAY: &str = "target/release/podgate --config podgate.yaml";
 /// The page's addresses.
@@ -189,7 +191,8 @@ impl Desk {
     }
 
     async fn run(&self, command: &str) -> Done {
-        let patience = if command.starts_with(BUILD) { BUILD_PATIENCE } else { PATIENCE };
+        let builds = command.starts_with(BUILD) || command.starts_with(BUILD_AGENT);
+        let patience = if builds { BUILD_PATIENCE } else { PATIENCE };
         let output = timeout(patience, self.shell(command).output()).await;
         Done::of(output.unwrap_or_else(|_| panic!("{command} does not end")).expect("a shell"))
     }
@@ -201,7 +204,15 @@ impl Desk {
             command = command.replace(page, here);
         }
         if command.starts_with(BUILD) && !self.builds {
-            self.put_programs(&command);
+            for name in ["podgate", "podgate-webhooks"] {
+                assert!(format!("{command} ").contains(&format!(" -p {name} ")), "{command}");
+                self.put_program(&Path::new(env!("CARGO_BIN_EXE_podgate")).with_file_name(name));
+            }
+            return None;
+        }
+        if command.starts_with(BUILD_AGENT) && !self.builds {
+            let built = std::env::var_os("PODGATE_STATIC_AGENT").map_or_else(agent::path, PathBuf::from);
+            self.put_program(&built);
             return None;
         }
         if let Reader::Development(cluster) = &self.reader {
@@ -233,16 +244,13 @@ impl Desk {
         self.put.iter().find(|(known, _)| *known == page).map_or(page, |(_, here)| here)
     }
 
-    /// Puts the programs of this test run where the build would leave them. The command must name the package of each.
-    fn put_programs(&self, command: &str) {
+    /// Puts a program of this test run where the build would leave it. It is no link: the gateway looks for the agent
+    /// beside its own file.
+    fn put_program(&self, built: &Path) {
         let release = self.path("podgate/target/release");
         fs::create_dir_all(&release).expect("a folder");
-        for name in ["podgate", "podgate-webhooks"] {
-            assert!(format!("{command} ").contains(&format!(" -p {name} ")), "{command}");
-            let built = Path::new(env!("CARGO_BIN_EXE_podgate")).with_file_name(name);
-            assert!(built.exists(), "{name} is built by `cargo test --workspace`");
-            symlink(built, release.join(name)).expect("a link");
-        }
+        assert!(built.exists(), "{} is built by `cargo test --workspace`", built.display());
+        fs::copy(built, release.join(built.file_name().expect("a name"))).expect("a program");
     }
 
     /// Starts a server and waits until it says where it listens.
