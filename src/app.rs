@@ -9,6 +9,7 @@ pub(crate) mod test_login;
 mod drain;
 mod offline_checks;
 mod reachability;
+mod reload;
 mod startup_checks;
 
 pub use offline_checks::{offline_faults, offline_warnings, unusable_places};
@@ -22,6 +23,7 @@ use crate::kubernetes;
 use crate::kubernetes::Clients;
 use crate::locks::{Locks, LocksError};
 use crate::registry::Registry;
+use crate::reload::{ReloadOrders, ReloadQueue};
 use crate::schema::ConfigError;
 use crate::settings::{ConfigClient, GatewayHome};
 use crate::shutdown::{ALL_TASKS, StopOrders, Tasks};
@@ -30,7 +32,9 @@ use crate::ssh::{self, KeyMaterialError, ListenError, Server, Snapshot};
 use crate::telemetry::{Level, Log, LogError, codes};
 use crate::webhook::WebhookBuildError;
 use drain::Drain;
+use parking_lot::Mutex;
 use reachability::Reachability;
+use reload::Reloader;
 use startup_checks::StartupChecks;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -88,8 +92,10 @@ pub struct App {
     endpoints: Endpoints,
     health: Health,
     reachability: Option<Reachability>,
-    drain: ShutdownConfig,
+    drain: Arc<Mutex<ShutdownConfig>>,
     orders: StopOrders,
+    reloads: (ReloadOrders, ReloadQueue),
+    reloader: Reloader,
     registry: Registry,
     backend: kubernetes::Backend,
     tasks: Tasks,
@@ -107,11 +113,8 @@ impl App {
         let tasks = Tasks::new();
         let registry = Registry::new(Locks::open(config.admin.lock_directory.as_deref())?);
         let orders = StopOrders::default();
-        for notice in config.notices.iter().filter(|notice| notice.warn) {
-            log.write(codes::CORE_CONFIG_NOTICE, &notice.text, &[("key", &notice.path)]);
-        }
-        for (path, fault) in offline_warnings(config) {
-            log.write(codes::CORE_CONFIG_NOTICE, &fault, &[("key", &path)]);
+        for (key, text) in reload::warnings(config) {
+            log.write(codes::CORE_CONFIG_NOTICE, &text, &[("key", &key)]);
         }
         let (auth, config_client) = webhooks(config)?;
         let lives = {
@@ -133,17 +136,41 @@ impl App {
         let reachability = Reachability::of(config, &auth, config_client.as_ref(), &backend, (&health, &log));
         let snapshot = Snapshot::build(config, auth, config_client, Arc::new(backend.clone()))?;
         let listeners = ssh::listen(&config.ssh.listeners, passed).await;
-        let endpoints =
-            Endpoints::bind(config, &health, Operations::new(registry.clone(), orders.clone(), log.clone()), &log)
-                .await;
+        let reloads = ReloadOrders::new();
+        let operations = Operations::new(registry.clone(), orders.clone(), reloads.0.clone(), log.clone());
+        let endpoints = Endpoints::bind(config, &health, operations, &log).await;
         match (listeners, endpoints, faults.collect::<Vec<_>>()) {
             (Ok(listeners), Ok(endpoints), faults) if faults.is_empty() => {
                 let server = Server::new(listeners, snapshot, registry.clone(), beats, log.clone());
                 if let Some(home) = GatewayHome::of(&config.base) {
                     backend.join(home, log.clone());
                 }
-                let drain = config.shutdown;
-                Ok(Self { server, endpoints, health, reachability, drain, orders, registry, backend, tasks, log })
+                let drain = Arc::new(Mutex::new(config.shutdown));
+                let started = Arc::new(config.clone());
+                let reloader = Reloader {
+                    current: started.clone(),
+                    started,
+                    server: server.control(),
+                    backend: backend.clone(),
+                    drain: drain.clone(),
+                    health: health.clone(),
+                    log: log.clone(),
+                };
+                log.metrics().note_configuration();
+                Ok(Self {
+                    server,
+                    endpoints,
+                    health,
+                    reachability,
+                    drain,
+                    orders,
+                    reloads,
+                    reloader,
+                    registry,
+                    backend,
+                    tasks,
+                    log,
+                })
             }
             (listeners, endpoints, mut faults) => {
                 faults.extend(listeners.err().into_iter().flatten().map(BuildError::Listen));
@@ -163,6 +190,11 @@ impl App {
         self.orders.clone()
     }
 
+    /// The orders to read the configuration again.
+    pub fn reloads(&self) -> ReloadOrders {
+        self.reloads.0.clone()
+    }
+
     /// Serves until the first order to end, then drains, until the second at most, and shuts down in order.
     pub async fn run(self) {
         let orders = self.orders;
@@ -174,15 +206,16 @@ impl App {
             let details = [("address", &*address.to_string()), ("hostKeys", &host_keys)];
             self.log.write(codes::SSH_AVAILABLE, "the SSH server is listening", &details);
         }
-        if let Some(reachability) = self.reachability {
-            self.tasks.spawn(reachability.run(self.tasks.stopping().clone()));
-        }
+        let (_reloads, queue) = self.reloads;
+        let stopping = self.tasks.stopping().clone();
+        self.tasks.spawn(self.reloader.run(queue, self.reachability, stopping));
         let accepting = self.tasks.spawn(self.server.run(self.tasks.clone()));
         orders.draining().await;
         self.health.enter(Phase::Draining);
         self.log.write(codes::SERVICE_STOPPING, "shutting down", &[]);
         let (registry, tasks, log) = (&self.registry, &self.tasks, &self.log);
-        Drain { times: self.drain, orders: &orders, registry, tasks, log }.run(accepting).await;
+        let times = *self.drain.lock();
+        Drain { times, orders: &orders, registry, tasks, log }.run(accepting).await;
         self.tasks.stopping().cancel();
         for (_, connection) in self.registry.all() {
             connection.disconnect("the server is shutting down");

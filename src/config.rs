@@ -33,11 +33,13 @@ pub(crate) use ssh::{HostKey, PublicText, SshConfig};
 
 use crate::auth::AuthConfig;
 use crate::schema::{
-    ConfigError, ConfigReport, Disk, Errors, Files, Format, Notice, Section, document, migrate, pod_scalars,
+    ConfigError, ConfigReport, Disk, Errors, Files, Format, Notice, Section, document, keys, migrate, pod_scalars,
 };
 use crate::settings::{self, ConfigServer, FileSections};
 use crate::telemetry::LogConfig;
-use std::path::Path;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// The whole file.
 #[derive(Debug, Clone)]
@@ -66,6 +68,10 @@ pub struct Config {
     pub unusable: Vec<ConfigError>,
     /// Mistakes in pods that `--check-config` refuses. At a start each is a warning, and the API server decides.
     pub strict: Vec<ConfigError>,
+    /// The file; `None` for a text from elsewhere.
+    pub(crate) file: Option<PathBuf>,
+    /// The values of the keys that take effect at the start alone.
+    at_start: BTreeMap<&'static str, Value>,
 }
 
 impl Config {
@@ -74,7 +80,8 @@ impl Config {
     /// # Errors
     /// Every mistake of the file, and of the files that it names, in one run.
     pub fn load(path: &Path) -> Result<Self, Errors> {
-        Self::parse(&document::text_of(path)?, Format::of(path), &Disk)
+        let config = Self::parse(&document::text_of(path)?, Format::of(path), &Disk)?;
+        Ok(Self { file: Some(path.to_owned()), ..config })
     }
 
     /// Checks a text; the files that it names are read from `files`.
@@ -97,8 +104,31 @@ impl Config {
         let ConfigParts { ssh, auth, configserver, log, health, metrics, admin, shutdown } = parts;
         let (exact, connection) =
             configserver.as_ref().map_or((false, false), |server| (server.exact_values, server.allow_connection));
+        let at_start = keys::of_next_start(&tree);
         let base = FileSections::new(tree, exact, connection, migration.is_kuberun());
-        Ok(Self { ssh, auth, configserver, log, health, metrics, admin, shutdown, base, notices, unusable, strict })
+        Ok(Self {
+            ssh,
+            auth,
+            configserver,
+            log,
+            health,
+            metrics,
+            admin,
+            shutdown,
+            base,
+            notices,
+            unusable,
+            strict,
+            file: None,
+            at_start,
+        })
+    }
+
+    /// The keys that differ from `started` and take effect at the start alone.
+    pub(crate) fn at_next_start(&self, started: &Self) -> Vec<String> {
+        let changed = self.at_start.iter().filter(|(key, value)| started.at_start.get(*key) != Some(value));
+        let removed = started.at_start.keys().filter(|key| !self.at_start.contains_key(*key));
+        changed.map(|(key, _)| key).chain(removed).map(|key| (*key).to_owned()).collect()
     }
 }
 

@@ -451,7 +451,7 @@ async fn run(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = hangup?;
     let app = App::build(config, passed, log.clone()).await?;
-    let orders = app.orders();
+    let (orders, reloads) = (app.orders(), app.reloads());
     let stop = async {
         loop {
             tokio::select! {
@@ -461,10 +461,11 @@ async fn run(
             orders.signal();
         }
     };
-    // During the shutdown, too: a log may be rotated then.
+    // The log during the shutdown, too: it may be rotated then.
     let reopen = async {
         while hangup.recv().await.is_some() {
             log.reopen();
+            reloads.signal();
         }
         std::future::pending().await
     };

@@ -107,20 +107,19 @@ impl Server {
         Self { listeners, shared: AcceptLoop { snapshot, registry, entrance, queued, refused, beats, log } }
     }
 
+    /// The fingerprint and kind of each host key, as `ssh-keygen -l` writes them.
+    pub(crate) fn host_keys(&self) -> Vec<String> {
+        self.shared.snapshot.load().transport.fingerprints()
+    }
+
     /// The addresses that it listens on.
     pub(crate) fn local_addrs(&self) -> Vec<SocketAddr> {
         self.listeners.iter().map(|listener| listener.address).collect()
     }
 
-    /// The snapshot that the next connection takes, to be replaced.
-    #[cfg(test)]
-    pub(crate) fn snapshot(&self) -> Arc<ArcSwap<Snapshot>> {
-        self.shared.snapshot.clone()
-    }
-
-    /// The fingerprint and kind of each host key, as `ssh-keygen -l` writes them.
-    pub(crate) fn host_keys(&self) -> Vec<String> {
-        self.shared.snapshot.load().transport.fingerprints()
+    /// The handle that replaces what later connections get.
+    pub(crate) fn control(&self) -> ServerControl {
+        ServerControl(self.shared.clone())
     }
 
     /// Accepts until `tasks` is told to refuse, and closes the listeners; every connection is one of its tasks.
@@ -128,6 +127,20 @@ impl Server {
         let Self { listeners, shared } = self;
         let accepting = join_all(listeners.into_iter().map(|listener| shared.accept_from(listener, &tasks)));
         tokio::join!(accepting, shared.report_until_stopped(&tasks));
+    }
+}
+
+/// The handle that replaces what later connections get.
+#[derive(Clone)]
+pub(crate) struct ServerControl(AcceptLoop);
+
+impl ServerControl {
+    /// Serves later connections by another snapshot. The limits of all connections together hold at once; what was counted
+    /// stays.
+    pub(crate) fn replace(&self, snapshot: Snapshot) {
+        self.0.entrance.reconfigure(&snapshot.login);
+        self.0.queued.set_mark(snapshot.max_queued);
+        self.0.snapshot.store(Arc::new(snapshot));
     }
 }
 

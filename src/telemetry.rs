@@ -17,6 +17,7 @@ mod writer;
 
 use crate::shutdown::LOG_CLOSE;
 use crate::types::ConnectionId;
+use arc_swap::ArcSwap;
 pub use codes::Code;
 pub use config::{Level, LogConfig, LogDestination, LogFormat};
 pub(crate) use config::{Syslog, SyslogDestination};
@@ -40,9 +41,22 @@ use writer::{FileSink, LogSink};
 #[derive(Debug, Clone)]
 pub struct Log {
     queue: Arc<QueueHandle>,
+    shape: Arc<ArcSwap<LogShape>>,
+    metrics: Metrics,
+}
+
+/// What a reload can change for lines to come.
+#[derive(Debug)]
+struct LogShape {
     form: LineForm,
     level: Level,
-    metrics: Metrics,
+}
+
+/// Another shape of a log, with its destination open.
+pub(crate) struct LogChange {
+    shape: LogShape,
+    /// `None` where the destination stays.
+    sink: Option<Box<dyn LogSink>>,
 }
 
 /// An error that prevents the start of the log.
@@ -101,19 +115,29 @@ impl Log {
     /// # Errors
     /// A file that cannot be opened for appending, no syslog daemon, or no thread for the writer.
     pub fn open(config: &LogConfig) -> Result<Self, LogError> {
-        let sink: Box<dyn LogSink> = match &config.destination {
-            LogDestination::Stdout => Box::new(io::stdout()),
-            LogDestination::Syslog(syslog) => {
-                let failed = |source| LogError::Syslog { destination: syslog.destination.to_string(), source };
-                let sink = Box::new(SyslogSink::open(syslog.destination.clone()).map_err(failed)?);
-                let form = LineForm::Syslog(Arc::new(SyslogHeader::new(syslog)), config.format);
-                return Self::start(config.level, form, sink);
-            }
-            LogDestination::File(path) => {
-                Box::new(FileSink::open(path.clone()).map_err(|source| LogError::Open { path: path.clone(), source })?)
-            }
-        };
-        Self::start(config.level, LineForm::Lines(config.format), sink)
+        Self::start(config.level, form_of(config), sink_of(&config.destination)?)
+    }
+
+    /// Opens what a configuration needs that replaces `before`.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub(crate) fn prepare(config: &LogConfig, before: &LogConfig) -> Result<LogChange, LogError> {
+        let is_other = config.destination != before.destination;
+        let sink = is_other.then(|| sink_of(&config.destination)).transpose()?;
+        Ok(LogChange { shape: LogShape { form: form_of(config), level: config.level }, sink })
+    }
+
+    /// Writes lines in another shape from now on. Those queued before go where they were to go.
+    pub(crate) fn change(&self, LogChange { shape, sink }: LogChange) {
+        libraries::change_level(shape.level);
+        self.queue.0.replace(sink, shape.form.clone());
+        self.shape.store(Arc::new(shape));
+    }
+
+    /// The level up to which lines are written.
+    pub(crate) fn level(&self) -> Level {
+        self.shape.load().level
     }
 
     /// Starts a log that writes to `sink`, for tests and programs that embed the gateway.
@@ -127,13 +151,14 @@ impl Log {
     fn start(level: Level, form: LineForm, sink: Box<dyn LogSink>) -> Result<Self, LogError> {
         let queue = Arc::new(Queue::new());
         writer::spawn(Arc::clone(&queue), sink, form.clone()).map_err(LogError::Thread)?;
-        Ok(Self { queue: Arc::new(QueueHandle(queue)), form, level, metrics: Metrics::default() })
+        let shape = Arc::new(ArcSwap::from_pointee(LogShape { form, level }));
+        Ok(Self { queue: Arc::new(QueueHandle(queue)), shape, metrics: Metrics::default() })
     }
 
     /// Counts the event, and writes its line if the code's level is at least as important as the configured one.
     pub fn write(&self, code: Code, message: &str, details: &[(&str, &str)]) {
         self.metrics.count_event(code);
-        if code.level() <= self.level {
+        if code.level() <= self.level() {
             self.put(&LogLine { code, message, details });
         }
     }
@@ -146,7 +171,7 @@ impl Log {
                 id: id.to_string(),
                 remote: SocketAddr::new(remote.ip().to_canonical(), remote.port()).to_string(),
                 user: Mutex::new(ConnectionUser::default()),
-                level: AtomicU8::new(self.level as u8),
+                level: AtomicU8::new(FOLLOWS),
             }),
         }
     }
@@ -178,10 +203,30 @@ impl Log {
     }
 
     fn put(&self, line: &LogLine<'_>) {
-        if !self.queue.0.push(line.render(&self.form)) {
+        if !self.queue.0.push(line.render(&self.shape.load().form)) {
             self.metrics.count_dropped_line();
         }
     }
+}
+
+fn form_of(config: &LogConfig) -> LineForm {
+    match &config.destination {
+        LogDestination::Stdout | LogDestination::File(_) => LineForm::Lines(config.format),
+        LogDestination::Syslog(syslog) => LineForm::Syslog(Arc::new(SyslogHeader::new(syslog)), config.format),
+    }
+}
+
+fn sink_of(destination: &LogDestination) -> Result<Box<dyn LogSink>, LogError> {
+    Ok(match destination {
+        LogDestination::Stdout => Box::new(io::stdout()),
+        LogDestination::Syslog(syslog) => {
+            let failed = |source| LogError::Syslog { destination: syslog.destination.to_string(), source };
+            Box::new(SyslogSink::open(syslog.destination.clone()).map_err(failed)?)
+        }
+        LogDestination::File(path) => {
+            Box::new(FileSink::open(path.clone()).map_err(|source| LogError::Open { path: path.clone(), source })?)
+        }
+    })
 }
 
 /// Formats the line of an event for standard error, without a log.
@@ -219,8 +264,12 @@ struct ConnectionLogState {
     id: String,
     remote: String,
     user: Mutex<ConnectionUser>,
+    /// A [`Level`], or [`FOLLOWS`].
     level: AtomicU8,
 }
+
+/// Stands for the level of the process, whatever that is.
+const FOLLOWS: u8 = u8::MAX;
 
 #[derive(Debug, Clone, Default)]
 struct ConnectionUser {
@@ -232,7 +281,8 @@ impl ConnectionLog {
     /// Writes a line like [`Log::write`], by this connection's level and with its details first.
     pub fn write(&self, code: Code, message: &str, details: &[(&str, &str)]) {
         self.log.metrics.count_event(code);
-        if code.level() as u8 > self.shared.level.load(Ordering::Relaxed) {
+        let level = self.shared.level.load(Ordering::Relaxed);
+        if code.level() as u8 > if level == FOLLOWS { self.log.level() as u8 } else { level } {
             return;
         }
         let user = self.shared.user.lock().clone();
@@ -254,7 +304,7 @@ impl ConnectionLog {
         *self.shared.user.lock() = user;
     }
 
-    /// Sets the level of this connection's lines (`log.level` of its settings).
+    /// Sets a level of this connection's own (`log.level` of a config webhook's answer).
     pub fn set_level(&self, level: Level) {
         self.shared.level.store(level as u8, Ordering::Relaxed);
     }

@@ -120,6 +120,12 @@ impl Throttle {
         }
     }
 
+    /// Sets other limits. What was counted stays, and so do the networks by which it is counted.
+    pub(crate) fn reconfigure(&mut self, config: ThrottleConfig) {
+        let nat64 = std::mem::take(&mut self.config.nat64);
+        self.config = ThrottleConfig { block: self.config.block, nat64, ..config };
+    }
+
     /// The source and the site that a client's address belongs to.
     pub(crate) fn source(&self, client: IpAddr) -> SourceAndSite {
         SourceAndSite { network: self.network(client), site: self.site(client) }

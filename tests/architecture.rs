@@ -37,6 +37,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "locks",
             "policy",
             "registry",
+            "reload",
             "schema",
             "settings",
             "shutdown",
@@ -79,7 +80,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("session", &["audit", "buffer_pool", "guest", "policy"]),
     ("audit", &["auth", "guest", "policy", "telemetry"]),
     ("guest", &["auth", "policy", "settings", "telemetry"]),
-    ("admin", &["config", "heartbeat", "locks", "registry", "shutdown", "telemetry", "tls"]),
+    ("admin", &["config", "heartbeat", "locks", "registry", "reload", "shutdown", "telemetry", "tls"]),
     ("config", &["auth", "proxy_protocol", "schema", "settings", "telemetry", "throttle", "tls", "webhook"]),
     ("settings", &["auth", "policy", "schema", "telemetry", "tls", "webhook"]),
     ("auth", &["telemetry", "webhook"]),
@@ -88,6 +89,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("policy", &[]),
     ("proxy_protocol", &[]),
     ("registry", &["locks"]),
+    ("reload", &[]),
     ("socket_activation", &[]),
     ("throttle", &[]),
     ("confinement", &["telemetry"]),
@@ -104,7 +106,7 @@ const MODULES: &[(&str, &[&str])] = &[
 
 /// Modules that do not even name `types`.
 const WITHOUT_TYPES: &[&str] =
-    &["buffer_pool", "confinement", "descriptors", "heartbeat", "locks", "memory", "shutdown"];
+    &["buffer_pool", "confinement", "descriptors", "heartbeat", "locks", "memory", "reload", "shutdown"];
 
 /// The rooms of `kubernetes`, and the rooms that each may name.
 const KUBERNETES: &[(&str, &[&str])] = &[

@@ -38,6 +38,7 @@ mod policies;
 mod programs;
 mod protocol;
 mod recordings;
+mod reload;
 mod shutdown;
 mod smoke;
 mod start;

@@ -47,7 +47,7 @@ async fn run(config: &Path, more: &[&str]) -> (Option<i32>, String) {
 }
 
 /// Runs a command that ends by itself: its exit status, standard output and standard error.
-async fn end_of(command: &mut Command) -> (Option<i32>, String, String) {
+pub async fn end_of(command: &mut Command) -> (Option<i32>, String, String) {
     let output = command.kill_on_drop(true).output();
     let output = timeout(SOON, output).await.expect("it ends by itself").expect("the gateway's binary");
     let text = |bytes| String::from_utf8(bytes).expect("text");

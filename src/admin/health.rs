@@ -49,11 +49,20 @@ impl Health {
         *self.phase.lock() = phase;
     }
 
-    /// Adds a server that is needed; the gateway is not ready before the first result.
-    pub(crate) fn add_check(&self, name: &'static str) -> CheckId {
+    /// Replaces the servers that are needed. Before it serves, the gateway is not ready until each has a first result. Later,
+    /// a server keeps the state of its name, and the next result decides about it.
+    pub(crate) fn set_checks(&self, names: impl IntoIterator<Item = &'static str>) -> Vec<CheckId> {
+        let starts = *self.phase.lock() == Phase::Starting;
         let mut checks = self.checks.lock();
-        checks.push(Check { name, state: Reach::Unknown });
-        CheckId(checks.len() - 1)
+        let before = std::mem::take(&mut *checks);
+        let state = |name| match before.iter().find(|check| check.name == name).map(|check| &check.state) {
+            Some(Reach::Lost { reason, .. }) => Reach::Lost { reason: reason.clone(), streak: SUCCESSES - 1 },
+            Some(Reach::Unknown) => Reach::Unknown,
+            None if starts => Reach::Unknown,
+            Some(Reach::Reached { .. }) | None => Reach::Reached { streak: FAILURES - 1 },
+        };
+        checks.extend(names.into_iter().map(|name| Check { name, state: state(name) }));
+        (0..checks.len()).map(CheckId).collect()
     }
 
     /// Takes a result, and returns the state if it has changed.
@@ -239,13 +248,35 @@ mod tests {
     }
 
     #[test]
+    fn reload_keeps_the_readiness_until_the_next_result() {
+        let health = Health::default();
+        health.enter(Phase::Serving);
+        let is_ready = || health.ready().iter().all(|part| part.result.is_ok());
+        let [kept, other] = health.set_checks(["kept", "other"])[..] else { panic!("two") };
+        assert!(is_ready(), "no answer is awaited");
+        health.observe(other, no("gone"));
+        assert!(!is_ready(), "the first result decides");
+        health.observe(kept, Ok(()));
+        let [other, new] = health.set_checks(["other", "new"])[..] else { panic!("two") };
+        assert!(!is_ready(), "a server that is lost stays so");
+        assert_eq!(health.observe(other, Ok(())), Some(Change::Reached));
+        assert!(is_ready());
+        health.observe(new, Ok(()));
+        assert_eq!(health.observe(new, no("once")), None);
+        assert!(is_ready());
+    }
+
+    #[test]
     fn gateway_is_ready_if_it_serves_and_every_server_was_reached() {
         let health = Health::default();
         let is_ready = || health.ready().iter().all(|part| part.result.is_ok());
         assert!(!is_ready());
         health.enter(Phase::Serving);
         assert!(is_ready());
-        let (first, second) = (health.add_check("first"), health.add_check("second"));
+        let health = Health::default();
+        let is_ready = || health.ready().iter().all(|part| part.result.is_ok());
+        let [first, second] = health.set_checks(["first", "second"])[..] else { panic!("two") };
+        health.enter(Phase::Serving);
         health.observe(first, Ok(()));
         assert!(!is_ready(), "the second was not asked yet");
         health.observe(second, Ok(()));

@@ -4,6 +4,7 @@
 use super::json_text;
 use crate::locks::{LocksError, UserLock};
 use crate::registry::{ConnectionFacts, RegisteredConnection, Registry};
+use crate::reload::{ReloadOrders, ReloadOutcome};
 use crate::shutdown::StopOrders;
 use crate::telemetry::{Level, Log, codes};
 use crate::types::{ConnectionId, printable};
@@ -53,6 +54,7 @@ impl Peer {
 pub(crate) struct Operations {
     registry: Registry,
     orders: StopOrders,
+    reloads: ReloadOrders,
     log: Log,
 }
 
@@ -106,8 +108,8 @@ pub(super) async fn answer(operations: Operations, peer: Peer, request: Request)
 }
 
 impl Operations {
-    pub(crate) fn new(registry: Registry, orders: StopOrders, log: Log) -> Self {
-        Self { registry, orders, log }
+    pub(crate) fn new(registry: Registry, orders: StopOrders, reloads: ReloadOrders, log: Log) -> Self {
+        Self { registry, orders, reloads, log }
     }
 
     async fn handle(&self, peer: Peer, request: Request) -> Result<Value, Failure> {
@@ -125,6 +127,7 @@ impl Operations {
             (&Method::POST, ["sessions", id, "message"]) => self.message(peer, id, parse(&body)?),
             (&Method::POST, ["sessions", id, "end"]) => self.end(peer, id, parse(&body)?),
             (&Method::POST, ["drain"]) => Ok(self.drain(peer)),
+            (&Method::POST, ["reload"]) => self.reload(peer).await,
             (&Method::GET, ["locks"]) => Ok(self.locks(peer)),
             (&Method::POST, ["lock"]) => self.lock(peer, parse(&body)?).await,
             (&Method::POST, ["unlock"]) => self.unlock(peer, parse(&body)?).await,
@@ -136,7 +139,8 @@ impl Operations {
     fn record(&self, Peer { uid, pid }: Peer, action: &str, details: &[(&str, &str)]) {
         let (uid, pid) = (uid.to_string(), pid.to_string());
         let all = [&[("action", action), ("uid", &*uid), ("pid", &*pid)], details].concat();
-        let level = if details.is_empty() && action != "drain" { Level::Info } else { Level::Notice };
+        let level =
+            if details.is_empty() && !matches!(action, "drain" | "reload") { Level::Info } else { Level::Notice };
         self.log.write(codes::ADMIN_REQUEST.at(level), "an operator asks for something", &all);
     }
 
@@ -177,6 +181,15 @@ impl Operations {
         self.record(peer, "drain", &[]);
         let begins = self.orders.drain();
         json!({"begins": begins, "connections": self.registry.count()})
+    }
+
+    async fn reload(&self, peer: Peer) -> Result<Value, Failure> {
+        self.record(peer, "reload", &[]);
+        match self.reloads.order().await {
+            Some(ReloadOutcome::Applied { next_start }) => Ok(json!({"applied": true, "nextStart": next_start})),
+            Some(ReloadOutcome::Refused { mistakes }) => Ok(json!({"applied": false, "mistakes": mistakes})),
+            None => Err(Failure(StatusCode::CONFLICT, "the gateway is about to end".to_owned())),
+        }
     }
 
     fn locks(&self, peer: Peer) -> Value {

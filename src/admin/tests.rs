@@ -75,7 +75,7 @@ fn split(answer: &str) -> (&str, &str) {
 #[tokio::test]
 async fn ready_gateway_is_one_that_serves_and_has_reached_every_server_and_a_draining_one_lives() {
     let gateway = super::Health::default();
-    let check = gateway.add_check("configserver");
+    let [check] = gateway.set_checks(["configserver"])[..] else { panic!("one") };
     let health = Running::health(plain(), &gateway).await;
     let reason = |text: &str| Err(text.to_owned());
     for (phase, result, live, ready) in [
@@ -100,7 +100,7 @@ async fn ready_gateway_is_one_that_serves_and_has_reached_every_server_and_a_dra
 async fn verbose_answer_names_each_check_with_its_reason_in_json_or_as_kubernetes_does() {
     let gateway = super::Health::default();
     gateway.enter(Phase::Serving);
-    let (first, second) = (gateway.add_check("configserver"), gateway.add_check("kubernetes"));
+    let [first, second] = gateway.set_checks(["configserver", "kubernetes"])[..] else { panic!("two") };
     gateway.observe(first, Err("no \u{1b}[1mroute".to_owned()));
     gateway.observe(second, Ok(()));
     let health = Running::health(plain(), &gateway).await;

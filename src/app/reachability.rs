@@ -41,13 +41,18 @@ impl Reachability {
         backend: &Backend,
         (health, log): (&Health, &Log),
     ) -> Option<Self> {
+        if config.health.is_none() {
+            health.set_checks([]);
+        }
         let interval = config.health.as_ref()?.check_interval;
         let webhooks = auth.webhooks().into_iter();
         let webhooks = webhooks.chain(config_client.map(|client| ("configserver", client.webhook())));
         let webhooks = webhooks.map(|(section, client)| (section, Server::Webhook(client)));
         let settings = kubernetes_of_file(config).filter(|_| decided(config).connection);
         let cluster = settings.map(|settings| ("kubernetes", Server::Cluster(backend.clone(), Box::new(settings))));
-        let servers = webhooks.chain(cluster).map(|(name, server)| (health.add_check(name), name, server)).collect();
+        let servers: Vec<_> = webhooks.chain(cluster).collect();
+        let ids = health.set_checks(servers.iter().map(|(name, _)| *name));
+        let servers = ids.into_iter().zip(servers).map(|(id, (name, server))| (id, name, server)).collect();
         Some(Self { servers, interval, health: health.clone(), log: log.clone() })
     }
 

@@ -34,7 +34,8 @@ impl StartupChecks<'_> {
         }
     }
 
-    async fn cluster(&self) -> Vec<String> {
+    /// Checks the cluster, and returns the faults.
+    pub(super) async fn cluster(&self) -> Vec<String> {
         let Some(settings) = kubernetes_of_file(self.config) else {
             let text =
                 "the file alone is not a complete configuration: permissions and pod are not checked at the start";

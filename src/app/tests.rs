@@ -56,11 +56,11 @@ async fn snapshot_that_is_built_beside_a_serving_one_serves_the_next_connection(
     let (registry, tasks) = (Registry::default(), Tasks::new());
     let first = snapshot("SSH-2.0-First", &key);
     let server = Server::new(vec![Listener::on_loopback().await], first, registry.clone(), Heartbeats::default(), log);
-    let (address, current) = (server.local_addrs()[0], server.snapshot());
+    let (address, control) = (server.local_addrs()[0], server.control());
     let serving = tokio::spawn(server.run(tasks.clone()));
     let (mut older, line) = connect(address).await;
     assert_eq!(line, "SSH-2.0-First");
-    current.store(Arc::new(snapshot("SSH-2.0-Second", &key)));
+    control.replace(snapshot("SSH-2.0-Second", &key));
     let (_newer, line) = connect(address).await;
     assert_eq!(line, "SSH-2.0-Second");
     older.write_all(b"SSH-2.0-Test\r\n").await.unwrap();

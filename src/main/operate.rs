@@ -57,6 +57,12 @@ pub(super) enum OperatorCommand {
         #[command(flatten)]
         gateway: GatewayArgs,
     },
+    /// Has a gateway read its configuration again, as SIGHUP does, and tells what came of it. Exit status 1: it has mistakes,
+    /// and nothing of it is in force.
+    Reload {
+        #[command(flatten)]
+        gateway: GatewayArgs,
+    },
     /// Lists the locked users.
     Locks {
         #[command(flatten)]
@@ -96,6 +102,7 @@ pub(super) async fn operate(command: OperatorCommand) -> ExitCode {
         },
     };
     match ask_gateway(&socket, &path, body.as_ref()).await {
+        Ok(answer) if answer["applied"] == false => refused(gateway, &answer),
         Ok(answer) if gateway.json => print(&(answer_text(&answer) + "\n")),
         Ok(answer) => print(&shown(&command, &answer)),
         Err(error) => {
@@ -119,6 +126,7 @@ fn request(command: &OperatorCommand) -> (&GatewayArgs, String, Option<Value>) {
             (gateway, format!("/sessions/{}/end", id_in_path(id)), Some(json!({"reason": reason})))
         }
         OperatorCommand::Drain { gateway } => (gateway, "/drain".to_owned(), Some(json!({}))),
+        OperatorCommand::Reload { gateway } => (gateway, "/reload".to_owned(), Some(json!({}))),
         OperatorCommand::Locks { gateway } => (gateway, "/locks".to_owned(), None),
         OperatorCommand::Lock { gateway, user, reason } => {
             (gateway, "/lock".to_owned(), Some(json!({"user": user, "reason": reason})))
@@ -141,12 +149,32 @@ fn shown(command: &OperatorCommand, answer: &Value) -> String {
         OperatorCommand::Drain { .. } => {
             format!("the gateway drains; {} connections are open\n", answer["connections"])
         }
+        OperatorCommand::Reload { .. } => reloaded(answer),
         OperatorCommand::Locks { .. } => locks(answer),
         OperatorCommand::Lock { .. } => {
             format!("{} is locked; {} connections end\n", text(&answer["user"]), answer["ended"])
         }
         OperatorCommand::Unlock { .. } => format!("{} is not locked any more\n", text(&answer["user"])),
     }
+}
+
+/// Prints what is wrong with a configuration that the gateway did not take.
+fn refused(gateway: &GatewayArgs, answer: &Value) -> ExitCode {
+    if gateway.json {
+        print(&(answer_text(answer) + "\n"));
+        return ExitCode::FAILURE;
+    }
+    print_line(&mut io::stderr(), "podgate: the gateway goes on with its old configuration; the new one is not valid");
+    for mistake in answer["mistakes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        print_line(&mut io::stderr(), &printable(mistake, 2000));
+    }
+    ExitCode::FAILURE
+}
+
+fn reloaded(answer: &Value) -> String {
+    let later = answer["nextStart"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let later = later.map(|key| format!("takes effect at the next start: {}\n", printable(key, PROMPT_NAME)));
+    std::iter::once("the configuration is in force\n".to_owned()).chain(later).collect()
 }
 
 /// A value of the answer in printable characters.

@@ -4,13 +4,15 @@
 
 mod kinds;
 mod rows;
+mod timing;
 
 pub(crate) use kinds::{Effect, KeyKind};
+pub(crate) use timing::TakesEffect;
 
-use super::tree::Tree;
+use super::tree::{Tree, get};
 use rows::{BLOCKS, KeyRow, ROWS};
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
 /// A key of the configuration.
@@ -30,6 +32,11 @@ impl ConfigKey {
     /// The last part of the path.
     pub(crate) fn name(&self) -> &str {
         self.path.rsplit('.').next().unwrap_or_default()
+    }
+
+    /// The moment at which it takes effect when it is changed in the file; `None` for a key without effect.
+    pub(crate) fn takes_effect(&self) -> Option<TakesEffect> {
+        self.effect.works().then(|| timing::of(&self.path))
     }
 
     fn new(block: &str, (name, kind, default, effect): KeyRow, works: bool) -> Self {
@@ -102,6 +109,16 @@ pub(crate) fn sections() -> Vec<&'static str> {
         }
     }
     found
+}
+
+/// The values in a file's document of the keys that take effect at the start alone.
+pub(crate) fn of_next_start(document: &Tree) -> BTreeMap<&'static str, Value> {
+    let fixed = all().iter().filter(|key| key.takes_effect() == Some(TakesEffect::NextStart));
+    let values = fixed.filter_map(|key| {
+        let value = get(document, &key.path).or(key.default.as_ref())?;
+        Some((key.path.as_str(), value.clone()))
+    });
+    values.collect()
 }
 
 /// True for a key or section of which an answer of the config webhook may set something.

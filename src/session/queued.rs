@@ -24,7 +24,7 @@ struct AllQueued {
     granted: AtomicUsize,
     /// To guests, for output.
     lent: Arc<AtomicUsize>,
-    mark: usize,
+    mark: AtomicUsize,
     /// The number of `identities`.
     live: AtomicUsize,
     identities: Mutex<HashMap<String, Weak<IdentityQueue>>>,
@@ -78,8 +78,17 @@ impl QueuedBytes {
     /// Nothing yet. Above `mark` bytes in all, identities that hold much are held up.
     pub(crate) fn new(mark: usize) -> Self {
         let [held, output, granted, live] = [const { AtomicUsize::new(0) }; 4];
-        let (lent, identities) = (Arc::default(), Mutex::default());
+        let (lent, identities, mark) = (Arc::default(), Mutex::default(), AtomicUsize::new(mark));
         Self(Arc::new(AllQueued { held, output, granted, lent, mark, live, identities }))
+    }
+
+    /// Sets another mark, for all that wait and will.
+    pub(crate) fn set_mark(&self, mark: usize) {
+        self.0.mark.store(mark, Ordering::Relaxed);
+    }
+
+    fn mark(&self) -> usize {
+        self.0.mark.load(Ordering::Relaxed)
     }
 
     /// The bytes that wait for programs and for clients.
@@ -89,15 +98,16 @@ impl QueuedBytes {
     }
 
     fn crowd(&self) -> Crowd {
+        let mark = self.mark();
         match self.0.held.load(Ordering::Relaxed) {
-            held if held <= self.0.mark => Crowd::None,
-            held if held - self.0.mark <= self.0.mark / 4 => Crowd::Many,
+            held if held <= mark => Crowd::None,
+            held if held - mark <= mark / 4 => Crowd::Many,
             _ => Crowd::TooMany,
         }
     }
 
     fn share(&self) -> usize {
-        self.0.mark / self.0.live.load(Ordering::Relaxed).max(1)
+        self.mark() / self.0.live.load(Ordering::Relaxed).max(1)
     }
 
     /// The count of an identity, which its connections share.
@@ -139,13 +149,13 @@ impl IdentityQueue {
     fn free_in_all(&self) -> usize {
         let all = &self.all.0;
         let used = all.held.load(Ordering::Relaxed).saturating_add(all.granted.load(Ordering::Relaxed));
-        all.mark.saturating_sub(used)
+        self.all.mark().saturating_sub(used)
     }
 
     /// The budget of the windows of the identity's guests: an eighth of its `limit`, and half of the mark for all.
     /// The identity is counted as long as the budget lives.
     pub(crate) fn output_budget(self: &Arc<Self>, limit: usize) -> OutputBudget {
-        OutputBudget::new((self.clone(), limit / 8), (self.all.0.lent.clone(), self.all.0.mark / 2))
+        OutputBudget::new((self.clone(), limit / 8), (self.all.0.lent.clone(), self.all.mark() / 2))
     }
 
     /// Tells whether so little output of the identity waits, of its `limit`, that more may be handed over in large pieces.

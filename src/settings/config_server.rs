@@ -28,7 +28,7 @@ pub struct ConfigServer {
 }
 
 /// Client of the config webhook.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ConfigClient {
     client: WebhookClient,
     transmit_sensitive: bool,

@@ -11,7 +11,7 @@ use super::security;
 use super::timeouts::{self, Timeouts};
 use crate::policy::Rules;
 use crate::schema::kubernetes::ValueNote;
-use crate::schema::{ConfigError, ConfigReport, Errors, Files, Section, Tree, pod_scalars};
+use crate::schema::{ConfigError, ConfigReport, Errors, Files, Section, Tree, get, pod_scalars};
 use crate::telemetry::Level;
 use podgate_webhooks::wire::ConfigAnswer;
 use std::sync::Arc;
@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub backend: BackendSettings,
     /// `log.level` for the connection's lines.
     pub level: Level,
+    /// True if the answer says another `log.level` than the file.
+    pub has_own_level: bool,
     /// Keys of ContainerSSH before 0.5 in the answer, with their replacements.
     pub old_keys: Option<String>,
     /// Pod values in the answer that were converted to the type that Kubernetes expects.
@@ -66,6 +68,7 @@ impl Settings {
         let BackendSettings::Kubernetes(kubernetes) = &mut settings.backend;
         Arc::make_mut(&mut kubernetes.cluster).from_webhook = merged.changed_cluster;
         kubernetes.pod.lost = merged.lost;
+        settings.has_own_level = get(&merged.sections, "log.level") != get(&base.sections, "log.level");
         settings.old_keys = merged.old_keys;
         settings.conversions = conversions_text(&merged.conversions);
         Ok(settings)
@@ -84,7 +87,7 @@ fn read_all(sections: &Tree, report: &ConfigReport) -> Option<Settings> {
     let level = log_level(&root.section("log"));
     let (rules, limits, kubernetes) = read(&root, Completeness::Whole, ImageJudge::Node, None);
     let backend = BackendSettings::Kubernetes(kubernetes?);
-    Some(Settings { rules, limits, backend, level: level?, old_keys: None, conversions: None })
+    Some(Settings { rules, limits, backend, level: level?, has_own_level: false, old_keys: None, conversions: None })
 }
 
 /// The fields of an answer's pod that the API server would refuse.

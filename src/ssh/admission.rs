@@ -115,7 +115,9 @@ async fn admit_settings(
         }
         error.refusal()
     })?;
-    context.log.set_level(settings.level);
+    if settings.has_own_level {
+        context.log.set_level(settings.level);
+    }
     entry
         .serve(identity.authenticated(), settings.limits.max_connections)
         .map_err(|not_served| refuse_service(context, &not_served))?;

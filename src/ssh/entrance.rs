@@ -5,7 +5,7 @@ use super::source_tally::SourceTally;
 use crate::config::LoginLimits;
 use crate::descriptors::DescriptorShares;
 use crate::telemetry::{Log, codes};
-use crate::throttle::{CallQueue, ClientNetwork, ConnectionRefusal, PenaltyCause, Throttle};
+use crate::throttle::{CallQueue, ClientNetwork, ConnectionRefusal, PenaltyCause, Throttle, ThrottleConfig};
 use parking_lot::Mutex;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -26,6 +26,7 @@ struct EntranceState {
     penalties: Mutex<SourceTally>,
     /// The secret of the hashes of identities.
     hasher: RandomState,
+    shares: DescriptorShares,
     log: Log,
 }
 
@@ -35,16 +36,26 @@ const PENALTY_LINES: usize = 10;
 impl Entrance {
     /// The configured limits, within what the process may open.
     pub(super) fn new(limits: &LoginLimits, shares: DescriptorShares, log: Log) -> Self {
-        let mut throttle = limits.throttle.clone();
-        throttle.max_startups = throttle.max_startups.within(shares.startups);
         Self(Arc::new(EntranceState {
-            throttle: Mutex::new(Throttle::new(throttle)),
+            throttle: Mutex::new(Throttle::new(within(limits, shares))),
             calls: Mutex::new(CallQueue::new(limits.webhook_calls.min(shares.calls))),
             served: Arc::new(Semaphore::new(shares.served)),
             penalties: Mutex::new(SourceTally::new(PENALTY_LINES)),
             hasher: RandomState::new(),
+            shares,
             log,
         }))
+    }
+
+    /// Sets other limits at once. Penalties and counts stay.
+    pub(super) fn reconfigure(&self, limits: &LoginLimits) {
+        let shares = self.0.shares;
+        self.0.throttle.lock().reconfigure(within(limits, shares));
+        let begun = self.0.calls.lock().set_limit(limits.webhook_calls.min(shares.calls));
+        for (network, waiting) in begun {
+            // One that was given up in this moment passes its place on when it is dropped.
+            drop(waiting.send(WebhookPlace { entrance: self.clone(), network: Some(network) }));
+        }
     }
 
     /// Takes a place among the connections that log in.
@@ -138,6 +149,13 @@ impl Entrance {
     }
 }
 
+/// The configured limits, as far as the process may open enough.
+fn within(limits: &LoginLimits, shares: DescriptorShares) -> ThrottleConfig {
+    let mut throttle = limits.throttle.clone();
+    throttle.max_startups = throttle.max_startups.within(shares.startups);
+    throttle
+}
+
 /// A place among the connections that log in, until it is dropped.
 pub(super) struct Startup {
     entrance: Entrance,
@@ -224,6 +242,34 @@ mod tests {
         assert_eq!(lines.len(), PENALTY_LINES + 1, "{text}");
         let last = lines.last().unwrap();
         assert!(last.contains("90") && last.contains("192.0.2.99 (1)") && last.contains("and 85 more"), "{last}");
+    }
+
+    #[test]
+    fn other_limits_pardon_nobody_and_count_who_is_there() {
+        let mut limits = fixture::load(&fixture::minimal()).unwrap().ssh.login;
+        let (log, _lines) = capture::log(LogFormat::Text);
+        let entrance = Entrance::new(&limits, DescriptorShares::of(1 << 20), log);
+        let (attacker, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        entrance.penalise(attacker, PenaltyCause::Crash, Duration::ZERO);
+        let held = entrance.admit(other).unwrap();
+        let mut rules = limits.throttle.penalties.unwrap();
+        (rules.crash, rules.max, rules.min) = (Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(1));
+        limits.throttle.penalties = Some(rules);
+        limits.throttle.per_source = Some(crate::throttle::SourceShare::Connections(1));
+        limits.throttle.block.v4 = 8;
+        entrance.reconfigure(&limits);
+        entrance.penalise(attacker, PenaltyCause::Crash, Duration::ZERO);
+        assert_eq!(entrance.admit(attacker).err(), Some(ConnectionRefusal::Penalty(PenaltyCause::Crash)));
+        assert_eq!(entrance.admit(other).err(), Some(ConnectionRefusal::PerSource));
+        assert!(entrance.admit(IpAddr::from([192, 0, 2, 3])).is_ok(), "the sources are still counted one by one");
+        drop(held);
+        assert!(entrance.admit(other).is_ok(), "who has left is not counted any more");
+        limits.throttle.penalties = None;
+        entrance.reconfigure(&limits);
+        assert!(entrance.admit(attacker).is_ok(), "penalties are switched off");
+        limits.throttle.penalties = Some(rules);
+        entrance.reconfigure(&limits);
+        assert!(entrance.admit(attacker).is_err(), "and on again");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// The `log` section of the configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
     pub level: Level,
     pub format: LogFormat,

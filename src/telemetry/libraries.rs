@@ -8,6 +8,7 @@
 use super::{Level, Log, codes};
 use crate::types::printable;
 use log::{LevelFilter, Metadata, Record};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Limit of a line's text in characters.
 const TEXT_LIMIT: usize = 400;
@@ -16,21 +17,31 @@ const PEERS_DOING: [&str; 2] = ["russh", "rustls"];
 
 struct Libraries(Log);
 
+/// True once the libraries of the process are followed.
+static FOLLOWED: AtomicBool = AtomicBool::new(false);
+
 /// Writes the lines of libraries to the log from now on, for the whole process. A second call has no effect.
 pub fn follow_libraries(log: &Log) {
-    let most = if log.level == Level::Debug { LevelFilter::Debug } else { LevelFilter::Warn };
     if log::set_boxed_logger(Box::new(Libraries(log.clone()))).is_ok() {
-        log::set_max_level(most);
+        FOLLOWED.store(true, Ordering::Relaxed);
+        change_level(log.level());
+    }
+}
+
+/// Has libraries that are followed make no more lines than a level needs.
+pub(super) fn change_level(level: Level) {
+    if FOLLOWED.load(Ordering::Relaxed) {
+        log::set_max_level(if level == Level::Debug { LevelFilter::Debug } else { LevelFilter::Warn });
     }
 }
 
 impl log::Log for Libraries {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        level(metadata).is_some_and(|level| level <= self.0.level)
+        level(metadata).is_some_and(|level| level <= self.0.level())
     }
 
     fn log(&self, record: &Record<'_>) {
-        let Some(level) = level(record.metadata()).filter(|level| *level <= self.0.level) else { return };
+        let Some(level) = level(record.metadata()).filter(|level| *level <= self.0.level()) else { return };
         let text = printable(&record.args().to_string(), TEXT_LIMIT);
         self.0.write(codes::LIBRARY.at(level), &text, &[("library", record.target())]);
     }

@@ -10,7 +10,7 @@ mod families;
 use super::Code;
 use families::{Families, UNKNOWN_COUNTRY, WaitingBytes};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// A handle to the counters; clones share them.
 #[derive(Debug, Clone, Default)]
@@ -195,6 +195,20 @@ impl Metrics {
         self.0.sessions.inc();
         self.0.current_sessions.inc();
         CountedSession(self.clone())
+    }
+
+    /// Counts a reload of the configuration.
+    pub fn count_reload(&self, applied: bool) {
+        self.0.reloads.get_or_create(&[("result", if applied { "applied" } else { "refused" })]).inc();
+        if applied {
+            self.note_configuration();
+        }
+    }
+
+    /// Notes the time at which the configuration in force was read.
+    pub fn note_configuration(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.0.last_reload.set(i64::try_from(now).unwrap_or(i64::MAX));
     }
 
     /// Has the page show the bytes that wait for programs and for clients. The first call counts.

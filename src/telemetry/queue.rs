@@ -1,7 +1,10 @@
 //! The queue between the log's handles and its writer, bounded in bytes. If it is full, a line is dropped and counted.
 
+use super::line::LineForm;
+use super::writer::LogSink;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
+use std::fmt;
 use std::mem;
 use std::time::{Duration, Instant};
 
@@ -23,11 +26,27 @@ struct QueueState {
     bytes: usize,
     dropped: u64,
     reopen: bool,
+    replacement: Option<Replacement>,
     closed: bool,
     ended: bool,
     /// Lines queued since the start; `written` of them are written.
     queued: u64,
     written: u64,
+}
+
+/// What takes the place of the writer's destination and form.
+struct Replacement {
+    /// Lines in the queue that are for the destination before.
+    before: usize,
+    /// `None` where the destination stays.
+    sink: Option<Box<dyn LogSink>>,
+    form: LineForm,
+}
+
+impl fmt::Debug for Replacement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replacement").field("before", &self.before).finish_non_exhaustive()
+    }
 }
 
 /// A task for the writer.
@@ -41,6 +60,8 @@ pub(super) enum WriterTask {
     },
     /// Opens the destination again.
     Reopen,
+    /// Takes another destination, or another form.
+    Replace,
     /// Ends the writer: the log is closed and the queue empty.
     End,
 }
@@ -52,6 +73,8 @@ pub(super) enum RestEnd {
     Again,
     /// The destination is to be opened again.
     Reopen,
+    /// There is another destination, or another form.
+    Replace,
     /// The log was closed, so the writer gives up.
     Closed,
 }
@@ -83,6 +106,22 @@ impl Queue {
         self.work.notify_one();
     }
 
+    /// Has the writer take another destination, or another form alone, once the lines queued before are written; at once if
+    /// they cannot be written.
+    pub(super) fn replace(&self, sink: Option<Box<dyn LogSink>>, form: LineForm) {
+        let mut state = self.state.lock();
+        let (before, earlier) = (state.lines.len(), state.replacement.take());
+        let sink = sink.or_else(|| earlier?.sink);
+        state.replacement = Some(Replacement { before, sink, form });
+        self.work.notify_one();
+    }
+
+    /// Takes what [`WriterTask::Replace`] is about.
+    pub(super) fn take_replacement(&self) -> Option<(Option<Box<dyn LogSink>>, LineForm)> {
+        let Replacement { sink, form, .. } = self.state.lock().replacement.take()?;
+        Some((sink, form))
+    }
+
     /// Accepts no more lines; the writer ends after those already queued.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
@@ -107,10 +146,17 @@ impl Queue {
             if mem::take(&mut state.reopen) {
                 return WriterTask::Reopen;
             }
-            if !state.lines.is_empty() || state.dropped > 0 {
-                state.bytes = 0;
+            let before = match &mut state.replacement {
+                Some(Replacement { before: 0, .. }) => return WriterTask::Replace,
+                Some(replacement) => mem::take(&mut replacement.before),
+                None => state.lines.len(),
+            };
+            if before > 0 || state.dropped > 0 {
+                let before = before.min(state.lines.len());
+                let rest = state.lines.split_off(before);
+                state.bytes = rest.iter().map(String::len).sum();
                 return WriterTask::Lines {
-                    lines: mem::take(&mut state.lines),
+                    lines: mem::replace(&mut state.lines, rest),
                     dropped: mem::take(&mut state.dropped),
                 };
             }
@@ -143,6 +189,9 @@ impl Queue {
             }
             if mem::take(&mut state.reopen) {
                 return RestEnd::Reopen;
+            }
+            if state.replacement.is_some() {
+                return RestEnd::Replace;
             }
             if self.work.wait_until(&mut state, until).timed_out() {
                 return RestEnd::Again;

@@ -117,6 +117,66 @@ fn level_of_one_connection_is_its_own() {
     assert!(!text.contains("quiet") && text.contains("loud"), "{text}");
 }
 
+#[test]
+fn level_that_changes_holds_for_connections_without_a_level_of_their_own() {
+    let (log, captured) = capture::log(LogFormat::Text);
+    let (own, other) =
+        (log.connection(ConnectionId::random(), remote()), log.connection(ConnectionId::random(), remote()));
+    own.set_level(Level::Info);
+    let before = LogConfig { level: Level::Debug, format: LogFormat::Text, destination: LogDestination::Stdout };
+    let config = LogConfig { level: Level::Error, ..before.clone() };
+    log.change(Log::prepare(&config, &before).unwrap());
+    own.write(Code::external("TEST", Level::Info), "own level", &[]);
+    other.write(Code::external("TEST", Level::Info), "followed", &[]);
+    log.write(Code::external("TEST", Level::Info), "followed", &[]);
+    let text = captured.text(&log);
+    assert!(text.contains("own level") && !text.contains("followed"), "{text}");
+}
+
+#[test]
+fn lines_before_another_destination_go_to_the_old_one_and_all_later_ones_to_the_new() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, format| LogConfig {
+        level: Level::Debug,
+        format,
+        destination: LogDestination::File(folder.path().join(name)),
+    };
+    let (first, second) = (file("first", LogFormat::Text), file("second", LogFormat::Ljson));
+    let log = Log::open(&first).unwrap();
+    for number in 0..2000 {
+        log.write(Code::external("TEST", Level::Info), &format!("before {number}"), &[]);
+    }
+    log.change(Log::prepare(&second, &first).unwrap());
+    for number in 0..2000 {
+        log.write(Code::external("TEST", Level::Info), &format!("after {number}"), &[]);
+    }
+    assert!(log.flush(SOON));
+    let lines = |name| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    let (first, second) = (lines("first"), lines("second"));
+    assert_eq!((first.matches("before").count(), first.matches("after").count()), (2000, 0));
+    assert_eq!(second.lines().count(), 2000);
+    assert!(second.lines().all(|line| line.starts_with('{') && line.contains("after")));
+}
+
+#[test]
+fn destination_that_fails_is_left_for_another_without_a_lost_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let failing = Flaky { failures: usize::MAX, inner: capture::CapturedLog::default() };
+    let log = Log::to_sink(Level::Debug, LogFormat::Text, failing).unwrap();
+    log.write(Code::external("TEST", Level::Info), "first", &[]);
+    assert!(!log.flush(Duration::from_millis(1)));
+    let before = LogConfig { level: Level::Debug, format: LogFormat::Text, destination: LogDestination::Stdout };
+    let path = folder.path().join("log");
+    let config = LogConfig { destination: LogDestination::File(path.clone()), ..before.clone() };
+    log.change(Log::prepare(&config, &before).unwrap());
+    log.write(Code::external("TEST", Level::Info), "second", &[]);
+    assert!(log.flush(SOON));
+    let text = std::fs::read_to_string(path).unwrap();
+    assert!(text.contains("irst") && text.contains("second"), "{text}");
+    let missing = LogConfig { destination: LogDestination::File("/nowhere/log".into()), ..before.clone() };
+    assert!(Log::prepare(&missing, &before).is_err());
+}
+
 /// A sink that reports each write and waits for permission to continue.
 struct Gate {
     entered: mpsc::Sender<()>,

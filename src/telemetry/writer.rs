@@ -101,6 +101,7 @@ impl LogWriter {
                     self.queue.wrote(count);
                 }
                 WriterTask::Reopen => self.reopen(),
+                WriterTask::Replace => self.replace(),
                 WriterTask::End => break,
             }
         }
@@ -117,6 +118,7 @@ impl LogWriter {
                 RestEnd::Again => {}
                 // If that fails, the next try reports it.
                 RestEnd::Reopen => drop(self.sink.reopen()),
+                RestEnd::Replace => self.replace(),
                 RestEnd::Closed => return false,
             }
         }
@@ -148,6 +150,14 @@ impl LogWriter {
             };
             let text = line.render(&self.form);
             self.write(text.as_bytes());
+        }
+    }
+
+    fn replace(&mut self) {
+        let Some((sink, form)) = self.queue.take_replacement() else { return };
+        self.form = form;
+        if let Some(sink) = sink {
+            self.sink = sink;
         }
     }
 

@@ -31,6 +31,13 @@ impl<T> CallQueue<T> {
         Self { limit: limit.max(1), in_flight: 0, sources: HashMap::new(), sites: HashMap::new(), next: 0 }
     }
 
+    /// Sets another limit, at least 1, and begins the calls that have a place now, which are returned. With more calls than
+    /// the limit, none begins until enough have ended.
+    pub(crate) fn set_limit(&mut self, limit: usize) -> Vec<(ClientNetwork, T)> {
+        self.limit = limit.max(1);
+        std::iter::from_fn(|| self.begin_next()).collect()
+    }
+
     /// Begins a call if a place is free. Otherwise it waits, as what `waiting` makes, and has the number that is returned.
     pub(crate) fn begin(&mut self, from: SourceAndSite, waiting: impl FnOnce() -> T) -> Option<u64> {
         let SourceAndSite { network, site } = from;
@@ -70,6 +77,14 @@ impl<T> CallQueue<T> {
                 self.sources.remove(&network);
             }
             self.end_of_site(site);
+        }
+        self.begin_next()
+    }
+
+    /// Begins the waiting call whose turn it is, if a place is free.
+    fn begin_next(&mut self) -> Option<(ClientNetwork, T)> {
+        if self.in_flight >= self.limit {
+            return None;
         }
         let waiting = self.sources.iter().filter_map(|(network, source)| {
             let (number, _) = source.waiting.front()?;
@@ -154,6 +169,20 @@ mod tests {
             assert_eq!(queue.end(source(1)), None);
         }
         assert!(queue.sources.is_empty() && queue.in_flight == 0);
+    }
+
+    #[test]
+    fn other_limit_begins_what_has_a_place_now_and_never_more() {
+        let mut queue = CallQueue::new(1);
+        assert_eq!(queue.begin(from(1), || 0), None);
+        for call in 2..8 {
+            assert!(queue.begin(from(call), || call).is_some());
+        }
+        let begun: Vec<_> = queue.set_limit(3).into_iter().map(|(_, call)| call).collect();
+        assert_eq!(begun, [2, 3]);
+        assert!(queue.set_limit(0).is_empty(), "at least one, and three are in flight");
+        assert_eq!((queue.end(source(1)), queue.end(source(2))), (None, None), "too many are in flight");
+        assert_eq!(queue.end(source(3)).map(|(_, call)| call), Some(4));
     }
 
     #[test]

@@ -228,7 +228,8 @@ fn add(
     table.expire(now);
     let before = table.get(network).copied();
     let end = before.map_or(now, |(end, _)| end) + time;
-    let end = end.min(now + rules.max);
+    // A maximum that was lowered meanwhile pardons nobody.
+    let end = end.min(now + rules.max).max(before.map_or(now, |(end, _)| end));
     let was_active = before.is_some_and(|(_, penalty)| penalty.active);
     let active = was_active || end - now >= rules.min;
     table.set(network, end, Penalty { cause, active });

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::config::fixture::MemoryFiles;
 use crate::schema::duration;
-use crate::schema::keys::{self, Effect, KeyKind};
+use crate::schema::keys::{self, Effect, KeyKind, TakesEffect};
 use crate::schema::{ConfigReport, Section};
 use crate::schema::{Format, document};
 use crate::settings::Settings;
@@ -56,6 +56,33 @@ fn page_names_every_key_and_no_other() {
     let invented: Vec<_> = documented.difference(&known).collect();
     assert!(missing.is_empty() && invented.is_empty(), "missing: {missing:#?}\ninvented: {invented:#?}");
     assert!(known.len() > 200, "{}", known.len());
+}
+
+/// The keys and sections that a row of the table of moments names.
+fn documented_moment(moment: &str) -> Vec<&'static str> {
+    let row = PAGE.lines().find_map(|line| line.strip_prefix(&format!("| {moment} | ")));
+    row.unwrap_or_else(|| panic!("no row {moment}")).split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn page_says_of_each_key_when_a_change_takes_effect() {
+    let (at_once, next_start) = (documented_moment("At once"), documented_moment("At the next start"));
+    let named = |path: &str, rows: &[&str]| {
+        rows.iter().any(|row| path.strip_prefix(row).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+    };
+    for key in keys::all() {
+        let Some(moment) = key.takes_effect() else { continue };
+        let documented = match (named(&key.path, &at_once), named(&key.path, &next_start)) {
+            (true, _) => TakesEffect::AtOnce,
+            (false, true) => TakesEffect::NextStart,
+            (false, false) => TakesEffect::NewConnections,
+        };
+        assert_eq!(moment, documented, "{}", key.path);
+    }
+    for row in at_once.into_iter().chain(next_start) {
+        let known = keys::all().iter().any(|key| named(&key.path, &[row]));
+        assert!(known, "{row}");
+    }
 }
 
 /// The values in the Default column, by key, of the rows that are not blocks. What a cell says in parentheses is no value.

@@ -43,6 +43,8 @@ pub(super) struct Families {
     pub(super) events: Counters<2>,
     pub(super) kubernetes_errors: Family<[(&'static str, String); 1], Counter>,
     pub(super) lines_dropped: Counter,
+    pub(super) reloads: Counters<1>,
+    pub(super) last_reload: Gauge,
     queued: Family<[(&'static str, &'static str); 1], Gauge>,
     pub(super) queue: OnceLock<WaitingBytes>,
 }
@@ -59,6 +61,9 @@ impl Debug for WaitingBytes {
 impl Families {
     /// Creates the counters of the webhooks at zero, because a rate needs a first value.
     fn begin_at_zero(&self) {
+        for result in ["applied", "refused"] {
+            self.reloads.get_or_create_owned(&[("result", result)]);
+        }
         for retry in [("retry", "0"), ("retry", "1")] {
             self.config_requests.get_or_create_owned(&[retry]);
             for authtype in ["password", "pubkey", "authorization"] {
@@ -126,6 +131,8 @@ impl Default for Families {
             kubernetes_errors: Family::default(),
             lines_dropped: page
                 .unlabeled("podgate_log_lines_dropped", "Log lines that were dropped because the queue was full"),
+            reloads: page.counters("podgate_config_reloads", "Reloads of the configuration, by result"),
+            last_reload: Gauge::default(),
             queued: Family::default(),
             queue: OnceLock::new(),
             registry: Registry::default(),
@@ -134,6 +141,13 @@ impl Default for Families {
         page.histograms(&families.steps);
         let help = "Memory of data that waits for programs (in) and for clients (out)";
         page.0.register_with_unit("podgate_queued", help, Unit::Bytes, families.queued.clone());
+        let help = "Time at which the configuration in force was read, since 1970";
+        page.0.register_with_unit(
+            "podgate_config_last_reload_success_timestamp",
+            help,
+            Unit::Seconds,
+            families.last_reload.clone(),
+        );
         let help = "Requests to Kubernetes that failed, by HTTP status or cause";
         page.0.register("podgate_kubernetes_errors", help, families.kubernetes_errors.clone());
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
