@@ -12,6 +12,7 @@ mod line;
 pub(crate) mod metrics;
 mod panics;
 mod queue;
+mod sink;
 mod syslog;
 mod writer;
 
@@ -28,6 +29,7 @@ pub use panics::{PanicLines, log_panics};
 use parking_lot::Mutex;
 use queue::Queue;
 use rustix::fs::{Access, access};
+use sink::{FileSink, LogSink, WriteSink};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -35,7 +37,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 use syslog::SyslogSink;
-use writer::{FileSink, LogSink};
 
 /// A handle to the log; clones share it. Lines that are queued when the last handle is dropped are still written.
 #[derive(Debug, Clone)]
@@ -145,7 +146,7 @@ impl Log {
     /// # Errors
     /// The writer's thread cannot be started.
     pub fn to_sink(level: Level, format: LogFormat, sink: impl Write + Send + 'static) -> Result<Self, LogError> {
-        Self::start(level, LineForm::Lines(format), Box::new(writer::WriteSink(sink)))
+        Self::start(level, LineForm::Lines(format), Box::new(WriteSink(sink)))
     }
 
     fn start(level: Level, form: LineForm, sink: Box<dyn LogSink>) -> Result<Self, LogError> {

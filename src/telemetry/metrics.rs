@@ -200,14 +200,16 @@ impl Metrics {
     /// Counts a reload of the configuration.
     pub fn count_reload(&self, applied: bool) {
         self.0.reloads.get_or_create(&[("result", if applied { "applied" } else { "refused" })]).inc();
-        if applied {
-            self.note_configuration();
+        match applied {
+            true => self.note_configuration(),
+            false => drop(self.0.last_reload_applied.set(0)),
         }
     }
 
     /// Notes the time at which the configuration in force was read.
     pub fn note_configuration(&self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.0.last_reload_applied.set(1);
         self.0.last_reload.set(i64::try_from(now).unwrap_or(i64::MAX));
     }
 

@@ -1,7 +1,7 @@
 //! The queue between the log's handles and its writer, bounded in bytes. If it is full, a line is dropped and counted.
 
 use super::line::LineForm;
-use super::writer::LogSink;
+use super::sink::LogSink;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! The syslog destination: the daemon's socket. A line is one datagram.
 
 use super::SyslogDestination;
-use super::writer::LogSink;
+use super::sink::LogSink;
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};

@@ -4,74 +4,14 @@
 use super::codes;
 use super::line::{LineForm, LogLine};
 use super::queue::{Queue, RestEnd, WriterTask};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::path::PathBuf;
+use super::sink::LogSink;
+use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 /// The time between two tries of a failing destination.
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// A destination of lines.
-pub(super) trait LogSink: Write + Send {
-    /// Opens the destination again, if it has a path or an address.
-    fn reopen(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl LogSink for io::Stdout {}
-
-/// A sink that cannot be reopened.
-pub(super) struct WriteSink<W>(pub(super) W);
-
-impl<W: Write> Write for WriteSink<W> {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.0.write(data)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-impl<W: Write + Send> LogSink for WriteSink<W> {}
-
-/// A sink that appends to a file.
-pub(super) struct FileSink {
-    path: PathBuf,
-    file: File,
-}
-
-impl FileSink {
-    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
-        let file = append(&path)?;
-        Ok(Self { path, file })
-    }
-}
-
-fn append(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
-}
-
-impl Write for FileSink {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.file.write(data)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-impl LogSink for FileSink {
-    fn reopen(&mut self) -> io::Result<()> {
-        self.file = append(&self.path)?;
-        Ok(())
-    }
-}
 
 /// Starts the writer, which ends when the queue is closed and empty; [`Queue::ended`] waits for that.
 pub(super) fn spawn(queue: Arc<Queue>, sink: Box<dyn LogSink>, form: LineForm) -> io::Result<()> {

@@ -45,6 +45,7 @@ pub(super) struct Families {
     pub(super) lines_dropped: Counter,
     pub(super) reloads: Counters<1>,
     pub(super) last_reload: Gauge,
+    pub(super) last_reload_applied: Gauge,
     queued: Family<[(&'static str, &'static str); 1], Gauge>,
     pub(super) queue: OnceLock<WaitingBytes>,
 }
@@ -133,6 +134,10 @@ impl Default for Families {
                 .unlabeled("podgate_log_lines_dropped", "Log lines that were dropped because the queue was full"),
             reloads: page.counters("podgate_config_reloads", "Reloads of the configuration, by result"),
             last_reload: Gauge::default(),
+            last_reload_applied: page.unlabeled(
+                "podgate_config_last_reload_successful",
+                "1, or 0 if the last reload of the configuration was refused",
+            ),
             queued: Family::default(),
             queue: OnceLock::new(),
             registry: Registry::default(),
