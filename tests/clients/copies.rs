@@ -1,31 +1,35 @@
 //! Files: trees, interrupted copies, links and modes, by sftp, scp in both protocols and rsync.
 
 use super::world;
-use crate::support::client::{Client, random_file};
+use crate::support::client::{Client, PATIENCE, random_file};
 use crate::support::leash;
 use crate::support::{World, available};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::time::Duration;
 
-/// The files of a large tree.
-const FILES: usize = 1000;
+/// The files of a tree, and the bytes of its largest.
+const FILES: usize = 200;
 const SIZE: usize = 5_000_011;
+/// The same of a large one.
+const MANY_FILES: usize = 10_000;
+const GIGABYTE: usize = 1 << 30;
 
 fn sftp(world: &World, batch: &str) -> Client {
     world.client("sftp", "-P").option("User=alice").arg("-b").arg("-").arg("127.0.0.1").stdin(batch)
 }
 
-/// A tree with many files, folders, a link and modes.
-fn tree(at: &Path) {
-    for number in 0..FILES {
+/// A tree with so many files, folders, modes, and one file of this size.
+fn tree(at: &Path, files: usize, largest: usize) {
+    for number in 0..files {
         let folder = at.join(format!("folder-{}", number % 7));
         fs::create_dir_all(&folder).expect("a folder");
         fs::write(folder.join(format!("file {number}")), format!("content {number}\n")).expect("a file");
     }
     fs::write(at.join("program"), "#!/bin/sh\n").expect("a file");
     fs::set_permissions(at.join("program"), fs::Permissions::from_mode(0o750)).expect("its mode");
-    random_file(at, "large", SIZE);
+    random_file(at, "large", largest);
 }
 
 /// Asserts that two trees are one.
@@ -38,12 +42,22 @@ async fn same(one: &Path, other: &Path) {
 }
 
 #[podgate_test::multi_thread]
-async fn sftp_carries_a_large_tree_both_ways() {
+async fn sftp_carries_a_tree_both_ways() {
+    sftp_carries(FILES, SIZE, PATIENCE).await;
+}
+
+#[podgate_test::multi_thread]
+#[ignore = "takes minutes and four gigabytes; .ci/long runs it"]
+async fn sftp_carries_a_gigabyte_and_ten_thousand_files_both_ways() {
+    sftp_carries(MANY_FILES, GIGABYTE, PATIENCE * 10).await;
+}
+
+async fn sftp_carries(files: usize, largest: usize, limit: Duration) {
     let world = world().await;
     let (here, back) = (world.folder().join("tree"), world.folder().join("back"));
-    tree(&here);
+    tree(&here, files, largest);
     let batch = format!("put -pr {} there\nls there\nget -pr there {}\n", here.display(), back.display());
-    let done = sftp(&world, &batch).finish().await.expect(0);
+    let done = sftp(&world, &batch).finish_within(limit).await.expect(0);
     assert!(done.text().contains("folder-6"), "{done:?}");
     same(&here, &back).await;
 }
@@ -81,7 +95,7 @@ async fn sftp_changes_files_and_says_what_is_missing() {
 async fn scp_carries_trees_in_both_protocols_without_a_program_in_the_guest() {
     let world = world().await;
     let here = world.folder().join("tree");
-    tree(&here);
+    tree(&here, FILES, SIZE);
     symlink("program", here.join("link")).expect("a link");
     let master = world.master(&[]).await;
     for flag in ["-s", "-O"] {
@@ -97,14 +111,14 @@ async fn scp_carries_trees_in_both_protocols_without_a_program_in_the_guest() {
 }
 
 #[podgate_test::multi_thread]
-async fn rsync_carries_a_large_tree_and_its_changes() {
+async fn rsync_carries_a_tree_and_its_changes() {
     if !available("rsync", "rsync") {
         return;
     }
     let world = world().await;
     let master = world.master(&[]).await;
     let (here, back) = (world.folder().join("tree"), world.folder().join("back"));
-    tree(&here);
+    tree(&here, FILES, SIZE);
     let shell = master.command_line();
     let source = format!("{}/", here.display());
     for round in 0..2 {

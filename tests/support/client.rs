@@ -187,7 +187,12 @@ impl Client {
     }
 
     /// Runs it to its end.
-    pub async fn finish(mut self) -> Done {
+    pub async fn finish(self) -> Done {
+        self.finish_within(PATIENCE).await
+    }
+
+    /// Runs it to its end, which must come within this time.
+    pub async fn finish_within(mut self, limit: Duration) -> Done {
         let stdin = self.stdin.take();
         let mut child = self.spawn();
         let mut pipe = child.stdin.take();
@@ -206,9 +211,9 @@ impl Client {
                 .expect("the output");
             child.wait().await.expect("the client's end")
         };
-        let Ok(status) = timeout(PATIENCE, all).await else {
+        let Ok(status) = timeout(limit, all).await else {
             // The message names the state in which it stopped.
-            panic!("it goes on after {PATIENCE:?}, {} bytes, {:?}", stdout.len(), String::from_utf8_lossy(&stderr));
+            panic!("it goes on after {limit:?}, {} bytes, {:?}", stdout.len(), String::from_utf8_lossy(&stderr));
         };
         Done::of(Output { status, stdout, stderr })
     }
