@@ -31,31 +31,19 @@ use crate::telemetry::{Log, codes};
 use api::retry::Throttle;
 use gateways::GatewayLease;
 use pod::PodRequest;
-use pod::agent::file::AgentFiles;
-use pod::container::Images;
+use pod::backend_parts::BackendParts;
 use pod::manifest::{ConsoleCommand, Instance, manifest};
 use pod::state::PodState;
 use pod::task::PodTask;
 use pod::watch::Watches;
 use pod_guest::PodGuest;
 use session_mode::SessionModeGuest;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// The backend; cheap to clone. Its pods are labelled with its id, which is new for every process.
 #[derive(Clone)]
 pub(crate) struct Backend {
     shared: Arc<BackendParts>,
-}
-
-/// The parts of the backend that guests and pods' tasks share.
-struct BackendParts {
-    tasks: Tasks,
-    clients: Clients,
-    instance: Instance,
-    watches: Watches,
-    images: Images,
-    agent_files: AgentFiles,
-    gateway_lease: OnceLock<GatewayLease>,
 }
 
 impl Backend {
@@ -64,18 +52,17 @@ impl Backend {
     pub(crate) fn new(log: Log, tasks: Tasks, clients: Clients, is_open: ConnectionCheck) -> Self {
         let instance = Instance::random();
         let watches = Watches::new(log, tasks.clone(), instance, is_open);
-        let (images, agent_files, gateway_lease) = (Images::default(), AgentFiles::default(), OnceLock::new());
-        let parts = BackendParts { tasks, clients, instance, watches, images, agent_files, gateway_lease };
-        Self { shared: Arc::new(parts) }
+        Self { shared: Arc::new(BackendParts::new(tasks, clients, instance, watches)) }
     }
 
     /// Joins the gateways that watch each other at `home`, before the first guest is made. Without it, nobody removes the
     /// pods of a gateway that is killed. Must be called within the runtime.
     pub(crate) fn join(&self, home: settings::GatewayHome, log: Log) {
-        let BackendParts { clients, instance, watches, gateway_lease, .. } = &*self.shared;
+        let BackendParts { clients, instance, watches, membership, .. } = &*self.shared;
         match clients.get(&home.cluster, home.http.min(home.lease / 3)) {
             Ok(client) => {
-                gateway_lease.get_or_init(|| GatewayLease::start(*instance, home, &client, watches.clone(), log));
+                let join = || GatewayLease::start(*instance, home, &client, watches.clone(), log);
+                membership.get_or_init(|| Box::new(join()));
             }
             Err(error) => {
                 let text = "the gateway cannot keep a Lease: when it is killed, its pods stay";
@@ -86,8 +73,8 @@ impl Backend {
 
     /// Leaves the gateways that watch each other, after the end of all other tasks.
     pub(crate) async fn leave(&self) {
-        if let Some(gateway_lease) = self.shared.gateway_lease.get() {
-            gateway_lease.leave().await;
+        if let Some(membership) = self.shared.membership.get() {
+            membership.leave().await;
         }
     }
 

@@ -19,6 +19,7 @@ mod protocol;
 mod takeover;
 
 use super::api::client::ClusterClient;
+use super::pod::backend_parts::GatewayMembership;
 use super::pod::manifest::Instance;
 use super::pod::watch::{WatchScope, Watches};
 use crate::settings::GatewayHome;
@@ -27,6 +28,8 @@ use crate::telemetry::Log;
 use crate::types::Namespace;
 use api::CoordinationApi;
 use coordinator::{Coordinator, CoordinatorStep, NamespaceListing};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use messages::CoordinatorLog;
 use parking_lot::Mutex;
 use protocol::{ClusterAnswer, ClusterRequest};
@@ -81,36 +84,28 @@ impl GatewayLease {
         tasks.spawn(Arc::clone(&task).run(tasks.stopping().clone()));
         Self { task, tasks }
     }
+}
 
-    /// Waits until the Lease lists the namespace of `scope`, whose watch the caller holds open, and returns the values of a
-    /// pod's labels: the namespace of the Lease, and the term. `None` if no other gateway will remove the pods of this one.
-    pub(super) async fn ensure_listed(&self, scope: &WatchScope) -> Option<(&Namespace, u32)> {
-        if scope.cluster != self.task.home.cluster {
-            return None;
-        }
-        loop {
-            let handled = self.task.answer_handled.notified();
-            match self.task.coordinator.lock().ensure_listed(&scope.namespace, Instant::now()) {
-                NamespaceListing::Listed(term) => return Some((&self.task.home.namespace, term)),
-                NamespaceListing::Unavailable => return None,
-                NamespaceListing::Pending => self.task.namespace_requested.notify_one(),
-            }
-            handled.await;
-        }
+impl GatewayMembership for GatewayLease {
+    fn ensure_listed<'a>(&'a self, scope: &'a WatchScope) -> BoxFuture<'a, Option<(&'a Namespace, u32)>> {
+        self.task.ensure_listed(scope).boxed()
     }
 
     /// Stops the task and deletes the Lease if no pod is left. Otherwise the Lease expires, and another gateway removes the
     /// pods.
-    pub(super) async fn leave(&self) {
+    fn leave(&self) -> BoxFuture<'_, ()> {
         let leaving = async {
             self.tasks.finish().await;
             self.task.leave().await
         };
-        if let Err(reason) =
-            timeout(LEASE_REMOVAL, leaving).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
-        {
-            CoordinatorLog::new(&self.task.log, &self.task.home).lease_left(&reason);
+        async {
+            if let Err(reason) =
+                timeout(LEASE_REMOVAL, leaving).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+            {
+                CoordinatorLog::new(&self.task.log, &self.task.home).lease_left(&reason);
+            }
         }
+        .boxed()
     }
 }
 
@@ -121,6 +116,22 @@ impl Drop for GatewayLease {
 }
 
 impl CoordinatorTask {
+    /// Waits until the Lease lists the namespace of `scope`.
+    async fn ensure_listed(&self, scope: &WatchScope) -> Option<(&Namespace, u32)> {
+        if scope.cluster != self.home.cluster {
+            return None;
+        }
+        loop {
+            let handled = self.answer_handled.notified();
+            match self.coordinator.lock().ensure_listed(&scope.namespace, Instant::now()) {
+                NamespaceListing::Listed(term) => return Some((&self.home.namespace, term)),
+                NamespaceListing::Unavailable => return None,
+                NamespaceListing::Pending => self.namespace_requested.notify_one(),
+            }
+            handled.await;
+        }
+    }
+
     async fn run(self: Arc<Self>, stop: tokio_util::sync::CancellationToken) {
         let mut log = CoordinatorLog::new(&self.log, &self.home);
         while !stop.is_cancelled() {

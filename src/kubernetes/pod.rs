@@ -1,6 +1,7 @@
 //! A pod's life: its manifest, the task that creates, watches and removes it, and the container that programs run in.
 
 pub(crate) mod agent;
+pub(crate) mod backend_parts;
 pub(crate) mod claim;
 pub(crate) mod container;
 pub(crate) mod events;

@@ -6,9 +6,9 @@
 
 mod output;
 
-use super::BackendParts;
 use super::api::exec::ExecError;
 use super::pod::PodRequest;
+use super::pod::backend_parts::BackendParts;
 use super::pod::manifest::{ConsoleCommand, manifest};
 use super::pod::state::{PodState, connection_ended};
 use super::pod::task::PodTask;

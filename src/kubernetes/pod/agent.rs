@@ -9,10 +9,10 @@ pub(crate) mod containerssh;
 pub(crate) mod file;
 mod push;
 
+use super::backend_parts::BackendParts;
 use super::container::{AgentWay, ReadyContainer};
 use super::manifest::copied_agent;
 use crate::guest::{Exit, OutputBudget, Program, Refusal, RefusalKind};
-use crate::kubernetes::BackendParts;
 use crate::kubernetes::api::exec::ExecError;
 use crate::link::{self, AgentLink, ConnectError};
 use crate::settings::PodSettings;

@@ -5,6 +5,7 @@
 //! that the webhooks marked as sensitive are left out, because everybody who may read pods could read them there.
 
 mod agent;
+mod fields;
 mod labels;
 mod spec;
 

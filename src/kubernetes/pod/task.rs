@@ -14,6 +14,7 @@ mod ready;
 pub(crate) use dry_run::{DryRunError, PodPlan};
 
 use super::PodRequest;
+use super::backend_parts::BackendParts;
 use super::events;
 use super::hold::PodHold;
 use super::manifest::{Manifest, ManifestError, ManifestNotice};
@@ -21,7 +22,6 @@ use super::state::{PodState, connection_ended};
 use super::wait::{self, PodEnd};
 use super::watch::{Follower, PodSelection, Subscription, WatchScope, WatchedPod};
 use crate::guest::Refusal;
-use crate::kubernetes::BackendParts;
 use crate::kubernetes::api::client::ClusterClient;
 use crate::kubernetes::api::pods::PodApi;
 use crate::settings::PodMode;
@@ -180,10 +180,10 @@ impl PodTask {
 
     /// Waits until the gateway's Lease lists the pod's namespace, in which a watch is open already, and labels the pod.
     async fn list_in_lease(&self, manifest: &mut Manifest, deadline: Instant) -> Result<(), Refusal> {
-        let Some(gateway_lease) = self.backend.gateway_lease.get() else { return Ok(()) };
+        let Some(membership) = self.backend.membership.get() else { return Ok(()) };
         let scope = self.watch_scope();
         let listed = tokio::select! {
-            listed = gateway_lease.ensure_listed(&scope) => listed,
+            listed = membership.ensure_listed(&scope) => listed,
             () = self.pod_state.dismissed().cancelled() => return Err(connection_ended()),
             () = sleep_until(deadline) => {
                 let limit = time_text(self.request.settings.timeouts.pod_start);

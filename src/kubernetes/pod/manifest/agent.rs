@@ -5,7 +5,7 @@
 //! pod needs no more than before, and keeps its class of service), and for the rest what the level `restricted` of Pod
 //! Security asks for. Pull secrets are the pod's own. The rest of the spec stays as it is.
 
-use super::{ManifestError, spec};
+use super::{ManifestError, fields};
 use crate::settings::{PodMode, PodSettings};
 use serde_json::{Map, Value, json};
 
@@ -43,22 +43,22 @@ pub(super) fn add(pod: &PodSettings, spec: &mut Map<String, Value>) -> Result<()
     let Some(image) = image(pod) else { return Ok(()) };
     for list in ["containers", "initContainers", "volumes"] {
         let path = format!("spec.{list}");
-        if spec::objects(spec, list, &path)?.any(|entry| entry.get("name").is_some_and(|name| name == NAME)) {
+        if fields::objects(spec, list, &path)?.any(|entry| entry.get("name").is_some_and(|name| name == NAME)) {
             return Err(ManifestError::Reserved { path, taken: NAME });
         }
     }
     let path = "spec.containers";
-    let Some(console) = spec::objects(spec, "containers", path)?.nth(pod.console) else { return Ok(()) };
+    let Some(console) = fields::objects(spec, "containers", path)?.nth(pod.console) else { return Ok(()) };
     let init = init_container(image, console);
-    let mounts = spec::list(console, "volumeMounts", &format!("{path}[].volumeMounts"))?;
+    let mounts = fields::list(console, "volumeMounts", &format!("{path}[].volumeMounts"))?;
     if mounts.iter().filter_map(|mount| mount.get("mountPath")?.as_str()).any(is_below_mount) {
         return Err(ManifestError::Reserved { path: format!("{path}[].volumeMounts"), taken: MOUNT_PATH });
     }
     mounts.push(json!({"name": NAME, "mountPath": MOUNT_PATH, "readOnly": true}));
     // Before the others: without the agent none of them needs to run.
-    spec::list(spec, "initContainers", "spec.initContainers")?.insert(0, init);
+    fields::list(spec, "initContainers", "spec.initContainers")?.insert(0, init);
     let volume = json!({"name": NAME, "emptyDir": {"sizeLimit": VOLUME_SIZE}});
-    spec::list(spec, "volumes", "spec.volumes")?.push(volume);
+    fields::list(spec, "volumes", "spec.volumes")?.push(volume);
     Ok(())
 }
 
