@@ -6,6 +6,7 @@ mod channels;
 mod global;
 mod logins;
 mod requests;
+mod sequences;
 mod transport;
 
 use crate::support::raw_client::{Messages, Server, State, Until, transcript};

@@ -133,6 +133,7 @@ pub struct KeyExchange {
     pub id: Vec<u8>,
     /// The server's public host key in wire format.
     pub host_key: Vec<u8>,
+    server_version: String,
 }
 
 /// The messages before the key exchange, which its hash covers.
@@ -140,6 +141,8 @@ struct Negotiation {
     server_version: String,
     client: Vec<u8>,
     server: Vec<u8>,
+    /// The session's id, from the second exchange on.
+    session: Option<Vec<u8>>,
 }
 
 async fn read_version(stream: &mut OwnedReadHalf) -> String {
@@ -150,7 +153,7 @@ async fn read_version(stream: &mut OwnedReadHalf) -> String {
     String::from_utf8_lossy(&line).trim_end().to_owned()
 }
 
-/// Runs the first key exchange. Its hash is the session id.
+/// Runs a key exchange. The first one's hash is the session id.
 async fn exchange(writer: &mut PacketWriter, reader: &mut PacketReader, negotiation: Negotiation) -> KeyExchange {
     let secret = EphemeralPrivateKey::generate(&X25519, &SystemRandom::new()).expect("a key");
     let public = secret.compute_public_key().expect("a public key");
@@ -168,7 +171,8 @@ async fn exchange(writer: &mut PacketWriter, reader: &mut PacketReader, negotiat
     hash.update(text(theirs));
     hash.update(&shared);
     let hash = hash.finalize();
-    let derive = |letter: u8| Sha256::digest([&shared[..], &hash[..], &[letter], &hash[..]].concat());
+    let id = negotiation.session.unwrap_or_else(|| hash.to_vec());
+    let derive = |letter: u8| Sha256::digest([&shared[..], &hash[..], &[letter], &id[..]].concat());
     let cipher = |iv: u8, key: u8| PacketCipher {
         key: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &derive(key)).expect("a key")),
         iv: derive(iv)[..12].try_into().expect("12 bytes"),
@@ -177,7 +181,7 @@ async fn exchange(writer: &mut PacketWriter, reader: &mut PacketReader, negotiat
     reader.expect(21).await;
     writer.cipher = Some(cipher(b'A', b'C'));
     reader.cipher = Some(cipher(b'B', b'D'));
-    KeyExchange { id: hash.to_vec(), host_key: host_key.to_vec() }
+    KeyExchange { id, host_key: host_key.to_vec(), server_version: negotiation.server_version }
 }
 
 /// Splits off the first `string` in wire format.
@@ -207,8 +211,31 @@ pub async fn connect(address: SocketAddr) -> (PacketWriter, PacketReader, KeyExc
     let client = proposal();
     writer.send(&client).await.expect("a packet");
     let server = reader.expect(20).await;
-    let session = exchange(&mut writer, &mut reader, Negotiation { server_version, client, server }).await;
+    let negotiation = Negotiation { server_version, client, server, session: None };
+    let session = exchange(&mut writer, &mut reader, negotiation).await;
     (writer, reader, session)
+}
+
+/// Runs another key exchange (RFC 4253 section 9), and returns the packets that the server sent before it took part. From
+/// then on the server may send nothing else until the new keys are used (section 7.1).
+pub async fn exchange_again(
+    writer: &mut PacketWriter,
+    reader: &mut PacketReader,
+    first: &KeyExchange,
+) -> io::Result<Vec<Vec<u8>>> {
+    let client = proposal();
+    writer.send(&client).await?;
+    let mut before = Vec::new();
+    let server = loop {
+        match reader.receive().await? {
+            packet if packet[0] == 20 => break packet,
+            packet => before.push(packet),
+        }
+    };
+    let (server_version, session) = (first.server_version.clone(), Some(first.id.clone()));
+    let again = exchange(writer, reader, Negotiation { server_version, client, server, session }).await;
+    assert_eq!(again.host_key, first.host_key, "the server has another host key");
+    Ok(before)
 }
 
 impl World {

@@ -3,9 +3,10 @@
 
 use super::World;
 use super::client::{PATIENCE, WAITING};
-use super::minimal_client::{KeyExchange, PacketReader, PacketWriter, connect, field, text};
+use super::minimal_client::{KeyExchange, PacketReader, PacketWriter, connect, exchange_again, field, text};
 use aws_lc_rs::signature::Ed25519KeyPair;
 use russh::keys::load_secret_key;
+use std::io;
 use std::net::SocketAddr;
 use tokio::time::timeout;
 
@@ -74,6 +75,11 @@ pub struct ConnectionInfo {
 }
 
 impl ConnectionInfo {
+    /// Runs another key exchange, as [`exchange_again`] does.
+    pub async fn exchange_again(&self, link: (&mut PacketWriter, &mut PacketReader)) -> io::Result<Vec<Vec<u8>>> {
+        exchange_again(link.0, link.1, &self.exchange).await
+    }
+
     /// The world's public key in wire format.
     pub fn key(&self) -> Vec<u8> {
         use aws_lc_rs::signature::KeyPair;
@@ -228,7 +234,8 @@ async fn advance(writer: &mut PacketWriter, reader: &mut PacketReader, connectio
     }
 }
 
-fn number(bytes: &[u8]) -> u32 {
+/// Reads a `uint32` (RFC 4251 section 5).
+pub fn number(bytes: &[u8]) -> u32 {
     u32::from_be_bytes(bytes[..4].try_into().expect("4 bytes"))
 }
 
@@ -265,7 +272,7 @@ async fn record(reader: &mut PacketReader, connection: &ConnectionInfo, until: U
 }
 
 /// Describes a message. `None` for one that a server may send at any time.
-fn describe(packet: &[u8]) -> Option<String> {
+pub fn describe(packet: &[u8]) -> Option<String> {
     Some(match packet[0] {
         1 => format!("disconnect {}", number(&packet[1..])),
         3 => "unimplemented".to_owned(),
