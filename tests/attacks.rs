@@ -2,6 +2,7 @@
 //! meanwhile, and who is refused hears why.
 
 mod descriptors;
+mod endurance;
 mod flood;
 mod host_key_question;
 mod memory;
