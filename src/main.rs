@@ -21,13 +21,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+use tikv_jemalloc_ctl::{Access, AsName};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The C library's allocator keeps what attacks and crowds made it take; this one gives pages back to the system, by a
-/// thread of its own and soon (.cargo/config.toml).
+/// thread of its own and soon ([`return_memory_in_background`]).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// The time after which free memory goes back to the system, in milliseconds.
+const RETURN_TIME_MS: isize = 1000;
 /// Limit of the user name in the password prompt, in characters.
 const PROMPT_NAME: usize = 200;
 
@@ -156,9 +159,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Starts the allocator's own thread, which gives memory back to the system. Only behind the confinement: a thread that
+/// Starts the allocator's own thread, which gives memory back to the system soon. Only behind the confinement: a thread that
 /// runs before it does not share it.
 fn return_memory_in_background() {
+    // The memory that threads take from now on, and that of the threads that there are (jemalloc's MALLCTL_ARENAS_ALL).
+    for of in [&b"arenas.dirty_decay_ms\0"[..], b"arena.4096.dirty_decay_ms\0"] {
+        // Else it goes back after jemalloc's own ten seconds.
+        let _ = of.name().write(RETURN_TIME_MS);
+    }
     // Without the thread, memory goes back when others free theirs.
     let _ = tikv_jemalloc_ctl::background_thread::write(true);
 }

@@ -6,12 +6,23 @@ use crate::support::gateway::Gateway;
 use futures_util::future::join_all;
 use serde_json::json;
 use std::net::Ipv4Addr;
+use std::process::Command;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 const CONNECTIONS: usize = 300;
 /// Limit of what one of them may cost on the average, in KiB. An optimized gateway needs less.
 const EACH: u64 = 64;
+
+/// What the allocator itself says, when the process ends.
+#[test]
+fn free_memory_goes_back_to_the_system_within_a_second() {
+    let mut gateway = Command::new(env!("CARGO_BIN_EXE_podgate"));
+    gateway.env("_RJEM_MALLOC_CONF", "stats_print:true").args(["--config", "/there/is/none.yaml"]);
+    let said = gateway.output().expect("the gateway");
+    let said = String::from_utf8_lossy(&said.stderr);
+    assert!(said.contains("(arenas.dirty_decay_ms: 1000)"), "{said}");
+}
 
 /// The resident memory of a gateway, in KiB.
 pub(super) fn resident(gateway: &Gateway) -> u64 {
