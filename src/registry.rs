@@ -6,7 +6,7 @@ mod facts;
 pub(crate) use facts::{ConnectionFacts, LiveFacts, OpenChannel, RunningProgram};
 
 use crate::locks::{Locks, UserLock};
-use crate::types::ConnectionId;
+use crate::types::{ConnectionId, Notices};
 use facts::{LiveSource, OpenChannels};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -30,8 +30,8 @@ pub(crate) struct RegisteredConnection {
     is_served: bool,
     /// Set to the reason once the connection is to end.
     end: watch::Sender<Option<String>>,
-    /// The last line for the connection's terminals.
-    notice: watch::Sender<Option<String>>,
+    /// The lines for the connection's terminals.
+    notice: watch::Sender<Notices>,
 }
 
 impl RegisteredConnection {
@@ -46,7 +46,7 @@ impl RegisteredConnection {
 
     /// Shows a line at the connection's terminals.
     pub(crate) fn tell(&self, line: &str) {
-        self.notice.send_replace(Some(line.to_owned()));
+        self.notice.send_modify(|notices| notices.add(line.to_owned()));
     }
 
     /// True if the `authenticatedUsername` is this, or was.
@@ -105,7 +105,7 @@ impl Registry {
     #[must_use]
     pub(crate) fn add(&self, id: ConnectionId) -> RegistryEntry {
         let (end, ended) = watch::channel(None);
-        let (notice, notices) = watch::channel(None);
+        let (notice, notices) = watch::channel(Notices::default());
         let channels = OpenChannels::default();
         let connection = RegisteredConnection {
             identity: None,
@@ -120,7 +120,7 @@ impl Registry {
         };
         let mut open = self.0.open.lock();
         if let Some(line) = &*self.0.notice.lock() {
-            notice.send_replace(Some(line.clone()));
+            notice.send_modify(|notices| notices.add(line.clone()));
         }
         open.insert(id, connection);
         drop(open);
@@ -145,7 +145,7 @@ impl Registry {
         let open = self.0.open.lock();
         *self.0.notice.lock() = Some(line.to_owned());
         for connection in open.values() {
-            connection.notice.send_replace(Some(line.to_owned()));
+            connection.notice.send_modify(|notices| notices.add(line.to_owned()));
         }
     }
 
@@ -170,9 +170,9 @@ pub(crate) struct RegistryEntry {
     id: ConnectionId,
     channels: OpenChannels,
     end: watch::Receiver<Option<String>>,
-    notice: watch::Sender<Option<String>>,
+    notice: watch::Sender<Notices>,
     /// Has not seen a notice.
-    notices: watch::Receiver<Option<String>>,
+    notices: watch::Receiver<Notices>,
 }
 
 impl RegistryEntry {
@@ -181,22 +181,28 @@ impl RegistryEntry {
         EndRequest(self.end.clone())
     }
 
-    /// The last line for the connection's terminals.
-    pub(crate) fn notice(&self) -> &watch::Sender<Option<String>> {
+    /// The lines for the connection's terminals.
+    pub(crate) fn notice(&self) -> &watch::Sender<Notices> {
         &self.notice
     }
 
     /// The same for a terminal, which sees the last line even if it was there before.
-    pub(crate) fn notices(&self) -> watch::Receiver<Option<String>> {
+    pub(crate) fn notices(&self) -> watch::Receiver<Notices> {
         self.notices.clone()
     }
 
-    /// Sets the login name and the `authenticatedUsername`; the error is the lock of a user who is locked.
-    pub(crate) fn identify(&self, username: &str, identity: &str) -> Result<(), NotServed> {
+    /// Sets the login name and every `authenticatedUsername` that the user had up to now, of which the last one holds; the
+    /// error is the lock of a user who is locked.
+    pub(crate) fn identify<'a>(
+        &self,
+        username: &str,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), NotServed> {
+        let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
         if let Some(connection) = self.registry.0.open.lock().get_mut(&self.id) {
             connection.username = Some(username.to_owned());
-            connection.identity = Some(identity.to_owned());
-            connection.names.push(identity.to_owned());
+            connection.identity = names.last().cloned();
+            connection.names = names;
         }
         self.unless_locked()
     }
@@ -287,7 +293,7 @@ mod tests {
         let registry = Registry::default();
         let connect = || registry.add(ConnectionId::random());
         let (first, second, third, other) = (connect(), connect(), connect(), connect());
-        assert_eq!(first.identify("login name", "login name"), Ok(()));
+        assert_eq!(first.identify("login name", ["login name"]), Ok(()));
         let too_many = Err(NotServed::TooMany);
         assert!(first.serve("alice", Some(2)).is_ok() && second.serve("alice", Some(2)).is_ok());
         assert_eq!((third.serve("alice", Some(2)), connect().serve("mallory", Some(0))), (too_many.clone(), too_many));
@@ -301,10 +307,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let registry = Registry::new(Locks::open(Some(folder.path())).unwrap());
         let entry = registry.add(ConnectionId::random());
-        assert_eq!(entry.identify("alice", "alice"), Ok(()));
+        assert_eq!(entry.identify("alice", ["alice"]), Ok(()));
         let lock = UserLock { reason: None, since: "2030-01-01T00:00:00Z".to_owned() };
         registry.locks().lock("alice", lock.clone()).unwrap();
-        assert_eq!(entry.serve("dev-7", None), Err(NotServed::Locked(lock)));
+        assert_eq!(entry.serve("dev-7", None), Err(NotServed::Locked(lock.clone())));
+        // `/authz` may have replaced the name of `/password`.
+        let replaced = registry.add(ConnectionId::random());
+        assert_eq!(replaced.identify("al", ["alice", "a"]), Err(NotServed::Locked(lock)));
+        assert_eq!(replaced.identify("al", ["a"]), Ok(()));
+        drop(replaced);
         let (_, connection) = registry.all().remove(0);
         assert_eq!(["alice", "dev-7", "bob"].map(|name| connection.has_name(name)), [true, true, false]);
     }
@@ -364,7 +375,7 @@ mod tests {
         for entry in [&before, &registry.add(ConnectionId::random())] {
             let mut notices = entry.notices();
             assert!(notices.has_changed().unwrap());
-            assert_eq!(notices.borrow_and_update().as_deref(), Some("soon"));
+            assert_eq!(notices.borrow_and_update().after(0).collect::<Vec<_>>(), ["soon"]);
         }
     }
 

@@ -17,7 +17,7 @@ mod wait;
 use crate::audit::{Event, Recorder};
 use crate::guest::{Exit, Guest, Program, Progress, Refusal, RefusalKind};
 use crate::policy::{Denied, Permit, ProgramRequest, ProgramSpec, SendSignal};
-use crate::types::Size;
+use crate::types::{Notices, Size};
 use client::client_line;
 pub(crate) use client::{Client, ClientExit, ClientGone};
 use inbox::{Inbox, InboxItem};
@@ -54,7 +54,7 @@ pub(crate) struct SessionTask {
     /// Set to the reason when the connection's guest is gone or the connection is to end.
     pub ending: watch::Receiver<Option<Refusal>>,
     /// The last line for terminals.
-    pub notices: watch::Receiver<Option<String>>,
+    pub notices: watch::Receiver<Notices>,
     /// The client's data.
     pub inbox: Inbox,
     /// The decisions on the `shell`, `exec` or `subsystem` requests; their sender is dropped if the channel closes before.
@@ -293,13 +293,16 @@ enum NotStarted {
 }
 
 /// Shows each notice to a person at a terminal: elsewhere a program may read standard error.
-async fn show_notices(mut notices: watch::Receiver<Option<String>>, client: &dyn Client, terminal: bool) -> Infallible {
+async fn show_notices(mut notices: watch::Receiver<Notices>, client: &dyn Client, terminal: bool) -> Infallible {
+    // The last line may have been there before this terminal, and concerns it, too.
+    let mut seen = notices.borrow().count().saturating_sub(1);
     while terminal && notices.changed().await.is_ok() {
-        let notice = notices.borrow_and_update().clone();
-        if let Some(notice) = notice {
+        let new = notices.borrow_and_update().clone();
+        for notice in new.after(seen) {
             // The pumps find out whether the client is gone.
-            let _ = client.line(client_line(&notice, terminal)).await;
+            let _ = client.line(client_line(notice, terminal)).await;
         }
+        seen = new.count();
     }
     pending().await
 }

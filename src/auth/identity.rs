@@ -12,6 +12,8 @@ const NAME_BYTES: usize = 1024;
 pub(crate) struct Identity {
     username: Username,
     authenticated: String,
+    /// The names that a later webhook replaced.
+    replaced: Vec<String>,
     known: Known,
     certificate: Option<Box<Certificate>>,
 }
@@ -20,7 +22,7 @@ impl Identity {
     /// Starts from the first yes; without an `authenticated` name, the login name is used.
     pub(super) fn new(username: Username, authenticated: Option<String>, known: Known) -> Self {
         let authenticated = authenticated.unwrap_or_else(|| username.as_str().to_owned());
-        Self { username, authenticated, known, certificate: None }
+        Self { username, authenticated, replaced: Vec::new(), known, certificate: None }
     }
 
     /// Adds the certificate by which the client proved to be it.
@@ -31,7 +33,7 @@ impl Identity {
     /// An identity without a proof.
     #[cfg(test)]
     pub(crate) fn for_test(username: Username, authenticated: &str, known: Known) -> Self {
-        Self { username, authenticated: authenticated.to_owned(), known, certificate: None }
+        Self::new(username, Some(authenticated.to_owned()), known)
     }
 
     /// Login name that the client sent.
@@ -42,6 +44,11 @@ impl Identity {
     /// `authenticatedUsername`: the authenticator's name for the user, by default the login name.
     pub(crate) fn authenticated(&self) -> &str {
         &self.authenticated
+    }
+
+    /// Every `authenticatedUsername` that a webhook gave, the last one at the end.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.replaced.iter().chain([&self.authenticated]).map(String::as_str)
     }
 
     /// The webhooks' data about the user. Names of variables are [`EnvName`]s; values and paths have no NUL.
@@ -57,7 +64,7 @@ impl Identity {
     /// Merges the answer of a later webhook, which takes precedence; absent values change nothing.
     pub(crate) fn merge(&mut self, authenticated: Option<String>, known: Known) {
         if let Some(name) = authenticated {
-            self.authenticated = name;
+            self.replaced.push(std::mem::replace(&mut self.authenticated, name));
         }
         self.known.merge(known);
     }

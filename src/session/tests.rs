@@ -9,7 +9,7 @@ use crate::guest::{
 use crate::policy::{
     ConnectionEndpoints, Dial, Forwarding, Listen, OpenTerminal, RuleMode, Rules, StartProgram, Terminal, X11Forwarding,
 };
-use crate::types::Modes;
+use crate::types::{Modes, Notices};
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -254,7 +254,7 @@ struct Session {
     shown: Journal,
     program: Journal,
     ending: watch::Sender<Option<Refusal>>,
-    notices: watch::Sender<Option<String>>,
+    notices: watch::Sender<Notices>,
     inbox: Inbox,
     budget: InboxBudget,
     decisions: Option<mpsc::Sender<ProgramDecision>>,
@@ -279,7 +279,7 @@ impl Session {
         let budget = InboxBudget::default();
         let inbox = Inbox::new(budget.clone());
         let (ending, ends) = watch::channel(None);
-        let (notices, told) = watch::channel(None);
+        let (notices, told) = watch::channel(Notices::default());
         let (decisions, decided) = mpsc::channel(1);
         let is_idle = Arc::new(AtomicBool::new(false));
         let (size, resized) = watch::channel(Size::default());
@@ -462,11 +462,12 @@ async fn guest_that_is_gone_ends_the_running_program_with_the_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn notice_is_shown_at_a_terminal_alone() {
-    for (terminal, shown) in [(true, &["err podgate: soon over\r\n"][..]), (false, &[])] {
+async fn every_notice_is_shown_at_a_terminal_alone() {
+    for (terminal, shown) in [(true, &["err podgate: soon\r\n", "err podgate: soon over\r\n"][..]), (false, &[])] {
         let session = Session::allowed(Behaviour::Runs(Vec::new()), terminal);
         assert!(session.program_got().await.is_empty());
-        session.notices.send_replace(Some("soon over".to_owned()));
+        session.notices.send_modify(|notices| notices.add("soon".to_owned()));
+        session.notices.send_modify(|notices| notices.add("soon over".to_owned()));
         sleep(Duration::from_secs(1)).await;
         assert_eq!(*session.shown.lock(), shown);
     }

@@ -15,6 +15,7 @@ use crate::session::OutputQueue;
 use crate::settings::{BackendSettings, ConfigClient, ConfigServerError, ConnectionLimits, FileSections, Settings};
 use crate::telemetry::{ConnectionLog, codes};
 use crate::throttle::PenaltyCause;
+use crate::types::Notices;
 use bytes::Bytes;
 use podgate_webhooks::wire::ConfigAnswer;
 use std::net::IpAddr;
@@ -33,7 +34,7 @@ pub(super) struct Admission {
     /// The way of what is sent to the client.
     pub(super) output: Arc<ClientOutput>,
     /// The last line for the connection's terminals.
-    pub(super) notices: watch::Receiver<Option<String>>,
+    pub(super) notices: watch::Receiver<Notices>,
 }
 
 /// An admission, and the sender of its end for the connection's supervisor.
@@ -106,7 +107,7 @@ async fn admit_settings(
 ) -> Result<(String, Rules, ConnectionLimits, Arc<dyn Guest>), Refusal> {
     // The config webhook is not asked about a locked user; it may still name another who is.
     entry
-        .identify(identity.username().as_str(), identity.authenticated())
+        .identify(identity.username().as_str(), identity.names())
         .map_err(|not_served| refuse_service(context, &not_served))?;
     let (settings, identity) = resolve_settings(context, identity).await.map_err(|error| {
         error.record(&context.audit);
@@ -132,6 +133,7 @@ fn refuse_service(context: &ConnectionContext, not_served: &NotServed) -> Refusa
     let reason = match not_served {
         NotServed::Locked(lock) => {
             context.audit.note(Event::Locked);
+            context.penalise_source(PenaltyCause::RefuseConnection);
             lock.text()
         }
         NotServed::TooMany => {

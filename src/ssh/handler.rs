@@ -179,7 +179,7 @@ impl Handler for Translator {
             return Ok(());
         };
         // A locked user is refused where a person can read the reason: see `admit`.
-        let _ = self.entry.identify(identity.username().as_str(), identity.authenticated());
+        let _ = self.entry.identify(identity.username().as_str(), identity.names());
         // The settings need no place among the connections that log in: a config server that hangs keeps nobody out.
         if !self.context.logged_in(identity.authenticated()) {
             self.context.audit.note(Event::LimitHit { limit: FULL });

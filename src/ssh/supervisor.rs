@@ -265,7 +265,7 @@ impl Supervisor {
             guest.gone().await
         };
         let over =
-            time_limits::reached(limits, &self.context.used, |warning| drop(notices.send_replace(Some(warning))));
+            time_limits::reached(limits, &self.context.used, |line| notices.send_modify(|notices| notices.add(line)));
         tokio::select! {
             refusal = gone => EndCause::GuestGone(refusal),
             limit = over => {

@@ -18,9 +18,14 @@ struct Operated {
 
 impl Operated {
     async fn start() -> Self {
+        Self::with(json!({})).await
+    }
+
+    /// The same with more in the section `ssh`.
+    async fn with(ssh: Value) -> Self {
         let folder = tempfile::Builder::new().prefix("podgate-test-").tempdir().expect("a folder");
         let admin = json!({"socket": folder.path().join("s"), "lockDirectory": folder.path()});
-        let world = Setup::config(json!({"admin": admin})).start().await;
+        let world = Setup::config(json!({"admin": admin, "ssh": ssh})).start().await;
         Self { world, folder }
     }
 
@@ -170,6 +175,17 @@ async fn connection_that_an_operator_ends_reads_the_reason_and_the_log_names_the
         assert_eq!(details[key], value, "{line}");
     }
     operated.world.wait_for_nothing().await;
+}
+
+#[podgate_test::multi_thread]
+async fn locked_user_who_comes_again_has_a_penalty() {
+    let ssh = json!({"perSourcePenalties": "refuseconnection:20m", "perSourcePenaltyExemptList": []});
+    let operated = Operated::with(ssh).await;
+    operated.does(&["lock", "alice"]).await;
+    let refused = operated.world.ssh_as("alice").run("echo in").await.expect(255);
+    assert!(refused.stderr.starts_with("podgate: this account is locked\n"), "{}", refused.stderr);
+    let penalty = operated.world.gateway.wait_for_line("SSH_PENALTY").await;
+    assert_eq!(penalty["details"]["reason"], "penalty: connection prohibited", "{penalty}");
 }
 
 #[podgate_test::multi_thread]
