@@ -7,6 +7,7 @@ use hyper::client::conn::http1;
 use hyper::header::HOST;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustix::process::geteuid;
 use serde_json::Value;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,9 @@ pub enum AdminClientError {
     NoGateway(PathBuf),
     #[error("no permission for {}: only root and the gateway's own user may operate it", .0.display())]
     NoPermission(PathBuf),
+    /// Whoever listens there is no gateway that this user operates.
+    #[error("the user with the uid {uid} listens at {}, who is neither root nor you: no gateway of yours", path.display())]
+    Strangers { path: PathBuf, uid: u32 },
     #[error("{} cannot be reached: {source}", path.display())]
     Unreachable { path: PathBuf, source: io::Error },
     #[error("the gateway gave no answer that is understood: {0}")]
@@ -49,6 +53,10 @@ pub async fn ask_gateway(socket: &Path, path: &str, body: Option<&Value>) -> Res
 
 async fn ask(socket: &Path, path: &str, body: Option<&Value>) -> Result<Value, AdminClientError> {
     let stream = UnixStream::connect(socket).await.map_err(|source| unreachable(socket, source))?;
+    let server = stream.peer_cred().map_err(|source| unreachable(socket, source))?.uid();
+    if !is_trusted(server, geteuid().as_raw()) {
+        return Err(AdminClientError::Strangers { path: socket.to_owned(), uid: server });
+    }
     let broken = |error: &dyn std::fmt::Display| AdminClientError::Broken(error.to_string());
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
     let method = if body.is_some() { Method::POST } else { Method::GET };
@@ -76,6 +84,11 @@ async fn ask(socket: &Path, path: &str, body: Option<&Value>) -> Result<Value, A
     }
 }
 
+/// True if a server's user is one whose gateway the operator `own` may have meant. Root operates the gateways of all users.
+fn is_trusted(server: u32, own: u32) -> bool {
+    own == 0 || server == 0 || server == own
+}
+
 fn unreachable(socket: &Path, source: io::Error) -> AdminClientError {
     let path = socket.to_owned();
     match source.kind() {
@@ -89,4 +102,18 @@ fn unreachable(socket: &Path, source: io::Error) -> AdminClientError {
 /// Writes an answer as text for an operator's terminal.
 pub fn answer_text(answer: &Value) -> String {
     json_text(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operator_tells_nothing_to_a_socket_of_a_stranger() {
+        for (server, own, trusted) in
+            [(65534, 1000, false), (1000, 1000, true), (0, 1000, true), (65532, 0, true), (0, 0, true)]
+        {
+            assert_eq!(is_trusted(server, own), trusted, "{server} for {own}");
+        }
+    }
 }

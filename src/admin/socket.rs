@@ -9,17 +9,19 @@ use hyper_util::service::TowerToHyperService;
 use podgate_http_server::{LimitedServer, Listener, Place};
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// The socket, bound and not yet served. Its file is removed when it is dropped.
+/// The socket, bound and not yet served. Its file is removed when it is dropped, and no other that has taken its place.
 pub(crate) struct AdminSocket {
     listener: Peers,
     path: PathBuf,
+    /// The file's number; `None` if it was gone at once.
+    file: Option<(u64, u64)>,
     operations: Operations,
 }
 
@@ -33,7 +35,7 @@ impl AdminSocket {
             |source| AdminError::Listen { section: "admin", key: "socket", listen: path.display().to_string(), source };
         remove_abandoned(path).map_err(failed)?;
         let listener = UnixListener::bind(path).map_err(failed)?;
-        let socket = Self { listener: Peers(listener), path: path.to_owned(), operations };
+        let socket = Self { listener: Peers(listener), path: path.to_owned(), file: number(path), operations };
         fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
         Ok(socket)
     }
@@ -66,26 +68,40 @@ impl AdminSocket {
 
 impl Drop for AdminSocket {
     fn drop(&mut self) {
-        // A file that somebody has removed already is no loss.
-        let _ = fs::remove_file(&self.path);
+        if self.file.is_some() && number(&self.path) == self.file {
+            // A file that somebody has removed already is no loss.
+            let _ = fs::remove_file(&self.path);
+        }
     }
+}
+
+/// The number of the file at a path, by which it is told from another one at the same path.
+fn number(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
 /// Removes the socket of a process that is gone; anything else stays, and the bind fails.
 fn remove_abandoned(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
+    let owner = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
         Ok(file) if !file.file_type().is_socket() => {
             return Err(io::Error::new(ErrorKind::AlreadyExists, "a file that is no socket is there"));
         }
-        Ok(_socket) => {}
-    }
+        Ok(socket) => socket.uid(),
+    };
     match BlockingStream::connect(path) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(others(owner)),
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(error) => Err(error),
         Ok(_stream) => Err(io::Error::new(ErrorKind::AddrInUse, "another process listens there")),
     }
+}
+
+/// The error of a socket that this process may not even ask whether somebody listens there.
+fn others(owner: u32) -> io::Error {
+    let text = format!("a socket of the user with the uid {owner} is there: remove it if no gateway uses it any more");
+    io::Error::new(ErrorKind::PermissionDenied, text)
 }
 
 /// The listener, as the server takes it.
@@ -102,6 +118,14 @@ impl Listener for Peers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::Registry;
+    use crate::shutdown::StopOrders;
+    use crate::telemetry::{Level, Log, LogFormat};
+
+    fn operations() -> Operations {
+        let log = Log::to_sink(Level::Info, LogFormat::Text, io::sink()).unwrap();
+        Operations::new(Registry::default(), StopOrders::default(), log)
+    }
 
     #[tokio::test]
     async fn abandoned_socket_is_replaced_and_nothing_else() {
@@ -116,5 +140,29 @@ mod tests {
         fs::write(&path, "precious").unwrap();
         assert_eq!(remove_abandoned(&path).unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[tokio::test]
+    async fn end_of_a_gateway_removes_its_own_socket_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let bind = || AdminSocket::bind(&path, operations()).unwrap();
+        drop(bind());
+        assert!(!path.exists());
+        let first = bind();
+        // Kept, so that the next file gets no number that is free again.
+        fs::rename(&path, folder.path().join("moved")).unwrap();
+        let second = bind();
+        drop(first);
+        assert!(path.exists(), "the socket of another gateway");
+        drop(second);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn socket_of_another_user_is_told_with_its_owner() {
+        let error = others(65532);
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        assert!(error.to_string().contains("the uid 65532"), "{error}");
     }
 }
