@@ -25,6 +25,9 @@ use url::Url;
 
 /// Largest body of an answer.
 pub(super) const BODY_LIMIT: usize = 1024 * 1024;
+/// The statuses by which a load balancer says that it has no answer of a server behind it.
+const OF_PROXIES: [StatusCode; 3] =
+    [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
 /// Longest wait for a connection, within the limit of a try.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Time beyond a connection's limit for which a check waits for an answer.
@@ -150,16 +153,16 @@ impl WebhookClient {
     /// slow, and not out of reach.
     ///
     /// # Errors
-    /// No connection, an untrusted one, or one that breaks. The text is for the log.
+    /// No connection, an untrusted one, one that breaks, or a load balancer that reaches no server behind it. The text is for
+    /// the log.
     pub(crate) async fn connect(&self) -> Result<(), String> {
         // The client's own limit of a connection is shorter, so this one passes behind the connection.
-        match self.head(self.timeout.min(CONNECT_LIMIT) + SLOW).await {
-            Err(error) if error.is_timeout() && !error.is_connect() => Ok(()),
-            answer => answer
-                .map(drop)
-                .map_err(AttemptFailure::from)
-                .map_err(|failure| format!("{failure}{}", self.hint(Some(&failure)))),
-        }
+        let answer = match self.head(self.timeout.min(CONNECT_LIMIT) + SLOW).await {
+            Err(error) if error.is_timeout() && !error.is_connect() => return Ok(()),
+            Ok(status) if OF_PROXIES.contains(&status) => Err(AttemptFailure::Status(status.as_u16())),
+            answer => answer.map(drop).map_err(AttemptFailure::from),
+        };
+        answer.map_err(|failure| format!("{failure}{}", self.hint(Some(&failure))))
     }
 
     async fn head(&self, limit: Duration) -> Result<StatusCode, reqwest::Error> {

@@ -66,6 +66,19 @@ async fn only_a_404_at_the_start_is_told_as_a_path_that_may_be_wrong() {
 }
 
 #[tokio::test]
+async fn load_balancer_without_a_server_is_not_the_server() {
+    for (status, reached) in
+        [(502, false), (503, false), (504, false), (500, true), (501, true), (405, true), (200, true)]
+    {
+        let fake = FakeWebhook::start(move |_, _| FakeReply::Last(status, "")).await;
+        let client = WebhookClient::new(&fake.block(), "/password", Question::Password).unwrap();
+        let said = client.connect().await;
+        assert_eq!(said.is_ok(), reached, "{status}: {said:?}");
+        assert!(said.err().is_none_or(|said| said.contains(&format!("status {status}"))));
+    }
+}
+
+#[tokio::test]
 async fn server_that_is_slow_is_reached_and_one_that_is_silent_before_tls_or_closes_is_not() {
     let slow = FakeWebhook::start(|_, _| FakeReply::Hang).await;
     let client = WebhookClient::new(&slow.block(), "/password", Question::Password).unwrap();
