@@ -119,12 +119,13 @@ impl Listener for Peers {
 mod tests {
     use super::*;
     use crate::registry::Registry;
+    use crate::reload::ReloadOrders;
     use crate::shutdown::StopOrders;
     use crate::telemetry::{Level, Log, LogFormat};
 
     fn operations() -> Operations {
         let log = Log::to_sink(Level::Info, LogFormat::Text, io::sink()).unwrap();
-        Operations::new(Registry::default(), StopOrders::default(), log)
+        Operations::new(Registry::default(), StopOrders::default(), ReloadOrders::new().0, log)
     }
 
     #[tokio::test]
