@@ -15,6 +15,7 @@ mod startup_checks;
 pub use offline_checks::{offline_faults, offline_warnings, unusable_places};
 
 use crate::admin::{AdminError, AdminSocket, Endpoint, Health, Operations, Phase};
+use crate::audit::{Recordings, RecordingsError};
 use crate::auth::Authenticator;
 use crate::config::{Config, ShutdownConfig};
 use crate::descriptors;
@@ -63,6 +64,8 @@ pub enum BuildError {
     Listen(#[from] ListenError),
     #[error(transparent)]
     Admin(#[from] AdminError),
+    #[error(transparent)]
+    Recordings(#[from] RecordingsError),
     #[error(transparent)]
     Locks(#[from] LocksError),
     #[error(transparent)]
@@ -134,7 +137,8 @@ impl App {
         let beats = Heartbeats::default();
         let health = Health::new(beats.clone());
         let reachability = Reachability::of(config, &auth, config_client.as_ref(), &backend, (&health, &log));
-        let snapshot = Snapshot::build(config, auth, config_client, Arc::new(backend.clone()))?;
+        let recordings = config.audit.as_ref().map(Recordings::open).transpose()?;
+        let snapshot = Snapshot::build(config, auth, config_client, Arc::new(backend.clone()), recordings)?;
         let listeners = ssh::listen(&config.ssh.listeners, passed).await;
         let reloads = ReloadOrders::new();
         let operations = Operations::new(registry.clone(), orders.clone(), reloads.0.clone(), log.clone());

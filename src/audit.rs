@@ -1,8 +1,9 @@
 //! The record of what happens on a connection, as typed events. An effect is recorded before it happens, and does not
 //! happen if that fails: [`Recorder::record`] returns a result that its caller must look at.
 //!
-//! There is one sink, the connection's log, with ContainerSSH's codes and levels where they mean the same. It is best
-//! effort: a log whose queue is full drops the line and counts it, and never refuses.
+//! One sink is the connection's log, with ContainerSSH's codes and levels where they mean the same. It is best
+//! effort: a log whose queue is full drops the line and counts it, and never refuses. The other, where it is switched on, is
+//! the connection's recording, which may refuse.
 
 #[cfg(test)]
 pub(crate) mod capture;
@@ -10,19 +11,27 @@ mod details;
 mod event;
 mod forward_event;
 mod line;
+mod recording;
 mod traffic;
+mod wire_message;
 
 pub(crate) use event::{Event, PresentedKey, RequestKind};
 pub(crate) use forward_event::ForwardEvent;
 pub(crate) use line::denied_code;
+pub(crate) use recording::{Recordings, RecordingsError};
 pub(crate) use traffic::Traffic;
+pub(crate) use wire_message::{DataStream, WireMessage, WireSize};
 
 use crate::guest::Refusal;
 use crate::telemetry::ConnectionLog;
 use crate::telemetry::metrics::{MeasuredStep, StepOutcome, StepTimer};
+use crate::types::{ConnectionId, OnFailure, Secret};
+use bytes::Bytes;
 use parking_lot::Mutex;
+use recording::Recording;
 use std::borrow::Cow;
 use std::fmt::Debug;
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -75,6 +84,7 @@ pub(crate) struct Recorder {
     /// The timer from the login to the first program.
     waiting: Arc<Mutex<Option<StepTimer>>>,
     failed: CancellationToken,
+    recording: Option<Arc<Recording>>,
 }
 
 impl Recorder {
@@ -85,7 +95,7 @@ impl Recorder {
 
     /// Makes a recorder with another sink; `log` has the metrics.
     fn with_sink(sink: Arc<dyn Sink>, log: ConnectionLog) -> Self {
-        Self { sink, channel: None, log, waiting: Arc::default(), failed: CancellationToken::new() }
+        Self { sink, channel: None, log, waiting: Arc::default(), failed: CancellationToken::new(), recording: None }
     }
 
     /// The recorder for the channel with that number.
@@ -93,20 +103,108 @@ impl Recorder {
         Self { channel: Some(number), ..self.clone() }
     }
 
-    /// Records an effect before it happens.
-    ///
-    /// # Errors
-    /// The sink refuses; the effect must not happen, and the connection will be ended ([`Recorder::failed`]).
-    pub(crate) fn record(&self, event: Event<'_>) -> Result<(), Unrecorded> {
-        self.measure(&event);
-        self.sink.record(self.channel, &event).inspect_err(|_| self.failed.cancel())
+    /// The same recorder with a recording of the connection.
+    pub(crate) fn with_recording(self, recordings: &Recordings, connection: (ConnectionId, IpAddr)) -> Self {
+        let recording = Recording::new(recordings, connection, &self.log, &self.failed);
+        Self { recording: Some(Arc::new(recording)), ..self }
     }
 
-    /// Records something that has happened already. If the sink refuses, nothing can be held back any more, and the
+    /// Records something before it happens. What acts beyond this process is for [`Recorder::record_effect`].
+    ///
+    /// # Errors
+    /// A sink refuses; the effect must not happen, and the connection will be ended ([`Recorder::failed`]).
+    pub(crate) fn record(&self, event: Event<'_>) -> Result<(), Unrecorded> {
+        self.record_in_recording(&event)?;
+        self.record_in_sink(&event)
+    }
+
+    /// Records an effect before it happens, and waits until the recording has it. Only then the log has it.
+    ///
+    /// # Errors
+    /// As [`Recorder::record`].
+    pub(crate) async fn record_effect(&self, event: Event<'_>) -> Result<(), Unrecorded> {
+        self.record_in_recording(&event)?;
+        if let Some(recording) = &self.recording {
+            self.or_failed(recording.written().await)?;
+        }
+        self.record_in_sink(&event)
+    }
+
+    /// Records something that has happened already. If a sink refuses, nothing can be held back any more, and the
     /// connection is ended ([`Recorder::failed`]).
     pub(crate) fn note(&self, event: Event<'_>) {
-        if self.record(event).is_err() {
-            // `record` has cancelled `failed`, on which the supervisor ends the connection.
+        if self.record_in_recording(&event).and(self.record_in_sink(&event)).is_err() {
+            // `failed` is cancelled, on which the supervisor ends the connection.
+        }
+    }
+
+    fn record_in_sink(&self, event: &Event<'_>) -> Result<(), Unrecorded> {
+        self.measure(event);
+        self.or_failed(self.sink.record(self.channel, event))
+    }
+
+    fn record_in_recording(&self, event: &Event<'_>) -> Result<(), Unrecorded> {
+        match &self.recording {
+            Some(recording) => self.or_failed(recording.event(self.channel, event)),
+            None => Ok(()),
+        }
+    }
+
+    fn or_failed(&self, recorded: Result<(), Unrecorded>) -> Result<(), Unrecorded> {
+        recorded.inspect_err(|_| self.failed.cancel())
+    }
+
+    /// Records a wire message, for which there is no event, before its effect.
+    ///
+    /// # Errors
+    /// As [`Recorder::record`].
+    pub(crate) async fn wire(&self, message: WireMessage<'_>) -> Result<(), Unrecorded> {
+        match &self.recording {
+            Some(recording) => self.or_failed(recording.wire(self.channel, &message).await),
+            None => Ok(()),
+        }
+    }
+
+    /// Records a wire message that has no effect any more.
+    pub(crate) fn note_wire(&self, message: WireMessage<'_>) {
+        if let Some(recording) = &self.recording {
+            // As for `note`.
+            let _ = self.or_failed(recording.wire_now(self.channel, &message));
+        }
+    }
+
+    /// Records data before it goes on, and waits for room in the queue.
+    ///
+    /// # Errors
+    /// As [`Recorder::record`].
+    pub(crate) async fn data(&self, stream: DataStream, data: &[u8]) -> Result<(), Unrecorded> {
+        match &self.recording {
+            Some(recording) if recording.takes(stream) => {
+                let data = Bytes::copy_from_slice(data);
+                self.or_failed(recording.data(self.channel, stream, data).await)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the credential of the present attempt to log in, which the recording's messages name.
+    pub(crate) fn present(&self, username: &str, key: Option<&str>, password: Option<&Secret>) {
+        if let Some(recording) = &self.recording {
+            recording.present(username, key, password);
+        }
+    }
+
+    /// Takes the connection's own consequence of a recording that fails, instead of the file's.
+    pub(crate) fn set_on_failure(&self, on_failure: OnFailure) {
+        if let Some(recording) = &self.recording {
+            recording.set_on_failure(on_failure);
+        }
+    }
+
+    /// Ends the recording behind the connection's last event, and waits for its files.
+    pub(crate) async fn finish(&self) {
+        if let Some(recording) = &self.recording {
+            recording.finish().await;
         }
     }
 

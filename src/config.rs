@@ -7,6 +7,7 @@
 mod address;
 mod admin;
 mod algorithms;
+mod audit;
 mod auth;
 mod dump;
 mod http_client;
@@ -37,6 +38,7 @@ use crate::schema::{
 };
 use crate::settings::{self, ConfigServer, FileSections};
 use crate::telemetry::LogConfig;
+use crate::types::RecordingPlan;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -60,6 +62,8 @@ pub struct Config {
     pub admin: OperatorConfig,
     /// `shutdown`.
     pub shutdown: ShutdownConfig,
+    /// `audit`, where it is on.
+    pub audit: Option<RecordingPlan>,
     /// What every connection's settings start from.
     pub base: FileSections,
     /// Keys that are accepted without effect, and warnings for each start.
@@ -101,7 +105,7 @@ impl Config {
         let unusable = report.faults();
         let (parts, notices) =
             report.finish(parts).map_err(|errors| errors.and(unusable.clone()).and(strict.clone()))?;
-        let ConfigParts { ssh, auth, configserver, log, health, metrics, admin, shutdown } = parts;
+        let ConfigParts { ssh, auth, configserver, log, health, metrics, admin, shutdown, audit } = parts;
         let (exact, connection) =
             configserver.as_ref().map_or((false, false), |server| (server.exact_values, server.allow_connection));
         let at_start = keys::of_next_start(&tree);
@@ -115,6 +119,7 @@ impl Config {
             metrics,
             admin,
             shutdown,
+            audit,
             base,
             notices,
             unusable,
@@ -142,6 +147,7 @@ struct ConfigParts {
     metrics: Option<MetricsConfig>,
     admin: OperatorConfig,
     shutdown: ShutdownConfig,
+    audit: Option<RecordingPlan>,
 }
 
 /// Reads all parts; what varies from connection to connection is checked and kept as it is. `None` was reported.
@@ -155,6 +161,7 @@ fn read(root: &Section<'_>, files: &dyn Files) -> Option<ConfigParts> {
     let metrics = admin::metrics(&root.section("metrics"), files);
     let admin = admin::operators(&root.section("admin"));
     let shutdown = shutdown::read(&root.section("shutdown"));
+    let audit = audit::read(&root.section("audit"), files);
     settings::check_file(root, has_config_server, files);
     unbuilt::read(root);
     Some(ConfigParts {
@@ -166,6 +173,7 @@ fn read(root: &Section<'_>, files: &dyn Files) -> Option<ConfigParts> {
         metrics,
         admin: admin?,
         shutdown: shutdown?,
+        audit: audit?,
     })
 }
 

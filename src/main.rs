@@ -137,7 +137,7 @@ fn remote_address(text: &str) -> Result<SocketAddr, String> {
 fn main() -> ExitCode {
     // While there is one thread.
     let passed = PassedSockets::of_process();
-    if let Err(error) = withstand_hangups() {
+    if let Err(error) = withstand_signals() {
         return fail(&error);
     }
     let args = match Args::try_parse_from(with_two_dashes(std::env::args_os())) {
@@ -171,10 +171,12 @@ fn return_memory_in_background() {
     let _ = tikv_jemalloc_ctl::background_thread::write(true);
 }
 
-/// Keeps a hangup from ending the process, from here on. The handler stays when this runtime, which has no thread, is gone.
-fn withstand_hangups() -> io::Result<()> {
+/// Keeps a hangup from ending the process, from here on, and a file that reaches the process's limit of a file's size: the
+/// write fails then. The handlers stay when this runtime, which has no thread, is gone.
+fn withstand_signals() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { signal(SignalKind::hangup()).map(drop) })
+    let file_size = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    runtime.block_on(async { signal(SignalKind::hangup()).and(signal(file_size)).map(drop) })
 }
 
 impl Args {

@@ -190,6 +190,16 @@ pub(crate) struct X11Forwarding {
     pub screen: u32,
 }
 
+impl Dial {
+    /// The type of the channel that asks for it.
+    pub(crate) fn channel_type(&self) -> &'static str {
+        match self {
+            Self::Tcp { .. } => "direct-tcpip",
+            Self::Unix { .. } => "direct-streamlocal@openssh.com",
+        }
+    }
+}
+
 /// Writes `host:port` or the socket's path, for the log.
 impl fmt::Display for Dial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -120,7 +120,7 @@ impl SessionTask {
         }
         let (audit, client) = (self.audit.clone(), self.client.clone());
         let mut wait = ClientWait::new(client.as_ref(), &audit, terminal);
-        let started = match self.audit.record(Event::ProgramStarting { request: &request, terminal }) {
+        let started = match self.audit.record_effect(Event::ProgramStarting { request: &request, terminal }).await {
             Ok(()) => self.start(allowed, &mut wait).await,
             Err(unrecorded) => Err(NotStarted::Refused(unrecorded.into())),
         };
@@ -254,7 +254,7 @@ impl SessionTask {
         let ending = ended(self.ending.clone());
         let commands = pump::Commands { size: &mut self.size, signals: &mut self.signals, audit: &self.audit };
         let to_program = pump::InputPump { inbox: &self.inbox, terminal, commands };
-        let to_client = pump::pump_output(output, self.client.as_ref(), pending_line);
+        let to_client = pump::pump_output(output, (self.client.as_ref(), &self.audit), pending_line);
         let notices = show_notices(self.notices.clone(), self.client.as_ref(), terminal);
         tokio::pin!(to_client, ending);
         tokio::select! {

@@ -1,4 +1,4 @@
-//! Settings of one connection: the file's `backend`, `kubernetes`, `security`, `limits` and `log.level` with the
+//! Settings of one connection: the file's `backend`, `kubernetes`, `security`, `limits`, `log.level` and `audit.onFailure` with the
 //! config webhook's answer over them, typed by the parser that also reads the file.
 
 mod answer_check;
@@ -9,6 +9,7 @@ mod gateway_home;
 mod kubeconfig;
 mod limits;
 mod log_level;
+mod on_failure;
 mod overlay;
 mod pod;
 mod pod_mode;
@@ -24,6 +25,7 @@ pub(crate) use gateway_home::GatewayHome;
 pub(crate) use kubeconfig::expand as expand_kubeconfig;
 pub(crate) use limits::{ConnectionLimits, CountLimits, IdleTraffic};
 pub(crate) use log_level::log_level;
+pub(crate) use on_failure::on_failure;
 pub(crate) use pod::PodSettings;
 pub(crate) use pod_mode::{ExposedMetadata, PodMode};
 pub(crate) use resolve::{BackendSettings, KubernetesSettings, Settings, check_file};

@@ -205,7 +205,7 @@ async fn what_stands_in_the_way_of_a_start_is_said_with_what_to_do() {
             "insecureSkipVerify",
         ),
         (json!({"kubernetes": {"pod": {"mode": "persistent"}}}), "kubernetes.pod.metadata.name"),
-        (json!({"audit": {"enable": true}}), "audit.enable"),
+        (json!({"geoip": {"provider": "maxmind"}}), "geoip.provider"),
     ] {
         let mut config = minimal(folder.path());
         merge(&mut config, change.clone());

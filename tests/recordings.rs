@@ -1,5 +1,7 @@
 //! Recordings of the audit log, as an operator decodes them.
 
+mod gateway;
+
 use crate::configuration::podgate;
 use serde_json::Value;
 use std::fs;
@@ -59,4 +61,110 @@ async fn recording_that_is_cut_is_printed_and_told() {
     assert_eq!(ran.status, Some(0));
     assert!(ran.stderr.ends_with(": the recording ends inside a message\n"), "{}", ran.stderr);
     assert!(ran.stdout.starts_with("{") && ran.stdout.contains("\"connect\""), "{}", ran.stdout);
+}
+
+/// A recording of three parts by this key, sealed if its writer was not killed.
+fn recording(folder: &Path, key: Option<&str>, sealed: bool) -> String {
+    use podgate_recording::file::{Directory, Part};
+    use podgate_recording::{Message, Payload, SealKey};
+    let key = key.map(|pem| std::sync::Arc::new(SealKey::parse(pem).expect("a key")));
+    let id = "0123456789abcdef0123456789abcdef";
+    let mut file = Directory::open(folder.to_owned(), key).expect("a directory").begin(id).expect("a recording");
+    for timestamp in 1..=3 {
+        let mut part = Part::default();
+        let payload = Payload::Exec { request_id: 1, program: format!("part {timestamp}") };
+        part.push(&Message { connection: id.to_owned(), timestamp, channel: Some(0), payload }).expect("a message");
+        file.write(&part).expect("a part");
+    }
+    if sealed {
+        file.seal(4).expect("a seal");
+    }
+    folder.join(id).to_string_lossy().into_owned()
+}
+
+pub const KEY: &str = include_str!("../recording/tests/data/seal");
+
+pub fn key_file() -> String {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/recording/tests/data/seal.pub").to_owned()
+}
+
+#[tokio::test]
+async fn recording_that_was_changed_cut_or_left_open_is_not_proven() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = recording(folder.path(), Some(KEY), true);
+    let (chain, key) = (format!("{file}.chain"), key_file());
+    let (bytes, lines) = (fs::read(&file).expect("a recording"), fs::read_to_string(&chain).expect("a chain"));
+    let mut flipped = bytes.clone();
+    flipped[60] ^= 1;
+    let without_seal = lines.trim_end().rsplit_once('\n').expect("lines").0.to_owned() + "\n";
+    let longer = [&bytes[..], b"more"].concat();
+    for (bytes, lines, status, told) in [
+        (&flipped, &lines, 1, "do not rely on it: part 0 was changed"),
+        (&bytes[..bytes.len() - 3].to_vec(), &lines, 1, "the recording ends in part 2"),
+        (&bytes, &without_seal, 2, "not proven: 3 parts"),
+        (&longer, &without_seal, 2, "4 bytes behind them that nothing is sure of"),
+        (&longer, &lines, 1, "there is something behind the end"),
+        (&bytes[..40].to_vec(), &String::new(), 2, "nothing was recorded"),
+    ] {
+        fs::write(&file, bytes).expect("a recording");
+        fs::write(&chain, lines).expect("a chain");
+        let ran = podgate(&["audit", "verify", "--key", &key, &file]).await;
+        assert_eq!((ran.status, ran.stdout.lines().count()), (Some(status), 1), "{}{}", ran.stdout, ran.stderr);
+        assert!(ran.stdout.starts_with(&format!("{file}: ")) && ran.stdout.contains(told), "{told}: {}", ran.stdout);
+    }
+    fs::remove_file(&chain).expect("a chain");
+    let ran = podgate(&["audit", "verify", "--key", &key, &file]).await;
+    assert_eq!(ran.status, Some(66), "{}", ran.stdout);
+    for wrong in [&["--key", &file][..], &["--unsigned", "--key", &key], &["--hash", "00", &file]] {
+        let ran = podgate(&[&["audit", "verify", &file], wrong].concat()).await;
+        assert_eq!(ran.status, Some(64), "{wrong:?}: {}", ran.stderr);
+    }
+    assert_eq!(podgate(&["audit", "verify"]).await.status, Some(64));
+}
+
+#[tokio::test]
+async fn recording_is_proven_by_the_key_that_signed_it_and_the_hash_of_the_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = recording(folder.path(), Some(KEY), true);
+    let other = folder.path().join("other.pub");
+    let blob = "AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+    fs::write(&other, format!("ssh-ed25519 {blob}")).expect("a key");
+    let other = other.to_string_lossy().into_owned();
+    let ran = podgate(&["audit", "verify", "--key", &other, "--key", &key_file(), &file]).await;
+    assert_eq!(ran.status, Some(0), "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("proven: 3 parts") && ran.stdout.contains("signed by SHA256:"), "{}", ran.stdout);
+    let hash = ran.stdout.trim_end().rsplit_once(' ').expect("a hash").1.to_owned();
+    let verify = |more: &'static [&'static str], hash: String, file: String| async move {
+        let args = [&["audit", "verify", "--hash", &hash, &file][..], more].concat();
+        podgate(&args).await.status
+    };
+    // Without the key, nobody knows who wrote it.
+    assert_eq!(verify(&[], hash.clone(), file.clone()).await, Some(2));
+    assert_eq!(verify(&["--unsigned"], hash.clone(), file.clone()).await, Some(2));
+    assert_eq!(verify(&[], "0".repeat(64), file.clone()).await, Some(1));
+    assert_eq!(podgate(&["audit", "verify", "--key", &other, &file]).await.status, Some(1));
+    let folder = tempfile::tempdir().expect("a folder");
+    let unsigned = recording(folder.path(), None, true);
+    assert_eq!(podgate(&["audit", "verify", &unsigned]).await.status, Some(2));
+    assert_eq!(podgate(&["audit", "verify", "--unsigned", &unsigned]).await.status, Some(0));
+}
+
+#[tokio::test]
+async fn what_the_chain_does_not_cover_is_not_decoded() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = recording(folder.path(), None, false);
+    let bytes = fs::read(&file).expect("a recording");
+    let first = podgate(&["audit", "decode", &file]).await;
+    assert_eq!((first.status, first.stdout.lines().count()), (Some(0), 3), "{}", first.stderr);
+    // A part that somebody put behind the others is one that gzip takes.
+    fs::write(&file, [&bytes[..], &bytes[40..]].concat()).expect("a recording");
+    let ran = podgate(&["audit", "decode", &file]).await;
+    assert_eq!((ran.status, &ran.stdout), (Some(0), &first.stdout));
+    assert!(ran.stderr.contains("behind the chain's last part are left out"), "{}", ran.stderr);
+    let mut flipped = bytes;
+    flipped[45] ^= 1;
+    fs::write(&file, &flipped).expect("a recording");
+    let ran = podgate(&["audit", "decode", &file]).await;
+    assert_eq!(ran.status, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("do not rely on it: part 0 was changed"), "{}", ran.stderr);
 }

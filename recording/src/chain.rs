@@ -185,16 +185,28 @@ impl Chain {
     }
 
     /// The line of the end. Without it, a recording is not known to be whole.
-    pub fn seal(self, time: i64) -> String {
+    pub fn seal(&mut self, time: i64) -> String {
         let hash = seal_hash(&self.last, self.parts, time, self.length);
-        text(&Line::Seal(Seal {
+        let line = Line::Seal(Seal {
             parts: self.parts,
             time,
             length: self.length,
             previous: HEXLOWER.encode(&self.last),
             hash: HEXLOWER.encode(&hash),
             signature: self.sign(&hash),
-        }))
+        });
+        self.last = hash;
+        text(&line)
+    }
+
+    /// The number of the parts so far.
+    pub fn parts(&self) -> u64 {
+        self.parts
+    }
+
+    /// The hash of the last line: hexadecimal digits.
+    pub fn last_hash(&self) -> String {
+        HEXLOWER.encode(&self.last)
     }
 
     fn sign(&self, hash: &Hash) -> Option<String> {

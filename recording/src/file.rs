@@ -52,12 +52,17 @@ impl Directory {
         Ok(Self { path, key })
     }
 
+    /// The path of the recording of a connection.
+    pub fn path_of(&self, id: &str) -> PathBuf {
+        self.path.join(id)
+    }
+
     /// Begins the recording of a connection.
     ///
     /// # Errors
     /// A file cannot be made or written, or is there already.
     pub fn begin(&self, id: &str) -> io::Result<RecordingFile> {
-        let path = self.path.join(id);
+        let path = self.path_of(id);
         let header = binary::header();
         let (chain, line) = Chain::begin(id, &header, self.key.clone());
         let mut recording = Appended::create(&path)?;
@@ -155,11 +160,16 @@ impl RecordingFile {
     ///
     /// # Errors
     /// A file takes no more.
-    pub fn seal(mut self, time: i64) -> io::Result<()> {
+    pub fn seal(&mut self, time: i64) -> io::Result<()> {
         self.recording.file.sync_data()?;
         self.lines.file.sync_data()?;
         self.lines.append(self.chain.seal(time).as_bytes())?;
         self.lines.file.sync_data()
+    }
+
+    /// The number of the parts and the hash of the chain's last line.
+    pub fn progress(&self) -> (u64, String) {
+        (self.chain.parts(), self.chain.last_hash())
     }
 
     /// Has the next part fail behind its bytes, and returns what mends it.

@@ -14,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
 /// The time from the first message of a part to its write. A killed process loses no more; a second is promised, of which this
@@ -88,11 +88,26 @@ struct Shared {
 #[derive(Debug)]
 pub struct Writer(Arc<Shared>);
 
+/// The maker of the files.
+type Begin = Box<dyn FnOnce() -> io::Result<RecordingFile> + Send>;
+
 /// The side that writes.
-#[derive(Debug)]
 pub struct WriterTask {
     shared: Running,
-    file: RecordingFile,
+    begin: Begin,
+}
+
+/// The watcher of a recording, which does not keep it from ending.
+#[derive(Debug)]
+pub struct Watcher(Arc<Shared>);
+
+/// The facts about the files of a recording that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    pub parts: u64,
+    /// The hash of the chain's last line: hexadecimal digits.
+    pub last_hash: String,
+    pub sealed: bool,
 }
 
 /// The task's part of what is shared. Dropping it before the end is a failure.
@@ -107,11 +122,11 @@ impl Drop for Running {
     }
 }
 
-/// Makes the writer of a recording. The task must be run.
-pub fn writer(file: RecordingFile) -> (Writer, WriterTask) {
+/// Makes the writer of a recording. The task makes the files; it must be run.
+pub fn writer(begin: impl FnOnce() -> io::Result<RecordingFile> + Send + 'static) -> (Writer, WriterTask) {
     let progress = watch::Sender::new(Progress::default());
     let shared = Arc::new(Shared { queue: Mutex::default(), changed: Notify::new(), progress });
-    (Writer(shared.clone()), WriterTask { shared: Running(shared), file })
+    (Writer(shared.clone()), WriterTask { shared: Running(shared), begin: Box::new(begin) })
 }
 
 impl Drop for Writer {
@@ -131,6 +146,14 @@ impl Writer {
             self.0.fail("the disk is too slow: the queue of the recording is full".to_owned());
         }
         pushed
+    }
+
+    /// Queues a message if there is room now; else it is [`Unwritten::Full`], and nothing has failed.
+    ///
+    /// # Errors
+    /// It is not in the queue.
+    pub fn push_if_room(&self, message: &Message) -> Result<(), Unwritten> {
+        self.0.push(message, ROOM)
     }
 
     /// Queues a message once there is room. Cancel-safe: the message is queued or it is not.
@@ -167,8 +190,31 @@ impl Writer {
     /// # Errors
     /// It is not whole.
     pub async fn finish(self, time: i64) -> Result<(), Unwritten> {
-        self.0.end(End::Sealed(time));
+        self.seal(time);
         self.0.reached(|progress| progress.is_over).await
+    }
+
+    /// Asks for the end of the recording, which is sealed with that time. The task tells how it went.
+    pub fn seal(&self, time: i64) {
+        self.0.end(End::Sealed(time));
+    }
+
+    /// Gives the recording up for that reason. What is queued is still written.
+    pub fn give_up(&self, reason: &str) {
+        self.0.fail(reason.to_owned());
+        self.0.end(End::Open);
+    }
+
+    /// Makes a watcher.
+    pub fn watcher(&self) -> Watcher {
+        Watcher(self.0.clone())
+    }
+}
+
+impl Watcher {
+    /// The reason for which the recording has failed; `None` if it has not.
+    pub fn failure(&self) -> Option<Failure> {
+        self.0.progress.borrow().failure.clone()
     }
 
     /// Waits until the recording has failed, and returns why; for ever if it does not.
@@ -226,6 +272,11 @@ impl Shared {
         });
     }
 
+    fn fail_without_files(&self, reason: String) -> Option<Written> {
+        self.fail(reason);
+        None
+    }
+
     async fn reached(&self, what: impl Fn(&Progress) -> bool) -> Result<(), Unwritten> {
         let mut progress = self.progress.subscribe();
         let reached = progress.wait_for(|progress| progress.failure.is_some() || what(progress)).await;
@@ -254,10 +305,15 @@ impl Shared {
 }
 
 impl WriterTask {
-    /// Writes until the recording has ended or a write has failed.
-    pub async fn run(self) {
-        let Self { shared: running, mut file } = self;
+    /// Writes until the recording has ended or a write has failed. `None` if there are no files.
+    pub async fn run(self) -> Option<Written> {
+        let Self { shared: running, begin } = self;
         let shared = &*running.0;
+        let mut file = match spawn_blocking(begin).await {
+            Ok(Ok(file)) => file,
+            Ok(Err(error)) => return shared.fail_without_files(error.to_string()),
+            Err(error) => return shared.fail_without_files(error.to_string()),
+        };
         loop {
             let (part, queued, end) = match shared.take_due() {
                 Ok(due) => due,
@@ -271,9 +327,13 @@ impl WriterTask {
                 let written = file.write(&part);
                 (file, written)
             });
-            file = match settled(written.await) {
-                Ok(file) => file,
-                Err(reason) => return shared.fail(reason),
+            file = match written.await {
+                Ok((file, Ok(()))) => file,
+                Ok((file, Err(error))) => {
+                    shared.fail(error.to_string());
+                    return Some(facts(&file, false));
+                }
+                Err(error) => return shared.fail_without_files(error.to_string()),
             };
             shared.progress.send_modify(|progress| progress.written = queued);
             if let Some(end) = end {
@@ -281,6 +341,11 @@ impl WriterTask {
             }
         }
     }
+}
+
+fn facts(file: &RecordingFile, sealed: bool) -> Written {
+    let (parts, last_hash) = file.progress();
+    Written { parts, last_hash, sealed }
 }
 
 async fn wait(changed: &Notify, deadline: Option<Instant>) {
@@ -293,27 +358,29 @@ async fn wait(changed: &Notify, deadline: Option<Instant>) {
     }
 }
 
-async fn finish(shared: &Shared, file: RecordingFile, end: End) {
-    let sealed = match end {
-        End::Open => Ok(()),
-        // A message was lost, so this is not all.
-        End::Sealed(_) if shared.has_failed() => Ok(()),
-        End::Sealed(time) => match spawn_blocking(move || file.seal(time)).await {
-            Ok(sealed) => sealed.map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        },
+async fn finish(shared: &Shared, mut file: RecordingFile, end: End) -> Option<Written> {
+    let End::Sealed(time) = end else {
+        shared.progress.send_modify(|progress| progress.is_over = true);
+        return Some(facts(&file, false));
     };
-    match sealed {
-        Ok(()) => shared.progress.send_modify(|progress| progress.is_over = true),
-        Err(reason) => shared.fail(reason),
+    // A message was lost, so this is not all.
+    if shared.has_failed() {
+        return Some(facts(&file, false));
     }
-}
-
-fn settled(written: Result<(RecordingFile, io::Result<()>), JoinError>) -> Result<RecordingFile, String> {
-    match written {
-        Ok((file, Ok(()))) => Ok(file),
-        Ok((_, Err(error))) => Err(error.to_string()),
-        Err(error) => Err(error.to_string()),
+    let sealed = spawn_blocking(move || {
+        let sealed = file.seal(time);
+        (file, sealed)
+    });
+    match sealed.await {
+        Ok((file, Ok(()))) => {
+            shared.progress.send_modify(|progress| progress.is_over = true);
+            Some(facts(&file, true))
+        }
+        Ok((file, Err(error))) => {
+            shared.fail(error.to_string());
+            Some(facts(&file, false))
+        }
+        Err(error) => shared.fail_without_files(error.to_string()),
     }
 }
 

@@ -4,6 +4,7 @@
 use super::BuildError;
 use super::startup_checks::kubernetes_of_file;
 use crate::admin::Endpoint;
+use crate::audit::Recordings;
 use crate::auth::Authenticator;
 use crate::config::{Config, OperatorConfig};
 use crate::kubernetes::{ClientError, Clients};
@@ -42,7 +43,8 @@ pub fn offline_faults(config: &Config) -> Vec<BuildError> {
         config.unusable.iter().any(|fault| below(&fault.path))
     };
     let sections = sections.filter(|(section, _)| !reported(section)).map(|(_, error)| error);
-    ssh_keys.chain(config.unusable.iter().cloned().map(BuildError::Material)).chain(sections).collect()
+    let seal_key = config.audit.as_ref().and_then(Recordings::fault).map(BuildError::Recordings);
+    ssh_keys.chain(seal_key).chain(config.unusable.iter().cloned().map(BuildError::Material)).chain(sections).collect()
 }
 
 /// Finds keys and certificates without use, and directories that strangers can change, which prevent no start: the key's path
@@ -79,7 +81,11 @@ fn is_changed_by_strangers(folder: &Path) -> bool {
 pub fn unusable_places(config: &Config) -> Vec<BuildError> {
     let directory = unusable_directory(&config.ssh).map(BuildError::SshKey);
     let locks = Locks::open(config.admin.lock_directory.as_deref()).err().map(BuildError::Locks);
-    directory.into_iter().chain(config.log.fault().map(BuildError::Log)).chain(locks).collect()
+    // The key's fault is told with the other keys'.
+    let recordings = config.audit.as_ref().filter(|plan| Recordings::fault(plan).is_none());
+    let recordings = recordings.and_then(|plan| Recordings::open(plan).err()).map(BuildError::Recordings);
+    let faults = directory.into_iter().chain(recordings).chain(config.log.fault().map(BuildError::Log));
+    faults.chain(locks).collect()
 }
 
 /// Ignores missing files, which may be mounted only where the gateway runs: the start reports those.

@@ -7,6 +7,7 @@ use super::reachability::Reachability;
 use super::startup_checks::{StartupChecks, decided};
 use super::{BuildError, offline_faults, offline_warnings, webhooks};
 use crate::admin::Health;
+use crate::audit::Recordings;
 use crate::auth::Authenticator;
 use crate::config::{Config, ShutdownConfig};
 use crate::kubernetes::Backend;
@@ -95,7 +96,9 @@ impl Reloader {
         let (backend, log, before) = (Arc::new(self.backend.clone()), self.log.clone(), self.current.clone());
         blocking(move || {
             ssh::make_host_keys(&config.ssh, &log).map_err(BuildError::SshKey)?;
-            let snapshot = Snapshot::build(&config, auth.clone(), config_client.clone(), backend);
+            let recordings = config.audit.as_ref().map(Recordings::open).transpose();
+            let recordings = recordings.map_err(BuildError::Recordings)?;
+            let snapshot = Snapshot::build(&config, auth.clone(), config_client.clone(), backend, recordings);
             let snapshot = snapshot.map_err(BuildError::SshKey)?;
             let log = Log::prepare(&config.log, &before.log).map_err(BuildError::Log)?;
             Ok(Prepared { config, auth, config_client, snapshot, log })

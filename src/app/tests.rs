@@ -37,7 +37,7 @@ fn snapshot(version: &str, key: &str) -> Snapshot {
     let tree = set(minimal(), "ssh.serverVersion", version.into());
     let config = Config::parse(&tree.to_string(), Format::Json, &files).unwrap();
     let (auth, config_client) = webhooks(&config).unwrap();
-    Snapshot::build(&config, auth, config_client, Arc::new(NoGuests)).unwrap()
+    Snapshot::build(&config, auth, config_client, Arc::new(NoGuests), None).unwrap()
 }
 
 /// Connects, and reads the server's identification line.

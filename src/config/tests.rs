@@ -82,7 +82,6 @@ fn wrong_types_are_errors_everywhere() {
 #[test]
 fn what_is_not_built_is_refused_when_it_is_switched_on() {
     denied(vec![
-        ("audit.enable", json!(true), "audit.enable", "not built yet"),
         ("geoip.provider", json!("maxmind"), "geoip.provider", "not built yet"),
         ("auth.password.method", json!("kerberos"), "auth.password.method", "not built yet"),
         ("auth.gssapi.method", json!("kerberos"), "auth.gssapi.method", "not built yet"),

@@ -14,9 +14,6 @@ pub(super) fn read(root: &Section<'_>) {
         geoip.error("provider", "maxmind is not built yet; use dummy");
     }
     check_without_effect(&geoip, "provider", NOT_BUILT);
-    let audit = root.section("audit");
-    audit.off("enable", "the audit log is not built yet; set it to false");
-    check_without_effect(&audit, "enable", NOT_BUILT);
     check_without_effect(&root.section("docker"), "execution", OTHER_BACKEND);
     check_without_effect(&root.section("sshproxy"), "server", OTHER_BACKEND);
 }

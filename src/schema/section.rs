@@ -150,13 +150,6 @@ impl<'a> Section<'a> {
         self.typed(key, "true or false", truth)
     }
 
-    /// A switch of a feature that is not built: true is a mistake.
-    pub(crate) fn off(&self, key: &'static str, why: &str) {
-        if self.flag(key) {
-            self.error(key, why);
-        }
-    }
-
     /// An integer in the key's range.
     pub(crate) fn integer(&self, key: &'static str) -> Option<i64> {
         let number = self.typed(key, "an integer", Value::as_i64)?;

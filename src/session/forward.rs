@@ -6,6 +6,7 @@
 
 use super::client::ClientGone;
 use super::inbox::{Inbox, InboxItem};
+use crate::audit::{DataStream, Recorder, WireMessage};
 use crate::guest::{ConnectionInput, ConnectionOutput, ForwardedConnection, Refusal};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -54,18 +55,18 @@ pub(crate) async fn carry(
     client: &dyn ForwardClient,
     inbox: &Inbox,
     closed: &CancellationToken,
-    carried: &CarriedBytes,
+    (carried, audit): (&CarriedBytes, &Recorder),
 ) -> Result<(), Refusal> {
     let ForwardedConnection { mut input, mut output } = connection;
     let into_guest = async {
         tokio::select! {
-            () = pump_into_guest(input.as_mut(), inbox, &carried.to_guest) => {}
+            () = pump_into_guest(input.as_mut(), inbox, (&carried.to_guest, audit)) => {}
             () = given_up(closed) => inbox.refuse(),
         }
     };
     let out_of_guest = async {
         tokio::select! {
-            ended = pump_to_client(output.as_mut(), client, &carried.to_client) => ended,
+            ended = pump_to_client(output.as_mut(), client, (&carried.to_client, audit)) => ended,
             () = closed.cancelled() => Ok(()),
         }
     };
@@ -81,10 +82,11 @@ async fn given_up(closed: &CancellationToken) {
     sleep(DRAIN).await;
 }
 
-async fn pump_into_guest(input: &mut dyn ConnectionInput, inbox: &Inbox, carried: &AtomicU64) {
+async fn pump_into_guest(input: &mut dyn ConnectionInput, inbox: &Inbox, (carried, audit): (&AtomicU64, &Recorder)) {
     loop {
         let taken = match inbox.take().await {
             InboxItem::Data(data) => {
+                recorded(audit, DataStream::ForwardIn, &data).await;
                 let length = data.len() as u64;
                 input.write(data).await.map(|()| carried.fetch_add(length, Ordering::Relaxed))
             }
@@ -104,9 +106,10 @@ async fn pump_into_guest(input: &mut dyn ConnectionInput, inbox: &Inbox, carried
 async fn pump_to_client(
     output: &mut dyn ConnectionOutput,
     client: &dyn ForwardClient,
-    carried: &AtomicU64,
+    (carried, audit): (&AtomicU64, &Recorder),
 ) -> Result<(), Refusal> {
     while let Some(data) = output.next().await? {
+        recorded(audit, DataStream::ForwardOut, &data).await;
         let length = data.len() as u64;
         if client.data(data).await.is_err() {
             // A client that is gone takes no more, and its connection is about to be closed.
@@ -114,8 +117,16 @@ async fn pump_to_client(
         }
         carried.fetch_add(length, Ordering::Relaxed);
     }
+    audit.note_wire(WireMessage::CloseWrite);
     let _gone = client.end_of_data().await;
     Ok(())
+}
+
+/// Records data before it goes on. What cannot be recorded never does: the connection is about to end.
+async fn recorded(audit: &Recorder, stream: DataStream, data: &[u8]) {
+    if audit.data(stream, data).await.is_err() {
+        std::future::pending().await
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::client::{Client, ClientGone};
 use super::inbox::{Inbox, InboxItem};
 use super::wait::PendingLine;
-use crate::audit::{Event, Recorder};
+use crate::audit::{DataStream, Event, Recorder, WireMessage};
 use crate::guest::{Exit, InputClosed, OutputEvent, ProgramControl, ProgramInput, ProgramOutput, Refusal};
 use crate::policy::{Permit, SendSignal};
 use crate::types::Size;
@@ -18,7 +18,7 @@ use tokio::task::yield_now;
 /// client's window. The pending line goes out before any output; an exit does not wait for it.
 pub(super) async fn pump_output(
     mut output: Box<dyn ProgramOutput>,
-    client: &dyn Client,
+    (client, audit): (&dyn Client, &Recorder),
     mut pending_line: PendingLine<'_>,
 ) -> Result<Exit, ClientGone> {
     // A client that reads has its line even if the program has ended already.
@@ -38,15 +38,27 @@ pub(super) async fn pump_output(
         match event {
             OutputEvent::Exit(exit) => return Ok(exit),
             OutputEvent::Stdout(data) => {
+                recorded(audit, DataStream::Stdout, &data).await;
                 pending_line.written().await;
                 client.stdout(data).await?;
             }
             OutputEvent::Stderr(data) => {
+                recorded(audit, DataStream::Stderr, &data).await;
                 pending_line.written().await;
                 client.stderr(data).await?;
             }
-            OutputEvent::End => owes_end = true,
+            OutputEvent::End => {
+                audit.note_wire(WireMessage::CloseWrite);
+                owes_end = true;
+            }
         }
+    }
+}
+
+/// Records data before it goes on. What cannot be recorded never does: the connection is about to end.
+async fn recorded(audit: &Recorder, stream: DataStream, data: &[u8]) {
+    if audit.data(stream, data).await.is_err() {
+        pending().await
     }
 }
 
@@ -69,7 +81,7 @@ impl InputPump<'_> {
     /// where the program has a way of their own for them.
     pub(super) async fn run(self, mut input: Box<dyn ProgramInput>) -> Infallible {
         let Self { inbox, terminal, mut commands } = self;
-        let mut data = DataPump { inbox, terminal, ended: false };
+        let mut data = DataPump { inbox, audit: commands.audit, terminal, ended: false };
         match input.control() {
             Some(mut control) => {
                 // What a client typed behind a new size finds the size there.
@@ -102,6 +114,7 @@ impl InputPump<'_> {
 /// The pump of the client's data.
 struct DataPump<'a> {
     inbox: &'a Inbox,
+    audit: &'a Recorder,
     terminal: bool,
     ended: bool,
 }
@@ -125,7 +138,10 @@ impl DataPump<'_> {
 
     async fn give(&mut self, input: &mut dyn ProgramInput, taken: InboxItem) -> Result<(), InputClosed> {
         match taken {
-            InboxItem::Data(data) => input.write(data).await,
+            InboxItem::Data(data) => {
+                recorded(self.audit, DataStream::Stdin, &data).await;
+                input.write(data).await
+            }
             InboxItem::End => {
                 self.ended = true;
                 // A terminal has no end of input: the user types Ctrl-D there. OpenSSH's sshd does the same.
@@ -180,7 +196,7 @@ impl Commands<'_> {
     }
 
     async fn signal(&self, control: &mut dyn ProgramControl, signal: Permit<SendSignal>) {
-        if self.audit.record(Event::Signalled { name: &signal.request().name }).is_err() {
+        if self.audit.record_effect(Event::Signalled { name: &signal.request().name }).await.is_err() {
             return;
         }
         if let Err(refusal) = control.signal(signal).await {

@@ -1,11 +1,12 @@
 //! Checks a config webhook's answer by itself, for authors of answers who do not have the gateway's file.
 
-use super::file_sections::{Completeness, FileSections};
+use super::file_sections::{Completeness, FileSections, PARTIAL};
 use super::log_level::log_level;
+use super::on_failure::on_failure;
 use super::overlay::{self, SHARED};
 use super::pod::ImageJudge;
 use super::resolve::{BackendSettings, Settings, pod_mistakes, read};
-use crate::schema::{ConfigError, ConfigReport, Errors, Notice, Section, Tree, get};
+use crate::schema::{ConfigError, ConfigReport, Errors, Notice, Section, Tree, get, keys};
 use podgate_webhooks::wire::ConfigAnswer;
 use serde_json::Value;
 
@@ -32,7 +33,7 @@ pub fn check_answer(config: &Tree) -> AnswerFindings {
     let merged = overlay::overlay(&base, Some(&ConfigAnswer::new(config.clone())), &report);
     {
         let root = Section::root(&merged.sections, &report);
-        let _ = log_level(&root.section("log"));
+        let _ = (log_level(&root.section("log")), on_failure(&root.section("audit")));
         let _ = read(&root, Completeness::Part, ImageJudge::Reader, None);
     }
     let conversions = merged.conversions.into_iter().map(|note| (note.path, note.text));
@@ -54,9 +55,13 @@ pub fn check_answer(config: &Tree) -> AnswerFindings {
 /// Sections and keys that cannot differ between connections.
 fn without_effect(config: &Tree) -> impl Iterator<Item = (String, String)> {
     let sections = config.keys().filter(|key| overlay::is_without_effect(key)).cloned();
-    let log = config.get("log").and_then(Value::as_object).into_iter().flat_map(Tree::keys);
-    let log = log.filter(|key| *key != "level").map(|key| format!("log.{key}"));
-    sections.chain(log).map(|path| (path, "has no effect for a single connection".to_owned()))
+    let part = |section: &'static str| {
+        let part = config.get(section).and_then(Value::as_object).into_iter().flat_map(Tree::keys);
+        part.map(move |key| format!("{section}.{key}")).filter(|path| !keys::is_per_connection(path))
+    };
+    sections
+        .chain(PARTIAL.into_iter().flat_map(part))
+        .map(|path| (path, "has no effect for a single connection".to_owned()))
 }
 
 fn changed_connection(config: &Tree) -> Option<(String, String)> {

@@ -4,10 +4,14 @@ use crate::schema::{Tree, get, keys};
 use serde_json::Value;
 use std::fmt;
 
+/// The sections of which only some keys can differ between connections.
+pub(super) const PARTIAL: [&str; 2] = ["log", "audit"];
+
 /// The file's sections that can differ between connections, as JSON, because an answer may complete them.
 #[derive(Clone)]
 pub struct FileSections {
-    /// The file's `backend`, `kubernetes`, `security`, `limits` and `log` (`level` alone), without nulls.
+    /// The file's `backend`, `kubernetes`, `security`, `limits`, `log` (`level` alone) and `audit` (`onFailure` alone), without
+    /// nulls.
     pub sections: Tree,
     /// `configserver.exactValues`: every answer is exact.
     pub exact_values: bool,
@@ -45,8 +49,10 @@ impl FileSections {
     /// Keeps the sections of a file that can differ between connections.
     pub(crate) fn new(mut file: Tree, exact_values: bool, allow_connection: bool, kuberun: bool) -> Self {
         file.retain(|key, _| keys::is_per_connection(key));
-        if let Some(Value::Object(log)) = file.get_mut("log") {
-            log.retain(|key, _| keys::is_per_connection(&format!("log.{key}")));
+        for section in PARTIAL {
+            if let Some(Value::Object(part)) = file.get_mut(section) {
+                part.retain(|key, _| keys::is_per_connection(&format!("{section}.{key}")));
+            }
         }
         let allow_shared = get(&file, "kubernetes.pod.shared") == Some(&Value::Bool(true));
         Self { sections: file, exact_values, allow_connection, allow_shared, kuberun }

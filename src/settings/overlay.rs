@@ -8,7 +8,7 @@
 //! merged.
 
 use super::cluster::overlay_connection;
-use super::file_sections::FileSections;
+use super::file_sections::{FileSections, PARTIAL};
 use super::pod::{ConsoleShortcuts, PodMerge, console_container};
 use crate::schema::document::drop_nulls;
 use crate::schema::keys::{self, KeyKind};
@@ -127,9 +127,12 @@ fn drop_absent(over: &mut Tree, is_patch: bool) {
 fn effective_sections(config: &Tree) -> Tree {
     let mut over = Tree::new();
     for (key, value) in config {
-        if key == "log" {
-            if let Some(level) = value.get("level") {
-                over.insert(key.clone(), Value::Object([("level".to_owned(), level.clone())].into_iter().collect()));
+        if PARTIAL.contains(&key.as_str()) {
+            let part = value.as_object().into_iter().flatten();
+            let part = part.filter(|(name, _)| keys::is_per_connection(&format!("{key}.{name}")));
+            let part: Tree = part.map(|(name, value)| (name.clone(), value.clone())).collect();
+            if !part.is_empty() {
+                over.insert(key.clone(), Value::Object(part));
             }
         } else if !is_without_effect(key) {
             over.insert(key.clone(), value.clone());

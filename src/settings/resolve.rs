@@ -5,6 +5,7 @@ use super::file_sections::{Completeness, FileSections};
 use super::gateway_home::lease_duration;
 use super::limits::{self, ConnectionLimits};
 use super::log_level::log_level;
+use super::on_failure::on_failure;
 use super::overlay::{is_patch, overlay};
 use super::pod::{self, ImageJudge, PodSettings};
 use super::security;
@@ -13,6 +14,7 @@ use crate::policy::Rules;
 use crate::schema::kubernetes::ValueNote;
 use crate::schema::{ConfigError, ConfigReport, Errors, Files, Section, Tree, get, pod_scalars};
 use crate::telemetry::Level;
+use crate::types::OnFailure;
 use podgate_webhooks::wire::ConfigAnswer;
 use std::sync::Arc;
 
@@ -32,6 +34,8 @@ pub(crate) struct Settings {
     pub level: Level,
     /// True if the answer says another `log.level` than the file.
     pub has_own_level: bool,
+    /// `audit.onFailure`.
+    pub on_failure: OnFailure,
     /// Keys of ContainerSSH before 0.5 in the answer, with their replacements.
     pub old_keys: Option<String>,
     /// Pod values in the answer that were converted to the type that Kubernetes expects.
@@ -85,9 +89,19 @@ impl Settings {
 fn read_all(sections: &Tree, report: &ConfigReport) -> Option<Settings> {
     let root = Section::root(sections, report);
     let level = log_level(&root.section("log"));
+    let on_failure = on_failure(&root.section("audit"));
     let (rules, limits, kubernetes) = read(&root, Completeness::Whole, ImageJudge::Node, None);
     let backend = BackendSettings::Kubernetes(kubernetes?);
-    Some(Settings { rules, limits, backend, level: level?, has_own_level: false, old_keys: None, conversions: None })
+    Some(Settings {
+        rules,
+        limits,
+        backend,
+        level: level?,
+        has_own_level: false,
+        on_failure: on_failure?,
+        old_keys: None,
+        conversions: None,
+    })
 }
 
 /// The fields of an answer's pod that the API server would refuse.

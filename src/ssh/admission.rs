@@ -122,7 +122,8 @@ async fn admit_settings(
     entry
         .serve(identity.authenticated(), settings.limits.max_connections)
         .map_err(|not_served| refuse_service(context, &not_served))?;
-    context.audit.record(Event::Admitted)?;
+    context.audit.set_on_failure(settings.on_failure);
+    context.audit.record_effect(Event::Admitted).await?;
     let name = identity.authenticated().to_owned();
     let output = context.queued.of(&name).output_budget(settings.limits.max_queued);
     Ok((name, settings.rules, settings.limits, make_guest(context, (identity, output), settings.backend)))

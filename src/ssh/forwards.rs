@@ -12,7 +12,7 @@ use super::channel_count::{ChannelCount, OpenForward};
 use super::channels::ChannelGuards;
 use super::connection::ConnectionContext;
 use super::ssh_client::SshForward;
-use crate::audit::{Event, ForwardEvent, Recorder, Traffic};
+use crate::audit::{Event, ForwardEvent, Recorder, Traffic, WireMessage};
 use crate::guest::{Accepted, ForwardedConnection, Progress, Refusal};
 use crate::policy::{Dial, Permit};
 use crate::session::ended;
@@ -82,6 +82,26 @@ struct Offering {
 }
 
 impl OfferedAs {
+    /// The message of an offer, as it is recorded.
+    fn message<'a>(&'a self, origin: (&'a str, u32)) -> WireMessage<'a> {
+        match self {
+            Self::Tcp { host, port } => WireMessage::OfferedTcp { host, port: u32::from(*port), origin },
+            Self::Unix { path } => WireMessage::OfferedUnix { path },
+            Self::X11 => WireMessage::OfferedX11 { origin },
+            Self::Agent => WireMessage::OfferedAgent,
+        }
+    }
+
+    /// The type of its channels.
+    fn channel_type(&self) -> &'static str {
+        match self {
+            Self::Tcp { .. } => "forwarded-tcpip",
+            Self::Unix { .. } => "forwarded-streamlocal@openssh.com",
+            Self::X11 => "x11",
+            Self::Agent => "auth-agent@openssh.com",
+        }
+    }
+
     async fn open(&self, handle: &Handle, origin: (String, u16)) -> Result<Channel<Msg>, russh::Error> {
         let (address, port) = (origin.0, u32::from(origin.1));
         match self {
@@ -103,7 +123,7 @@ impl Forwards {
     /// Connects to an address in the guest, answers the client's request to open a channel, and carries data until the
     /// channel is over. The request's callback must not wait for the guest, so this is the channel's task.
     pub(super) async fn dial(self: Arc<Self>, dial: Permit<Dial>, reply: ChannelOpenHandle, channel: ForwardChannel) {
-        let target = dial.request().to_string();
+        let (target, channel_type) = (dial.request().to_string(), dial.request().channel_type());
         let dialed = tokio::select! {
             dialed = self.dial_guest(dial, &channel.audit) => dialed,
             // Dropping the reply refuses the channel.
@@ -111,6 +131,7 @@ impl Forwards {
         };
         match dialed {
             Ok(connection) => {
+                channel.audit.note_wire(WireMessage::Opened(channel_type));
                 reply.accept().await;
                 self.carry(connection, channel, &target).await;
             }
@@ -122,7 +143,7 @@ impl Forwards {
     }
 
     async fn dial_guest(&self, dial: Permit<Dial>, audit: &Recorder) -> Result<ForwardedConnection, Refusal> {
-        audit.record(Event::Forward(ForwardEvent::Dialing { target: dial.request() }))?;
+        audit.record_effect(Event::Forward(ForwardEvent::Dialing { target: dial.request() })).await?;
         tokio::select! {
             dialed = self.admission.guest.dial(dial, Progress::default()) => dialed,
             refusal = ended(self.admission.ending.clone()) => Err(refusal),
@@ -141,8 +162,11 @@ impl Forwards {
         let address = printable(&address, ORIGIN_MAX);
         let audit = &self.context.audit;
         let origin = if address.is_empty() { "a Unix socket".to_owned() } else { format!("{address}:{port}") };
-        let recorded =
-            audit.record(Event::Forward(ForwardEvent::ForwardOffered { listener: &listener, origin: &origin }));
+        let event = Event::Forward(ForwardEvent::ForwardOffered { listener: &listener, origin: &origin });
+        let recorded = match audit.wire(offered_as.message((&address, port.into()))).await {
+            Ok(()) => audit.record_effect(event).await,
+            Err(unrecorded) => Err(unrecorded),
+        };
         let (Ok(()), Some(handle)) = (recorded, self.context.handle.get()) else { return };
         if cancelled.is_cancelled() {
             let reason = "its listener was cancelled";
@@ -170,6 +194,7 @@ impl Forwards {
         let (_, write) = channel.split();
         let Some((inbox, guards)) = asked.confirmed(&id, &self.context.closed).await else { return };
         let audit = self.context.audit.channel(id.into());
+        audit.note_wire(WireMessage::Opened(offered_as.channel_type()));
         self.carry(connection, ForwardChannel { write, inbox, guards, counted, audit }, &listener).await;
     }
 
@@ -181,7 +206,7 @@ impl Forwards {
         let ForwardChannel { write, inbox, guards, counted, audit } = channel;
         let (client, carried, begun) = (self.client(write), CarriedBytes::default(), Instant::now());
         let patience = tokio::select! {
-            ended = carry(connection, &client, &inbox, &guards.closed, &carried) => match ended {
+            ended = carry(connection, &client, &inbox, &guards.closed, (&carried, &audit)) => match ended {
                 Ok(()) => CLOSE_PATIENCE,
                 Err(refusal) => {
                     audit.note(Event::Forward(ForwardEvent::ForwardLost { target, refusal: &refusal }));
@@ -196,6 +221,7 @@ impl Forwards {
             client.close().await;
         }
         let traffic = Traffic { received: carried.to_guest(), sent: carried.to_client() };
+        audit.note_wire(WireMessage::Close);
         audit.note(Event::Forward(ForwardEvent::ForwardEnded { target, duration: begun.elapsed(), traffic }));
         drop(counted);
     }

@@ -10,7 +10,7 @@ use super::forwards::{Forwards, ListenerKey, OpenListener};
 use super::login::Login;
 use super::ssh_client::signal_name;
 use super::window::PacketVerdict;
-use crate::audit::{Event, Recorder, RequestKind};
+use crate::audit::{Event, Recorder, RequestKind, WireMessage, WireSize};
 use crate::guest::ListenerAddress;
 use crate::policy::{Denied, Dial, Listen, ProgramRequest, StartProgram, Terminal, X11Forwarding};
 use crate::registry::RegistryEntry;
@@ -123,6 +123,11 @@ impl Translator {
                 session.disconnect(Disconnect::ByApplication, reason, "")
             }
         }
+    }
+
+    /// Records a channel's message before its effect; false if that fails.
+    async fn records(&self, id: ChannelId, message: WireMessage<'_>) -> bool {
+        self.channel_audit(id).wire(message).await.is_ok()
     }
 
     /// The recorder for a channel's events.
@@ -275,11 +280,17 @@ impl Handler for Translator {
         channel: russh::Channel<Msg>,
         host_to_connect: &str,
         port_to_connect: u32,
-        _originator_address: &str,
-        _originator_port: u32,
+        originator_address: &str,
+        originator_port: u32,
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
+        let origin = (originator_address, originator_port);
+        let message = WireMessage::DirectTcp { host: host_to_connect, port: port_to_connect, origin };
+        // Dropping the reply refuses the channel.
+        if !self.records(channel.id(), message).await {
+            return Ok(());
+        }
         // A number above 65535 is no port. 0 is denied for the same reason.
         let port = u16::try_from(port_to_connect).unwrap_or(0);
         self.dial(Dial::Tcp { host: host_to_connect.to_owned(), port }, channel, reply).await;
@@ -293,6 +304,9 @@ impl Handler for Translator {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
+        if !self.records(channel.id(), WireMessage::DirectUnix { path: socket_path }).await {
+            return Ok(());
+        }
         self.dial(Dial::Unix { path: socket_path.to_owned() }, channel, reply).await;
         Ok(())
     }
@@ -332,14 +346,16 @@ impl Handler for Translator {
         term: &str,
         col_width: u32,
         row_height: u32,
-        _pix_width: u32,
-        _pix_height: u32,
+        pix_width: u32,
+        pix_height: u32,
         modes: &[(Pty, u32)],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let modes = Modes::new(modes.iter().map(|(opcode, argument)| (*opcode as u8, *argument)));
-        let terminal = Terminal { term: term.to_owned(), size: size(col_width, row_height), modes };
-        let opened = self.open_terminal(channel, terminal);
+        let modes: Vec<(u8, u32)> = modes.iter().map(|(opcode, argument)| (*opcode as u8, *argument)).collect();
+        let size = WireSize { columns: col_width, rows: row_height, width: pix_width, height: pix_height };
+        let recorded = self.records(channel, WireMessage::Terminal { term, size, modes: &modes }).await;
+        let (size, modes) = (cut_size(col_width, row_height), Modes::new(modes));
+        let opened = recorded && self.open_terminal(channel, Terminal { term: term.to_owned(), size, modes });
         Ok(reply(session, channel, opened)?)
     }
 
@@ -352,13 +368,14 @@ impl Handler for Translator {
         x11_screen_number: u32,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let listen = Listen::X11(X11Forwarding {
+        let x11 = X11Forwarding {
             single_connection,
             auth_protocol: x11_auth_protocol.to_owned(),
             auth_cookie: x11_auth_cookie.to_owned(),
             screen: x11_screen_number,
-        });
-        let promised = self.promise_listener(channel, listen, session).await?;
+        };
+        let recorded = self.records(channel, WireMessage::X11(&x11)).await;
+        let promised = recorded && self.promise_listener(channel, Listen::X11(x11), session).await?;
         Ok(reply(session, channel, promised)?)
     }
 
@@ -369,11 +386,15 @@ impl Handler for Translator {
         variable_value: &str,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let set = self.set_env(channel, variable_name, variable_value);
+        let message = WireMessage::Environment { name: variable_name, value: variable_value };
+        let set = self.records(channel, message).await && self.set_env(channel, variable_name, variable_value);
         Ok(reply(session, channel, set)?)
     }
 
     async fn shell_request(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
+        if !self.records(channel, WireMessage::Shell).await {
+            return Ok(session.channel_failure(channel)?);
+        }
         Ok(self.start_program(channel, Ok(ProgramRequest::Shell), session)?)
     }
 
@@ -383,6 +404,9 @@ impl Handler for Translator {
         data: &[u8],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
+        if !self.records(channel, WireMessage::Exec(&String::from_utf8_lossy(data))).await {
+            return Ok(session.channel_failure(channel)?);
+        }
         // The exec API takes text alone.
         let command = std::str::from_utf8(data).map_err(|_| Denied::CommandText);
         let request = command.map(|command| ProgramRequest::Exec(command.to_owned()));
@@ -395,6 +419,9 @@ impl Handler for Translator {
         name: &str,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
+        if !self.records(channel, WireMessage::Subsystem(name)).await {
+            return Ok(session.channel_failure(channel)?);
+        }
         Ok(self.start_program(channel, Ok(ProgramRequest::Subsystem(name.to_owned())), session)?)
     }
 
@@ -403,23 +430,29 @@ impl Handler for Translator {
         channel: ChannelId,
         col_width: u32,
         row_height: u32,
-        _pix_width: u32,
-        _pix_height: u32,
+        pix_width: u32,
+        pix_height: u32,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
+        let size = WireSize { columns: col_width, rows: row_height, width: pix_width, height: pix_height };
+        if !self.records(channel, WireMessage::Window(size)).await {
+            return Ok(session.channel_failure(channel)?);
+        }
         if let Some(handle) = self.channels.session(&channel) {
-            handle.resize(size(col_width, row_height));
+            handle.resize(cut_size(col_width, row_height));
         }
         Ok(session.channel_success(channel)?)
     }
 
     /// Called for `auth-agent-req@openssh.com`. russh 0.65.1 refuses `agent-req` (RFC 9987 section 3.1) by itself.
     async fn agent_request(&mut self, channel: ChannelId, session: &mut Session) -> Result<bool, Self::Error> {
-        self.promise_listener(channel, Listen::Agent, session).await
+        Ok(self.records(channel, WireMessage::Agent).await
+            && self.promise_listener(channel, Listen::Agent, session).await?)
     }
 
     async fn signal(&mut self, channel: ChannelId, signal: Sig, session: &mut Session) -> Result<(), Self::Error> {
-        let handed_over = self.send_signal(channel, signal_name(&signal));
+        let name = signal_name(&signal);
+        let handed_over = self.records(channel, WireMessage::Signal(name)).await && self.send_signal(channel, name);
         Ok(reply(session, channel, handed_over)?)
     }
 
@@ -429,6 +462,9 @@ impl Handler for Translator {
         port: &mut u32,
         session: &mut Session,
     ) -> Result<bool, Self::Error> {
+        if self.context.audit.wire(WireMessage::ForwardTcp { host: address, port: *port }).await.is_err() {
+            return Ok(false);
+        }
         let opened = match u16::try_from(*port) {
             Ok(port) => self.open_listener(Listen::Tcp { host: address.to_owned(), port }, session).await?,
             Err(_) => {
@@ -443,15 +479,22 @@ impl Handler for Translator {
     }
 
     async fn cancel_tcpip_forward(&mut self, address: &str, port: u32, _: &mut Session) -> Result<bool, Self::Error> {
+        // A listener that closes needs no leave; a recording that fails ends the connection by itself.
+        let _ = self.context.audit.wire(WireMessage::CancelForwardTcp { host: address, port }).await;
         let Ok(port) = u16::try_from(port) else { return Ok(false) };
         Ok(self.close_listener(&ListenerKey::Tcp { host: address.to_owned(), port }).await)
     }
 
     async fn streamlocal_forward(&mut self, socket_path: &str, session: &mut Session) -> Result<bool, Self::Error> {
+        if self.context.audit.wire(WireMessage::ForwardUnix { path: socket_path }).await.is_err() {
+            return Ok(false);
+        }
         Ok(self.open_listener(Listen::Unix { path: socket_path.to_owned() }, session).await?.is_some())
     }
 
     async fn cancel_streamlocal_forward(&mut self, socket_path: &str, _: &mut Session) -> Result<bool, Self::Error> {
+        // As above.
+        let _ = self.context.audit.wire(WireMessage::CancelForwardUnix { path: socket_path }).await;
         Ok(self.close_listener(&ListenerKey::Unix { path: socket_path.to_owned() }).await)
     }
 }
@@ -462,7 +505,7 @@ fn reply(session: &mut Session, channel: ChannelId, accepted: bool) -> Result<()
 }
 
 /// Cuts a terminal's size to 65535 columns and rows.
-fn size(columns: u32, rows: u32) -> Size {
+fn cut_size(columns: u32, rows: u32) -> Size {
     let cut = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
     Size { columns: cut(columns), rows: cut(rows) }
 }

@@ -95,10 +95,12 @@ impl Login {
 
     async fn judge_password(&mut self, user: &str, password: &str) -> Result<AuthOutcome, ConnectionError> {
         let Some(user) = self.user(user).await else { return Ok(AuthOutcome::Ended) };
-        if self.context.audit.record(Event::AuthAttempt { method: AuthMethod::Password }).is_err() {
+        let password = Secret::new(password);
+        self.context.audit.present(user.as_str(), None, Some(&password));
+        if self.context.audit.record_effect(Event::AuthAttempt { method: AuthMethod::Password }).await.is_err() {
             return Ok(self.unrecorded().await);
         }
-        let credential = Credential::Password(Secret::new(password));
+        let credential = Credential::Password(password);
         let answer = self.authenticate(&user, credential).await?;
         Ok(self.settle(AuthMethod::Password, answer).await)
     }
@@ -123,6 +125,7 @@ impl Login {
         let Some(user) = self.user(user).await else { return Ok(AuthOutcome::Ended) };
         self.shown = ShownKey::of(key.key_data());
         let Some(line) = key_line(key) else { return Ok(AuthOutcome::Refused) };
+        self.context.audit.present(user.as_str(), Some(&line), None);
         self.offers += 1;
         if self.offers > OFFERS {
             self.context.conduct.lock().failed = true;
@@ -136,7 +139,7 @@ impl Login {
         if let Some(outcome) = self.revoked_key(key).await? {
             return Ok(outcome);
         }
-        if self.context.audit.record(Event::AuthAttempt { method: AuthMethod::PublicKey }).is_err() {
+        if self.context.audit.record_effect(Event::AuthAttempt { method: AuthMethod::PublicKey }).await.is_err() {
             return Ok(self.unrecorded().await);
         }
         self.considered = None;
@@ -169,6 +172,7 @@ impl Login {
         let Some(user) = self.user(user).await else { return Ok(AuthOutcome::Ended) };
         self.shown = ShownKey::of(key.key_data());
         let Some(line) = key_line(key) else { return Ok(AuthOutcome::Refused) };
+        self.context.audit.present(user.as_str(), Some(&line), None);
         // It may have been revoked since it was offered.
         if let Some(outcome) = self.revoked_key(key).await? {
             self.considered = None;
@@ -210,7 +214,7 @@ impl Login {
         match answer {
             Ok(AuthStep::Done(identity)) => {
                 let key = self.shown.presented();
-                if self.context.audit.record(Event::AuthSucceeded { method, key }).is_err() {
+                if self.context.audit.record_effect(Event::AuthSucceeded { method, key }).await.is_err() {
                     return self.unrecorded().await;
                 }
                 self.identity = Some((identity, self.presented.take().map(|presented| presented.limits)));
@@ -312,6 +316,7 @@ impl Login {
         match Username::parse(user) {
             Ok(user) => {
                 self.context.log.name_user(user.as_str(), None);
+                self.context.audit.present(user.as_str(), None, None);
                 self.user = Some(user.clone());
                 Some(user)
             }

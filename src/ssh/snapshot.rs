@@ -6,6 +6,7 @@ use super::key_material::{self, KeyMaterialError};
 use super::key_offer::KeyRules;
 use super::revocation::RevocationFile;
 use super::transport::{self, Transport};
+use crate::audit::Recordings;
 use crate::auth::{AuthMethod, Authenticator};
 use crate::config::{Config, LoginLimits};
 use crate::guest::Backend;
@@ -37,6 +38,7 @@ pub(crate) struct Snapshot {
     pub(super) config: Option<ConfigClient>,
     pub(super) base: FileSections,
     pub(super) backend: Arc<dyn Backend>,
+    pub(super) recordings: Option<Recordings>,
 }
 
 impl Snapshot {
@@ -49,6 +51,7 @@ impl Snapshot {
         auth: Authenticator,
         config_client: Option<ConfigClient>,
         backend: Arc<dyn Backend>,
+        recordings: Option<Recordings>,
     ) -> Result<Self, KeyMaterialError> {
         let authorities = key_material::authorities(&config.ssh)?;
         let mut offered = auth.methods();
@@ -72,6 +75,7 @@ impl Snapshot {
             config: config_client,
             base: config.base.clone(),
             backend,
+            recordings,
         })
     }
 

@@ -68,6 +68,10 @@ pub(super) async fn serve(accepted: AcceptedConnection, snapshot: Arc<Snapshot>,
     let entry = Arc::new(entry);
     let log = log.connection(id, endpoints.client);
     let audit = Recorder::new(log.clone());
+    let audit = match &snapshot.recordings {
+        Some(recordings) => audit.with_recording(recordings, (id, endpoints.client.ip())),
+        None => audit,
+    };
     let (stream, monitor) = client_stream::split(stream, ahead);
     let key_exchange = snapshot.login.key_exchange;
     let context = Arc::new(ConnectionContext {
@@ -180,6 +184,7 @@ impl Supervisor {
             traffic,
             health_check: self.context.penalised.is_none() && !self.context.conduct.lock().logged_in,
         });
+        self.context.audit.finish().await;
     }
 
     /// Records that the client left before its guest was ready. Only for a client without a session: a session records it

@@ -58,6 +58,8 @@ codes! {
     AGENT_LINK_LOST Info or Warning: "The link to the guest's agent is lost (`info`), or was given up because the agent broke its protocol (`warning`). Programs over it end without an exit status."
     AGENT_UNREACHABLE Warning: "The guest's agent cannot be reached now; programs run without it."
     AGENT_WAY Info: "The way by which the agent comes into the containers of an image, or that it does not. Told once for each image."
+    AUDIT_RECORDED Info: "The recording of a connection is over: `path`, `parts`, `lastHash` (the hash of the last line of its chain) and whether its end is `sealed`."
+    AUDIT_RECORDING_FAILED Error: "A recording cannot be written; the connection ends, or goes on without it (`audit.onFailure`)."
     AUTH Debug: "A webhook of the login is being asked."
     AUTH_BACKEND_ERROR Error or Warning or Debug: "A webhook of the login gave no answer, or answered with an error: to all tries (`error`), to the first (`warning`) or to a later one (`debug`)."
     AUTH_ENV_LEFT_OUT Warning: "Variables in the answer of a webhook of the login have names that no environment takes; they are left out."

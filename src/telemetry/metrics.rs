@@ -190,6 +190,11 @@ impl Metrics {
         self.0.refused_connections.get_or_create(&[("reason", reason)]).inc();
     }
 
+    /// Counts a recording that could not be written; `on_failure` is the consequence, a word of this program.
+    pub fn count_failed_recording(&self, on_failure: &'static str) {
+        self.0.failed_recordings.get_or_create(&[("onFailure", on_failure)]).inc();
+    }
+
     /// Counts a session channel as open until the guard is dropped.
     pub fn session(&self) -> CountedSession {
         self.0.sessions.inc();

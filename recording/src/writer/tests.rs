@@ -51,10 +51,11 @@ fn size_is_never_less_than_the_encoded_length() {
 async fn failed_write_is_told_and_ends_the_recording() {
     let (folder, mut file) = recording();
     file.fail_lines(&chain_path(&folder.path().join(ID))).unwrap();
-    let (writer, task) = writer(file);
-    assert!(writer.failed().now_or_never().is_none());
+    let (writer, task) = writer(move || Ok(file));
+    let failing = writer.watcher();
+    assert!(failing.failed().now_or_never().is_none());
     writer.push(&io(1, 1)).unwrap();
-    let (written, failure, ()) = tokio::join!(writer.written(), writer.failed(), task.run());
+    let (written, failure, _) = tokio::join!(writer.written(), failing.failed(), task.run());
     assert_eq!(written, Err(Unwritten::Failed));
     assert!(failure.0.contains("Bad file descriptor"), "{failure:?}");
     assert_eq!(writer.push(&io(2, 1)), Err(Unwritten::Failed));
@@ -66,7 +67,7 @@ async fn failed_write_is_told_and_ends_the_recording() {
 #[tokio::test]
 async fn data_waits_for_room_and_what_cannot_wait_has_a_reserve() {
     let (folder, file) = recording();
-    let (writer, task) = writer(file);
+    let (writer, task) = writer(move || Ok(file));
     let mut queued = 0;
     while writer.push_when_room(&io(queued, 32 << 10)).now_or_never().is_some() {
         queued += 1;
@@ -77,7 +78,7 @@ async fn data_waits_for_room_and_what_cannot_wait_has_a_reserve() {
         writer.push_when_room(&io(queued + 1, 32 << 10)).await.unwrap();
         writer.finish(1).await
     };
-    let (waited, ()) = tokio::join!(waiting, task.run());
+    let (waited, _) = tokio::join!(waiting, task.run());
     assert_eq!(waited, Ok(()));
     let numbers: Vec<i64> = messages(folder.path()).iter().map(|message| message.timestamp).collect();
     assert_eq!(numbers, (0..=i64::from(queued) + 1).collect::<Vec<_>>());
@@ -87,13 +88,13 @@ async fn data_waits_for_room_and_what_cannot_wait_has_a_reserve() {
 #[tokio::test]
 async fn queue_that_overflows_ends_the_recording() {
     let (folder, file) = recording();
-    let (writer, task) = writer(file);
+    let (writer, task) = writer(move || Ok(file));
     let mut queued = 0;
     while writer.push(&io(queued, 32 << 10)).is_ok() {
         queued += 1;
     }
     assert_eq!(queued, 39, "about a MiB and its reserve");
-    assert!(writer.failed().await.0.contains("too slow"));
+    assert!(writer.watcher().failed().await.0.contains("too slow"));
     // What would leave a hole behind it is refused, however small it is.
     assert_eq!(writer.push(&io(1, 1)), Err(Unwritten::Failed));
     assert_eq!(writer.push_when_room(&io(1, 1)).now_or_never(), Some(Err(Unwritten::Failed)));
@@ -106,9 +107,9 @@ async fn queue_that_overflows_ends_the_recording() {
 #[tokio::test]
 async fn recording_with_a_lost_message_gets_no_seal() {
     let (folder, file) = recording();
-    let (writer, task) = writer(file);
+    let (writer, task) = writer(move || Ok(file));
     while writer.push(&io(1, 32 << 10)).is_ok() {}
-    let (finished, ()) = tokio::join!(writer.finish(1), task.run());
+    let (finished, _) = tokio::join!(writer.finish(1), task.run());
     assert_eq!(finished, Err(Unwritten::Failed));
     assert!(!check(folder.path()).sealed);
 }
@@ -116,9 +117,9 @@ async fn recording_with_a_lost_message_gets_no_seal() {
 #[tokio::test]
 async fn message_larger_than_the_queue_is_taken() {
     let (folder, file) = recording();
-    let (writer, task) = writer(file);
+    let (writer, task) = writer(move || Ok(file));
     writer.push_when_room(&io(1, 2 * ROOM)).await.unwrap();
-    let (ended, ()) = tokio::join!(writer.finish(1), task.run());
+    let (ended, _) = tokio::join!(writer.finish(1), task.run());
     assert_eq!(ended, Ok(()));
     assert_eq!(messages(folder.path()), [io(1, 2 * ROOM)]);
 }
@@ -126,7 +127,7 @@ async fn message_larger_than_the_queue_is_taken() {
 #[tokio::test(start_paused = true)]
 async fn message_is_written_in_half_a_second_without_being_asked_for() {
     let (folder, file) = recording();
-    let (writer, task) = writer(file);
+    let (writer, task) = writer(move || Ok(file));
     let task = tokio::spawn(task.run());
     let mut progress = writer.0.progress.subscribe();
     for n in 1..3 {
@@ -144,7 +145,7 @@ async fn message_is_written_in_half_a_second_without_being_asked_for() {
 #[tokio::test]
 async fn what_somebody_waits_for_is_written_at_once() {
     let (folder, file) = recording();
-    let (writer, task) = writer(file);
+    let (writer, task) = writer(move || Ok(file));
     let task = tokio::spawn(task.run());
     for n in 0..20 {
         writer.push(&io(n, 10)).unwrap();
@@ -159,7 +160,7 @@ async fn what_somebody_waits_for_is_written_at_once() {
 #[tokio::test]
 async fn dropped_writer_leaves_a_recording_without_a_seal() {
     let (folder, file) = recording();
-    let (writer, task) = writer(file);
+    let (writer, task) = writer(move || Ok(file));
     writer.push(&io(1, 1)).unwrap();
     drop(writer);
     task.run().await;
@@ -170,29 +171,29 @@ async fn dropped_writer_leaves_a_recording_without_a_seal() {
 #[tokio::test]
 async fn task_that_is_dropped_has_failed() {
     let (_folder, file) = recording();
-    let (first, task) = writer(file);
+    let (first, task) = writer(move || Ok(file));
     first.push(&io(1, 1)).unwrap();
     drop(task);
     assert_eq!(first.written().await, Err(Unwritten::Failed));
     assert_eq!(first.push(&io(2, 1)), Err(Unwritten::Failed));
     assert_eq!(first.finish(3).await, Err(Unwritten::Failed));
     let (_folder, file) = recording();
-    let (second, task) = writer(file);
+    let (second, task) = writer(move || Ok(file));
     let task = tokio::spawn(task.run());
     while second.push_when_room(&io(1, 200 << 10)).now_or_never().is_some() {}
     task.abort();
-    assert!(second.failed().await.0.contains("stopped"));
+    assert!(second.watcher().failed().await.0.contains("stopped"));
     assert_eq!(second.push_when_room(&io(1, 200 << 10)).await, Err(Unwritten::Failed));
 }
 
 #[tokio::test]
 async fn message_that_no_decoder_reads_is_refused() {
     let (folder, file) = recording();
-    let (writer, task) = writer(file);
+    let (writer, task) = writer(move || Ok(file));
     writer.push(&io(1, 1)).unwrap();
     assert_eq!(writer.push_when_room(&io(2, LONGEST_MESSAGE)).await, Err(Unwritten::TooLong));
     assert_eq!(writer.push(&io(3, 1)), Err(Unwritten::Failed));
-    let (finished, ()) = tokio::join!(writer.finish(4), task.run());
+    let (finished, _) = tokio::join!(writer.finish(4), task.run());
     assert_eq!(finished, Err(Unwritten::Failed));
     assert_eq!(messages(folder.path()), [io(1, 1)]);
     assert!(!check(folder.path()).sealed);

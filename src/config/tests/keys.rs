@@ -82,8 +82,15 @@ fn ground(path: &str) -> Value {
         }
         ("log.syslog", _) => set(tree, "log.destination", json!("syslog")),
         ("log", "file") => beside("destination", "file"),
+        ("audit" | "audit.file" | "audit.intercept", _) => recorded(&tree, key != "enable"),
         _ => tree,
     }
+}
+
+/// The same with recordings, switched on or not.
+fn recorded(tree: &Value, on: bool) -> Value {
+    let audit = json!({"enable": on, "format": "binary", "storage": "file"});
+    set(tree.clone(), "audit", audit)
 }
 
 fn served(block: &str) -> bool {
@@ -172,7 +179,7 @@ fn meaning(config: &Config) -> String {
     // What a connection starts from is judged by what comes out of it.
     let shown = (&config.ssh, &config.auth, &config.configserver, &config.log, &config.health, &config.metrics);
     let lease = crate::settings::GatewayHome::of(&config.base).map(|home| home.lease);
-    let operated = (&config.admin, &config.shutdown);
+    let operated = (&config.admin, &config.shutdown, &config.audit);
     format!("{shown:?} {operated:?} {settings:?} {answered:?} {lease:?}")
 }
 
@@ -180,7 +187,8 @@ fn walk(wanted: impl Fn(Effect) -> bool, judge: impl Fn(&ConfigKey, &Value, &Val
     let mut walked = 0;
     for key in keys::all().iter().filter(|key| wanted(key.effect)) {
         let ground = ground(&key.path);
-        let value = sample(key);
+        let is_on = ["audit.format", "audit.storage"].contains(&key.path.as_str());
+        let value = if is_on { json!("none") } else { sample(key) };
         judge(key, &ground, &set(ground.clone(), &key.path, value));
         walked += 1;
     }

@@ -1,6 +1,7 @@
 //! The pumps with a made-up client and a made-up connection.
 
 use super::*;
+use crate::audit::capture::recorder;
 use crate::guest::InputClosed;
 use crate::session::inbox::InboxBudget;
 use bytes::BytesMut;
@@ -109,7 +110,7 @@ impl Forward {
         let (client, taken, token) = (NotedClient { notes: notes.clone(), is_stalled }, inbox.clone(), closed.clone());
         let task = tokio::spawn(async move {
             let carried = CarriedBytes::default();
-            carry(connection, &client, &taken, &token, &carried).await?;
+            carry(connection, &client, &taken, &token, (&carried, &recorder().0)).await?;
             Ok((carried.to_guest(), carried.to_client()))
         });
         Self { notes, budget, inbox, guest: Some(sender), closed, task }

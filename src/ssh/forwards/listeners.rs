@@ -71,7 +71,7 @@ impl Forwards {
         audit: &Recorder,
     ) -> Result<OpenListener, Refusal> {
         let (name, request): (Arc<str>, _) = (listen.request().to_string().into(), listen.request().clone());
-        audit.record(Event::Forward(ForwardEvent::ListenerOpening { listener: &name }))?;
+        audit.record_effect(Event::Forward(ForwardEvent::ListenerOpening { listener: &name })).await?;
         let listening = self.listen_in_guest(listen, progress).await;
         let checked = listening.and_then(|listener| {
             let offered_as = offered_as(&request, &listener.address)?;

@@ -67,7 +67,7 @@ impl Gateway {
         let webhook = FakeWebhook::start(|_, _| yes()).await;
         let public_key = Some(AuthWebhook { client: webhook.block(), auth_timeout: SOON });
         let auth = Authenticator::new(&AuthConfig { password: None, public_key, authz: None }).unwrap();
-        let snapshot = Snapshot::build(&config, auth, None, Arc::new(guests)).unwrap();
+        let snapshot = Snapshot::build(&config, auth, None, Arc::new(guests), None).unwrap();
         let (log, lines) = capture::log(LogFormat::Text);
         let (registry, tasks) = (Registry::default(), Tasks::new());
         let server = Server::new(

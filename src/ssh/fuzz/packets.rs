@@ -121,7 +121,7 @@ fn snapshot() -> Snapshot {
         Err(errors) => unreachable!("{errors}"),
     };
     let Ok(auth) = Authenticator::new(&config.auth) else { unreachable!("no authenticator") };
-    match Snapshot::build(&config, auth, None, Arc::new(NoGuests)) {
+    match Snapshot::build(&config, auth, None, Arc::new(NoGuests), None) {
         Ok(snapshot) => snapshot.refusing_at_once(),
         Err(error) => unreachable!("{error}"),
     }

@@ -2,7 +2,7 @@
 //! channel's task gets what was allowed.
 
 use super::{FULL, Translator};
-use crate::audit::{Event, RequestKind};
+use crate::audit::{Event, RequestKind, WireMessage};
 use crate::policy::{OpenSession, OpenTerminal, Permit, ProgramRequest, ProgramSpec, SendSignal, Terminal};
 use crate::registry::RunningProgram;
 use crate::session::SessionTask;
@@ -87,13 +87,14 @@ impl Translator {
             signals,
             audit: self.channel_audit(id),
         };
-        let counted = self.context.log.metrics().session();
+        let (counted, audit) = (self.context.log.metrics().session(), self.channel_audit(id));
         let served = Box::pin(task.serve());
         self.context.spawn(async move {
             tokio::select! {
                 () = guards.closed.cancelled() => {}
                 () = served => {}
             }
+            audit.note_wire(WireMessage::Close);
             drop((counted, over, guards, open, place));
         });
         // Only now: the supervisor waits for the first channel, then for the end of its task.

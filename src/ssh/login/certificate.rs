@@ -73,6 +73,8 @@ impl Login {
         self.proved_offer();
         let Some(user) = self.user(user).await else { return Ok(AuthOutcome::Ended) };
         let facts = certificate::facts(certificate);
+        let shown = certificate.to_openssh().ok();
+        self.context.audit.present(user.as_str(), shown.as_deref(), None);
         self.shown = ShownKey { certificate: facts.clone(), ..ShownKey::of(certificate.public_key()) };
         let used = CertificateUse {
             username: user.as_str(),

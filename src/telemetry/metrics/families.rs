@@ -37,6 +37,7 @@ pub(super) struct Families {
     pub(super) failed_handshakes: Counter,
     pub(super) current_connections: Gauge,
     pub(super) refused_connections: Counters<1>,
+    pub(super) failed_recordings: Counters<1>,
     pub(super) sessions: Counter,
     pub(super) current_sessions: Gauge,
     pub(super) steps: Family<[(&'static str, &'static str); 2], Histogram>,
@@ -64,6 +65,9 @@ impl Families {
     fn begin_at_zero(&self) {
         for result in ["applied", "refused"] {
             self.reloads.get_or_create_owned(&[("result", result)]);
+        }
+        for word in ["required", "bestEffort"] {
+            self.failed_recordings.get_or_create_owned(&[("onFailure", word)]);
         }
         for retry in [("retry", "0"), ("retry", "1")] {
             self.config_requests.get_or_create_owned(&[retry]);
@@ -124,6 +128,8 @@ impl Default for Families {
             current_connections: page.gauge("containerssh_ssh_current_connections", "Connections open now", countries),
             refused_connections: page
                 .counters("podgate_refused_connections", "Connections refused before the version exchange, by reason"),
+            failed_recordings: page
+                .counters("podgate_failed_recordings", "Recordings that could not be written, by the consequence"),
             sessions: page.unlabeled("podgate_sessions", "Session channels opened"),
             current_sessions: page.unlabeled("podgate_current_sessions", "Session channels open now"),
             steps: Family::new_with_constructor(|| Histogram::new(BUCKETS)),

@@ -5,7 +5,8 @@ use serde_json::{Map, Value as Json};
 use std::fmt;
 
 /// The sections that have an effect for one connection.
-pub(super) const SECTIONS: [&str; 6] = ["backend", "docker", "kubernetes", "log", "security", "sshproxy"];
+pub(super) const SECTIONS: [&str; 8] =
+    ["audit", "backend", "docker", "kubernetes", "limits", "log", "security", "sshproxy"];
 
 /// Settings of a user as parsed sections.
 #[derive(Clone, Default, PartialEq)]

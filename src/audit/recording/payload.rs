@@ -1,0 +1,210 @@
+//! The message of each event and each wire message: ContainerSSH's types. What has no type there is in the log alone.
+
+use super::requests::{Presented, Requests};
+use crate::audit::event::{Event, RequestKind};
+use crate::audit::forward_event::ForwardEvent;
+use crate::audit::wire_message::{WireMessage, WireSize};
+use crate::auth::AuthMethod;
+use crate::guest::Exit;
+use crate::policy::Denied;
+use crate::types::Intercept;
+use bytes::Bytes;
+use podgate_recording::Payload;
+use std::net::IpAddr;
+
+/// The country of every client: the gateway has no database of addresses.
+const COUNTRY: &str = "XX";
+
+/// The facts from which messages are made beside their events.
+pub(super) struct Facts<'a> {
+    pub(super) remote: IpAddr,
+    pub(super) channel: Option<u32>,
+    pub(super) presented: &'a Presented,
+    pub(super) requests: &'a mut Requests,
+    pub(super) intercept: Intercept,
+}
+
+/// The payload of an event; `None` if recordings have none.
+pub(super) fn of_event(event: &Event<'_>, facts: &mut Facts<'_>) -> Option<Payload> {
+    Some(match event {
+        Event::Connected { .. } => {
+            Payload::Connect { remote_addr: facts.remote.to_string(), country: COUNTRY.to_owned() }
+        }
+        Event::Disconnected { .. } => Payload::Disconnect {},
+        Event::AuthAttempt { .. }
+        | Event::AuthSucceeded { .. }
+        | Event::AuthFailed { .. }
+        | Event::AuthUnavailable { .. } => of_login(event, facts)?,
+        Event::Admitted => Payload::HandshakeSuccessful { username: facts.presented.username.clone() },
+        Event::LoginTimeout => handshake_failed("the client did not log in in time"),
+        Event::BadUsername { reason } | Event::AdmissionFailed { reason, .. } => handshake_failed(reason),
+        Event::ConfigDenied { message } => {
+            handshake_failed(message.unwrap_or("the configuration server refused the login"))
+        }
+        Event::Locked => handshake_failed("the user is locked"),
+        Event::NoCommonAlgorithm { kind, .. } => handshake_failed(&format!("no {kind} in common")),
+        Event::ChannelOpened { .. } => Payload::NewChannelSuccessful { channel_type: "session".to_owned() },
+        Event::LimitHit { limit } if facts.channel.is_some() => channel_failed("", limit),
+        Event::Denied { request, denied } => of_denial(*request, denied, facts),
+        Event::ProgramRefused { refusal } => {
+            let request_id = facts.requests.program(facts.channel);
+            Payload::RequestFailed { request_id, reason: refusal.reason.clone() }
+        }
+        Event::SignalRefused { refusal } => request_failed(facts, &refusal.reason),
+        Event::ProgramEnded { exit, .. } => of_exit(exit),
+        Event::Forward(event) => of_forward(event, facts)?,
+        _ => return None,
+    })
+}
+
+fn of_login(event: &Event<'_>, facts: &Facts<'_>) -> Option<Payload> {
+    let presented = facts.presented;
+    let (username, key) = (presented.username.clone(), presented.key.clone());
+    let password = presented.password.as_ref().filter(|_| facts.intercept.passwords);
+    let password = password.map_or_else(Bytes::new, |password| Bytes::copy_from_slice(password.expose().as_bytes()));
+    Some(match *event {
+        Event::AuthAttempt { method: AuthMethod::Password } => Payload::Password { username, password },
+        Event::AuthAttempt { method: AuthMethod::PublicKey } => Payload::PublicKey { username, key },
+        Event::AuthSucceeded { method: AuthMethod::Password, .. } => Payload::PasswordSuccessful { username, password },
+        Event::AuthSucceeded { method: AuthMethod::PublicKey, .. } => Payload::PublicKeySuccessful { username, key },
+        Event::AuthFailed { method: AuthMethod::Password, .. } => Payload::PasswordFailed { username, password },
+        Event::AuthFailed { method: AuthMethod::PublicKey, .. } => Payload::PublicKeyFailed { username, key },
+        Event::AuthUnavailable { method: AuthMethod::Password, reason, .. } => {
+            Payload::PasswordBackendError { username, password, reason: reason.to_owned() }
+        }
+        Event::AuthUnavailable { method: AuthMethod::PublicKey, reason, .. } => {
+            Payload::PublicKeyBackendError { username, key, reason: reason.to_owned() }
+        }
+        _ => return None,
+    })
+}
+
+fn of_denial(request: RequestKind<'_>, denied: &Denied, facts: &Facts<'_>) -> Payload {
+    let reason = denied.to_string();
+    match request {
+        RequestKind::Session => channel_failed("session", &reason),
+        RequestKind::Dial(dial) => channel_failed(dial.channel_type(), &reason),
+        _ => request_failed(facts, &reason),
+    }
+}
+
+fn of_exit(exit: &Exit) -> Payload {
+    match exit {
+        Exit::Status(status) => Payload::Exit { exit_status: u32::from(*status) },
+        Exit::Signal { name, core } => Payload::ExitSignal {
+            signal: name.clone(),
+            core_dumped: *core,
+            error_message: String::new(),
+            language_tag: String::new(),
+        },
+        // What the client is told of a program whose end is not known.
+        Exit::Lost(refusal) => Payload::Exit { exit_status: u32::from(refusal.status().max(1)) },
+    }
+}
+
+fn of_forward(event: &ForwardEvent<'_>, facts: &Facts<'_>) -> Option<Payload> {
+    Some(match event {
+        ForwardEvent::DialRefused { target, refusal } => {
+            let is_path = target.starts_with('/');
+            channel_failed(if is_path { "direct-streamlocal@openssh.com" } else { "direct-tcpip" }, &refusal.reason)
+        }
+        ForwardEvent::ForwardDeclined { reason, .. } => channel_failed("", reason),
+        ForwardEvent::ListenerRefused { refusal, .. } => request_failed(facts, &refusal.reason),
+        _ => return None,
+    })
+}
+
+fn handshake_failed(reason: &str) -> Payload {
+    Payload::HandshakeFailed { reason: reason.to_owned() }
+}
+
+fn channel_failed(channel_type: &str, reason: &str) -> Payload {
+    Payload::NewChannelFailed { channel_type: channel_type.to_owned(), reason: reason.to_owned() }
+}
+
+fn request_failed(facts: &Facts<'_>, reason: &str) -> Payload {
+    Payload::RequestFailed { request_id: facts.requests.last(facts.channel), reason: reason.to_owned() }
+}
+
+/// The payload of a wire message.
+pub(super) fn of_wire(message: &WireMessage<'_>, facts: &mut Facts<'_>) -> Payload {
+    let channel = facts.channel;
+    let mut id = || facts.requests.next(channel);
+    match *message {
+        WireMessage::Environment { name, value } => {
+            Payload::SetEnv { request_id: id(), name: name.to_owned(), value: value.to_owned() }
+        }
+        WireMessage::Terminal { term, size: WireSize { columns, rows, width, height }, modes } => {
+            let (request_id, term, modes) = (id(), term.to_owned(), encoded(modes));
+            Payload::Pty { request_id, term, columns, rows, width, height, modes }
+        }
+        WireMessage::Window(WireSize { columns, rows, width, height }) => {
+            Payload::Window { request_id: id(), columns, rows, width, height }
+        }
+        WireMessage::Signal(signal) => Payload::Signal { request_id: id(), signal: signal.to_owned() },
+        WireMessage::X11(x11) => {
+            // The cookie opens the client's display.
+            let cookie = if facts.intercept.passwords { x11.auth_cookie.clone() } else { String::new() };
+            Payload::X11Request {
+                request_id: facts.requests.next(channel),
+                single_connection: x11.single_connection,
+                auth_protocol: x11.auth_protocol.clone(),
+                cookie,
+                screen: x11.screen,
+            }
+        }
+        WireMessage::Agent => Payload::AgentRequest { request_id: id() },
+        WireMessage::Shell | WireMessage::Exec(_) | WireMessage::Subsystem(_) => {
+            let request_id = facts.requests.next_program(channel);
+            match *message {
+                WireMessage::Exec(program) => Payload::Exec { request_id, program: program.to_owned() },
+                WireMessage::Subsystem(subsystem) => Payload::Subsystem { request_id, subsystem: subsystem.to_owned() },
+                _ => Payload::Shell { request_id },
+            }
+        }
+        WireMessage::Opened(channel_type) => Payload::NewChannelSuccessful { channel_type: channel_type.to_owned() },
+        WireMessage::CloseWrite => Payload::CloseWrite {},
+        WireMessage::Close => {
+            facts.requests.close(channel);
+            Payload::Close {}
+        }
+        _ => of_wire_forward(message, facts),
+    }
+}
+
+fn of_wire_forward(message: &WireMessage<'_>, facts: &mut Facts<'_>) -> Payload {
+    // A refusal of the listener is one of this request.
+    let _ = facts.requests.next(facts.channel);
+    let text = str::to_owned;
+    match *message {
+        WireMessage::ForwardTcp { host, port } => Payload::ForwardTcp { bind_host: text(host), bind_port: port },
+        WireMessage::CancelForwardTcp { host, port } => {
+            Payload::CancelForwardTcp { bind_host: text(host), bind_port: port }
+        }
+        WireMessage::ForwardUnix { path } => Payload::ForwardUnix { path: text(path) },
+        WireMessage::CancelForwardUnix { path } => Payload::CancelForwardUnix { path: text(path) },
+        WireMessage::DirectTcp { host, port, origin: (originator, originator_port) } => {
+            Payload::DirectTcp { host: text(host), port, originator_host: text(originator), originator_port }
+        }
+        WireMessage::DirectUnix { path } => Payload::DirectUnix { path: text(path) },
+        WireMessage::OfferedTcp { host, port, origin: (originator, originator_port) } => {
+            Payload::ForwardedTcp { host: text(host), port, originator_host: text(originator), originator_port }
+        }
+        WireMessage::OfferedUnix { path } => Payload::ForwardedUnix { path: text(path) },
+        WireMessage::OfferedX11 { origin: (originator, originator_port) } => {
+            Payload::X11Channel { originator_host: text(originator), originator_port }
+        }
+        _ => Payload::AgentChannel {},
+    }
+}
+
+/// The modes as RFC 4254 section 8 encodes them.
+fn encoded(modes: &[(u8, u32)]) -> Bytes {
+    let mut bytes = Vec::with_capacity(modes.len() * 5 + 1);
+    for (opcode, argument) in modes {
+        bytes.push(*opcode);
+        bytes.extend(argument.to_be_bytes());
+    }
+    bytes.push(0);
+    bytes.into()
+}

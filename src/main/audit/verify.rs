@@ -1,0 +1,147 @@
+//! `podgate audit verify`: one line for each recording with what is sure of it, and the status for all of them.
+
+use super::{PATH, VerifyArgs, print, print_line};
+use podgate::printable;
+use podgate_recording::file::chain_path;
+use podgate_recording::{Fault, PublicKey, Signature, Verified, verify};
+use std::fmt::Write;
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// The result for one recording; the last one counts for several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Verdict {
+    Proven,
+    NotProven,
+    Unread,
+    Faulty,
+}
+
+impl From<Verdict> for ExitCode {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Proven => Self::SUCCESS,
+            Verdict::NotProven => Self::from(2),
+            Verdict::Unread => Self::from(66),
+            Verdict::Faulty => Self::FAILURE,
+        }
+    }
+}
+
+/// The part of a recording that its chain covers.
+pub(super) enum Coverage {
+    /// There is no chain beside it: ContainerSSH writes none.
+    NoChain,
+    Up {
+        to: u64,
+        uncovered: u64,
+    },
+    Unsound(Fault),
+}
+
+/// Checks the chain beside a recording, without a key.
+pub(super) fn coverage(file: &Path) -> Coverage {
+    if matches!(File::open(chain_path(file)), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+        return Coverage::NoChain;
+    }
+    match check(file, None) {
+        Ok(verified) => Coverage::Up { to: verified.covered, uncovered: verified.uncovered },
+        // Its writer was killed as it began.
+        Err(Fault::Nothing) => Coverage::Up { to: u64::MAX, uncovered: 0 },
+        Err(fault) => Coverage::Unsound(fault),
+    }
+}
+
+pub(super) fn run(args: &VerifyArgs) -> ExitCode {
+    let wrong = |text: &str| {
+        print_line(&mut io::stderr(), &format!("podgate: {text}"));
+        ExitCode::from(64)
+    };
+    if args.hash.is_some() && args.files.len() > 1 {
+        return wrong("--hash is of one recording");
+    }
+    let mut keys = Vec::new();
+    for file in &args.key {
+        let shown = printable(&file.to_string_lossy(), PATH);
+        match std::fs::read_to_string(file) {
+            Ok(text) => match PublicKey::parse(&text) {
+                Ok(key) => keys.push(key),
+                Err(error) => return wrong(&format!("--key: {shown}: {error}")),
+            },
+            Err(error) => return super::unread(file, &error),
+        }
+    }
+    let judged = args.files.iter().map(|file| {
+        let (verdict, text) = judge(file, &keys, args);
+        (verdict, format!("{}: {text}\n", printable(&file.to_string_lossy(), PATH)))
+    });
+    let (verdicts, lines): (Vec<Verdict>, Vec<String>) = judged.unzip();
+    let printed = print(&lines.concat());
+    if printed == ExitCode::SUCCESS { verdicts.into_iter().max().unwrap_or(Verdict::Unread).into() } else { printed }
+}
+
+fn judge(file: &Path, keys: &[PublicKey], args: &VerifyArgs) -> (Verdict, String) {
+    let verified = match check_by_any(file, keys) {
+        Ok(verified) => verified,
+        Err(fault @ (Fault::Recording(_) | Fault::Chain(_))) => return (Verdict::Unread, fault.to_string()),
+        Err(fault @ Fault::Nothing) => return (Verdict::NotProven, fault.to_string()),
+        Err(fault) => return (Verdict::Faulty, format!("do not rely on it: {fault}")),
+    };
+    let expected = args.hash.as_deref().map(str::to_ascii_lowercase);
+    if expected.is_some_and(|expected| expected != verified.hash) {
+        let text = format!("do not rely on it: the last hash is {}, not the expected one", verified.hash);
+        return (Verdict::Faulty, text);
+    }
+    let is_whole = verified.sealed && verified.uncovered == 0;
+    let unsigned = args.unsigned && is_whole && verified.signature == Signature::NotSigned;
+    let verdict = if verified.is_proven() || unsigned { Verdict::Proven } else { Verdict::NotProven };
+    (verdict, describe(&verified, verdict))
+}
+
+/// Checks by the key that signed, if it is among these.
+fn check_by_any(file: &Path, keys: &[PublicKey]) -> Result<Verified, Fault> {
+    let mut checked = Err(Fault::Unsigned);
+    for key in keys {
+        checked = check(file, Some(key));
+        if !matches!(checked, Err(Fault::Unsigned)) {
+            break;
+        }
+    }
+    if keys.is_empty() { check(file, None) } else { checked }
+}
+
+fn check(file: &Path, key: Option<&PublicKey>) -> Result<Verified, Fault> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let recording = File::open(file).map_err(Fault::Recording)?;
+    let chain = File::open(chain_path(file)).map_err(Fault::Chain)?;
+    verify(&name, BufReader::new(recording), BufReader::new(chain), key)
+}
+
+fn describe(verified: &Verified, verdict: Verdict) -> String {
+    let Verified { parts, last, covered, uncovered, sealed, signature, hash, goes_back } = verified;
+    let mut text = if verdict == Verdict::Proven { "proven: " } else { "not proven: " }.to_owned();
+    // Text takes every write.
+    let _ = write!(text, "{parts} parts ({covered} bytes)");
+    if let Some(time) = last.and_then(|time| jiff::Timestamp::from_nanosecond(time.into()).ok()) {
+        let _ = write!(text, " up to {time:.3}");
+    }
+    text.push_str(match sealed {
+        true => ", sealed",
+        false => ", not sealed: what was behind them may have been taken away",
+    });
+    if *uncovered > 0 {
+        let _ = write!(text, ", {uncovered} bytes behind them that nothing is sure of");
+    }
+    match signature {
+        Signature::Checked(key) => drop(write!(text, ", signed by {key}")),
+        Signature::Unchecked => text.push_str(", signed by a key that was not given (--key)"),
+        Signature::NotSigned => text.push_str(", not signed: whoever can write the files can have made them"),
+    }
+    if *goes_back {
+        text.push_str(", the clock went backwards");
+    }
+    let _ = write!(text, "; last hash {hash}");
+    text
+}
