@@ -19,6 +19,7 @@ pub(crate) use socket::AdminSocket;
 pub(crate) use health::{Change, CheckId, Health, Phase};
 
 use crate::config::{HealthConfig, HttpServerConfig, MetricsConfig, ServerTlsConfig};
+use crate::listening::{self, Leaving};
 use crate::telemetry::metrics::Metrics;
 use crate::tls::TlsBuildError;
 use crate::types::is_hidden;
@@ -36,7 +37,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, lookup_host};
 use tokio_util::sync::CancellationToken;
 
 /// The limits of each endpoint.
@@ -77,10 +78,42 @@ pub enum AdminError {
 
 /// An endpoint that is bound and answers nobody yet.
 pub(crate) struct Endpoint {
-    listener: TcpListener,
+    socket: OpenSocket,
     server: LimitedServer,
     router: Router,
     address: SocketAddr,
+}
+
+/// The socket of an endpoint, which another endpoint can take over while it is open.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenSocket {
+    listen: String,
+    listener: Arc<TcpListener>,
+}
+
+/// The socket that an endpoint takes over if its address stays, and those that are about to leave.
+pub(crate) type Before<'a> = (Option<&'a OpenSocket>, &'a [&'a OpenSocket]);
+
+impl OpenSocket {
+    /// The address, as it is configured.
+    pub(crate) fn listen(&self) -> &str {
+        &self.listen
+    }
+
+    async fn bind(listen: &str, (before, leaving): Before<'_>) -> io::Result<Self> {
+        if let Some(same) = before.filter(|before| before.listen == listen) {
+            return Ok(same.clone());
+        }
+        let leaving: Vec<Leaving<'_>> = leaving.iter().map(|socket| &*socket.listener).collect();
+        let mut bound = Err(io::Error::new(io::ErrorKind::InvalidInput, "the host has no address"));
+        for address in lookup_host(listen).await? {
+            bound = listening::bind(address, false, &leaving);
+            if bound.is_ok() {
+                break;
+            }
+        }
+        Ok(Self { listen: listen.to_owned(), listener: Arc::new(bound?) })
+    }
 }
 
 impl Endpoint {
@@ -88,17 +121,21 @@ impl Endpoint {
     ///
     /// # Errors
     /// An address that cannot be had, a certificate that cannot be used.
-    pub(crate) async fn health(config: &HealthConfig, health: Health) -> Result<Self, AdminError> {
+    pub(crate) async fn health(config: &HealthConfig, health: Health, before: Before<'_>) -> Result<Self, AdminError> {
         let answer = move |uri: Uri, headers: HeaderMap| async move { health.answer(&uri, &headers) };
         let router = Router::new().fallback(answer);
-        Self::bind("health", &config.server, router).await
+        Self::bind("health", &config.server, router, before).await
     }
 
     /// Binds the metrics page: `metrics` at exactly the configured path, in the form that is asked for; 404 elsewhere.
     ///
     /// # Errors
     /// An address that cannot be had, a certificate that cannot be used.
-    pub(crate) async fn metrics(config: &MetricsConfig, metrics: Metrics) -> Result<Self, AdminError> {
+    pub(crate) async fn metrics(
+        config: &MetricsConfig,
+        metrics: Metrics,
+        before: Before<'_>,
+    ) -> Result<Self, AdminError> {
         let path = config.path.clone();
         // Not a route: the path is the operator's, and may hold what a router reads as a pattern.
         let router = Router::new().fallback(move |request: Request| async move {
@@ -115,7 +152,7 @@ impl Endpoint {
                 Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
             }
         });
-        Self::bind("metrics", &config.server, router).await
+        Self::bind("metrics", &config.server, router, before).await
     }
 
     /// The TLS of an endpoint; nothing where it has none.
@@ -129,12 +166,17 @@ impl Endpoint {
         config.tls.as_ref().map(make).transpose().map_err(|source| AdminError::Tls { section, source })
     }
 
-    async fn bind(section: &'static str, config: &HttpServerConfig, router: Router) -> Result<Self, AdminError> {
+    async fn bind(
+        section: &'static str,
+        config: &HttpServerConfig,
+        router: Router,
+        before: Before<'_>,
+    ) -> Result<Self, AdminError> {
         let failed = |source| AdminError::Listen { section, key: "listen", listen: config.listen.clone(), source };
         let tls = Self::tls(section, config)?;
-        let listener = TcpListener::bind(&config.listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, server: LimitedServer::new(tls.map(Arc::new), LIMITS), router, address })
+        let socket = OpenSocket::bind(&config.listen, before).await.map_err(failed)?;
+        let address = socket.listener.local_addr().map_err(failed)?;
+        Ok(Self { socket, server: LimitedServer::new(tls.map(Arc::new), LIMITS), router, address })
     }
 
     /// Where it listens.
@@ -142,9 +184,14 @@ impl Endpoint {
         self.address
     }
 
+    /// The socket, which another endpoint can take over.
+    pub(crate) fn socket(&self) -> OpenSocket {
+        self.socket.clone()
+    }
+
     /// Answers until `stop` is cancelled, then lets what is under way finish, for a second at most.
     pub(crate) async fn run(self, stop: CancellationToken) {
-        self.server.run(self.listener, TowerToHyperService::new(self.router), stop.cancelled()).await;
+        self.server.run(self.socket.listener, TowerToHyperService::new(self.router), stop.cancelled()).await;
     }
 }
 

@@ -7,6 +7,8 @@ pub(crate) mod flags;
 pub(crate) mod test_login;
 
 mod drain;
+mod endpoints;
+mod file_watch;
 mod offline_checks;
 mod reachability;
 mod reload;
@@ -14,7 +16,7 @@ mod startup_checks;
 
 pub use offline_checks::{offline_faults, offline_warnings, unusable_places};
 
-use crate::admin::{AdminError, AdminSocket, Endpoint, Health, Operations, Phase};
+use crate::admin::{AdminError, Health, Operations, Phase};
 use crate::audit::{Recordings, RecordingsError};
 use crate::auth::Authenticator;
 use crate::config::{Config, ShutdownConfig};
@@ -33,15 +35,16 @@ use crate::ssh::{self, KeyMaterialError, ListenError, Server, Snapshot};
 use crate::telemetry::{Level, Log, LogError, codes};
 use crate::webhook::WebhookBuildError;
 use drain::Drain;
+use endpoints::Endpoints;
 use parking_lot::Mutex;
 use reachability::Reachability;
 use reload::Reloader;
 use startup_checks::StartupChecks;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// The limit of open files below which the default limits of clients are lowered: four times `ssh.maxStartups`.
 const ENOUGH_DESCRIPTORS: u64 = 4096;
@@ -80,13 +83,6 @@ pub enum BuildError {
 
 fn lines(errors: &[BuildError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
-
-/// The HTTP endpoints beside SSH.
-struct Endpoints {
-    health: Option<Endpoint>,
-    metrics: Option<Endpoint>,
-    admin: Option<AdminSocket>,
 }
 
 /// The gateway with its listeners bound, before it serves.
@@ -152,11 +148,13 @@ impl App {
                 let drain = Arc::new(Mutex::new(config.shutdown));
                 let started = Arc::new(config.clone());
                 let reloader = Reloader {
+                    watch: reload::watch(config.contents.clone(), config),
                     current: started.clone(),
                     started,
                     server: server.control(),
                     backend: backend.clone(),
                     drain: drain.clone(),
+                    tasks: tasks.clone(),
                     health: health.clone(),
                     log: log.clone(),
                 };
@@ -203,7 +201,9 @@ impl App {
     pub async fn run(self) {
         let orders = self.orders;
         let closing = CancellationToken::new();
-        let endpoints = self.endpoints.start(&self.log, &closing);
+        let answering = TaskTracker::new();
+        let observers = (self.health.clone(), self.log.clone());
+        let endpoints = self.endpoints.serve(observers, closing.clone(), answering.clone());
         self.health.enter(Phase::Serving);
         let host_keys = self.server.host_keys().join(", ");
         for address in self.server.local_addrs() {
@@ -212,8 +212,9 @@ impl App {
         }
         let (_reloads, queue) = self.reloads;
         let stopping = self.tasks.stopping().clone();
-        self.tasks.spawn(self.reloader.run(queue, self.reachability, stopping));
+        // Listening before the first reload.
         let accepting = self.tasks.spawn(self.server.run(self.tasks.clone()));
+        self.tasks.spawn(self.reloader.run((queue, stopping), self.reachability, endpoints));
         orders.draining().await;
         self.health.enter(Phase::Draining);
         self.log.write(codes::SERVICE_STOPPING, "shutting down", &[]);
@@ -231,10 +232,8 @@ impl App {
         self.backend.leave().await;
         self.log.write(code, text, &[]);
         closing.cancel();
-        for endpoint in endpoints {
-            // Ends at once; its only failure is a panic, which has been logged.
-            let _ = endpoint.await;
-        }
+        answering.close();
+        answering.wait().await;
     }
 }
 
@@ -256,40 +255,6 @@ fn webhooks(config: &Config) -> Result<(Authenticator, Option<ConfigClient>), Bu
     let auth = Authenticator::new(&config.auth).map_err(failed("auth"))?;
     let config_client = config.configserver.as_ref().map(ConfigClient::new).transpose();
     Ok((auth, config_client.map_err(failed("configserver"))?))
-}
-
-impl Endpoints {
-    async fn bind(config: &Config, health: &Health, operations: Operations, log: &Log) -> Result<Self, AdminError> {
-        let health = match &config.health {
-            Some(config) => Some(Endpoint::health(config, health.clone()).await?),
-            None => None,
-        };
-        let metrics = match &config.metrics {
-            Some(metrics) => Some(Endpoint::metrics(metrics, log.metrics().clone()).await?),
-            None => None,
-        };
-        let admin = config.admin.socket.as_deref().map(|path| AdminSocket::bind(path, operations)).transpose()?;
-        Ok(Self { health, metrics, admin })
-    }
-
-    /// Starts serving; each task ends soon after `closing` is cancelled.
-    fn start(self, log: &Log, closing: &CancellationToken) -> Vec<JoinHandle<()>> {
-        let health =
-            self.health.map(|endpoint| (codes::HEALTH_AVAILABLE, "the health endpoint is listening", endpoint));
-        let metrics =
-            self.metrics.map(|endpoint| (codes::METRICS_AVAILABLE, "the metrics page is listening", endpoint));
-        let started = health.into_iter().chain(metrics).map(|(code, message, endpoint)| {
-            log.write(code, message, &[("address", &endpoint.local_addr().to_string())]);
-            tokio::spawn(endpoint.run(closing.clone()))
-        });
-        let mut started: Vec<_> = started.collect();
-        if let Some(socket) = self.admin {
-            let path = socket.path().display().to_string();
-            log.write(codes::ADMIN_AVAILABLE, "the socket for operators is listening", &[("socket", &path)]);
-            started.push(tokio::spawn(socket.run(closing.clone())));
-        }
-        started
-    }
 }
 
 #[cfg(test)]

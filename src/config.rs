@@ -34,7 +34,8 @@ pub(crate) use ssh::{HostKey, PublicText, SshConfig};
 
 use crate::auth::AuthConfig;
 use crate::schema::{
-    ConfigError, ConfigReport, Disk, Errors, Files, Format, Notice, Section, document, keys, migrate, pod_scalars,
+    ConfigError, ConfigReport, ContentDigest, Disk, Errors, FileContents, Files, Format, Notice, RecordedFiles,
+    Section, document, keys, migrate, pod_scalars,
 };
 use crate::settings::{self, ConfigServer, FileSections};
 use crate::telemetry::LogConfig;
@@ -74,6 +75,10 @@ pub struct Config {
     pub strict: Vec<ConfigError>,
     /// The file; `None` for a text from elsewhere.
     pub(crate) file: Option<PathBuf>,
+    /// What it was read from.
+    pub(crate) contents: FileContents,
+    /// `reload.onFileChange`.
+    pub(crate) reloads_on_change: bool,
     /// The values of the keys that take effect at the start alone.
     at_start: BTreeMap<&'static str, Value>,
 }
@@ -84,8 +89,21 @@ impl Config {
     /// # Errors
     /// Every mistake of the file, and of the files that it names, in one run.
     pub fn load(path: &Path) -> Result<Self, Errors> {
-        let config = Self::parse(&document::text_of(path)?, Format::of(path), &Disk)?;
-        Ok(Self { file: Some(path.to_owned()), ..config })
+        let (config, contents) = Self::load_recorded(path);
+        Ok(Self { contents, ..config? })
+    }
+
+    /// Loads a file, and records what was read, whether it has mistakes or not.
+    pub(crate) fn load_recorded(path: &Path) -> (Result<Self, Errors>, FileContents) {
+        let text = match document::text_of(path) {
+            Ok(text) => text,
+            Err(errors) => return (Err(errors), FileContents::from([(path.to_owned(), None)])),
+        };
+        let files = RecordedFiles::of(&Disk);
+        let config = Self::parse(&text, Format::of(path), &files);
+        let mut contents = files.contents();
+        contents.insert(path.to_owned(), Some(ContentDigest::of(&text)));
+        (config.map(|config| Self { file: Some(path.to_owned()), ..config }), contents)
     }
 
     /// Checks a text; the files that it names are read from `files`.
@@ -105,7 +123,8 @@ impl Config {
         let unusable = report.faults();
         let (parts, notices) =
             report.finish(parts).map_err(|errors| errors.and(unusable.clone()).and(strict.clone()))?;
-        let ConfigParts { ssh, auth, configserver, log, health, metrics, admin, shutdown, audit } = parts;
+        let ConfigParts { ssh, auth, configserver, log, health, metrics, admin, shutdown, audit, reloads_on_change } =
+            parts;
         let (exact, connection) =
             configserver.as_ref().map_or((false, false), |server| (server.exact_values, server.allow_connection));
         let at_start = keys::of_next_start(&tree);
@@ -125,6 +144,8 @@ impl Config {
             unusable,
             strict,
             file: None,
+            contents: FileContents::new(),
+            reloads_on_change,
             at_start,
         })
     }
@@ -148,6 +169,7 @@ struct ConfigParts {
     admin: OperatorConfig,
     shutdown: ShutdownConfig,
     audit: Option<RecordingPlan>,
+    reloads_on_change: bool,
 }
 
 /// Reads all parts; what varies from connection to connection is checked and kept as it is. `None` was reported.
@@ -162,6 +184,7 @@ fn read(root: &Section<'_>, files: &dyn Files) -> Option<ConfigParts> {
     let admin = admin::operators(&root.section("admin"));
     let shutdown = shutdown::read(&root.section("shutdown"));
     let audit = audit::read(&root.section("audit"), files);
+    let reloads_on_change = root.section("reload").flag("onFileChange");
     settings::check_file(root, has_config_server, files);
     unbuilt::read(root);
     Some(ConfigParts {
@@ -174,6 +197,7 @@ fn read(root: &Section<'_>, files: &dyn Files) -> Option<ConfigParts> {
         admin: admin?,
         shutdown: shutdown?,
         audit: audit?,
+        reloads_on_change,
     })
 }
 

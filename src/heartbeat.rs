@@ -28,7 +28,7 @@ impl Heartbeats {
     pub(crate) fn add(&self) -> Heartbeat {
         let life = Arc::new(Mutex::new(Life { last: Instant::now(), failure: None }));
         self.0.lock().push(Arc::clone(&life));
-        Heartbeat(life)
+        Heartbeat { life, all: self.clone() }
     }
 
     /// True if every loop has given a sign lately.
@@ -44,17 +44,25 @@ impl Heartbeats {
 
 /// The sign of one loop. It stays after the loop's end, so that a loop that has failed is seen.
 #[derive(Debug)]
-pub(crate) struct Heartbeat(Arc<Mutex<Life>>);
+pub(crate) struct Heartbeat {
+    life: Arc<Mutex<Life>>,
+    all: Heartbeats,
+}
 
 impl Heartbeat {
     /// Gives a sign of life.
     pub(crate) fn beat(&self) {
-        self.0.lock().last = Instant::now();
+        self.life.lock().last = Instant::now();
     }
 
     /// Notes that the loop fails at its work again and again, or that it does not any more.
     pub(crate) fn fails(&self, failure: Option<String>) {
-        self.0.lock().failure = failure;
+        self.life.lock().failure = failure;
+    }
+
+    /// Takes the sign of a loop away that was to end.
+    pub(crate) fn retire(self) {
+        self.all.0.lock().retain(|life| !Arc::ptr_eq(life, &self.life));
     }
 }
 
@@ -86,6 +94,17 @@ mod tests {
         assert_eq!(loops.failure().as_deref(), Some("full"));
         failing.fails(None);
         assert_eq!(loops.failure(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn loop_that_was_to_end_is_not_missed() {
+        let loops = Heartbeats::default();
+        let (stays, ends) = (loops.add(), loops.add());
+        ends.fails(Some("full".to_owned()));
+        ends.retire();
+        advance(STILL).await;
+        stays.beat();
+        assert!(loops.all_move() && loops.failure().is_none());
     }
 
     #[test]

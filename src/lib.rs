@@ -19,6 +19,7 @@ mod guest;
 mod heartbeat;
 mod kubernetes;
 mod link;
+mod listening;
 mod locks;
 mod memory;
 mod policy;

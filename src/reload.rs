@@ -56,10 +56,12 @@ impl ReloadOrders {
 }
 
 impl ReloadQueue {
-    /// Waits for an order, and takes all that have come; none after the last handle is dropped.
+    /// Waits for an order, and takes all that have come. Waits for ever after the last handle is dropped.
     pub(crate) async fn next(&mut self) -> Vec<Order> {
         let mut orders = Vec::new();
-        self.0.recv_many(&mut orders, WAITING).await;
+        if self.0.recv_many(&mut orders, WAITING).await == 0 {
+            std::future::pending::<()>().await;
+        }
         orders
     }
 }

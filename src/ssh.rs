@@ -25,6 +25,7 @@ mod key_material;
 mod key_offer;
 mod listeners;
 mod login;
+mod open_listeners;
 mod proxied;
 mod refused_connections;
 mod revocation;
@@ -37,12 +38,16 @@ mod transport;
 mod window;
 
 pub(crate) use admission::{AdmissionError, ConfigOrigin, ask, resolve};
-pub(crate) use key_material::{KeyMaterialError, make_host_keys, unusable_directory, unusable_keys, useless_keys};
+pub(crate) use key_material::{
+    KeyMaterialError, host_key_files, make_host_keys, unusable_directory, unusable_keys, useless_keys,
+};
 pub(crate) use key_offer::{is_public_key, offered_key};
 pub(crate) use listeners::{ListenError, Listener, listen};
 pub(crate) use login::{LoginDisconnect, record_offer_refusal, record_refusal};
+pub(crate) use open_listeners::ListenerChange;
 pub(crate) use snapshot::Snapshot;
 
+use crate::config::ListenerConfig;
 use crate::descriptors::{self, DescriptorShares};
 use crate::heartbeat::{BEAT, Heartbeats};
 use crate::policy::ConnectionEndpoints;
@@ -56,9 +61,11 @@ use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use connection_refusal::{EntryRefusal, ProxyFault};
 use entrance::Entrance;
-use futures_util::future::join_all;
+use open_listeners::{OpenListeners, ServedListener};
 use proxied::Unproxied;
 use refused_connections::RefusedConnections;
+use socket2::SockRef;
+use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -86,6 +93,7 @@ struct AcceptLoop {
     queued: QueuedBytes,
     refused: RefusedConnections,
     beats: Heartbeats,
+    listeners: OpenListeners,
     log: Log,
 }
 
@@ -104,7 +112,9 @@ impl Server {
         let shown = queued.clone();
         log.metrics().show_waiting_bytes(move || shown.waiting());
         let (snapshot, refused) = (Arc::new(ArcSwap::from_pointee(snapshot)), RefusedConnections::new());
-        Self { listeners, shared: AcceptLoop { snapshot, registry, entrance, queued, refused, beats, log } }
+        let open = OpenListeners::default();
+        let shared = AcceptLoop { snapshot, registry, entrance, queued, refused, beats, listeners: open, log };
+        Self { listeners, shared }
     }
 
     /// The fingerprint and kind of each host key, as `ssh-keygen -l` writes them.
@@ -122,11 +132,15 @@ impl Server {
         ServerControl(self.shared.clone())
     }
 
-    /// Accepts until `tasks` is told to refuse, and closes the listeners; every connection is one of its tasks.
-    pub(crate) async fn run(self, tasks: Tasks) {
+    /// Accepts from now on, and until `tasks` is told to refuse; then the listeners are closed. Every connection is one of its
+    /// tasks. Must be called within the runtime.
+    pub(crate) fn run(self, tasks: Tasks) -> impl Future<Output = ()> + Send + 'static {
         let Self { listeners, shared } = self;
-        let accepting = join_all(listeners.into_iter().map(|listener| shared.accept_from(listener, &tasks)));
-        tokio::join!(accepting, shared.report_until_stopped(&tasks));
+        shared.listeners.begin(listeners, |listener| shared.clone().accept_from(listener, tasks.clone()));
+        async move {
+            shared.report_until_stopped(&tasks).await;
+            shared.listeners.ended().await;
+        }
     }
 }
 
@@ -142,10 +156,39 @@ impl ServerControl {
         self.0.queued.set_mark(snapshot.max_queued);
         self.0.snapshot.store(Arc::new(snapshot));
     }
+
+    /// Binds the addresses that are new in a configuration. `None` if it needs sockets that only a start is passed.
+    ///
+    /// # Errors
+    /// Every address that cannot be listened on.
+    pub(crate) async fn prepare_listeners(
+        &self,
+        configs: &[ListenerConfig],
+    ) -> Result<Option<ListenerChange>, Vec<ListenError>> {
+        self.0.listeners.prepare(configs).await
+    }
+
+    /// Listens on the addresses of a change alone, unless `tasks` is told to refuse. Must be called within the runtime.
+    pub(crate) fn change_listeners(&self, change: ListenerChange, tasks: &Tasks) {
+        if tasks.refusing().is_cancelled() {
+            return;
+        }
+        let shared = &self.0;
+        let accept = |listener| shared.clone().accept_from(listener, tasks.clone());
+        let changed = shared.listeners.change(change, accept);
+        for address in changed.opened {
+            let details = [("address", &*address.to_string())];
+            shared.log.write(codes::SSH_AVAILABLE, "the SSH server is listening on another address", &details);
+        }
+        for address in changed.closed {
+            let details = [("address", &*address.to_string())];
+            shared.log.write(codes::SSH_LISTENER_CLOSED, "the SSH server gives an address up", &details);
+        }
+    }
 }
 
 impl AcceptLoop {
-    async fn accept_from(&self, listener: Listener, tasks: &Tasks) {
+    async fn accept_from(self, listener: ServedListener, tasks: Tasks) {
         let mut pause = Duration::from_millis(10);
         let (heartbeat, mut beats) = (self.beats.add(), interval(BEAT));
         loop {
@@ -153,6 +196,10 @@ impl AcceptLoop {
             let accepted = tokio::select! {
                 biased;
                 () = tasks.refusing().cancelled() => return,
+                () = listener.closing.cancelled() => {
+                    self.accept_waiting(&listener, &tasks);
+                    return heartbeat.retire();
+                }
                 accepted = listener.socket.accept() => accepted,
                 // Nobody waits: the next connection tells.
                 _ = beats.tick() => {
@@ -164,7 +211,7 @@ impl AcceptLoop {
                 Ok((stream, remote)) => {
                     pause = Duration::from_millis(10);
                     heartbeat.fails(None);
-                    self.accept(&listener.proxy, stream, remote, tasks);
+                    self.accept(&listener.proxy.load(), stream, remote, &tasks);
                 }
                 Err(error) => {
                     let text = error.to_string();
@@ -179,6 +226,18 @@ impl AcceptLoop {
                     // A few failures are those of connections that were broken while they waited.
                     heartbeat.fails((pause == ACCEPT_PAUSE).then_some(text));
                 }
+            }
+        }
+    }
+
+    /// Accepts what the system holds for a listener that is given up.
+    fn accept_waiting(&self, listener: &ServedListener, tasks: &Tasks) {
+        let socket = SockRef::from(&*listener.socket);
+        // An error says that none waits, or that the one that did has left.
+        while let Ok((stream, remote)) = socket.accept() {
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream.into()));
+            if let (Ok(stream), Some(remote)) = (stream, remote.as_socket()) {
+                self.accept(&listener.proxy.load(), stream, remote, tasks);
             }
         }
     }

@@ -58,6 +58,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "descriptors",
             "guest",
             "heartbeat",
+            "listening",
             "memory",
             "policy",
             "proxy_protocol",
@@ -80,7 +81,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("session", &["audit", "buffer_pool", "guest", "policy"]),
     ("audit", &["auth", "guest", "policy", "telemetry"]),
     ("guest", &["auth", "policy", "settings", "telemetry"]),
-    ("admin", &["config", "heartbeat", "locks", "registry", "reload", "shutdown", "telemetry", "tls"]),
+    ("admin", &["config", "heartbeat", "listening", "locks", "registry", "reload", "shutdown", "telemetry", "tls"]),
     ("config", &["auth", "proxy_protocol", "schema", "settings", "telemetry", "throttle", "tls", "webhook"]),
     ("settings", &["auth", "policy", "schema", "telemetry", "tls", "webhook"]),
     ("auth", &["telemetry", "webhook"]),
@@ -95,6 +96,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("confinement", &["telemetry"]),
     ("descriptors", &[]),
     ("heartbeat", &[]),
+    ("listening", &[]),
     ("locks", &[]),
     ("memory", &[]),
     ("telemetry", &["shutdown"]),
@@ -106,7 +108,7 @@ const MODULES: &[(&str, &[&str])] = &[
 
 /// Modules that do not even name `types`.
 const WITHOUT_TYPES: &[&str] =
-    &["buffer_pool", "confinement", "descriptors", "heartbeat", "locks", "memory", "reload", "shutdown"];
+    &["buffer_pool", "confinement", "descriptors", "heartbeat", "listening", "locks", "memory", "reload", "shutdown"];
 
 /// The rooms of `kubernetes`, and the rooms that each may name.
 const KUBERNETES: &[(&str, &[&str])] = &[

@@ -21,13 +21,13 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 /// A port that is free and stays so: every address of 127.0.0.0/8 is loopback's, and nobody else has this one.
-fn free() -> SocketAddr {
+pub fn free() -> SocketAddr {
     let [a, b, c] = rand::random();
     TcpListener::bind((Ipv4Addr::new(127, a, b, c | 2), 0)).and_then(|at| at.local_addr()).expect("a port")
 }
 
 /// The whole answer to a GET; `None` where nobody answers.
-async fn get(address: SocketAddr, path: &str) -> Option<String> {
+pub async fn get(address: SocketAddr, path: &str) -> Option<String> {
     ask(address, path, "").await
 }
 

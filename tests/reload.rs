@@ -1,6 +1,6 @@
 //! The configuration that is read again: what is wrong is refused whole, what is right holds, and no session ends.
 
-use crate::operator::end_of;
+use crate::operator::{end_of, free, get};
 use crate::support::client::Running;
 use crate::support::gateway::SOON;
 use crate::support::keys::Key;
@@ -9,6 +9,8 @@ use crate::support::world::merge;
 use crate::support::{Setup, World};
 use serde_json::{Value, json};
 use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -29,7 +31,9 @@ struct Changing {
 impl Changing {
     async fn start(config: Value) -> Self {
         let folder = tempfile::Builder::new().prefix("podgate-test-").tempdir().expect("a folder");
-        let mut all = json!({"admin": {"socket": folder.path().join("s")}});
+        let admin = json!({"socket": folder.path().join("s")});
+        // The signal alone: a test knows how many reloads there were.
+        let mut all = json!({"admin": admin, "reload": {"onFileChange": false}});
         merge(&mut all, config);
         Self { world: Setup::config(all).start().await, folder, applied: 0, refused: 0 }
     }
@@ -71,10 +75,7 @@ impl Changing {
 
     /// The server's identification line, as a new connection gets it.
     async fn version(&self) -> String {
-        let stream = TcpStream::connect(self.world.gateway.address).await.expect("a connection");
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).await.expect("a line");
-        line.trim_end().to_owned()
+        greeting(self.world.gateway.address).await.expect("a connection")
     }
 
     /// The host keys that a new connection is shown.
@@ -288,6 +289,182 @@ async fn what_waits_for_the_next_start_is_told_by_name() {
                  takes effect at the next start: ssh.nat64Prefixes\n";
     assert!(stdout.ends_with(later), "{stdout}");
     changing.world.ssh().run("exit 5").await.expect(5);
+}
+
+/// The first line of the SSH server at an address; `None` where nobody listens.
+async fn greeting(address: SocketAddr) -> Option<String> {
+    let stream = TcpStream::connect(address).await.ok()?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).await.expect("a line");
+    Some(line.trim_end().to_owned())
+}
+
+#[podgate_test::multi_thread]
+async fn listener_that_cannot_be_had_leaves_the_old_ones_as_they_are() {
+    let mut changing = Changing::start(json!({})).await;
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("its address").to_string();
+    let new = free();
+    let listeners = json!([{"address": taken}, {"address": new.to_string()}]);
+    let version = json!({"serverVersion": "SSH-2.0-New", "listen": null, "listeners": listeners});
+    for (section, config) in [
+        ("ssh.listeners[0].address", json!({"ssh": version})),
+        ("metrics.listen", json!({"ssh": {"listeners": []}, "metrics": {"enable": true, "listen": taken}})),
+    ] {
+        changing.write(config);
+        let line = changing.hang_up_in_vain().await;
+        let expected = format!("{section}: cannot listen on {taken}: ");
+        assert!(line["details"]["reason"].as_str().is_some_and(|reason| reason.contains(&expected)), "{line}");
+        assert_eq!(greeting(new).await, None, "what could be had is given up again");
+        assert_eq!(changing.version().await, "SSH-2.0-Podgate");
+    }
+}
+
+#[podgate_test::multi_thread]
+async fn moved_listener_serves_at_its_new_address_and_open_sessions_go_on() {
+    let mut changing = Changing::start(json!({})).await;
+    let mut busy = Busy::start(&changing.world).await;
+    let (old, first, second) = (changing.world.gateway.address, free(), free());
+    let believed = json!({"proxyProtocol": "required", "trustedProxies": ["192.0.2.1"]});
+    let mut believing = json!({"address": first.to_string()});
+    merge(&mut believing, believed);
+    for (listeners, serving, refusing, gone) in [
+        // A second one beside the first, which stays.
+        (json!([{"address": "127.0.0.1:0"}, {"address": first.to_string()}]), vec![old, first], vec![], vec![second]),
+        // The first is given up.
+        (
+            json!([{"address": first.to_string()}, {"address": second.to_string()}]),
+            vec![first, second],
+            vec![],
+            vec![old],
+        ),
+        // One that stays believes others.
+        (json!([believing, {"address": second.to_string()}]), vec![second], vec![first], vec![old]),
+        (
+            json!([{"address": second.to_string()}, {"address": first.to_string()}]),
+            vec![first, second],
+            vec![],
+            vec![old],
+        ),
+    ] {
+        changing.write(json!({"ssh": {"listen": null, "listeners": listeners}}));
+        let line = changing.hang_up().await;
+        assert_eq!(line["level"], "notice", "{line}");
+        for address in serving {
+            assert_eq!(greeting(address).await.as_deref(), Some("SSH-2.0-Podgate"), "{address}");
+        }
+        for address in refusing {
+            assert_ne!(greeting(address).await.as_deref(), Some("SSH-2.0-Podgate"), "{address}");
+        }
+        for address in gone {
+            assert_eq!(greeting(address).await, None, "{address}");
+        }
+        busy.works().await;
+    }
+    let closed = changing.world.gateway.lines("SSH_LISTENER_CLOSED");
+    let addresses: Vec<_> = closed.iter().map(|line| line["details"]["address"].clone()).collect();
+    assert_eq!(addresses, [old.to_string()]);
+    busy.end().await;
+}
+
+#[podgate_test::multi_thread]
+async fn endpoints_are_switched_on_moved_and_off_while_sessions_go_on() {
+    let mut changing = Changing::start(json!({})).await;
+    let mut busy = Busy::start(&changing.world).await;
+    let (health, metrics) = (free(), free());
+    let endpoint = |at: SocketAddr| json!({"enable": true, "listen": at.to_string()});
+    changing.write(json!({"health": endpoint(health), "metrics": endpoint(metrics)}));
+    changing.hang_up().await;
+    let page = get(metrics, "/metrics").await.expect("a page");
+    assert!(page.contains("podgate_config_reloads_total{result=\"applied\"} 1\n"), "{page}");
+    assert!(page.contains("podgate_config_last_reload_successful 1\n"), "{page}");
+    assert!(get(health, "/").await.expect("an answer").starts_with("HTTP/1.1 200"));
+    // They change places, and the page its path.
+    let mut moved = endpoint(health);
+    merge(&mut moved, json!({"path": "/other"}));
+    changing.write(json!({"health": endpoint(metrics), "metrics": moved}));
+    changing.hang_up().await;
+    assert!(get(metrics, "/").await.expect("an answer").starts_with("HTTP/1.1 200"));
+    assert!(get(health, "/metrics").await.expect("an answer").starts_with("HTTP/1.1 404"));
+    assert!(get(health, "/other").await.expect("a page").contains("podgate_config_reloads_total"));
+    changing.write(json!({"ssh": {"baner": "x"}}));
+    changing.hang_up_in_vain().await;
+    let page = get(health, "/other").await.expect("a page");
+    assert!(page.contains("podgate_config_last_reload_successful 0\n"), "{page}");
+    assert!(page.contains("podgate_config_reloads_total{result=\"refused\"} 1\n"), "{page}");
+    changing.write(json!({"ssh": {"baner": null}, "health": {"enable": false}, "metrics": {"enable": false}}));
+    changing.hang_up().await;
+    assert_eq!((get(health, "/other").await, get(metrics, "/").await), (None, None));
+    busy.works().await;
+    busy.end().await;
+}
+
+/// A self-signed certificate for an address, and its key.
+fn certificate(address: SocketAddr) -> (String, String) {
+    let params = rcgen::CertificateParams::new([address.ip().to_string()]).expect("names");
+    let key = rcgen::KeyPair::generate().expect("a key");
+    (params.self_signed(&key).expect("a certificate").pem(), key.serialize_pem())
+}
+
+#[podgate_test::multi_thread]
+async fn certificate_and_configuration_that_are_exchanged_as_by_a_kubelet_are_taken_without_a_word() {
+    let health = free();
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    // file → ..data/file, ..data → a directory.
+    let publish = |name: &str, files: &[(&str, &str)]| {
+        fs::create_dir(at(name)).expect("a folder");
+        for (file, text) in files {
+            fs::write(at(name).join(file), text).expect("a file");
+            if !at(file).exists() {
+                symlink(Path::new("..data").join(file), at(file)).expect("a link");
+            }
+        }
+        symlink(name, at("..new")).expect("a link");
+        fs::rename(at("..new"), at("..data")).expect("exchanged");
+    };
+    let mut world = World::start().await;
+    let endpoint = json!({
+        "enable": true, "listen": health.to_string(), "cert": at("tls.crt"), "key": at("tls.key"),
+        "client": {"url": format!("https://{health}/"), "cacert": at("tls.crt")},
+    });
+    let config = |version: &str| {
+        let text = fs::read(world.folder().join("podgate.json")).expect("the file");
+        merged(&text, json!({"health": endpoint, "ssh": {"serverVersion": version}}))
+    };
+    let (first, second) = (config("SSH-2.0-First"), config("SSH-2.0-Second"));
+    let (certificates, others) = (certificate(health), certificate(health));
+    let tls = |pair: &(String, String)| [("tls.crt", pair.0.clone()), ("tls.key", pair.1.clone())];
+    let files = |config: &str, pair| {
+        let files = tls(pair).into_iter().chain([("podgate.json", config.to_owned())]);
+        files.collect::<Vec<_>>()
+    };
+    let publish = |name: &str, files: Vec<(&str, String)>| {
+        publish(name, &files.iter().map(|(file, text)| (*file, text.as_str())).collect::<Vec<_>>());
+    };
+    publish("..1", files(&first, &certificates));
+    world.serve_from(&at("podgate.json")).await;
+    let mut busy = Busy::start(&world).await;
+    let address = world.gateway.address;
+    let healthcheck = async || {
+        let mut command = leash::program(env!("CARGO_BIN_EXE_podgate"));
+        end_of(command.arg("--config").arg(at("podgate.json")).arg("--healthcheck")).await
+    };
+    assert_eq!(healthcheck().await.0, Some(0));
+    assert_eq!(greeting(address).await.as_deref(), Some("SSH-2.0-First"));
+    // Only the certificate.
+    publish("..2", files(&first, &others));
+    world.gateway.wait_for_lines(1, |line| line["code"] == "CORE_RELOADED").await;
+    assert_eq!(healthcheck().await, (Some(0), String::new(), String::new()), "the new one is shown");
+    // Only the configuration: first a bad one.
+    publish("..3", files("{", &others));
+    world.gateway.wait_for_lines(1, |line| line["code"] == "CORE_RELOAD_REFUSED").await;
+    publish("..4", files(&second, &others));
+    world.gateway.wait_for_lines(2, |line| line["code"] == "CORE_RELOADED").await;
+    assert_eq!(greeting(address).await.as_deref(), Some("SSH-2.0-Second"));
+    busy.works().await;
+    busy.end().await;
+    assert_eq!(world.gateway.lines("CORE_RELOADED").len(), 2, "each change once");
 }
 
 /// True if the file is there and has a text.

@@ -78,6 +78,15 @@ impl Listener for TcpListener {
     }
 }
 
+/// A listener that several servers share, one after another.
+impl<L: Listener> Listener for Arc<L> {
+    type Stream = L::Stream;
+
+    async fn accept(&self) -> io::Result<L::Stream> {
+        L::accept(self).await
+    }
+}
+
 /// A service that can answer HTTP/1.1 requests on any thread.
 pub trait HttpService:
     Service<

@@ -36,7 +36,7 @@ impl Running {
 
     async fn health(server: HttpServerConfig, health: &super::Health) -> Self {
         let config = HealthConfig { client: client("http://127.0.0.1:1"), server, check_interval: SOON };
-        Self::start(Endpoint::health(&config, health.clone()).await.unwrap())
+        Self::start(Endpoint::health(&config, health.clone(), (None, &[])).await.unwrap())
     }
 
     /// The whole answer to one request.
@@ -147,7 +147,7 @@ async fn health_is_text_for_those_who_ask_for_text_alone() {
 async fn metrics_are_at_their_path_alone() {
     let metrics = Metrics::default();
     let config = MetricsConfig { server: plain(), path: "/a/{b}".into() };
-    let page = Running::start(Endpoint::metrics(&config, metrics.clone()).await.unwrap());
+    let page = Running::start(Endpoint::metrics(&config, metrics.clone(), (None, &[])).await.unwrap());
     for path in ["/", "/metrics", "/a/{b}/", "/a/c", "/A/{b}"] {
         let answer = page.ask(&format!("GET {path} HTTP/1.1")).await;
         assert!(answer.starts_with("HTTP/1.1 404 "), "{path}: {answer}");
@@ -161,7 +161,7 @@ async fn metrics_are_at_their_path_alone() {
 #[tokio::test]
 async fn metrics_are_classic_unless_openmetrics_is_asked_for() {
     let config = MetricsConfig { server: plain(), path: "/metrics".into() };
-    let page = Running::start(Endpoint::metrics(&config, Metrics::default()).await.unwrap());
+    let page = Running::start(Endpoint::metrics(&config, Metrics::default(), (None, &[])).await.unwrap());
     let build = concat!("podgate_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n");
     let open = "application/openmetrics-text";
     for (accept, kind, family, end) in [
@@ -191,7 +191,7 @@ async fn taken_address_is_an_error_that_names_the_endpoint_and_the_address() {
     let listen = taken.local_addr().unwrap().to_string();
     let server = HttpServerConfig { listen: listen.clone(), tls: None };
     let config = MetricsConfig { server, path: "/metrics".into() };
-    let error = Endpoint::metrics(&config, Metrics::default()).await.err().expect("taken").to_string();
+    let error = Endpoint::metrics(&config, Metrics::default(), (None, &[])).await.err().expect("taken").to_string();
     assert!(error.starts_with(&format!("metrics.listen: cannot listen on {listen}: ")), "{error}");
 }
 
@@ -268,7 +268,7 @@ async fn six_hundred_silent_clients_keep_no_probe_out() {
     gateway.enter(Phase::Serving);
     let health = Running::health(plain(), &gateway).await;
     let metrics = MetricsConfig { server: plain(), path: "/metrics".into() };
-    let metrics = Running::start(Endpoint::metrics(&metrics, Metrics::default()).await.unwrap());
+    let metrics = Running::start(Endpoint::metrics(&metrics, Metrics::default(), (None, &[])).await.unwrap());
     for endpoint in [&health, &metrics] {
         let mut silent = Vec::new();
         for number in 0..600 {

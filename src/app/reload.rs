@@ -3,8 +3,10 @@
 //! Invariants: nothing changes before everything that may fail has succeeded; open connections go on with what they began
 //! with; one reload runs at a time.
 
+use super::endpoints::{EndpointChange, ServedEndpoints};
+use super::file_watch::{FileWatch, content};
 use super::reachability::Reachability;
-use super::startup_checks::{StartupChecks, decided};
+use super::startup_checks::{StartupChecks, decided, kubernetes_of_file};
 use super::{BuildError, offline_faults, offline_warnings, webhooks};
 use crate::admin::Health;
 use crate::audit::Recordings;
@@ -12,8 +14,10 @@ use crate::auth::Authenticator;
 use crate::config::{Config, ShutdownConfig};
 use crate::kubernetes::Backend;
 use crate::reload::{ReloadOutcome, ReloadQueue};
+use crate::schema::{Errors, FileContents};
 use crate::settings::{ConfigClient, GatewayHome};
-use crate::ssh::{self, ServerControl, Snapshot};
+use crate::shutdown::Tasks;
+use crate::ssh::{self, ListenerChange, ServerControl, Snapshot};
 use crate::telemetry::{Level, Log, LogChange, codes};
 use parking_lot::Mutex;
 use std::fs;
@@ -28,9 +32,12 @@ pub(super) struct Reloader {
     pub(super) started: Arc<Config>,
     /// The configuration in force.
     pub(super) current: Arc<Config>,
+    /// The files of the configuration that was read last.
+    pub(super) watch: FileWatch,
     pub(super) server: ServerControl,
     pub(super) backend: Backend,
     pub(super) drain: Arc<Mutex<ShutdownConfig>>,
+    pub(super) tasks: Tasks,
     pub(super) health: Health,
     pub(super) log: Log,
 }
@@ -41,10 +48,12 @@ struct Refused(Vec<String>);
 /// A configuration with everything that is made of it.
 struct Prepared {
     config: Config,
-    auth: Authenticator,
-    config_client: Option<ConfigClient>,
+    clients: (Authenticator, Option<ConfigClient>),
     snapshot: Snapshot,
     log: LogChange,
+    /// `None` if the listeners need sockets that only a start is passed.
+    listeners: Option<ListenerChange>,
+    endpoints: EndpointChange,
 }
 
 impl Reloader {
@@ -52,25 +61,22 @@ impl Reloader {
     /// can be reached.
     pub(super) async fn run(
         mut self,
-        mut queue: ReloadQueue,
+        (mut queue, stop): (ReloadQueue, CancellationToken),
         reachability: Option<Reachability>,
-        stop: CancellationToken,
+        mut endpoints: ServedEndpoints,
     ) {
         let mut asking = Asking::start(reachability, &stop);
         loop {
             let orders = tokio::select! {
                 () = stop.cancelled() => break,
                 orders = queue.next() => orders,
+                () = self.watch.changed(), if self.current.reloads_on_change => Vec::new(),
             };
-            if orders.is_empty() {
-                stop.cancelled().await;
-                break;
-            }
-            let outcome = match stop.run_until_cancelled(self.prepare()).await {
+            let outcome = match stop.run_until_cancelled(self.prepare(&endpoints)).await {
                 None => break,
                 Some(Ok(prepared)) => {
                     asking.end().await;
-                    let (reachability, outcome) = self.apply(prepared);
+                    let (reachability, outcome) = self.apply(prepared, &mut endpoints);
                     asking = Asking::start(reachability, &stop);
                     outcome
                 }
@@ -86,24 +92,31 @@ impl Reloader {
     }
 
     /// Does everything that can fail.
-    async fn prepare(&self) -> Result<Prepared, Refused> {
+    async fn prepare(&mut self, endpoints: &ServedEndpoints) -> Result<Prepared, Refused> {
         let Some(file) = self.current.file.clone() else {
             return Err(Refused(vec!["the configuration is not from a file".to_owned()]));
         };
-        let config = blocking(move || load(&file)).await?;
+        let (config, contents) = blocking(move || Ok(load(&file))).await?;
+        self.watch = watch(contents, config.as_ref().unwrap_or(&self.current));
+        let config = config?;
         let (auth, config_client) = webhooks(&config)?;
         self.check_cluster(&config, &auth).await?;
         let (backend, log, before) = (Arc::new(self.backend.clone()), self.log.clone(), self.current.clone());
-        blocking(move || {
+        let (config, clients, snapshot, log) = blocking(move || {
             ssh::make_host_keys(&config.ssh, &log).map_err(BuildError::SshKey)?;
             let recordings = config.audit.as_ref().map(Recordings::open).transpose();
             let recordings = recordings.map_err(BuildError::Recordings)?;
             let snapshot = Snapshot::build(&config, auth.clone(), config_client.clone(), backend, recordings);
             let snapshot = snapshot.map_err(BuildError::SshKey)?;
             let log = Log::prepare(&config.log, &before.log).map_err(BuildError::Log)?;
-            Ok(Prepared { config, auth, config_client, snapshot, log })
+            Ok((config, (auth, config_client), snapshot, log))
         })
-        .await
+        .await?;
+        // The sockets last: who connects to one that is given up again would be cut.
+        let endpoints = endpoints.prepare(&config, &self.current).await.map_err(BuildError::Admin)?;
+        let listeners = self.server.prepare_listeners(&config.ssh.listeners).await;
+        let listeners = listeners.map_err(|errors| Refused(errors.iter().map(ToString::to_string).collect()))?;
+        Ok(Prepared { config, clients, snapshot, log, listeners, endpoints })
     }
 
     /// Asks the cluster what the start would ask it, if anything has changed there.
@@ -118,17 +131,25 @@ impl Reloader {
     }
 
     /// Puts a configuration in force.
-    fn apply(&mut self, prepared: Prepared) -> (Option<Reachability>, ReloadOutcome) {
-        let Prepared { config, auth, config_client, snapshot, log } = prepared;
+    fn apply(&mut self, prepared: Prepared, served: &mut ServedEndpoints) -> (Option<Reachability>, ReloadOutcome) {
+        let Prepared { config, clients: (auth, config_client), snapshot, log, listeners, endpoints } = prepared;
         self.log.change(log);
         for (key, text) in warnings(&config) {
             self.log.write(codes::CORE_CONFIG_NOTICE, &text, &[("key", &key)]);
         }
         self.server.replace(snapshot);
+        let waits = listeners.is_none();
+        if let Some(listeners) = listeners {
+            self.server.change_listeners(listeners, &self.tasks);
+        }
+        served.apply(endpoints);
         *self.drain.lock() = config.shutdown;
         let observers = (&self.health, &self.log);
         let reachability = Reachability::of(&config, &auth, config_client.as_ref(), &self.backend, observers);
-        let next_start = self.at_next_start(&config);
+        let mut next_start = self.at_next_start(&config);
+        if waits {
+            next_start.push("ssh.listeners".to_owned());
+        }
         self.current = Arc::new(config);
         self.log.metrics().count_reload(true);
         let text = "the configuration was read again and is in force";
@@ -195,18 +216,35 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refused> +
     spawn_blocking(work).await.unwrap_or_else(|panic| Err(Refused(vec![panic.to_string()])))
 }
 
-/// Reads a configuration that a gateway could start with.
-fn load(file: &Path) -> Result<Config, Refused> {
+/// Reads a configuration that a gateway could start with, and records what was read.
+fn load(file: &Path) -> (Result<Config, Refused>, FileContents) {
     match fs::metadata(file) {
         Ok(found) if !found.is_file() => {
-            return Err(Refused(vec![format!("{} is no regular file, and is not read twice", file.display())]));
+            let text = format!("{} is no regular file, and is not read twice", file.display());
+            return (Err(Refused(vec![text])), FileContents::new());
         }
         // One that is not there is reported by whoever reads it.
         Ok(_) | Err(_) => {}
     }
-    let config = Config::load(file).map_err(|errors| Refused(errors.0.iter().map(ToString::to_string).collect()))?;
-    let faults = offline_faults(&config);
-    if faults.is_empty() { Ok(config) } else { Err(Refused(faults.iter().map(ToString::to_string).collect())) }
+    let (config, contents) = Config::load_recorded(file);
+    let mistakes = |errors: Errors| Refused(errors.0.iter().map(ToString::to_string).collect());
+    let config = config.map_err(mistakes).and_then(|config| {
+        let faults = offline_faults(&config);
+        if faults.is_empty() { Ok(config) } else { Err(Refused(faults.iter().map(ToString::to_string).collect())) }
+    });
+    (config, contents)
+}
+
+/// The watch of what was read for a configuration, without files that are read again by themselves.
+pub(super) fn watch(mut contents: FileContents, config: &Config) -> FileWatch {
+    for file in kubernetes_of_file(config).iter().flat_map(|kubernetes| kubernetes.cluster.files()) {
+        contents.remove(file);
+    }
+    contents.extend(ssh::host_key_files(&config.ssh).into_iter().map(|file| {
+        let content = content(&file);
+        (file, content)
+    }));
+    FileWatch::of(contents)
 }
 
 /// The warnings about a configuration that is put in force: the key's path and the text.

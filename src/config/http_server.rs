@@ -8,7 +8,7 @@ use crate::tls::{TlsOptions, TlsRole};
 use crate::types::Secret;
 
 /// An HTTP server block (`listen`, TLS keys), certificates read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpServerConfig {
     /// `listen`, `host:port`.
     pub listen: String,
@@ -17,7 +17,7 @@ pub struct HttpServerConfig {
 }
 
 /// A server's certificate, and whose certificates it asks its clients for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerTlsConfig {
     /// `cert`: the chain, PEM text.
     pub certificate: String,

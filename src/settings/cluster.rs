@@ -42,6 +42,18 @@ pub(crate) struct Cluster {
     pub from_webhook: bool,
 }
 
+impl Cluster {
+    /// The files of the credentials, which are read again by themselves.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        let pair = self.client_certificate.as_ref().map(|(certificate, key)| [certificate, key]);
+        let sources = self.ca.iter().chain(pair.into_iter().flatten()).chain(&self.bearer_token);
+        sources.filter_map(|source| match source {
+            InlineOrFile::File(file) => Some(file.as_path()),
+            InlineOrFile::Inline(_) => None,
+        })
+    }
+}
+
 /// A PEM text or token, in the configuration itself or in a file, which is checked to be readable at start-up.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum InlineOrFile {

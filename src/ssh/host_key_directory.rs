@@ -102,6 +102,11 @@ fn shown(path: &Path) -> String {
     quoted(&printable(&path.to_string_lossy(), 255))
 }
 
+/// The files of the keys, whether they are there or not.
+pub(super) fn files(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    FILES.iter().map(|(name, _)| directory.join(name))
+}
+
 /// Reads the keys that are there; those that are not are left out.
 pub(super) fn existing(directory: &Path) -> Vec<Result<PrivateKey, HostKeyFileError>> {
     FILES.iter().filter_map(|(name, _)| read(&directory.join(name)).transpose()).collect()

@@ -8,6 +8,7 @@ use super::revocation::{RevocationError, RevocationFile};
 use crate::config::{HostKey, PublicText, SshConfig};
 use crate::telemetry::{Log, codes};
 use russh::keys::{Algorithm, Certificate, HashAlg, PrivateKey, PublicKey, decode_secret_key};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The error of a key or certificate that cannot be used; the origin is the place in the configuration that names it.
@@ -78,6 +79,11 @@ pub(crate) fn useless_keys(ssh: &SshConfig, now: u64) -> Vec<(String, String)> {
 /// Finds the fault for which the directory of the host keys, or a key in it, could not be made. Makes nothing.
 pub(crate) fn unusable_directory(ssh: &SshConfig) -> Option<KeyMaterialError> {
     host_key_directory::fault(ssh.host_key_directory.as_ref()?).map(KeyMaterialError::of_directory)
+}
+
+/// The files of the directory of host keys, which no other key of the configuration names.
+pub(crate) fn host_key_files(ssh: &SshConfig) -> Vec<PathBuf> {
+    ssh.host_key_directory.as_deref().into_iter().flat_map(host_key_directory::files).collect()
 }
 
 /// Makes the host keys that are not there yet where the configuration says so, and logs each.

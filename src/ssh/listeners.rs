@@ -4,21 +4,28 @@
 //! that is not.
 
 use crate::config::{ListenAddress, ListenerConfig};
+use crate::listening::{self, Leaving};
 use crate::proxy_protocol::ProxyProtocol;
 use crate::socket_activation::{PassedSocket, PassedSockets};
-use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use tokio::net::{TcpListener, lookup_host};
-
-/// The limit of connections that the system holds for a listener until they are accepted; the system lowers it.
-const BACKLOG: i32 = 1024;
 
 /// A listening socket.
 pub(crate) struct Listener {
     pub(super) socket: TcpListener,
     pub(super) address: SocketAddr,
     pub(super) proxy: ProxyProtocol,
+    /// `None` for one that no configuration names.
+    pub(super) place: Option<ListenerPlace>,
+}
+
+/// The place of a listener in the configuration. A listener whose place stays is not bound again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ListenerPlace {
+    address: ListenAddress,
+    /// True if it leaves IPv4 to another one.
+    v6_only: bool,
 }
 
 /// The reason why an address is not listened on.
@@ -70,7 +77,7 @@ impl Listener {
     pub(crate) async fn on_loopback() -> Self {
         let Ok(socket) = TcpListener::bind("127.0.0.1:0").await else { unreachable!("loopback has a port") };
         let Ok(address) = socket.local_addr() else { unreachable!("a socket has an address") };
-        Self { socket, address, proxy: ProxyProtocol::Off }
+        Self { socket, address, proxy: ProxyProtocol::Off, place: None }
     }
 }
 
@@ -83,13 +90,17 @@ pub(crate) async fn listen(
     mut passed: PassedSockets,
 ) -> Result<Vec<Listener>, Vec<ListenError>> {
     let (mut listeners, mut errors) = (Vec::new(), Vec::new());
-    let resolved = resolve(configs).await;
+    let wanted = WantedListeners::of(configs).await;
     // Those without a name take what the others leave.
-    let mut order: Vec<_> = configs.iter().zip(&resolved).collect();
-    order.sort_by_key(|(config, _)| config.address == ListenAddress::Passed(None));
-    for (config, addresses) in order {
-        match listen_on(config, addresses, &resolved, &mut passed) {
-            Ok(bound) => listeners.extend(bound),
+    let mut order: Vec<_> = configs.iter().enumerate().collect();
+    order.sort_by_key(|(_, config)| config.address == ListenAddress::Passed(None));
+    for (index, config) in order {
+        let listened = match &config.address {
+            ListenAddress::Bind(_) => wanted.bind(index, &[]).map(|listener| vec![listener]),
+            ListenAddress::Passed(name) => take_passed(config, name.as_deref(), &mut passed),
+        };
+        match listened {
+            Ok(listening) => listeners.extend(listening),
             Err(error) => errors.push(error),
         }
     }
@@ -103,45 +114,87 @@ pub(crate) async fn listen(
 /// The socket addresses of a listener; none for passed sockets.
 type Resolved = io::Result<Vec<SocketAddr>>;
 
-async fn resolve(configs: &[ListenerConfig]) -> Vec<Resolved> {
-    let mut resolved = Vec::new();
-    for config in configs {
-        resolved.push(match &config.address {
-            ListenAddress::Bind(address) => lookup_host(address).await.map(Iterator::collect),
-            ListenAddress::Passed(_) => Ok(Vec::new()),
-        });
-    }
-    resolved
+/// The listeners of a configuration, with the addresses that their hosts have now.
+pub(super) struct WantedListeners<'a> {
+    configs: &'a [ListenerConfig],
+    resolved: Vec<Resolved>,
 }
 
-fn listen_on(
+impl<'a> WantedListeners<'a> {
+    pub(super) async fn of(configs: &'a [ListenerConfig]) -> Self {
+        let mut resolved = Vec::new();
+        for config in configs {
+            resolved.push(match &config.address {
+                ListenAddress::Bind(address) => lookup_host(address).await.map(Iterator::collect),
+                ListenAddress::Passed(_) => Ok(Vec::new()),
+            });
+        }
+        Self { configs, resolved }
+    }
+
+    /// The place of a listener whose socket has an address.
+    pub(super) fn place(&self, index: usize, address: SocketAddr) -> Option<ListenerPlace> {
+        let config = self.configs.get(index)?;
+        let port = self.addresses(index).ok()?.first().map_or(0, SocketAddr::port);
+        let v6_only = leaves_ipv4(SocketAddr::new(address.ip(), port), &self.resolved);
+        Some(ListenerPlace { address: config.address.clone(), v6_only })
+    }
+
+    /// Binds the first of a host's addresses that can be bound, beside sockets that are about to leave.
+    ///
+    /// # Errors
+    /// The last address's, or the name's.
+    pub(super) fn bind(&self, index: usize, leaving: &[Leaving<'_>]) -> Result<Listener, ListenError> {
+        let mut bound = Err(io::Error::new(io::ErrorKind::InvalidInput, "the host has no address"));
+        match self.addresses(index) {
+            Ok(addresses) => {
+                for address in addresses {
+                    let v6_only = leaves_ipv4(*address, &self.resolved);
+                    bound = listening::bind(*address, v6_only, leaving);
+                    if bound.is_ok() {
+                        break;
+                    }
+                }
+            }
+            Err(error) => bound = Err(error),
+        }
+        let config = self.configs.get(index);
+        let (key, address) = config.map(|config| (config.key.clone(), config.address.to_string())).unwrap_or_default();
+        let named = |source| ListenError::Bind { key: key.clone(), address: address.clone(), source };
+        let socket = bound.map_err(named)?;
+        let address = socket.local_addr().map_err(named)?;
+        let proxy = config.map_or(ProxyProtocol::Off, |config| config.proxy.clone());
+        let place = self.place(index, address);
+        Ok(Listener { socket, address, proxy, place })
+    }
+
+    fn addresses(&self, index: usize) -> io::Result<&[SocketAddr]> {
+        match self.resolved.get(index) {
+            Some(Ok(addresses)) => Ok(addresses),
+            Some(Err(error)) => Err(io::Error::new(error.kind(), error.to_string())),
+            None => Ok(&[]),
+        }
+    }
+}
+
+fn take_passed(
     config: &ListenerConfig,
-    addresses: &Resolved,
-    all: &[Resolved],
+    name: Option<&str>,
     passed: &mut PassedSockets,
 ) -> Result<Vec<Listener>, ListenError> {
     let (key, address) = (config.key.clone(), config.address.to_string());
-    let listener = |(socket, address)| Listener { socket, address, proxy: config.proxy.clone() };
     let names: Vec<String> = passed.names().into_iter().map(str::to_owned).collect();
-    let sockets = match &config.address {
-        ListenAddress::Bind(_) => {
-            let bound = match addresses {
-                Ok(addresses) => bind_first(addresses, all),
-                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-            };
-            return match bound {
-                Ok(bound) => Ok(vec![listener(bound)]),
-                Err(source) => Err(ListenError::Bind { key, address, source }),
-            };
-        }
-        ListenAddress::Passed(Some(name)) => passed.take_named(name),
-        ListenAddress::Passed(None) => passed.take_rest(),
+    let sockets = match name {
+        Some(name) => passed.take_named(name),
+        None => passed.take_rest(),
     };
     if sockets.is_empty() {
         return Err(ListenError::NotPassed { key, address, names });
     }
     let sockets = sockets.into_iter().map(usable).collect::<io::Result<Vec<_>>>();
     let sockets = sockets.map_err(|source| ListenError::Passed { key, address, source })?;
+    let place = || Some(ListenerPlace { address: config.address.clone(), v6_only: false });
+    let listener = |(socket, address)| Listener { socket, address, proxy: config.proxy.clone(), place: place() };
     Ok(sockets.into_iter().map(listener).collect())
 }
 
@@ -153,37 +206,10 @@ fn usable(passed: PassedSocket) -> io::Result<(TcpListener, SocketAddr)> {
     Ok((socket, address))
 }
 
-/// Binds the first of a host's addresses that can be bound.
-fn bind_first(addresses: &[SocketAddr], all: &[Resolved]) -> io::Result<(TcpListener, SocketAddr)> {
-    let mut bound = Err(io::Error::new(io::ErrorKind::InvalidInput, "the host has no address"));
-    for address in addresses {
-        bound = bind(*address, leaves_ipv4(*address, all));
-        if bound.is_ok() {
-            break;
-        }
-    }
-    bound
-}
-
 /// True if a listener of IPv6 has to leave IPv4 to another one with the same port.
 fn leaves_ipv4(address: SocketAddr, all: &[Resolved]) -> bool {
     let mut others = all.iter().flatten().flatten();
     address.is_ipv6() && address.port() != 0 && others.any(|other| other.is_ipv4() && other.port() == address.port())
-}
-
-fn bind(address: SocketAddr, v6_only: bool) -> io::Result<(TcpListener, SocketAddr)> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        // Whatever net.ipv6.bindv6only says: `[::]` is every address of both families.
-        socket.set_only_v6(v6_only)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    let socket = TcpListener::from_std(socket.into())?;
-    let address = socket.local_addr()?;
-    Ok((socket, address))
 }
 
 #[cfg(test)]

@@ -154,6 +154,7 @@ codes! {
     SSH_HOST_KEY_MADE Notice: "The gateway made a host key of its own (`ssh.hostkeyDirectory`)."
     SSH_LIMIT Info: "The client reached a limit."
     SSH_LISTENER Info or Debug: "The guest listens for the client (`info`), is about to, or listens no more (`debug`)."
+    SSH_LISTENER_CLOSED Info: "The SSH server gives an address up, after a reload; open connections stay."
     SSH_LISTENER_FAILED Info or Debug: "The guest does not listen for the client."
     SSH_LOCKED Info: "A login was refused because an operator has locked the user."
     SSH_LOGIN_ABANDONED Info: "The client left while its login waited for an answer."

@@ -15,12 +15,17 @@ use crate::support::world::merge;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// The image of the guests.
 const GUEST: &str = "podgate.test/restricted:1";
+/// The greeting of a changed configuration.
+const ANOTHER: &str = "SSH-2.0-Another";
 
 /// A release of the chart. Dropping it deletes its namespaces.
 struct Release {
@@ -156,6 +161,24 @@ impl Release {
         self.ssh(address, user).option("Port=2222")
     }
 
+    /// Waits until a new client is greeted as a changed configuration says, which the kubelet brings to the gateway.
+    async fn takes_configuration(&self, address: &str) {
+        // The kubelet looks at volumes when a pod's object changes, and else once a minute.
+        let soon = "podgate/test=changed";
+        self.told(&["annotate", "pods", "-l", "app.kubernetes.io/name=podgate", "--overwrite", soon]).await;
+        for _ in 0..180 {
+            let stream = TcpStream::connect(format!("{address}:2222")).await.expect("a connection");
+            let mut line = String::new();
+            BufReader::new(stream).read_line(&mut line).await.expect("a line");
+            if line.trim_end() == ANOTHER {
+                return;
+            }
+            // A mounted file tells nobody that it has changed.
+            sleep(Duration::from_secs(1)).await;
+        }
+        panic!("the gateway has its old configuration:\n{}", self.told(&["logs", "deployment/podgate"]).await);
+    }
+
     async fn serves_alice_alone(&self, address: &str) {
         let refused = self.ssh_to_pod(address, "mallory").run("true").await;
         assert!(refused.status == 255 && refused.stderr.contains("Permission denied"), "{refused:?}");
@@ -196,8 +219,20 @@ async fn release_serves_and_keeps_its_host_key_over_upgrade_rollback_and_a_new_i
         release.ssh_to_pod(&address, "alice").run("test -x /.podgate/podgate-agent && echo there").await.expect(0);
     assert_eq!(done.text(), "there\n");
 
-    merge(&mut release.values, json!({"config": {"ssh": {"banner": "another configuration\n"}}}));
+    // A changed configuration is taken by the pod that serves, whose sessions go on.
+    let pod = ["get", "pods", "-l", "app.kubernetes.io/name=podgate", "-o", "jsonpath={.items[*].metadata.uid}"];
+    let before = release.told(&pod).await;
+    let mut open = release.ssh_to_pod(&address, "alice").start("echo up; read line; echo \"<$line>\"; exit 5");
+    open.until_stdout("up").await;
+    merge(
+        &mut release.values,
+        json!({"config": {"ssh": {"banner": "another configuration\n", "serverVersion": ANOTHER}}}),
+    );
     release.put(&["upgrade"]).await;
+    release.takes_configuration(&address).await;
+    assert_eq!(release.told(&pod).await, before);
+    open.write("on\n").await;
+    assert_eq!(open.ended().await.expect(5).text(), "up\n<on>\n");
     let address = release.serving().await;
     release.serves_alice_alone(&address).await;
     let configuration = ["get", "configmap", "podgate", "-o", "jsonpath={.data}"];

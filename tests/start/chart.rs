@@ -69,8 +69,7 @@ async fn rendering_that_would_make_secrets_anew_or_serve_nobody_is_refused() {
     }
 }
 
-/// Removes the parts that differ from rendering to file and say nothing: the labels of Helm, and the checksums that make a
-/// Deployment roll.
+/// Removes the parts that differ from rendering to file and say nothing: the labels of Helm.
 fn plain(value: &mut Value) {
     if let Some(map) = value.as_object_mut() {
         for label in
@@ -78,7 +77,6 @@ fn plain(value: &mut Value) {
         {
             map.remove(label);
         }
-        map.remove("checksum/config");
         map.remove("helm.sh/resource-policy");
         map.values_mut().for_each(plain);
         map.retain(|key, value| key != "annotations" || value.as_object().is_none_or(|map| !map.is_empty()));

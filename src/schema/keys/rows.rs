@@ -200,6 +200,7 @@ pub(super) const ROWS: &[KeyRow] = &[
     ("audit.onFailure", Words(&["required", "bestEffort"]), r#""required""#, PerConnection),
     ("admin.socket", File, "", Works),
     ("admin.lockDirectory", File, "", Works),
+    ("reload.onFileChange", Flag, "true", Works),
     ("shutdown.acceptDelay", Duration(0), r#""0s""#, Works),
     ("shutdown.drainTimeout", Duration(0), r#""0s""#, Works),
     ("health.enable", Flag, "", Works),

@@ -13,6 +13,8 @@ pub(crate) enum TakesEffect {
 
 /// Keys, and sections with all of their keys, that act on the whole process.
 const AT_ONCE: &[&str] = &[
+    "ssh.listen",
+    "ssh.listeners",
     "ssh.maxQueued",
     "ssh.maxStartups",
     "ssh.perSourceMaxStartups",
@@ -21,20 +23,17 @@ const AT_ONCE: &[&str] = &[
     "ssh.perSourcePenaltyExemptList",
     "ssh.maxWebhookCalls",
     "log",
-    "health.checkInterval",
-    "health.client",
+    "health",
+    "metrics",
+    "reload",
     "shutdown",
 ];
 
 /// The same of what holds until the process ends.
 const NEXT_START: &[&str] = &[
-    "ssh.listen",
-    "ssh.listeners",
     // What protects is counted by these networks, and nobody is to be pardoned.
     "ssh.perSourceNetBlockSize",
     "ssh.nat64Prefixes",
-    "health",
-    "metrics",
     // Landlock lets the process make sockets in the first folder alone; and locks stay.
     "admin",
     // Other gateways know the duration from the Lease.
