@@ -168,14 +168,15 @@ impl ServerControl {
         self.0.listeners.prepare(configs).await
     }
 
-    /// Listens on the addresses of a change alone, unless `tasks` is told to refuse. Must be called within the runtime.
-    pub(crate) fn change_listeners(&self, change: ListenerChange, tasks: &Tasks) {
+    /// Listens on the addresses of a change alone, unless `tasks` is told to refuse. What is given up is closed when this
+    /// returns.
+    pub(crate) async fn change_listeners(&self, change: ListenerChange, tasks: &Tasks) {
         if tasks.refusing().is_cancelled() {
             return;
         }
         let shared = &self.0;
         let accept = |listener| shared.clone().accept_from(listener, tasks.clone());
-        let changed = shared.listeners.change(change, accept);
+        let changed = shared.listeners.change(change, accept).await;
         for address in changed.opened {
             let details = [("address", &*address.to_string())];
             shared.log.write(codes::SSH_AVAILABLE, "the SSH server is listening on another address", &details);

@@ -203,7 +203,8 @@ async fn key_of_another_certificate_is_an_error_that_names_the_endpoint() {
         client: client("http://127.0.0.1:1"),
         check_interval: SOON,
     };
-    let error = Endpoint::health(&config, super::Health::default()).await.err().expect("refused").to_string();
+    let error =
+        Endpoint::health(&config, super::Health::default(), (None, &[])).await.err().expect("refused").to_string();
     assert_eq!(error, "health: the key does not match the certificate");
 }
 

@@ -5,6 +5,7 @@
 use crate::admin::{AdminError, AdminSocket, Endpoint, Health, OpenSocket, Operations};
 use crate::config::{Config, HealthConfig, MetricsConfig};
 use crate::telemetry::{Code, Log, codes};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,6 +29,7 @@ pub(super) struct ServedEndpoints {
 struct ServedEndpoint {
     socket: OpenSocket,
     stop: CancellationToken,
+    answering: JoinHandle<()>,
 }
 
 /// What becomes of one endpoint.
@@ -119,21 +121,29 @@ impl ServedEndpoints {
         Ok(EndpointChange { health, metrics })
     }
 
-    /// Lets the endpoints of a change answer, and ends those that are replaced.
-    pub(super) fn apply(&mut self, EndpointChange { health, metrics }: EndpointChange) {
+    /// Lets the endpoints of a change answer, and ends those that are replaced, which have ended when this returns.
+    pub(super) async fn apply(&mut self, EndpointChange { health, metrics }: EndpointChange) {
         let before = (self.health.take(), self.metrics.take());
-        self.health = self.changed(before.0, health, HEALTH);
-        self.metrics = self.changed(before.1, metrics, METRICS);
+        self.health = self.changed(before.0, health, HEALTH).await;
+        self.metrics = self.changed(before.1, metrics, METRICS).await;
     }
 
-    fn changed(&self, before: Option<ServedEndpoint>, change: Change, what: (Code, &str)) -> Option<ServedEndpoint> {
+    async fn changed(
+        &self,
+        before: Option<ServedEndpoint>,
+        change: Change,
+        what: (Code, &str),
+    ) -> Option<ServedEndpoint> {
         let begun = match change {
             Change::Stays => return before,
             Change::Ends => None,
             Change::Begins(endpoint) => Some(self.begin(what, endpoint)),
         };
-        if let Some(before) = before {
-            before.stop.cancel();
+        if let Some(ServedEndpoint { socket, stop, answering }) = before {
+            stop.cancel();
+            drop(socket);
+            // Its only failure is a panic, which has been logged.
+            let _ = answering.await;
         }
         begun
     }
@@ -141,7 +151,7 @@ impl ServedEndpoints {
     fn begin(&self, (code, message): (Code, &str), endpoint: Endpoint) -> ServedEndpoint {
         self.log.write(code, message, &[("address", &endpoint.local_addr().to_string())]);
         let (socket, stop) = (endpoint.socket(), self.closing.child_token());
-        self.tasks.spawn(endpoint.run(stop.clone()));
-        ServedEndpoint { socket, stop }
+        let answering = self.tasks.spawn(endpoint.run(stop.clone()));
+        ServedEndpoint { socket, stop, answering }
     }
 }

@@ -76,7 +76,7 @@ impl Reloader {
                 None => break,
                 Some(Ok(prepared)) => {
                     asking.end().await;
-                    let (reachability, outcome) = self.apply(prepared, &mut endpoints);
+                    let (reachability, outcome) = self.apply(prepared, &mut endpoints).await;
                     asking = Asking::start(reachability, &stop);
                     outcome
                 }
@@ -131,7 +131,11 @@ impl Reloader {
     }
 
     /// Puts a configuration in force.
-    fn apply(&mut self, prepared: Prepared, served: &mut ServedEndpoints) -> (Option<Reachability>, ReloadOutcome) {
+    async fn apply(
+        &mut self,
+        prepared: Prepared,
+        served: &mut ServedEndpoints,
+    ) -> (Option<Reachability>, ReloadOutcome) {
         let Prepared { config, clients: (auth, config_client), snapshot, log, listeners, endpoints } = prepared;
         self.log.change(log);
         for (key, text) in warnings(&config) {
@@ -140,9 +144,9 @@ impl Reloader {
         self.server.replace(snapshot);
         let waits = listeners.is_none();
         if let Some(listeners) = listeners {
-            self.server.change_listeners(listeners, &self.tasks);
+            self.server.change_listeners(listeners, &self.tasks).await;
         }
-        served.apply(endpoints);
+        served.apply(endpoints).await;
         *self.drain.lock() = config.shutdown;
         let observers = (&self.health, &self.log);
         let reachability = Reachability::of(&config, &auth, config_client.as_ref(), &self.backend, observers);

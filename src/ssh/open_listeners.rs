@@ -13,6 +13,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -27,6 +28,7 @@ pub(super) struct OpenListeners {
 struct OpenListener {
     place: Option<ListenerPlace>,
     serving: ServedListener,
+    accepting: JoinHandle<()>,
     _close: DropGuard,
 }
 
@@ -100,25 +102,37 @@ impl OpenListeners {
         *self.open.lock() = begun.collect();
     }
 
-    /// Serves the listeners of a change, and gives up those that are not among them.
-    pub(super) fn change<F>(&self, change: ListenerChange, accept: impl Fn(ServedListener) -> F) -> ChangedAddresses
+    /// Serves the listeners of a change, and gives up those that are not among them. They are closed when this returns.
+    pub(super) async fn change<F>(
+        &self,
+        change: ListenerChange,
+        accept: impl Fn(ServedListener) -> F,
+    ) -> ChangedAddresses
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let mut addresses = ChangedAddresses::default();
-        let mut open = self.open.lock();
-        let mut before: Vec<_> = open.drain(..).map(Some).collect();
-        for (index, proxy) in change.kept {
-            if let Some(kept) = before.get_mut(index).and_then(Option::take) {
-                kept.serving.proxy.store(Arc::new(proxy));
-                open.push(kept);
+        let given_up = {
+            let mut open = self.open.lock();
+            let mut before: Vec<_> = open.drain(..).map(Some).collect();
+            for (index, proxy) in change.kept {
+                if let Some(kept) = before.get_mut(index).and_then(Option::take) {
+                    kept.serving.proxy.store(Arc::new(proxy));
+                    open.push(kept);
+                }
             }
+            for listener in change.bound {
+                addresses.opened.push(listener.address);
+                open.push(self.serve(listener, &accept));
+            }
+            before.into_iter().flatten().collect::<Vec<_>>()
+        };
+        for OpenListener { serving, accepting, _close: close, .. } in given_up {
+            addresses.closed.push(serving.address);
+            drop((serving, close));
+            // Its only failure is a panic, which has been logged.
+            let _ = accepting.await;
         }
-        for listener in change.bound {
-            addresses.opened.push(listener.address);
-            open.push(self.serve(listener, &accept));
-        }
-        addresses.closed.extend(before.into_iter().flatten().map(|given_up| given_up.serving.address));
         addresses
     }
 
@@ -136,7 +150,7 @@ impl OpenListeners {
         let Listener { socket, address, proxy, place } = listener;
         let (closing, proxy) = (CancellationToken::new(), Arc::new(ArcSwap::from_pointee(proxy)));
         let serving = ServedListener { socket: Arc::new(socket), address, proxy, closing: closing.clone() };
-        self.loops.spawn(accept(serving.clone()));
-        OpenListener { place, serving, _close: closing.drop_guard() }
+        let accepting = self.loops.spawn(accept(serving.clone()));
+        OpenListener { place, serving, accepting, _close: closing.drop_guard() }
     }
 }

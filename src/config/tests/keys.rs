@@ -4,7 +4,7 @@
 use crate::config::Config;
 use crate::config::fixture::{MemoryFiles, has, set};
 use crate::schema::get;
-use crate::schema::keys::{self, ConfigKey, Effect, KeyKind};
+use crate::schema::keys::{self, ConfigKey, Effect, KeyKind, TakesEffect};
 use crate::schema::{ConfigReport, Section};
 use crate::schema::{Errors, Format, document};
 use crate::settings::Settings;
@@ -179,7 +179,7 @@ fn meaning(config: &Config) -> String {
     // What a connection starts from is judged by what comes out of it.
     let shown = (&config.ssh, &config.auth, &config.configserver, &config.log, &config.health, &config.metrics);
     let lease = crate::settings::GatewayHome::of(&config.base).map(|home| home.lease);
-    let operated = (&config.admin, &config.shutdown, &config.audit);
+    let operated = (&config.admin, &config.shutdown, &config.audit, config.reloads_on_change);
     format!("{shown:?} {operated:?} {settings:?} {answered:?} {lease:?}")
 }
 
@@ -275,6 +275,24 @@ fn key_that_works_changes_what_holds() {
             key.path
         );
     });
+}
+
+#[test]
+fn changed_key_waits_for_the_next_start_only_if_the_table_says_so() {
+    let mut waiting = 0;
+    for key in keys::all().iter().filter(|key| key.effect.works()) {
+        let ground = ground(&key.path);
+        let changed = set(ground.clone(), &key.path, sample(key));
+        // What makes a file whole, or is no value for it, is judged above.
+        let (Ok(before), Ok(after)) = (load(&ground), load(&changed)) else { continue };
+        let waits = key.takes_effect() == Some(TakesEffect::NextStart);
+        waiting += usize::from(waits);
+        let named = if waits { vec![key.path.clone()] } else { Vec::new() };
+        assert_eq!(after.at_next_start(&before), named, "{}", key.path);
+        assert_eq!(before.at_next_start(&after), named, "{}, and back", key.path);
+        assert!(after.at_next_start(&after).is_empty());
+    }
+    assert!((3..=8).contains(&waiting), "few keys wait: {waiting}");
 }
 
 /// The keys that the reader asks for.
