@@ -6,7 +6,7 @@
 use super::endpoints::{EndpointChange, ServedEndpoints};
 use super::file_watch::{FileWatch, content};
 use super::reachability::Reachability;
-use super::startup_checks::{StartupChecks, decided, kubernetes_of_file};
+use super::startup_checks::{StartupChecks, decided};
 use super::{BuildError, offline_faults, offline_warnings, webhooks};
 use crate::admin::Health;
 use crate::audit::Recordings;
@@ -241,7 +241,8 @@ fn load(file: &Path) -> (Result<Config, Refused>, FileContents) {
 
 /// The watch of what was read for a configuration, without files that are read again by themselves.
 pub(super) fn watch(mut contents: FileContents, config: &Config) -> FileWatch {
-    for file in kubernetes_of_file(config).iter().flat_map(|kubernetes| kubernetes.cluster.files()) {
+    let cluster = GatewayHome::of(&config.base).map(|home| home.cluster);
+    for file in cluster.iter().flat_map(|cluster| cluster.files()) {
         contents.remove(file);
     }
     contents.extend(ssh::host_key_files(&config.ssh).into_iter().map(|file| {
