@@ -116,16 +116,7 @@ impl App {
             log.write(codes::CORE_CONFIG_NOTICE, &text, &[("key", &key)]);
         }
         let (auth, config_client) = webhooks(config)?;
-        let lives = {
-            let registry = registry.clone();
-            move |id| registry.lives(id)
-        };
-        let backend = kubernetes::Backend::new(
-            log.clone(),
-            tasks.clone(),
-            Clients::counted(log.metrics().clone()),
-            Arc::new(lives),
-        );
+        let backend = backend(&registry, &tasks, &log);
         let checks =
             StartupChecks { config, backend: &backend, auth: &auth, config_client: config_client.as_ref(), log: &log };
         let faults = checks.run().await.into_iter().map(BuildError::Cluster);
@@ -145,19 +136,9 @@ impl App {
                 if let Some(home) = GatewayHome::of(&config.base) {
                     backend.join(home, log.clone());
                 }
-                let drain = Arc::new(Mutex::new(config.shutdown));
-                let started = Arc::new(config.clone());
-                let reloader = Reloader {
-                    watch: reload::watch(config.contents.clone(), config),
-                    current: started.clone(),
-                    started,
-                    server: server.control(),
-                    backend: backend.clone(),
-                    drain: drain.clone(),
-                    tasks: tasks.clone(),
-                    health: health.clone(),
-                    log: log.clone(),
-                };
+                let served = (server.control(), backend.clone());
+                let reloader = Reloader::new(config, served, (tasks.clone(), health.clone()), log.clone());
+                let drain = reloader.drain.clone();
                 log.metrics().note_configuration();
                 Ok(Self {
                     server,
@@ -247,6 +228,13 @@ fn record_descriptors(log: &Log) {
         false => (code.at(Level::Info), "the limit of open files was raised as far as it goes"),
     };
     log.write(code, text, &[("before", &before), ("limit", &now)]);
+}
+
+/// Makes the backend, which removes the pods of connections that are not registered.
+fn backend(registry: &Registry, tasks: &Tasks, log: &Log) -> kubernetes::Backend {
+    let registry = registry.clone();
+    let lives = move |id| registry.lives(id);
+    kubernetes::Backend::new(log.clone(), tasks.clone(), Clients::counted(log.metrics().clone()), Arc::new(lives))
 }
 
 /// Builds the clients of the webhooks. Nothing is shared with those of another configuration.

@@ -29,17 +29,17 @@ use tokio_util::sync::CancellationToken;
 /// The parts of the gateway that a reload changes.
 pub(super) struct Reloader {
     /// The configuration of the start, by which is told what changes at the next one.
-    pub(super) started: Arc<Config>,
+    started: Arc<Config>,
     /// The configuration in force.
-    pub(super) current: Arc<Config>,
+    current: Arc<Config>,
     /// The files of the configuration that was read last.
-    pub(super) watch: FileWatch,
-    pub(super) server: ServerControl,
-    pub(super) backend: Backend,
+    watch: FileWatch,
+    server: ServerControl,
+    backend: Backend,
     pub(super) drain: Arc<Mutex<ShutdownConfig>>,
-    pub(super) tasks: Tasks,
-    pub(super) health: Health,
-    pub(super) log: Log,
+    tasks: Tasks,
+    health: Health,
+    log: Log,
 }
 
 /// The reason why a configuration is not taken: its mistakes, one line each.
@@ -57,6 +57,27 @@ struct Prepared {
 }
 
 impl Reloader {
+    /// Begins with the configuration that the gateway starts with.
+    pub(super) fn new(
+        config: &Config,
+        (server, backend): (ServerControl, Backend),
+        (tasks, health): (Tasks, Health),
+        log: Log,
+    ) -> Self {
+        let started = Arc::new(config.clone());
+        Self {
+            watch: watch(config.contents.clone(), config),
+            current: started.clone(),
+            started,
+            server,
+            backend,
+            drain: Arc::new(Mutex::new(config.shutdown)),
+            tasks,
+            health,
+            log,
+        }
+    }
+
     /// Reloads at each order until `stop` is cancelled. `reachability` asks whether the servers of the configuration in force
     /// can be reached.
     pub(super) async fn run(
@@ -72,7 +93,7 @@ impl Reloader {
                 orders = queue.next() => orders,
                 () = self.watch.changed(), if self.current.reloads_on_change => Vec::new(),
             };
-            let outcome = match stop.run_until_cancelled(self.prepare(&endpoints)).await {
+            let outcome = match stop.run_until_cancelled(Box::pin(self.prepare(&endpoints))).await {
                 None => break,
                 Some(Ok(prepared)) => {
                     asking.end().await;
@@ -240,7 +261,7 @@ fn load(file: &Path) -> (Result<Config, Refused>, FileContents) {
 }
 
 /// The watch of what was read for a configuration, without files that are read again by themselves.
-pub(super) fn watch(mut contents: FileContents, config: &Config) -> FileWatch {
+fn watch(mut contents: FileContents, config: &Config) -> FileWatch {
     let cluster = GatewayHome::of(&config.base).map(|home| home.cluster);
     for file in cluster.iter().flat_map(|cluster| cluster.files()) {
         contents.remove(file);

@@ -44,9 +44,9 @@ const NEXT_START: &[&str] = &[
 pub(super) fn of(path: &str) -> TakesEffect {
     let below =
         |section: &&str| path.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-    if AT_ONCE.iter().any(|section| below(&section)) {
+    if AT_ONCE.iter().any(below) {
         TakesEffect::AtOnce
-    } else if NEXT_START.iter().any(|section| below(&section)) {
+    } else if NEXT_START.iter().any(below) {
         TakesEffect::NextStart
     } else {
         TakesEffect::NewConnections

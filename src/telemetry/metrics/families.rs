@@ -80,6 +80,24 @@ impl Families {
         }
     }
 
+    /// Registers the metrics that have a unit, or labels of their own.
+    fn register(&self, page: &mut PageBuilder) {
+        page.histograms(&self.steps);
+        let help = "Memory of data that waits for programs (in) and for clients (out)";
+        page.0.register_with_unit("podgate_queued", help, Unit::Bytes, self.queued.clone());
+        let help = "Time at which the configuration in force was read, since 1970";
+        page.0.register_with_unit(
+            "podgate_config_last_reload_success_timestamp",
+            help,
+            Unit::Seconds,
+            self.last_reload.clone(),
+        );
+        let help = "Requests to Kubernetes that failed, by HTTP status or cause";
+        page.0.register("podgate_kubernetes_errors", help, self.kubernetes_errors.clone());
+        let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        page.0.register("podgate_build", "Version of the running gateway", version);
+    }
+
     pub(super) fn text(&self) -> Result<String, std::fmt::Error> {
         let (for_programs, for_clients) = self.queue.get().map_or((0, 0), |waiting| (waiting.0)());
         for (direction, bytes) in [("in", for_programs), ("out", for_clients)] {
@@ -149,20 +167,7 @@ impl Default for Families {
             registry: Registry::default(),
         };
         families.begin_at_zero();
-        page.histograms(&families.steps);
-        let help = "Memory of data that waits for programs (in) and for clients (out)";
-        page.0.register_with_unit("podgate_queued", help, Unit::Bytes, families.queued.clone());
-        let help = "Time at which the configuration in force was read, since 1970";
-        page.0.register_with_unit(
-            "podgate_config_last_reload_success_timestamp",
-            help,
-            Unit::Seconds,
-            families.last_reload.clone(),
-        );
-        let help = "Requests to Kubernetes that failed, by HTTP status or cause";
-        page.0.register("podgate_kubernetes_errors", help, families.kubernetes_errors.clone());
-        let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        page.0.register("podgate_build", "Version of the running gateway", version);
+        families.register(&mut page);
         families.registry = page.0;
         families
     }
