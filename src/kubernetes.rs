@@ -71,6 +71,23 @@ impl Backend {
         }
     }
 
+    /// Reaches the gateways that watch each other as another configuration says. False if they are elsewhere, where only the
+    /// next start joins them. Must be called within the runtime.
+    pub(crate) fn rejoin(&self, home: Option<settings::GatewayHome>, log: &Log) -> bool {
+        match (self.shared.membership.get(), home) {
+            (None, None) => true,
+            (Some(_), None) => false,
+            (None, Some(home)) => {
+                self.join(home, log.clone());
+                true
+            }
+            (Some(membership), Some(home)) => {
+                let client = self.shared.clients.get(&home.cluster, home.http.min(home.lease / 3));
+                client.is_ok_and(|client| membership.renew(&home, &client))
+            }
+        }
+    }
+
     /// Leaves the gateways that watch each other, after the end of all other tasks.
     pub(crate) async fn leave(&self) {
         if let Some(membership) = self.shared.membership.get() {

@@ -291,6 +291,28 @@ async fn what_waits_for_the_next_start_is_told_by_name() {
     changing.world.ssh().run("exit 5").await.expect(5);
 }
 
+#[podgate_test::multi_thread]
+async fn pods_of_another_way_to_the_cluster_are_listed_in_the_gateway_s_lease_as_before() {
+    let mut changing = Changing::start(json!({})).await;
+    let labels = async |changing: &Changing| {
+        let client = changing.world.ssh().start("echo up; read line");
+        client.until_stdout("up").await;
+        let pods = changing.world.cluster.pods(changing.world.namespace());
+        let labels = pods[0]["metadata"]["labels"].as_object().expect("labels").clone();
+        client.kill().await;
+        changing.world.wait_for_pods(0).await;
+        let kept =
+            |(key, value): (String, Value)| ["podgate/home", "podgate/term"].contains(&&*key).then_some((key, value));
+        labels.into_iter().filter_map(kept).collect::<Vec<_>>()
+    };
+    let before = labels(&changing).await;
+    changing.write(json!({"kubernetes": {"connection": {"burst": 77}}}));
+    let line = changing.hang_up().await;
+    assert_eq!(line["level"], "notice", "{line}");
+    assert_eq!(labels(&changing).await, before);
+    assert!(before.iter().any(|(key, _)| key == "podgate/home"), "{before:?}");
+}
+
 /// The first line of the SSH server at an address; `None` where nobody listens.
 async fn greeting(address: SocketAddr) -> Option<String> {
     let stream = TcpStream::connect(address).await.ok()?;

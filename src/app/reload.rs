@@ -198,8 +198,7 @@ impl Reloader {
     /// The keys of a configuration that take effect at the next start alone.
     fn at_next_start(&self, config: &Config) -> Vec<String> {
         let mut keys = config.at_next_start(&self.started);
-        let place = |config: &Config| GatewayHome::of(&config.base).map(|home| (home.cluster, home.namespace));
-        if place(config) != place(&self.started) {
+        if !self.backend.rejoin(GatewayHome::of(&config.base), &self.log) {
             keys.push(
                 "kubernetes.connection and kubernetes.pod.metadata.namespace, for the gateway's Lease".to_owned(),
             );

@@ -22,11 +22,12 @@ use super::api::client::ClusterClient;
 use super::pod::backend_parts::GatewayMembership;
 use super::pod::manifest::Instance;
 use super::pod::watch::{WatchScope, Watches};
-use crate::settings::GatewayHome;
+use crate::settings::{Cluster, GatewayHome};
 use crate::shutdown::{LEASE_REMOVAL, Tasks};
 use crate::telemetry::Log;
 use crate::types::Namespace;
 use api::CoordinationApi;
+use arc_swap::ArcSwap;
 use coordinator::{Coordinator, CoordinatorStep, NamespaceListing};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -41,6 +42,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 /// Limit of the namespaces that are searched for own pods before the Lease is deleted.
 const MAX_LAST_SEARCH: usize = 16;
 
+/// Limit of the names of the cluster that are known: connections of so many configurations ago have their pods listed.
+const KNOWN: usize = 64;
+
 /// The Lease of this process, and the task that renews it and watches the other gateways. Dropping it stops the task.
 pub(super) struct GatewayLease {
     task: Arc<CoordinatorTask>,
@@ -50,12 +54,19 @@ pub(super) struct GatewayLease {
 struct CoordinatorTask {
     instance: Instance,
     home: GatewayHome,
-    api: CoordinationApi,
+    access: ArcSwap<LeaseAccess>,
     watches: Watches,
     log: Log,
     coordinator: Mutex<Coordinator>,
     namespace_requested: Notify,
     answer_handled: Notify,
+}
+
+/// The way to the cluster of the Lease, which a reload can change.
+struct LeaseAccess {
+    api: CoordinationApi,
+    /// The cluster as the configurations so far wrote it, the one in force last.
+    clusters: Vec<Arc<Cluster>>,
 }
 
 impl GatewayLease {
@@ -67,13 +78,12 @@ impl GatewayLease {
         watches: Watches,
         log: Log,
     ) -> Self {
-        let call_timeout = home.http.min(home.lease / 3);
-        let api = CoordinationApi::new(client.kube(), home.namespace.clone(), call_timeout);
+        let access = LeaseAccess { api: coordination_api(&home, client), clusters: vec![Arc::clone(&home.cluster)] };
         let coordinator = Coordinator::new(instance, home.namespace.clone(), home.lease, Instant::now());
         let task = Arc::new(CoordinatorTask {
             instance,
             home,
-            api,
+            access: ArcSwap::from_pointee(access),
             watches,
             log,
             coordinator: Mutex::new(coordinator),
@@ -86,9 +96,31 @@ impl GatewayLease {
     }
 }
 
+fn coordination_api(home: &GatewayHome, client: &ClusterClient) -> CoordinationApi {
+    CoordinationApi::new(client.kube(), home.namespace.clone(), home.http.min(home.lease / 3))
+}
+
 impl GatewayMembership for GatewayLease {
     fn ensure_listed<'a>(&'a self, scope: &'a WatchScope) -> BoxFuture<'a, Option<(&'a Namespace, u32)>> {
         self.task.ensure_listed(scope).boxed()
+    }
+
+    fn renew(&self, home: &GatewayHome, client: &ClusterClient) -> bool {
+        let place = |home: &GatewayHome| {
+            let cluster = &home.cluster;
+            (cluster.host.clone(), cluster.server_name.clone(), home.namespace.clone())
+        };
+        if place(home) != place(&self.task.home) {
+            return false;
+        }
+        let mut clusters = self.task.access.load().clusters.clone();
+        if clusters.last() != Some(&home.cluster) {
+            clusters.retain(|known| *known != home.cluster);
+            clusters.push(Arc::clone(&home.cluster));
+            clusters.drain(..clusters.len().saturating_sub(KNOWN));
+            self.task.access.store(Arc::new(LeaseAccess { api: coordination_api(home, client), clusters }));
+        }
+        true
     }
 
     /// Stops the task and deletes the Lease if no pod is left. Otherwise the Lease expires, and another gateway removes the
@@ -118,7 +150,7 @@ impl Drop for GatewayLease {
 impl CoordinatorTask {
     /// Waits until the Lease lists the namespace of `scope`.
     async fn ensure_listed(&self, scope: &WatchScope) -> Option<(&Namespace, u32)> {
-        if scope.cluster != self.home.cluster {
+        if !self.access.load().clusters.contains(&scope.cluster) {
             return None;
         }
         loop {
@@ -135,7 +167,8 @@ impl CoordinatorTask {
     async fn run(self: Arc<Self>, stop: tokio_util::sync::CancellationToken) {
         let mut log = CoordinatorLog::new(&self.log, &self.home);
         while !stop.is_cancelled() {
-            let in_use = || self.watches.namespaces(&self.home.cluster);
+            let access = self.access.load_full();
+            let in_use = || access.clusters.iter().flat_map(|cluster| self.watches.namespaces(cluster)).collect();
             let step = {
                 let mut coordinator = self.coordinator.lock();
                 coordinator.next_step(in_use, Instant::now())
@@ -143,7 +176,7 @@ impl CoordinatorTask {
             match step {
                 CoordinatorStep::Send(request) => {
                     let begun = Instant::now();
-                    let answer = self.api.execute(request).await;
+                    let answer = access.api.execute(request).await;
                     let notices = {
                         let mut coordinator = self.coordinator.lock();
                         coordinator.handle_answer(answer, begun, Instant::now());
@@ -170,7 +203,7 @@ impl CoordinatorTask {
             self.coordinator.lock().held_lease().map(|(version, namespaces)| (version.clone(), namespaces.clone()));
         let Some((version, namespaces)) = held else { return Ok(()) };
         self.check_no_pods_left(&namespaces).await?;
-        match self.api.execute(ClusterRequest::DeleteLease(self.instance, version)).await {
+        match self.access.load_full().api.execute(ClusterRequest::DeleteLease(self.instance, version)).await {
             ClusterAnswer::Refused(reason) | ClusterAnswer::Failed(reason) => Err(reason),
             _ => Ok(()),
         }
@@ -182,7 +215,7 @@ impl CoordinatorTask {
         }
         for namespace in namespaces {
             let request = ClusterRequest::ListPods { namespace: namespace.clone(), owner: self.instance };
-            match self.api.execute(request).await {
+            match self.access.load_full().api.execute(request).await {
                 ClusterAnswer::Pods(pods) if pods.is_empty() => {}
                 ClusterAnswer::Pods(_) => return Err(format!("pods are left in the namespace {namespace}")),
                 ClusterAnswer::Refused(reason) | ClusterAnswer::Failed(reason) => return Err(reason),

@@ -4,7 +4,8 @@ use super::agent::file::AgentFiles;
 use super::container::Images;
 use super::manifest::Instance;
 use super::watch::{WatchScope, Watches};
-use crate::kubernetes::api::client::Clients;
+use crate::kubernetes::api::client::{Clients, ClusterClient};
+use crate::settings::GatewayHome;
 use crate::shutdown::Tasks;
 use crate::types::Namespace;
 use futures_util::future::BoxFuture;
@@ -16,6 +17,10 @@ pub(crate) trait GatewayMembership: Send + Sync {
     /// values of a pod's labels: the namespace of the gateway's Lease, and the term. `None` if no other gateway will remove
     /// the pods of this one.
     fn ensure_listed<'a>(&'a self, scope: &'a WatchScope) -> BoxFuture<'a, Option<(&'a Namespace, u32)>>;
+
+    /// Reaches the others as another configuration says from now on. False if they are at another place, where only the next
+    /// start joins them.
+    fn renew(&self, home: &GatewayHome, client: &ClusterClient) -> bool;
 
     /// Leaves the others, after the end of all pods' tasks.
     fn leave(&self) -> BoxFuture<'_, ()>;
