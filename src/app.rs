@@ -9,8 +9,10 @@ pub(crate) mod test_login;
 mod drain;
 mod endpoints;
 mod file_watch;
+mod file_work;
 mod offline_checks;
 mod reachability;
+mod reading;
 mod reload;
 mod startup_checks;
 
@@ -117,9 +119,10 @@ impl App {
         }
         let (auth, config_client) = webhooks(config)?;
         let backend = backend(&registry, &tasks, &log);
-        let checks =
-            StartupChecks { config, backend: &backend, auth: &auth, config_client: config_client.as_ref(), log: &log };
-        let faults = checks.run().await.into_iter().map(BuildError::Cluster);
+        let checks = StartupChecks { config, backend: &backend, auth: &auth, config_client: config_client.as_ref() };
+        let findings = checks.run().await;
+        findings.told.iter().for_each(|(code, text)| log.write(*code, text, &[]));
+        let faults = findings.faults.into_iter().map(BuildError::Cluster);
         ssh::make_host_keys(&config.ssh, &log)?;
         let beats = Heartbeats::default();
         let health = Health::new(beats.clone());

@@ -80,8 +80,13 @@ pub struct Config {
     /// `reload.onFileChange`.
     pub(crate) reloads_on_change: bool,
     /// The values of the keys that take effect at the start alone.
-    at_start: BTreeMap<&'static str, Value>,
+    pub(crate) at_start: StartValues,
+    /// The marks of every key's value.
+    marks: BTreeMap<&'static str, u64>,
 }
+
+/// Values by their keys.
+pub(crate) type StartValues = BTreeMap<&'static str, Value>;
 
 impl Config {
     /// Reads and checks a file: JSON where its name ends in `.json`, else YAML.
@@ -95,7 +100,16 @@ impl Config {
 
     /// Loads a file, and records what was read, whether it has mistakes or not.
     pub(crate) fn load_recorded(path: &Path) -> (Result<Self, Errors>, FileContents) {
-        let text = match document::text_of(path) {
+        Self::of_text(path, document::text_of(path))
+    }
+
+    /// Loads a regular file as [`Config::load_recorded`] does.
+    pub(crate) fn load_again(path: &Path) -> (Result<Self, Errors>, FileContents) {
+        Self::of_text(path, document::text_of_regular(path))
+    }
+
+    fn of_text(path: &Path, text: Result<String, Errors>) -> (Result<Self, Errors>, FileContents) {
+        let text = match text {
             Ok(text) => text,
             Err(errors) => return (Err(errors), FileContents::from([(path.to_owned(), None)])),
         };
@@ -127,7 +141,7 @@ impl Config {
             parts;
         let (exact, connection) =
             configserver.as_ref().map_or((false, false), |server| (server.exact_values, server.allow_connection));
-        let at_start = keys::of_next_start(&tree);
+        let (at_start, marks) = (keys::of_next_start(&tree), keys::marks(&tree));
         let base = FileSections::new(tree, exact, connection, migration.is_kuberun());
         Ok(Self {
             ssh,
@@ -147,15 +161,38 @@ impl Config {
             contents: FileContents::new(),
             reloads_on_change,
             at_start,
+            marks,
         })
     }
 
-    /// The keys that differ from `started` and take effect at the start alone.
-    pub(crate) fn at_next_start(&self, started: &Self) -> Vec<String> {
-        let changed = self.at_start.iter().filter(|(key, value)| started.at_start.get(*key) != Some(value));
-        let removed = started.at_start.keys().filter(|key| !self.at_start.contains_key(*key));
-        changed.map(|(key, _)| key).chain(removed).map(|key| (*key).to_owned()).collect()
+    /// The same with a record of what was read.
+    pub(crate) fn with_contents(self, contents: FileContents) -> Self {
+        Self { contents, ..self }
     }
+
+    /// The keys that differ from those of the start and take effect at the start alone.
+    pub(crate) fn at_next_start(&self, started: &StartValues) -> Vec<String> {
+        let changed = differing(&self.at_start, started);
+        changed.map(|key| (*key).to_owned()).collect()
+    }
+
+    /// The keys whose values differ, and the other files whose contents do.
+    pub(crate) fn changes(&self, before: &Self) -> Vec<String> {
+        let keys = differing(&self.marks, &before.marks).map(|key| (*key).to_owned());
+        let files = differing(&self.contents, &before.contents).filter(|file| Some(*file) != self.file.as_ref());
+        // A file that was named before, or is now, is the change of a key.
+        let files = files.filter(|file| self.contents.contains_key(*file) && before.contents.contains_key(*file));
+        keys.chain(files.map(|file| format!("the file {}", file.display()))).collect()
+    }
+}
+
+/// The keys that only one has, or whose values differ.
+fn differing<'a, K: Ord, V: PartialEq>(
+    one: &'a BTreeMap<K, V>,
+    other: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = &'a K> {
+    let changed = one.iter().filter(|(key, value)| other.get(*key) != Some(value)).map(|(key, _)| key);
+    changed.chain(other.keys().filter(|key| !one.contains_key(*key)))
 }
 
 /// Everything but what varies from connection to connection.

@@ -34,6 +34,9 @@ const RETURN_TIME_MS: isize = 1000;
 /// Limit of the user name in the password prompt, in characters.
 const PROMPT_NAME: usize = 200;
 
+/// The time for threads that still wait for something when everything has ended.
+const LAST_THREADS: Duration = Duration::from_secs(1);
+
 /// SSH server that runs every connection in its own Kubernetes pod.
 #[derive(Debug, Parser)]
 #[command(name = "podgate", version, args_conflicts_with_subcommands = true)]
@@ -154,7 +157,12 @@ fn main() -> ExitCode {
     let inherited = Inherited { passed, confinement: Confinement::of_process(socket) };
     return_memory_in_background();
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(start(args, config, inherited)),
+        Ok(runtime) => {
+            let code = runtime.block_on(start(args, config, inherited));
+            // A thread that waits for a file system which hangs does not keep the process.
+            runtime.shutdown_timeout(LAST_THREADS);
+            code
+        }
         Err(error) => fail(&error),
     }
 }
@@ -232,10 +240,11 @@ async fn start(args: Args, config: Option<Result<Config, Errors>>, inherited: In
     follow_libraries(&log);
     let panic_lines = log_panics(&log);
     inherited.confinement.record(&log);
-    let done = run(&config, inherited.passed, &log, hangup).await;
+    let log_config = config.log.clone();
+    let done = run(config, inherited.passed, &log, hangup).await;
     let code = match &done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fatal(&config.log, Some(&log), error.as_ref()),
+        Err(error) => fatal(&log_config, Some(&log), error.as_ref()),
     };
     panic_lines.finish();
     log.close().await;
@@ -452,7 +461,7 @@ async fn healthcheck(file: &Path, word: HealthWord) -> Result<(), Box<dyn std::e
 }
 
 async fn run(
-    config: &Config,
+    config: Config,
     passed: PassedSockets,
     log: &Log,
     hangup: io::Result<Signal>,
@@ -460,7 +469,9 @@ async fn run(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = hangup?;
-    let app = App::build(config, passed, log.clone()).await?;
+    let app = Box::pin(App::build(&config, passed, log.clone())).await?;
+    // Its secrets are not kept beyond the reload that replaces them.
+    drop(config);
     let (orders, reloads) = (app.orders(), app.reloads());
     let stop = async {
         loop {

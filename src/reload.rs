@@ -13,6 +13,10 @@ const WAITING: usize = 64;
 pub(crate) enum ReloadOutcome {
     /// The new configuration is in force.
     Applied {
+        /// The keys and files that differ from those in force before.
+        changed: Vec<String>,
+        /// What the checks found that does not prevent a start.
+        warnings: Vec<String>,
         /// The keys that are changed and take effect at the next start only.
         next_start: Vec<String>,
     },
@@ -81,9 +85,9 @@ mod tests {
         assert_eq!(taken.len(), 3);
         let mut late = Box::pin(orders.order());
         assert!((&mut late).now_or_never().is_none());
-        let applied = ReloadOutcome::Applied { next_start: Vec::new() };
-        taken.into_iter().flatten().for_each(|order| order.send(applied.clone()).unwrap());
-        assert_eq!((first.await, second.await), (Some(applied.clone()), Some(applied)));
+        let refused = ReloadOutcome::Refused { mistakes: Vec::new() };
+        taken.into_iter().flatten().for_each(|order| order.send(refused.clone()).unwrap());
+        assert_eq!((first.await, second.await), (Some(refused.clone()), Some(refused)));
         assert!((&mut late).now_or_never().is_none(), "its reading has not begun");
         drop(queue);
         assert_eq!(late.await, None, "the gateway ends");

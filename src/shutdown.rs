@@ -53,6 +53,11 @@ impl StopOrders {
         self.0.send_if_modified(|orders| !std::mem::replace(&mut orders.is_draining, true))
     }
 
+    /// True once the drain is to begin.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.0.borrow().is_draining
+    }
+
     /// Waits until the drain is to begin.
     pub(crate) async fn draining(&self) {
         // The sender lives as long as this.

@@ -26,9 +26,10 @@ pub use libraries::follow_libraries;
 use line::{LineForm, LogLine, SyslogHeader};
 use metrics::Metrics;
 pub use panics::{PanicLines, log_panics};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use queue::Queue;
 use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use sink::{FileSink, LogSink, WriteSink};
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -43,6 +44,8 @@ use syslog::SyslogSink;
 pub struct Log {
     queue: Arc<QueueHandle>,
     shape: Arc<ArcSwap<LogShape>>,
+    /// Held by writers from the shape of a line to its place in the queue, and alone by who changes both.
+    changing: Arc<RwLock<()>>,
     metrics: Metrics,
 }
 
@@ -85,6 +88,7 @@ fn remedy(path: &Path, error: &io::Error) -> String {
             format!("; is the directory {folder} there? The gateway does not make it (mkdir -p)")
         }
         io::ErrorKind::PermissionDenied => format!("; let the gateway's user write to it, or to {folder}"),
+        _ if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => "; a pipe needs a reader before".to_owned(),
         _ => String::new(),
     }
 }
@@ -132,6 +136,7 @@ impl Log {
     /// Writes lines in another shape from now on. Those queued before go where they were to go.
     pub(crate) fn change(&self, LogChange { shape, sink }: LogChange) {
         libraries::change_level(shape.level);
+        let _alone = self.changing.write();
         self.queue.0.replace(sink, shape.form.clone());
         self.shape.store(Arc::new(shape));
     }
@@ -153,7 +158,8 @@ impl Log {
         let queue = Arc::new(Queue::new());
         writer::spawn(Arc::clone(&queue), sink, form.clone()).map_err(LogError::Thread)?;
         let shape = Arc::new(ArcSwap::from_pointee(LogShape { form, level }));
-        Ok(Self { queue: Arc::new(QueueHandle(queue)), shape, metrics: Metrics::default() })
+        let (changing, metrics) = (Arc::default(), Metrics::default());
+        Ok(Self { queue: Arc::new(QueueHandle(queue)), shape, changing, metrics })
     }
 
     /// Counts the event, and writes its line if the code's level is at least as important as the configured one.
@@ -204,6 +210,7 @@ impl Log {
     }
 
     fn put(&self, line: &LogLine<'_>) {
+        let _same = self.changing.read();
         if !self.queue.0.push(line.render(&self.shape.load().form)) {
             self.metrics.count_dropped_line();
         }

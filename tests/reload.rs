@@ -140,9 +140,10 @@ async fn file_with_mistakes_is_refused_whole_and_told_with_all_of_them() {
     let answer: Value = serde_json::from_str(&stdout).expect("JSON");
     assert_eq!((status, &answer["applied"]), (Some(1), &json!(false)), "{answer}");
     changing.refused += 2;
-    // Files that cannot be read, are no text of the format, or name what is not there.
-    let key = changing.folder.path().join("key");
+    // Files that cannot be read, are no text of the format, are too long, or name what is not there.
+    let (key, pipe) = (changing.folder.path().join("key"), changing.folder.path().join("pipe"));
     fs::write(&key, "no key").expect("a file");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).expect("a pipe");
     for text in [
         "{".to_owned(),
         String::new(),
@@ -150,6 +151,10 @@ async fn file_with_mistakes_is_refused_whole_and_told_with_all_of_them() {
         merged(&good, json!({"ssh": {"hostkeys": ["/nowhere"]}})),
         merged(&good, json!({"ssh": {"revokedKeys": "/nowhere"}})),
         merged(&good, json!({"log": {"destination": "file", "file": "/nowhere/log"}})),
+        // Nobody reads it, and nobody waits for a reader.
+        merged(&good, json!({"log": {"destination": "file", "file": pipe}})),
+        merged(&good, json!({"admin": {"lockDirectory": "/nowhere"}})),
+        " ".repeat(16 * 1024 * 1024) + &merged(&good, json!({})),
     ] {
         fs::write(changing.file(), &text).expect("a file");
         changing.hang_up_in_vain().await;
@@ -235,7 +240,8 @@ async fn host_key_that_is_replaced_in_its_file_is_shown_to_new_clients() {
     fs::copy(&new.file, changing.world.folder().join("host")).expect("the new key");
     let (status, stdout, stderr) = changing.reload(&[]).await;
     assert_eq!((status, stderr.as_str()), (Some(0), ""), "{stdout}");
-    assert_eq!(stdout, "the configuration is in force\n");
+    let host = changing.world.folder().join("host");
+    assert_eq!(stdout, format!("the configuration is in force\nchanged: the file {}\n", host.display()));
     let after = changing.host_keys();
     let material = new.public.split(' ').nth(1).expect("a key").to_owned();
     assert!(after.contains(&material) && !before.contains(&material), "{before}\n{after}");
@@ -262,14 +268,10 @@ async fn log_changes_its_level_and_its_place_for_sessions_that_are_open() {
     let file = changing.folder.path().join("log");
     changing.write(json!({"log": {"destination": "file", "file": file, "format": "text"}}));
     changing.world.gateway.signal("HUP");
+    written(&file, "code=CORE_RELOADED").await;
     client.write("on\n").await;
     client.ended().await.expect(0);
-    let until = Instant::now() + SOON;
-    while !holds(&file, "code=CORE_RELOADED") || !holds(&file, "code=SSH_DISCONNECTED") {
-        assert!(Instant::now() < until, "{:?}", fs::read_to_string(&file));
-        // A file tells nobody that lines came.
-        sleep(Duration::from_millis(20)).await;
-    }
+    written(&file, "code=SSH_DISCONNECTED").await;
     // And back.
     changing.write(json!({"log": {"destination": "stdout", "format": "ljson"}}));
     changing.world.gateway.signal("HUP");
@@ -311,6 +313,93 @@ async fn pods_of_another_way_to_the_cluster_are_listed_in_the_gateway_s_lease_as
     assert_eq!(line["level"], "notice", "{line}");
     assert_eq!(labels(&changing).await, before);
     assert!(before.iter().any(|(key, _)| key == "podgate/home"), "{before:?}");
+}
+
+#[podgate_test::multi_thread]
+async fn changed_keys_are_named_and_their_values_are_not() {
+    let mut changing = Changing::start(json!({})).await;
+    assert!(changing.hang_up().await["details"].get("changed").is_none(), "nothing has changed");
+    changing.write(json!({"security": {"forceCommand": "echo secret"}, "ssh": {"banner": "secret"}}));
+    let line = changing.hang_up().await;
+    assert_eq!(line["details"]["changed"], "security.forceCommand, ssh.banner", "{line}");
+    assert!(!line.to_string().contains("secret"), "{line}");
+    // A protection that is gone.
+    changing.write(json!({"security": {"forceCommand": null}}));
+    let (status, stdout, _) = changing.reload(&[]).await;
+    assert_eq!(status, Some(0));
+    assert!(stdout.contains("changed: security.forceCommand\n") && !stdout.contains("secret"), "{stdout}");
+}
+
+#[podgate_test::multi_thread]
+async fn cluster_that_is_not_reached_does_not_take_the_place_of_one_that_is() {
+    let mut changing = Changing::start(json!({})).await;
+    let warnings = changing.world.gateway.lines("KUBERNETES_INSPECTED").len();
+    let (nobody, config) = (free(), fs::read(changing.file()).expect("the file"));
+    changing.write(json!({"kubernetes": {"connection": {"host": format!("https://{nobody}")}}}));
+    let line = changing.hang_up_in_vain().await;
+    let reason = line["details"]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("kubernetes.connection") && reason.contains(&nobody.to_string()), "{reason}");
+    assert_eq!(changing.world.gateway.lines("KUBERNETES_INSPECTED").len(), warnings, "it is not in force");
+    changing.world.ssh().run("exit 6").await.expect(6);
+    fs::write(changing.file(), config).expect("a file");
+    changing.hang_up().await;
+}
+
+#[podgate_test::multi_thread]
+async fn webhook_that_is_not_reached_is_told_in_the_answer_and_in_the_log() {
+    let mut changing = Changing::start(json!({})).await;
+    let nobody = free();
+    changing.write(json!({"configserver": {"url": format!("http://{nobody}/config")}}));
+    let (status, stdout, stderr) = changing.reload(&[]).await;
+    assert_eq!(status, Some(0), "{stderr}");
+    let (warnings, rest) = stdout.split_once("the configuration is in force\n").expect("in force");
+    assert!(warnings.starts_with("warning: ") && warnings.contains(&nobody.to_string()), "{stdout}");
+    assert!(rest.contains("changed: configserver.url\n"), "{stdout}");
+    changing.applied += 1;
+    changing.nth("WEBHOOK_UNREACHABLE", 1).await;
+}
+
+#[podgate_test::multi_thread]
+async fn refused_configuration_leaves_no_host_keys() {
+    let mut changing = Changing::start(json!({})).await;
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("its address").to_string();
+    let keys = changing.folder.path().join("keys");
+    let ssh = json!({"hostkeyDirectory": keys, "hostkeys": null});
+    changing.write(json!({"ssh": ssh, "metrics": {"enable": true, "listen": taken}}));
+    changing.hang_up_in_vain().await;
+    assert!(!keys.exists());
+    changing.write(json!({"metrics": {"enable": false}}));
+    changing.hang_up().await;
+    assert!(keys.exists());
+}
+
+#[podgate_test::multi_thread]
+async fn directory_of_the_log_that_is_gone_is_a_mistake_as_at_a_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let logs = folder.path().join("logs");
+    let mut changing = Changing::start(json!({})).await;
+    fs::create_dir(&logs).expect("a folder");
+    changing.write(json!({"log": {"destination": "file", "file": logs.join("log")}}));
+    let (status, _, told) = changing.reload(&[]).await;
+    assert_eq!(status, Some(0), "{told}");
+    fs::remove_dir_all(&logs).expect("gone");
+    let (status, _, told) = changing.reload(&[]).await;
+    assert_eq!(status, Some(1));
+    assert!(told.contains("log.file"), "{told}");
+    fs::create_dir(&logs).expect("a folder");
+    changing.write(json!({"log": {"destination": "stdout"}}));
+    changing.hang_up().await;
+}
+
+#[podgate_test::multi_thread]
+async fn operator_who_asks_at_a_new_path_of_the_socket_is_told_of_the_old_one() {
+    let changing = Changing::start(json!({})).await;
+    changing.write(json!({"admin": {"socket": changing.folder.path().join("new")}}));
+    let mut command = leash::program(env!("CARGO_BIN_EXE_podgate"));
+    let (status, _, said) = end_of(command.arg("reload").arg("--config").arg(changing.file())).await;
+    assert_eq!(status, Some(69));
+    assert!(said.contains("no gateway is at") && said.contains("--socket"), "{said}");
 }
 
 /// The first line of the SSH server at an address; `None` where nobody listens.
@@ -489,7 +578,12 @@ async fn certificate_and_configuration_that_are_exchanged_as_by_a_kubelet_are_ta
     assert_eq!(world.gateway.lines("CORE_RELOADED").len(), 2, "each change once");
 }
 
-/// True if the file is there and has a text.
-fn holds(file: &Path, text: &str) -> bool {
-    fs::read_to_string(file).is_ok_and(|found| found.contains(text))
+/// Waits until a file has a text.
+async fn written(file: &Path, text: &str) {
+    let until = Instant::now() + SOON;
+    while !fs::read_to_string(file).is_ok_and(|found| found.contains(text)) {
+        assert!(Instant::now() < until, "{:?}", fs::read_to_string(file));
+        // A file tells nobody that lines came.
+        sleep(Duration::from_millis(20)).await;
+    }
 }

@@ -23,7 +23,11 @@ const BODY: usize = 64 * 1024 * 1024;
 /// The error of a request to a gateway's socket.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminClientError {
-    #[error("no gateway is at {}: does it run, and does its configuration set admin.socket to this path?", .0.display())]
+    #[error(
+        "no gateway is at {}: does it run, and did its configuration set admin.socket to this path when it started? If the \
+         path was changed since, name the old one (--socket)",
+        .0.display()
+    )]
     NoSocket(PathBuf),
     #[error("no gateway listens at {} any more", .0.display())]
     NoGateway(PathBuf),
@@ -36,7 +40,7 @@ pub enum AdminClientError {
     Unreachable { path: PathBuf, source: io::Error },
     #[error("the gateway gave no answer that is understood: {0}")]
     Broken(String),
-    #[error("the gateway did not answer within {} s", DEADLINE.as_secs())]
+    #[error("the gateway did not answer within {} s; it goes on with what it was asked for, see its log", DEADLINE.as_secs())]
     Timeout,
     /// The gateway does not do what was asked for.
     #[error("{0}")]

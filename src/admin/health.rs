@@ -49,17 +49,16 @@ impl Health {
         *self.phase.lock() = phase;
     }
 
-    /// Replaces the servers that are needed. Before it serves, the gateway is not ready until each has a first result. Later,
-    /// a server keeps the state of its name, and the next result decides about it.
+    /// Replaces the servers that are needed. A server keeps the state of its name. Before it serves, the gateway is not ready
+    /// until each has a first result; later, the first result decides about a server of a new name.
     pub(crate) fn set_checks(&self, names: impl IntoIterator<Item = &'static str>) -> Vec<CheckId> {
         let starts = *self.phase.lock() == Phase::Starting;
         let mut checks = self.checks.lock();
         let before = std::mem::take(&mut *checks);
-        let state = |name| match before.iter().find(|check| check.name == name).map(|check| &check.state) {
-            Some(Reach::Lost { reason, .. }) => Reach::Lost { reason: reason.clone(), streak: SUCCESSES - 1 },
-            Some(Reach::Unknown) => Reach::Unknown,
+        let state = |name| match before.iter().find(|check| check.name == name) {
+            Some(check) => check.state.clone(),
             None if starts => Reach::Unknown,
-            Some(Reach::Reached { .. }) | None => Reach::Reached { streak: FAILURES - 1 },
+            None => Reach::Reached { streak: FAILURES - 1 },
         };
         checks.extend(names.into_iter().map(|name| Check { name, state: state(name) }));
         (0..checks.len()).map(CheckId).collect()
@@ -248,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn reload_keeps_the_readiness_until_the_next_result() {
+    fn reload_changes_the_readiness_neither_by_itself_nor_by_one_result_of_a_server_that_stays() {
         let health = Health::default();
         health.enter(Phase::Serving);
         let is_ready = || health.ready().iter().all(|part| part.result.is_ok());
@@ -257,13 +256,18 @@ mod tests {
         health.observe(other, no("gone"));
         assert!(!is_ready(), "the first result decides");
         health.observe(kept, Ok(()));
-        let [other, new] = health.set_checks(["other", "new"])[..] else { panic!("two") };
+        let [other, kept, new] = health.set_checks(["other", "kept", "new"])[..] else { panic!("three") };
         assert!(!is_ready(), "a server that is lost stays so");
+        assert_eq!(health.observe(other, Ok(())), None);
         assert_eq!(health.observe(other, Ok(())), Some(Change::Reached));
         assert!(is_ready());
         health.observe(new, Ok(()));
-        assert_eq!(health.observe(new, no("once")), None);
+        assert_eq!((health.observe(new, no("once")), health.observe(kept, no("once"))), (None, None));
         assert!(is_ready());
+        let [kept] = health.set_checks(["kept"])[..] else { panic!("one") };
+        assert_eq!(health.observe(kept, no("twice")), None);
+        let [kept] = health.set_checks(["kept"])[..] else { panic!("one") };
+        assert_eq!(health.observe(kept, no("gone")), Some(Change::Lost("gone".to_owned())), "reloads hide no outage");
     }
 
     #[test]

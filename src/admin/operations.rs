@@ -186,9 +186,18 @@ impl Operations {
     async fn reload(&self, peer: Peer) -> Result<Value, Failure> {
         self.record(peer, "reload", &[]);
         match self.reloads.order().await {
-            Some(ReloadOutcome::Applied { next_start }) => Ok(json!({"applied": true, "nextStart": next_start})),
+            Some(ReloadOutcome::Applied { changed, warnings, next_start }) => {
+                Ok(json!({"applied": true, "changed": changed, "warnings": warnings, "nextStart": next_start}))
+            }
             Some(ReloadOutcome::Refused { mistakes }) => Ok(json!({"applied": false, "mistakes": mistakes})),
-            None => Err(Failure(StatusCode::CONFLICT, "the gateway is about to end".to_owned())),
+            None if self.orders.is_draining() => {
+                Err(Failure(StatusCode::CONFLICT, "the gateway is about to end".to_owned()))
+            }
+            None => {
+                let text =
+                    "the reload broke off, see the log (CORE_PANIC); the gateway goes on and cannot reload any more";
+                Err(Failure(StatusCode::INTERNAL_SERVER_ERROR, text.to_owned()))
+            }
         }
     }
 

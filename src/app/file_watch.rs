@@ -4,12 +4,12 @@
 //! Invariants: what is compared is what was read; a change is told once, when the files have stayed the same between two
 //! looks, so that none is taken that is half written; files of which only the times change are no change.
 
+use super::file_work::FileWork;
 use crate::schema::{ContentDigest, Disk, FileContents, Files};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Duration;
-use tokio::task::spawn_blocking;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::sleep;
 
 /// The time between two looks.
@@ -21,11 +21,12 @@ pub(super) struct FileWatch {
     contents: FileContents,
     /// In the order of the paths; none before the first look.
     identities: Vec<Option<Identity>>,
+    work: FileWork,
 }
 
 /// What changes when a file is replaced or written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Identity {
+pub(super) struct Identity {
     device: u64,
     inode: u64,
     length: u64,
@@ -35,8 +36,8 @@ struct Identity {
 
 impl FileWatch {
     /// Watches files that were read with these contents.
-    pub(super) fn of(contents: FileContents) -> Self {
-        Self { contents, identities: Vec::new() }
+    pub(super) fn of(contents: FileContents, work: FileWork) -> Self {
+        Self { contents, identities: Vec::new(), work }
     }
 
     /// Waits until the files differ from what they were and stay so for a moment, and notes what they are then. Cancel-safe.
@@ -53,8 +54,8 @@ impl FileWatch {
                 let contents: Option<FileContents> = has_settled.then(|| read().collect());
                 (now, contents)
             };
-            // A thread that cannot be had now can be had later.
-            let Ok((now, contents)) = spawn_blocking(look).await else { continue };
+            // A thread that cannot be had now, or that does not come to its end, can be had later.
+            let Ok((now, contents)) = self.work.run(look).await else { continue };
             last.clone_from(&now);
             let Some(read) = contents else { continue };
             self.identities = now;
@@ -66,8 +67,17 @@ impl FileWatch {
     }
 }
 
+impl Identity {
+    /// True for a file that was written or replaced at a time, or later.
+    pub(super) fn is_of(&self, time: SystemTime) -> bool {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), i64::from(since.subsec_nanos()));
+        self.modified.max(self.changed) >= since
+    }
+}
+
 /// The identity of what a path leads to.
-fn identity(path: &Path) -> Option<Identity> {
+pub(super) fn identity(path: &Path) -> Option<Identity> {
     let found = fs::metadata(path).ok()?;
     Some(Identity {
         device: found.dev(),
@@ -109,7 +119,7 @@ mod tests {
         };
         let (config, missing) = (at("config.yaml"), at("missing"));
         let mut watch =
-            FileWatch::of([&config, &missing].map(|file| (file.clone(), content(file))).into_iter().collect());
+            FileWatch::of([&config, &missing].map(|file| (file.clone(), content(file))).into(), FileWork::new());
         assert!(timeout(LONG, watch.changed()).await.is_err(), "nothing has changed");
         exchange("2");
         timeout(LONG, watch.changed()).await.expect("a change");
@@ -127,7 +137,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config.yaml");
         fs::write(&file, "\u{feff}one").unwrap();
-        let read = FileWatch::of(FileContents::from([(file.clone(), content(&file))]));
+        let read = FileWatch::of(FileContents::from([(file.clone(), content(&file))]), FileWork::new());
         assert!(timeout(LONG, read.clone().changed()).await.is_err());
         fs::write(&file, "two").unwrap();
         timeout(LONG, read.clone().changed()).await.expect("a change");

@@ -86,15 +86,28 @@ impl Reachability {
 
 impl Server {
     async fn reach(&self) -> Result<(), String> {
-        let answer = async {
-            match self {
-                Self::Webhook(client) => {
-                    client.connect().await.map_err(|failure| format!("{} cannot be reached: {failure}", client.place()))
-                }
-                Self::Cluster(backend, settings) => backend.reach(settings).await,
+        match self {
+            Self::Webhook(client) => {
+                let reached = async {
+                    let reached = client.connect().await;
+                    reached.map_err(|failure| format!("{} cannot be reached: {failure}", client.place()))
+                };
+                in_time(reached).await
             }
-        };
-        let late = |_elapsed| Err(format!("no answer within {} s", DEADLINE.as_secs()));
-        timeout(DEADLINE, answer).await.unwrap_or_else(late)
+            Self::Cluster(backend, settings) => reach_cluster(backend, settings).await,
+        }
     }
+}
+
+/// Asks whether a cluster can be reached.
+///
+/// # Errors
+/// One line for the operator.
+pub(super) async fn reach_cluster(backend: &Backend, settings: &KubernetesSettings) -> Result<(), String> {
+    in_time(backend.reach(settings)).await
+}
+
+async fn in_time(answer: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let late = |_elapsed| Err(format!("no answer within {} s", DEADLINE.as_secs()));
+    timeout(DEADLINE, answer).await.unwrap_or_else(late)
 }

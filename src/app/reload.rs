@@ -4,36 +4,39 @@
 //! with; one reload runs at a time.
 
 use super::endpoints::{EndpointChange, ServedEndpoints};
-use super::file_watch::{FileWatch, content};
-use super::reachability::Reachability;
-use super::startup_checks::{StartupChecks, decided};
-use super::{BuildError, offline_faults, offline_warnings, webhooks};
+use super::file_watch::FileWatch;
+use super::file_work::FileWork;
+use super::reachability::{Reachability, reach_cluster};
+use super::reading::{Refused, read_settled, watch};
+use super::startup_checks::{StartupChecks, decided, kubernetes_of_file};
+use super::{BuildError, offline_warnings, unusable_places, webhooks};
 use crate::admin::Health;
 use crate::audit::Recordings;
 use crate::auth::Authenticator;
-use crate::config::{Config, ShutdownConfig};
+use crate::config::{Config, ShutdownConfig, StartValues};
 use crate::kubernetes::Backend;
 use crate::reload::{ReloadOutcome, ReloadQueue};
-use crate::schema::{Errors, FileContents};
-use crate::settings::{ConfigClient, GatewayHome};
+use crate::settings::{ConfigClient, GatewayHome, KubernetesSettings};
 use crate::shutdown::Tasks;
 use crate::ssh::{self, ListenerChange, ServerControl, Snapshot};
-use crate::telemetry::{Level, Log, LogChange, codes};
+use crate::telemetry::{Code, Level, Log, LogChange, codes};
 use parking_lot::Mutex;
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+/// Limit of the list of mistakes or keys in a log line, in bytes, below that of the line.
+const LISTED: usize = 7 * 1024;
 
 /// The parts of the gateway that a reload changes.
 pub(super) struct Reloader {
-    /// The configuration of the start, by which is told what changes at the next one.
-    started: Arc<Config>,
+    /// The values of the start, by which is told what changes at the next one. Nothing else of it is kept.
+    started: StartValues,
     /// The configuration in force.
     current: Arc<Config>,
     /// The files of the configuration that was read last.
     watch: FileWatch,
+    work: FileWork,
     server: ServerControl,
     backend: Backend,
     pub(super) drain: Arc<Mutex<ShutdownConfig>>,
@@ -42,12 +45,11 @@ pub(super) struct Reloader {
     log: Log,
 }
 
-/// The reason why a configuration is not taken: its mistakes, one line each.
-struct Refused(Vec<String>);
-
 /// A configuration with everything that is made of it.
 struct Prepared {
     config: Config,
+    /// What the checks found that does not prevent a start.
+    told: Vec<(Code, String)>,
     clients: (Authenticator, Option<ConfigClient>),
     snapshot: Snapshot,
     log: LogChange,
@@ -64,11 +66,12 @@ impl Reloader {
         (tasks, health): (Tasks, Health),
         log: Log,
     ) -> Self {
-        let started = Arc::new(config.clone());
+        let work = FileWork::new();
         Self {
-            watch: watch(config.contents.clone(), config),
-            current: started.clone(),
-            started,
+            started: config.at_start.clone(),
+            current: Arc::new(config.clone()),
+            watch: watch(config.contents.clone(), config, work.clone()),
+            work,
             server,
             backend,
             drain: Arc::new(Mutex::new(config.shutdown)),
@@ -117,38 +120,64 @@ impl Reloader {
         let Some(file) = self.current.file.clone() else {
             return Err(Refused(vec!["the configuration is not from a file".to_owned()]));
         };
-        let (config, contents) = blocking(move || Ok(load(&file))).await?;
-        self.watch = watch(contents, config.as_ref().unwrap_or(&self.current));
+        let (config, contents) = read_settled(&self.work, &file).await?;
+        let (current, work) = (self.current.clone(), self.work.clone());
+        let (config, watch) = self
+            .work
+            .run(move || {
+                let watch = watch(contents.clone(), config.as_ref().unwrap_or(&current), work);
+                (config.map(|config| config.with_contents(contents)), watch)
+            })
+            .await?;
+        self.watch = watch;
         let config = config?;
         let (auth, config_client) = webhooks(&config)?;
-        self.check_cluster(&config, &auth).await?;
-        let (backend, log, before) = (Arc::new(self.backend.clone()), self.log.clone(), self.current.clone());
-        let (config, clients, snapshot, log) = blocking(move || {
-            ssh::make_host_keys(&config.ssh, &log).map_err(BuildError::SshKey)?;
-            let recordings = config.audit.as_ref().map(Recordings::open).transpose();
-            let recordings = recordings.map_err(BuildError::Recordings)?;
-            let snapshot = Snapshot::build(&config, auth.clone(), config_client.clone(), backend, recordings);
-            let snapshot = snapshot.map_err(BuildError::SshKey)?;
-            let log = Log::prepare(&config.log, &before.log).map_err(BuildError::Log)?;
-            Ok((config, (auth, config_client), snapshot, log))
-        })
-        .await?;
-        // The sockets last: who connects to one that is given up again would be cut.
+        let told = self.check(&config, &auth, config_client.as_ref()).await?;
+        let before = self.current.clone();
+        let (config, log) = self.work.run(move || places(&config, &before).map(|log| (config, log))).await??;
+        // Sockets late: who connects to one that is given up again is cut.
         let endpoints = endpoints.prepare(&config, &self.current).await.map_err(BuildError::Admin)?;
         let listeners = self.server.prepare_listeners(&config.ssh.listeners).await;
         let listeners = listeners.map_err(|errors| Refused(errors.iter().map(ToString::to_string).collect()))?;
-        Ok(Prepared { config, clients, snapshot, log, listeners, endpoints })
+        // Last what stays if the rest is refused: the host keys that are made.
+        let (backend, own_log) = (Arc::new(self.backend.clone()), self.log.clone());
+        let clients = (auth, config_client);
+        let (config, clients, snapshot) = self
+            .work
+            .run(move || {
+                ssh::make_host_keys(&config.ssh, &own_log)?;
+                let recordings = config.audit.as_ref().map(Recordings::open).transpose()?;
+                let snapshot = Snapshot::build(&config, clients.0.clone(), clients.1.clone(), backend, recordings)?;
+                Ok::<_, BuildError>((config, clients, snapshot))
+            })
+            .await??;
+        Ok(Prepared { config, told, clients, snapshot, log, listeners, endpoints })
     }
 
-    /// Asks the cluster what the start would ask it, if anything has changed there.
-    async fn check_cluster(&self, config: &Config, auth: &Authenticator) -> Result<(), Refused> {
-        let section = |config: &Config| config.base.sections.get("kubernetes").cloned();
-        if section(config) == section(&self.current) && decided(config) == decided(&self.current) {
-            return Ok(());
+    /// Makes the checks of a start, and returns what they tell.
+    async fn check(
+        &self,
+        config: &Config,
+        auth: &Authenticator,
+        config_client: Option<&ConfigClient>,
+    ) -> Result<Vec<(Code, String)>, Refused> {
+        let checks = StartupChecks { config, backend: &self.backend, auth, config_client };
+        let (mut findings, lost) = tokio::join!(checks.run(), self.lost_cluster(config));
+        findings.faults.extend(lost);
+        if findings.faults.is_empty() { Ok(findings.told) } else { Err(Refused(findings.faults)) }
+    }
+
+    /// The fault of a cluster that cannot be reached and would take the place of another. A start tolerates it, but has no
+    /// other.
+    async fn lost_cluster(&self, config: &Config) -> Option<String> {
+        let (new, old) = (kubernetes_of_file(config)?, kubernetes_of_file(&self.current)?);
+        let place =
+            |settings: &KubernetesSettings| (settings.cluster.host.clone(), settings.cluster.server_name.clone());
+        if place(&new) == place(&old) || !decided(config).connection {
+            return None;
         }
-        let checks = StartupChecks { config, backend: &self.backend, auth, config_client: None, log: &self.log };
-        let faults = checks.cluster().await;
-        if faults.is_empty() { Ok(()) } else { Err(Refused(faults)) }
+        let reason = reach_cluster(&self.backend, &new).await.err()?;
+        Some(format!("kubernetes.connection: the one in force leads to another cluster, and this one: {reason}"))
     }
 
     /// Puts a configuration in force.
@@ -157,11 +186,9 @@ impl Reloader {
         prepared: Prepared,
         served: &mut ServedEndpoints,
     ) -> (Option<Reachability>, ReloadOutcome) {
-        let Prepared { config, clients: (auth, config_client), snapshot, log, listeners, endpoints } = prepared;
+        let Prepared { config, told, clients: (auth, config_client), snapshot, log, listeners, endpoints } = prepared;
         self.log.change(log);
-        for (key, text) in warnings(&config) {
-            self.log.write(codes::CORE_CONFIG_NOTICE, &text, &[("key", &key)]);
-        }
+        let warnings = self.tell(&config, told);
         self.server.replace(snapshot);
         let waits = listeners.is_none();
         if let Some(listeners) = listeners {
@@ -175,23 +202,37 @@ impl Reloader {
         if waits {
             next_start.push("ssh.listeners".to_owned());
         }
+        let changed = config.changes(&self.current);
         self.current = Arc::new(config);
         self.log.metrics().count_reload(true);
+        let lists = [("changed", &changed), ("nextStart", &next_start)].map(|(key, list)| (key, listed(list, ", ")));
+        let details = lists.iter().filter(|(_, list)| !list.is_empty()).map(|(key, list)| (*key, list.as_str()));
+        let level = if next_start.is_empty() { Level::Notice } else { Level::Warning };
         let text = "the configuration was read again and is in force";
-        match next_start.is_empty() {
-            true => self.log.write(codes::CORE_RELOADED, text, &[]),
-            false => {
-                let details = [("nextStart", &*next_start.join(", "))];
-                self.log.write(codes::CORE_RELOADED.at(Level::Warning), text, &details);
+        self.log.write(codes::CORE_RELOADED.at(level), text, &details.collect::<Vec<_>>());
+        (reachability, ReloadOutcome::Applied { changed, warnings, next_start })
+    }
+
+    /// Logs what a configuration in force warns of and what its checks told, and returns the warnings.
+    fn tell(&self, config: &Config, told: Vec<(Code, String)>) -> Vec<String> {
+        let mut all = Vec::new();
+        for (key, text) in warnings(config) {
+            self.log.write(codes::CORE_CONFIG_NOTICE, &text, &[("key", &key)]);
+            all.push(format!("{key}: {text}"));
+        }
+        for (code, text) in told {
+            self.log.write(code, &text, &[]);
+            if code.level() <= Level::Warning {
+                all.push(text);
             }
         }
-        (reachability, ReloadOutcome::Applied { next_start })
+        all
     }
 
     fn refuse(&self, mistakes: Vec<String>) -> ReloadOutcome {
         self.log.metrics().count_reload(false);
         let text = "the configuration was read again and has mistakes; the old one stays in force";
-        self.log.write(codes::CORE_RELOAD_REFUSED, text, &[("reason", &mistakes.join("; "))]);
+        self.log.write(codes::CORE_RELOAD_REFUSED, text, &[("reason", &listed(&mistakes, "; "))]);
         ReloadOutcome::Refused { mistakes }
     }
 
@@ -229,47 +270,27 @@ impl Asking {
     }
 }
 
-impl From<BuildError> for Refused {
-    fn from(error: BuildError) -> Self {
-        Self(error.to_string().lines().map(str::to_owned).collect())
+/// Opens the log, and tries the places that only a start would make or open, as far as that leaves nothing.
+fn places(config: &Config, before: &Config) -> Result<LogChange, Refused> {
+    let faults = unusable_places(config);
+    if !faults.is_empty() {
+        return Err(BuildError::Several(faults).into());
     }
+    Ok(Log::prepare(&config.log, &before.log).map_err(BuildError::Log)?)
 }
 
-/// Runs something that reads files.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refused> + Send + 'static) -> Result<T, Refused> {
-    spawn_blocking(work).await.unwrap_or_else(|panic| Err(Refused(vec![panic.to_string()])))
-}
-
-/// Reads a configuration that a gateway could start with, and records what was read.
-fn load(file: &Path) -> (Result<Config, Refused>, FileContents) {
-    match fs::metadata(file) {
-        Ok(found) if !found.is_file() => {
-            let text = format!("{} is no regular file, and is not read twice", file.display());
-            return (Err(Refused(vec![text])), FileContents::new());
+/// A list for a log line, cut between two of its parts.
+fn listed(parts: &[String], separator: &str) -> String {
+    let mut text = String::new();
+    for (index, part) in parts.iter().enumerate() {
+        if text.len() + part.len() > LISTED {
+            let more = parts.len() - index;
+            return format!("{text}{separator}and {more} more (podgate reload and podgate --check-config list all)");
         }
-        // One that is not there is reported by whoever reads it.
-        Ok(_) | Err(_) => {}
+        text += if index == 0 { "" } else { separator };
+        text += part;
     }
-    let (config, contents) = Config::load_recorded(file);
-    let mistakes = |errors: Errors| Refused(errors.0.iter().map(ToString::to_string).collect());
-    let config = config.map_err(mistakes).and_then(|config| {
-        let faults = offline_faults(&config);
-        if faults.is_empty() { Ok(config) } else { Err(Refused(faults.iter().map(ToString::to_string).collect())) }
-    });
-    (config, contents)
-}
-
-/// The watch of what was read for a configuration, without files that are read again by themselves.
-fn watch(mut contents: FileContents, config: &Config) -> FileWatch {
-    let cluster = GatewayHome::of(&config.base).map(|home| home.cluster);
-    for file in cluster.iter().flat_map(|cluster| cluster.files()) {
-        contents.remove(file);
-    }
-    contents.extend(ssh::host_key_files(&config.ssh).into_iter().map(|file| {
-        let content = content(&file);
-        (file, content)
-    }));
-    FileWatch::of(contents)
+    text
 }
 
 /// The warnings about a configuration that is put in force: the key's path and the text.
@@ -277,4 +298,20 @@ pub(super) fn warnings(config: &Config) -> Vec<(String, String)> {
     let notices = config.notices.iter().filter(|notice| notice.warn);
     let notices = notices.map(|notice| (notice.path.clone(), notice.text.clone()));
     notices.chain(offline_warnings(config)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn list_that_is_too_long_is_cut_between_its_parts_and_says_so() {
+        assert_eq!(listed(&["a".to_owned(), "b".to_owned()], "; "), "a; b");
+        let parts: Vec<_> = (0..1000).map(|number| format!("ssh.key{number}: it is not known")).collect();
+        let text = listed(&parts, "; ");
+        let (whole, more) = text.rsplit_once("; and ").unwrap();
+        let count = whole.split("; ").zip(&parts).filter(|(one, other)| one == other).count();
+        assert!(more.starts_with(&format!("{} more", 1000 - count)), "{more}");
+        assert!(count > 100 && text.len() < 8 * 1024 && whole.split("; ").count() == count, "{text}");
+    }
 }

@@ -1,12 +1,12 @@
-//! Checks of the cluster and the webhooks before the first login. Each start logs tolerable findings as warnings and fails
-//! on fatal ones.
+//! Checks of the cluster and the webhooks before the first login with a configuration. Tolerable findings are for the log once
+//! the configuration is in force; it is not taken with fatal ones.
 
 use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::kubernetes::Backend;
 use crate::kubernetes::inspect::{DecidedByFile, Severity};
 use crate::settings::{BackendSettings, ConfigClient, KubernetesSettings, Settings};
-use crate::telemetry::{Level, Log, codes};
+use crate::telemetry::{Code, Level, codes};
 use futures_util::future::OptionFuture;
 use podgate_webhooks::wire::ConfigAnswer;
 use serde_json::{Map, Value, json};
@@ -16,41 +16,49 @@ pub(super) struct StartupChecks<'a> {
     pub(super) backend: &'a Backend,
     pub(super) auth: &'a Authenticator,
     pub(super) config_client: Option<&'a ConfigClient>,
-    pub(super) log: &'a Log,
+}
+
+/// What the checks find.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// The faults that prevent the start, one line each.
+    pub(super) faults: Vec<String>,
+    /// What the log is to say of a configuration that is in force.
+    pub(super) told: Vec<(Code, String)>,
 }
 
 impl StartupChecks<'_> {
-    /// Runs every check and returns the faults that prevent the start, one line each.
-    pub(super) async fn run(&self) -> Vec<String> {
-        let ((), fatal) = tokio::join!(self.webhooks(), self.cluster());
-        fatal
+    /// Runs every check.
+    pub(super) async fn run(&self) -> Findings {
+        let (webhooks, mut findings) = tokio::join!(self.webhooks(), self.cluster());
+        findings.told.extend(webhooks);
+        findings
     }
 
-    async fn webhooks(&self) {
+    async fn webhooks(&self) -> Vec<(Code, String)> {
         let config_server = OptionFuture::from(self.config_client.map(ConfigClient::look));
         let (auth, config_server) = tokio::join!(self.auth.look(), config_server);
-        for finding in auth.into_iter().chain(config_server.flatten()) {
-            self.log.write(finding.code, &finding.text, &[]);
-        }
+        auth.into_iter().chain(config_server.flatten()).map(|finding| (finding.code, finding.text)).collect()
     }
 
-    /// Checks the cluster, and returns the faults.
-    pub(super) async fn cluster(&self) -> Vec<String> {
+    async fn cluster(&self) -> Findings {
+        let mut findings = Findings::default();
         let Some(settings) = kubernetes_of_file(self.config) else {
             let text =
                 "the file alone is not a complete configuration: permissions and pod are not checked at the start";
-            self.log.write(codes::KUBERNETES_NOT_INSPECTED, text, &[]);
-            return Vec::new();
+            findings.told.push((codes::KUBERNETES_NOT_INSPECTED, text.to_owned()));
+            return findings;
         };
-        let mut fatal = Vec::new();
         for finding in self.backend.inspect(&settings, decided(self.config)).await {
             match finding.severity {
-                Severity::Fatal => fatal.push(finding.text),
-                Severity::Warning => self.log.write(codes::KUBERNETES_INSPECTED, &finding.text, &[]),
-                Severity::Notice => self.log.write(codes::KUBERNETES_INSPECTED.at(Level::Notice), &finding.text, &[]),
+                Severity::Fatal => findings.faults.push(finding.text),
+                Severity::Warning => findings.told.push((codes::KUBERNETES_INSPECTED, finding.text)),
+                Severity::Notice => {
+                    findings.told.push((codes::KUBERNETES_INSPECTED.at(Level::Notice), finding.text));
+                }
             }
         }
-        fatal
+        findings
     }
 }
 

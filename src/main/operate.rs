@@ -172,9 +172,17 @@ fn refused(gateway: &GatewayArgs, answer: &Value) -> ExitCode {
 }
 
 fn reloaded(answer: &Value) -> String {
-    let later = answer["nextStart"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let later = later.map(|key| format!("takes effect at the next start: {}\n", printable(key, PROMPT_NAME)));
-    std::iter::once("the configuration is in force\n".to_owned()).chain(later).collect()
+    let lines = |list: &str, head: &str| {
+        let texts = answer[list].as_array().into_iter().flatten().filter_map(Value::as_str);
+        texts.map(|text| format!("{head}: {}\n", printable(text, 2000))).collect::<String>()
+    };
+    [
+        lines("warnings", "warning"),
+        "the configuration is in force\n".to_owned(),
+        lines("changed", "changed"),
+        lines("nextStart", "takes effect at the next start"),
+    ]
+    .concat()
 }
 
 /// A value of the answer in printable characters.

@@ -39,6 +39,11 @@ pub(crate) fn text_of(path: &Path) -> Result<String, Errors> {
     text::read(path).map_err(|error| Errors::whole(format!("cannot read {}: {error}", path.display())))
 }
 
+/// The same of a regular file alone, without waiting.
+pub(crate) fn text_of_regular(path: &Path) -> Result<String, Errors> {
+    text::read_regular(path).map_err(|error| Errors::whole(format!("cannot read {}: {error}", path.display())))
+}
+
 /// Parses a text; nulls in mappings are dropped.
 pub(crate) fn parse(text: &str, format: Format) -> Result<Tree, Errors> {
     let (mut tree, _) = raw(text, format)?;

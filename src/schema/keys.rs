@@ -13,6 +13,7 @@ use super::tree::{Tree, get};
 use rows::{BLOCKS, KeyRow, ROWS};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 
 /// A key of the configuration.
@@ -119,6 +120,16 @@ pub(crate) fn of_next_start(document: &Tree) -> BTreeMap<&'static str, Value> {
         Some((key.path.as_str(), value.clone()))
     });
     values.collect()
+}
+
+/// The keys of a file's document with marks of their values, which tell nothing but equality within this process.
+pub(crate) fn marks(document: &Tree) -> BTreeMap<&'static str, u64> {
+    static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    let marked = all().iter().filter_map(|key| {
+        let value = get(document, &key.path).or(key.default.as_ref())?;
+        Some((key.path.as_str(), SECRET.hash_one(value)))
+    });
+    marked.collect()
 }
 
 /// True for a key or section of which an answer of the config webhook may set something.

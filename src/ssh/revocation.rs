@@ -6,9 +6,10 @@
 
 use crate::auth::{RevokedKeys, RevokedKeysError};
 use parking_lot::Mutex;
-use std::fs::{self, File, Metadata};
+use rustix::fs::OFlags;
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -73,7 +74,9 @@ impl RevocationFile {
         if !is_file(&found) {
             return Err(RevocationError::NoFile);
         }
-        let mut file = File::open(&self.path).map_err(RevocationError::Read)?;
+        let mut options = OpenOptions::new();
+        let options = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+        let mut file = options.open(&self.path).map_err(RevocationError::Read)?;
         // Another one may have taken the path's place.
         let found = file.metadata().map_err(RevocationError::Read)?;
         if !is_file(&found) {
@@ -153,7 +156,7 @@ mod tests {
         fs::remove_file(&path).unwrap();
         assert!(matches!(file.read(), Err(RevocationError::Read(_))));
         assert!(matches!(RevocationFile::new(folder.path().into()).read(), Err(RevocationError::NoFile)));
-        File::create(&path).unwrap().set_len(LONGEST + 1).unwrap();
+        fs::File::create(&path).unwrap().set_len(LONGEST + 1).unwrap();
         assert!(matches!(file.read(), Err(RevocationError::NoFile)), "too long");
     }
 

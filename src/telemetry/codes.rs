@@ -26,7 +26,7 @@ impl Code {
         self.name
     }
 
-    pub(super) fn level(self) -> Level {
+    pub(crate) fn level(self) -> Level {
         self.level
     }
 }
@@ -74,8 +74,8 @@ codes! {
     CORE_CONFINED Info or Warning: "The process gave up what it does not need: core dumps, new privileges, the execution of programs (where the kernel has Landlock); at `warning`, the system refused one of the first two."
     CORE_DESCRIPTORS Warning or Info: "The limit of open files: low (`warning`), or enough (`info`)."
     CORE_PANIC Critical: "A part of the gateway failed by a bug of its own: the connection that it served ends, or the gateway does not start. `place` is the place in the source."
-    CORE_RELOADED Notice or Warning: "The gateway read its configuration again, which holds for new connections; at `warning`, keys have changed that take effect at the next start: `nextStart`."
-    CORE_RELOAD_REFUSED Error: "The configuration that the gateway read again has mistakes, which `reason` lists. Nothing of it is in force; the gateway goes on with the old one."
+    CORE_RELOADED Notice or Warning: "The gateway read its configuration again, which holds for new connections. `changed` names the keys and files that differ from before; at `warning`, some of them take effect at the next start: `nextStart`."
+    CORE_RELOAD_REFUSED Error: "The configuration that the gateway read again has mistakes, which `reason` lists as far as the line holds them. Nothing of it is in force; the gateway goes on with the old one."
     CORE_START_FAILED Critical: "The gateway cannot start."
     HEALTH_AVAILABLE Info: "The health endpoint listens."
     HEALTH_CHECK_CHANGED Warning or Notice: "A webhook or the Kubernetes API cannot be reached any more, so that `/readyz` says no (`warning`), or is reached again (`notice`)."

@@ -1,7 +1,9 @@
 //! The destinations of lines that are no daemon's: standard output, a file, and what programs that embed the gateway give.
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 /// A destination of lines.
@@ -43,7 +45,13 @@ impl FileSink {
 }
 
 fn append(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    // Nobody waits for the reader of a pipe: one without is an error.
+    let mut options = OpenOptions::new();
+    let options = options.create(true).append(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let file = options.open(path)?;
+    // The writer's thread waits for a reader that is slow.
+    fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    Ok(file)
 }
 
 impl Write for FileSink {

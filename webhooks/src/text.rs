@@ -1,8 +1,15 @@
 //! Text as files and answers bring it: UTF-8, with or without a byte order mark in front of it, which is skipped; and the
 //! known name that a mistyped one was meant to be.
 
+use rustix::fs::OFlags;
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::{fmt, fs, io, str};
+
+/// Limit of a file's length in bytes. A configuration, and a bundle of certificates, is far below.
+const LONGEST: u64 = 16 * 1024 * 1024;
 
 /// Reason why bytes are not text. Shows nothing of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +41,20 @@ pub fn text(bytes: &[u8]) -> Result<&str, NotText> {
     Ok(without_mark(text))
 }
 
-/// The text of a file.
+/// The text of a file of at most 16 MiB.
 ///
 /// # Errors
-/// A file that cannot be read, and anything but UTF-8.
+/// A file that cannot be read, a longer one, and anything but UTF-8.
 pub fn read(path: &Path) -> io::Result<String> {
-    let bytes = fs::read(path)?;
+    content(File::open(path)?)
+}
+
+fn content(file: File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    // What is checked is what is read: its length may not be known before.
+    if file.take(LONGEST + 1).read_to_end(&mut bytes)? as u64 > LONGEST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than 16 MiB"));
+    }
     text(&bytes).map(str::to_owned).map_err(|wrong| io::Error::new(io::ErrorKind::InvalidData, format!("it {wrong}")))
 }
 
@@ -47,14 +62,18 @@ pub fn read(path: &Path) -> io::Result<String> {
 /// device may have no end.
 ///
 /// # Errors
-/// Everything else that has a name, a file that cannot be read, and anything but UTF-8.
+/// Everything else that has a name, a file that cannot be read or is longer than 16 MiB, and anything but UTF-8.
 pub fn read_regular(path: &Path) -> io::Result<String> {
-    let kind = fs::metadata(path)?.file_type();
     // The system has its own words for a directory.
-    if kind.is_file() || kind.is_dir() {
-        return read(path);
+    let is_text = |found: &fs::Metadata| found.is_file() || found.is_dir();
+    let other = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+    if !is_text(&fs::metadata(path)?) {
+        return Err(other());
     }
-    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
+    // Another one may take the path's place meanwhile: nobody waits for the writer of a pipe.
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    if is_text(&file.metadata()?) { content(file) } else { Err(other()) }
 }
 
 /// A text without a byte order mark in front of it.
@@ -112,6 +131,26 @@ mod tests {
         let reason = |path: &str| read_regular(Path::new(path)).map_err(|error| error.to_string());
         assert_eq!(reason("/dev/null"), Err("it is not a regular file".to_owned()));
         assert!(reason("/").is_err_and(|text| text.contains("directory")));
+    }
+
+    #[test]
+    fn file_of_more_than_16_mib_is_not_read_and_takes_no_memory() {
+        let path = std::env::temp_dir().join(format!("podgate-text-{}", std::process::id()));
+        let file = File::create(&path).unwrap();
+        let read = |length| {
+            file.set_len(length).unwrap();
+            [read(&path), read_regular(&path)].map(|text| text.map(|text| text.len() as u64))
+        };
+        for text in read(LONGEST) {
+            assert_eq!(text.unwrap(), LONGEST);
+        }
+        // Sparse, and larger than the machine's memory.
+        for length in [LONGEST + 1, 1 << 40] {
+            for text in read(length) {
+                assert_eq!(text.unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+            }
+        }
+        fs::remove_file(path).unwrap();
     }
 
     #[test]
