@@ -160,11 +160,35 @@ async fn what_the_chain_does_not_cover_is_not_decoded() {
     fs::write(&file, [&bytes[..], &bytes[40..]].concat()).expect("a recording");
     let ran = podgate(&["audit", "decode", &file]).await;
     assert_eq!((ran.status, &ran.stdout), (Some(0), &first.stdout));
-    assert!(ran.stderr.contains("behind the chain's last part are left out"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("that the chain does not cover are left out"), "{}", ran.stderr);
     let mut flipped = bytes;
     flipped[45] ^= 1;
     fs::write(&file, &flipped).expect("a recording");
     let ran = podgate(&["audit", "decode", &file]).await;
     assert_eq!(ran.status, Some(1), "{}", ran.stderr);
     assert!(ran.stderr.contains("do not rely on it: part 0 was changed"), "{}", ran.stderr);
+    assert_eq!(ran.stdout, "");
+    // Nor behind a seal.
+    let sealed_folder = tempfile::tempdir().expect("a folder");
+    let sealed = recording(sealed_folder.path(), None, true);
+    let bytes = fs::read(&sealed).expect("a recording");
+    fs::write(&sealed, [&bytes[..], &bytes[40..]].concat()).expect("a recording");
+    let ran = podgate(&["audit", "decode", &sealed]).await;
+    assert_eq!((ran.status, &ran.stdout), (Some(1), &first.stdout), "{}", ran.stderr);
+    assert!(ran.stderr.contains("do not rely on it: there is something behind the end"), "{}", ran.stderr);
+    let both = format!("{}/chainless", sealed_folder.path().display());
+    fs::copy(&sealed, &both).expect("a copy");
+    let ran = podgate(&["audit", "decode", &both]).await;
+    assert_eq!((ran.status, ran.stdout.lines().count()), (Some(0), 6), "{}", ran.stderr);
+    assert!(ran.stderr.contains("no chain is beside it"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn chains_among_the_recordings_are_no_recordings() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = recording(folder.path(), None, true);
+    let ran = podgate(&["audit", "verify", "--unsigned", &file, &format!("{file}.chain")]).await;
+    assert_eq!((ran.status, ran.stdout.lines().count()), (Some(0), 1), "{}", ran.stdout);
+    let ran = podgate(&["audit", "verify", "--hash", "zz", &file]).await;
+    assert_eq!(ran.status, Some(64), "{}", ran.stdout);
 }

@@ -375,6 +375,18 @@ async fn refused_configuration_leaves_no_host_keys() {
 }
 
 #[podgate_test::multi_thread]
+async fn directory_that_has_lost_its_host_keys_gets_no_others_without_a_start() {
+    let mut changing = Changing::start(json!({})).await;
+    let keys = changing.folder.path().join("keys");
+    changing.write(json!({"ssh": {"hostkeyDirectory": keys, "hostkeys": null}}));
+    changing.hang_up().await;
+    fs::remove_dir_all(&keys).expect("gone");
+    let (status, _, told) = changing.reload(&[]).await;
+    assert!(status == Some(1) && told.contains("ssh.hostkeyDirectory"), "{told}");
+    assert!(!keys.exists());
+}
+
+#[podgate_test::multi_thread]
 async fn directory_of_the_log_that_is_gone_is_a_mistake_as_at_a_start() {
     let folder = tempfile::tempdir().expect("a folder");
     let logs = folder.path().join("logs");

@@ -21,7 +21,7 @@ pub use decode::{DecodeError, End, Messages, decode};
 pub use message::{Answer, Message, Payload, Question};
 pub use seal::{KeyError, PublicKey, SealKey};
 pub use value::Value;
-pub use verify::{Fault, Signature, Verified, verify};
+pub use verify::{Fault, Signature, Verified, covered, verify};
 
 /// Limit of one message in a file, in bytes. A message that Podgate writes is far below it.
 const LONGEST_MESSAGE: usize = 16 << 20;

@@ -109,9 +109,26 @@ struct Checked<'a> {
 /// The first fault: the recording or its chain was changed, cut, or belongs to another name.
 pub fn verify(
     name: &str,
+    recording: impl Read,
+    chain: impl BufRead,
+    key: Option<&PublicKey>,
+) -> Result<Verified, Fault> {
+    check(name, recording, chain, key, &mut 0)
+}
+
+/// Checks a recording without a key. Returns the bytes at its start that its chain covers, and the first fault.
+pub fn covered(name: &str, recording: impl Read, chain: impl BufRead) -> (u64, Option<Fault>) {
+    let mut covered = 0;
+    let fault = check(name, recording, chain, None, &mut covered).err();
+    (covered, fault)
+}
+
+fn check(
+    name: &str,
     mut recording: impl Read,
     mut chain: impl BufRead,
     key: Option<&PublicKey>,
+    covered: &mut u64,
 ) -> Result<Verified, Fault> {
     let begin = match next_line(&mut chain, 1)? {
         Some(Line::Begin(begin)) => begin,
@@ -119,13 +136,17 @@ pub fn verify(
         None => return Err(without_a_beginning(recording)),
     };
     let mut checked = Checked::begin(name, &begin, &mut recording, key)?;
+    *covered = checked.length;
     let mut number = 1;
     while let Some(line) = {
         number += 1;
         next_line(&mut chain, number)?
     } {
         match line {
-            Line::Part(part) => checked.part(&part, &mut recording)?,
+            Line::Part(part) => {
+                checked.part(&part, &mut recording)?;
+                *covered = checked.length;
+            }
             Line::Seal(seal) => {
                 checked.seal(&seal)?;
                 let behind = count(&mut recording).map_err(Fault::Recording)?;

@@ -142,10 +142,14 @@ impl Reloader {
         // Last what stays if the rest is refused: the host keys that are made.
         let (backend, own_log) = (Arc::new(self.backend.clone()), self.log.clone());
         let clients = (auth, config_client);
+        let before_directory = self.current.ssh.host_key_directory.clone();
         let (config, clients, snapshot) = self
             .work
             .run(move || {
-                ssh::make_host_keys(&config.ssh, &own_log)?;
+                // A directory that has lost its keys, or is not mounted now, is a mistake: clients remember the keys.
+                if config.ssh.host_key_directory != before_directory {
+                    ssh::make_host_keys(&config.ssh, &own_log)?;
+                }
                 let recordings = config.audit.as_ref().map(Recordings::open).transpose()?;
                 let snapshot = Snapshot::build(&config, clients.0.clone(), clients.1.clone(), backend, recordings)?;
                 Ok::<_, BuildError>((config, clients, snapshot))

@@ -7,13 +7,12 @@ mod verify;
 use super::{fail, print, print_line};
 use clap::Subcommand;
 use podgate::printable;
-use podgate_recording::{DecodeError, End, decode};
+use podgate_recording::{DecodeError, End, Fault, decode};
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufWriter, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use verify::Coverage;
 
 /// The limit of a printed path (Linux's `PATH_MAX`).
 const PATH: usize = 4096;
@@ -21,9 +20,9 @@ const PATH: usize = 4096;
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
     /// Prints each message of a recording in the binary format as a line of JSON, as ContainerSSH's decoder does. Exit status 1:
-    /// the recording is damaged, or its chain beside it does not fit; what can be decoded is printed first. 66: the file cannot be
-    /// read. A recording that ends inside a message is not damaged: its writer was killed, or is still writing. What is behind the
-    /// chain's last part is not printed: nobody knows who wrote it.
+    /// the recording is damaged, or its chain beside it does not fit. 66: the file cannot be read. A recording that ends inside a
+    /// message is not damaged: its writer was killed, or is still writing. What the chain does not cover is not printed: nobody
+    /// knows who wrote it.
     Decode {
         /// The recording; - is standard input, which has no chain.
         file: PathBuf,
@@ -66,18 +65,26 @@ fn print_messages(file: &Path) -> ExitCode {
             Ok(opened) => opened,
             Err(error) => return unread(file, &error),
         };
+        let size = opened.metadata().map_or(0, |found| found.len());
         match verify::coverage(file) {
-            Coverage::NoChain => Box::new(opened),
-            Coverage::Up { to, uncovered } => {
-                if uncovered > 0 {
-                    tell(file, &format!("{uncovered} bytes behind the chain's last part are left out"));
+            None => {
+                tell(file, &"no chain is beside it: nothing shows whether it was changed");
+                Box::new(opened)
+            }
+            Some((to, fault)) => {
+                // Of a writer that was killed as it began there is a header, and nothing to cover.
+                let to = if matches!(fault, Some(Fault::Nothing)) { size } else { to };
+                if let Some(fault) = fault.filter(|fault| !matches!(fault, Fault::Nothing)) {
+                    tell(file, &format!("do not rely on it: {fault}"));
+                    is_sound = false;
+                }
+                if to == 0 {
+                    return ExitCode::FAILURE;
+                }
+                if size > to {
+                    tell(file, &format!("{} bytes that the chain does not cover are left out", size - to));
                 }
                 Box::new(opened.take(to))
-            }
-            Coverage::Unsound(fault) => {
-                tell(file, &format!("do not rely on it: {fault}"));
-                is_sound = false;
-                Box::new(opened)
             }
         }
     };

@@ -98,7 +98,13 @@ pub(super) async fn operate(command: OperatorCommand) -> ExitCode {
                 print_line(&mut io::stderr(), &format!("podgate: {}: {text}", gateway.config.display()));
                 return ExitCode::from(64);
             }
-            Err(errors) => return invalid(&gateway.config, &errors),
+            Err(errors) => {
+                let code = invalid(&gateway.config, &errors);
+                let text =
+                    "podgate: the gateway was not asked: name its socket with --socket, which needs no configuration";
+                print_line(&mut io::stderr(), text);
+                return code;
+            }
         },
     };
     match ask_gateway(&socket, &path, body.as_ref()).await {

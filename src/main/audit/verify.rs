@@ -3,11 +3,12 @@
 use super::{PATH, VerifyArgs, print, print_line};
 use podgate::printable;
 use podgate_recording::file::chain_path;
-use podgate_recording::{Fault, PublicKey, Signature, Verified, verify};
+use podgate_recording::{Fault, PublicKey, Signature, Verified, covered, verify};
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The result for one recording; the last one counts for several.
@@ -30,28 +31,22 @@ impl From<Verdict> for ExitCode {
     }
 }
 
-/// The part of a recording that its chain covers.
-pub(super) enum Coverage {
-    /// There is no chain beside it: ContainerSSH writes none.
-    NoChain,
-    Up {
-        to: u64,
-        uncovered: u64,
-    },
-    Unsound(Fault),
+/// Checks the chain beside a recording, without a key. Returns the bytes that it covers, and its first fault; `None` if there
+/// is no chain: ContainerSSH writes none.
+pub(super) fn coverage(file: &Path) -> Option<(u64, Option<Fault>)> {
+    let chain = match File::open(chain_path(file)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => return Some((0, Some(Fault::Chain(error)))),
+        Ok(chain) => chain,
+    };
+    Some(match File::open(file) {
+        Ok(recording) => covered(&name(file), BufReader::new(recording), BufReader::new(chain)),
+        Err(error) => (0, Some(Fault::Recording(error))),
+    })
 }
 
-/// Checks the chain beside a recording, without a key.
-pub(super) fn coverage(file: &Path) -> Coverage {
-    if matches!(File::open(chain_path(file)), Err(error) if error.kind() == io::ErrorKind::NotFound) {
-        return Coverage::NoChain;
-    }
-    match check(file, None) {
-        Ok(verified) => Coverage::Up { to: verified.covered, uncovered: verified.uncovered },
-        // Its writer was killed as it began.
-        Err(Fault::Nothing) => Coverage::Up { to: u64::MAX, uncovered: 0 },
-        Err(fault) => Coverage::Unsound(fault),
-    }
+fn name(file: &Path) -> Cow<'_, str> {
+    file.file_name().unwrap_or_default().to_string_lossy()
 }
 
 pub(super) fn run(args: &VerifyArgs) -> ExitCode {
@@ -73,7 +68,14 @@ pub(super) fn run(args: &VerifyArgs) -> ExitCode {
             Err(error) => return super::unread(file, &error),
         }
     }
-    let judged = args.files.iter().map(|file| {
+    if args.hash.as_deref().is_some_and(|hash| hash.len() != 64 || !hash.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    {
+        return wrong("--hash takes the 64 hexadecimal digits of a SHA-256");
+    }
+    // A shell's `*` names the chains, too, which stand beside the recordings.
+    let is_chain = |file: &&PathBuf| file.extension().is_some_and(|extension| extension == "chain");
+    let recordings = args.files.iter().filter(|file| args.files.len() == 1 || !is_chain(file));
+    let judged = recordings.map(|file| {
         let (verdict, text) = judge(file, &keys, args);
         (verdict, format!("{}: {text}\n", printable(&file.to_string_lossy(), PATH)))
     });
@@ -113,10 +115,9 @@ fn check_by_any(file: &Path, keys: &[PublicKey]) -> Result<Verified, Fault> {
 }
 
 fn check(file: &Path, key: Option<&PublicKey>) -> Result<Verified, Fault> {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
     let recording = File::open(file).map_err(Fault::Recording)?;
     let chain = File::open(chain_path(file)).map_err(Fault::Chain)?;
-    verify(&name, BufReader::new(recording), BufReader::new(chain), key)
+    verify(&name(file), BufReader::new(recording), BufReader::new(chain), key)
 }
 
 fn describe(verified: &Verified, verdict: Verdict) -> String {
@@ -125,7 +126,7 @@ fn describe(verified: &Verified, verdict: Verdict) -> String {
     // Text takes every write.
     let _ = write!(text, "{parts} parts ({covered} bytes)");
     if let Some(time) = last.and_then(|time| jiff::Timestamp::from_nanosecond(time.into()).ok()) {
-        let _ = write!(text, " up to {time:.3}");
+        let _ = write!(text, ", the last begun at {time:.3}");
     }
     text.push_str(match sealed {
         true => ", sealed",
