@@ -108,6 +108,7 @@ impl Server {
     ) -> Self {
         let shares = DescriptorShares::of(descriptors::soft_limit());
         let entrance = Entrance::new(&snapshot.login, shares, log.clone());
+        entrance.reconfigure(&snapshot.login, snapshot.recordings.is_some());
         let queued = QueuedBytes::new(snapshot.max_queued);
         let shown = queued.clone();
         log.metrics().show_waiting_bytes(move || shown.waiting());
@@ -152,7 +153,7 @@ impl ServerControl {
     /// Serves later connections by another snapshot. The limits of all connections together hold at once; what was counted
     /// stays.
     pub(crate) fn replace(&self, snapshot: Snapshot) {
-        self.0.entrance.reconfigure(&snapshot.login);
+        self.0.entrance.reconfigure(&snapshot.login, snapshot.recordings.is_some());
         self.0.queued.set_mark(snapshot.max_queued);
         self.0.snapshot.store(Arc::new(snapshot));
     }

@@ -13,7 +13,7 @@ use super::seal::SealKey;
 use data_encoding::HEXLOWER;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -161,6 +161,7 @@ impl RecordingFile {
     /// # Errors
     /// A file takes no more.
     pub fn seal(&mut self, time: i64) -> io::Result<()> {
+        self.recording.check()?;
         self.recording.file.sync_data()?;
         self.lines.file.sync_data()?;
         self.lines.append(self.chain.seal(time).as_bytes())?;
@@ -199,6 +200,7 @@ impl Appended {
         if self.is_broken {
             return Err(io::Error::other("an earlier write left a part of itself"));
         }
+        self.check()?;
         match self.file.write_all(data) {
             Ok(()) => {
                 self.length += data.len() as u64;
@@ -209,6 +211,18 @@ impl Appended {
                 Err(error)
             }
         }
+    }
+
+    /// Checks that the file is there, and as long as it was left. Nobody reads what is written to one that was removed.
+    fn check(&self) -> io::Result<()> {
+        let found = self.file.metadata()?;
+        if found.nlink() == 0 {
+            return Err(io::Error::other("the file was removed"));
+        }
+        if found.len() != self.length {
+            return Err(io::Error::other("the file was changed by somebody else"));
+        }
+        Ok(())
     }
 
     /// Takes back the last bytes, and whatever a failed write left behind them.

@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
-use tokio::task::spawn_blocking;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
 /// The time from the first message of a part to its write. A killed process loses no more; a second is promised, of which this
@@ -26,6 +26,10 @@ const PART: usize = 256 << 10;
 const ROOM: usize = 1 << 20;
 /// The bytes in the queue that only messages which cannot wait take.
 const RESERVE: usize = 256 << 10;
+
+/// Threads that write at once in the whole process: a disk that hangs takes no more of the runtime's, which others need.
+const THREADS: usize = 128;
+static FREE_THREADS: Semaphore = Semaphore::const_new(THREADS);
 
 /// The error of a message that will not be in the recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -309,7 +313,7 @@ impl WriterTask {
     pub async fn run(self) -> Option<Written> {
         let Self { shared: running, begin } = self;
         let shared = &*running.0;
-        let mut file = match spawn_blocking(begin).await {
+        let mut file = match on_thread(shared, begin).await? {
             Ok(Ok(file)) => file,
             Ok(Err(error)) => return shared.fail_without_files(error.to_string()),
             Err(error) => return shared.fail_without_files(error.to_string()),
@@ -323,11 +327,11 @@ impl WriterTask {
                 }
             };
             shared.progress.send_modify(|progress| progress.taken = queued);
-            let written = spawn_blocking(move || {
+            let written = on_thread(shared, move || {
                 let written = file.write(&part);
                 (file, written)
             });
-            file = match written.await {
+            file = match written.await? {
                 Ok((file, Ok(()))) => file,
                 Ok((file, Err(error))) => {
                     shared.fail(error.to_string());
@@ -341,6 +345,25 @@ impl WriterTask {
             }
         }
     }
+}
+
+/// Runs something that waits for the disk. `None` if no thread was free before the recording failed.
+async fn on_thread<T: Send + 'static>(
+    shared: &Shared,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<Result<T, JoinError>> {
+    let mut progress = shared.progress.subscribe();
+    let free = tokio::select! {
+        biased;
+        free = FREE_THREADS.acquire() => free.ok()?,
+        _failed = progress.wait_for(|progress| progress.failure.is_some()) => return None,
+    };
+    let working = spawn_blocking(move || {
+        let done = work();
+        drop(free);
+        done
+    });
+    Some(working.await)
 }
 
 fn facts(file: &RecordingFile, sealed: bool) -> Written {
@@ -367,11 +390,11 @@ async fn finish(shared: &Shared, mut file: RecordingFile, end: End) -> Option<Wr
     if shared.has_failed() {
         return Some(facts(&file, false));
     }
-    let sealed = spawn_blocking(move || {
+    let sealed = on_thread(shared, move || {
         let sealed = file.seal(time);
         (file, sealed)
     });
-    match sealed.await {
+    match sealed.await? {
         Ok((file, Ok(()))) => {
             shared.progress.send_modify(|progress| progress.is_over = true);
             Some(facts(&file, true))

@@ -100,6 +100,8 @@ struct Report {
     is_required: Arc<AtomicBool>,
     /// Cancelled when the connection has to end.
     failed: CancellationToken,
+    /// Set once a failure was told.
+    is_told: Arc<AtomicBool>,
     log: ConnectionLog,
 }
 
@@ -125,6 +127,7 @@ impl Recording {
             path: directory.path_of(&id).display().to_string(),
             is_required: Arc::new(AtomicBool::new(*on_failure == OnFailure::Required)),
             failed: failed.clone(),
+            is_told: Arc::default(),
             log: log.clone(),
         };
         let state = Mutex::new(State { task: Some(task), ..State::default() });
@@ -188,14 +191,17 @@ impl Recording {
         }
     }
 
-    /// Queues data once there is room.
+    /// Queues data once there is room. Input, by which a client acts, waits until the kernel has it where that is required: a
+    /// client that fills the disk could else act once more without a trace.
     pub(super) async fn data(&self, channel: Option<u32>, stream: DataStream, data: Bytes) -> Result<(), Unrecorded> {
+        let is_input = matches!(stream, DataStream::Stdin | DataStream::ForwardIn);
         let stream = match stream {
             DataStream::Stdin | DataStream::ForwardIn => 0,
             DataStream::Stdout | DataStream::ForwardOut => 1,
             DataStream::Stderr => 2,
         };
-        self.push_when_room(&self.message(channel, Payload::Io { stream, data })).await
+        self.push_when_room(&self.message(channel, Payload::Io { stream, data })).await?;
+        if is_input { self.written().await } else { Ok(()) }
     }
 
     /// Waits until the kernel has every message so far, where that is required.
@@ -289,7 +295,11 @@ async fn write(task: WriterTask, watcher: Watcher, report: Report) {
 }
 
 impl Report {
+    /// Tells of the first failure.
     fn failure(&self, Failure(reason): &Failure) {
+        if self.is_told.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let is_required = self.is_required.load(Ordering::Relaxed);
         let (word, text) = match is_required {
             true => ("required", "the connection ends, because its recording cannot be written"),

@@ -98,7 +98,7 @@ impl ConnectionContext {
             self.entrance.note_login(client, identity);
         }
         *self.startup.lock() = None;
-        match self.entrance.serve_one() {
+        match self.entrance.serve_connection() {
             Some(place) => self.served.set(place).is_ok(),
             None => false,
         }

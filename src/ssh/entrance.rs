@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -27,8 +28,13 @@ struct EntranceState {
     /// The secret of the hashes of identities.
     hasher: RandomState,
     shares: DescriptorShares,
+    /// Descriptors of a connection: its socket, and the files of its recording.
+    each: AtomicU32,
     log: Log,
 }
+
+/// Files of a recording: itself and its chain.
+const RECORDING_FILES: u32 = 2;
 
 /// Lines about penalties in a minute, beside the one about all others.
 const PENALTY_LINES: usize = 10;
@@ -37,20 +43,23 @@ impl Entrance {
     /// The configured limits, within what the process may open.
     pub(super) fn new(limits: &LoginLimits, shares: DescriptorShares, log: Log) -> Self {
         Self(Arc::new(EntranceState {
-            throttle: Mutex::new(Throttle::new(within(limits, shares))),
+            throttle: Mutex::new(Throttle::new(within(limits, shares, 1))),
             calls: Mutex::new(CallQueue::new(limits.webhook_calls.min(shares.calls))),
             served: Arc::new(Semaphore::new(shares.served)),
             penalties: Mutex::new(SourceTally::new(PENALTY_LINES)),
             hasher: RandomState::new(),
             shares,
+            each: AtomicU32::new(1),
             log,
         }))
     }
 
-    /// Sets other limits at once. Penalties and counts stay.
-    pub(super) fn reconfigure(&self, limits: &LoginLimits) {
+    /// Sets other limits at once; connections are recorded or not. Penalties and counts stay.
+    pub(super) fn reconfigure(&self, limits: &LoginLimits, is_recorded: bool) {
         let shares = self.0.shares;
-        self.0.throttle.lock().reconfigure(within(limits, shares));
+        let each = if is_recorded { 1 + RECORDING_FILES } else { 1 };
+        self.0.each.store(each, Ordering::Relaxed);
+        self.0.throttle.lock().reconfigure(within(limits, shares, each));
         let begun = self.0.calls.lock().set_limit(limits.webhook_calls.min(shares.calls));
         for (network, waiting) in begun {
             // One that was given up in this moment passes its place on when it is dropped.
@@ -127,8 +136,13 @@ impl Entrance {
         }
     }
 
-    /// Takes a place for a connection that has logged in, or for a session; `None` if the process may not open more.
-    pub(super) fn serve_one(&self) -> Option<OwnedSemaphorePermit> {
+    /// Takes the places of a connection that has logged in; `None` if the process may not open more.
+    pub(super) fn serve_connection(&self) -> Option<OwnedSemaphorePermit> {
+        self.0.served.clone().try_acquire_many_owned(self.0.each.load(Ordering::Relaxed)).ok()
+    }
+
+    /// Takes a place for a session; `None` if the process may not open more.
+    pub(super) fn serve_session(&self) -> Option<OwnedSemaphorePermit> {
         self.0.served.clone().try_acquire_owned().ok()
     }
 
@@ -149,10 +163,10 @@ impl Entrance {
     }
 }
 
-/// The configured limits, as far as the process may open enough.
-fn within(limits: &LoginLimits, shares: DescriptorShares) -> ThrottleConfig {
+/// The configured limits, as far as the process may open enough for connections that have `each` descriptors.
+fn within(limits: &LoginLimits, shares: DescriptorShares, each: u32) -> ThrottleConfig {
     let mut throttle = limits.throttle.clone();
-    throttle.max_startups = throttle.max_startups.within(shares.startups);
+    throttle.max_startups = throttle.max_startups.within((shares.startups / each).max(1));
     throttle
 }
 
@@ -257,7 +271,7 @@ mod tests {
         limits.throttle.penalties = Some(rules);
         limits.throttle.per_source = Some(crate::throttle::SourceShare::Connections(1));
         limits.throttle.block.v4 = 8;
-        entrance.reconfigure(&limits);
+        entrance.reconfigure(&limits, false);
         entrance.penalise(attacker, PenaltyCause::Crash, Duration::ZERO);
         assert_eq!(entrance.admit(attacker).err(), Some(ConnectionRefusal::Penalty(PenaltyCause::Crash)));
         assert_eq!(entrance.admit(other).err(), Some(ConnectionRefusal::PerSource));
@@ -265,10 +279,10 @@ mod tests {
         drop(held);
         assert!(entrance.admit(other).is_ok(), "who has left is not counted any more");
         limits.throttle.penalties = None;
-        entrance.reconfigure(&limits);
+        entrance.reconfigure(&limits, false);
         assert!(entrance.admit(attacker).is_ok(), "penalties are switched off");
         limits.throttle.penalties = Some(rules);
-        entrance.reconfigure(&limits);
+        entrance.reconfigure(&limits, false);
         assert!(entrance.admit(attacker).is_err(), "and on again");
     }
 

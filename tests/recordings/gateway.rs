@@ -140,6 +140,8 @@ async fn full_disk_ends_a_session_that_must_be_recorded_and_no_other() {
             session.end_input();
         }
         let done = session.ended().await;
+        // The program has no input that is not recorded.
+        assert_eq!(done.text().contains("more"), status == 0, "{}", done.text());
         let told = "podgate: the gateway cannot record what happens here";
         assert_eq!(done.stderr.contains(told), status == 255, "{}", done.stderr);
         assert_eq!(done.status, if status == 0 { 1 } else { status }, "{}", done.stderr);
@@ -147,6 +149,27 @@ async fn full_disk_ends_a_session_that_must_be_recorded_and_no_other() {
         assert_eq!(line["details"]["sealed"], "false");
         let ran = podgate(&["audit", "verify", "--key", &key_file(), &recordings(&folder)[0]]).await;
         assert_eq!(ran.status, Some(2), "{}", ran.stdout);
+    }
+}
+
+#[podgate_test::multi_thread]
+async fn recording_that_is_removed_or_cut_while_it_is_written_has_failed() {
+    for (remove, told) in [(true, "the file was removed"), (false, "the file was changed by somebody else")] {
+        let folder = folder();
+        let world = Setup::config(audit(&folder, everything())).start().await;
+        let mut session = world.ssh().start("echo begun; read line; echo $line");
+        session.until_stdout("begun").await;
+        let file = &recordings(&folder)[0];
+        if remove {
+            fs::remove_file(file).expect("gone");
+        } else {
+            fs::File::options().write(true).open(file).expect("a recording").set_len(20).expect("cut");
+        }
+        session.write("more\n").await;
+        let done = session.ended().await.expect(255);
+        assert_eq!(done.text(), "begun\n");
+        let line = world.gateway.wait_for_line("AUDIT_RECORDING_FAILED").await;
+        assert_eq!(line["details"]["reason"], told, "{line}");
     }
 }
 

@@ -40,7 +40,7 @@ impl Translator {
             audit.note(Event::Denied { request: RequestKind::Session, denied: &denied });
             denied.to_string()
         })?;
-        let place = self.context.entrance.serve_one().ok_or_else(|| {
+        let place = self.context.entrance.serve_session().ok_or_else(|| {
             audit.note(Event::LimitHit { limit: FULL });
             "too many sessions are open on this gateway".to_owned()
         })?;
