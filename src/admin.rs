@@ -59,7 +59,7 @@ pub enum AdminError {
     Tls {
         /// `health` or `metrics`.
         section: &'static str,
-        /// What is wrong.
+        /// The fault.
         source: TlsBuildError,
     },
     /// The address cannot be had.

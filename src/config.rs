@@ -65,7 +65,7 @@ pub struct Config {
     pub shutdown: ShutdownConfig,
     /// `audit`, where it is on.
     pub audit: Option<RecordingPlan>,
-    /// What every connection's settings start from.
+    /// The start of every connection's settings.
     pub base: FileSections,
     /// Keys that are accepted without effect, and warnings for each start.
     pub notices: Vec<Notice>,
@@ -75,7 +75,7 @@ pub struct Config {
     pub strict: Vec<ConfigError>,
     /// The file; `None` for a text from elsewhere.
     pub(crate) file: Option<PathBuf>,
-    /// What it was read from.
+    /// The files that it was read from.
     pub(crate) contents: FileContents,
     /// `reload.onFileChange`.
     pub(crate) reloads_on_change: bool,

@@ -15,7 +15,7 @@ pub(crate) enum ReloadOutcome {
     Applied {
         /// The keys and files that differ from those in force before.
         changed: Vec<String>,
-        /// What the checks found that does not prevent a start.
+        /// The findings of the checks that do not prevent a start.
         warnings: Vec<String>,
         /// The keys that are changed and take effect at the next start only.
         next_start: Vec<String>,

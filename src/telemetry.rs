@@ -49,7 +49,7 @@ pub struct Log {
     metrics: Metrics,
 }
 
-/// What a reload can change for lines to come.
+/// The part of the log that a reload can change, for lines to come.
 #[derive(Debug)]
 struct LogShape {
     form: LineForm,

@@ -32,7 +32,7 @@ struct ServedEndpoint {
     answering: JoinHandle<()>,
 }
 
-/// What becomes of one endpoint.
+/// The change of one endpoint.
 enum Change {
     Stays,
     Ends,

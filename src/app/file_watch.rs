@@ -24,7 +24,7 @@ pub(super) struct FileWatch {
     work: FileWork,
 }
 
-/// What changes when a file is replaced or written.
+/// The state of a file, which changes when it is replaced or written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Identity {
     device: u64,

@@ -48,7 +48,7 @@ pub(super) struct Reloader {
 /// A configuration with everything that is made of it.
 struct Prepared {
     config: Config,
-    /// What the checks found that does not prevent a start.
+    /// The findings of the checks that do not prevent a start.
     told: Vec<(Code, String)>,
     clients: (Authenticator, Option<ConfigClient>),
     snapshot: Snapshot,

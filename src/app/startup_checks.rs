@@ -18,12 +18,12 @@ pub(super) struct StartupChecks<'a> {
     pub(super) config_client: Option<&'a ConfigClient>,
 }
 
-/// What the checks find.
+/// The findings of the checks.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     /// The faults that prevent the start, one line each.
     pub(super) faults: Vec<String>,
-    /// What the log is to say of a configuration that is in force.
+    /// The lines for the log about a configuration that is in force.
     pub(super) told: Vec<(Code, String)>,
 }
 

@@ -34,7 +34,7 @@ struct QueueState {
     written: u64,
 }
 
-/// What takes the place of the writer's destination and form.
+/// The destination and form that take the place of the writer's.
 struct Replacement {
     /// Lines in the queue that are for the destination before.
     before: usize,
