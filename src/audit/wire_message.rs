@@ -18,6 +18,8 @@ pub(crate) enum WireMessage<'a> {
     Shell,
     Exec(&'a str),
     Subsystem(&'a str),
+    /// The channel's last request had no effect, for that reason.
+    Failed(&'a str),
     Signal(&'a str),
     X11(&'a X11Forwarding),
     Agent,

@@ -85,6 +85,7 @@ impl Translator {
             return session.channel_failure(id);
         };
         if !handle.is_idle() {
+            audit.note_wire(WireMessage::Failed("the channel has a program already"));
             return session.channel_failure(id);
         }
         let is_unanswered = matches!(request, Ok(ProgramRequest::Subsystem(_)));

@@ -192,7 +192,7 @@ impl Metrics {
 
     /// Counts a recording that could not be written; `on_failure` is the consequence, a word of this program.
     pub fn count_failed_recording(&self, on_failure: &'static str) {
-        self.0.failed_recordings.get_or_create(&[("onFailure", on_failure)]).inc();
+        self.0.failed_recordings.get_or_create(&[("on_failure", on_failure)]).inc();
     }
 
     /// Counts a session channel as open until the guard is dropped.

@@ -191,6 +191,7 @@ fn only_words_of_the_program(world: &World, page: &str) {
         "code",
         "cause",
         "direction",
+        "on_failure",
         "result",
         "version",
     ];

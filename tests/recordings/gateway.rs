@@ -4,6 +4,7 @@ use crate::configuration::podgate;
 use crate::recordings::{KEY, key_file};
 use crate::support::cluster::on_development;
 use crate::support::gateway::Gateway;
+use crate::support::peer::{answered, to_the_end};
 use crate::support::world::merge;
 use crate::support::{Setup, World};
 use data_encoding::BASE64;
@@ -197,6 +198,28 @@ async fn what_happens_on_a_connection_is_in_its_recording() {
     assert_eq!([0, 1, 2].map(|stream| data(&messages, stream)), ["typed\n", "typed\n", "failed\n"]);
     let channels: Vec<_> = messages.iter().map(|message| message["channelId"].clone()).collect();
     assert!(channels[0].is_null() && channels[4] == channels[ids.len() - 4], "{channels:?}");
+}
+
+#[podgate_test::multi_thread]
+async fn requests_without_an_effect_stand_in_the_recording_as_failed() {
+    let folder = folder();
+    let world = Setup::config(audit(&folder, json!({}))).start().await;
+    let peer = world.peer("alice").await;
+    let mut channel = peer.session().await;
+    channel.exec(true, "read line; exit 3").await.expect("a request");
+    assert!(answered(&mut channel).await);
+    channel.exec(true, "echo harmless").await.expect("a request");
+    assert!(!answered(&mut channel).await);
+    channel.set_env(true, "LATE", "yes").await.expect("a request");
+    assert!(!answered(&mut channel).await);
+    channel.eof().await.expect("an end");
+    assert_eq!(to_the_end(&mut channel).await.status, Some(3));
+    drop((channel, peer));
+    let messages = proven(&world.gateway).await;
+    let failed: Vec<_> = of_type(&messages, "request_failed").iter().map(|it| &it["payload"]["requestId"]).collect();
+    let number = |id: &str, at: usize| &of_type(&messages, id)[at]["payload"]["requestId"];
+    assert_eq!(failed, [number("exec", 1), number("setenv", 0)], "{messages:#?}");
+    assert_eq!(of_type(&messages, "exit").len(), 1);
 }
 
 #[podgate_test::multi_thread]

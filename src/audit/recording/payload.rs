@@ -162,6 +162,7 @@ pub(super) fn of_wire(message: &WireMessage<'_>, facts: &mut Facts<'_>) -> Paylo
                 _ => Payload::Shell { request_id },
             }
         }
+        WireMessage::Failed(reason) => request_failed(facts, reason),
         WireMessage::Opened(channel_type) => Payload::NewChannelSuccessful { channel_type: channel_type.to_owned() },
         WireMessage::CloseWrite => Payload::CloseWrite {},
         WireMessage::Close => {

@@ -20,10 +20,10 @@ impl Requests {
         self.count
     }
 
-    /// The number of a new request for a program.
+    /// The number of a new request for a program. A channel has one program: that of the first.
     pub(super) fn next_program(&mut self, channel: Option<u32>) -> u64 {
         let number = self.next(channel);
-        self.programs.insert(channel, number);
+        self.programs.entry(channel).or_insert(number);
         number
     }
 
@@ -32,7 +32,7 @@ impl Requests {
         self.last.get(&channel).copied().unwrap_or_default()
     }
 
-    /// The number of the last request for a program.
+    /// The number of the request for the channel's program.
     pub(super) fn program(&self, channel: Option<u32>) -> u64 {
         self.programs.get(&channel).copied().unwrap_or_default()
     }

@@ -110,8 +110,10 @@ impl Translator {
                 let recorded = audit.record(Event::TerminalOpened { terminal: permit.request() });
                 recorded.map(|()| handle.set_terminal(permit)).is_ok()
             }
-            // The program was requested before, or a terminal was.
-            Ok(_too_late) => false,
+            Ok(_too_late) => {
+                audit.note_wire(WireMessage::Failed("a program or a terminal was requested before"));
+                false
+            }
             Err(denied) => {
                 audit.note(Event::Denied { request: RequestKind::Terminal, denied: &denied });
                 false
@@ -128,7 +130,10 @@ impl Translator {
                 let recorded = audit.record(Event::EnvSet { name: permit.request().name() });
                 recorded.map(|()| handle.keep_env(permit)).is_ok()
             }
-            Ok(_too_late) => false,
+            Ok(_too_late) => {
+                audit.note_wire(WireMessage::Failed("a program was requested before"));
+                false
+            }
             Err(denied) => {
                 audit.note(Event::Denied { request: RequestKind::Environment, denied: &denied });
                 false
@@ -142,8 +147,17 @@ impl Translator {
         let (Some((admission, _)), Some(handle)) = (&self.admitted, self.channels.session(&id)) else { return false };
         match admission.rules.decide(SendSignal { name: name.to_owned() }) {
             // No program runs yet, and the next one is not meant.
-            Ok(_too_early) if handle.is_idle() => false,
-            Ok(permit) => handle.signal(permit),
+            Ok(_too_early) if handle.is_idle() => {
+                audit.note_wire(WireMessage::Failed("no program runs yet"));
+                false
+            }
+            Ok(permit) => {
+                let sent = handle.signal(permit);
+                if !sent {
+                    audit.note_wire(WireMessage::Failed("the program takes no more signals"));
+                }
+                sent
+            }
             Err(denied) => {
                 audit.note(Event::Denied { request: RequestKind::Signal, denied: &denied });
                 false

@@ -67,7 +67,7 @@ impl Families {
             self.reloads.get_or_create_owned(&[("result", result)]);
         }
         for word in ["required", "bestEffort"] {
-            self.failed_recordings.get_or_create_owned(&[("onFailure", word)]);
+            self.failed_recordings.get_or_create_owned(&[("on_failure", word)]);
         }
         for retry in [("retry", "0"), ("retry", "1")] {
             self.config_requests.get_or_create_owned(&[retry]);
