@@ -1,5 +1,5 @@
 //! The dry run of a login's pod: the same manifest and the same calls, of which those that change something are dry runs. Each
-//! call is tried once. Where a login would wait, the dry run ends with the reason that the login would end with.
+//! call is tried once, and a claim again if the pod has changed in between. Where a login would wait, the dry run ends with the reason that the login would end with.
 //!
 //! Invariants: nothing is created, claimed or removed, and no Lease is written or watched.
 
@@ -11,6 +11,9 @@ use crate::kubernetes::pod::claim::ClaimStep;
 use crate::kubernetes::pod::hold::refusal;
 use crate::kubernetes::pod::manifest::{Manifest, ManifestError};
 use crate::settings::PodMode;
+
+/// Claims that are tried of a pod which changes all the time: its kubelet writes its state, above all while it starts.
+const CLAIMS: usize = 10;
 
 /// The step that a login would take for its pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,15 +77,22 @@ impl PodTask {
             let unavailable = matches!(&attempt, PersistentPodError::Retryable(error) if is_unavailable(error));
             DryRunError { refusal: self.given_up(attempt, manifest), unavailable }
         };
-        let (step, found) = self.next_step(api, manifest).await.map_err(failed)?;
-        let plan = match step {
-            ClaimStep::Create => PodPlan::CreateMissing,
-            ClaimStep::Claim(_) => PodPlan::Claim,
-            ClaimStep::WaitForDeletion => return Ok(PodPlan::WaitForDeletion),
-            ClaimStep::Use | ClaimStep::Missing(_) | ClaimStep::Taken(_) => PodPlan::Use,
-        };
-        self.carry_out(api, manifest, step, found).await.map_err(failed)?;
-        Ok(plan)
+        let mut left = CLAIMS;
+        loop {
+            left -= 1;
+            let (step, found) = self.next_step(api, manifest).await.map_err(failed)?;
+            let plan = match step {
+                ClaimStep::Create => PodPlan::CreateMissing,
+                ClaimStep::Claim(_) => PodPlan::Claim,
+                ClaimStep::WaitForDeletion => return Ok(PodPlan::WaitForDeletion),
+                ClaimStep::Use | ClaimStep::Missing(_) | ClaimStep::Taken(_) => PodPlan::Use,
+            };
+            match self.carry_out(api, manifest, step, found).await {
+                Ok(_pod) => return Ok(plan),
+                Err(PersistentPodError::Changed) if left > 0 => {}
+                Err(attempt) => return Err(failed(attempt)),
+            }
+        }
     }
 }
 
