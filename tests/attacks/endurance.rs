@@ -20,7 +20,7 @@ const OF_EACH: usize = 3;
 const PARTS: u32 = 10;
 /// The part of the plateau that the last part may have more.
 const MORE: u64 = 10;
-/// What may be left of all after a minute, in KiB: pools, and the allocator's own.
+/// The most that may be left of all after a minute, in KiB: pools, and the allocator's own.
 const LEFT: u64 = 16 * 1024;
 /// Bytes of a transfer.
 const TRANSFER: usize = 2_000_000;

@@ -14,7 +14,7 @@ const CONNECTIONS: usize = 300;
 /// Limit of what one of them may cost on the average, in KiB. An optimized gateway needs less.
 const EACH: u64 = 64;
 
-/// What the allocator itself says, when the process ends.
+/// The allocator's own report, when the process ends.
 #[test]
 fn free_memory_goes_back_to_the_system_within_a_second() {
     let mut gateway = Command::new(env!("CARGO_BIN_EXE_podgate"));

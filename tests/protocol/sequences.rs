@@ -22,7 +22,7 @@ const STEPS: usize = 40;
 /// Sequences at a time.
 const AT_ONCE: usize = 8;
 
-/// What came back, by lanes.
+/// The answers that came back, by lanes.
 #[derive(Debug, Default)]
 struct Heard {
     connection: Vec<String>,
@@ -91,7 +91,7 @@ impl Heard {
         (0..model.channels.len()).all(closed)
     }
 
-    /// What differs from the model's answers. `whole` says that every channel has ended by itself or by the client's close.
+    /// The differences from the model's answers. `whole` says that every channel has ended by itself or by the client's close.
     fn differences(&self, model: &Model, whole: bool) -> Vec<String> {
         let mut differences = Vec::new();
         if self.connection != model.connection {
