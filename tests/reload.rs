@@ -214,7 +214,7 @@ async fn reloads_under_sessions(reloads: usize, sessions: usize) {
         // Keys whose change takes other ways.
         let key = Key::make(changing.folder.path(), &format!("key{round}"));
         let host = changing.world.folder().join("host");
-        let limits = json!({"maxStartups": format!("{}:30:200", 50 + round), "perSourcePenalties": round % 2 == 0});
+        let limits = json!({"maxStartups": format!("{}:30:500", 50 + round), "perSourcePenalties": round % 2 == 0});
         let mut ssh = json!({"serverVersion": format!("SSH-2.0-R{round}"), "hostkeys": [host, key.file]});
         merge(&mut ssh, limits);
         let level = if round % 2 == 0 { "info" } else { "debug" };
