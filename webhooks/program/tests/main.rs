@@ -90,7 +90,7 @@ users:
 ";
 
 const SETTINGS_MISTAKES: [&str; 6] = [
-    "users.bob.settings.ssh: unknown key; known here are backend",
+    "users.bob.settings.ssh: unknown key; known here are audit, backend",
     "users.bob.settings.kubernetes.pod.modus: unknown key",
     "users.bob.settings.kubernets: unknown key; did you mean \"kubernetes\"?",
     "users.alice.settings.security.forceComand: unknown key; did you mean \"forceCommand\"?",
