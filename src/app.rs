@@ -117,6 +117,7 @@ impl App {
         for (key, text) in reload::warnings(config) {
             log.write(codes::CORE_CONFIG_NOTICE, &text, &[("key", &key)]);
         }
+        log.change_events(log.prepare_events(config.events.as_ref()).map_err(BuildError::Log)?);
         let (auth, config_client) = webhooks(config)?;
         let backend = backend(&registry, &tasks, &log);
         let checks = StartupChecks { config, backend: &backend, auth: &auth, config_client: config_client.as_ref() };

@@ -1,6 +1,8 @@
 //! The record of what happens on a connection, as typed events. An effect is recorded before it happens, and does not
 //! happen if that fails: [`Recorder::record`] returns a result that its caller must look at.
 //!
+//! Beside it, the events of what was done come into the file of events, as best effort, too.
+//!
 //! One sink is the connection's log, with ContainerSSH's codes and levels where they mean the same. It is best
 //! effort: a log whose queue is full drops the line and counts it, and never refuses. The other, where it is switched on, is
 //! the connection's recording, which may refuse.
@@ -9,30 +11,33 @@
 pub(crate) mod capture;
 mod details;
 mod event;
+mod event_line;
 mod forward_event;
 mod line;
 mod recording;
 mod traffic;
 mod wire_message;
 
-pub(crate) use event::{Event, PresentedKey, RequestKind};
+pub(crate) use event::{Event, PresentedKey, ProgramRun, RequestKind};
 pub(crate) use forward_event::ForwardEvent;
 pub(crate) use line::denied_code;
 pub(crate) use recording::{Recordings, RecordingsError};
 pub(crate) use traffic::Traffic;
 pub(crate) use wire_message::{DataStream, WireMessage, WireSize};
 
-use crate::guest::Refusal;
+use crate::guest::{Guest, Refusal};
 use crate::telemetry::ConnectionLog;
 use crate::telemetry::metrics::{MeasuredStep, StepOutcome, StepTimer};
 use crate::types::{ConnectionId, OnFailure, Secret};
 use bytes::Bytes;
+use event_line::Origin;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use recording::Recording;
 use std::borrow::Cow;
-use std::fmt::Debug;
+use std::fmt::{self, Debug, Formatter};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use tokio_util::sync::CancellationToken;
 
 /// Limit of a value in a line, in characters.
@@ -76,7 +81,7 @@ fn cut(value: &str) -> Cow<'_, str> {
 }
 
 /// The recorder of a connection's events, or of those of one of its channels; cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Recorder {
     sink: Arc<dyn Sink>,
     channel: Option<u32>,
@@ -85,6 +90,14 @@ pub(crate) struct Recorder {
     waiting: Arc<Mutex<Option<StepTimer>>>,
     failed: CancellationToken,
     recording: Option<Arc<Recording>>,
+    /// The guest, once there is one.
+    guest: Arc<OnceLock<Weak<dyn Guest>>>,
+}
+
+impl Debug for Recorder {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder").field("channel", &self.channel).finish_non_exhaustive()
+    }
 }
 
 impl Recorder {
@@ -95,7 +108,15 @@ impl Recorder {
 
     /// Makes a recorder with another sink; `log` has the metrics.
     fn with_sink(sink: Arc<dyn Sink>, log: ConnectionLog) -> Self {
-        Self { sink, channel: None, log, waiting: Arc::default(), failed: CancellationToken::new(), recording: None }
+        Self {
+            sink,
+            channel: None,
+            log,
+            waiting: Arc::default(),
+            failed: CancellationToken::new(),
+            recording: None,
+            guest: Arc::default(),
+        }
     }
 
     /// The recorder for the channel with that number.
@@ -140,7 +161,21 @@ impl Recorder {
 
     fn record_in_sink(&self, event: &Event<'_>) -> Result<(), Unrecorded> {
         self.measure(event);
+        self.write_event(event);
         self.or_failed(self.sink.record(self.channel, event))
+    }
+
+    /// Writes what is over into the file of events.
+    fn write_event(&self, event: &Event<'_>) {
+        if !event_line::has_line(event) {
+            return;
+        }
+        let Some(file) = self.log.events() else { return };
+        let (subject, channel, now) = (self.log.subject(), self.channel, Timestamp::now());
+        let pod = self.guest.get().and_then(Weak::upgrade).and_then(|guest| guest.pod());
+        if let Some(line) = event_line::line(event, &Origin { subject, channel, pod, now }, file.config()) {
+            file.write(line);
+        }
     }
 
     fn record_in_recording(&self, event: &Event<'_>) -> Result<(), Unrecorded> {
@@ -192,6 +227,11 @@ impl Recorder {
         if let Some(recording) = &self.recording {
             recording.present(username, key, password);
         }
+    }
+
+    /// Takes the connection's guest, whose pod events name. The first one counts.
+    pub(crate) fn set_guest(&self, guest: Weak<dyn Guest>) {
+        let _ = self.guest.set(guest);
     }
 
     /// Takes the connection's own consequence of a recording that fails, instead of the file's.

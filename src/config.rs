@@ -10,6 +10,7 @@ mod algorithms;
 mod audit;
 mod auth;
 mod dump;
+mod events;
 mod http_client;
 mod http_server;
 mod listeners;
@@ -38,7 +39,7 @@ use crate::schema::{
     Section, document, keys, migrate, pod_scalars,
 };
 use crate::settings::{self, ConfigServer, FileSections};
-use crate::telemetry::LogConfig;
+use crate::telemetry::{EventsConfig, LogConfig};
 use crate::types::RecordingPlan;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -55,6 +56,8 @@ pub struct Config {
     pub configserver: Option<ConfigServer>,
     /// `log`.
     pub log: LogConfig,
+    /// `events`, where it is on.
+    pub(crate) events: Option<EventsConfig>,
     /// `health`, where it is on.
     pub health: Option<HealthConfig>,
     /// `metrics`, where they are on.
@@ -137,8 +140,19 @@ impl Config {
         let unusable = report.faults();
         let (parts, notices) =
             report.finish(parts).map_err(|errors| errors.and(unusable.clone()).and(strict.clone()))?;
-        let ConfigParts { ssh, auth, configserver, log, health, metrics, admin, shutdown, audit, reloads_on_change } =
-            parts;
+        let ConfigParts {
+            ssh,
+            auth,
+            configserver,
+            log,
+            events,
+            health,
+            metrics,
+            admin,
+            shutdown,
+            audit,
+            reloads_on_change,
+        } = parts;
         let (exact, connection) =
             configserver.as_ref().map_or((false, false), |server| (server.exact_values, server.allow_connection));
         let (at_start, marks) = (keys::of_next_start(&tree), keys::marks(&tree));
@@ -148,6 +162,7 @@ impl Config {
             auth,
             configserver,
             log,
+            events,
             health,
             metrics,
             admin,
@@ -201,6 +216,7 @@ struct ConfigParts {
     auth: AuthConfig,
     configserver: Option<ConfigServer>,
     log: LogConfig,
+    events: Option<EventsConfig>,
     health: Option<HealthConfig>,
     metrics: Option<MetricsConfig>,
     admin: OperatorConfig,
@@ -216,6 +232,7 @@ fn read(root: &Section<'_>, files: &dyn Files) -> Option<ConfigParts> {
     let auth = auth::read(&root.section("auth"), has_authorities, files);
     let (has_config_server, configserver) = auth::config_server(&root.section("configserver"), files);
     let log = log::read(&root.section("log"));
+    let events = events::read(&root.section("events"));
     let health = admin::health(&root.section("health"), files);
     let metrics = admin::metrics(&root.section("metrics"), files);
     let admin = admin::operators(&root.section("admin"));
@@ -229,6 +246,7 @@ fn read(root: &Section<'_>, files: &dyn Files) -> Option<ConfigParts> {
         auth: auth?,
         configserver,
         log: log?,
+        events: events?,
         health,
         metrics,
         admin: admin?,

@@ -4,6 +4,7 @@
 //! Invariants: the client is told an exit exactly once, after everything that the program wrote; a stream that was
 //! lost is never an exit of 0; while anything waits for the client to read, the client's own data is taken or dropped.
 
+mod carried_bytes;
 mod client;
 pub(crate) mod forward;
 pub(crate) mod inbox;
@@ -18,6 +19,7 @@ use crate::audit::{Event, Recorder};
 use crate::guest::{Exit, Guest, Program, Progress, Refusal, RefusalKind};
 use crate::policy::{Denied, Permit, ProgramRequest, ProgramSpec, SendSignal};
 use crate::types::{Notices, Size};
+pub(crate) use carried_bytes::CarriedBytes;
 use client::client_line;
 pub(crate) use client::{Client, ClientExit, ClientGone};
 use inbox::{Inbox, InboxItem};
@@ -139,10 +141,10 @@ impl SessionTask {
                 for notice in notices.iter().filter(|_| terminal) {
                     pending_line = pending_line.then(client.stderr(client_line(notice, terminal)));
                 }
-                let exit = self.run_program(program, pending_line, terminal).await?;
+                let exit = self.run_program(program, pending_line, (&request, terminal)).await?;
                 Ok(Outcome::Exit(exit))
             }
-            Err(refusal) => self.end_unstarted(refusal, pending_line, terminal, is_unanswered).await,
+            Err(refusal) => self.end_unstarted((&request, refusal), pending_line, terminal, is_unanswered).await,
         }
     }
 
@@ -161,11 +163,11 @@ impl SessionTask {
         &mut self,
         program: Program,
         pending_line: PendingLine<'_>,
-        terminal: bool,
+        (request, terminal): (&ProgramRequest, bool),
     ) -> Result<ClientExit, ClientGone> {
         let audit = self.audit.clone();
-        let record = RunRecord::new(&audit);
-        let exit = self.pump(program, pending_line, terminal).await?;
+        let record = RunRecord::new(&audit, request, terminal);
+        let exit = self.pump(program, pending_line, (terminal, record.carried())).await?;
         record.ended(&exit);
         self.inbox.refuse();
         Ok(match exit {
@@ -180,12 +182,12 @@ impl SessionTask {
 
     async fn end_unstarted(
         &self,
-        refusal: Refusal,
+        (request, refusal): (&ProgramRequest, Refusal),
         mut pending_line: PendingLine<'_>,
         terminal: bool,
         is_unanswered: bool,
     ) -> Result<Outcome, ClientGone> {
-        self.audit.note(Event::ProgramRefused { refusal: &refusal });
+        self.audit.note(Event::ProgramRefused { request, refusal: &refusal });
         if is_unanswered && matches!(refusal.kind, RefusalKind::NotFound | RefusalKind::NotExecutable) {
             self.while_discarding(pending_line.written()).await;
             return self.refuse_request(&refusal.reason, terminal).await;
@@ -248,13 +250,13 @@ impl SessionTask {
         &mut self,
         program: Program,
         pending_line: PendingLine<'_>,
-        terminal: bool,
+        (terminal, carried): (bool, &CarriedBytes),
     ) -> Result<Exit, ClientGone> {
         let Program { input, output } = program;
         let ending = ended(self.ending.clone());
         let commands = pump::Commands { size: &mut self.size, signals: &mut self.signals, audit: &self.audit };
-        let to_program = pump::InputPump { inbox: &self.inbox, terminal, commands };
-        let to_client = pump::pump_output(output, (self.client.as_ref(), &self.audit), pending_line);
+        let to_program = pump::InputPump { inbox: &self.inbox, terminal, carried, commands };
+        let to_client = pump::pump_output(output, (self.client.as_ref(), &self.audit, carried), pending_line);
         let notices = show_notices(self.notices.clone(), self.client.as_ref(), terminal);
         tokio::pin!(to_client, ending);
         tokio::select! {

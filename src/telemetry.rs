@@ -7,6 +7,7 @@
 
 pub(crate) mod codes;
 mod config;
+mod event_file;
 mod libraries;
 mod line;
 pub(crate) mod metrics;
@@ -18,10 +19,11 @@ mod writer;
 
 use crate::shutdown::LOG_CLOSE;
 use crate::types::ConnectionId;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 pub use codes::Code;
+pub(crate) use config::{EventFormat, EventsConfig, Syslog, SyslogDestination};
 pub use config::{Level, LogConfig, LogDestination, LogFormat};
-pub(crate) use config::{Syslog, SyslogDestination};
+pub(crate) use event_file::EventFile;
 pub use libraries::follow_libraries;
 use line::{LineForm, LogLine, SyslogHeader};
 use metrics::Metrics;
@@ -36,7 +38,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use syslog::SyslogSink;
 
 /// A handle to the log; clones share it. Lines that are queued when the last handle is dropped are still written.
@@ -47,6 +49,8 @@ pub struct Log {
     /// Held by writers from the shape of a line to its place in the queue, and alone by who changes both.
     changing: Arc<RwLock<()>>,
     metrics: Metrics,
+    /// The file of events, where it is switched on.
+    events: Arc<ArcSwapOption<EventFile>>,
 }
 
 /// The part of the log that a reload can change, for lines to come.
@@ -68,6 +72,8 @@ pub(crate) struct LogChange {
 pub enum LogError {
     #[error("log.file: {} cannot be opened: {source}{}", path.display(), remedy(path, source))]
     Open { path: PathBuf, source: io::Error },
+    #[error("events.file: {} cannot be opened: {source}{}", path.display(), remedy(path, source))]
+    Events { path: PathBuf, source: io::Error },
     /// No syslog daemon takes lines at the destination.
     #[error("log.syslog.destination: {destination} cannot be written to: {source}")]
     Syslog {
@@ -102,15 +108,26 @@ impl LogConfig {
     /// Finds the fault for which the log's file could not be opened. Makes nothing.
     pub(crate) fn fault(&self) -> Option<LogError> {
         let LogDestination::File(path) = &self.destination else { return None };
-        let checked = match std::fs::metadata(path) {
-            Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
-            Ok(_) => access(path, Access::WRITE_OK).map_err(io::Error::from),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                access(folder(path), Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from)
-            }
-            Err(error) => Err(error),
-        };
-        checked.err().map(|source| LogError::Open { path: path.clone(), source })
+        check_file(path).err().map(|source| LogError::Open { path: path.clone(), source })
+    }
+}
+
+impl EventsConfig {
+    /// Finds the fault for which the file could not be opened. Makes nothing.
+    pub(crate) fn fault(&self) -> Option<LogError> {
+        check_file(&self.file).err().map(|source| LogError::Events { path: self.file.clone(), source })
+    }
+}
+
+/// Tells whether a file could be opened for appending.
+fn check_file(path: &Path) -> io::Result<()> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(_) => Ok(access(path, Access::WRITE_OK)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(access(folder(path), Access::WRITE_OK | Access::EXEC_OK)?)
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -159,7 +176,25 @@ impl Log {
         writer::spawn(Arc::clone(&queue), sink, form.clone()).map_err(LogError::Thread)?;
         let shape = Arc::new(ArcSwap::from_pointee(LogShape { form, level }));
         let (changing, metrics) = (Arc::default(), Metrics::default());
-        Ok(Self { queue: Arc::new(QueueHandle(queue)), shape, changing, metrics })
+        Ok(Self { queue: Arc::new(QueueHandle(queue)), shape, changing, metrics, events: Arc::default() })
+    }
+
+    /// Opens the file of events, unless it is the one that is open.
+    ///
+    /// # Errors
+    /// A file that cannot be opened for appending, or no thread for its writer.
+    pub(crate) fn prepare_events(&self, config: Option<&EventsConfig>) -> Result<Option<EventFile>, LogError> {
+        let Some(config) = config else { return Ok(None) };
+        match self.events.load().as_deref().and_then(|open| open.with_config(config)) {
+            Some(same) => Ok(Some(same)),
+            // Its writer reports to a log without events, so that neither keeps the other.
+            None => EventFile::open(config, Self { events: Arc::default(), ..self.clone() }).map(Some),
+        }
+    }
+
+    /// Writes events to this file from now on, for open connections, too. Those queued before go where they were to go.
+    pub(crate) fn change_events(&self, events: Option<EventFile>) {
+        self.events.store(events.map(Arc::new));
     }
 
     /// Counts the event, and writes its line if the code's level is at least as important as the configured one.
@@ -183,10 +218,13 @@ impl Log {
         }
     }
 
-    /// Opens the file or syslog's socket again (on SIGHUP, after a rotation). If that fails, the log continues in the old one
+    /// Opens the file or syslog's socket again (on SIGHUP, after a rotation), and the file of events. If that fails, the log continues in the old one
     /// and reports it. Does nothing for stdout.
     pub fn reopen(&self) {
         self.queue.0.reopen();
+        if let Some(events) = self.events.load().as_deref() {
+            events.reopen();
+        }
     }
 
     /// Waits at most `limit` for the lines queued before, and returns true if they are written. Blocks the thread: not for
@@ -198,10 +236,18 @@ impl Log {
 
     /// Writes the queued lines and accepts no more. Gives up after 5 s, if the destination does not take them.
     pub async fn close(&self) {
-        self.queue.0.close();
-        let queue = Arc::clone(&self.queue.0);
+        let (queue, events) = (Arc::clone(&self.queue.0), self.events.swap(None));
+        let closing = move || {
+            let begun = Instant::now();
+            // Before the log, which tells how it ended.
+            if let Some(events) = events {
+                events.close(LOG_CLOSE / 2);
+            }
+            queue.close();
+            queue.ended(LOG_CLOSE.saturating_sub(begun.elapsed()))
+        };
         // The wait cannot fail, and its result cannot be logged any more.
-        let _ = tokio::task::spawn_blocking(move || queue.ended(LOG_CLOSE)).await;
+        let _ = tokio::task::spawn_blocking(closing).await;
     }
 
     /// The process's counters, which include every event of the log.
@@ -276,6 +322,16 @@ struct ConnectionLogState {
     level: AtomicU8,
 }
 
+/// The details that every line of a connection has.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LogSubject {
+    pub(crate) connection: String,
+    /// The address with its port.
+    pub(crate) remote: String,
+    pub(crate) name: Option<String>,
+    pub(crate) authenticated: Option<String>,
+}
+
 /// Stands for the level of the process, whatever that is.
 const FOLLOWS: u8 = u8::MAX;
 
@@ -304,6 +360,17 @@ impl ConnectionLog {
     /// The process's counters, for all connections.
     pub fn metrics(&self) -> &Metrics {
         self.log.metrics()
+    }
+
+    /// The file of events, where it is switched on.
+    pub(crate) fn events(&self) -> Option<Arc<EventFile>> {
+        self.log.events.load_full()
+    }
+
+    /// The connection and its user, as far as it is known.
+    pub(crate) fn subject(&self) -> LogSubject {
+        let ConnectionUser { name, authenticated } = self.shared.user.lock().clone();
+        LogSubject { connection: self.shared.id.clone(), remote: self.shared.remote.clone(), name, authenticated }
     }
 
     /// Sets `username` and, if known, `authenticatedUsername` for the following lines.

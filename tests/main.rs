@@ -19,6 +19,7 @@ mod configuration;
 mod crowd;
 mod dependencies;
 mod differential;
+mod events;
 mod failures;
 mod gateways;
 mod guest_agents;

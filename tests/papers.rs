@@ -18,12 +18,13 @@ const README: &str = include_str!("../README.md");
 const WEBHOOKS: &str = include_str!("../docs/webhooks.md");
 const AGENT: &str = include_str!("../docs/agent.md");
 /// Every page of `docs`, those above included.
-const DOCS: [&str; 9] = [
+const DOCS: [&str; 10] = [
     WEBHOOKS,
     AGENT,
     include_str!("../docs/security.md"),
     include_str!("../docs/metrics.md"),
     include_str!("../docs/log.md"),
+    include_str!("../docs/events.md"),
     include_str!("../docs/benchmarks.md"),
     include_str!("../docs/configuration.md"),
     include_str!("../docs/kubernetes.md"),

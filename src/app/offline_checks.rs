@@ -11,6 +11,7 @@ use crate::kubernetes::{ClientError, Clients};
 use crate::locks::Locks;
 use crate::settings::ConfigClient;
 use crate::ssh::{unusable_directory, unusable_keys, useless_keys};
+use crate::telemetry::EventsConfig;
 use rustix::process::geteuid;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -85,7 +86,8 @@ pub fn unusable_places(config: &Config) -> Vec<BuildError> {
     let recordings = config.audit.as_ref().filter(|plan| Recordings::fault(plan).is_none());
     let recordings = recordings.and_then(|plan| Recordings::open(plan).err()).map(BuildError::Recordings);
     let faults = directory.into_iter().chain(recordings).chain(config.log.fault().map(BuildError::Log));
-    faults.chain(locks).collect()
+    let events = config.events.as_ref().and_then(EventsConfig::fault).map(BuildError::Log);
+    faults.chain(events).chain(locks).collect()
 }
 
 /// Ignores missing files, which may be mounted only where the gateway runs: the start reports those.

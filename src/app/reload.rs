@@ -19,7 +19,7 @@ use crate::reload::{ReloadOutcome, ReloadQueue};
 use crate::settings::{ConfigClient, GatewayHome, KubernetesSettings};
 use crate::shutdown::Tasks;
 use crate::ssh::{self, ListenerChange, ServerControl, Snapshot};
-use crate::telemetry::{Code, Level, Log, LogChange, codes};
+use crate::telemetry::{Code, EventFile, Level, Log, LogChange, codes};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -52,7 +52,7 @@ struct Prepared {
     told: Vec<(Code, String)>,
     clients: (Authenticator, Option<ConfigClient>),
     snapshot: Snapshot,
-    log: LogChange,
+    log: (LogChange, Option<EventFile>),
     /// `None` if the listeners need sockets that only a start is passed.
     listeners: Option<ListenerChange>,
     endpoints: EndpointChange,
@@ -133,8 +133,9 @@ impl Reloader {
         let config = config?;
         let (auth, config_client) = webhooks(&config)?;
         let told = self.check(&config, &auth, config_client.as_ref()).await?;
-        let before = self.current.clone();
-        let (config, log) = self.work.run(move || places(&config, &before).map(|log| (config, log))).await??;
+        let (before, own_log) = (self.current.clone(), self.log.clone());
+        let opened = move || places(&config, &before, &own_log).map(|log| (config, log));
+        let (config, log) = self.work.run(opened).await??;
         // Sockets late: who connects to one that is given up again is cut.
         let endpoints = endpoints.prepare(&config, &self.current).await.map_err(BuildError::Admin)?;
         let listeners = self.server.prepare_listeners(&config.ssh.listeners).await;
@@ -191,7 +192,9 @@ impl Reloader {
         served: &mut ServedEndpoints,
     ) -> (Option<Reachability>, ReloadOutcome) {
         let Prepared { config, told, clients: (auth, config_client), snapshot, log, listeners, endpoints } = prepared;
+        let (log, events) = log;
         self.log.change(log);
+        self.log.change_events(events);
         let warnings = self.tell(&config, told);
         self.server.replace(snapshot);
         let waits = listeners.is_none();
@@ -274,13 +277,14 @@ impl Asking {
     }
 }
 
-/// Opens the log, and tries the places that only a start would make or open, as far as that leaves nothing.
-fn places(config: &Config, before: &Config) -> Result<LogChange, Refused> {
+/// Opens the log and the file of events, and tries the places that only a start would make or open, as far as that leaves nothing.
+fn places(config: &Config, before: &Config, log: &Log) -> Result<(LogChange, Option<EventFile>), Refused> {
     let faults = unusable_places(config);
     if !faults.is_empty() {
         return Err(BuildError::Several(faults).into());
     }
-    Ok(Log::prepare(&config.log, &before.log).map_err(BuildError::Log)?)
+    let events = log.prepare_events(config.events.as_ref()).map_err(BuildError::Log)?;
+    Ok((Log::prepare(&config.log, &before.log).map_err(BuildError::Log)?, events))
 }
 
 /// A list for a log line, cut between two of its parts.

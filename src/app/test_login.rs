@@ -432,10 +432,11 @@ impl<'a, S: FnMut(&LoginStep) + Send> LoginRun<'a, S> {
             log: self.log.clone(),
             output: OutputBudget::unlimited(),
         };
+        let request = permit.request().request.clone();
         let dry_run = match self.backend.prepare_dry_run(arrival, permit) {
             Ok(dry_run) => dry_run,
             Err(refusal) => {
-                self.audit.note(Event::ProgramRefused { refusal: &refusal });
+                self.audit.note(Event::ProgramRefused { request: &request, refusal: &refusal });
                 self.finish_step("pod", StepResult::Refused, refusal.reason.clone(), Some(&refusal)).await;
                 return Err(LoginStopped(LoginVerdict::Refused));
             }

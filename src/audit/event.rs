@@ -18,6 +18,17 @@ pub(crate) struct PresentedKey<'a> {
     pub certificate: Option<&'a Certificate>,
 }
 
+/// A program that ran.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ProgramRun<'a> {
+    pub request: &'a ProgramRequest,
+    pub terminal: bool,
+    /// The time since its start.
+    pub duration: Duration,
+    /// The bytes of its input, and of its output.
+    pub traffic: Traffic,
+}
+
 /// An event on a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Event<'a> {
@@ -104,18 +115,11 @@ pub(crate) enum Event<'a> {
     /// The program has been started.
     ProgramStarted { request: &'a ProgramRequest, terminal: bool },
     /// The program could not be started.
-    ProgramRefused { refusal: &'a Refusal },
+    ProgramRefused { request: &'a ProgramRequest, refusal: &'a Refusal },
     /// The program is over.
-    ProgramEnded {
-        exit: &'a Exit,
-        /// The time since its start.
-        duration: Duration,
-    },
+    ProgramEnded { exit: &'a Exit, run: ProgramRun<'a> },
     /// The client left while the program ran.
-    ProgramLeft {
-        /// The time since the program's start.
-        duration: Duration,
-    },
+    ProgramLeft { run: ProgramRun<'a> },
     /// The terminal gets another size.
     Resized { size: Size },
     /// A signal goes to the program.

@@ -18,6 +18,8 @@ pub(crate) enum ForwardEvent<'a> {
     DialRefused {
         /// The address as people write it.
         target: &'a str,
+        /// The type of the channel that the client asked for.
+        channel_type: &'static str,
         refusal: &'a Refusal,
     },
     /// A connection that came to a listener is offered to the client.
@@ -37,6 +39,10 @@ pub(crate) enum ForwardEvent<'a> {
     ForwardEnded {
         /// The address or the listener as people write it.
         target: &'a str,
+        /// The type of its channel.
+        channel_type: &'static str,
+        /// Set if it was lost with the link to the guest.
+        is_lost: bool,
         /// The time since it was open in both directions.
         duration: Duration,
         /// The bytes that the connection carried.
@@ -99,14 +105,14 @@ impl<'a> ForwardEvent<'a> {
     pub(super) fn details(self) -> LineDetails<'a> {
         match self {
             Self::Dialing { target } => vec![("target", target.to_string().into())],
-            Self::DialRefused { target, refusal } | Self::ForwardLost { target, refusal } => {
+            Self::DialRefused { target, refusal, .. } | Self::ForwardLost { target, refusal } => {
                 forward_refused("target", target, refusal)
             }
             Self::ForwardOffered { listener, origin } => vec![("listener", listener.into()), ("origin", origin.into())],
             Self::ForwardDeclined { listener, reason } => {
                 vec![("listener", listener.into()), ("reason", reason.into())]
             }
-            Self::ForwardEnded { target, duration, traffic } => vec![
+            Self::ForwardEnded { target, duration, traffic, .. } => vec![
                 ("target", target.into()),
                 ("duration", seconds(duration)),
                 ("bytesReceived", traffic.received.to_string().into()),

@@ -1,13 +1,14 @@
 //! The log line of each event: its level, ContainerSSH's code, one sentence, and labels.
 
 use super::details::{LineDetails, seconds, unless};
-use super::event::{Event, PresentedKey, RequestKind};
+use super::event::{Event, PresentedKey, ProgramRun, RequestKind};
 use super::traffic::Traffic;
 use crate::auth::AuthMethod;
 use crate::guest::{Exit, Refusal};
 use crate::policy::{Denied, Dial, Listen, ProgramRequest};
 use crate::telemetry::{Code, Level, codes};
 use crate::types::printable;
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// Limit of a certificate's key ID in a line, in characters. Its authority may have let the user choose it.
@@ -48,7 +49,7 @@ impl Event<'_> {
             Self::TerminalOpened { .. } => (codes::SSH_CHANNEL_REQUEST, "the channel gets a terminal"),
             Self::ProgramStarting { .. } => (codes::SSH_CHANNEL_REQUEST, "a program is to be started"),
             Self::ProgramStarted { .. } => (codes::SSH_CHANNEL_REQUEST_SUCCESSFUL, "the program runs"),
-            Self::ProgramRefused { refusal } => {
+            Self::ProgramRefused { refusal, .. } => {
                 (unless(refusal.logged, codes::SSH_CHANNEL_REQUEST_FAILED), "the program could not be started")
             }
             Self::ProgramEnded { exit: Exit::Status(_), .. } => (codes::SSH_EXIT, "the program ended"),
@@ -121,13 +122,13 @@ impl Event<'_> {
             }
             // A command may hold a secret: it is in the line before, at debug.
             Self::ProgramStarted { request, terminal } => program(request, terminal),
-            Self::ProgramRefused { refusal } | Self::SignalRefused { refusal } => refused(refusal),
-            Self::ProgramEnded { exit, duration } => {
+            Self::ProgramRefused { refusal, .. } | Self::SignalRefused { refusal } => refused(refusal),
+            Self::ProgramEnded { exit, run } => {
                 let mut details = ended(exit);
-                details.push(("duration", seconds(duration)));
+                details.extend(ran(run));
                 details
             }
-            Self::ProgramLeft { duration } => vec![("duration", seconds(duration))],
+            Self::ProgramLeft { run } => ran(run).into(),
             Self::Resized { size } => {
                 vec![("width", size.columns.to_string().into()), ("height", size.rows.to_string().into())]
             }
@@ -189,6 +190,15 @@ fn program(request: &ProgramRequest, terminal: bool) -> LineDetails<'_> {
     };
     details.push(("terminal", if terminal { "true" } else { "false" }.into()));
     details
+}
+
+fn ran(run: ProgramRun<'_>) -> [(&'static str, Cow<'static, str>); 3] {
+    let Traffic { received, sent } = run.traffic;
+    [
+        ("duration", seconds(run.duration)),
+        ("bytesReceived", received.to_string().into()),
+        ("bytesSent", sent.to_string().into()),
+    ]
 }
 
 fn presented<'a>(key: PresentedKey<'a>) -> LineDetails<'a> {

@@ -25,6 +25,20 @@ fn line(event: Event<'_>) -> (String, String, Value) {
     (part("level"), part("code"), line["details"].clone())
 }
 
+/// A shell that ran for so long, and carried 7 bytes in and 9 out.
+fn ran(duration: Duration) -> ProgramRun<'static> {
+    let traffic = Traffic { received: 7, sent: 9 };
+    ProgramRun { request: &ProgramRequest::Shell, terminal: false, duration, traffic }
+}
+
+/// The details of a line with those of [`ran`].
+fn told(mut details: Value, duration: &str) -> Value {
+    for (key, value) in [("duration", duration), ("bytesReceived", "7"), ("bytesSent", "9")] {
+        details[key] = json!(value);
+    }
+    details
+}
+
 fn assert_line(event: Event<'_>, level: &str, code: &str, details: Value) {
     assert_eq!(line(event), (level.to_owned(), code.to_owned(), details), "{event:?}");
 }
@@ -96,8 +110,8 @@ fn failure_that_has_its_line_is_told_again_at_debug_alone() {
     for event in [
         Event::AuthUnavailable { method, reason, logged: true },
         Event::AdmissionFailed { reason, logged: true },
-        Event::ProgramRefused { refusal: &refusal },
-        Event::ProgramEnded { exit: &lost, duration },
+        Event::ProgramRefused { request: &ProgramRequest::Shell, refusal: &refusal },
+        Event::ProgramEnded { exit: &lost, run: ran(duration) },
     ] {
         assert_eq!(line(event).0, "debug", "{event:?}");
     }
@@ -146,14 +160,18 @@ fn denials_carry_the_code_of_their_kind() {
 #[test]
 fn lost_program_is_not_told_as_an_exit() {
     let lost = Exit::Lost(Refusal::new("the pod is gone").detail("evicted"));
-    let duration = Duration::from_millis(1_234);
-    let details = json!({"reason": "the pod is gone", "status": "255", "detail": "evicted", "duration": "1.234s"});
-    assert_line(Event::ProgramEnded { exit: &lost, duration }, "info", "SSH_EXIT_CODE_FAILED", details);
-    let (status, details) = (Exit::Status(7), json!({"status": "7", "duration": "1.234s"}));
-    assert_line(Event::ProgramEnded { exit: &status, duration }, "info", "SSH_EXIT", details);
-    let signal = Exit::Signal { name: "KILL".into(), core: false };
-    let details = json!({"signal": "KILL", "core": "false", "duration": "1.234s"});
-    assert_line(Event::ProgramEnded { exit: &signal, duration }, "info", "SSH_EXIT_SIGNAL", details);
+    let run = ran(Duration::from_millis(1_234));
+    for (exit, code, details) in [
+        (lost, "SSH_EXIT_CODE_FAILED", json!({"reason": "the pod is gone", "status": "255", "detail": "evicted"})),
+        (Exit::Status(7), "SSH_EXIT", json!({"status": "7"})),
+        (
+            Exit::Signal { name: "KILL".into(), core: false },
+            "SSH_EXIT_SIGNAL",
+            json!({"signal": "KILL", "core": "false"}),
+        ),
+    ] {
+        assert_line(Event::ProgramEnded { exit: &exit, run }, "info", code, told(details, "1.234s"));
+    }
 }
 
 #[test]
@@ -175,7 +193,8 @@ fn program_is_named_before_it_starts() {
     }
     let refusal = Refusal::new("not found");
     let details = json!({"reason": "not found", "status": "255"});
-    assert_line(Event::ProgramRefused { refusal: &refusal }, "info", "SSH_CHANNEL_REQUEST_FAILED", details.clone());
+    let refused = Event::ProgramRefused { request: &ProgramRequest::Shell, refusal: &refusal };
+    assert_line(refused, "info", "SSH_CHANNEL_REQUEST_FAILED", details.clone());
     assert_line(Event::SignalRefused { refusal: &refusal }, "debug", "SSH_CHANNEL_REQUEST_FAILED", details);
 }
 
@@ -228,7 +247,7 @@ fn the_rest_has_its_codes_too() {
             "SSH_CHANNEL_REQUEST",
             json!({"request": "pty-req", "term": "xterm"}),
         ),
-        (Event::ProgramLeft { duration }, "info", "SSH_PROGRAM_LEFT", json!({"duration": "61.500s"})),
+        (Event::ProgramLeft { run: ran(duration) }, "info", "SSH_PROGRAM_LEFT", told(json!({}), "61.500s")),
         (Event::Resized { size }, "debug", "SSH_CHANNEL_REQUEST", json!({"width": "80", "height": "24"})),
         (Event::Signalled { name: "INT" }, "debug", "SSH_CHANNEL_REQUEST", json!({"signal": "INT"})),
         (Event::WindowIgnored, "warning", "SSH_WINDOW_IGNORED", json!({})),
@@ -250,7 +269,7 @@ fn forward_is_told_with_its_target_and_whoever_refused_it() {
     for (event, level, code, details) in [
         (ForwardEvent::Dialing { target: &dial }, "debug", "SSH_FORWARD", json!({"target": target})),
         (
-            ForwardEvent::DialRefused { target, refusal: &refusal },
+            ForwardEvent::DialRefused { target, channel_type: "direct-tcpip", refusal: &refusal },
             "info",
             "SSH_FORWARD_FAILED",
             json!({"target": target, "reason": "Connection refused"}),
@@ -268,7 +287,7 @@ fn forward_is_told_with_its_target_and_whoever_refused_it() {
             json!({"listener": listener, "reason": "Connect failed"}),
         ),
         (
-            ForwardEvent::ForwardEnded { target, duration, traffic },
+            ForwardEvent::ForwardEnded { target, channel_type: "direct-tcpip", is_lost: false, duration, traffic },
             "debug",
             "SSH_FORWARD",
             json!({"target": target, "duration": "61.500s", "bytesReceived": "7", "bytesSent": "9"}),
@@ -319,6 +338,6 @@ async fn effect_that_a_sink_refuses_is_an_error_and_ends_the_connection() {
 #[tokio::test]
 async fn fact_that_a_sink_refuses_ends_the_connection() {
     let (recorder, _) = refusing(|event| matches!(event, Event::ProgramLeft { .. }));
-    recorder.channel(0).note(Event::ProgramLeft { duration: Duration::ZERO });
+    recorder.channel(0).note(Event::ProgramLeft { run: ran(Duration::ZERO) });
     recorder.failed().await;
 }

@@ -4,13 +4,13 @@
 //! Invariants: the end of a direction comes behind its last byte, and a lost connection has none; a side that takes no more does not stop the other
 //! direction; what a client sent before it closed the channel still reaches the guest, for [`DRAIN`] at most.
 
+use super::carried_bytes::CarriedBytes;
 use super::client::ClientGone;
 use super::inbox::{Inbox, InboxItem};
 use crate::audit::{DataStream, Recorder, WireMessage};
 use crate::guest::{ConnectionInput, ConnectionOutput, ForwardedConnection, Refusal};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -24,25 +24,6 @@ pub(crate) trait ForwardClient: Send + Sync {
     fn data(&self, data: Bytes) -> BoxFuture<'_, Result<(), ClientGone>>;
     /// Sends the end behind the bytes; the other direction goes on.
     fn end_of_data(&self) -> BoxFuture<'_, Result<(), ClientGone>>;
-}
-
-/// The count of the bytes that a forwarded connection has carried.
-#[derive(Debug, Default)]
-pub(crate) struct CarriedBytes {
-    to_guest: AtomicU64,
-    to_client: AtomicU64,
-}
-
-impl CarriedBytes {
-    /// Bytes from the client that the guest has taken.
-    pub(crate) fn to_guest(&self) -> u64 {
-        self.to_guest.load(Ordering::Relaxed)
-    }
-
-    /// Bytes from the guest that were sent to the client.
-    pub(crate) fn to_client(&self) -> u64 {
-        self.to_client.load(Ordering::Relaxed)
-    }
 }
 
 /// Carries data in both directions until both have ended, or `closed` is cancelled: the client has closed the channel, or
@@ -60,13 +41,13 @@ pub(crate) async fn carry(
     let ForwardedConnection { mut input, mut output } = connection;
     let into_guest = async {
         tokio::select! {
-            () = pump_into_guest(input.as_mut(), inbox, (&carried.to_guest, audit)) => {}
+            () = pump_into_guest(input.as_mut(), inbox, (carried, audit)) => {}
             () = given_up(closed) => inbox.refuse(),
         }
     };
     let out_of_guest = async {
         tokio::select! {
-            ended = pump_to_client(output.as_mut(), client, (&carried.to_client, audit)) => ended,
+            ended = pump_to_client(output.as_mut(), client, (carried, audit)) => ended,
             () = closed.cancelled() => Ok(()),
         }
     };
@@ -82,13 +63,13 @@ async fn given_up(closed: &CancellationToken) {
     sleep(DRAIN).await;
 }
 
-async fn pump_into_guest(input: &mut dyn ConnectionInput, inbox: &Inbox, (carried, audit): (&AtomicU64, &Recorder)) {
+async fn pump_into_guest(input: &mut dyn ConnectionInput, inbox: &Inbox, (carried, audit): (&CarriedBytes, &Recorder)) {
     loop {
         let taken = match inbox.take().await {
             InboxItem::Data(data) => {
                 recorded(audit, DataStream::ForwardIn, &data).await;
                 let length = data.len() as u64;
-                input.write(data).await.map(|()| carried.fetch_add(length, Ordering::Relaxed))
+                input.write(data).await.map(|()| carried.add_to_guest(length))
             }
             InboxItem::End => {
                 // A guest that takes no more needs not be told the end.
@@ -106,7 +87,7 @@ async fn pump_into_guest(input: &mut dyn ConnectionInput, inbox: &Inbox, (carrie
 async fn pump_to_client(
     output: &mut dyn ConnectionOutput,
     client: &dyn ForwardClient,
-    (carried, audit): (&AtomicU64, &Recorder),
+    (carried, audit): (&CarriedBytes, &Recorder),
 ) -> Result<(), Refusal> {
     while let Some(data) = output.next().await? {
         recorded(audit, DataStream::ForwardOut, &data).await;
@@ -115,7 +96,7 @@ async fn pump_to_client(
             // A client that is gone takes no more, and its connection is about to be closed.
             return Ok(());
         }
-        carried.fetch_add(length, Ordering::Relaxed);
+        carried.add_to_client(length);
     }
     audit.note_wire(WireMessage::CloseWrite);
     let _gone = client.end_of_data().await;

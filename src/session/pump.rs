@@ -1,5 +1,6 @@
 //! The two pumps of a running program, one for each direction, so that neither can hold up the other.
 
+use super::carried_bytes::CarriedBytes;
 use super::client::{Client, ClientGone};
 use super::inbox::{Inbox, InboxItem};
 use super::wait::PendingLine;
@@ -18,7 +19,7 @@ use tokio::task::yield_now;
 /// client's window. The pending line goes out before any output; an exit does not wait for it.
 pub(super) async fn pump_output(
     mut output: Box<dyn ProgramOutput>,
-    (client, audit): (&dyn Client, &Recorder),
+    (client, audit, carried): (&dyn Client, &Recorder, &CarriedBytes),
     mut pending_line: PendingLine<'_>,
 ) -> Result<Exit, ClientGone> {
     // A client that reads has its line even if the program has ended already.
@@ -40,12 +41,16 @@ pub(super) async fn pump_output(
             OutputEvent::Stdout(data) => {
                 recorded(audit, DataStream::Stdout, &data).await;
                 pending_line.written().await;
+                let length = data.len() as u64;
                 client.stdout(data).await?;
+                carried.add_to_client(length);
             }
             OutputEvent::Stderr(data) => {
                 recorded(audit, DataStream::Stderr, &data).await;
                 pending_line.written().await;
+                let length = data.len() as u64;
                 client.stderr(data).await?;
+                carried.add_to_client(length);
             }
             OutputEvent::End => {
                 audit.note_wire(WireMessage::CloseWrite);
@@ -66,6 +71,7 @@ async fn recorded(audit: &Recorder, stream: DataStream, data: &[u8]) {
 pub(super) struct InputPump<'a> {
     pub(super) inbox: &'a Inbox,
     pub(super) terminal: bool,
+    pub(super) carried: &'a CarriedBytes,
     pub(super) commands: Commands<'a>,
 }
 
@@ -80,8 +86,8 @@ impl InputPump<'_> {
     /// Pumps until it is dropped: the exit ends a program, the end of its input does not. Sizes and signals wait for no data
     /// where the program has a way of their own for them.
     pub(super) async fn run(self, mut input: Box<dyn ProgramInput>) -> Infallible {
-        let Self { inbox, terminal, mut commands } = self;
-        let mut data = DataPump { inbox, audit: commands.audit, terminal, ended: false };
+        let Self { inbox, terminal, carried, mut commands } = self;
+        let mut data = DataPump { inbox, audit: commands.audit, carried, terminal, ended: false };
         match input.control() {
             Some(mut control) => {
                 // What a client typed behind a new size finds the size there.
@@ -115,6 +121,7 @@ impl InputPump<'_> {
 struct DataPump<'a> {
     inbox: &'a Inbox,
     audit: &'a Recorder,
+    carried: &'a CarriedBytes,
     terminal: bool,
     ended: bool,
 }
@@ -140,7 +147,8 @@ impl DataPump<'_> {
         match taken {
             InboxItem::Data(data) => {
                 recorded(self.audit, DataStream::Stdin, &data).await;
-                input.write(data).await
+                let length = data.len() as u64;
+                input.write(data).await.inspect(|()| self.carried.add_to_guest(length))
             }
             InboxItem::End => {
                 self.ended = true;

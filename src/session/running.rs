@@ -1,33 +1,49 @@
 //! The record of a running program: exactly one event when it is over for its client.
 
-use crate::audit::{Event, Recorder};
+use super::carried_bytes::CarriedBytes;
+use crate::audit::{Event, ProgramRun, Recorder, Traffic};
 use crate::guest::Exit;
+use crate::policy::ProgramRequest;
 use tokio::time::Instant;
 
 /// The record of one program from its start to its end. If it is dropped before [`RunRecord::ended`], the client left first.
 pub(super) struct RunRecord<'a> {
     audit: &'a Recorder,
+    request: &'a ProgramRequest,
+    terminal: bool,
     begun: Instant,
+    carried: CarriedBytes,
     ended: bool,
 }
 
 impl<'a> RunRecord<'a> {
     /// Begins the record of a program that has just started.
-    pub(super) fn new(audit: &'a Recorder) -> Self {
-        Self { audit, begun: Instant::now(), ended: false }
+    pub(super) fn new(audit: &'a Recorder, request: &'a ProgramRequest, terminal: bool) -> Self {
+        let carried = CarriedBytes::default();
+        Self { audit, request, terminal, begun: Instant::now(), carried, ended: false }
+    }
+
+    /// The count of what the program takes and gives.
+    pub(super) fn carried(&self) -> &CarriedBytes {
+        &self.carried
     }
 
     /// Records that the program ended by itself.
     pub(super) fn ended(mut self, exit: &Exit) {
         self.ended = true;
-        self.audit.note(Event::ProgramEnded { exit, duration: self.begun.elapsed() });
+        self.audit.note(Event::ProgramEnded { exit, run: self.run() });
+    }
+
+    fn run(&self) -> ProgramRun<'a> {
+        let traffic = Traffic { received: self.carried.to_guest(), sent: self.carried.to_client() };
+        ProgramRun { request: self.request, terminal: self.terminal, duration: self.begun.elapsed(), traffic }
     }
 }
 
 impl Drop for RunRecord<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.audit.note(Event::ProgramLeft { duration: self.begun.elapsed() });
+            self.audit.note(Event::ProgramLeft { run: self.run() });
         }
     }
 }
@@ -42,7 +58,9 @@ mod tests {
     async fn program_has_one_line_at_its_end_whoever_left_first() {
         for (exit, code) in [(None, "code=SSH_PROGRAM_LEFT"), (Some(Exit::Status(0)), "code=SSH_EXIT")] {
             let (audit, recorded) = recorder();
-            let running = RunRecord::new(&audit);
+            let command = ProgramRequest::Exec("true".to_owned());
+            let running = RunRecord::new(&audit, &command, false);
+            running.carried().add_to_client(7);
             tokio::time::advance(Duration::from_secs(61)).await;
             match exit {
                 Some(exit) => running.ended(&exit),
@@ -50,7 +68,7 @@ mod tests {
             }
             let text = recorded.text();
             assert_eq!(text.lines().count(), 1, "{text}");
-            assert!(text.contains(code) && text.contains("duration=61.000s"), "{text}");
+            assert!(text.contains(code) && text.contains("duration=61.000s bytesReceived=0 bytesSent=7"), "{text}");
         }
     }
 }

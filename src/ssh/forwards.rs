@@ -15,9 +15,9 @@ use super::ssh_client::SshForward;
 use crate::audit::{Event, ForwardEvent, Recorder, Traffic, WireMessage};
 use crate::guest::{Accepted, ForwardedConnection, Progress, Refusal};
 use crate::policy::{Dial, Permit};
-use crate::session::ended;
-use crate::session::forward::{CarriedBytes, carry};
+use crate::session::forward::carry;
 use crate::session::inbox::Inbox;
+use crate::session::{CarriedBytes, ended};
 use crate::types::printable;
 pub(super) use awaited::AwaitedChannels;
 pub(super) use listeners::{ListenerKey, OpenListener, SessionListeners};
@@ -133,10 +133,11 @@ impl Forwards {
             Ok(connection) => {
                 channel.audit.note_wire(WireMessage::Opened(channel_type));
                 reply.accept().await;
-                self.carry(connection, channel, &target).await;
+                self.carry(connection, channel, (channel_type, &target)).await;
             }
             Err(refusal) => {
-                channel.audit.note(Event::Forward(ForwardEvent::DialRefused { target: &target, refusal: &refusal }));
+                let event = ForwardEvent::DialRefused { target: &target, channel_type, refusal: &refusal };
+                channel.audit.note(Event::Forward(event));
                 reply.reject(ChannelOpenFailure::Other { code: CONNECT_FAILED, reason: refusal.reason }).await;
             }
         }
@@ -194,22 +195,31 @@ impl Forwards {
         let (_, write) = channel.split();
         let Some((inbox, guards)) = asked.confirmed(&id, &self.context.closed).await else { return };
         let audit = self.context.audit.channel(id.into());
-        audit.note_wire(WireMessage::Opened(offered_as.channel_type()));
-        self.carry(connection, ForwardChannel { write, inbox, guards, counted, audit }, &listener).await;
+        let channel_type = offered_as.channel_type();
+        audit.note_wire(WireMessage::Opened(channel_type));
+        let channel = ForwardChannel { write, inbox, guards, counted, audit };
+        self.carry(connection, channel, (channel_type, &listener)).await;
     }
 
     fn client(&self, write: ChannelWriteHalf<Msg>) -> SshForward {
         SshForward { write, used: self.context.used.clone(), output: self.admission.output.clone() }
     }
 
-    async fn carry(&self, connection: ForwardedConnection, channel: ForwardChannel, target: &str) {
+    async fn carry(
+        &self,
+        connection: ForwardedConnection,
+        channel: ForwardChannel,
+        (channel_type, target): (&'static str, &str),
+    ) {
         let ForwardChannel { write, inbox, guards, counted, audit } = channel;
         let (client, carried, begun) = (self.client(write), CarriedBytes::default(), Instant::now());
+        let mut is_lost = false;
         let patience = tokio::select! {
             ended = carry(connection, &client, &inbox, &guards.closed, (&carried, &audit)) => match ended {
                 Ok(()) => CLOSE_PATIENCE,
                 Err(refusal) => {
                     audit.note(Event::Forward(ForwardEvent::ForwardLost { target, refusal: &refusal }));
+                    is_lost = true;
                     Duration::ZERO
                 }
             },
@@ -222,7 +232,9 @@ impl Forwards {
         }
         let traffic = Traffic { received: carried.to_guest(), sent: carried.to_client() };
         audit.note_wire(WireMessage::Close);
-        audit.note(Event::Forward(ForwardEvent::ForwardEnded { target, duration: begun.elapsed(), traffic }));
+        let duration = begun.elapsed();
+        let event = ForwardEvent::ForwardEnded { target, channel_type, is_lost, duration, traffic };
+        audit.note(Event::Forward(event));
         drop(counted);
     }
 }

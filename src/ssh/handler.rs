@@ -208,6 +208,7 @@ impl Handler for Translator {
         let admission = admitted.admission.clone();
         // Set once: a connection is admitted once.
         let _ = self.context.guest.set(Arc::downgrade(&admission.guest));
+        self.context.audit.set_guest(Arc::downgrade(&admission.guest));
         self.count = Arc::new(ChannelCount::new(admission.limits.counts));
         let queue = self.context.queued.of(&admission.identity);
         self.channels = ChannelTable::new(

@@ -77,6 +77,7 @@ codes! {
     CORE_RELOADED Notice or Warning: "The gateway read its configuration again, which holds for new connections. `changed` names the keys and files that differ from before; at `warning`, some of them take effect at the next start: `nextStart`."
     CORE_RELOAD_REFUSED Error: "The configuration that the gateway read again has mistakes, which `reason` lists as far as the line holds them. Nothing of it is in force; the gateway goes on with the old one."
     CORE_START_FAILED Critical: "The gateway cannot start."
+    EVENTS_WRITE_FAILED Error or Notice: "Events cannot be written to their file, or were dropped (`error`), or are written again (`notice`)."
     HEALTH_AVAILABLE Info: "The health endpoint listens."
     HEALTH_CHECK_CHANGED Warning or Notice: "A webhook or the Kubernetes API cannot be reached any more, so that `/readyz` says no (`warning`), or is reached again (`notice`)."
     KUBERNETES_CONFIG_ERROR Error: "No pod can be made of the connection's settings."

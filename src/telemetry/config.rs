@@ -1,4 +1,4 @@
-//! The log's settings: level, format and destination.
+//! The log's settings: level, format and destination; and those of the file of events.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -55,6 +55,27 @@ pub enum LogDestination {
     /// Appends to a file, which is opened again at SIGHUP.
     File(PathBuf),
     Syslog(Syslog),
+}
+
+/// The section `events`, switched on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EventsConfig {
+    /// Appends to this file, which is opened again at SIGHUP.
+    pub file: PathBuf,
+    pub format: EventFormat,
+    /// Has events show the commands of `exec` requests.
+    pub commands: bool,
+    /// Has events show the SHA-256 of what was written to a file.
+    pub sftp_hash: bool,
+}
+
+/// The value of `events.format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EventFormat {
+    /// The gateway's own objects, described in docs/events.md.
+    Json,
+    /// The classes of the Open Cybersecurity Schema Framework.
+    Ocsf,
 }
 
 /// The `log.syslog` section of the configuration.

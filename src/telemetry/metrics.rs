@@ -233,6 +233,16 @@ impl Metrics {
         self.0.events.get_or_create(&[("level", code.level().name()), ("code", code.name())]).inc();
     }
 
+    /// Counts events that did not come into their file.
+    pub(super) fn count_lost_events(&self, events: u64) {
+        self.0.events_lost.inc_by(events);
+    }
+
+    /// Counts a failure of the file of events, once until it is written again.
+    pub(super) fn count_failed_event_file(&self) {
+        self.0.event_file_failures.inc();
+    }
+
     /// Counts a line that the log's full queue dropped.
     pub(super) fn count_dropped_line(&self) {
         self.0.lines_dropped.inc();

@@ -46,7 +46,7 @@ pub(super) fn of_event(event: &Event<'_>, facts: &mut Facts<'_>) -> Option<Paylo
         Event::ChannelOpened { .. } => Payload::NewChannelSuccessful { channel_type: "session".to_owned() },
         Event::LimitHit { limit } if facts.channel.is_some() => channel_failed("", limit),
         Event::Denied { request, denied } => of_denial(*request, denied, facts),
-        Event::ProgramRefused { refusal } => {
+        Event::ProgramRefused { refusal, .. } => {
             let request_id = facts.requests.program(facts.channel);
             Payload::RequestFailed { request_id, reason: refusal.reason.clone() }
         }
@@ -104,10 +104,7 @@ fn of_exit(exit: &Exit) -> Payload {
 
 fn of_forward(event: &ForwardEvent<'_>, facts: &Facts<'_>) -> Option<Payload> {
     Some(match event {
-        ForwardEvent::DialRefused { target, refusal } => {
-            let is_path = target.starts_with('/');
-            channel_failed(if is_path { "direct-streamlocal@openssh.com" } else { "direct-tcpip" }, &refusal.reason)
-        }
+        ForwardEvent::DialRefused { channel_type, refusal, .. } => channel_failed(channel_type, &refusal.reason),
         ForwardEvent::ForwardDeclined { reason, .. } => channel_failed("", reason),
         ForwardEvent::ListenerRefused { refusal, .. } => request_failed(facts, &refusal.reason),
         _ => return None,

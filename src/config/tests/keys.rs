@@ -81,6 +81,7 @@ fn ground(path: &str) -> Value {
             set(beside("mode", "persistent"), "kubernetes.pod.metadata", json!({"name": "den"}))
         }
         ("log.syslog", _) => set(tree, "log.destination", json!("syslog")),
+        ("events", name) => set(tree, "events", json!({"enable": name != "enable", "file": "/var/log/podgate/events"})),
         ("log", "file") => beside("destination", "file"),
         ("audit" | "audit.file" | "audit.intercept", _) => recorded(&tree, key != "enable"),
         _ => tree,
@@ -179,7 +180,7 @@ fn meaning(config: &Config) -> String {
     // What a connection starts from is judged by what comes out of it.
     let shown = (&config.ssh, &config.auth, &config.configserver, &config.log, &config.health, &config.metrics);
     let lease = crate::settings::GatewayHome::of(&config.base).map(|home| home.lease);
-    let operated = (&config.admin, &config.shutdown, &config.audit, config.reloads_on_change);
+    let operated = (&config.admin, &config.shutdown, &config.audit, &config.events, config.reloads_on_change);
     format!("{shown:?} {operated:?} {settings:?} {answered:?} {lease:?}")
 }
 

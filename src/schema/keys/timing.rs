@@ -23,6 +23,7 @@ const AT_ONCE: &[&str] = &[
     "ssh.perSourcePenaltyExemptList",
     "ssh.maxWebhookCalls",
     "log",
+    "events",
     "health",
     "metrics",
     "reload",

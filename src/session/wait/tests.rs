@@ -4,7 +4,7 @@ use super::*;
 use crate::audit::capture::recorder;
 use crate::guest::{Exit, OutputEvent, ProgramOutput};
 use crate::session::pump::pump_output;
-use crate::session::{ClientExit, ClientGone};
+use crate::session::{CarriedBytes, ClientExit, ClientGone};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -186,33 +186,37 @@ async fn client_that_does_not_read_holds_up_no_reason_and_reads_the_first_and_th
 
 #[tokio::test(start_paused = true)]
 async fn line_that_nobody_reads_goes_out_before_any_output_and_holds_up_no_exit() {
+    let carried = CarriedBytes::default();
     let (screen, audit) = (Slow::default(), recorder().0);
     let line = || {
         let mut wait = ClientWait::new(&screen, &audit, true);
         wait.learn(Some("starting".to_owned()));
         wait.over()
     };
-    let exit =
-        pump_output(Box::new(ReversedOutput(vec![OutputEvent::Exit(Exit::Status(7))])), (&screen, &audit), line())
-            .await;
+    let exit = pump_output(
+        Box::new(ReversedOutput(vec![OutputEvent::Exit(Exit::Status(7))])),
+        (&screen, &audit, &carried),
+        line(),
+    )
+    .await;
     assert_eq!(exit, Ok(Exit::Status(7)));
     // The fake client fails at the end of output, so it was not told behind the line.
     let ended = vec![OutputEvent::Exit(Exit::Status(7)), OutputEvent::End];
     let exit = tokio::time::timeout(
         Duration::from_secs(3600),
-        pump_output(Box::new(ReversedOutput(ended)), (&screen, &audit), line()),
+        pump_output(Box::new(ReversedOutput(ended)), (&screen, &audit, &carried), line()),
     );
     assert_eq!(exit.await.expect("an exit does not wait for the line"), Ok(Exit::Status(7)));
     assert_eq!(screen.screen.text(), "");
     let said = vec![OutputEvent::Exit(Exit::Status(0)), OutputEvent::Stderr(Bytes::from_static(b"output"))];
     screen.reads.notify_one();
-    let mut pumping = Box::pin(pump_output(Box::new(ReversedOutput(said)), (&screen, &audit), line()));
+    let mut pumping = Box::pin(pump_output(Box::new(ReversedOutput(said)), (&screen, &audit, &carried), line()));
     assert!(tokio::time::timeout(Duration::from_secs(3600), &mut pumping).await.is_err(), "the output was not read");
     screen.reads.notify_one();
     assert_eq!(pumping.await, Ok(Exit::Status(0)));
     assert_eq!(screen.screen.text(), "podgate: waiting: starting\r\noutput");
     let mut pumping =
-        Box::pin(pump_output(Box::new(ReversedOutput(vec![OutputEvent::End])), (&screen, &audit), line()));
+        Box::pin(pump_output(Box::new(ReversedOutput(vec![OutputEvent::End])), (&screen, &audit, &carried), line()));
     assert!(tokio::time::timeout(Duration::from_secs(3600), &mut pumping).await.is_err(), "the line was not read");
     screen.reads.notify_one();
     assert_eq!(pumping.await, Err(ClientGone), "the end is told behind the line");

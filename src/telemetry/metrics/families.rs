@@ -44,6 +44,8 @@ pub(super) struct Families {
     pub(super) events: Counters<2>,
     pub(super) kubernetes_errors: Family<[(&'static str, String); 1], Counter>,
     pub(super) lines_dropped: Counter,
+    pub(super) events_lost: Counter,
+    pub(super) event_file_failures: Counter,
     pub(super) reloads: Counters<1>,
     pub(super) last_reload: Gauge,
     pub(super) last_reload_applied: Gauge,
@@ -94,6 +96,9 @@ impl Families {
         );
         let help = "Requests to Kubernetes that failed, by HTTP status or cause";
         page.0.register("podgate_kubernetes_errors", help, self.kubernetes_errors.clone());
+        page.0.register("podgate_events_lost", "Events that did not come into their file", self.events_lost.clone());
+        let help = "Failures of the file of events, each until it is written again";
+        page.0.register("podgate_event_file_failures", help, self.event_file_failures.clone());
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         page.0.register("podgate_build", "Version of the running gateway", version);
     }
@@ -156,6 +161,8 @@ impl Default for Families {
             kubernetes_errors: Family::default(),
             lines_dropped: page
                 .unlabeled("podgate_log_lines_dropped", "Log lines that were dropped because the queue was full"),
+            events_lost: Counter::default(),
+            event_file_failures: Counter::default(),
             reloads: page.counters("podgate_config_reloads", "Reloads of the configuration, by result"),
             last_reload: Gauge::default(),
             last_reload_applied: page.unlabeled(
