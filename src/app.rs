@@ -2,6 +2,7 @@
 //! serves, then drains and shuts down in order: accept no connection, notify every session, remove every pod, await every task, and
 //! close the health and metrics endpoints last.
 
+pub(crate) mod doctor;
 pub(crate) mod flags;
 
 pub(crate) mod test_login;

@@ -40,6 +40,7 @@ mod types;
 mod webhook;
 
 pub use admin::{AdminClientError, answer_text, ask_gateway};
+pub use app::doctor::{DoctorOptions, DoctorVerdict, doctor};
 pub use app::flags::with_two_dashes;
 pub use app::test_login::{LoginStep, LoginVerdict, TestCredential, TestLogin, TestPublicKey, test_login};
 pub use app::{App, offline_faults, offline_warnings, unusable_places};
@@ -56,5 +57,5 @@ pub use telemetry::{
     log_line, log_panics,
 };
 pub use tls::install;
-pub use types::{Secret, printable};
+pub use types::{CheckResult, Diagnosis, DoctorCheck, Secret, printable};
 pub use webhook::{HealthQuestion, probe};

@@ -4,6 +4,8 @@
 
 #[path = "main/audit.rs"]
 mod audit;
+#[path = "main/doctor.rs"]
+mod doctor;
 #[path = "main/operate.rs"]
 mod operate;
 
@@ -83,6 +85,10 @@ enum CliCommand {
     /// log would have it. Exit status 0: the user would be served; 77: refused; 69: a webhook or the API gives no answer;
     /// 64: the command line or the configuration is wrong; 1: the result cannot be written.
     TestLogin(TestLoginArgs),
+    /// Examines the configuration, this machine, the webhooks and the cluster, and prints a line for each check with what to
+    /// do. The webhooks are asked about a user who does not exist; in the cluster nothing is changed. Exit status 0: nothing
+    /// failed; 1: something failed; 64: the command line or the configuration is wrong; 130: interrupted.
+    Doctor(doctor::DoctorArgs),
     /// Reads recordings of the audit log.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -205,6 +211,7 @@ async fn start(args: Args, config: Option<Result<Config, Errors>>, inherited: In
     match args.task {
         Some(CliCommand::Migrate { file }) => return migrate(&file),
         Some(CliCommand::TestLogin(args)) => return run_test_login(args).await,
+        Some(CliCommand::Doctor(args)) => return doctor::run(args).await,
         Some(CliCommand::Audit(command)) => return audit::run(&command),
         Some(CliCommand::Operator(command)) => return operate(command).await,
         None => {}

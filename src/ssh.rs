@@ -39,7 +39,8 @@ mod window;
 
 pub(crate) use admission::{AdmissionError, ConfigOrigin, ask, resolve};
 pub(crate) use key_material::{
-    KeyMaterialError, host_key_files, make_host_keys, unusable_directory, unusable_keys, useless_keys,
+    KeyMaterialError, host_key_files, host_key_fingerprints, make_host_keys, unusable_directory, unusable_keys,
+    useless_keys,
 };
 pub(crate) use key_offer::{is_public_key, offered_key};
 pub(crate) use listeners::{ListenError, Listener, listen};

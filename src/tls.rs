@@ -5,10 +5,12 @@
 mod certificate;
 mod faults;
 mod messages;
+mod trial;
 mod trust;
 
 pub(crate) use faults::{Fault, IdentityPart, TlsRole, ca_faults, identity_faults};
 pub(crate) use messages::{ConfigBlock, cause_of, closed_in_handshake, explain, explain_handshake};
+pub(crate) use trial::{TlsTrial, Trial, TrialPart, TrialStep};
 
 use crate::types::Secret;
 use messages::{fault, pem_fault};

@@ -1,6 +1,8 @@
 //! Types that all modules use. A value of one of these types has been parsed: it cannot hold an invalid text, and nothing
 //! behind the boundary checks it again.
 
+mod clock;
+mod diagnosis;
 mod env;
 mod error;
 mod id;
@@ -12,6 +14,9 @@ mod secret;
 mod terminal;
 mod text;
 
+pub(crate) use clock::clock_offset;
+pub(crate) use diagnosis::RunningCheck;
+pub use diagnosis::{CheckResult, Diagnosis, DoctorCheck};
 pub(crate) use env::{EnvName, EnvVar, NamesLeftOut};
 pub(crate) use error::{causes, error_chain, root_cause};
 pub(crate) use id::ConnectionId;

@@ -8,6 +8,7 @@
 
 mod client;
 mod error;
+mod examine;
 mod probe;
 mod request_body;
 mod retry;
@@ -17,6 +18,7 @@ pub(crate) use client::{AskOptions, StartFinding, WebhookAnswer, WebhookClient, 
 #[cfg(test)]
 pub(crate) use error::AttemptFailure;
 pub(crate) use error::{WebhookBuildError, WebhookError};
+pub(crate) use examine::{WebhookTrial, examine};
 pub use probe::{HealthQuestion, probe};
 pub(crate) use url::{HttpClientConfig, WebhookUrl};
 

@@ -19,6 +19,7 @@ mod configuration;
 mod crowd;
 mod dependencies;
 mod differential;
+mod doctor;
 mod events;
 mod failures;
 mod gateways;

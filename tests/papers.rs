@@ -18,9 +18,10 @@ const README: &str = include_str!("../README.md");
 const WEBHOOKS: &str = include_str!("../docs/webhooks.md");
 const AGENT: &str = include_str!("../docs/agent.md");
 /// Every page of `docs`, those above included.
-const DOCS: [&str; 10] = [
+const DOCS: [&str; 11] = [
     WEBHOOKS,
     AGENT,
+    include_str!("../docs/doctor.md"),
     include_str!("../docs/security.md"),
     include_str!("../docs/metrics.md"),
     include_str!("../docs/log.md"),

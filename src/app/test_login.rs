@@ -7,7 +7,7 @@
 mod descriptions;
 mod permissions;
 mod report;
-mod step_log;
+pub(super) mod step_log;
 
 pub(crate) use report::{LoginReport, StepResult};
 pub use report::{LoginStep, LoginVerdict};
@@ -461,7 +461,7 @@ impl<'a, S: FnMut(&LoginStep) + Send> LoginRun<'a, S> {
 }
 
 /// Caps the time limit of every webhook.
-fn with_limit(auth: &AuthConfig, limit: Duration) -> AuthConfig {
+pub(super) fn with_limit(auth: &AuthConfig, limit: Duration) -> AuthConfig {
     let mut auth = auth.clone();
     for webhook in [&mut auth.password, &mut auth.public_key, &mut auth.authz].into_iter().flatten() {
         webhook.auth_timeout = webhook.auth_timeout.min(limit);

@@ -5,6 +5,7 @@
 //! A problem that may heal by itself, such as an API that is down, never keeps the gateway from starting. A setting that
 //! the file leaves to a config server is not the file's mistake.
 
+mod examination;
 mod messages;
 mod rights;
 
@@ -13,6 +14,7 @@ use super::api::client::ClusterClient;
 use super::api::pods::ApiError;
 use super::pod::manifest;
 use crate::settings::{self, PodMode};
+use crate::types::Diagnosis;
 use futures_util::StreamExt;
 use rights::{AccessRight, RightPurpose};
 use serde_json::{Value, json};
@@ -70,6 +72,21 @@ impl Backend {
             Err(error) if messages::is_refusal(&error) => Ok(()),
             Err(error) => Err(messages::no_answer(&settings.cluster, &error)),
         }
+    }
+
+    /// Examines the cluster of these settings check by check, for at most `limit`; also returns the seconds by which the API
+    /// server's clock is ahead.
+    pub(crate) async fn examine(
+        &self,
+        settings: &settings::KubernetesSettings,
+        decided: DecidedByFile,
+        limit: Duration,
+    ) -> (Vec<Diagnosis>, Option<i64>) {
+        let client = match self.shared.clients.get(&settings.cluster, settings.timeouts.http) {
+            Ok(client) => client,
+            Err(error) => return (vec![examination::no_client(&error)], None),
+        };
+        examination::examine(&Inspection { client, settings, decided }, limit).await
     }
 
     /// Finds the problems of logins with these settings. Takes at most 10 s.
@@ -195,14 +212,20 @@ impl Inspection<'_> {
         let namespace = &self.settings.pod.namespace;
         let path = format!("/api/v1/namespaces/{namespace}/pods?dryRun=All&fieldValidation=Strict");
         let error = self.post(&path, &manifest).await.err()?;
-        let severity = match messages::judge(&error) {
-            messages::DryRunJudgement::Fine => return None,
+        let judgement = messages::judge(&error);
+        let found = || finding(self.severity(judgement), messages::refused(&error, &self.settings.cluster));
+        (judgement != messages::DryRunJudgement::Fine).then(found)
+    }
+
+    /// The severity of a pod that is refused.
+    fn severity(&self, judgement: messages::DryRunJudgement) -> Severity {
+        match judgement {
+            messages::DryRunJudgement::Fine => Severity::Notice,
             messages::DryRunJudgement::MayHeal => Severity::Warning,
             messages::DryRunJudgement::NoNamespace => fatal_if(self.decided.namespace),
             messages::DryRunJudgement::Wrong => fatal_if(self.decided.spec),
             messages::DryRunJudgement::Nonsense => Severity::Fatal,
-        };
-        Some(finding(severity, messages::refused(&error, &self.settings.cluster)))
+        }
     }
 
     async fn post(&self, path: &str, body: &Value) -> Result<Value, ApiError> {

@@ -111,6 +111,11 @@ pub(super) fn fingerprint(key: &PrivateKey) -> String {
     format!("{} ({kind})", key.fingerprint(HashAlg::Sha256))
 }
 
+/// The fingerprint and kind of each host key that can be used, as [`fingerprint`] formats them.
+pub(crate) fn host_key_fingerprints(ssh: &SshConfig) -> Vec<String> {
+    present_host_keys(ssh).into_iter().flatten().map(|key| fingerprint(&key)).collect()
+}
+
 /// Reads the host keys.
 ///
 /// # Errors

@@ -7,10 +7,11 @@ use super::url::{HttpClientConfig, WebhookUrl};
 use crate::telemetry::metrics::Question;
 use crate::telemetry::{Code, ConnectionLog, Level, codes};
 use crate::tls;
-use crate::types::{printable, quoted};
+use crate::types::{clock_offset, printable, quoted};
 use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
 use podgate_webhooks::text;
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap};
 use reqwest::{Client, StatusCode, redirect};
 use rustls::{ClientConfig, RootCertStore};
 use secrecy::zeroize::Zeroizing;
@@ -167,6 +168,13 @@ impl WebhookClient {
 
     async fn head(&self, limit: Duration) -> Result<StatusCode, reqwest::Error> {
         self.client.head(self.url.clone()).timeout(limit).send().await.map(|response| response.status())
+    }
+
+    /// Seconds by which the server's clock is ahead, by the header `Date` of an answer to a `HEAD` request.
+    pub(crate) async fn clock_offset(&self) -> Option<i64> {
+        let limit = self.timeout.min(CONNECT_LIMIT);
+        let answer = self.client.head(self.url.clone()).timeout(limit).send().await.ok()?;
+        clock_offset(answer.headers().get(DATE)?.to_str().ok()?, Timestamp::now())
     }
 
     /// Advice after a failure in the log.
@@ -430,7 +438,7 @@ pub(super) async fn bounded(mut response: reqwest::Response) -> Result<Bytes, At
     Ok(body.freeze())
 }
 
-fn tls_config(block: &HttpClientConfig) -> Result<ClientConfig, WebhookBuildError> {
+pub(super) fn tls_config(block: &HttpClientConfig) -> Result<ClientConfig, WebhookBuildError> {
     let identity = block.identity.as_ref().map(|(certificate, key)| (certificate.as_str(), key));
     Ok(tls::client_config(block.ca.as_deref(), identity, &block.tls)?)
 }

@@ -1,5 +1,5 @@
-//! "The commonest mistakes" of docs/kubernetes.md: each is made here, and what its row says is what somebody reads. A row
-//! that nobody makes fails the test, and so does a mistake without a row.
+//! "The commonest mistakes" of docs/kubernetes.md: each is made here, and what its row says is what somebody reads, and what
+//! `podgate doctor` finds. A row that nobody makes fails the test, and so does a mistake without a row.
 
 use super::{Desk, SOON};
 use crate::support::cluster::{Access, container, on_real};
@@ -21,8 +21,15 @@ use tokio::time::timeout;
 
 const PAPER: &str = include_str!("../../docs/kubernetes.md");
 
-/// A mistake that is made when it is awaited: all that was read, or nothing where this kind of cluster cannot show it.
-type Made = BoxFuture<'static, Option<String>>;
+/// A mistake that is made when it is awaited; nothing where this kind of cluster cannot show it.
+type Made = BoxFuture<'static, Option<Found>>;
+
+/// All that was read of a mistake.
+struct Found {
+    read: String,
+    /// The details of what `podgate doctor` finds; `None` for what only a login shows.
+    examined: Option<String>,
+}
 
 /// The first code of each row of the paper.
 fn rows() -> Vec<&'static str> {
@@ -74,8 +81,10 @@ async fn each_mistake_of_the_paper_is_read_as_its_row_says() {
     let made: BTreeSet<&str> = mistakes.iter().map(|(row, _)| *row).collect();
     assert_eq!(rows().into_iter().collect::<BTreeSet<_>>(), made, "the rows of the paper, and the mistakes made here");
     for (row, mistake) in mistakes {
-        if let Some(read) = mistake.await {
+        if let Some(Found { read, examined }) = mistake.await {
             assert!(read.lines().any(|line| says(line, row)), "{row:?} is not in\n{read}");
+            let found = examined.as_ref().is_none_or(|examined| examined.lines().any(|line| says(line, row)));
+            assert!(found, "{row:?} is not in what doctor finds\n{}", examined.unwrap_or_default());
         }
     }
 }
@@ -86,9 +95,16 @@ fn checked(change: impl FnOnce(&Desk) -> Value + Send + 'static) -> Made {
         let desk = Desk::new().await;
         let change = change(&desk);
         let file = desk.file(change);
-        Some(check(&file).await)
+        Some(Found { read: check(&file).await, examined: Some(examined(&file).await) })
     }
     .boxed()
+}
+
+/// The details of all that is not well.
+async fn examined(file: &Path) -> String {
+    let examined = crate::doctor::examine(file, &[]).await;
+    let bad = examined.checks.iter().filter(|check| check["result"] != "ok");
+    bad.map(|check| check["detail"].as_str().expect("text").to_owned() + "\n").collect()
 }
 
 async fn check(file: &Path) -> String {
@@ -100,21 +116,31 @@ async fn check(file: &Path) -> String {
 
 /// All that a start says that fails.
 fn refused(change: Value) -> Made {
-    async { Some(Desk::new().await.start_fails(change).await.join("\n")) }.boxed()
+    async { Some(Desk::new().await.refuses(change).await) }.boxed()
+}
+
+impl Desk {
+    /// The same of this desk.
+    async fn refuses(&self, change: Value) -> Found {
+        let read = self.start_fails(change.clone()).await.join("\n");
+        Found { read, examined: Some(examined(&self.file(change)).await) }
+    }
 }
 
 /// The warning of a start.
 fn warned(code: &'static str, change: Value) -> Made {
     async move {
-        let line = Desk::new().await.start_tells(change, code).await;
+        let desk = Desk::new().await;
+        let line = desk.start_tells(change.clone(), code).await;
         assert_eq!(line["level"], "warning", "{line}");
-        line["message"].as_str().map(str::to_owned)
+        let examined = Some(examined(&desk.file(change)).await);
+        Some(Found { read: line["message"].as_str()?.to_owned(), examined })
     }
     .boxed()
 }
 
 /// Mistakes that only a real cluster shows.
-fn on_real_alone(mistake: impl Future<Output = String> + Send + 'static) -> Made {
+fn on_real_alone(mistake: impl Future<Output = Found> + Send + 'static) -> Made {
     async { if on_real("it shows this mistake otherwise, or not at all") { Some(mistake.await) } else { None } }.boxed()
 }
 
@@ -135,7 +161,7 @@ fn of_the_file() -> Vec<(&'static str, Made)> {
         let file = desk.path("podgate.yaml");
         fs::write(&file, "ssh:\n  listen: 0.0.0.0:2222\n hostkeys: [hostkey]\n").expect("a file");
         // The lines of a parser's message are one here.
-        Some(check(&file).await)
+        Some(Found { read: check(&file).await, examined: Some(examined(&file).await) })
     };
     vec![
         ("cannot be parsed: … at line 3, column 2", not_yaml.boxed()),
@@ -241,19 +267,19 @@ fn of_the_account() -> Vec<(&'static str, Made)> {
     let no_rights = async {
         let desk = Desk::new().await;
         desk.cluster.grant(&Rights::gateway().without("get", "pods/exec").without("create", "pods/exec")).await;
-        Some(desk.start_fails(json!({})).await.join("\n"))
+        Some(desk.refuses(json!({})).await)
     };
     let no_namespace = async {
         // An account with a role of one namespace only reads that it may not.
         let desk = Desk::with(Access::Administrator).await;
-        Some(desk.start_fails(pod(json!({"metadata": {"namespace": "shels"}}))).await.join("\n"))
+        Some(desk.refuses(pod(json!({"metadata": {"namespace": "shels"}}))).await)
     };
     let default_namespace = async {
         let desk = Desk::new().await;
         desk.limit_to_namespace();
         let mut change = desk.kubeconfig_with_namespace(json!(desk.namespace));
         change["kubernetes"]["pod"] = json!({"metadata": null});
-        Some(desk.start_fails(change).await.join("\n"))
+        Some(desk.refuses(change).await)
     };
     vec![
         (
@@ -315,16 +341,16 @@ fn of_the_start() -> Vec<(&'static str, Made)> {
 }
 
 /// The line that a user reads of a program in a pod with a change.
-async fn read_by_user(world: &World, program: &str) -> String {
-    world.ssh().run(program).await.expect(255).stderr
+async fn read_by_user(world: &World, program: &str) -> Found {
+    Found { read: world.ssh().run(program).await.expect(255).stderr, examined: None }
 }
 
 /// The line that a user of sftp reads.
-async fn sftp(change: Value) -> String {
+async fn sftp(change: Value) -> Found {
     let world = Setup::config(change).start().await;
     let done = world.client("sftp", "-P").option("User=alice").arg("127.0.0.1").stdin("ls\n").finish().await;
     assert_ne!(done.status, 0, "{done:?}");
-    done.stderr
+    Found { read: done.stderr, examined: None }
 }
 
 fn of_the_login() -> Vec<(&'static str, Made)> {
@@ -376,14 +402,19 @@ fn of_the_login() -> Vec<(&'static str, Made)> {
 }
 
 /// The first line that a client reads which connects without a PROXY header where one is required.
-async fn without_a_header(trusted: &str) -> String {
+async fn without_a_header(trusted: &str) -> Found {
     let listener = json!({"address": "127.0.0.1:0", "proxyProtocol": "required", "trustedProxies": [trusted]});
     let world = Setup::config(json!({"ssh": {"listen": null, "listeners": [listener]}})).start().await;
     let mut stream = BufReader::new(TcpStream::connect(world.gateway.address).await.expect("a connection"));
     stream.write_all(b"SSH-2.0-client\r\n").await.expect("the bytes");
     let mut line = String::new();
     timeout(SOON, stream.read_line(&mut line)).await.expect("in time").expect("a line");
-    line
+    // The gateway chose its port.
+    let file = world.folder().join("podgate.json");
+    let mut config: Value = serde_json::from_str(&fs::read_to_string(&file).expect("a file")).expect("JSON");
+    config["ssh"]["listeners"][0]["address"] = json!(world.gateway.address.to_string());
+    fs::write(&file, config.to_string()).expect("a file");
+    Found { read: line, examined: Some(examined(&file).await) }
 }
 
 fn of_a_load_balancer() -> Vec<(&'static str, Made)> {

@@ -17,7 +17,7 @@ const MAX_VALUE: usize = 2000;
 
 /// Reader of the log's lines.
 #[derive(Debug)]
-pub(super) struct StepLog {
+pub(in crate::app) struct StepLog {
     log: Log,
     written: LogBuffer,
 }
@@ -47,7 +47,7 @@ impl<N: Fn(&str)> Write for StepLogWriter<N> {
 
 impl StepLog {
     /// Creates a log and its reader. `on_retry` is called for each failed try of a server that is followed by another.
-    pub(super) fn log(on_retry: impl Fn(&str) + Send + 'static) -> Result<(Log, Self), LogError> {
+    pub(in crate::app) fn log(on_retry: impl Fn(&str) + Send + 'static) -> Result<(Log, Self), LogError> {
         let written = LogBuffer::default();
         let writer = StepLogWriter { written: Arc::clone(&written), on_retry };
         let log = Log::to_sink(Level::Info, LogFormat::Ljson, writer)?;
@@ -55,7 +55,7 @@ impl StepLog {
     }
 
     /// Removes and returns the lines since the last call.
-    pub(super) async fn take(&self) -> Vec<Value> {
+    pub(in crate::app) async fn take(&self) -> Vec<Value> {
         let log = self.log.clone();
         // After a timeout, only the lines that have reached memory are returned.
         let _ = tokio::task::spawn_blocking(move || log.flush(FLUSH_LIMIT)).await;

@@ -20,7 +20,7 @@ pub(crate) use rest::AGENT;
 
 use crate::settings::Cluster;
 use crate::telemetry::metrics::Metrics;
-use crate::tls::TlsBuildError;
+use crate::tls::{TlsBuildError, Trial};
 use crate::types::quoted;
 use connector::Connector;
 use credentials::Credentials;
@@ -185,6 +185,11 @@ impl ClusterClient {
 
     pub(crate) async fn connect(&self) -> Result<TlsStream<TcpStream>, ConnectError> {
         self.connector.connect().await
+    }
+
+    /// A connection to be tried step by step.
+    pub(crate) fn trial(&self) -> Trial {
+        self.connector.trial()
     }
 
     /// `host[:port]`, for the Host header (RFC 9110 section 7.2).

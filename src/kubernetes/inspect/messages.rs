@@ -87,6 +87,11 @@ pub(super) fn no_answer(cluster: &Cluster, error: &ApiError) -> String {
     }
 }
 
+/// The remedy for credentials that are not accepted.
+pub(super) fn renew(cluster: &Cluster) -> String {
+    renewal(cluster)
+}
+
 /// Describes an API that does not tell the account's rights.
 pub(super) fn unknown(error: &ApiError) -> String {
     format!(

@@ -5,7 +5,7 @@ use super::ClientError;
 use super::credentials::Credentials;
 use crate::guest::INPUT_CHUNK;
 use crate::settings::Cluster;
-use crate::tls::{ConfigBlock, explain_handshake};
+use crate::tls::{ConfigBlock, TlsTrial, Trial, explain_handshake};
 use crate::types::{error_chain, root_cause};
 use futures_util::future::BoxFuture;
 use http::Uri;
@@ -104,6 +104,15 @@ impl Connector {
     /// The server as `host[:port]`.
     pub(super) fn host(&self) -> &str {
         &self.target.host
+    }
+
+    /// A connection of the same kind, to be tried step by step.
+    pub(super) fn trial(&self) -> Trial {
+        let TlsTarget { uri, server_name, .. } = &*self.target;
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let config = self.credentials().current().tls;
+        let tls = TlsTrial { name: server_name.clone(), config, block: ConfigBlock::Kubernetes };
+        Trial { host, port: uri.port_u16().unwrap_or(443), tls: Some(tls) }
     }
 
     pub(super) fn credentials(&self) -> &Credentials {
