@@ -15,6 +15,7 @@ mod event_line;
 mod forward_event;
 mod line;
 mod recording;
+mod sftp_trail;
 mod traffic;
 mod wire_message;
 
@@ -22,26 +23,27 @@ pub(crate) use event::{Event, PresentedKey, ProgramRun, RequestKind};
 pub(crate) use forward_event::ForwardEvent;
 pub(crate) use line::denied_code;
 pub(crate) use recording::{Recordings, RecordingsError};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use sftp_trail::fuzz as fuzz_sftp_trail;
 pub(crate) use traffic::Traffic;
 pub(crate) use wire_message::{DataStream, WireMessage, WireSize};
 
 use crate::guest::{Guest, Refusal};
-use crate::telemetry::ConnectionLog;
 use crate::telemetry::metrics::{MeasuredStep, StepOutcome, StepTimer};
+use crate::telemetry::{ConnectionLog, EventFile};
 use crate::types::{ConnectionId, OnFailure, Secret};
 use bytes::Bytes;
+use details::cut;
 use event_line::Origin;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use recording::Recording;
+use sftp_trail::{Sender, SftpTrail};
 use std::borrow::Cow;
 use std::fmt::{self, Debug, Formatter};
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock, Weak};
 use tokio_util::sync::CancellationToken;
-
-/// Limit of a value in a line, in characters.
-const LONGEST_VALUE: usize = 4096;
 
 /// A destination of events.
 pub(crate) trait Sink: Debug + Send + Sync {
@@ -72,14 +74,6 @@ impl Sink for ConnectionLog {
     }
 }
 
-/// Cuts a value that a stranger made long: one request shall not fill a disk.
-fn cut(value: &str) -> Cow<'_, str> {
-    match value.char_indices().nth(LONGEST_VALUE) {
-        Some((end, _)) => Cow::Owned(format!("{}…", value.get(..end).unwrap_or_default())),
-        None => Cow::Borrowed(value),
-    }
-}
-
 /// The recorder of a connection's events, or of those of one of its channels; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Recorder {
@@ -92,6 +86,8 @@ pub(crate) struct Recorder {
     recording: Option<Arc<Recording>>,
     /// The guest, once there is one.
     guest: Arc<OnceLock<Weak<dyn Guest>>>,
+    /// The operations of the channel's SFTP session, where they are followed.
+    files: Option<Arc<Mutex<SftpTrail>>>,
 }
 
 impl Debug for Recorder {
@@ -116,12 +112,40 @@ impl Recorder {
             failed: CancellationToken::new(),
             recording: None,
             guest: Arc::default(),
+            files: None,
         }
     }
 
     /// The recorder for the channel with that number.
     pub(crate) fn channel(&self, number: u32) -> Self {
         Self { channel: Some(number), ..self.clone() }
+    }
+
+    /// The same recorder for a channel's SFTP session, whose data it follows where events are on.
+    pub(crate) fn following_sftp(&self) -> Self {
+        let trail = |file: Arc<EventFile>| Arc::new(Mutex::new(SftpTrail::new(file.config().sftp_hash)));
+        Self { files: self.log.events().map(trail), ..self.clone() }
+    }
+
+    /// Ends what follows the channel's SFTP session.
+    pub(crate) fn end_sftp(&self) {
+        let left = self.files.as_ref().map(|files| files.lock().end());
+        left.iter().flatten().for_each(|operation| self.note(Event::File(operation)));
+    }
+
+    /// Follows data of the channel's SFTP session.
+    fn follow(&self, stream: DataStream, data: &[u8]) {
+        let Some(files) = &self.files else { return };
+        let sender = match stream {
+            DataStream::Stdin => Sender::Client,
+            DataStream::Stdout => Sender::Guest,
+            DataStream::Stderr | DataStream::ForwardIn | DataStream::ForwardOut => return,
+        };
+        let (over, lost) = files.lock().follow(sender, data);
+        over.iter().for_each(|operation| self.note(Event::File(operation)));
+        if let Some(reason) = lost {
+            self.note(Event::FilesNotFollowed { reason });
+        }
     }
 
     /// The same recorder with a recording of the connection.
@@ -213,6 +237,7 @@ impl Recorder {
     /// # Errors
     /// As [`Recorder::record`].
     pub(crate) async fn data(&self, stream: DataStream, data: &[u8]) -> Result<(), Unrecorded> {
+        self.follow(stream, data);
         match &self.recording {
             Some(recording) if recording.takes(stream) => {
                 let data = Bytes::copy_from_slice(data);

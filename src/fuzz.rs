@@ -6,6 +6,7 @@ mod link;
 mod proxy_header;
 mod requests;
 
+use crate::audit::fuzz_sftp_trail;
 use crate::auth::{IssuedCertificate, RevokedKeys, check_user_data};
 use crate::config::Config;
 use crate::kubernetes::fuzz as kubernetes;
@@ -43,6 +44,7 @@ pub const TARGETS: &[(&str, FuzzTarget)] = &[
     ("recording-chain", podgate_recording::fuzz_chain),
     ("requests", requests::requests),
     ("revoked-keys", revoked_keys),
+    ("sftp-trail", fuzz_sftp_trail),
     ("status", kubernetes::status),
     ("stream", kubernetes::stream),
 ];

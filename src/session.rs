@@ -165,6 +165,9 @@ impl SessionTask {
         pending_line: PendingLine<'_>,
         (request, terminal): (&ProgramRequest, bool),
     ) -> Result<ClientExit, ClientGone> {
+        if matches!(request, ProgramRequest::Subsystem(name) if name == "sftp") {
+            self.audit = self.audit.following_sftp();
+        }
         let audit = self.audit.clone();
         let record = RunRecord::new(&audit, request, terminal);
         let exit = self.pump(program, pending_line, (terminal, record.carried())).await?;

@@ -49,7 +49,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "webhook",
         ],
     ),
-    ("fuzz", &["auth", "config", "kubernetes", "policy", "proxy_protocol", "schema", "settings", "ssh"]),
+    ("fuzz", &["audit", "auth", "config", "kubernetes", "policy", "proxy_protocol", "schema", "settings", "ssh"]),
     (
         "ssh",
         &[

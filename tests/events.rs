@@ -1,9 +1,11 @@
 //! The file of events: what was done, as data, for each program and each forward.
 
+use crate::support::client::random_file;
 use crate::support::gateway::SOON;
 use crate::support::world::merge;
 use crate::support::{Setup, World, cluster};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -129,4 +131,59 @@ async fn forward_is_an_event_with_its_target_and_bytes_and_a_moved_file_is_follo
     ] {
         assert_eq!(told[key], value, "{key}: {told}");
     }
+}
+
+#[podgate_test::multi_thread]
+async fn every_file_of_sftp_is_an_event_with_its_bytes_and_hash_and_every_change_of_names() {
+    let (world, folder) = recording("json", json!({"sftpHash": true})).await;
+    let file = folder.path().join("events");
+    let (local, data) = random_file(folder.path(), "local", 300_000);
+    let local = local.display();
+    let batch = format!(
+        "mkdir d\nput {local} d/up\nrename d/up d/new\nchmod 640 d/new\nget d/new {local}.back\n-get none\nsymlink new d/link\nrm d/link\nrm d/new\nrmdir d\n"
+    );
+    let client = world.client("sftp", "-P").option("User=alice").arg("-b").arg("-").arg("127.0.0.1");
+    client.stdin(batch).finish().await.expect(0);
+    event(&file, |event| event["event"] == "program").await;
+    let told: Vec<Value> = events(&file).into_iter().filter(|event| event["event"] == "file").collect();
+    let of = |operation: &str, path: &str| {
+        let is_it = |event: &&Value| {
+            event["operation"] == operation && event["path"].as_str().is_some_and(|told| told.ends_with(path))
+        };
+        told.iter().find(is_it).unwrap_or_else(|| panic!("{operation} {path}: {told:#?}"))
+    };
+    let up = of("open", "/d/up");
+    let hash = data_encoding::HEXLOWER.encode(&Sha256::digest(&data));
+    assert_eq!((&up["bytesWritten"], &up["sha256"], &up["outcome"]), (&json!(300_000), &json!(hash), &json!("done")));
+    let down = of("open", "/d/new");
+    assert_eq!(
+        (&down["bytesRead"], &down["bytesWritten"], &down["flags"]),
+        (&json!(300_000), &json!(0), &json!(["read"]))
+    );
+    assert!(of("rename", "/d/up")["otherPath"].as_str().is_some_and(|other| other.ends_with("/d/new")));
+    assert_eq!(of("setstat", "/d/new")["permissions"], "0640");
+    assert_eq!(of("symlink", "d/link")["otherPath"], "new");
+    for (operation, path) in [("mkdir", "/d"), ("remove", "/d/link"), ("remove", "/d/new"), ("rmdir", "/d")] {
+        assert_eq!(of(operation, path)["outcome"], "done");
+    }
+    assert!(told.iter().all(|event| event["username"] == "alice" && event["channelId"].is_u64()), "{told:#?}");
+}
+
+#[podgate_test::multi_thread]
+async fn bytes_that_are_no_sftp_pass_unchanged_and_are_told_once() {
+    let folder = tempfile::Builder::new().prefix("podgate-test-").tempdir().expect("a folder");
+    let file = folder.path().join("events");
+    let config = json!({
+        "events": {"enable": true, "file": file},
+        "kubernetes": {"pod": {"subsystems": {"sftp": "/bin/cat"}}},
+    });
+    let world = Setup::config(config).start().await;
+    let data = "no SFTP at all, but ten thousand bytes\n".repeat(256);
+    let done = world.ssh().arg("-s").stdin(data.clone()).run("sftp").await.expect(0);
+    assert!(done.text() == data, "{}", done.text());
+    event(&file, |event| event["event"] == "program").await;
+    let told: Vec<Value> = events(&file).into_iter().filter(|event| event["event"] == "file").collect();
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert_eq!(told[0]["outcome"], "notFollowed");
+    world.gateway.wait_for_line("SSH_SFTP_NOT_FOLLOWED").await;
 }

@@ -1,6 +1,7 @@
 //! The events that are recorded. An event holds no credential, no variable's value and nothing that was typed or shown.
 
 use super::forward_event::ForwardEvent;
+use super::sftp_trail::{FileOperation, LostThread};
 use super::traffic::Traffic;
 use crate::auth::AuthMethod;
 use crate::guest::{Exit, Refusal};
@@ -120,6 +121,10 @@ pub(crate) enum Event<'a> {
     ProgramEnded { exit: &'a Exit, run: ProgramRun<'a> },
     /// The client left while the program ran.
     ProgramLeft { run: ProgramRun<'a> },
+    /// An operation on a file over SFTP is over.
+    File(&'a FileOperation),
+    /// The operations of an SFTP session cannot be told any more; the session goes on.
+    FilesNotFollowed { reason: LostThread },
     /// The terminal gets another size.
     Resized { size: Size },
     /// A signal goes to the program.

@@ -6,26 +6,12 @@
 
 mod native;
 mod ocsf;
+mod origin;
 
-use super::Event;
-use super::cut;
+use super::event::Event;
 use super::forward_event::ForwardEvent;
-use crate::policy::ProgramRequest;
-use crate::telemetry::{EventFormat, EventsConfig, LogSubject};
-use jiff::Timestamp;
-use serde_json::Value;
-use std::borrow::Cow;
-use std::time::Duration;
-
-/// The facts about an event's connection.
-#[derive(Debug, Default)]
-pub(super) struct Origin {
-    pub(super) subject: LogSubject,
-    pub(super) channel: Option<u32>,
-    /// As `namespace/name`.
-    pub(super) pod: Option<String>,
-    pub(super) now: Timestamp,
-}
+use crate::telemetry::{EventFormat, EventsConfig};
+pub(super) use origin::Origin;
 
 /// The line of an event without its newline; `None` for an event that has none.
 pub(super) fn line(event: &Event<'_>, origin: &Origin, config: &EventsConfig) -> Option<String> {
@@ -43,31 +29,10 @@ pub(super) fn has_line(event: &Event<'_>) -> bool {
         Event::ProgramEnded { .. }
             | Event::ProgramLeft { .. }
             | Event::ProgramRefused { .. }
+            | Event::File(_)
+            | Event::FilesNotFollowed { .. }
             | Event::Forward(ForwardEvent::ForwardEnded { .. } | ForwardEvent::DialRefused { .. })
     )
-}
-
-/// The word of a request and its text: the command, where it may be shown, or the subsystem.
-fn words(request: &ProgramRequest, commands: bool) -> (&'static str, Option<Cow<'_, str>>) {
-    match request {
-        ProgramRequest::Shell => ("shell", None),
-        ProgramRequest::Exec(command) => ("exec", commands.then(|| cut(command))),
-        ProgramRequest::Subsystem(name) => ("subsystem", Some(cut(name))),
-    }
-}
-
-/// The moment at which something began that ends now.
-fn begun(now: Timestamp, duration: Duration) -> Timestamp {
-    now.checked_sub(duration).unwrap_or(now)
-}
-
-/// Inserts what is known.
-fn insert(object: &mut Value, key: &str, value: impl Into<Value>) {
-    if let (Value::Object(object), value) = (object, value.into())
-        && !value.is_null()
-    {
-        object.insert(key.to_owned(), value);
-    }
 }
 
 #[cfg(test)]

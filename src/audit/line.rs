@@ -2,6 +2,7 @@
 
 use super::details::{LineDetails, seconds, unless};
 use super::event::{Event, PresentedKey, ProgramRun, RequestKind};
+use super::sftp_trail::{FileAction, FileOperation, FileOutcome};
 use super::traffic::Traffic;
 use crate::auth::AuthMethod;
 use crate::guest::{Exit, Refusal};
@@ -60,6 +61,8 @@ impl Event<'_> {
                 (unless(refusal.logged, codes::SSH_EXIT_CODE_FAILED), "it is not known how the program ended")
             }
             Self::ProgramLeft { .. } => (codes::SSH_PROGRAM_LEFT, "the client left while the program ran"),
+            Self::File(_) => (codes::SSH_SFTP, "an operation on a file is over"),
+            Self::FilesNotFollowed { .. } => (codes::SSH_SFTP_NOT_FOLLOWED, "SFTP is not followed any more"),
             Self::Resized { .. } => (codes::SSH_CHANNEL_REQUEST, "the terminal gets another size"),
             Self::Signalled { .. } => (codes::SSH_CHANNEL_REQUEST, "a signal goes to the program"),
             Self::SignalRefused { .. } => {
@@ -73,9 +76,7 @@ impl Event<'_> {
                 (codes::SSH_DECODE_FAILED, "the connection ends: the client sent a string that is not UTF-8")
             }
             Self::ProtocolBroken { .. } => (codes::SSH_PROTOCOL_BROKEN, "the client broke the protocol"),
-            Self::ExtendedDataIgnored => {
-                (codes::SSH_NOT_IMPLEMENTED, "the client sent extended data, which is ignored")
-            }
+            Self::ExtendedDataIgnored => (codes::SSH_NOT_IMPLEMENTED, "the client's extended data is ignored"),
             Self::LimitHit { .. } => (codes::SSH_LIMIT, "the client reached a limit"),
         }
     }
@@ -129,6 +130,8 @@ impl Event<'_> {
                 details
             }
             Self::ProgramLeft { run } => ran(run).into(),
+            Self::File(operation) => file(operation),
+            Self::FilesNotFollowed { reason } => vec![("reason", reason.to_string().into())],
             Self::Resized { size } => {
                 vec![("width", size.columns.to_string().into()), ("height", size.rows.to_string().into())]
             }
@@ -189,6 +192,23 @@ fn program(request: &ProgramRequest, terminal: bool) -> LineDetails<'_> {
         ProgramRequest::Subsystem(name) => vec![("request", "subsystem".into()), ("subsystem", name.as_str().into())],
     };
     details.push(("terminal", if terminal { "true" } else { "false" }.into()));
+    details
+}
+
+fn file(operation: &FileOperation) -> LineDetails<'_> {
+    let FileOperation { action, path, other, outcome } = operation;
+    let mut details: LineDetails<'_> = vec![("operation", action.name().into()), ("path", path.as_str().into())];
+    details.extend(other.as_deref().map(|other| ("other", other.into())));
+    if let FileAction::Open(used) = action {
+        details.push(("bytesRead", used.read.to_string().into()));
+        details.push(("bytesWritten", used.written.to_string().into()));
+    }
+    let word = match outcome {
+        FileOutcome::Done => "done".into(),
+        FileOutcome::Failed(code) => format!("failed with SFTP status {code}").into(),
+        FileOutcome::Unanswered => "unanswered".into(),
+    };
+    details.push(("outcome", word));
     details
 }
 

@@ -31,6 +31,7 @@ impl<'a> RunRecord<'a> {
     /// Records that the program ended by itself.
     pub(super) fn ended(mut self, exit: &Exit) {
         self.ended = true;
+        self.audit.end_sftp();
         self.audit.note(Event::ProgramEnded { exit, run: self.run() });
     }
 
@@ -43,6 +44,7 @@ impl<'a> RunRecord<'a> {
 impl Drop for RunRecord<'_> {
     fn drop(&mut self) {
         if !self.ended {
+            self.audit.end_sftp();
             self.audit.note(Event::ProgramLeft { run: self.run() });
         }
     }

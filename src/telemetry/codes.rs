@@ -165,6 +165,8 @@ codes! {
     SSH_PROGRAM_LEFT Info: "The client left while its program ran."
     SSH_PROTOCOL_BROKEN Info: "The client broke the protocol; the connection ends."
     SSH_REVOKED_KEYS_FAILED Error: "The file of revoked keys (`ssh.revokedKeys`) cannot be used, so every key is refused; once for each fault of the file."
+    SSH_SFTP Debug: "An operation of SFTP is over: `operation`, `path`, `outcome`. Only where `events` are on."
+    SSH_SFTP_NOT_FOLLOWED Info: "The operations of an SFTP session cannot be told any more, for the `reason` in the line. The session goes on. Only where `events` are on."
     SSH_SHARED_ADDRESS Warning: "Many users log in from an address whose connections are refused for a while; at most one line per address and 10 minutes."
     SSH_WINDOW_IGNORED Warning: "The client sent beyond its channel's window; the connection ends."
     WEBHOOK_NOT_FOUND Notice: "A webhook answered the HEAD request of the start with status 404: the path of its URL may be wrong. Some servers answer so although they know the path."

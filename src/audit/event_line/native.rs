@@ -1,10 +1,11 @@
 //! The gateway's own form of events, which docs/events.md describes.
 
-use super::{Origin, begun, insert, words};
-use crate::audit::Traffic;
-use crate::audit::cut;
+use super::origin::{Origin, begun, insert, words};
+use crate::audit::details::cut;
 use crate::audit::event::{Event, ProgramRun};
 use crate::audit::forward_event::ForwardEvent;
+use crate::audit::sftp_trail::{FileAction, FileOperation, FileOutcome};
+use crate::audit::traffic::Traffic;
 use crate::guest::Exit;
 use crate::policy::ProgramRequest;
 use jiff::Timestamp;
@@ -40,6 +41,13 @@ pub(super) fn object(event: &Event<'_>, origin: &Origin, commands: bool) -> Opti
             let mut object = forward(origin, channel_type, target);
             insert(&mut object, "outcome", "refused");
             insert(&mut object, "reason", cut(&refusal.reason));
+            object
+        }
+        Event::File(operation) => file(origin, operation),
+        Event::FilesNotFollowed { reason } => {
+            let mut object = base(origin, "file");
+            insert(&mut object, "outcome", "notFollowed");
+            insert(&mut object, "reason", reason.to_string());
             object
         }
         _ => return None,
@@ -101,6 +109,40 @@ fn forward(origin: &Origin, channel_type: &str, target: &str) -> Value {
     let mut object = base(origin, "forward");
     insert(&mut object, "channelType", channel_type);
     insert(&mut object, "target", cut(target));
+    object
+}
+
+fn file(origin: &Origin, FileOperation { action, path, other, outcome }: &FileOperation) -> Value {
+    let mut object = base(origin, "file");
+    insert(&mut object, "operation", action.name());
+    insert(&mut object, "path", cut(path));
+    insert(&mut object, "otherPath", other.as_deref().map(cut));
+    match outcome {
+        FileOutcome::Done => insert(&mut object, "outcome", "done"),
+        FileOutcome::Unanswered => insert(&mut object, "outcome", "unanswered"),
+        FileOutcome::Failed(code) => {
+            insert(&mut object, "outcome", "failed");
+            insert(&mut object, "sftpStatus", *code);
+        }
+    }
+    match action {
+        FileAction::Open(used) => {
+            insert(&mut object, "flags", used.flag_words());
+            insert(&mut object, "bytesRead", used.read);
+            insert(&mut object, "bytesWritten", used.written);
+            insert(&mut object, "durationMillis", u64::try_from(used.duration.as_millis()).unwrap_or(u64::MAX));
+            insert(&mut object, "sha256", used.sha256.as_deref());
+        }
+        FileAction::SetAttributes(set) => {
+            insert(&mut object, "size", set.size);
+            insert(&mut object, "uid", set.owner.map(|(user, _)| user));
+            insert(&mut object, "gid", set.owner.map(|(_, group)| group));
+            insert(&mut object, "permissions", set.permissions.map(|bits| format!("{bits:04o}")));
+            insert(&mut object, "accessTime", set.times.map(|(access, _)| access));
+            insert(&mut object, "modificationTime", set.times.map(|(_, modification)| modification));
+        }
+        _ => {}
+    }
     object
 }
 

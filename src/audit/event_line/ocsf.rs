@@ -1,11 +1,12 @@
 //! Events in the classes of the Open Cybersecurity Schema Framework (OCSF): process activity, SSH activity and file system
 //! activity. What the schema has no attribute for is in `unmapped`.
 
-use super::{Origin, begun, insert, words};
-use crate::audit::Traffic;
-use crate::audit::cut;
+use super::origin::{Origin, begun, insert, words};
+use crate::audit::details::cut;
 use crate::audit::event::{Event, ProgramRun};
 use crate::audit::forward_event::ForwardEvent;
+use crate::audit::sftp_trail::{FileAction, FileOperation, FileOutcome, FileUse};
+use crate::audit::traffic::Traffic;
 use crate::guest::Exit;
 use crate::policy::ProgramRequest;
 use serde_json::{Value, json};
@@ -23,6 +24,7 @@ struct Class {
 }
 
 const PROCESS_ACTIVITY: Class = Class { uid: 1007, category: 1 };
+const FILE_ACTIVITY: Class = Class { uid: 1001, category: 1 };
 const SSH_ACTIVITY: Class = Class { uid: 4007, category: 4 };
 
 /// Numbers of activities.
@@ -31,6 +33,14 @@ mod activity {
     pub(super) const TERMINATE: u32 = 2;
     pub(super) const CLOSE: u32 = 2;
     pub(super) const FAIL: u32 = 4;
+    // Of files.
+    pub(super) const CREATE: u32 = 1;
+    pub(super) const READ: u32 = 2;
+    pub(super) const UPDATE: u32 = 3;
+    pub(super) const DELETE: u32 = 4;
+    pub(super) const RENAME: u32 = 5;
+    pub(super) const SET_ATTRIBUTES: u32 = 6;
+    pub(super) const OTHER: u32 = 99;
 }
 
 /// `status_id`.
@@ -40,6 +50,13 @@ const FAILURE: u32 = 2;
 const SEVERITY: u32 = 1;
 /// `type_id` of a device that is none of the listed ones.
 const OTHER_DEVICE: u32 = 99;
+/// `type_id` of a file.
+const UNKNOWN_FILE: u32 = 0;
+const REGULAR_FILE: u32 = 1;
+const FOLDER: u32 = 2;
+const SYMBOLIC_LINK: u32 = 7;
+/// `algorithm_id` of a fingerprint.
+const SHA_256: u32 = 3;
 /// `connection_info.direction_id`.
 const INBOUND: u32 = 1;
 const OUTBOUND: u32 = 2;
@@ -74,6 +91,15 @@ pub(super) fn object(event: &Event<'_>, origin: &Origin, commands: bool) -> Opti
             let mut object = forward(origin, activity::FAIL, (channel_type, target));
             insert(&mut object, "status_id", FAILURE);
             insert(&mut object, "status_detail", cut(&refusal.reason));
+            object
+        }
+        Event::File(operation) => file(origin, operation),
+        Event::FilesNotFollowed { reason } => {
+            let mut object = system(origin, FILE_ACTIVITY, activity::OTHER);
+            insert(&mut object, "activity_name", "Not Followed");
+            insert(&mut object, "file", json!({"name": "unknown", "type_id": UNKNOWN_FILE}));
+            insert(&mut object, "status_id", FAILURE);
+            insert(&mut object, "status_detail", reason.to_string());
             object
         }
         _ => return None,
@@ -183,6 +209,66 @@ fn forward(origin: &Origin, activity: u32, (channel_type, target): (&str, &str))
     insert(&mut object["unmapped"], "channel_type", channel_type);
     insert(&mut object["unmapped"], "user", user(origin));
     insert(&mut object["unmapped"], "pod", origin.pod.clone());
+    object
+}
+
+/// The activity of an operation, and the type of its file.
+fn file_activity(action: &FileAction) -> (u32, u32) {
+    match action {
+        FileAction::Open(used) if used.flags & FileUse::WRITE == 0 => (activity::READ, REGULAR_FILE),
+        FileAction::Open(used) if used.flags & FileUse::TRUNCATE != 0 => (activity::CREATE, REGULAR_FILE),
+        FileAction::Open(_) | FileAction::Copy => (activity::UPDATE, REGULAR_FILE),
+        FileAction::Remove => (activity::DELETE, UNKNOWN_FILE),
+        FileAction::RemoveDirectory => (activity::DELETE, FOLDER),
+        FileAction::Rename => (activity::RENAME, UNKNOWN_FILE),
+        FileAction::MakeDirectory => (activity::CREATE, FOLDER),
+        FileAction::SetAttributes(_) => (activity::SET_ATTRIBUTES, UNKNOWN_FILE),
+        FileAction::SymbolicLink => (activity::CREATE, SYMBOLIC_LINK),
+        FileAction::HardLink => (activity::CREATE, UNKNOWN_FILE),
+    }
+}
+
+fn file(origin: &Origin, FileOperation { action, path, other, outcome }: &FileOperation) -> Value {
+    let (activity, kind) = file_activity(action);
+    let mut object = system(origin, FILE_ACTIVITY, activity);
+    let named = |path: &str| {
+        let path = cut(path);
+        let name = path.trim_end_matches('/').rsplit('/').next().filter(|name| !name.is_empty());
+        json!({"name": name.unwrap_or(&path), "path": path, "type_id": kind})
+    };
+    let mut file = named(path);
+    insert(&mut object["unmapped"], "operation", action.name());
+    match action {
+        FileAction::Open(used) => {
+            if let Some(hash) = &used.sha256 {
+                insert(&mut file, "hashes", json!([{"algorithm_id": SHA_256, "algorithm": "SHA-256", "value": hash}]));
+            }
+            insert(&mut object["unmapped"], "flags", used.flag_words());
+            insert(&mut object["unmapped"], "bytes_read", used.read);
+            insert(&mut object["unmapped"], "bytes_written", used.written);
+            over(&mut object, origin, used.duration);
+        }
+        FileAction::SetAttributes(set) => {
+            insert(&mut object["unmapped"], "size", set.size);
+            insert(&mut object["unmapped"], "uid", set.owner.map(|(user, _)| user));
+            insert(&mut object["unmapped"], "gid", set.owner.map(|(_, group)| group));
+            insert(&mut object["unmapped"], "permissions", set.permissions.map(|bits| format!("{bits:04o}")));
+        }
+        _ => {}
+    }
+    insert(&mut object, "file", file);
+    match (action, other) {
+        (FileAction::Rename, Some(other)) => insert(&mut object, "file_result", named(other)),
+        (_, other) => insert(&mut object["unmapped"], "other_path", other.as_deref().map(cut)),
+    }
+    match outcome {
+        FileOutcome::Done => insert(&mut object, "status_id", SUCCESS),
+        FileOutcome::Unanswered => insert(&mut object, "status_detail", "the server did not answer"),
+        FileOutcome::Failed(code) => {
+            insert(&mut object, "status_id", FAILURE);
+            insert(&mut object, "status_code", code.to_string());
+        }
+    }
     object
 }
 

@@ -2,10 +2,15 @@
 
 use super::ocsf::VERSION;
 use super::*;
+use crate::audit::sftp_trail::{FileAction, FileOperation, FileOutcome, FileUse, LostThread, NewAttributes};
 use crate::audit::{ProgramRun, Traffic};
 use crate::guest::{Exit, Refusal};
-use serde_json::json;
+use crate::policy::ProgramRequest;
+use crate::telemetry::LogSubject;
+use jiff::Timestamp;
+use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::time::Duration;
 
 const TRAFFIC: Traffic = Traffic { received: 7, sent: 9 };
 const DURATION: Duration = Duration::from_millis(1_500);
@@ -24,6 +29,18 @@ const REQUIRED: &[(u64, &[Needs])] = &[
             ("/actor", &[&["process", "user", "invoked_by", "session", "app_name", "app_uid"]]),
             ("/actor/user", &[&["account", "name", "uid"]]),
             ("/device", &[&["type_id"], &["ip", "uid", "name", "hostname", "instance_uid", "interface_uid"]]),
+        ],
+    ),
+    (
+        1001,
+        &[
+            ("", &[&["actor"], &["device"], &["file"]]),
+            ("/actor", &[&["process", "user", "invoked_by", "session", "app_name", "app_uid"]]),
+            ("/actor/user", &[&["account", "name", "uid"]]),
+            ("/device", &[&["type_id"], &["ip", "uid", "name", "hostname", "instance_uid", "interface_uid"]]),
+            ("/file", &[&["name"], &["type_id"]]),
+            ("/file/hashes/0", &[&["algorithm_id"], &["value"]]),
+            ("/file_result", &[&["name"], &["type_id"]]),
         ],
     ),
     (
@@ -83,6 +100,28 @@ fn with_every_event(judge: impl Fn(&Event<'_>)) {
         judge(&Event::ProgramLeft { run: run(request) });
         judge(&Event::ProgramRefused { request, refusal: &refusal });
     }
+    let used = FileUse { flags: 26, read: 0, written: 3, duration: DURATION, sha256: Some("abc".to_owned()) };
+    let set = NewAttributes { size: Some(0), owner: Some((1, 2)), permissions: Some(0o644), times: Some((3, 4)) };
+    for action in [
+        FileAction::Open(used),
+        FileAction::Open(FileUse { flags: FileUse::READ, ..FileUse::default() }),
+        FileAction::Remove,
+        FileAction::Rename,
+        FileAction::MakeDirectory,
+        FileAction::RemoveDirectory,
+        FileAction::SetAttributes(set),
+        FileAction::SymbolicLink,
+        FileAction::HardLink,
+        FileAction::Copy,
+    ] {
+        for outcome in [FileOutcome::Done, FileOutcome::Failed(4), FileOutcome::Unanswered] {
+            for (path, other) in [("a/b", Some("c")), ("/", None), ("", None)] {
+                let (path, other) = (path.to_owned(), other.map(str::to_owned));
+                judge(&Event::File(&FileOperation { action: action.clone(), path, other, outcome }));
+            }
+        }
+    }
+    judge(&Event::FilesNotFollowed { reason: LostThread::TooMany });
     for (channel_type, target) in [
         ("direct-tcpip", "db:5432"),
         ("direct-tcpip", "[::1]:80"),
