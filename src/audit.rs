@@ -170,7 +170,7 @@ impl Recorder {
     pub(crate) async fn record_effect(&self, event: Event<'_>) -> Result<(), Unrecorded> {
         self.record_in_recording(&event)?;
         if let Some(recording) = &self.recording {
-            self.or_failed(recording.written().await)?;
+            self.or_failed(recording.written(self.channel).await)?;
         }
         self.record_in_sink(&event)
     }

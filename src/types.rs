@@ -23,7 +23,7 @@ pub(crate) use id::ConnectionId;
 pub(crate) use image::ImageName;
 pub(crate) use name::{ContainerName, Invalid, MetadataKey, Namespace, PodName, Username};
 pub(crate) use notices::Notices;
-pub(crate) use recording::{Intercept, OnFailure, RecordingPlan};
+pub(crate) use recording::{Intercept, OnFailure, RecordingFormat, RecordingPlan};
 pub use secret::Secret;
 pub(crate) use terminal::{Modes, Size};
 pub use text::printable;

@@ -1,5 +1,6 @@
 //! Recordings of the audit log, as an operator decodes them.
 
+mod casts;
 mod gateway;
 
 use crate::configuration::podgate;

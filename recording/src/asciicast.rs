@@ -1,56 +1,63 @@
-//! Asciicast, version 2: the output of one terminal as lines of JSON, which asciinema's player plays.
+//! Asciicast, version 2: what one program showed, as lines of JSON, which asciinema's player plays.
 //!
 //! Invariants: a line is valid by itself; a character that comes in two pieces is one character in the file, and bytes
-//! that are none are replaced.
+//! that are none are replaced; no event is before the one above it; a size is one that a player can draw.
 
+use super::message::{Message, Payload};
 use serde_json::json;
 use std::time::Duration;
 
+/// The size where the client tells none: ContainerSSH's.
+const SIZE: (u32, u32) = (80, 25);
+/// Limit of columns and of rows: a player makes all the cells that a client asks for.
+const LARGEST: u32 = 1000;
+/// Limit of the variables in a header, in bytes.
+const VARIABLES: usize = 64 << 10;
+
 /// The first line of a cast.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header<'a> {
-    pub columns: u32,
-    pub rows: u32,
+struct Header<'a> {
+    columns: u32,
+    rows: u32,
     /// Seconds since 1970.
-    pub timestamp: i64,
-    pub command: &'a str,
-    /// `TERM`; empty without a terminal.
-    pub term: &'a str,
+    timestamp: i64,
+    command: &'a str,
+    /// `TERM`, where there is a terminal, and the variables of the client.
+    env: Vec<(&'a str, &'a str)>,
 }
 
 impl Header<'_> {
-    /// The line.
-    pub fn line(&self) -> String {
-        let mut env = serde_json::Map::new();
-        if !self.term.is_empty() {
-            env.insert("TERM".to_owned(), self.term.into());
-        }
+    fn line(&self) -> String {
+        let env = self.env.iter().map(|(name, value)| ((*name).to_owned(), (*value).into()));
+        let env: serde_json::Map<_, _> = env.collect();
         let header = json!({"version": 2, "width": self.columns, "height": self.rows, "timestamp": self.timestamp,
             "command": self.command, "title": "", "env": env});
         format!("{header}\n")
     }
 }
 
-/// The line of a new size.
-pub fn resize(at: Duration, columns: u32, rows: u32) -> String {
-    line(at, "r", &format!("{columns}x{rows}"))
-}
-
-/// The line of a text that is an event of that kind: `o` for output.
+/// The line of a text that is an event of that kind: `o` for output, `i` for input, `r` for a size, `m` for a mark.
 fn line(at: Duration, kind: &str, text: &str) -> String {
     format!("{}\n", json!([at.as_secs_f64(), kind, text]))
 }
 
+/// The size of a terminal; `None` if no player could draw it.
+fn drawable(columns: u32, rows: u32) -> Option<(u32, u32)> {
+    (columns > 0 && rows > 0).then(|| (columns.min(LARGEST), rows.min(LARGEST)))
+}
+
 /// One stream of bytes that becomes text.
 #[derive(Debug, Default)]
-pub struct TextStream {
+struct TextStream {
     /// The beginning of a character.
     rest: Vec<u8>,
+    /// Set if the last character returned the cursor to the line's start.
+    is_returned: bool,
 }
 
 impl TextStream {
-    /// The line for bytes that come next; `None` if they are no whole character yet.
-    pub fn output(&mut self, at: Duration, data: &[u8]) -> Option<String> {
+    /// The text of bytes that come next. It can be empty.
+    fn text(&mut self, data: &[u8]) -> String {
         let bytes = [&std::mem::take(&mut self.rest), data].concat();
         let mut text = String::with_capacity(bytes.len());
         let mut chunks = bytes.utf8_chunks().peekable();
@@ -62,13 +69,26 @@ impl TextStream {
                 text.push(char::REPLACEMENT_CHARACTER);
             }
         }
-        (!text.is_empty()).then(|| line(at, "o", &text))
+        text
     }
 
-    /// The line for what is left at the end.
-    pub fn end(&mut self, at: Duration) -> Option<String> {
+    /// The text with the returns that a terminal of the user's own adds to the output of a program without one.
+    fn returned(&mut self, text: &str) -> String {
+        let mut returned = String::with_capacity(text.len() + 16);
+        for character in text.chars() {
+            if character == '\n' && !self.is_returned {
+                returned.push('\r');
+            }
+            self.is_returned = character == '\r';
+            returned.push(character);
+        }
+        returned
+    }
+
+    /// What is left at the end.
+    fn end(&mut self) -> Option<char> {
         let is_left = !std::mem::take(&mut self.rest).is_empty();
-        is_left.then(|| line(at, "o", &char::REPLACEMENT_CHARACTER.to_string()))
+        is_left.then_some(char::REPLACEMENT_CHARACTER)
     }
 }
 
@@ -77,50 +97,128 @@ fn is_beginning(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::Value;
+/// The facts for a header that come before the program, each with the number of its request.
+#[derive(Debug, Default)]
+struct Setting {
+    terminal: Option<(u64, String, (u32, u32))>,
+    variables: Vec<(u64, String, String)>,
+}
 
-    fn text(line: &str) -> String {
-        let event: Value = serde_json::from_str(line).unwrap();
-        assert_eq!(event[1], "o");
-        event[2].as_str().unwrap().to_owned()
-    }
-
-    #[test]
-    fn lines_are_those_of_version_2() {
-        let header = Header { columns: 80, rows: 25, timestamp: 1_700_000_000, command: "/bin/sh", term: "xterm" };
-        let expected = json!({"version": 2, "width": 80, "height": 25, "timestamp": 1_700_000_000, "command": "/bin/sh",
-            "title": "", "env": {"TERM": "xterm"}});
-        assert_eq!(serde_json::from_str::<Value>(&header.line()).unwrap(), expected);
-        assert_eq!(resize(Duration::from_millis(1500), 100, 40), "[1.5,\"r\",\"100x40\"]\n");
-        let output = TextStream::default().output(Duration::from_millis(250), b"a\r\n\x1b[1m\"");
-        assert_eq!(output.unwrap(), "[0.25,\"o\",\"a\\r\\n\\u001b[1m\\\"\"]\n");
-    }
-
-    #[test]
-    fn text_is_the_same_however_its_bytes_are_cut() {
-        let bytes = "grün €uro 🦀\n".as_bytes();
-        for cut in 0..=bytes.len() {
-            for second in cut..=bytes.len() {
-                let mut stream = TextStream::default();
-                let pieces = [&bytes[..cut], &bytes[cut..second], &bytes[second..]];
-                let lines = pieces.into_iter().filter_map(|piece| stream.output(Duration::ZERO, piece));
-                assert_eq!(lines.map(|line| text(&line)).collect::<String>(), "grün €uro 🦀\n");
-                assert_eq!(stream.end(Duration::ZERO), None);
-            }
+impl Setting {
+    fn set(&mut self, request: u64, name: &str, value: &str) {
+        self.variables.retain(|(_, set, _)| set != name);
+        let taken: usize = self.variables.iter().map(|(_, name, value)| name.len() + value.len()).sum();
+        if taken + name.len() + value.len() <= VARIABLES {
+            self.variables.push((request, name.to_owned(), value.to_owned()));
         }
     }
 
-    #[test]
-    fn bytes_that_are_no_text_are_replaced() {
-        let mut stream = TextStream::default();
-        assert_eq!(text(&stream.output(Duration::ZERO, b"a\xffb\xc3(").unwrap()), "a\u{fffd}b\u{fffd}(");
-        assert_eq!(stream.output(Duration::ZERO, b"\xf0\x9f"), None);
-        assert_eq!(text(&stream.end(Duration::ZERO).unwrap()), "\u{fffd}");
-        assert_eq!(stream.end(Duration::ZERO), None);
-        assert_eq!(stream.output(Duration::ZERO, b"\xf0\x9f"), None);
-        assert_eq!(text(&stream.output(Duration::ZERO, b"x").unwrap()), "\u{fffd}x");
+    fn take_back(&mut self, request: u64) {
+        self.terminal = self.terminal.take().filter(|(of, ..)| *of != request);
+        self.variables.retain(|(of, ..)| *of != request);
+    }
+
+    fn header(&self, timestamp: i64, command: &str) -> String {
+        let (_, term, (columns, rows)) =
+            self.terminal.as_ref().map_or((0, "", SIZE), |(of, term, size)| (*of, term.as_str(), *size));
+        let term = Some(("TERM", term)).filter(|(_, term)| !term.is_empty());
+        let variables = self.variables.iter().map(|(_, name, value)| (name.as_str(), value.as_str()));
+        let env = variables.chain(term).collect();
+        Header { columns, rows, timestamp: timestamp.div_euclid(1_000_000_000), command, env }.line()
     }
 }
+
+/// The cast of one channel, from its first request to its end. It begins with the first program.
+#[derive(Debug, Default)]
+pub(crate) struct Cast {
+    setting: Setting,
+    /// The time of the first program: nanoseconds since 1970.
+    begun: Option<i64>,
+    /// The time of the last event, since the first program.
+    last: Duration,
+    streams: [TextStream; 3],
+}
+
+impl Cast {
+    /// The lines of the next message; they can be none.
+    pub(crate) fn lines(&mut self, message: &Message) -> String {
+        match self.begun {
+            Some(begun) => {
+                let since = message.timestamp.saturating_sub(begun).max(0).unsigned_abs();
+                // The clock may have been set.
+                self.last = self.last.max(Duration::from_nanos(since));
+                self.event(&message.payload)
+            }
+            None => self.before(message),
+        }
+    }
+
+    fn before(&mut self, message: &Message) -> String {
+        let setting = &mut self.setting;
+        match &message.payload {
+            Payload::Pty { request_id, term, columns, rows, .. } => {
+                let size = drawable(*columns, *rows).unwrap_or(SIZE);
+                setting.terminal = Some((*request_id, term.clone(), size));
+            }
+            Payload::Window { columns, rows, .. } => {
+                if let (Some((_, _, size)), Some(new)) = (&mut setting.terminal, drawable(*columns, *rows)) {
+                    *size = new;
+                }
+            }
+            Payload::SetEnv { request_id, name, value } => setting.set(*request_id, name, value),
+            Payload::RequestFailed { request_id, .. } => setting.take_back(*request_id),
+            payload => {
+                let Some(command) = command(payload) else { return String::new() };
+                self.begun = Some(message.timestamp);
+                return self.setting.header(message.timestamp, command);
+            }
+        }
+        String::new()
+    }
+
+    fn event(&mut self, payload: &Payload) -> String {
+        let at = self.last;
+        let mark = |text: &str| line(at, "m", text);
+        match payload {
+            Payload::Io { stream, data } => self.data(*stream, data),
+            Payload::Window { columns, rows, .. } => drawable(*columns, *rows)
+                .map(|(columns, rows)| line(at, "r", &format!("{columns}x{rows}")))
+                .unwrap_or_default(),
+            Payload::Signal { signal, .. } => mark(&format!("signal {signal}")),
+            Payload::RequestFailed { reason, .. } => mark(&format!("request failed: {reason}")),
+            Payload::Exit { exit_status } => self.end() + &mark(&format!("exit status {exit_status}")),
+            Payload::ExitSignal { signal, .. } => self.end() + &mark(&format!("exit signal {signal}")),
+            Payload::Close {} => self.end(),
+            payload => command(payload).map(mark).unwrap_or_default(),
+        }
+    }
+
+    fn data(&mut self, stream: u8, data: &[u8]) -> String {
+        let Some(text_stream) = self.streams.get_mut(usize::from(stream)) else { return String::new() };
+        let (kind, mut text) = (if stream == 0 { "i" } else { "o" }, text_stream.text(data));
+        if stream > 0 && self.setting.terminal.is_none() {
+            text = text_stream.returned(&text);
+        }
+        if text.is_empty() { String::new() } else { line(self.last, kind, &text) }
+    }
+
+    /// The lines for what is left of characters.
+    pub(crate) fn end(&mut self) -> String {
+        let at = self.last;
+        let left = self.streams.iter_mut().zip(["i", "o", "o"]);
+        left.filter_map(|(stream, kind)| Some(line(at, kind, &stream.end()?.to_string()))).collect()
+    }
+}
+
+/// The command of a request for a program, in ContainerSSH's words.
+fn command(payload: &Payload) -> Option<&str> {
+    match payload {
+        Payload::Exec { program, .. } => Some(program),
+        Payload::Subsystem { subsystem, .. } => Some(subsystem),
+        Payload::Shell { .. } => Some("/bin/sh"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
-//! A recording in the binary format as two files of a directory: the recording, named by its connection's id, and its chain
-//! beside it. Both are written part by part, and nothing else touches them.
+//! A recording as two files of a directory: the recording, named by its connection's id, and its chain beside it. Both are
+//! written part by part, and nothing else touches them. In the binary format, a part is a gzip member behind a header; in
+//! an asciicast, named by its channel, too, a part is lines, and there is no header before the first.
 //!
 //! Invariants: only the owner may read either; a part's line is written behind the part; a write that fails leaves both
 //! files as they were before it, and the part can be written again. The disk has both names when the first part is written, and
@@ -19,6 +20,8 @@ use std::sync::Arc;
 
 /// The end of a chain's file name, behind the name of the recording.
 pub const CHAIN_SUFFIX: &str = ".chain";
+/// The end of an asciicast's file name.
+pub const CAST_SUFFIX: &str = ".cast";
 /// The beginning of the name of the file that shows whether the directory takes files; ContainerSSH's name.
 const ACCESS_TEST: &str = ".accesstest";
 
@@ -52,9 +55,9 @@ impl Directory {
         Ok(Self { path, key })
     }
 
-    /// The path of the recording of a connection.
-    pub fn path_of(&self, id: &str) -> PathBuf {
-        self.path.join(id)
+    /// The path of a file of the directory.
+    pub fn path_of(&self, name: &str) -> PathBuf {
+        self.path.join(name)
     }
 
     /// Begins the recording of a connection.
@@ -62,12 +65,23 @@ impl Directory {
     /// # Errors
     /// A file cannot be made or written, or is there already.
     pub fn begin(&self, id: &str) -> io::Result<RecordingFile> {
-        let path = self.path_of(id);
-        let header = binary::header();
-        let (chain, line) = Chain::begin(id, &header, self.key.clone());
+        self.create(id, &binary::header(), binary::compress)
+    }
+
+    /// Begins an asciicast with that name.
+    ///
+    /// # Errors
+    /// As [`Directory::begin`].
+    pub fn begin_cast(&self, name: &str) -> io::Result<RecordingFile> {
+        self.create(name, &[], |lines| Ok(lines.to_vec()))
+    }
+
+    fn create(&self, name: &str, header: &[u8], stored: Stored) -> io::Result<RecordingFile> {
+        let path = self.path_of(name);
+        let (chain, line) = Chain::begin(name, header, self.key.clone());
         let mut recording = Appended::create(&path)?;
         let begun = (|| {
-            recording.append(&header)?;
+            recording.append(header)?;
             let mut lines = Appended::create(&chain_path(&path))?;
             let written = lines.append(line.as_bytes()).and_then(|()| File::open(&self.path)?.sync_all());
             written.map(|()| lines).inspect_err(|_| {
@@ -76,13 +90,18 @@ impl Directory {
             })
         })();
         match begun {
-            Ok(lines) => Ok(RecordingFile { recording, lines, chain }),
+            Ok(lines) => Ok(RecordingFile { recording, lines, chain, stored }),
             Err(error) => {
                 let _ = fs::remove_file(&path);
                 Err(error)
             }
         }
     }
+}
+
+/// The name of the asciicast of a connection's channel.
+pub fn cast_name(id: &str, channel: u32) -> String {
+    format!("{id}-{channel}{CAST_SUFFIX}")
 }
 
 /// Makes a file of its own in the directory, writes to it and removes it.
@@ -121,15 +140,27 @@ impl Part {
         Ok(())
     }
 
+    /// Adds lines of that time, if there are any.
+    pub(crate) fn push_lines(&mut self, lines: &str, time: i64) {
+        if !lines.is_empty() {
+            self.bytes.extend(lines.as_bytes());
+            self.first.get_or_insert(time);
+        }
+    }
+
     /// The bytes of its messages.
     pub fn length(&self) -> usize {
         self.bytes.len()
     }
 }
 
+/// The bytes of a part as a file has them.
+type Stored = fn(&[u8]) -> io::Result<Vec<u8>>;
+
 /// A recording that is being written.
 #[derive(Debug)]
 pub struct RecordingFile {
+    stored: Stored,
     recording: Appended,
     lines: Appended,
     chain: Chain,
@@ -144,12 +175,12 @@ impl RecordingFile {
         let Some(first) = part.first else {
             return Ok(());
         };
-        let compressed = binary::compress(&part.bytes)?;
-        self.recording.append(&compressed)?;
-        let line = self.chain.next_part(first, &compressed);
+        let stored = (self.stored)(&part.bytes)?;
+        self.recording.append(&stored)?;
+        let line = self.chain.next_part(first, &stored);
         if let Err(error) = self.lines.append(line.text.as_bytes()) {
             // A part without its line would stand in the way of the next.
-            self.recording.take_back(compressed.len() as u64);
+            self.recording.take_back(stored.len() as u64);
             return Err(error);
         }
         self.chain.take(line);

@@ -4,11 +4,12 @@
 //! Invariants: a decoder reads what others made, holds one message at a time, and never more of it than
 //! [`LONGEST_MESSAGE`].
 
-pub mod asciicast;
+mod asciicast;
 pub mod binary;
 mod cbor;
 pub mod chain;
 mod decode;
+mod encoder;
 pub mod file;
 mod json;
 pub mod message;
@@ -26,7 +27,7 @@ pub use verify::{Fault, Signature, Verified, covered, verify};
 /// Limit of one message in a file, in bytes. A message that Podgate writes is far below it.
 const LONGEST_MESSAGE: usize = 16 << 20;
 
-/// Fuzzes the decoder: what it reads can be written and read again.
+/// Fuzzes the decoder: what it reads can be written and read again, and makes asciicasts whose lines are whole.
 #[cfg(any(test, feature = "fuzzing"))]
 pub fn fuzz(data: &[u8]) {
     // The bytes as a recording, and as the messages of one.
@@ -35,8 +36,15 @@ pub fn fuzz(data: &[u8]) {
     let recording = [&binary::header()[..], &part].concat();
     let inner = Messages::open(&recording[..]).into_iter().flatten();
     let read: Vec<Message> = whole.chain(inner).flatten().collect();
-    let mut again = Vec::new();
+    let (mut again, mut cast, mut last) = (Vec::new(), asciicast::Cast::default(), 0.0);
     for message in &read {
+        for line in cast.lines(message).lines() {
+            let event = serde_json::from_str::<serde_json::Value>(line);
+            // The header is a map, and has no time.
+            let at = event.ok().and_then(|event| if event.is_object() { Some(0.0) } else { event[0].as_f64() });
+            assert!(at.is_some_and(|at| at >= last), "{line}");
+            last = at.unwrap_or_default();
+        }
         assert!(binary::encode(message, &mut again).is_ok());
         assert!(serde_json::from_str::<serde_json::Value>(&json::of_message(message)).is_ok());
     }

@@ -7,6 +7,7 @@
 //! recording has no hole, and it gets no seal; a task that is dropped has failed, so that nobody waits for it.
 
 use super::LONGEST_MESSAGE;
+use super::encoder::Encoder;
 use super::file::{Part, RecordingFile};
 use super::message::Message;
 use parking_lot::Mutex;
@@ -59,6 +60,7 @@ enum End {
 
 #[derive(Debug, Default)]
 struct Queue {
+    encoder: Encoder,
     part: Part,
     /// The time at which the part's first message was queued.
     since: Option<Instant>,
@@ -128,9 +130,18 @@ impl Drop for Running {
 
 /// Makes the writer of a recording. The task makes the files; it must be run.
 pub fn writer(begin: impl FnOnce() -> io::Result<RecordingFile> + Send + 'static) -> (Writer, WriterTask) {
-    let progress = watch::Sender::new(Progress::default());
-    let shared = Arc::new(Shared { queue: Mutex::default(), changed: Notify::new(), progress });
-    (Writer(shared.clone()), WriterTask { shared: Running(shared), begin: Box::new(begin) })
+    encoding(Encoder::Binary, Box::new(begin))
+}
+
+/// Makes the writer of an asciicast, as [`writer`].
+pub fn cast_writer(begin: impl FnOnce() -> io::Result<RecordingFile> + Send + 'static) -> (Writer, WriterTask) {
+    encoding(Encoder::asciicast(), Box::new(begin))
+}
+
+fn encoding(encoder: Encoder, begin: Begin) -> (Writer, WriterTask) {
+    let (queue, progress) = (Queue { encoder, ..Queue::default() }, watch::Sender::new(Progress::default()));
+    let shared = Arc::new(Shared { queue: Mutex::new(queue), changed: Notify::new(), progress });
+    (Writer(shared.clone()), WriterTask { shared: Running(shared), begin })
 }
 
 impl Drop for Writer {
@@ -249,7 +260,8 @@ impl Shared {
         if queue.part.length() > 0 && queue.part.length() + size > limit {
             return Err(Unwritten::Full);
         }
-        if let Err(error) = queue.part.push(message) {
+        let Queue { encoder, part, .. } = &mut *queue;
+        if let Err(error) = encoder.encode(message, part) {
             drop(queue);
             self.fail(error.to_string());
             return Err(Unwritten::Failed);
@@ -263,7 +275,11 @@ impl Shared {
 
     fn end(&self, end: End) {
         let mut queue = self.queue.lock();
-        queue.end.get_or_insert(end);
+        let Queue { encoder, part, end: ended, .. } = &mut *queue;
+        if let (None, End::Sealed(time)) = (*ended, end) {
+            encoder.end(part, time);
+        }
+        ended.get_or_insert(end);
         queue.refuses.get_or_insert(Unwritten::Ended);
         drop(queue);
         self.changed.notify_one();

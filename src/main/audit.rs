@@ -7,10 +7,11 @@ mod verify;
 use super::{fail, print, print_line};
 use clap::Subcommand;
 use podgate::printable;
+use podgate_recording::file::CAST_SUFFIX;
 use podgate_recording::{DecodeError, End, Fault, decode};
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, BufWriter, Read};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -19,10 +20,10 @@ const PATH: usize = 4096;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
-    /// Prints each message of a recording in the binary format as a line of JSON, as ContainerSSH's decoder does. Exit status 1:
-    /// the recording is damaged, or its chain beside it does not fit. 66: the file cannot be read. A recording that ends inside a
-    /// message is not damaged: its writer was killed, or is still writing. What the chain does not cover is not printed: nobody
-    /// knows who wrote it.
+    /// Prints each message of a recording in the binary format as a line of JSON, as ContainerSSH's decoder does, and an
+    /// asciicast (`*.cast`) as it is. Exit status 1: the recording is damaged, or its chain beside it does not fit. 66: the
+    /// file cannot be read. A recording that ends inside a message is not damaged: its writer was killed, or is still writing.
+    /// What the chain does not cover is not printed: nobody knows who wrote it.
     Decode {
         /// The recording; - is standard input, which has no chain.
         file: PathBuf,
@@ -73,12 +74,13 @@ fn print_messages(file: &Path) -> ExitCode {
             }
             Some((to, fault)) => {
                 // Of a writer that was killed as it began there is a header, and nothing to cover.
-                let to = if matches!(fault, Some(Fault::Nothing)) { size } else { to };
+                let is_empty = matches!(fault, Some(Fault::Nothing));
+                let to = if is_empty { size } else { to };
                 if let Some(fault) = fault.filter(|fault| !matches!(fault, Fault::Nothing)) {
                     tell(file, &format!("do not rely on it: {fault}"));
                     is_sound = false;
                 }
-                if to == 0 {
+                if to == 0 && !is_sound {
                     return ExitCode::FAILURE;
                 }
                 if size > to {
@@ -88,8 +90,39 @@ fn print_messages(file: &Path) -> ExitCode {
             }
         }
     };
-    let code = print_decoded(file, recording);
+    let code = if is_cast(file) { print_lines(file, recording) } else { print_decoded(file, recording) };
     if is_sound || code != ExitCode::SUCCESS { code } else { ExitCode::FAILURE }
+}
+
+fn is_cast(file: &Path) -> bool {
+    file.to_string_lossy().ends_with(CAST_SUFFIX)
+}
+
+/// Prints the lines of an asciicast. One without an end was not written whole.
+fn print_lines(file: &Path, recording: impl Read) -> ExitCode {
+    let (mut lines, mut out) = (BufReader::new(recording), BufWriter::new(io::stdout().lock()));
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match lines.read_until(b'\n', &mut line) {
+            Ok(0) => break,
+            Ok(_) if !line.ends_with(b"\n") => {
+                tell(file, &"the recording ends inside a line");
+                break;
+            }
+            Ok(_) => {}
+            Err(error) => return unread(file, &error),
+        }
+        match out.write_all(&line) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+            Err(error) => return fail(&error),
+        }
+    }
+    match out.flush() {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail(&error),
+        Ok(()) | Err(_) => ExitCode::SUCCESS,
+    }
 }
 
 fn print_decoded(file: &Path, recording: Box<dyn Read>) -> ExitCode {

@@ -26,9 +26,19 @@ pub enum OnFailure {
     BestEffort,
 }
 
+/// The format of recordings (`audit.format`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordingFormat {
+    /// One file for each connection, with all that happens there.
+    Binary,
+    /// One file for each program, with what it shows.
+    Asciicast,
+}
+
 /// The section `audit`, switched on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordingPlan {
+    pub format: RecordingFormat,
     pub directory: PathBuf,
     /// The private key that signs, in PEM.
     pub key: Option<Secret>,

@@ -15,18 +15,18 @@ use std::path::Path;
 use tempfile::TempDir;
 
 /// A folder for recordings, with the key that signs them.
-fn folder() -> TempDir {
+pub fn folder() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     fs::create_dir(folder.path().join("recordings")).expect("a folder");
     fs::write(folder.path().join("seal"), KEY).expect("a key");
     folder
 }
 
-fn directory(folder: &TempDir) -> String {
+pub fn directory(folder: &TempDir) -> String {
     folder.path().join("recordings").to_string_lossy().into_owned()
 }
 
-fn audit(folder: &TempDir, intercept: Value) -> Value {
+pub fn audit(folder: &TempDir, intercept: Value) -> Value {
     let key = folder.path().join("seal").to_string_lossy().into_owned();
     json!({"audit": {
         "enable": true, "format": "binary", "storage": "file", "file": {"directory": directory(folder)}, "sealKey": key,
@@ -34,7 +34,7 @@ fn audit(folder: &TempDir, intercept: Value) -> Value {
     }})
 }
 
-fn everything() -> Value {
+pub fn everything() -> Value {
     json!({"stdin": true, "stdout": true, "stderr": true, "forwarding": true})
 }
 
@@ -73,7 +73,7 @@ fn data(messages: &[Value], stream: u64) -> String {
 }
 
 /// The files in the directory, without the chains.
-fn recordings(folder: &TempDir) -> Vec<String> {
+pub fn recordings(folder: &TempDir) -> Vec<String> {
     let entries = fs::read_dir(folder.path().join("recordings")).expect("a directory");
     let paths = entries.map(|entry| entry.expect("an entry").path().to_string_lossy().into_owned());
     paths.filter(|path| !path.ends_with(".chain")).collect()
@@ -117,7 +117,7 @@ fn directory_again(folder: &TempDir) -> String {
 }
 
 /// Has no file of the gateway's grow beyond so many bytes, as on a disk that is full.
-fn fill_disk(gateway: &Gateway, bytes: u64) {
+pub fn fill_disk(gateway: &Gateway, bytes: u64) {
     let pid = Pid::from_raw(i32::try_from(gateway.pid()).expect("a pid"));
     let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
     prlimit(pid, Resource::Fsize, limit).expect("a limit");
