@@ -1,7 +1,7 @@
 //! The messages of a recording: ContainerSSH's types with their numbers, names and keys, each as a Rust value.
 //!
 //! Invariants: a message that is read, written and read again is the same; of a type that is known here, only the
-//! fields that are known are kept, and one of another type is kept as it is. ContainerSSH 0.6 has no type 308 and 410: its
+//! fields that are known are kept, and one of another type is kept as it is. ContainerSSH 0.6 has no type 2, 308 and 410: its
 //! decoder takes them for unknown types.
 
 use super::value::{Field, Value, take};
@@ -96,6 +96,7 @@ macro_rules! payloads {
 payloads! {
     0 "connect" "Connect" Connect { remote_addr: String = "remoteAddr", country: String = "country" }
     1 "disconnect" "Disconnect" Disconnect {}
+    2 "connection_ended" "Connection ended by the gateway" ConnectionEnded { reason: String = "reason" }
     100 "auth_password" "Password authentication"
         Password { username: String = "username", password: Bytes = "password" }
     101 "auth_password_successful" "Password authentication successful"

@@ -85,7 +85,7 @@ fn fields_have_the_keys_of_containerssh() {
     };
     let all: Vec<String> =
         Payload::every().into_iter().map(|payload| format!("{} {}", payload.number(), keys(payload))).collect();
-    let expected = "0 remoteAddr country|1 |100 username password|101 username password|102 username password|\
+    let expected = "0 remoteAddr country|1 |2 reason|100 username password|101 username password|102 username password|\
         103 username password reason|104 username key|105 username key|106 username key|107 username key reason|\
         108 username instruction questions|109 username answers|110 Username|111 username reason|198 reason|199 username|\
         200 requestType|201 requestId requestType payload reason|202 BindHost BindPort|203 BindHost BindPort|204 Path|\

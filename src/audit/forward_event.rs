@@ -3,7 +3,7 @@
 use super::details::{LineDetails, seconds, unless};
 use super::traffic::Traffic;
 use crate::guest::{ListenerAddress, Refusal};
-use crate::policy::Dial;
+use crate::policy::{Dial, Listen};
 use crate::telemetry::{Code, Level, codes};
 use crate::types::printable;
 use std::borrow::Cow;
@@ -67,6 +67,7 @@ pub(crate) enum ForwardEvent<'a> {
     },
     /// The guest does not listen.
     ListenerRefused {
+        request: &'a Listen,
         /// The listener as people write it.
         listener: &'a str,
         refusal: &'a Refusal,
@@ -124,7 +125,7 @@ impl<'a> ForwardEvent<'a> {
             Self::ListenerOpened { listener, address } => {
                 vec![("listener", listener.into()), ("address", listener_address(address))]
             }
-            Self::ListenerRefused { listener, refusal } => forward_refused("listener", listener, refusal),
+            Self::ListenerRefused { listener, refusal, .. } => forward_refused("listener", listener, refusal),
         }
     }
 }

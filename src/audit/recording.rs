@@ -12,7 +12,7 @@ mod tracks;
 
 use super::wire_message::{DataStream, WireMessage};
 use super::{Event, Unrecorded};
-use crate::telemetry::ConnectionLog;
+use crate::telemetry::{ConnectionLog, Log, codes};
 use crate::types::{ConnectionId, Intercept, OnFailure, RecordingFormat, RecordingPlan, Secret};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -64,6 +64,18 @@ impl Recordings {
         let key = plan.key.as_ref().map(seal_key).transpose()?;
         let directory = Directory::open(plan.directory.clone(), key.map(Arc::new))?;
         Ok(Self { format: plan.format, directory, intercept: plan.intercept, on_failure: plan.on_failure })
+    }
+
+    /// Tells in the gateway's log that connections are recorded.
+    pub(crate) fn tell(&self, log: &Log) {
+        let directory = self.directory.path_of("").display().to_string();
+        let format = match self.format {
+            RecordingFormat::Binary => "binary",
+            RecordingFormat::Asciicast => "asciinema",
+        };
+        let signed = if self.directory.is_signing() { "true" } else { "false" };
+        let details = [("directory", &*directory), ("format", format), ("signed", signed)];
+        log.write(codes::AUDIT_ENABLED, "connections are recorded", &details);
     }
 
     /// The fault of the key, which is known without a look at the disk.
@@ -128,6 +140,9 @@ impl Recording {
 
     /// Queues the message of an event at once.
     pub(super) fn event(&self, channel: Option<u32>, event: &Event<'_>) -> Result<(), Unrecorded> {
+        if let Event::Disconnected { reason: Some(reason), .. } = event {
+            self.push(channel, Payload::ConnectionEnded { reason: (*reason).to_owned() })?;
+        }
         let payload = {
             let State { presented, requests } = &mut *self.state.lock();
             let (remote, intercept) = (self.remote, self.intercept);

@@ -312,7 +312,7 @@ fn forward_is_told_with_its_target_and_whoever_refused_it() {
             json!({"listener": "X11", "address": "localhost:10.0"}),
         ),
         (
-            ForwardEvent::ListenerRefused { listener, refusal: &refusal },
+            ForwardEvent::ListenerRefused { request: &Listen::Agent, listener, refusal: &refusal },
             "info",
             "SSH_LISTENER_FAILED",
             json!({"listener": listener, "reason": "Connection refused"}),

@@ -27,6 +27,11 @@ pub(crate) enum WireMessage<'a> {
         host: &'a str,
         port: u32,
     },
+    /// The port that the guest chose for a listener whose client left the choice to it.
+    BoundTcp {
+        host: &'a str,
+        port: u32,
+    },
     CancelForwardTcp {
         host: &'a str,
         port: u32,
@@ -64,6 +69,8 @@ pub(crate) enum WireMessage<'a> {
     CloseWrite,
     /// The channel is over.
     Close,
+    /// The gateway ends the connection, for that reason.
+    Ending(&'a str),
 }
 
 /// A terminal's size as the client tells it.

@@ -82,6 +82,7 @@ impl Translator {
     ) -> Result<(), russh::Error> {
         let audit = self.channel_audit(id);
         let (Some((admission, _)), Some(handle)) = (&self.admitted, self.channels.session(&id)) else {
+            audit.note_wire(WireMessage::Failed(NO_SESSION));
             return session.channel_failure(id);
         };
         if !handle.is_idle() {
@@ -471,7 +472,7 @@ impl Handler for Translator {
             Ok(port) => self.open_listener(Listen::Tcp { host: address.to_owned(), port }, session).await?,
             Err(_) => {
                 let listen = Listen::Tcp { host: address.to_owned(), port: 0 };
-                self.deny_listener(&listen, Denied::ListenTarget, session)?
+                forwards::deny_listener(&listen, Denied::ListenTarget, &self.context.audit, session)?
             }
         };
         if let Some(ListenerAddress::Port(bound)) = opened {
@@ -483,7 +484,10 @@ impl Handler for Translator {
     async fn cancel_tcpip_forward(&mut self, address: &str, port: u32, _: &mut Session) -> Result<bool, Self::Error> {
         // A listener that closes needs no leave; a recording that fails ends the connection by itself.
         let _ = self.context.audit.wire(WireMessage::CancelForwardTcp { host: address, port }).await;
-        let Ok(port) = u16::try_from(port) else { return Ok(false) };
+        let Ok(port) = u16::try_from(port) else {
+            self.context.audit.note_wire(WireMessage::Failed("there is no such port"));
+            return Ok(false);
+        };
         Ok(self.close_listener(&ListenerKey::Tcp { host: address.to_owned(), port }).await)
     }
 
@@ -500,6 +504,9 @@ impl Handler for Translator {
         Ok(self.close_listener(&ListenerKey::Unix { path: socket_path.to_owned() }).await)
     }
 }
+
+/// The reason for which a channel that is no session takes no request.
+const NO_SESSION: &str = "the channel is no session";
 
 /// Answers a channel request.
 fn reply(session: &mut Session, channel: ChannelId, accepted: bool) -> Result<(), russh::Error> {

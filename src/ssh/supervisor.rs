@@ -14,7 +14,7 @@ use super::entrance::{Entrance, Startup};
 use super::handler::Translator;
 use super::snapshot::Snapshot;
 use super::time_limits;
-use crate::audit::{Event, Recorder, Unrecorded};
+use crate::audit::{Event, Recorder, Unrecorded, WireMessage};
 use crate::auth::LoginDeadline;
 use crate::guest::{Progress, Refusal};
 use crate::policy::ConnectionEndpoints;
@@ -302,6 +302,7 @@ impl Supervisor {
             EndCause::Ours(reason) => (Refusal::new(reason), Duration::ZERO),
         };
         let reason = refusal.reason.clone();
+        self.context.audit.note_wire(WireMessage::Ending(&reason));
         if let Some(admitted) = &self.admitted {
             admitted.ending.send_replace(Some(refusal));
             // The notification stays from the first channel on.

@@ -8,6 +8,7 @@ use crate::support::peer::{answered, to_the_end};
 use crate::support::world::merge;
 use crate::support::{Setup, World};
 use data_encoding::BASE64;
+use russh::Sig;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 use std::fs;
@@ -178,6 +179,8 @@ async fn recording_that_is_removed_or_cut_while_it_is_written_has_failed() {
 async fn what_happens_on_a_connection_is_in_its_recording() {
     let folder = folder();
     let world = Setup::config(audit(&folder, everything())).start().await;
+    let told = world.gateway.wait_for_line("AUDIT_ENABLED").await;
+    assert_eq!((&told["details"]["format"], &told["details"]["signed"]), (&json!("binary"), &json!("true")), "{told}");
     let ssh = world.ssh().option("SetEnv=LC_PODGATE=yes").stdin("typed\n");
     let done = ssh.run("cat; echo failed >&2; exit 3").await.expect(3);
     assert_eq!(done.text(), "typed\n");
@@ -206,20 +209,64 @@ async fn requests_without_an_effect_stand_in_the_recording_as_failed() {
     let world = Setup::config(audit(&folder, json!({}))).start().await;
     let peer = world.peer("alice").await;
     let mut channel = peer.session().await;
+    channel.signal(Sig::INT).await.expect("a signal");
     channel.exec(true, "read line; exit 3").await.expect("a request");
     assert!(answered(&mut channel).await);
     channel.exec(true, "echo harmless").await.expect("a request");
     assert!(!answered(&mut channel).await);
     channel.set_env(true, "LATE", "yes").await.expect("a request");
     assert!(!answered(&mut channel).await);
+    channel.request_pty(true, "xterm", 80, 24, 0, 0, &[]).await.expect("a request");
+    assert!(!answered(&mut channel).await);
+    channel.agent_forward(true).await.expect("a request");
+    assert!(!answered(&mut channel).await);
     channel.eof().await.expect("an end");
     assert_eq!(to_the_end(&mut channel).await.status, Some(3));
+    assert!(peer.handle.tcpip_forward("localhost", 0).await.is_err());
     drop((channel, peer));
     let messages = proven(&world.gateway).await;
-    let failed: Vec<_> = of_type(&messages, "request_failed").iter().map(|it| &it["payload"]["requestId"]).collect();
-    let number = |id: &str, at: usize| &of_type(&messages, id)[at]["payload"]["requestId"];
-    assert_eq!(failed, [number("exec", 1), number("setenv", 0)], "{messages:#?}");
+    let failed: Vec<_> = of_type(&messages, "request_failed").iter().map(|payload| &payload["requestId"]).collect();
+    let number = |id: &str, at: usize| &of_type(&messages, id)[at]["requestId"];
+    let requests =
+        [number("signal", 0), number("exec", 1), number("setenv", 0), number("pty", 0), number("auth-agent-req", 0)];
+    assert!(requests.iter().all(|request| request.is_u64()), "{messages:#?}");
+    assert_eq!(failed[..5], requests, "{messages:#?}");
+    // That of the connection has no number of its own in its message: it is the next one.
+    let next = json!(number("auth-agent-req", 0).as_u64().map(|last| last + 1));
+    assert_eq!((failed.len(), failed[5]), (6, &next), "{messages:#?}");
     assert_eq!(of_type(&messages, "exit").len(), 1);
+}
+
+#[podgate_test::multi_thread]
+async fn port_that_the_guest_chose_is_recorded() {
+    let folder = folder();
+    let mut config = audit(&folder, json!({}));
+    merge(&mut config, json!({"security": {"forwarding": {"reverseForwardingMode": "enable"}}}));
+    let world = Setup::config(config).start().await;
+    let peer = world.peer("alice").await;
+    let port = peer.handle.tcpip_forward("localhost", 0).await.expect("a port");
+    assert!(peer.handle.cancel_tcpip_forward("localhost", 1).await.is_err());
+    drop(peer);
+    let messages = proven(&world.gateway).await;
+    let ports: Vec<_> = of_type(&messages, "forward_tcpip").iter().map(|payload| &payload["BindPort"]).collect();
+    assert_eq!(ports, [&json!(0), &json!(port)]);
+    let failed = of_type(&messages, "request_failed");
+    assert_eq!(failed, [&json!({"requestId": 2, "reason": "there is no such listener"})]);
+}
+
+#[podgate_test::multi_thread]
+async fn reason_for_which_the_gateway_ends_a_connection_is_recorded() {
+    let folder = folder();
+    let world = Setup::config(audit(&folder, json!({}))).start().await;
+    let mut session = world.ssh().start("echo begun; read line");
+    session.until_stdout("begun").await;
+    world.gateway.signal("TERM");
+    let messages = proven(&world.gateway).await;
+    session.end_input();
+    let done = session.ended().await;
+    let ended = of_type(&messages, "connection_ended");
+    assert_eq!(ended, [&json!({"reason": "the server is shutting down"})], "{messages:#?}");
+    assert!(done.stderr.contains("the server is shutting down"), "{}", done.stderr);
 }
 
 #[podgate_test::multi_thread]
@@ -353,6 +400,7 @@ async fn configuration_that_records_nothing_or_nowhere_is_told() {
     }
     for (section, told) in [
         (json!({"enable": false}), "no effect: audit.enable: is not true"),
+        (json!({"sealKey": null}), "warning: audit.sealKey: is not set: whoever can write to the directory can change"),
         (json!({"format": "none"}), "warning: audit.format: is none: nothing is recorded"),
         (json!({"storage": "none"}), "warning: audit.storage: is none: nothing is recorded"),
         (json!({}), "the configuration is valid"),

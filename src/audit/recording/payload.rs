@@ -1,12 +1,12 @@
 //! The message of each event and each wire message: ContainerSSH's types. What has no type there is in the log alone.
 
-use super::requests::{Presented, Requests};
+use super::requests::{Late, Presented, Requests};
 use crate::audit::event::{Event, RequestKind};
 use crate::audit::forward_event::ForwardEvent;
 use crate::audit::wire_message::{WireMessage, WireSize};
 use crate::auth::AuthMethod;
 use crate::guest::Exit;
-use crate::policy::Denied;
+use crate::policy::{Denied, Listen};
 use crate::types::Intercept;
 use bytes::Bytes;
 use podgate_recording::Payload;
@@ -46,11 +46,12 @@ pub(super) fn of_event(event: &Event<'_>, facts: &mut Facts<'_>) -> Option<Paylo
         Event::ChannelOpened { .. } => Payload::NewChannelSuccessful { channel_type: "session".to_owned() },
         Event::LimitHit { limit } if facts.channel.is_some() => channel_failed("", limit),
         Event::Denied { request, denied } => of_denial(*request, denied, facts),
-        Event::ProgramRefused { refusal, .. } => {
-            let request_id = facts.requests.program(facts.channel);
-            Payload::RequestFailed { request_id, reason: refusal.reason.clone() }
+        Event::ProgramRefused { refusal, .. } => failed_late(facts, Late::Program, &refusal.reason),
+        Event::Signalled { .. } => {
+            facts.requests.signalled(facts.channel);
+            return None;
         }
-        Event::SignalRefused { refusal } => request_failed(facts, &refusal.reason),
+        Event::SignalRefused { refusal } => failed_late(facts, Late::Signal, &refusal.reason),
         Event::ProgramEnded { exit, .. } => of_exit(exit),
         Event::Forward(event) => of_forward(event, facts)?,
         _ => return None,
@@ -79,7 +80,7 @@ fn of_login(event: &Event<'_>, facts: &Facts<'_>) -> Option<Payload> {
     })
 }
 
-fn of_denial(request: RequestKind<'_>, denied: &Denied, facts: &Facts<'_>) -> Payload {
+fn of_denial(request: RequestKind<'_>, denied: &Denied, facts: &mut Facts<'_>) -> Payload {
     let reason = denied.to_string();
     match request {
         RequestKind::Session => channel_failed("session", &reason),
@@ -102,11 +103,15 @@ fn of_exit(exit: &Exit) -> Payload {
     }
 }
 
-fn of_forward(event: &ForwardEvent<'_>, facts: &Facts<'_>) -> Option<Payload> {
+fn of_forward(event: &ForwardEvent<'_>, facts: &mut Facts<'_>) -> Option<Payload> {
     Some(match event {
         ForwardEvent::DialRefused { channel_type, refusal, .. } => channel_failed(channel_type, &refusal.reason),
         ForwardEvent::ForwardDeclined { reason, .. } => channel_failed("", reason),
-        ForwardEvent::ListenerRefused { refusal, .. } => request_failed(facts, &refusal.reason),
+        ForwardEvent::ListenerRefused { request, refusal, .. } => match request {
+            Listen::X11(_) => failed_late(facts, Late::X11, &refusal.reason),
+            Listen::Agent => failed_late(facts, Late::Agent, &refusal.reason),
+            Listen::Tcp { .. } | Listen::Unix { .. } => request_failed(facts, &refusal.reason),
+        },
         _ => return None,
     })
 }
@@ -119,8 +124,14 @@ fn channel_failed(channel_type: &str, reason: &str) -> Payload {
     Payload::NewChannelFailed { channel_type: channel_type.to_owned(), reason: reason.to_owned() }
 }
 
-fn request_failed(facts: &Facts<'_>, reason: &str) -> Payload {
-    Payload::RequestFailed { request_id: facts.requests.last(facts.channel), reason: reason.to_owned() }
+/// Tells that the last request has failed.
+fn request_failed(facts: &mut Facts<'_>, reason: &str) -> Payload {
+    Payload::RequestFailed { request_id: facts.requests.fail_last(facts.channel), reason: reason.to_owned() }
+}
+
+/// Tells that a request has failed which need not be the last.
+fn failed_late(facts: &mut Facts<'_>, kind: Late, reason: &str) -> Payload {
+    Payload::RequestFailed { request_id: facts.requests.fail_late(facts.channel, kind), reason: reason.to_owned() }
 }
 
 /// The payload of a wire message.
@@ -138,21 +149,24 @@ pub(super) fn of_wire(message: &WireMessage<'_>, facts: &mut Facts<'_>) -> Paylo
         WireMessage::Window(WireSize { columns, rows, width, height }) => {
             Payload::Window { request_id: id(), columns, rows, width, height }
         }
-        WireMessage::Signal(signal) => Payload::Signal { request_id: id(), signal: signal.to_owned() },
+        WireMessage::Signal(signal) => {
+            let request_id = facts.requests.next_late(channel, Late::Signal);
+            Payload::Signal { request_id, signal: signal.to_owned() }
+        }
         WireMessage::X11(x11) => {
             // The cookie opens the client's display.
             let cookie = if facts.intercept.passwords { x11.auth_cookie.clone() } else { String::new() };
             Payload::X11Request {
-                request_id: facts.requests.next(channel),
+                request_id: facts.requests.next_late(channel, Late::X11),
                 single_connection: x11.single_connection,
                 auth_protocol: x11.auth_protocol.clone(),
                 cookie,
                 screen: x11.screen,
             }
         }
-        WireMessage::Agent => Payload::AgentRequest { request_id: id() },
+        WireMessage::Agent => Payload::AgentRequest { request_id: facts.requests.next_late(channel, Late::Agent) },
         WireMessage::Shell | WireMessage::Exec(_) | WireMessage::Subsystem(_) => {
-            let request_id = facts.requests.next_program(channel);
+            let request_id = facts.requests.next_late(channel, Late::Program);
             match *message {
                 WireMessage::Exec(program) => Payload::Exec { request_id, program: program.to_owned() },
                 WireMessage::Subsystem(subsystem) => Payload::Subsystem { request_id, subsystem: subsystem.to_owned() },
@@ -162,6 +176,7 @@ pub(super) fn of_wire(message: &WireMessage<'_>, facts: &mut Facts<'_>) -> Paylo
         WireMessage::Failed(reason) => request_failed(facts, reason),
         WireMessage::Opened(channel_type) => Payload::NewChannelSuccessful { channel_type: channel_type.to_owned() },
         WireMessage::CloseWrite => Payload::CloseWrite {},
+        WireMessage::Ending(reason) => Payload::ConnectionEnded { reason: reason.to_owned() },
         WireMessage::Close => {
             facts.requests.close(channel);
             Payload::Close {}
@@ -171,11 +186,22 @@ pub(super) fn of_wire(message: &WireMessage<'_>, facts: &mut Facts<'_>) -> Paylo
 }
 
 fn of_wire_forward(message: &WireMessage<'_>, facts: &mut Facts<'_>) -> Payload {
-    // A refusal of the listener is one of this request.
-    let _ = facts.requests.next(facts.channel);
+    let is_request = matches!(
+        message,
+        WireMessage::ForwardTcp { .. }
+            | WireMessage::CancelForwardTcp { .. }
+            | WireMessage::ForwardUnix { .. }
+            | WireMessage::CancelForwardUnix { .. }
+    );
+    if is_request {
+        // A refusal of the listener is one of this request.
+        let _ = facts.requests.next(facts.channel);
+    }
     let text = str::to_owned;
     match *message {
-        WireMessage::ForwardTcp { host, port } => Payload::ForwardTcp { bind_host: text(host), bind_port: port },
+        WireMessage::ForwardTcp { host, port } | WireMessage::BoundTcp { host, port } => {
+            Payload::ForwardTcp { bind_host: text(host), bind_port: port }
+        }
         WireMessage::CancelForwardTcp { host, port } => {
             Payload::CancelForwardTcp { bind_host: text(host), bind_port: port }
         }

@@ -2,7 +2,7 @@
 //! session or connection ends, or when the guest gives it up; the connections that came to it stay.
 
 use super::{Forwards, OfferedAs, Offering};
-use crate::audit::{Event, ForwardEvent, Recorder};
+use crate::audit::{Event, ForwardEvent, Recorder, WireMessage};
 use crate::guest::{GuestListener, ListenerAddress, Progress, Refusal};
 use crate::policy::{Listen, Permit};
 use crate::session::{ListenerOpener, ended};
@@ -62,7 +62,7 @@ struct ListenerTask {
 
 impl Forwards {
     /// Listens in the guest, for as long as the returned listener lives and `until` is not cancelled. The wait ends with
-    /// the pod's own deadlines or the connection.
+    /// the pod's own deadlines or the connection. `audit` is that of the request.
     pub(crate) async fn listen(
         self: &Arc<Self>,
         listen: Permit<Listen>,
@@ -78,10 +78,15 @@ impl Forwards {
             Ok((listener, offered_as))
         });
         let (listener, offered_as) = checked.inspect_err(|refusal| {
-            audit.note(Event::Forward(ForwardEvent::ListenerRefused { listener: &name, refusal }));
+            audit.note(Event::Forward(ForwardEvent::ListenerRefused { request: &request, listener: &name, refusal }));
         })?;
         let address = listener.address.clone();
         audit.note(Event::Forward(ForwardEvent::ListenerOpened { listener: &name, address: &address }));
+        if let (Listen::Tcp { host, port: 0 }, ListenerAddress::Port(port)) = (&request, &address) {
+            audit.note_wire(WireMessage::BoundTcp { host, port: (*port).into() });
+        }
+        // An agent's socket outlives the session that asked for it.
+        let audit = if request == Listen::Agent { &self.context.audit } else { audit };
         let (cancelled, ended) = (until.child_token(), CancellationToken::new());
         let cancel = cancelled.clone().drop_guard();
         let task = ListenerTask {
@@ -115,12 +120,13 @@ impl Forwards {
         self: &Arc<Self>,
         listen: Permit<Listen>,
         progress: Progress,
+        audit: &Recorder,
     ) -> Result<ListenerAddress, Refusal> {
         let mut agent = self.agent.lock().await;
         if let Some(open) = agent.as_ref().filter(|open| !open.is_over()) {
             return Ok(open.address.clone());
         }
-        let open = self.listen(listen, progress, &self.context.closed, &self.context.audit).await?;
+        let open = self.listen(listen, progress, &self.context.closed, audit).await?;
         let address = open.address.clone();
         *agent = Some(open);
         Ok(address)
@@ -189,7 +195,7 @@ impl ListenerOpener for SessionListeners {
     fn open(&self, listen: Permit<Listen>, progress: Progress) -> BoxFuture<'_, Result<ListenerAddress, Refusal>> {
         Box::pin(async move {
             if *listen.request() == Listen::Agent {
-                return self.forwards.agent_socket(listen, progress).await;
+                return self.forwards.agent_socket(listen, progress, &self.audit).await;
             }
             Ok(self.forwards.listen(listen, progress, &self.over, &self.audit).await?.detach())
         })

@@ -7,7 +7,7 @@
 //! not answer for a minute, when the connection is to end, and when the client leaves.
 
 use super::{RESOURCE_SHORTAGE, Translator};
-use crate::audit::{Event, RequestKind};
+use crate::audit::{Event, Recorder, RequestKind, WireMessage};
 use crate::guest::{ListenerAddress, Progress, Refusal};
 use crate::policy::{Denied, Dial, Listen, Permit};
 use crate::session::{ListenerOpener, PromisedListener};
@@ -74,9 +74,10 @@ impl Translator {
         let most = self.admitted.as_ref().map_or(0, |(admission, _)| admission.limits.counts.listeners);
         if self.listeners.len() >= most {
             audit.note(Event::LimitHit { limit: "limits.maxListeners" });
+            audit.note_wire(WireMessage::Failed("too many listeners are open on this connection"));
             return explain(session, "too many listeners are open on this connection");
         }
-        let Some(permit) = self.decide_listener(listen.clone(), session)? else { return Ok(None) };
+        let Some(permit) = self.decide_listener(listen.clone(), &audit, session)? else { return Ok(None) };
         let Some((_, forwards)) = &self.admitted else { return Ok(None) };
         let opened = tokio::select! {
             opened = forwards.listen(permit, Progress::default(), &self.context.closed, &audit) => opened,
@@ -106,7 +107,10 @@ impl Translator {
 
     /// Cancels a listener; false if there is none.
     pub(super) async fn close_listener(&mut self, key: &ListenerKey) -> bool {
-        let Some(listener) = self.listeners.remove(key) else { return false };
+        let Some(listener) = self.listeners.remove(key) else {
+            self.context.audit.note_wire(WireMessage::Failed("there is no such listener"));
+            return false;
+        };
         listener.close().await;
         true
     }
@@ -122,10 +126,13 @@ impl Translator {
         let audit = self.channel_audit(id);
         let over = match self.channels.session(&id) {
             Some(handle) if handle.can_be_promised(&listen) => handle.over(),
-            _ => return Ok(false),
+            _ => {
+                audit.note_wire(WireMessage::Failed("no program comes that could use it, or it was requested before"));
+                return Ok(false);
+            }
         };
         let is_agent = listen == Listen::Agent;
-        let Some(permit) = self.decide_listener(listen, session)? else { return Ok(false) };
+        let Some(permit) = self.decide_listener(listen, &audit, session)? else { return Ok(false) };
         let Some((admission, forwards)) = &self.admitted else { return Ok(false) };
         let is_ready = matches!(admission.guest.ready(Progress::default()).now_or_never(), Some(Ok(())));
         let promised = if is_ready {
@@ -152,25 +159,26 @@ impl Translator {
     fn decide_listener(
         &self,
         listen: Listen,
+        audit: &Recorder,
         session: &mut Session,
     ) -> Result<Option<Permit<Listen>>, ConnectionError> {
         let Some((admission, _)) = &self.admitted else { return Ok(None) };
         match admission.rules.decide(listen.clone()) {
             Ok(permit) => Ok(Some(permit)),
-            Err(denied) => self.deny_listener(&listen, denied, session),
+            Err(denied) => deny_listener(&listen, denied, audit, session),
         }
     }
+}
 
-    /// Records the denial of a listener.
-    pub(super) fn deny_listener<T>(
-        &self,
-        listen: &Listen,
-        denied: Denied,
-        session: &mut Session,
-    ) -> Result<Option<T>, ConnectionError> {
-        self.context.audit.note(Event::Denied { request: RequestKind::Listen(listen), denied: &denied });
-        explain(session, &denied.to_string())
-    }
+/// Records the denial of a listener.
+pub(super) fn deny_listener<T>(
+    listen: &Listen,
+    denied: Denied,
+    audit: &Recorder,
+    session: &mut Session,
+) -> Result<Option<T>, ConnectionError> {
+    audit.note(Event::Denied { request: RequestKind::Listen(listen), denied: &denied });
+    explain(session, &denied.to_string())
 }
 
 /// Tells the client the reason of a refusal, which an answer cannot carry, in a debug message (RFC 4253 section 11.3), as

@@ -1,7 +1,7 @@
 //! The requests of the callbacks once they are translated: the connection's rules decide, the decision is recorded, and the
 //! channel's task gets what was allowed.
 
-use super::{FULL, Translator};
+use super::{FULL, NO_SESSION, Translator};
 use crate::audit::{Event, RequestKind, WireMessage};
 use crate::policy::{OpenSession, OpenTerminal, Permit, ProgramRequest, ProgramSpec, SendSignal, Terminal};
 use crate::registry::RunningProgram;
@@ -104,7 +104,10 @@ impl Translator {
     /// Decides on a terminal; false if the session does not get it.
     pub(super) fn open_terminal(&mut self, id: ChannelId, terminal: Terminal) -> bool {
         let audit = self.channel_audit(id);
-        let (Some((admission, _)), Some(handle)) = (&self.admitted, self.channels.session(&id)) else { return false };
+        let (Some((admission, _)), Some(handle)) = (&self.admitted, self.channels.session(&id)) else {
+            audit.note_wire(WireMessage::Failed(NO_SESSION));
+            return false;
+        };
         match admission.rules.decide(OpenTerminal { terminal }) {
             Ok(permit) if handle.can_get_terminal() => {
                 let recorded = audit.record(Event::TerminalOpened { terminal: permit.request() });
@@ -124,7 +127,10 @@ impl Translator {
     /// Decides on a variable; false if the session does not get it.
     pub(super) fn set_env(&mut self, id: ChannelId, name: &str, value: &str) -> bool {
         let audit = self.channel_audit(id);
-        let (Some((admission, _)), Some(handle)) = (&self.admitted, self.channels.session(&id)) else { return false };
+        let (Some((admission, _)), Some(handle)) = (&self.admitted, self.channels.session(&id)) else {
+            audit.note_wire(WireMessage::Failed(NO_SESSION));
+            return false;
+        };
         match admission.rules.decide(handle.set_env(name, value)) {
             Ok(permit) if handle.is_idle() => {
                 let recorded = audit.record(Event::EnvSet { name: permit.request().name() });
@@ -144,7 +150,10 @@ impl Translator {
     /// Decides on a signal and hands it to the program; false if it does not get it.
     pub(super) fn send_signal(&mut self, id: ChannelId, name: &str) -> bool {
         let audit = self.channel_audit(id);
-        let (Some((admission, _)), Some(handle)) = (&self.admitted, self.channels.session(&id)) else { return false };
+        let (Some((admission, _)), Some(handle)) = (&self.admitted, self.channels.session(&id)) else {
+            audit.note_wire(WireMessage::Failed(NO_SESSION));
+            return false;
+        };
         match admission.rules.decide(SendSignal { name: name.to_owned() }) {
             // No program runs yet, and the next one is not meant.
             Ok(_too_early) if handle.is_idle() => {
