@@ -129,7 +129,7 @@ impl App {
         let beats = Heartbeats::default();
         let health = Health::new(beats.clone());
         let reachability = Reachability::of(config, &auth, config_client.as_ref(), &backend, (&health, &log));
-        let recordings = config.audit.as_ref().map(Recordings::open).transpose()?;
+        let recordings = open_recordings(config, &log)?;
         let snapshot = Snapshot::build(config, auth, config_client, Arc::new(backend.clone()), recordings)?;
         let listeners = ssh::listen(&config.ssh.listeners, passed).await;
         let reloads = ReloadOrders::new();
@@ -221,6 +221,12 @@ impl App {
         answering.close();
         answering.wait().await;
     }
+}
+
+/// Opens the place of recordings, and tells that connections are recorded.
+fn open_recordings(config: &Config, log: &Log) -> Result<Option<Recordings>, RecordingsError> {
+    let recordings = config.audit.as_ref().map(Recordings::open).transpose()?;
+    Ok(recordings.inspect(|recordings| recordings.tell(log)))
 }
 
 /// Raises the limit of open files as far as it goes, and logs it: with a low one, few clients are served.

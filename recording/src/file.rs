@@ -60,6 +60,11 @@ impl Directory {
         self.path.join(name)
     }
 
+    /// Tells whether recordings are signed.
+    pub fn is_signing(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// Begins the recording of a connection.
     ///
     /// # Errors

@@ -58,6 +58,7 @@ codes! {
     AGENT_LINK_LOST Info or Warning: "The link to the guest's agent is lost (`info`), or was given up because the agent broke its protocol (`warning`). Programs over it end without an exit status."
     AGENT_UNREACHABLE Warning: "The guest's agent cannot be reached now; programs run without it."
     AGENT_WAY Info: "The way by which the agent comes into the containers of an image, or that it does not. Told once for each image."
+    AUDIT_ENABLED Info: "Connections are recorded from now on, in `directory` and `format`; `signed` says whether a key signs (`audit.sealKey`)."
     AUDIT_RECORDED Info: "The recording of a connection is over: `path`, `parts`, `lastHash` (the hash of the last line of its chain) and whether its end is `sealed`."
     AUDIT_RECORDING_FAILED Error: "A recording cannot be written; the connection ends, or goes on without it (`audit.onFailure`)."
     AUTH Debug: "A webhook of the login is being asked."

@@ -56,6 +56,7 @@ async fn rendering_that_would_make_secrets_anew_or_serve_nobody_is_refused() {
             "use guests.namespace, which also grants the permissions there",
         ),
         (with(&json!({"metrics": {"serviceMonitor": {"enabled": true}}})), "needs metrics.enabled"),
+        (with(&json!({"recordings": {"enabled": true}})), "recordings.existingClaim: name the PersistentVolumeClaim"),
         (with(&json!({"replica": 3})), "replica"),
         (with(&json!({"replicas": 0})), "replicas"),
         (with(&json!({"guests": {"namespace": "Guests"}})), "namespace"),
@@ -129,6 +130,10 @@ fn choices() -> Vec<Value> {
             "extraEnv": [{"name": "A", "value": "b"}], "podAnnotations": {"a": "b"}, "podLabels": {"c": "d"},
             "extraVolumes": [{"name": "x", "emptyDir": {}}], "extraVolumeMounts": [{"name": "x", "mountPath": "/x"}],
             "serviceAccount": {"annotations": {"example.com/role": "x"}},
+        }),
+        json!({
+            "recordings": {"enabled": true, "existingClaim": "recordings", "sealKeySecret": "audit"},
+            "config": {"audit": {"format": "asciinema", "intercept": {"stdout": true}}},
         }),
         json!({"webhooks": {"enabled": true, "existingTlsSecret": "tls", "caConfigMap": "ca", "users": {"alice": {"authorizedKeys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0pVm5sEBn7sBq9FMcHGVKmbLBrKwDjIVqXxoEPjUvn alice"]}}}}),
         json!({"config": {"ssh": {"listeners": [{"address": "0.0.0.0:2222", "proxyProtocol": "required", "trustedProxies": ["10.0.0.1"]}]}}}),

@@ -86,6 +86,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if .Values.metrics.enabled -}}
 {{- $_ := set $own "metrics" (dict "enable" true "listen" "0.0.0.0:9100") -}}
 {{- end -}}
+{{- if .Values.recordings.enabled -}}
+{{- if not .Values.recordings.existingClaim -}}
+{{- fail "recordings.existingClaim: name the PersistentVolumeClaim for the recordings, because the gateway's own disk goes with it" -}}
+{{- end -}}
+{{- $audit := dict "enable" true "format" "binary" "storage" "file" "file" (dict "directory" "/var/log/podgate") -}}
+{{- if .Values.recordings.sealKeySecret -}}
+{{- $_ := set $audit "sealKey" "/etc/podgate/audit/audit_key" -}}
+{{- end -}}
+{{- $_ := set $own "audit" $audit -}}
+{{- end -}}
 {{- if and .Values.agent.fromImage (not (dig "kubernetes" "pod" "disableAgent" false .Values.config)) -}}
 {{- $_ := set $own.kubernetes.pod "agentImage" (include "podgate.image" (list .Values.image .Chart)) -}}
 {{- end -}}

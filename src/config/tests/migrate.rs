@@ -351,6 +351,28 @@ fn words_that_mean_something_else_today_are_for_a_person() {
 }
 
 #[test]
+fn recordings_of_an_old_file_are_explained_where_they_differ() {
+    let told = |audit: Value| {
+        let mut tree = minimal();
+        tree["audit"] = audit;
+        let migration = rewritten(&tree);
+        let paths = migration.decisions.iter().map(|decision| decision.path.clone());
+        paths.filter(|path| path.starts_with("audit")).collect::<Vec<_>>()
+    };
+    let without_password = ["audit.intercept.passwords", "audit.onFailure"];
+    assert_eq!(told(json!({"enable": true, "format": "binary", "storage": "file"})), without_password);
+    assert_eq!(
+        told(json!({"enable": true, "format": "asciinema", "intercept": {"passwords": true}})),
+        ["audit.onFailure", "audit.format"]
+    );
+    let decided =
+        json!({"enable": true, "format": "binary", "onFailure": "required", "intercept": {"passwords": true}});
+    for silent in [decided, json!({"enable": false, "format": "binary"}), json!({"enable": true})] {
+        assert_eq!(told(silent), Vec::<String>::new());
+    }
+}
+
+#[test]
 fn new_listen_wins_over_the_old_one() {
     let migration = migrated(&json!({"listen": "127.0.0.1:1", "ssh": {"listen": "127.0.0.1:2"}}));
     assert_eq!(Value::Object(migration.document), json!({"ssh": {"listen": "127.0.0.1:2"}}));

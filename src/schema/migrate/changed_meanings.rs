@@ -41,6 +41,9 @@ pub(super) fn look(migration: &mut Migration) {
              key, the limit is authTimeout",
         ));
     }
+    if at("audit.enable") == Some(&json!(true)) {
+        decisions.extend(recordings(&at));
+    }
     for (path, text) in decisions {
         migration.decide(path, text);
     }
@@ -49,6 +52,31 @@ pub(super) fn look(migration: &mut Migration) {
         take_out(&mut migration.document, "ssh.clientAliveCountMax");
         migration.gone("ssh.clientAliveCountMax", "ContainerSSH read 0 as 3, which is the default");
     }
+}
+
+/// What is different of recordings that are made.
+fn recordings<'a>(at: &impl Fn(&str) -> Option<&'a Value>) -> Vec<(&'static str, &'static str)> {
+    let format = at("audit.format").and_then(Value::as_str).unwrap_or("none");
+    if format == "none" {
+        return Vec::new();
+    }
+    let mut decisions = Vec::new();
+    if at("audit.intercept.passwords").is_none_or(is_zero) {
+        decisions.push((
+            "audit.intercept.passwords",
+            "passwords and X11 cookies are recorded only if this is true; ContainerSSH recorded them always",
+        ));
+    }
+    if at("audit.onFailure").is_none() {
+        decisions.push(("audit.onFailure", "a connection that cannot be recorded ends; bestEffort lets it go on"));
+    }
+    if format == "asciinema" {
+        decisions.push((
+            "audit.format",
+            "each program has a file of its own, ID-CHANNEL.cast; ContainerSSH wrote those of a connection into one",
+        ));
+    }
+    decisions
 }
 
 /// True for a duration that is set and leaves a slow directory no time.
