@@ -15,11 +15,11 @@ use std::fmt::{self, Debug, Formatter};
 use tokio::time::Instant;
 
 /// Limit of the requests that are not answered yet. OpenSSH's client sends 64.
-const PENDING_MAX: usize = 16 * 1024;
-/// Limit of open files and directories.
-const OPEN_MAX: usize = 4 * 1024;
+const PENDING_MAX: usize = 4 * 1024;
+/// Limit of open files and directories; the agent has at most 1000.
+const OPEN_MAX: usize = 1024;
 /// Limit of the paths and handles of all of them, in bytes.
-const NAMES_MAX: usize = 1024 * 1024;
+const NAMES_MAX: usize = 512 * 1024;
 /// Limit of a handle, in bytes (section 6.1).
 const HANDLE_MAX: usize = 256;
 /// Numbers, and a handle, before the data of a write.
