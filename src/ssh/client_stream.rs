@@ -7,6 +7,7 @@ use super::clear_packets::{ClearPackets, InvalidLength, KEX_REPLY};
 use crate::audit::Traffic;
 use crate::session::SocketBuffer;
 use crate::shutdown::LINGER;
+use crate::telemetry::metrics::Metrics;
 use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
 use std::io;
@@ -50,6 +51,8 @@ struct StreamShared {
     state: Mutex<StreamState>,
     received: AtomicU64,
     sent: AtomicU64,
+    /// The counters of the process that count these bytes, too.
+    metrics: OnceLock<Metrics>,
     /// The account of what is in russh's buffer for the socket, from the login on.
     buffer: OnceLock<SocketBuffer>,
 }
@@ -107,6 +110,7 @@ pub(super) fn split(stream: TcpStream, ahead: BytesMut) -> (ClientStream, Stream
         received: AtomicU64::new(0),
         sent: AtomicU64::new(0),
         buffer: OnceLock::new(),
+        metrics: OnceLock::new(),
     }));
     let cut = Box::pin(cut.cancelled_owned());
     let stream = ClientStream {
@@ -140,6 +144,12 @@ impl StreamMonitor {
         Traffic { received: self.0.received.load(Ordering::Relaxed), sent: self.0.sent.load(Ordering::Relaxed) }
     }
 
+    /// Counts the bytes for the metrics, too, from now on.
+    pub(super) fn count_for(&self, metrics: &Metrics) {
+        // A connection begins once.
+        let _ = self.0.metrics.set(metrics.clone());
+    }
+
     /// Counts russh's buffer for the socket from now on.
     pub(super) fn account(&self, buffer: SocketBuffer) {
         // A client logs in once.
@@ -148,6 +158,9 @@ impl StreamMonitor {
 
     fn sent(&self, bytes: usize) {
         self.0.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        if let Some(metrics) = self.0.metrics.get() {
+            metrics.count_sent(bytes as u64);
+        }
     }
 
     /// Makes every read and write fail from now on.
@@ -235,7 +248,11 @@ impl StreamMonitor {
             if let Err(invalid) = state.note(read) {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, invalid)));
             }
-            self.0.received.fetch_add(read.len() as u64, Ordering::Relaxed);
+            let length = read.len() as u64;
+            self.0.received.fetch_add(length, Ordering::Relaxed);
+            if let Some(metrics) = self.0.metrics.get() {
+                metrics.count_received(length);
+            }
             return Poll::Ready(Ok(()));
         }
     }

@@ -91,6 +91,9 @@ impl Entrance {
     pub(super) fn penalise(&self, client: IpAddr, cause: PenaltyCause, held: Duration) {
         let now = Instant::now();
         let refused = self.0.throttle.lock().penalise(client, (cause, held), now);
+        if refused.is_some() {
+            self.0.log.metrics().count_penalty(cause.word());
+        }
         if let Some(time) = refused
             && self.0.penalties.lock().note(client, now)
         {
@@ -250,6 +253,9 @@ mod tests {
         for number in 0..100 {
             entrance.penalise(IpAddr::from([192, 0, 2, number]), PenaltyCause::Crash, Duration::ZERO);
         }
+        let counted = entrance.0.log.metrics().text().unwrap();
+        assert!(counted.contains(r#"podgate_penalties_total{reason="penalty_crash"} "#), "{counted}");
+        assert!(!counted.contains(r#"podgate_penalties_total{reason="penalty_crash"} 0"#), "{counted}");
         entrance.report_penalties(None);
         let text = lines.text(&log);
         let lines: Vec<&str> = text.lines().filter(|line| line.contains("SSH_PENALTY")).collect();

@@ -212,6 +212,7 @@ impl Forwards {
         (channel_type, target): (&'static str, &str),
     ) {
         let ForwardChannel { write, inbox, guards, counted, audit } = channel;
+        let open = self.context.log.metrics().forward();
         let (client, carried, begun) = (self.client(write), CarriedBytes::default(), Instant::now());
         let mut is_lost = false;
         let patience = tokio::select! {
@@ -235,7 +236,7 @@ impl Forwards {
         let duration = begun.elapsed();
         let event = ForwardEvent::ForwardEnded { target, channel_type, is_lost, duration, traffic };
         audit.note(Event::Forward(event));
-        drop(counted);
+        drop((counted, open));
     }
 }
 

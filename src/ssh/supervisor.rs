@@ -73,6 +73,7 @@ pub(super) async fn serve(accepted: AcceptedConnection, snapshot: Arc<Snapshot>,
         None => audit,
     };
     let (stream, monitor) = client_stream::split(stream, ahead);
+    monitor.count_for(log.metrics());
     let key_exchange = snapshot.login.key_exchange;
     let context = Arc::new(ConnectionContext {
         id,

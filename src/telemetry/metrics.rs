@@ -6,6 +6,7 @@
 
 mod classic;
 mod families;
+mod usage;
 
 use super::Code;
 use families::{Families, UNKNOWN_COUNTRY, WaitingBytes};
@@ -202,6 +203,33 @@ impl Metrics {
         CountedSession(self.clone())
     }
 
+    /// Counts bytes from a client.
+    pub(crate) fn count_received(&self, bytes: u64) {
+        self.0.usage.traffic.get_or_create(&[("direction", "in")]).inc_by(bytes);
+    }
+
+    /// Counts bytes to a client.
+    pub(crate) fn count_sent(&self, bytes: u64) {
+        self.0.usage.traffic.get_or_create(&[("direction", "out")]).inc_by(bytes);
+    }
+
+    /// Counts a forwarded connection as open until the guard is dropped.
+    pub(crate) fn forward(&self) -> CountedForward {
+        self.0.usage.forwards.inc();
+        self.0.usage.current_forwards.inc();
+        CountedForward(self.clone())
+    }
+
+    /// Counts a penalty for which an address is refused; `reason` is a word of this program.
+    pub(crate) fn count_penalty(&self, reason: &'static str) {
+        self.0.usage.penalties.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// Counts a guest whose agent was looked for; `way` is a word of this program.
+    pub(crate) fn count_agent_delivery(&self, way: &'static str) {
+        self.0.usage.agent_ways.get_or_create(&[("way", way)]).inc();
+    }
+
     /// Counts a reload of the configuration.
     pub fn count_reload(&self, applied: bool) {
         self.0.reloads.get_or_create(&[("result", if applied { "applied" } else { "refused" })]).inc();
@@ -235,12 +263,12 @@ impl Metrics {
 
     /// Counts events that did not come into their file.
     pub(super) fn count_lost_events(&self, events: u64) {
-        self.0.events_lost.inc_by(events);
+        self.0.usage.events_lost.inc_by(events);
     }
 
     /// Counts a failure of the file of events, once until it is written again.
     pub(super) fn count_failed_event_file(&self) {
-        self.0.event_file_failures.inc();
+        self.0.usage.event_file_failures.inc();
     }
 
     /// Counts a line that the log's full queue dropped.
@@ -284,6 +312,17 @@ pub struct CountedSession(Metrics);
 impl Drop for CountedSession {
     fn drop(&mut self) {
         self.0.0.current_sessions.dec();
+    }
+}
+
+/// Counts its forwarded connection as closed when dropped.
+#[derive(Debug)]
+#[must_use = "dropping it counts the forward as over"]
+pub(crate) struct CountedForward(Metrics);
+
+impl Drop for CountedForward {
+    fn drop(&mut self) {
+        self.0.0.usage.current_forwards.dec();
     }
 }
 

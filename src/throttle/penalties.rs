@@ -32,7 +32,7 @@ pub(crate) enum PenaltyCause {
 
 impl PenaltyCause {
     /// The word for the metrics.
-    pub(super) fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Crash => "penalty_crash",
             Self::AuthFail => "penalty_authfail",

@@ -150,6 +150,10 @@ async fn every_step_of_a_login_is_measured_and_no_label_names_a_user() {
         let count = value(&page, &format!(r#"podgate_login_step_seconds_count{{step="{step}",outcome="success"}}"#));
         assert!(count >= 1.0, "{step}: {page}");
     }
+    for direction in ["in", "out"] {
+        let bytes = value(&page, &format!(r#"podgate_traffic_bytes_total{{direction="{direction}"}}"#));
+        assert!(bytes > 1000.0, "{direction}: {page}");
+    }
     for (sample, exact) in [
         (r#"containerssh_ssh_current_connections{country="XX"}"#, 1.0),
         ("podgate_current_sessions", 1.0),
@@ -192,6 +196,7 @@ fn only_words_of_the_program(world: &World, page: &str) {
         "cause",
         "direction",
         "on_failure",
+        "way",
         "result",
         "version",
     ];

@@ -264,13 +264,21 @@ impl GuestAgent {
 
     /// Looks for the agent; the second value is false if another look may find more.
     async fn look(&self) -> (AgentAccess, bool) {
-        let Some(allowed) = &self.delivery.allowed else { return (AgentAccess::None, true) };
+        let (access, way, is_final) = self.find().await;
+        if is_final {
+            self.delivery.log.metrics().count_agent_delivery(way.word());
+        }
+        (access, is_final)
+    }
+
+    async fn find(&self) -> (AgentAccess, AgentWay, bool) {
+        let Some(allowed) = &self.delivery.allowed else { return (AgentAccess::None, AgentWay::None, true) };
         match self.delivery.agent_key.as_deref().and_then(|key| self.delivery.backend.images.agent(key)) {
-            Some(AgentWay::None) => return (AgentAccess::None, true),
-            Some(AgentWay::ContainerSsh) => return (self.containerssh(allowed), true),
+            Some(AgentWay::None) => return (AgentAccess::None, AgentWay::None, true),
+            Some(AgentWay::ContainerSsh) => return (self.containerssh(allowed), AgentWay::ContainerSsh, true),
             Some(way) => {
                 if let Ok(link) = self.link_by(way, allowed).await {
-                    return (AgentAccess::Link(link), true);
+                    return (AgentAccess::Link(link), way, true);
                 }
             }
             None => {}
@@ -278,13 +286,13 @@ impl GuestAgent {
         self.look_everywhere(allowed).await
     }
 
-    async fn look_everywhere(&self, allowed: &AllowedAgents) -> (AgentAccess, bool) {
+    async fn look_everywhere(&self, allowed: &AllowedAgents) -> (AgentAccess, AgentWay, bool) {
         let (mut reasons, mut passing, mut other) = (Vec::new(), false, false);
         for way in [AgentWay::Image, AgentWay::Copied, AgentWay::Pushed] {
             match self.link_by(way, allowed).await {
                 Ok(link) => {
                     self.remember(way, &reasons);
-                    return (AgentAccess::Link(link), true);
+                    return (AgentAccess::Link(link), way, true);
                 }
                 Err(NoLink::Never(reason)) => reasons.push(reason),
                 Err(NoLink::ContainerSsh) => {
@@ -304,12 +312,12 @@ impl GuestAgent {
         match (other, passing) {
             (true, _) => {
                 self.remember(AgentWay::ContainerSsh, &reasons);
-                (self.containerssh(allowed), true)
+                (self.containerssh(allowed), AgentWay::ContainerSsh, true)
             }
-            (false, true) => (AgentAccess::None, false),
+            (false, true) => (AgentAccess::None, AgentWay::None, false),
             (false, false) => {
                 self.remember(AgentWay::None, &reasons);
-                (AgentAccess::None, true)
+                (AgentAccess::None, AgentWay::None, true)
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The metrics and their registration. A counter is registered without the suffix `_total`, which OpenMetrics adds to its
 //! samples.
 
+use super::usage::UsageFamilies;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -44,9 +45,8 @@ pub(super) struct Families {
     pub(super) events: Counters<2>,
     pub(super) kubernetes_errors: Family<[(&'static str, String); 1], Counter>,
     pub(super) lines_dropped: Counter,
-    pub(super) events_lost: Counter,
-    pub(super) event_file_failures: Counter,
     pub(super) reloads: Counters<1>,
+    pub(super) usage: UsageFamilies,
     pub(super) last_reload: Gauge,
     pub(super) last_reload_applied: Gauge,
     queued: Family<[(&'static str, &'static str); 1], Gauge>,
@@ -85,6 +85,7 @@ impl Families {
     /// Registers the metrics that have a unit, or labels of their own.
     fn register(&self, page: &mut PageBuilder) {
         page.histograms(&self.steps);
+        self.usage.register(&mut page.0);
         let help = "Memory of data that waits for programs (in) and for clients (out)";
         page.0.register_with_unit("podgate_queued", help, Unit::Bytes, self.queued.clone());
         let help = "Time at which the configuration in force was read, since 1970";
@@ -96,9 +97,6 @@ impl Families {
         );
         let help = "Requests to Kubernetes that failed, by HTTP status or cause";
         page.0.register("podgate_kubernetes_errors", help, self.kubernetes_errors.clone());
-        page.0.register("podgate_events_lost", "Events that did not come into their file", self.events_lost.clone());
-        let help = "Failures of the file of events, each until it is written again";
-        page.0.register("podgate_event_file_failures", help, self.event_file_failures.clone());
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         page.0.register("podgate_build", "Version of the running gateway", version);
     }
@@ -161,9 +159,8 @@ impl Default for Families {
             kubernetes_errors: Family::default(),
             lines_dropped: page
                 .unlabeled("podgate_log_lines_dropped", "Log lines that were dropped because the queue was full"),
-            events_lost: Counter::default(),
-            event_file_failures: Counter::default(),
             reloads: page.counters("podgate_config_reloads", "Reloads of the configuration, by result"),
+            usage: UsageFamilies::default(),
             last_reload: Gauge::default(),
             last_reload_applied: page.unlabeled(
                 "podgate_config_last_reload_successful",

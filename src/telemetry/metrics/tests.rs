@@ -74,6 +74,31 @@ fn session_is_open_until_it_is_dropped() {
 }
 
 #[test]
+fn use_is_counted_by_direction_cause_and_way() {
+    let metrics = Metrics::default();
+    has(&page(&metrics), r#"podgate_traffic_bytes_total{direction="out"} 0"#);
+    metrics.count_received(7);
+    metrics.count_sent(9);
+    metrics.count_penalty("penalty_noauth");
+    metrics.count_agent_delivery("agentPush");
+    let forward = metrics.forward();
+    has(&page(&metrics), "podgate_current_forwards 1");
+    drop(forward);
+    let page = page(&metrics);
+    for line in [
+        r#"podgate_traffic_bytes_total{direction="in"} 7"#,
+        r#"podgate_traffic_bytes_total{direction="out"} 9"#,
+        r#"podgate_penalties_total{reason="penalty_noauth"} 1"#,
+        r#"podgate_penalties_total{reason="penalty_crash"} 0"#,
+        r#"podgate_agent_deliveries_total{way="agentPush"} 1"#,
+        "podgate_forwards_total 1",
+        "podgate_current_forwards 0",
+    ] {
+        has(&page, line);
+    }
+}
+
+#[test]
 fn step_without_an_end_was_abandoned() {
     let metrics = Metrics::default();
     drop(metrics.step(MeasuredStep::PodReady));
