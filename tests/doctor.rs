@@ -41,7 +41,7 @@ impl Examined {
         let fits =
             |found: &&Value| found["result"] == result && found["detail"].as_str().is_some_and(|it| it.contains(text));
         let found = self.of(check);
-        assert!(found.iter().any(|found| fits(found)), "{check} is not {result} with {text:?}: {found:#?}");
+        assert!(found.iter().any(fits), "{check} is not {result} with {text:?}: {found:#?}");
         let fixed = found.iter().all(|found| (found["result"] == "ok") == (found["fix"] == ""));
         assert!(fixed, "what is not well has a fix, and nothing else: {found:#?}");
     }
