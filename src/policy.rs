@@ -6,12 +6,14 @@
 //! refused unknown values.
 
 mod certificate;
+mod command_bytes;
 mod decide;
 mod denied;
 mod destination;
 mod rules;
 
 pub(crate) use certificate::CertificateLimits;
+pub use command_bytes::CommandBytes;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use decide::PolicyRequest;
 pub(crate) use decide::is_signal;
@@ -57,6 +59,8 @@ pub enum ProgramRequest {
     Shell,
     /// `exec`: the client's string as it came, or `forceCommand`; an argument of `pod.execCommand`.
     Exec(String),
+    /// `exec` with a command that is no text, which the guest agent alone can pass on.
+    ExecBytes(CommandBytes),
     /// `subsystem`: a name that `pod.subsystems` maps to a program.
     Subsystem(String),
 }
@@ -81,8 +85,17 @@ pub(crate) struct ProgramSpec {
     pub request: ProgramRequest,
     /// The environment beside the image's own; names are unique.
     pub env: Vec<EnvVar>,
+    /// The value of `SSH_ORIGINAL_COMMAND` where it is no text: what was asked for in the place of `forceCommand`.
+    pub original: Option<CommandBytes>,
     /// The terminal; `None` runs the program without one.
     pub terminal: Option<Terminal>,
+}
+
+impl ProgramSpec {
+    /// Tells whether a part of the program is no text, so that the Kubernetes API cannot carry it.
+    pub(crate) fn has_bytes(&self) -> bool {
+        self.original.is_some() || matches!(self.request, ProgramRequest::ExecBytes(_))
+    }
 }
 
 /// A pseudo-terminal (RFC 4254 section 6.2).

@@ -191,7 +191,7 @@ impl<'a> From<&'a ProgramRequest> for RequestKind<'a> {
     fn from(request: &'a ProgramRequest) -> Self {
         match request {
             ProgramRequest::Shell => Self::Shell,
-            ProgramRequest::Exec(_) => Self::Exec,
+            ProgramRequest::Exec(_) | ProgramRequest::ExecBytes(_) => Self::Exec,
             ProgramRequest::Subsystem(name) => Self::Subsystem(name),
         }
     }

@@ -116,8 +116,8 @@ impl Event<'_> {
             }
             Self::ProgramStarting { request, terminal } => {
                 let mut details = program(request, terminal);
-                if let ProgramRequest::Exec(command) = request {
-                    details.insert(1, ("command", command.as_str().into()));
+                if let Some(command) = request.command() {
+                    details.insert(1, ("command", command));
                 }
                 details
             }
@@ -149,16 +149,16 @@ impl Event<'_> {
 /// Returns the code of a denial's line.
 pub(crate) fn denied_code(denied: Denied) -> Code {
     use Denied::{
-        Agent, Command, CommandFiltered, CommandNul, CommandText, Destination, DialTarget, Direct, Env, EnvName,
-        EnvProtected, EnvRestricted, EnvSize, EnvValue, ListenDestination, ListenTarget, Reverse, Sessions, Shell,
-        Signal, SignalName, Socket, SocketListen, Subsystem, TermName, Tty, X11, X11Cookie,
+        Agent, Command, CommandFiltered, CommandNul, Destination, DialTarget, Direct, Env, EnvName, EnvProtected,
+        EnvRestricted, EnvSize, EnvValue, ListenDestination, ListenTarget, Reverse, Sessions, Shell, Signal,
+        SignalName, Socket, SocketListen, Subsystem, TermName, Tty, X11, X11Cookie,
     };
     match denied {
         Sessions => codes::SECURITY_MAX_SESSIONS,
         EnvName | EnvValue | EnvProtected | Env | EnvRestricted | EnvSize => codes::SECURITY_ENV_REJECTED,
         Tty | TermName => codes::SECURITY_TTY_REJECTED,
         Shell => codes::SECURITY_SHELL_REJECTED,
-        Command | CommandFiltered | CommandNul | CommandText => codes::SECURITY_EXEC_REJECTED,
+        Command | CommandFiltered | CommandNul => codes::SECURITY_EXEC_REJECTED,
         Subsystem => codes::SECURITY_SUBSYSTEM_REJECTED,
         Signal | SignalName => codes::SECURITY_SIGNAL_REJECTED,
         Direct | Socket | Destination | DialTarget => codes::SECURITY_FORWARDING_REJECTED,
@@ -188,7 +188,7 @@ fn refused_request(request: RequestKind<'_>, denied: Denied) -> LineDetails<'sta
 fn program(request: &ProgramRequest, terminal: bool) -> LineDetails<'_> {
     let mut details: LineDetails<'_> = match request {
         ProgramRequest::Shell => vec![("request", "shell".into())],
-        ProgramRequest::Exec(_) => vec![("request", "exec".into())],
+        ProgramRequest::Exec(_) | ProgramRequest::ExecBytes(_) => vec![("request", "exec".into())],
         ProgramRequest::Subsystem(name) => vec![("request", "subsystem".into()), ("subsystem", name.as_str().into())],
     };
     details.push(("terminal", if terminal { "true" } else { "false" }.into()));

@@ -63,7 +63,7 @@ fn allowed(rules: &Rules, asked: &ProgramRequest) {
             assert!(ALLOWED.contains(&text.as_str()))
         }
         ProgramRequest::Shell => assert!(rules.shell != RuleMode::Disable && rules.default_mode != RuleMode::Disable),
-        ProgramRequest::Exec(_) | ProgramRequest::Subsystem(_) => {}
+        ProgramRequest::Exec(_) | ProgramRequest::ExecBytes(_) | ProgramRequest::Subsystem(_) => {}
     }
 }
 
@@ -73,6 +73,7 @@ fn runs(argv: &[String], launch: &ProgramSpec, rules: &Rules, asked: &ProgramReq
     let program: Vec<String> = match (&rules.force_command, asked) {
         (Some(forced), _) => [pod.exec_command.clone(), vec![forced.clone()]].concat(),
         (None, ProgramRequest::Exec(text)) => [pod.exec_command.clone(), vec![text.clone()]].concat(),
+        (None, ProgramRequest::ExecBytes(command)) => panic!("{command} is no argument of an exec"),
         (None, ProgramRequest::Subsystem(name)) => pod.subsystems.get(name).cloned().into_iter().collect(),
         (None, ProgramRequest::Shell) => pod.shell_command.clone().unwrap_or_default(),
     };

@@ -5,8 +5,8 @@
 
 use super::api::exec::{self, ExecError};
 use super::pod::PodRequest;
-use super::pod::agent::AgentAccess;
 use super::pod::agent::containerssh::ContainerSshAgent;
+use super::pod::agent::{AgentAccess, GuestAgent};
 use super::pod::container::ReadyContainer;
 use super::pod::state::{PodState, connection_ended};
 use crate::guest::{ForwardedConnection, Guest, GuestListener, Program, Progress, Refusal};
@@ -65,10 +65,7 @@ impl PodGuest {
         let started = match &access {
             AgentAccess::Link(link) => self.start_by(link, &spec, &container).await,
             AgentAccess::ContainerSsh(_) | AgentAccess::None => {
-                if let Some(agent) = &agent {
-                    agent.prepare_without().await;
-                }
-                self.exec(&access, &spec, &container).await
+                self.start_without(agent.as_deref(), &access, &spec, &container).await
             }
         };
         timer.end(if started.is_ok() { StepOutcome::Success } else { StepOutcome::Failed });
@@ -89,10 +86,13 @@ impl PodGuest {
             if settings.pod.agent_sftp && spec.request == ProgramRequest::Subsystem("sftp".to_owned()) {
                 return link.start_sftp(link::sftp_request(env, self.grace)).await;
             }
-            let argv = command_line::requested_program(&spec.request, &settings.pod)?
+            let argv = command_line::agent_program(&spec.request, &settings.pod)?
                 .ok_or_else(|| Refusal::new("there is no shell here"))?;
-            let request = link::program_request(&argv, env, spec.terminal.as_ref(), self.grace);
-            link.start(request).await.map_err(|refusal| match unstartable(&argv[0], refusal.kind) {
+            let name = String::from_utf8_lossy(&argv[0]).into_owned();
+            let mut request = link::program_request(argv, env, spec.terminal.as_ref(), self.grace);
+            let original = spec.original.iter().map(|original| original.as_bytes().to_vec());
+            request.env.extend(original.map(|original| (command_line::ORIGINAL_COMMAND.into(), original)));
+            link.start(request).await.map_err(|refusal| match unstartable(&name, refusal.kind) {
                 Some(told) => told.detail(refusal.reason),
                 None => refusal,
             })
@@ -101,6 +101,23 @@ impl PodGuest {
         let started = timeout(limit, start).await;
         let program = started.unwrap_or_else(|_elapsed| Err(ExecError::Timeout(limit).into()))?;
         Ok(container.confirm_end(program, ExitWitness::Agent))
+    }
+
+    /// Starts a program in a container without the agent.
+    async fn start_without(
+        &self,
+        agent: Option<&GuestAgent>,
+        access: &AgentAccess,
+        spec: &ProgramSpec,
+        container: &Arc<ReadyContainer>,
+    ) -> Result<Program, Refusal> {
+        if let Some(agent) = agent {
+            if spec.has_bytes() {
+                return Err(agent.needed("a command that is not UTF-8"));
+            }
+            agent.prepare_without().await;
+        }
+        self.exec(access, spec, container).await
     }
 
     /// Starts a program by an exec of its own.

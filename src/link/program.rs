@@ -19,7 +19,7 @@ const SIGNAL_NAME_MAX: usize = 32;
 
 /// Makes the request for a program. `grace` is the time between HUP, TERM and KILL once its session is over.
 pub(crate) fn program_request<'a>(
-    argv: &[String],
+    argv: Vec<Vec<u8>>,
     env: impl Iterator<Item = &'a EnvVar>,
     terminal: Option<&Terminal>,
     grace: Duration,
@@ -30,7 +30,7 @@ pub(crate) fn program_request<'a>(
         modes: terminal.modes.iter().collect(),
     });
     ProgramRequest {
-        argv: argv.iter().map(|word| word.clone().into_bytes()).collect(),
+        argv,
         env: env.map(variable).collect(),
         terminal,
         grace_millis: millis(grace),

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 const WIDE: u32 = 1 << 20;
 
 fn program_named(name: &str) -> ProgramRequest {
-    program_request(&[name.to_owned()], std::iter::empty(), None, Duration::from_secs(1))
+    program_request(vec![name.into()], std::iter::empty(), None, Duration::from_secs(1))
 }
 
 async fn started(link: &AgentLink, agent: &mut TestAgent) -> (Program, u32) {

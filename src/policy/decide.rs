@@ -1,8 +1,8 @@
 //! The decisions, one for each kind of request. [`PolicyRequest`] is sealed: this file lists every request there is.
 
 use super::{
-    ConnectionEndpoints, Denied, Dial, EnvLimit, Listen, OpenSession, OpenTerminal, Permit, ProgramRequest,
-    ProgramSpec, RuleMode, Rules, SendSignal, SetEnv, StartProgram, Terminal, X11Forwarding,
+    CommandBytes, ConnectionEndpoints, Denied, Dial, EnvLimit, Listen, OpenSession, OpenTerminal, Permit,
+    ProgramRequest, ProgramSpec, RuleMode, Rules, SendSignal, SetEnv, StartProgram, Terminal, X11Forwarding,
 };
 use crate::types::{EnvName, EnvVar};
 use sealed::Judge;
@@ -193,7 +193,8 @@ impl Judge for StartProgram {
         ensure(is_bounded(&env, rules.env_limit), Denied::EnvSize)?;
         let terminal = self.terminal.map(Permit::spend);
         env.extend(gateway_variables(rules, &self.request, terminal.as_ref(), self.endpoints)?);
-        Ok(ProgramSpec { request: apply_force_command(rules, self.request), env: last_of_each(env), terminal })
+        let (request, original) = apply_force_command(rules, self.request);
+        Ok(ProgramSpec { request, env: last_of_each(env), original, terminal })
     }
 }
 
@@ -209,6 +210,15 @@ fn ensure_allowed(rules: &Rules, request: &ProgramRequest) -> Result<(), Denied>
             }
             ensure(!command.contains('\0'), Denied::CommandNul)
         }
+        ProgramRequest::ExecBytes(command) => {
+            match rules.effective(rules.command.mode) {
+                RuleMode::Enable => {}
+                // The list is of texts.
+                RuleMode::Filter => return Err(Denied::CommandFiltered),
+                RuleMode::Unset | RuleMode::Disable => return Err(Denied::Command),
+            }
+            ensure(!command.as_bytes().contains(&0), Denied::CommandNul)
+        }
         ProgramRequest::Subsystem(name) => {
             let mode = rules.effective(rules.subsystem.mode);
             ensure(rules.subsystem.passes(mode, name) && !name.contains('\0'), Denied::Subsystem)
@@ -216,9 +226,14 @@ fn ensure_allowed(rules: &Rules, request: &ProgramRequest) -> Result<(), Denied>
     }
 }
 
-/// Replaces a request that its own rule has let pass by `forceCommand`, if that is set.
-fn apply_force_command(rules: &Rules, request: ProgramRequest) -> ProgramRequest {
-    rules.force_command.clone().map_or(request, ProgramRequest::Exec)
+/// Replaces a request that its own rule has let pass by `forceCommand`, if that is set. Returns the replaced command, too,
+/// where it is no text: no [`EnvVar`] holds it.
+fn apply_force_command(rules: &Rules, request: ProgramRequest) -> (ProgramRequest, Option<CommandBytes>) {
+    match (rules.force_command.clone(), request) {
+        (None, request) => (request, None),
+        (Some(forced), ProgramRequest::ExecBytes(original)) => (ProgramRequest::Exec(forced), Some(original)),
+        (Some(forced), _) => (ProgramRequest::Exec(forced), None),
+    }
 }
 
 /// Makes the variables that Podgate sets itself.
@@ -238,7 +253,7 @@ fn gateway_variables(
         env.push(variable("TERM", terminal.term.clone())?);
     }
     let original = match request {
-        ProgramRequest::Shell => None,
+        ProgramRequest::Shell | ProgramRequest::ExecBytes(_) => None,
         ProgramRequest::Exec(text) | ProgramRequest::Subsystem(text) => Some(text),
     };
     if let (Some(original), Some(_)) = (original, &rules.force_command) {

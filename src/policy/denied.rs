@@ -42,9 +42,6 @@ pub(crate) enum Denied {
     /// The exec request holds a NUL, at which the kernel would cut it.
     #[error("the command contains a NUL character")]
     CommandNul,
-    /// The exec request is not UTF-8, and could only be run as another command.
-    #[error("the command is not valid UTF-8")]
-    CommandText,
     /// The rule `security.subsystem` forbids the subsystem.
     #[error("this subsystem is not allowed")]
     Subsystem,

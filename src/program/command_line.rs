@@ -13,7 +13,10 @@ use crate::types::{EnvVar, Modes};
 use bytes::BytesMut;
 
 /// The variable with the client's request for a forced command, which must not run without it: it may decide by it.
-const ORIGINAL_COMMAND: &str = "SSH_ORIGINAL_COMMAND";
+pub(crate) const ORIGINAL_COMMAND: &str = "SSH_ORIGINAL_COMMAND";
+
+/// The reason that a command which is no text does not run without the agent: an exec's arguments and a pod's spec are text.
+const NO_TEXT: &str = "the command is not UTF-8, and the Kubernetes API takes no other";
 
 /// Limit of one argument or variable on Linux, in bytes (`MAX_ARG_STRLEN` without its NUL).
 const WORD_MAX: usize = 128 * 1024 - 1;
@@ -96,6 +99,9 @@ pub(crate) struct CommandLine {
 impl CommandLine {
     /// Makes the command line of a program; `has_env` is set if the image has an `env` program.
     pub(crate) fn new(spec: &ProgramSpec, own: &[EnvVar], pod: &PodSettings, has_env: bool) -> Result<Self, Refusal> {
+        if spec.has_bytes() {
+            return Err(Refusal::new(NO_TEXT));
+        }
         let program = requested_program(&spec.request, pod)?.ok_or_else(|| Refusal::new("there is no shell here"))?;
         let own = own.iter().filter(|own| spec.env.iter().all(|var| var.name() != own.name()));
         let env: Vec<&EnvVar> = own.chain(&spec.env).collect();
@@ -194,6 +200,9 @@ pub(crate) struct MainProcess {
 
 /// Makes the main process of a program.
 pub(crate) fn for_main_process(spec: &ProgramSpec, pod: &PodSettings) -> Result<MainProcess, Refusal> {
+    if spec.has_bytes() {
+        return Err(Refusal::new(NO_TEXT));
+    }
     let modes = spec.terminal.as_ref().map(|terminal| terminal.modes.clone()).unwrap_or_default();
     let command = requested_program(&spec.request, pod)?.map(|program| gate::held_command(&program, &modes));
     Ok(MainProcess { command, env: spec.env.clone(), terminal: spec.terminal.is_some() })
@@ -206,6 +215,7 @@ pub(crate) fn requested_program(request: &ProgramRequest, pod: &PodSettings) -> 
         ProgramRequest::Exec(command) => {
             Ok(Some(pod.exec_command.iter().cloned().chain(std::iter::once(command.clone())).collect()))
         }
+        ProgramRequest::ExecBytes(_) => Err(Refusal::new(NO_TEXT)),
         ProgramRequest::Subsystem(name) => match pod.subsystems.get(name) {
             Some(program) => Ok(Some(vec![program.clone()])),
             None => {
@@ -216,6 +226,16 @@ pub(crate) fn requested_program(request: &ProgramRequest, pod: &PodSettings) -> 
     }
 }
 
+/// The program of a request for a guest's agent, to which no command is text; `None` is the image's own.
+pub(crate) fn agent_program(request: &ProgramRequest, pod: &PodSettings) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
+    let bytes = |words: Vec<String>| words.into_iter().map(String::into_bytes);
+    if let ProgramRequest::ExecBytes(command) = request {
+        let shell = bytes(pod.exec_command.clone());
+        return Ok(Some(shell.chain([command.as_bytes().to_vec()]).collect()));
+    }
+    Ok(requested_program(request, pod)?.map(|words| bytes(words).collect()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,11 +244,24 @@ mod tests {
 
     fn spec(request: ProgramRequest, env: &[(&str, &str)]) -> ProgramSpec {
         let env = env.iter().map(|(name, value)| EnvVar::new(EnvName::parse(name).unwrap(), *value).unwrap()).collect();
-        ProgramSpec { request, env, terminal: None }
+        ProgramSpec { request, env, original: None, terminal: None }
     }
 
     fn argv(request: ProgramRequest, env: &[(&str, &str)]) -> Vec<String> {
         CommandLine::new(&spec(request, env), &[], &fixture::kubernetes().pod, true).unwrap().argv
+    }
+
+    #[test]
+    fn command_that_is_no_text_is_refused_and_so_is_a_forced_one_in_its_place() {
+        let ProgramRequest::ExecBytes(original) = ProgramRequest::exec(b"echo \xff") else { panic!("no text") };
+        let forced = ProgramSpec { original: Some(original), ..spec(ProgramRequest::Exec("guard".into()), &[]) };
+        let pod = fixture::kubernetes().pod;
+        for spec in [spec(ProgramRequest::exec(b"echo \xff"), &[]), forced] {
+            assert_eq!(CommandLine::new(&spec, &[], &pod, true).unwrap_err().reason, NO_TEXT);
+            assert_eq!(for_main_process(&spec, &pod).unwrap_err().reason, NO_TEXT);
+        }
+        let words = agent_program(&ProgramRequest::exec(b"echo \xff"), &pod).unwrap().unwrap();
+        assert_eq!(words, [&b"/bin/sh"[..], b"-c", b"echo \xff"]);
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Translator {
     fn start_program(
         &mut self,
         id: ChannelId,
-        request: Result<ProgramRequest, Denied>,
+        request: ProgramRequest,
         session: &mut Session,
     ) -> Result<(), russh::Error> {
         let audit = self.channel_audit(id);
@@ -89,18 +89,15 @@ impl Translator {
             audit.note_wire(WireMessage::Failed("the channel has a program already"));
             return session.channel_failure(id);
         }
-        let is_unanswered = matches!(request, Ok(ProgramRequest::Subsystem(_)));
+        let is_unanswered = matches!(request, ProgramRequest::Subsystem(_));
         if !is_unanswered {
             session.channel_success(id)?;
         }
         let ((env, terminal), listeners) = (handle.take_permits(), handle.take_promised());
         let endpoints = self.context.endpoints;
-        let decide = |request| admission.rules.decide(StartProgram { request, env, terminal, endpoints });
-        let decision = request.clone().and_then(decide);
+        let decision = admission.rules.decide(StartProgram { request: request.clone(), env, terminal, endpoints });
         if let Err(denied) = &decision {
-            // Only a command can be no text.
-            let request = request.as_ref().map_or(RequestKind::Exec, RequestKind::from);
-            audit.note(Event::Denied { request, denied });
+            audit.note(Event::Denied { request: RequestKind::from(&request), denied });
         }
         if let Ok(program) = &decision {
             self.entry.run_program(id.into(), requests::running(program.request()));
@@ -398,7 +395,7 @@ impl Handler for Translator {
         if !self.records(channel, WireMessage::Shell).await {
             return Ok(session.channel_failure(channel)?);
         }
-        Ok(self.start_program(channel, Ok(ProgramRequest::Shell), session)?)
+        Ok(self.start_program(channel, ProgramRequest::Shell, session)?)
     }
 
     async fn exec_request(
@@ -407,12 +404,10 @@ impl Handler for Translator {
         data: &[u8],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        if !self.records(channel, WireMessage::Exec(&String::from_utf8_lossy(data))).await {
+        let request = ProgramRequest::exec(data);
+        if !self.records(channel, WireMessage::Exec(&request.command().unwrap_or_default())).await {
             return Ok(session.channel_failure(channel)?);
         }
-        // The exec API takes text alone.
-        let command = std::str::from_utf8(data).map_err(|_| Denied::CommandText);
-        let request = command.map(|command| ProgramRequest::Exec(command.to_owned()));
         Ok(self.start_program(channel, request, session)?)
     }
 
@@ -425,7 +420,7 @@ impl Handler for Translator {
         if !self.records(channel, WireMessage::Subsystem(name)).await {
             return Ok(session.channel_failure(channel)?);
         }
-        Ok(self.start_program(channel, Ok(ProgramRequest::Subsystem(name.to_owned())), session)?)
+        Ok(self.start_program(channel, ProgramRequest::Subsystem(name.to_owned()), session)?)
     }
 
     async fn window_change_request(

@@ -47,10 +47,14 @@ fn strings() -> Vec<Row> {
         row("here-string", [exec("cat <<<word")], "word"),
         row("ampersands and bars", [exec("true && echo a || echo b; false || echo c")], "a\\nc\\n"),
         row("umlauts", [exec("printf '%s' 'äöü€😀' | od -An -tx1")], "c3 a4"),
-        row("bytes that are no text", [exec(b"printf '%s' '\xff\xfe\x80' | od -An -tx1")], "ff fe 80").but(
-            "podgate: the command is not valid UTF-8",
-            "a command is text for the rules, the audit log and the Kubernetes API",
-        ),
+        row("bytes that are no text", [exec(b"printf '%s' '\xff\xfe\x80' | od -An -tx1")], "ff fe 80")
+            .bare("podgate: a command that is not UTF-8 needs the guest agent, which kubernetes.pod.disableAgent"),
+        row(
+            "session of its own",
+            [exec("set -- $(cat /proc/$$/stat); [ $5 = $$ ] && [ $6 = $$ ] && [ $7 = 0 ] && echo leads both")],
+            "leads both",
+        )
+        .agent_alone(),
         row("control characters", [exec("printf '%s' '\x01\x1b[0m\x7f' | od -An -tx1")], "01 1b 5b"),
         row("60 kB", [exec(long(60_000))], "ran"),
         row("100 kB", [exec(long(100_000))], "ran"),

@@ -1,10 +1,9 @@
 //! Single requests that OpenSSH's client does not send on demand: each is decided, and a denial is said in the log.
 
 use super::ruled;
-use crate::support::World;
 use crate::support::peer::{answered, to_the_end};
 use crate::support::scripted_webhook::{Reply, ScriptedWebhook, WebhookRequest, success};
-use crate::support::{Setup, gateway::Gateway};
+use crate::support::{Setup, World, agent, gateway::Gateway};
 use russh::Sig;
 use serde_json::{Value, json};
 
@@ -51,16 +50,32 @@ async fn signal_before_the_start_is_not_kept_for_the_program() {
 }
 
 #[podgate_test::multi_thread]
-async fn command_that_is_no_text_is_not_run_as_another_one() {
-    let world = World::start().await;
+async fn command_that_is_no_text_is_not_run_as_another_one_without_the_agent() {
+    let world = Setup::default().plain_exec().start().await;
     let peer = world.peer("alice").await;
     let mut channel = peer.session().await;
     channel.exec(true, &b"echo \xff ran"[..]).await.expect("a request");
     assert!(answered(&mut channel).await);
     let ended = to_the_end(&mut channel).await;
     assert_eq!((ended.status, ended.stdout.as_str()), (Some(255), ""));
-    assert_eq!(ended.stderr, "podgate: the command is not valid UTF-8\n");
-    denial(&world.gateway, "SECURITY_EXEC_REJECTED", "exec").await;
+    let why =
+        "podgate: a command that is not UTF-8 needs the guest agent, which kubernetes.pod.disableAgent switches off\n";
+    assert_eq!(ended.stderr, why);
+}
+
+#[podgate_test::multi_thread]
+async fn command_that_is_no_text_reaches_the_agent_s_program_and_a_forced_one_as_it_came() {
+    for rules in [json!({}), json!({"forceCommand": "printf %s \"$SSH_ORIGINAL_COMMAND\" | od -An -tx1"})] {
+        let world = Setup::config(json!({"security": rules, "kubernetes": {"pod": agent::by_default()}})).start().await;
+        let peer = world.peer("alice").await;
+        let mut channel = peer.session().await;
+        channel.exec(true, &b"printf %s '\xc3\xff\xfe' | od -An -tx1"[..]).await.expect("a request");
+        assert!(answered(&mut channel).await);
+        let ended = to_the_end(&mut channel).await;
+        assert_eq!(ended.status, Some(0), "{}", ended.stderr);
+        let bytes = ended.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(bytes.contains("c3 ff fe"), "{bytes}");
+    }
 }
 
 #[podgate_test::multi_thread]

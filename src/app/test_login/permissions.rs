@@ -164,7 +164,9 @@ fn tcp() -> Dial {
 fn program_name(requested: &ProgramRequest) -> String {
     match requested {
         ProgramRequest::Shell => "shell".to_owned(),
-        ProgramRequest::Exec(command) => format!("command {}", quoted(&printable(command, 200))),
+        ProgramRequest::Exec(_) | ProgramRequest::ExecBytes(_) => {
+            format!("command {}", quoted(&printable(&requested.command().unwrap_or_default(), 200)))
+        }
         ProgramRequest::Subsystem(name) => format!("subsystem {}", quoted(&printable(name, 64))),
     }
 }

@@ -369,6 +369,21 @@ fn forced_command_takes_the_place_of_what_was_asked_for() {
 }
 
 #[test]
+fn command_that_is_no_text_passes_no_list_and_is_kept_whole_beside_a_forced_one() {
+    let asked = ProgramRequest::exec(b"ls \xff");
+    let ProgramRequest::ExecBytes(bytes) = asked.clone() else { panic!("no text") };
+    let filtered = Rules { command: list(RuleMode::Filter, &["ls \u{fffd}", "ls"], &[]), ..Rules::default() };
+    assert_eq!(filtered.decide(start(asked.clone())).unwrap_err(), Denied::CommandFiltered);
+    let disabled = Rules { command: list(RuleMode::Disable, &[], &[]), ..Rules::default() };
+    assert_eq!(disabled.decide(start(asked.clone())).unwrap_err(), Denied::Command);
+    let cut = Rules::default().decide(start(ProgramRequest::exec(b"ls\0\xff")));
+    assert_eq!(cut.unwrap_err(), Denied::CommandNul);
+    assert_eq!(launch(&Rules::default(), start(asked.clone())).request, asked);
+    let forced = launch(&Rules { force_command: Some("menu".into()), ..Rules::default() }, start(asked));
+    assert_eq!((forced.request, forced.original), (ProgramRequest::Exec("menu".into()), Some(bytes)));
+}
+
+#[test]
 fn without_a_forced_command_what_was_asked_for_runs_as_it_came() {
     for (asked, what) in [
         (ProgramRequest::Shell, ProgramRequest::Shell),

@@ -182,7 +182,9 @@ const SHOWN_COMMAND: usize = 1000;
 pub(super) fn running(ProgramSpec { request, terminal, .. }: &ProgramSpec) -> RunningProgram {
     let program = match request {
         ProgramRequest::Shell => "shell".to_owned(),
-        ProgramRequest::Exec(command) => command.chars().take(SHOWN_COMMAND).collect(),
+        ProgramRequest::Exec(_) | ProgramRequest::ExecBytes(_) => {
+            request.command().unwrap_or_default().chars().take(SHOWN_COMMAND).collect()
+        }
         ProgramRequest::Subsystem(name) => format!("subsystem {name}"),
     };
     RunningProgram { program, terminal: terminal.is_some(), started: Instant::now() }
