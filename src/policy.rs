@@ -13,7 +13,7 @@ mod destination;
 mod rules;
 
 pub(crate) use certificate::CertificateLimits;
-pub use command_bytes::CommandBytes;
+pub(crate) use command_bytes::CommandBytes;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use decide::PolicyRequest;
 pub(crate) use decide::is_signal;

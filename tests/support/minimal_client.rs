@@ -18,6 +18,7 @@ const VERSION: &str = "SSH-2.0-minimal";
 const DISCONNECT: u8 = 1;
 const BANNER: u8 = 53;
 const WINDOW_ADJUST: u8 = 93;
+const EXTENDED_DATA: u8 = 95;
 
 /// One direction's key and counter (RFC 5647 section 7.1).
 struct PacketCipher {
@@ -103,13 +104,14 @@ impl PacketReader {
         Ok(body[1..end].to_vec())
     }
 
-    /// Receives the next packet other than banners and window adjustments. It must have this number.
+    /// Receives the next packet other than banners, window adjustments and what programs say on standard error, where a slow
+    /// pod's progress is told at any time. It must have this number.
     pub async fn expect(&mut self, number: u8) -> Vec<u8> {
         loop {
             let packet = self.receive().await.expect("a packet");
             match packet[0] {
-                BANNER | WINDOW_ADJUST => {}
                 found if found == number => return packet,
+                BANNER | WINDOW_ADJUST | EXTENDED_DATA => {}
                 other => panic!("packet {number} was awaited, not {other}: {}", String::from_utf8_lossy(&packet)),
             }
         }
