@@ -156,7 +156,7 @@ fn program(origin: &Origin, activity: u32, (request, commands): (&ProgramRequest
         "user": user(origin),
     });
     match request {
-        ProgramRequest::Exec(_) => insert(&mut process, "cmd_line", text),
+        ProgramRequest::Exec(_) | ProgramRequest::ExecBytes(_) => insert(&mut process, "cmd_line", text),
         ProgramRequest::Subsystem(_) => insert(&mut process, "name", text),
         ProgramRequest::Shell => insert(&mut process, "name", word),
     }

@@ -23,6 +23,7 @@ pub(super) fn words(request: &ProgramRequest, commands: bool) -> (&'static str, 
     match request {
         ProgramRequest::Shell => ("shell", None),
         ProgramRequest::Exec(command) => ("exec", commands.then(|| cut(command))),
+        ProgramRequest::ExecBytes(bytes) => ("exec", commands.then(|| cut(&bytes.to_string()).into_owned().into())),
         ProgramRequest::Subsystem(name) => ("subsystem", Some(cut(name))),
     }
 }
