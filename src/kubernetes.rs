@@ -28,6 +28,7 @@ use crate::guest::{self, Arrival, Guest};
 use crate::settings::{self, BackendSettings, PodMode};
 use crate::shutdown::Tasks;
 use crate::telemetry::{Log, codes};
+use crate::types::{Diagnosis, DoctorCheck, RunningCheck};
 use api::retry::Throttle;
 use gateways::GatewayLease;
 use pod::PodRequest;
@@ -84,6 +85,37 @@ impl Backend {
             (Some(membership), Some(home)) => {
                 let client = self.shared.clients.get(&home.cluster, home.http.min(home.lease / 3));
                 client.is_ok_and(|client| membership.renew(&home, &client))
+            }
+        }
+    }
+
+    /// Looks for pods of gateways that are gone, in the namespace of these settings; `ahead` is by how many seconds the API
+    /// server's clock is.
+    pub(crate) async fn find_orphans(
+        &self,
+        home: &settings::GatewayHome,
+        settings: &settings::KubernetesSettings,
+        ahead: i64,
+    ) -> Diagnosis {
+        let namespace = &settings.pod.namespace;
+        let running = RunningCheck::begin(DoctorCheck::Orphans, namespace.as_str());
+        let client = match self.shared.clients.get(&home.cluster, settings.timeouts.http) {
+            Ok(client) => client,
+            Err(error) => return running.skipped(error.to_string(), "mend the connection to the API server first"),
+        };
+        match gateways::orphans(&client, home, (namespace, ahead)).await {
+            Ok(pods) if pods.is_empty() => running.ok("every pod has a gateway"),
+            Ok(pods) => {
+                let shown = pods.iter().take(10).map(String::as_str).collect::<Vec<_>>().join(" ");
+                let text = format!("{} pods belong to gateways that are gone: {shown}", pods.len());
+                let fix = format!(
+                    "a gateway that runs removes them within two leaseDuration; else: kubectl delete pod -n {namespace} {shown}"
+                );
+                running.warning(text, fix)
+            }
+            Err(reason) => {
+                let fix = "grant list on pods and on leases.coordination.k8s.io, as deploy/kubernetes.yaml does";
+                running.skipped(format!("pods of other gateways cannot be looked for: {reason}"), fix)
             }
         }
     }

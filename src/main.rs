@@ -86,7 +86,7 @@ enum CliCommand {
     /// 64: the command line or the configuration is wrong; 1: the result cannot be written.
     TestLogin(TestLoginArgs),
     /// Examines the configuration, this machine, the webhooks and the cluster, and prints a line for each check with what to
-    /// do. The webhooks are asked about a user who does not exist; in the cluster nothing is changed. Exit status 0: nothing
+    /// do. The webhooks are asked about a user who does not exist; without --pod, nothing is changed in the cluster. Exit status 0: nothing
     /// failed; 1: something failed; 64: the command line or the configuration is wrong; 130: interrupted.
     Doctor(doctor::DoctorArgs),
     /// Reads recordings of the audit log.

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod machine;
+mod pod;
 mod webhooks;
 
 use super::test_login::step_log::StepLog;
@@ -13,13 +14,15 @@ use crate::auth::{AwaitedServer, ClientFacts, LoginAttempt, LoginDeadline};
 use crate::config::Config;
 use crate::telemetry::{ConnectionLog, Log};
 use crate::types::{CheckResult, ConnectionId, Diagnosis, DoctorCheck, RunningCheck, Username};
+use cluster::ClusterExamined;
+use pod::PodTarget;
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Identification string by which webhooks can tell an examination from a client.
@@ -28,6 +31,8 @@ const CLIENT_VERSION: &str = concat!("SSH-2.0-podgate_", env!("CARGO_PKG_VERSION
 const FILES: Duration = Duration::from_secs(8);
 /// Limit of all tries of one question to a webhook.
 const QUESTION: Duration = Duration::from_secs(5);
+/// The time after which nothing is begun any more but the removal of a pod.
+const DEADLINE: Duration = Duration::from_secs(45);
 /// Seconds by which clocks may differ.
 const CLOCK: i64 = 5;
 
@@ -36,6 +41,8 @@ const CLOCK: i64 = 5;
 pub struct DoctorOptions {
     /// The user whose settings are examined; `None` for those of the file.
     pub user: Option<String>,
+    /// Set if a pod is created for it, and removed.
+    pub pod: bool,
 }
 
 /// The result of all checks.
@@ -83,11 +90,20 @@ pub async fn doctor(
     stop: CancellationToken,
 ) -> DoctorVerdict {
     crate::tls::install();
+    let deadline = Instant::now() + DEADLINE;
     let mut doctor = Doctor { on_check, verdict: DoctorVerdict::Healthy };
-    tokio::select! {
-        () = doctor.examine(file, options) => doctor.verdict,
-        () = stop.cancelled() => DoctorVerdict::Interrupted,
+    let target = tokio::select! {
+        target = doctor.examine(file, &options) => target,
+        () = stop.cancelled() => return DoctorVerdict::Interrupted,
+    };
+    if options.pod {
+        let checks = match target {
+            Some(target) => pod::examine(target, deadline, stop.cancelled()).await,
+            None => vec![pod::skipped("the cluster cannot be used", "mend what failed above first")],
+        };
+        doctor.tell(checks);
     }
+    if stop.is_cancelled() { DoctorVerdict::Interrupted } else { doctor.verdict }
 }
 
 struct Doctor<F> {
@@ -96,8 +112,9 @@ struct Doctor<F> {
 }
 
 impl<F: FnMut(&Diagnosis) + Send> Doctor<F> {
-    async fn examine(&mut self, file: &Path, options: DoctorOptions) {
-        let Some(config) = self.load(file).await else { return };
+    /// Makes every check that changes nothing; returns the pod that can be tried then.
+    async fn examine(&mut self, file: &Path, options: &DoctorOptions) -> Option<PodTarget> {
+        let config = self.load(file).await?;
         self.tell(machine::listeners(&config.ssh).await);
         self.tell([machine::descriptors(&config.ssh.login)]);
         let examined = async { cluster::examine(&config, options.user.as_deref()).await };
@@ -113,13 +130,14 @@ impl<F: FnMut(&Diagnosis) + Send> Doctor<F> {
         };
         let (checks, mut clocks) = of_webhooks;
         self.tell(checks);
-        let (checks, clock) = match of_cluster {
+        let ClusterExamined { checks, clock, target } = match of_cluster {
             Some(done) => done,
             None => examined.await,
         };
         self.tell(checks);
         clocks.extend(clock);
         self.tell(clocks.into_iter().map(|(server, ahead)| clock_check(&server, ahead)));
+        target
     }
 
     fn tell(&mut self, checks: impl IntoIterator<Item = Diagnosis>) {
@@ -197,10 +215,22 @@ impl Caller {
         }
     }
 
+    /// The lines of the log since the last call.
+    async fn lines(&self) -> Vec<Value> {
+        self.step_log.take().await
+    }
+
     /// The last reason that was logged.
     async fn reason(&self) -> Option<String> {
-        let lines = self.step_log.take().await;
+        let lines = self.lines().await;
         let reason = |line: &Value| line.pointer("/details/reason").and_then(Value::as_str).map(str::to_owned);
         lines.iter().rev().find_map(reason)
+    }
+
+    /// The log's line of a pod that stays.
+    async fn failed_removal(&self) -> Option<String> {
+        let lines = self.lines().await;
+        let failed = lines.iter().find(|line| line["code"] == "KUBERNETES_POD_REMOVE_FAILED")?;
+        failed["message"].as_str().map(str::to_owned)
     }
 }

@@ -31,6 +31,7 @@ use arc_swap::ArcSwap;
 use coordinator::{Coordinator, CoordinatorStep, NamespaceListing};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use messages::CoordinatorLog;
 use parking_lot::Mutex;
 use protocol::{ClusterAnswer, ClusterRequest};
@@ -93,6 +94,28 @@ impl GatewayLease {
         let tasks = Tasks::new();
         tasks.spawn(Arc::clone(&task).run(tasks.stopping().clone()));
         Self { task, tasks }
+    }
+}
+
+/// The names of the pods in a namespace whose gateways are gone; `ahead` is by how many seconds the API server's clock is.
+///
+/// # Errors
+/// The API's reason.
+pub(super) async fn orphans(
+    client: &ClusterClient,
+    home: &GatewayHome,
+    (namespace, ahead): (&Namespace, i64),
+) -> Result<Vec<String>, String> {
+    let api = coordination_api(home, client);
+    let now = Timestamp::from_second(Timestamp::now().as_second() + ahead).unwrap_or_else(|_far| Timestamp::now());
+    let mut known = api.living(now).await.map_err(|error| error.to_string())?;
+    // A selector has at least one value.
+    known.insert(Instance::random());
+    let request = ClusterRequest::ListUnknownOwners { namespace: namespace.clone(), known };
+    match api.execute(request).await {
+        ClusterAnswer::Pods(pods) => Ok(pods.into_iter().map(|pod| pod.name).collect()),
+        ClusterAnswer::Refused(reason) | ClusterAnswer::Failed(reason) => Err(reason),
+        _ => Err("the answer is not valid".to_owned()),
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod examination;
 mod messages;
+mod network_policy;
 mod rights;
 
 use super::Backend;

@@ -17,6 +17,9 @@ pub(super) struct DoctorArgs {
     /// about a credential.
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
+    /// Creates a pod of the configuration, runs programs in it, and removes it.
+    #[arg(long)]
+    pod: bool,
     /// Prints a JSON object for each check, one a line.
     #[arg(long)]
     json: bool,
@@ -30,7 +33,7 @@ pub(super) async fn run(args: DoctorArgs) -> ExitCode {
         (Err(error), _) | (_, Err(error)) => return fail(&error),
     };
     let mut shown = Ok(());
-    let options = DoctorOptions { user: args.user };
+    let options = DoctorOptions { user: args.user, pod: args.pod };
     let told = |check: &podgate::Diagnosis| {
         let line = if args.json { format!("{}\n", check.json()) } else { check.line() };
         if shown.is_ok() {

@@ -46,13 +46,27 @@ pub enum DoctorCheck {
     PodAdmission,
     /// The way of an exec to the API server.
     ExecUpgrade,
+    /// Pods of gateways that are gone.
+    Orphans,
+    /// The rules on the guests' network.
+    NetworkPolicies,
     /// The clocks of the other servers.
     Clock,
+    /// A pod of the configuration, which is created.
+    PodStart,
+    /// The guest's agent in it.
+    PodAgent,
+    /// A program in it.
+    PodProgram,
+    /// The program of sftp in it.
+    PodSftp,
+    /// Its removal.
+    PodRemoval,
 }
 
 impl DoctorCheck {
     /// Every check, in the order of docs/doctor.md.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 25] = [
         Self::Configuration,
         Self::HostKeys,
         Self::Listeners,
@@ -70,7 +84,14 @@ impl DoctorCheck {
         Self::Permissions,
         Self::PodAdmission,
         Self::ExecUpgrade,
+        Self::Orphans,
+        Self::NetworkPolicies,
         Self::Clock,
+        Self::PodStart,
+        Self::PodAgent,
+        Self::PodProgram,
+        Self::PodSftp,
+        Self::PodRemoval,
     ];
 
     /// The name for programs, which stays.
@@ -93,7 +114,14 @@ impl DoctorCheck {
             Self::Permissions => "permissions",
             Self::PodAdmission => "pod-admission",
             Self::ExecUpgrade => "exec-upgrade",
+            Self::Orphans => "orphans",
+            Self::NetworkPolicies => "network-policies",
             Self::Clock => "clock",
+            Self::PodStart => "pod-start",
+            Self::PodAgent => "pod-agent",
+            Self::PodProgram => "pod-program",
+            Self::PodSftp => "pod-sftp",
+            Self::PodRemoval => "pod-removal",
         }
     }
 }

@@ -27,7 +27,7 @@ type Made = BoxFuture<'static, Option<Found>>;
 /// All that was read of a mistake.
 struct Found {
     read: String,
-    /// The details of what `podgate doctor` finds; `None` for what only a login shows.
+    /// The details of what `podgate doctor` finds.
     examined: Option<String>,
 }
 
@@ -102,7 +102,16 @@ fn checked(change: impl FnOnce(&Desk) -> Value + Send + 'static) -> Made {
 
 /// The details of all that is not well.
 async fn examined(file: &Path) -> String {
-    let examined = crate::doctor::examine(file, &[]).await;
+    examined_with(file, &[]).await
+}
+
+/// The same with a pod.
+async fn examined_in(world: &World) -> Option<String> {
+    Some(examined_with(&world.folder().join("podgate.json"), &["--pod"]).await)
+}
+
+async fn examined_with(file: &Path, more: &[&str]) -> String {
+    let examined = crate::doctor::examine(file, more).await;
     let bad = examined.checks.iter().filter(|check| check["result"] != "ok");
     bad.map(|check| check["detail"].as_str().expect("text").to_owned() + "\n").collect()
 }
@@ -342,7 +351,8 @@ fn of_the_start() -> Vec<(&'static str, Made)> {
 
 /// The line that a user reads of a program in a pod with a change.
 async fn read_by_user(world: &World, program: &str) -> Found {
-    Found { read: world.ssh().run(program).await.expect(255).stderr, examined: None }
+    let read = world.ssh().run(program).await.expect(255).stderr;
+    Found { read, examined: examined_in(world).await }
 }
 
 /// The line that a user of sftp reads.
@@ -350,7 +360,7 @@ async fn sftp(change: Value) -> Found {
     let world = Setup::config(change).start().await;
     let done = world.client("sftp", "-P").option("User=alice").arg("127.0.0.1").stdin("ls\n").finish().await;
     assert_ne!(done.status, 0, "{done:?}");
-    Found { read: done.stderr, examined: None }
+    Found { read: done.stderr, examined: examined_in(&world).await }
 }
 
 fn of_the_login() -> Vec<(&'static str, Made)> {

@@ -1,41 +1,77 @@
 //! The checks of the cluster, with the settings of the file or of one user.
 
+use super::pod::PodTarget;
 use super::{Caller, QUESTION};
 use crate::app::startup_checks::{decided, kubernetes_of_file};
 use crate::app::test_login::with_limit;
-use crate::auth::{Authenticator, Identity};
+use crate::auth::{AuthConfig, Authenticator, Identity};
 use crate::config::Config;
 use crate::kubernetes::inspect::DecidedByFile;
 use crate::kubernetes::{Backend, Clients};
-use crate::settings::{BackendSettings, ConfigClient, KubernetesSettings, Settings};
+use crate::settings::{BackendSettings, ConfigClient, GatewayHome, KubernetesSettings, Settings};
 use crate::shutdown::Tasks;
 use crate::ssh::{ConfigOrigin, ask, resolve};
-use crate::types::{Diagnosis, DoctorCheck, RunningCheck, Username};
+use crate::types::{CheckResult, Diagnosis, DoctorCheck, RunningCheck, Username};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// Limit of one call of the API.
 const CALL: Duration = Duration::from_secs(5);
 /// Limit of all checks of the cluster.
-const CLUSTER: Duration = Duration::from_secs(20);
+const CLUSTER: Duration = Duration::from_secs(15);
 
-/// Examines the cluster; also returns the seconds by which the API server's clock is ahead.
-pub(super) async fn examine(config: &Config, user: Option<&str>) -> (Vec<Diagnosis>, Option<(String, i64)>) {
-    let Some(caller) = Caller::new() else { return (Vec::new(), None) };
-    let (mut checks, settings, decided) = match user {
+/// The name for which a pod is tried that is no user's.
+const NOBODY: &str = "podgate-doctor";
+/// The checks without which nothing can be created.
+const NEEDED: [DoctorCheck; 4] =
+    [DoctorCheck::ApiName, DoctorCheck::ApiTcp, DoctorCheck::ApiTls, DoctorCheck::ApiCredentials];
+
+/// The checks of the cluster, the seconds by which the API server's clock is ahead, and the pod that can be tried.
+#[derive(Default)]
+pub(super) struct ClusterExamined {
+    pub(super) checks: Vec<Diagnosis>,
+    pub(super) clock: Option<(String, i64)>,
+    pub(super) target: Option<PodTarget>,
+}
+
+/// Examines the cluster.
+pub(super) async fn examine(config: &Config, user: Option<&str>) -> ClusterExamined {
+    let Some(caller) = Caller::new() else { return ClusterExamined::default() };
+    let (mut checks, found, decided) = match user {
         Some(user) => {
-            let (check, settings) = of_user(config, user, &caller).await;
-            let decided = DecidedByFile { connection: true, namespace: true, spec: true };
-            (vec![check], settings.map(|(_, settings)| settings), decided)
+            let (check, found) = of_user(config, user, &caller).await;
+            (vec![check], found, DecidedByFile { connection: true, namespace: true, spec: true })
         }
-        None => (of_file(config), kubernetes_of_file(config), decided(config)),
+        None => {
+            let found = match kubernetes_of_file(config) {
+                Some(settings) => nobody(&caller).await.map(|identity| (identity, settings)),
+                None => None,
+            };
+            (of_file(config), found, decided(config))
+        }
     };
-    let Some(mut settings) = settings else { return (checks, None) };
+    let Some((identity, mut settings)) = found else { return ClusterExamined { checks, ..Default::default() } };
     settings.timeouts.http = settings.timeouts.http.min(CALL);
     let backend = Backend::new(caller.all.clone(), Tasks::new(), Clients::new(), Arc::new(|_| false));
     let (examined, ahead) = backend.examine(&settings, decided, CLUSTER).await;
+    let home = GatewayHome::of(&config.base);
+    let is_usable = examined.iter().all(|it| it.result != CheckResult::Failed || !NEEDED.contains(&it.check));
     checks.extend(examined);
-    (checks, ahead.map(|ahead| ("kubernetes.connection".to_owned(), ahead)))
+    if let Some(home) = home.as_ref().filter(|_| is_usable) {
+        let looked = backend.find_orphans(home, &settings, ahead.unwrap_or_default());
+        checks.extend(timeout(CALL, looked).await.ok());
+    }
+    let clock = ahead.map(|ahead| ("kubernetes.connection".to_owned(), ahead));
+    let target = is_usable.then_some(PodTarget { identity, settings, home, caller });
+    ClusterExamined { checks, clock, target }
+}
+
+/// The identity of a pod that is no user's. Nobody logs in as it.
+async fn nobody(caller: &Caller) -> Option<Identity> {
+    let webhooks = AuthConfig { password: None, public_key: None, authz: None };
+    let (auth, user) = (Authenticator::new(&webhooks).ok()?, Username::parse(NOBODY).ok()?);
+    auth.authorize(caller.attempt(&user), auth.assume(&user)).await.ok()
 }
 
 /// Tells what is not examined without a user.

@@ -10,6 +10,7 @@ use crate::kubernetes::pod::manifest::{HOME, INSTANCE, Instance, TERM};
 use crate::types::{Namespace, causes, time_text};
 use http::Method;
 use http::header::{ACCEPT, CONTENT_TYPE};
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, ObjectMeta};
 use serde::Deserialize;
@@ -116,6 +117,12 @@ impl CoordinationApi {
             )),
             _ => ClusterAnswer::Refused(error.to_string()),
         })
+    }
+
+    /// The gateways whose Leases are not older than twice their duration at `now`.
+    pub(super) async fn living(&self, now: Timestamp) -> Result<BTreeSet<Instance>, ApiError> {
+        let leases: Vec<Value> = self.list(format!("{}?labelSelector={INSTANCE}", self.leases()), JSON).await?;
+        Ok(leases.iter().filter_map(|lease| living_instance(lease, now)).collect())
     }
 
     async fn create(&self, record: &LeaseRecord) -> Result<ClusterAnswer, ApiError> {
@@ -231,7 +238,7 @@ fn uid_and_version(version: &ObjectVersion) -> (&str, &str) {
 fn lease_json(record: &LeaseRecord, version: Option<&ObjectVersion>) -> Value {
     let object = version.map(uid_and_version);
     let namespaces: Vec<_> = record.namespaces.iter().map(Namespace::as_str).collect();
-    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
+    let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
     json!({
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -249,6 +256,17 @@ fn lease_json(record: &LeaseRecord, version: Option<&ObjectVersion>) -> Value {
             "renewTime": now,
         },
     })
+}
+
+/// The gateway of a Lease; `None` if it has not been renewed for two of its durations, or is not a gateway's.
+fn living_instance(lease: &Value, now: Timestamp) -> Option<Instance> {
+    let instance = Instance::parse(lease.pointer("/metadata/name")?.as_str()?.strip_prefix(PREFIX)?)?;
+    // Another holder takes it for dead.
+    let holder = Instance::parse(lease.pointer("/spec/holderIdentity")?.as_str()?)?;
+    let renewed: Timestamp = lease.pointer("/spec/renewTime")?.as_str()?.parse().ok()?;
+    let duration = lease.pointer("/spec/leaseDurationSeconds")?.as_i64()?;
+    let is_recent = now.as_second() - renewed.as_second() <= duration.saturating_mul(2);
+    (holder == instance && is_recent).then_some(instance)
 }
 
 fn one_lease(lease: Lease) -> ClusterAnswer {
@@ -309,6 +327,23 @@ mod tests {
             assert_eq!(read(&value), None, "{pointer}");
             *value.pointer_mut(pointer).unwrap() = before;
         }
+    }
+
+    #[test]
+    fn gateway_whose_lease_is_old_does_not_live() {
+        let instance = Instance::random();
+        let record = LeaseRecord {
+            instance,
+            holder: instance,
+            lease_duration: Duration::from_secs(30),
+            namespaces: BTreeSet::new(),
+        };
+        let mut lease = lease_json(&record, None);
+        lease["spec"]["renewTime"] = json!("2026-01-01T00:00:00.000000Z");
+        let at = |text: &str| living_instance(&lease, text.parse().unwrap());
+        assert_eq!(at("2026-01-01T00:01:00Z"), Some(instance));
+        assert_eq!(at("2026-01-01T00:01:01Z"), None);
+        assert_eq!(living_instance(&json!({"metadata": {"name": "other"}}), Timestamp::now()), None);
     }
 
     #[test]

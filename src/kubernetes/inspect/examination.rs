@@ -2,6 +2,7 @@
 //! pod in a dry run, and the way of an exec. It asks and judges as the inspection at the start does, and tells what is well,
 //! too.
 
+use super::network_policy;
 use super::rights;
 use super::{Inspection, Severity, messages};
 use crate::kubernetes::api::client::ClientError;
@@ -29,12 +30,13 @@ const SOON: i64 = 7;
 /// The oldest minor version that has what the gateway needs (docs/kubernetes.md).
 const OLDEST: u32 = 30;
 /// The checks behind the connection, which need it.
-const BEHIND: [DoctorCheck; 5] = [
+const BEHIND: [DoctorCheck; 6] = [
     DoctorCheck::ApiVersion,
     DoctorCheck::ApiCredentials,
     DoctorCheck::Permissions,
     DoctorCheck::PodAdmission,
     DoctorCheck::ExecUpgrade,
+    DoctorCheck::NetworkPolicies,
 ];
 
 /// The diagnosis of a connection that cannot be used.
@@ -76,6 +78,7 @@ impl Examination<'_> {
         self.permissions().await;
         self.admission().await;
         self.upgrade().await;
+        self.policies().await;
     }
 
     /// Tells the same of every check that was not made.
@@ -93,9 +96,10 @@ impl Examination<'_> {
 
     fn subject(&self, check: DoctorCheck) -> String {
         match check {
-            DoctorCheck::Permissions | DoctorCheck::PodAdmission | DoctorCheck::ExecUpgrade => {
-                self.inspection.settings.pod.namespace.to_string()
-            }
+            DoctorCheck::Permissions
+            | DoctorCheck::PodAdmission
+            | DoctorCheck::ExecUpgrade
+            | DoctorCheck::NetworkPolicies => self.inspection.settings.pod.namespace.to_string(),
             _ => CONNECTION.to_owned(),
         }
     }
@@ -268,6 +272,38 @@ impl Examination<'_> {
             }
             Err(error) => running.failed(format!("an exec does not reach the API server: {error}"), proxies),
             Ok(_stream) => running.failed("a pod that does not exist gives an exec: this is no API server", proxies),
+        };
+        self.done.push(diagnosis);
+    }
+
+    /// Reads the rules on what guests send.
+    async fn policies(&mut self) {
+        let running = self.begin(DoctorCheck::NetworkPolicies);
+        let namespace = &self.inspection.settings.pod.namespace;
+        let path = format!("/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies");
+        let pod = manifest::trial(self.inspection.settings).unwrap_or_default();
+        let diagnosis = match self.call(Method::GET, &path, None).await {
+            Ok((_, list)) => {
+                let items = list.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+                match network_policy::egress(items, &pod) {
+                    network_policy::Egress::Open => running.ok("no NetworkPolicy limits what guests send"),
+                    network_policy::Egress::Limited(names) => {
+                        running.ok(format!("guests may send what these NetworkPolicies allow: {}", names.join(", ")))
+                    }
+                    network_policy::Egress::Closed(names) => running.warning(
+                        format!("NetworkPolicies close all that guests send, names too: {}", names.join(", ")),
+                        "if that is not meant, allow port 53 and what users need, as deploy/kubernetes.yaml does",
+                    ),
+                }
+            }
+            Err(error) => {
+                let reason = match error {
+                    ApiError::Refused { message, .. } => message,
+                    other => other.to_string(),
+                };
+                let fix = "grant list on networkpolicies.networking.k8s.io there for the time of this check";
+                running.skipped(format!("the NetworkPolicies cannot be read: {reason}"), fix)
+            }
         };
         self.done.push(diagnosis);
     }
