@@ -11,7 +11,8 @@ pub(super) fn read(section: &Section<'_>) -> Option<Option<EventsConfig>> {
     let file = section.text("file");
     let (commands, sftp_hash) = (section.flag("commands"), section.flag("sftpHash"));
     if !on {
-        if section.has_text("file") {
+        let is_default = section.value("file") == section.default("file") && format != Some(EventFormat::Ocsf);
+        if !is_default || sftp_hash || !commands {
             section.notice("enable", "is not true: no events are written");
         }
         return Some(None);
