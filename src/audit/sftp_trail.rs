@@ -61,6 +61,10 @@ pub(crate) enum LostThread {
     SameNumber,
     #[error("too many requests wait, or too many files are open")]
     TooMany,
+    #[error("a handle was used before the server's answer told it")]
+    EarlyHandle,
+    #[error("the server takes a handle that it has not given")]
+    UnknownHandle,
 }
 
 /// The side that sent bytes.
@@ -86,6 +90,8 @@ struct Table {
     files: HashMap<u64, OpenFile>,
     /// The number of files so far.
     opened: u64,
+    /// The requests that wait for a handle.
+    opening: usize,
     /// Bytes of paths and handles.
     names: usize,
     hashes: bool,
@@ -97,6 +103,8 @@ struct Table {
 enum Pending {
     /// One that leaves nothing.
     Other,
+    /// One with a handle that is not known, which a server refuses.
+    UnknownHandle,
     Open {
         path: String,
         flags: u32,
@@ -202,6 +210,7 @@ impl Table {
             _ => self.other_request(kind, &mut fields)?,
         };
         self.names += pending.names();
+        self.opening += usize::from(pending.is_open());
         if self.pending.len() >= PENDING_MAX || self.names > NAMES_MAX {
             return Err(LostThread::TooMany);
         }
@@ -217,15 +226,21 @@ impl Table {
             kind::OPEN => Pending::Open { path: path(fields)?, flags: fields.number()?, is_directory: false },
             kind::OPENDIR => Pending::Open { path: path(fields)?, flags: 0, is_directory: true },
             // The client uses a handle no more, and the server may give it again at once.
-            kind::CLOSE => self.handles.remove(fields.text()?).map_or(Pending::Other, |file| Pending::Close { file }),
-            kind::READ => self.handles.get(fields.text()?).map_or(Pending::Other, |file| Pending::Read { file: *file }),
+            kind::CLOSE => match self.handles.remove(fields.text()?) {
+                Some(file) => Pending::Close { file },
+                None => self.unknown_handle()?,
+            },
+            kind::READ => match self.handles.get(fields.text()?) {
+                Some(file) => Pending::Read { file: *file },
+                None => self.unknown_handle()?,
+            },
             kind::SETSTAT => {
                 let path = path(fields)?;
-                operation(FileAction::SetAttributes(attributes(fields)?), path, None)
+                operation(FileAction::SetAttributes(self.new_attributes(fields)?), path, None)
             }
             kind::FSETSTAT => match self.path_of(fields.text()?) {
-                Some(path) => operation(FileAction::SetAttributes(attributes(fields)?), path, None),
-                None => Pending::Other,
+                Some(path) => operation(FileAction::SetAttributes(self.new_attributes(fields)?), path, None),
+                None => self.unknown_handle()?,
             },
             kind::REMOVE => operation(FileAction::Remove, path(fields)?, None),
             kind::MKDIR => operation(FileAction::MakeDirectory, path(fields)?, None),
@@ -241,25 +256,47 @@ impl Table {
         })
     }
 
-    fn extended(&self, fields: &mut Fields<'_>) -> Result<Pending, LostThread> {
+    fn extended(&mut self, fields: &mut Fields<'_>) -> Result<Pending, LostThread> {
         let operation = |action, path, other| Pending::Operation { action, path, other };
         Ok(match fields.text()? {
             b"posix-rename@openssh.com" => operation(FileAction::Rename, path(fields)?, Some(path(fields)?)),
             b"hardlink@openssh.com" => operation(FileAction::HardLink, path(fields)?, Some(path(fields)?)),
             b"lsetstat@openssh.com" => {
                 let path = path(fields)?;
-                operation(FileAction::SetAttributes(attributes(fields)?), path, None)
+                operation(FileAction::SetAttributes(self.new_attributes(fields)?), path, None)
             }
             b"copy-data" => {
                 let from = fields.text()?;
                 let _range = (fields.long()?, fields.long()?);
-                match (self.path_of(from), self.path_of(fields.text()?)) {
-                    (Some(from), Some(to)) => operation(FileAction::Copy, from, Some(to)),
-                    _ => Pending::Other,
+                let to = fields.text()?;
+                match (self.path_of(from), self.path_of(to)) {
+                    (Some(from), Some(path)) => {
+                        let target = self.handles.get(to).and_then(|number| self.files.get_mut(number));
+                        // The server writes what does not pass here.
+                        target.into_iter().for_each(|file| file.hash = None);
+                        operation(FileAction::Copy, from, Some(path))
+                    }
+                    _ => self.unknown_handle()?,
                 }
             }
             _ => Pending::Other,
         })
+    }
+
+    /// The attributes of a request. One with a size changes what a file holds, and any open file may be the one that it
+    /// names: no hash is true behind it.
+    fn new_attributes(&mut self, fields: &mut Fields<'_>) -> Result<NewAttributes, LostThread> {
+        let attributes = attributes(fields)?;
+        if attributes.size.is_some() {
+            self.files.values_mut().for_each(|file| file.hash = None);
+        }
+        Ok(attributes)
+    }
+
+    /// A request with a handle that is not known. While a file is being opened, it may be that file's, guessed by the client,
+    /// and what is done with it would be told of no file.
+    fn unknown_handle(&self) -> Result<Pending, LostThread> {
+        if self.opening == 0 { Ok(Pending::UnknownHandle) } else { Err(LostThread::EarlyHandle) }
     }
 
     /// Takes the beginning of a write, with the beginning of its data.
@@ -270,7 +307,7 @@ impl Table {
         if length != before_data + bytes as usize {
             return Err(LostThread::NoPacket);
         }
-        let Some(number) = self.handles.get(handle).copied() else { return Ok(Pending::Other) };
+        let Some(number) = self.handles.get(handle).copied() else { return self.unknown_handle() };
         if let Some(file) = self.files.get_mut(&number) {
             if file.hash.as_ref().is_some_and(|(_, hashed)| *hashed != offset) {
                 file.hash = None;
@@ -291,7 +328,7 @@ impl Table {
 
     /// Takes a part of what the guest sends.
     fn reply(&mut self, part: Part<'_>, over: &mut Vec<FileOperation>) -> Result<(), LostThread> {
-        let Part::Begin { kind, body, .. } = part else { return Ok(()) };
+        let Part::Begin { kind, length, body } = part else { return Ok(()) };
         let mut fields = Fields(body);
         let id = fields.number()?;
         if kind == kind::VERSION {
@@ -299,6 +336,7 @@ impl Table {
         }
         let Some(pending) = self.pending.remove(&id) else { return Ok(()) };
         self.names -= pending.names();
+        self.opening -= usize::from(pending.is_open());
         let outcome = match kind {
             kind::STATUS => match fields.number()? {
                 0 => FileOutcome::Done,
@@ -309,6 +347,8 @@ impl Table {
         };
         match pending {
             Pending::Other => {}
+            Pending::UnknownHandle if outcome == FileOutcome::Done => return Err(LostThread::UnknownHandle),
+            Pending::UnknownHandle => {}
             Pending::Open { path, flags, is_directory } if kind == kind::HANDLE => {
                 self.open(fields.text()?, path, (flags, is_directory))?;
             }
@@ -321,8 +361,14 @@ impl Table {
             }
             Pending::Close { file } => over.extend(self.close(file, outcome)),
             Pending::Read { file } => {
-                if let (kind::DATA, Some(file)) = (kind, self.files.get_mut(&file)) {
-                    file.read = file.read.saturating_add(fields.number()?.into());
+                if kind == kind::DATA {
+                    let bytes = fields.number()?;
+                    // More than it says would be read by nobody's count.
+                    if length != 4 + 4 + bytes as usize {
+                        return Err(LostThread::NoPacket);
+                    }
+                    let file = self.files.get_mut(&file);
+                    file.into_iter().for_each(|file| file.read = file.read.saturating_add(bytes.into()));
                 }
             }
             Pending::Write { file, bytes } => {
@@ -393,12 +439,16 @@ impl Table {
 }
 
 impl Pending {
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Open { .. })
+    }
+
     /// The bytes of its paths.
     fn names(&self) -> usize {
         match self {
             Self::Open { path, .. } => path.len(),
             Self::Operation { path, other, .. } => path.len() + other.as_ref().map_or(0, String::len),
-            Self::Other | Self::Close { .. } | Self::Read { .. } | Self::Write { .. } => 0,
+            Self::Other | Self::UnknownHandle | Self::Close { .. } | Self::Read { .. } | Self::Write { .. } => 0,
         }
     }
 }

@@ -257,3 +257,73 @@ async fn bytes_that_are_no_sftp_and_endless_memory_are_told_once() {
     let lost = (0..).find_map(|id| trail.follow(Client, &read(id)).1);
     assert_eq!(lost, Some(LostThread::TooMany));
 }
+
+#[tokio::test]
+async fn handle_that_is_used_before_its_answer_is_told_as_not_followed() {
+    let read = packet(kind::READ, &[Number(2), Text(b"h"), Long(0), Number(9)]);
+    let set = packet(kind::FSETSTAT, &[Number(2), Text(b"h"), Number(4), Number(0o600)]);
+    let copy = |from: &[u8], to: &[u8]| {
+        packet(kind::EXTENDED, &[Number(2), Text(b"copy-data"), Text(from), Long(0), Long(0), Text(to), Long(0)])
+    };
+    for early in [write(2, "h", 0, b"abc"), read, close(2, "h"), set, copy(b"h", b"old"), copy(b"old", b"h")] {
+        for opening in [open(1, "f", FileUse::WRITE), packet(kind::OPENDIR, &[Number(1), Text(b"d")])] {
+            let mut trail = SftpTrail::new(true);
+            play(&mut trail, &[(Client, open(7, "old", FileUse::READ)), (Guest, handle(7, "old"))]);
+            let (_, lost) = play(&mut trail, &[(Client, opening), (Client, early.clone()), (Guest, handle(1, "h"))]);
+            assert_eq!(lost, [LostThread::EarlyHandle]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn handle_that_nobody_gave_is_refused_or_told_as_not_followed() {
+    let data = packet(kind::DATA, &[Number(2), Text(b"abc")]);
+    let read = packet(kind::READ, &[Number(2), Text(b"h"), Long(0), Number(9)]);
+    for (request, success) in [(write(2, "h", 0, b"abc"), status(2, 0)), (read, data), (close(2, "h"), status(2, 0))] {
+        let (over, lost) = play(
+            &mut SftpTrail::new(true),
+            &[(Client, request.clone()), (Guest, status(2, 4)), (Client, request.clone())],
+        );
+        assert_eq!((over, lost), (vec![], vec![]), "refused, and followed further");
+        let mut trail = SftpTrail::new(true);
+        let (_, lost) = play(&mut trail, &[(Client, request), (Guest, success)]);
+        assert_eq!(lost, [LostThread::UnknownHandle]);
+    }
+}
+
+#[tokio::test]
+async fn hash_is_gone_once_the_server_changes_the_file_by_itself() {
+    let sized = |kind, name: &[u8]| packet(kind, &[Number(3), Text(name), Number(1), Long(1)]);
+    let lsetstat = packet(kind::EXTENDED, &[Number(3), Text(b"lsetstat@openssh.com"), Text(b"f"), Number(1), Long(1)]);
+    let copy =
+        packet(kind::EXTENDED, &[Number(3), Text(b"copy-data"), Text(b"from"), Long(0), Long(0), Text(b"h"), Long(0)]);
+    for change in [sized(kind::FSETSTAT, b"h"), sized(kind::SETSTAT, b"./f"), lsetstat, copy] {
+        for data in [&b""[..], b"abc"] {
+            let mut trail = SftpTrail::new(true);
+            play(&mut trail, &[(Client, open(1, "f", FileUse::WRITE)), (Guest, handle(1, "h"))]);
+            play(&mut trail, &[(Client, open(2, "from", FileUse::READ)), (Guest, handle(2, "from"))]);
+            if !data.is_empty() {
+                play(&mut trail, &[(Client, write(8, "h", 0, data)), (Guest, status(8, 0))]);
+            }
+            play(&mut trail, &[(Client, change.clone()), (Guest, status(3, 0))]);
+            let (over, lost) = play(&mut trail, &[(Client, close(9, "h")), (Guest, status(9, 0))]);
+            assert_eq!((over.len(), lost, used(&over[0]).sha256.as_deref()), (1, vec![], None));
+        }
+    }
+}
+
+#[tokio::test]
+async fn data_that_is_more_than_it_says_is_no_packet() {
+    let mut trail = SftpTrail::new(false);
+    let read = packet(kind::READ, &[Number(2), Text(b"h"), Long(0), Number(32_768)]);
+    let (over, lost) = play(
+        &mut trail,
+        &[
+            (Client, open(1, "f", FileUse::READ)),
+            (Guest, handle(1, "h")),
+            (Client, read),
+            (Guest, packet(kind::DATA, &[Number(2), Number(0), Raw(&[7; 20_000])])),
+        ],
+    );
+    assert_eq!((over.len(), lost), (1, vec![LostThread::NoPacket]));
+}
