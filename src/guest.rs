@@ -17,6 +17,7 @@ use futures_util::future::BoxFuture;
 use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 /// A connection's container, or the maker of one for each of its programs. A container that serves the whole connection is
@@ -72,19 +73,32 @@ pub(crate) struct Arrival {
     pub output: OutputBudget,
 }
 
-/// The progress of one wait: its last report, one line that a user may read. Clones are the same progress.
+/// The progress of one wait: its last report, one line that a user may read, and whether the request is on its way. Clones
+/// are the same progress.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Progress(watch::Sender<Option<String>>);
+pub(crate) struct Progress {
+    reports: watch::Sender<Option<String>>,
+    is_sent: Arc<AtomicBool>,
+}
 
 impl Progress {
     /// Replaces the last report.
     pub(crate) fn report(&self, reason: String) {
-        self.0.send_replace(Some(reason));
+        self.reports.send_replace(Some(reason));
     }
 
     /// The last report, and those to come.
     pub(crate) fn reports(&self) -> watch::Receiver<Option<String>> {
-        self.0.subscribe()
+        self.reports.subscribe()
+    }
+
+    /// Notes that the program's request goes out now: from here on, only an answer tells that it does not run.
+    pub(crate) fn send(&self) {
+        self.is_sent.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_sent(&self) -> bool {
+        self.is_sent.load(Ordering::Acquire)
     }
 }
 
@@ -152,6 +166,8 @@ pub(crate) enum RefusalKind {
     NotExecutable,
     /// The container does not run, so that nothing was started.
     ContainerStopped,
+    /// The answer to the request was lost: whether it was carried out is not known.
+    Unanswered,
     /// Anything else.
     Other,
 }
@@ -172,6 +188,14 @@ impl Refusal {
         self
     }
 
+    /// Sets the kind of one that is no more than the loss of an answer.
+    pub(crate) fn unanswered(self) -> Self {
+        match self.kind {
+            RefusalKind::Other => self.kind(RefusalKind::Unanswered),
+            _ => self,
+        }
+    }
+
     /// Sets the text for the log.
     pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
@@ -183,7 +207,7 @@ impl Refusal {
         match self.kind {
             RefusalKind::NotFound => 127,
             RefusalKind::NotExecutable => 126,
-            RefusalKind::ContainerStopped | RefusalKind::Other => 255,
+            RefusalKind::ContainerStopped | RefusalKind::Unanswered | RefusalKind::Other => 255,
         }
     }
 }

@@ -223,6 +223,6 @@ fn refusal(end: StreamEnd) -> Refusal {
             close_code::PERMISSION => RefusalKind::NotExecutable,
             _ => RefusalKind::Other,
         }),
-        StreamEnd::LinkOver(reason) => Refusal::new(LOST).detail(&*reason),
+        StreamEnd::LinkOver(reason) => Refusal::new(LOST).kind(RefusalKind::Unanswered).detail(&*reason),
     }
 }

@@ -29,7 +29,7 @@ use listeners::{Listening, open_listeners};
 pub(crate) use output_queue::PIECE;
 pub(crate) use output_queue::{OutputQueue, SocketBuffer};
 pub(crate) use queued::{Crowd, GrantedBytes, IdentityQueue, QueueUse, QueuedBytes};
-use running::RunRecord;
+use running::{RunRecord, StartRecord};
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
@@ -122,8 +122,10 @@ impl SessionTask {
         }
         let (audit, client) = (self.audit.clone(), self.client.clone());
         let mut wait = ClientWait::new(client.as_ref(), &audit, terminal);
+        let progress = Progress::default();
+        let record = StartRecord::new(&audit, &request, progress.clone());
         let started = match self.audit.record_effect(Event::ProgramStarting { request: &request, terminal }).await {
-            Ok(()) => self.start(allowed, &mut wait).await,
+            Ok(()) => self.start(allowed, &mut wait, progress).await,
             Err(unrecorded) => Err(NotStarted::Refused(unrecorded.into())),
         };
         let started = match started {
@@ -141,21 +143,26 @@ impl SessionTask {
                 for notice in notices.iter().filter(|_| terminal) {
                     pending_line = pending_line.then(client.stderr(client_line(notice, terminal)));
                 }
+                record.over();
                 let exit = self.run_program(program, pending_line, (&request, terminal)).await?;
                 Ok(Outcome::Exit(exit))
             }
-            Err(refusal) => self.end_unstarted((&request, refusal), pending_line, terminal, is_unanswered).await,
+            Err(refusal) => {
+                record.over();
+                self.end_unstarted((&request, refusal), pending_line, terminal, is_unanswered).await
+            }
         }
     }
 
-    /// Records that the program runs. One that cannot be recorded ends here, with its two halves.
+    /// Records that the program runs. One that cannot be recorded ends here, with its two halves, and has run.
     fn record_start(
         &self,
         request: &ProgramRequest,
         started: (Program, Vec<String>),
         terminal: bool,
     ) -> Result<(Program, Vec<String>), Refusal> {
-        self.audit.record(Event::ProgramStarted { request, terminal })?;
+        let recorded = self.audit.record(Event::ProgramStarted { request, terminal });
+        recorded.map_err(|unrecorded| Refusal::from(unrecorded).unanswered())?;
         Ok(started)
     }
 
@@ -223,8 +230,8 @@ impl SessionTask {
         &self,
         allowed: AllowedProgram,
         wait: &mut ClientWait<'_>,
+        progress: Progress,
     ) -> Result<(Program, Vec<String>), NotStarted> {
-        let progress = Progress::default();
         let mut reports = progress.reports();
         let starting = async {
             let Listening { program, notices } = open_listeners(allowed, self.listeners.as_ref(), &progress).await;
@@ -236,7 +243,10 @@ impl SessionTask {
             tokio::select! {
                 biased;
                 started = &mut starting => return started.map_err(NotStarted::Refused),
-                refusal = &mut ending => return Err(NotStarted::Refused(refusal)),
+                refusal = &mut ending => {
+                    let refusal = if progress.is_sent() { refusal.kind(RefusalKind::Unanswered) } else { refusal };
+                    return Err(NotStarted::Refused(refusal));
+                }
                 () = self.inbox.interrupted(), if wait.terminal => return Err(NotStarted::Interrupted),
                 Ok(()) = reports.changed() => {
                     let reason = reports.borrow_and_update().clone();

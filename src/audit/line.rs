@@ -5,7 +5,7 @@ use super::event::{Event, PresentedKey, ProgramRun, RequestKind};
 use super::sftp_trail::{FileAction, FileOperation, FileOutcome};
 use super::traffic::Traffic;
 use crate::auth::AuthMethod;
-use crate::guest::{Exit, Refusal};
+use crate::guest::{Exit, Refusal, RefusalKind};
 use crate::policy::{Denied, Dial, Listen, ProgramRequest};
 use crate::telemetry::{Code, Level, codes};
 use crate::types::printable;
@@ -50,6 +50,9 @@ impl Event<'_> {
             Self::TerminalOpened { .. } => (codes::SSH_CHANNEL_REQUEST, "the channel gets a terminal"),
             Self::ProgramStarting { .. } => (codes::SSH_CHANNEL_REQUEST, "a program is to be started"),
             Self::ProgramStarted { .. } => (codes::SSH_CHANNEL_REQUEST_SUCCESSFUL, "the program runs"),
+            Self::ProgramRefused { refusal, .. } if refusal.kind == RefusalKind::Unanswered => {
+                (unless(refusal.logged, codes::SSH_CHANNEL_REQUEST_FAILED), "it is not known whether the program ran")
+            }
             Self::ProgramRefused { refusal, .. } => {
                 (unless(refusal.logged, codes::SSH_CHANNEL_REQUEST_FAILED), "the program could not be started")
             }

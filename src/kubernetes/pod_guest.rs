@@ -63,9 +63,12 @@ impl PodGuest {
         };
         log.write(codes::KUBERNETES_EXEC, "starting a program", &[("podName", container.pod().as_str())]);
         let started = match &access {
-            AgentAccess::Link(link) => self.start_by(link, &spec, &container).await,
+            AgentAccess::Link(link) => {
+                progress.send();
+                self.start_by(link, &spec, &container).await
+            }
             AgentAccess::ContainerSsh(_) | AgentAccess::None => {
-                self.start_without(agent.as_deref(), &access, &spec, &container).await
+                self.start_without((agent.as_deref(), &access), &spec, &container, &progress).await
             }
         };
         timer.end(if started.is_ok() { StepOutcome::Success } else { StepOutcome::Failed });
@@ -106,10 +109,10 @@ impl PodGuest {
     /// Starts a program in a container without the agent.
     async fn start_without(
         &self,
-        agent: Option<&GuestAgent>,
-        access: &AgentAccess,
+        (agent, access): (Option<&GuestAgent>, &AgentAccess),
         spec: &ProgramSpec,
         container: &Arc<ReadyContainer>,
+        progress: &Progress,
     ) -> Result<Program, Refusal> {
         if let Some(agent) = agent {
             if spec.has_bytes() {
@@ -117,6 +120,7 @@ impl PodGuest {
             }
             agent.prepare_without().await;
         }
+        progress.send();
         self.exec(access, spec, container).await
     }
 

@@ -83,6 +83,7 @@ impl SessionModeGuest {
         let timeouts = &self.request.settings.timeouts;
         let log = &self.request.log;
         log.write(codes::KUBERNETES_POD_ATTACH, "attaching to the program", &[("podName", container.pod().as_str())]);
+        progress.send();
         let starting = async {
             let program = container.attach(size, timeouts.command_start).await;
             match program {
@@ -105,7 +106,8 @@ impl SessionModeGuest {
                 // The image's own program may have ended before.
                 let output = match held {
                     true => return Err(output::start_refusal(pod, refusal).await),
-                    false => MainOutput::after(refusal, pod, hold).await?,
+                    // It has run since its pod began.
+                    false => MainOutput::after(refusal, pod, hold).await.map_err(Refusal::unanswered)?,
                 };
                 Ok(Program { input: Box::new(EndedInput), output: Box::new(output) })
             }
@@ -128,7 +130,8 @@ impl From<AttachError> for Refusal {
     fn from(error: AttachError) -> Self {
         match error {
             AttachError::Attach(error) => error.into(),
-            AttachError::Gate(GateError::Ended(Exit::Lost(refusal)) | GateError::NotAGate(refusal)) => refusal,
+            AttachError::Gate(GateError::Ended(Exit::Lost(refusal))) => refusal.unanswered(),
+            AttachError::Gate(GateError::NotAGate(refusal)) => refusal,
             AttachError::Gate(GateError::Ended(Exit::Status(_) | Exit::Signal { .. })) => {
                 Self::new("the container ended before the program could start")
             }

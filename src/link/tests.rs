@@ -207,6 +207,20 @@ async fn program_that_does_not_start_is_refused_with_the_agents_reason() {
 }
 
 #[tokio::test]
+async fn program_whose_answer_is_lost_with_the_link_may_have_run() {
+    let (link, mut agent, _log, _tasks) = linked(WIDE).await;
+    let losing = async {
+        agent.opened().await;
+        drop(agent);
+    };
+    let (program, ()) = tokio::join!(link.start(program_named("true")), losing);
+    let refusal = program.err().expect("a refusal");
+    assert_eq!((refusal.kind, refusal.reason.as_str()), (RefusalKind::Unanswered, LOST));
+    let refusal = link.start(program_named("true")).await.err().expect("a refusal");
+    assert_eq!((refusal.kind, refusal.reason.as_str()), (RefusalKind::Other, LOST));
+}
+
+#[tokio::test]
 async fn stream_for_no_listener_is_never_taken() {
     let (link, mut agent, _log, _tasks) = linked(WIDE).await;
     let (program, number) = started(&link, &mut agent).await;

@@ -68,7 +68,7 @@ pub(crate) fn unstartable(program: &str, kind: RefusalKind) -> Option<Refusal> {
     let what = match kind {
         RefusalKind::NotFound => "not found in the container",
         RefusalKind::NotExecutable => "may not be executed in the container",
-        RefusalKind::ContainerStopped | RefusalKind::Other => return None,
+        RefusalKind::ContainerStopped | RefusalKind::Unanswered | RefusalKind::Other => return None,
     };
     Some(Refusal::new(format!("{}: {what}", printable(program, 200))).kind(kind))
 }

@@ -1,10 +1,40 @@
-//! The record of a running program: exactly one event when it is over for its client.
+//! The record of a program that is started and runs: exactly one event when it is over for its client.
 
 use super::carried_bytes::CarriedBytes;
 use crate::audit::{Event, ProgramRun, Recorder, Traffic};
-use crate::guest::Exit;
+use crate::guest::{Exit, Progress, Refusal, RefusalKind};
 use crate::policy::ProgramRequest;
 use tokio::time::Instant;
+
+/// The record of a program that is being started. If it is dropped before [`StartRecord::over`] and the request was sent, the
+/// client gave up a program that may run.
+pub(super) struct StartRecord<'a> {
+    audit: &'a Recorder,
+    request: &'a ProgramRequest,
+    progress: Progress,
+    over: bool,
+}
+
+impl<'a> StartRecord<'a> {
+    pub(super) fn new(audit: &'a Recorder, request: &'a ProgramRequest, progress: Progress) -> Self {
+        Self { audit, request, progress, over: false }
+    }
+
+    /// Hands over to the event of the program that runs, or of the refusal.
+    pub(super) fn over(mut self) {
+        self.over = true;
+    }
+}
+
+impl Drop for StartRecord<'_> {
+    fn drop(&mut self) {
+        if !self.over && self.progress.is_sent() {
+            let refusal = Refusal::new("the client left before it was known whether the program runs");
+            let refusal = refusal.kind(RefusalKind::Unanswered);
+            self.audit.note(Event::ProgramRefused { request: self.request, refusal: &refusal });
+        }
+    }
+}
 
 /// The record of one program from its start to its end. If it is dropped before [`RunRecord::ended`], the client left first.
 pub(super) struct RunRecord<'a> {

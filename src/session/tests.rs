@@ -74,6 +74,8 @@ enum Behaviour {
     /// Reports these, and never starts.
     Waits(&'static [&'static str]),
     Refuses(Refusal),
+    /// Sends its request, and has no answer.
+    Sends,
     /// Refuses what is not a command.
     LacksSubsystems,
     /// Starts and outputs these; runs on if there is no exit among them.
@@ -105,6 +107,10 @@ impl Guest for FakeGuest {
             }
             match behaviour {
                 Behaviour::LacksSubsystems => pending().await,
+                Behaviour::Sends => {
+                    progress.send();
+                    pending().await
+                }
                 Behaviour::Refuses(refusal) => Err(refusal),
                 Behaviour::Waits(reports) => {
                     for report in reports {
@@ -388,11 +394,42 @@ async fn program_that_the_guest_refuses_ends_with_the_reason_and_the_status_of_i
         (RefusalKind::NotFound, 127),
         (RefusalKind::NotExecutable, 126),
         (RefusalKind::ContainerStopped, 255),
+        (RefusalKind::Unanswered, 255),
         (RefusalKind::Other, 255),
     ];
     for (kind, status) in kinds {
         let session = Session::allowed(Behaviour::Refuses(Refusal::new("no").kind(kind)), false);
         assert_eq!(session.ended().await, ["err podgate: no\n".to_owned(), format!("end Status({status})")]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn program_whose_request_was_sent_and_not_answered_is_never_told_as_not_started() {
+    let (unknown, not_started) = ("it is not known whether the program ran", "the program could not be started");
+    for (behaviour, told) in [(Behaviour::Sends, unknown), (Behaviour::Waits(&[]), not_started)] {
+        let (audit, recorded) = recorder();
+        let mut session = Session::open(behaviour, false, audit);
+        session.decide(Ok(exec(false)));
+        session.program_got().await;
+        session.ending.send_replace(Some(Refusal::new("the pod is gone")));
+        assert_eq!(session.ended().await, ["err podgate: the pod is gone\n", "end Status(255)"]);
+        let text = recorded.text();
+        assert_eq!(text.matches(told).count(), 1, "{text}");
+        assert_eq!(text.matches("SSH_CHANNEL_REQUEST_FAILED").count(), 1, "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_that_leaves_behind_its_request_has_a_line_about_the_program() {
+    for (behaviour, lines) in [(Behaviour::Sends, 1), (Behaviour::Waits(&[]), 0)] {
+        let (audit, recorded) = recorder();
+        let mut session = Session::open(behaviour, false, audit);
+        session.decide(Ok(exec(false)));
+        session.program_got().await;
+        session.task.abort();
+        assert!(session.task.await.is_err());
+        let text = recorded.text();
+        assert_eq!(text.matches("it is not known whether the program ran").count(), lines, "{text}");
     }
 }
 

@@ -6,7 +6,7 @@ use crate::audit::event::{Event, ProgramRun};
 use crate::audit::forward_event::ForwardEvent;
 use crate::audit::sftp_trail::{FileAction, FileOperation, FileOutcome};
 use crate::audit::traffic::Traffic;
-use crate::guest::Exit;
+use crate::guest::{Exit, RefusalKind};
 use crate::policy::ProgramRequest;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -27,7 +27,8 @@ pub(super) fn object(event: &Event<'_>, origin: &Origin, commands: bool) -> Opti
         }
         Event::ProgramRefused { request, refusal } => {
             let mut object = program(origin, request, commands);
-            insert(&mut object, "outcome", "notStarted");
+            let is_unanswered = refusal.kind == RefusalKind::Unanswered;
+            insert(&mut object, "outcome", if is_unanswered { "lost" } else { "notStarted" });
             insert(&mut object, "reason", cut(&refusal.reason));
             object
         }
@@ -39,7 +40,8 @@ pub(super) fn object(event: &Event<'_>, origin: &Origin, commands: bool) -> Opti
         }
         Event::Forward(ForwardEvent::DialRefused { target, channel_type, refusal }) => {
             let mut object = forward(origin, channel_type, target);
-            insert(&mut object, "outcome", "refused");
+            let is_unanswered = refusal.kind == RefusalKind::Unanswered;
+            insert(&mut object, "outcome", if is_unanswered { "lost" } else { "refused" });
             insert(&mut object, "reason", cut(&refusal.reason));
             object
         }

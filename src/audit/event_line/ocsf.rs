@@ -7,7 +7,7 @@ use crate::audit::event::{Event, ProgramRun};
 use crate::audit::forward_event::ForwardEvent;
 use crate::audit::sftp_trail::{FileAction, FileOperation, FileOutcome, FileUse};
 use crate::audit::traffic::Traffic;
-use crate::guest::Exit;
+use crate::guest::{Exit, Refusal, RefusalKind};
 use crate::policy::ProgramRequest;
 use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
@@ -46,6 +46,8 @@ mod activity {
 /// `status_id`.
 const SUCCESS: u32 = 1;
 const FAILURE: u32 = 2;
+/// Of a request whose answer was lost.
+const UNKNOWN: u32 = 0;
 /// `severity_id`: informational.
 const SEVERITY: u32 = 1;
 /// `type_id` of a device that is none of the listed ones.
@@ -76,7 +78,7 @@ pub(super) fn object(event: &Event<'_>, origin: &Origin, commands: bool) -> Opti
         }
         Event::ProgramRefused { request, refusal } => {
             let mut object = program(origin, activity::LAUNCH, (request, commands));
-            insert(&mut object, "status_id", FAILURE);
+            insert(&mut object, "status_id", refused(refusal));
             insert(&mut object, "status_detail", cut(&refusal.reason));
             object
         }
@@ -89,7 +91,7 @@ pub(super) fn object(event: &Event<'_>, origin: &Origin, commands: bool) -> Opti
         }
         Event::Forward(ForwardEvent::DialRefused { target, channel_type, refusal }) => {
             let mut object = forward(origin, activity::FAIL, (channel_type, target));
-            insert(&mut object, "status_id", FAILURE);
+            insert(&mut object, "status_id", refused(refusal));
             insert(&mut object, "status_detail", cut(&refusal.reason));
             object
         }
@@ -104,6 +106,11 @@ pub(super) fn object(event: &Event<'_>, origin: &Origin, commands: bool) -> Opti
         }
         _ => return None,
     })
+}
+
+/// The `status_id` of what was not started, as far as that is known.
+fn refused(refusal: &Refusal) -> u32 {
+    if refusal.kind == RefusalKind::Unanswered { UNKNOWN } else { FAILURE }
 }
 
 /// The part that every event has.

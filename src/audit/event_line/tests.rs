@@ -4,7 +4,7 @@ use super::ocsf::VERSION;
 use super::*;
 use crate::audit::sftp_trail::{FileAction, FileOperation, FileOutcome, FileUse, LostThread, NewAttributes};
 use crate::audit::{ProgramRun, Traffic};
-use crate::guest::{Exit, Refusal};
+use crate::guest::{Exit, Refusal, RefusalKind};
 use crate::policy::ProgramRequest;
 use crate::telemetry::LogSubject;
 use jiff::Timestamp;
@@ -217,6 +217,25 @@ fn command_is_in_no_line_where_commands_are_not_wanted() {
         ] {
             let line = line(&event, &origin(), &config(format, false)).unwrap();
             assert!(!line.contains("mysql") && line.contains("exec"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn request_whose_answer_was_lost_is_told_as_lost_and_a_refused_one_as_not_started() {
+    let request = ProgramRequest::Shell;
+    for (kind, outcome, refused, status) in [
+        (RefusalKind::Unanswered, "lost", "lost", 0),
+        (RefusalKind::NotFound, "notStarted", "refused", 2),
+        (RefusalKind::Other, "notStarted", "refused", 2),
+    ] {
+        let refusal = Refusal::new("no").kind(kind);
+        let program = Event::ProgramRefused { request: &request, refusal: &refusal };
+        let dial = ForwardEvent::DialRefused { target: "db:1", channel_type: "direct-tcpip", refusal: &refusal };
+        for (event, outcome) in [(program, outcome), (Event::Forward(dial), refused)] {
+            let told = object(&event, EventFormat::Json);
+            assert_eq!((&told["outcome"], &told["reason"]), (&json!(outcome), &json!("no")), "{told}");
+            assert_eq!(object(&event, EventFormat::Ocsf)["status_id"], status, "{told}");
         }
     }
 }

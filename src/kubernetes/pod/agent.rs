@@ -167,7 +167,7 @@ impl From<Refusal> for NoLink {
     fn from(refusal: Refusal) -> Self {
         match refusal.kind {
             RefusalKind::NotFound | RefusalKind::NotExecutable => Self::Never(refusal.reason),
-            RefusalKind::ContainerStopped | RefusalKind::Other => Self::Now(refusal.reason),
+            RefusalKind::ContainerStopped | RefusalKind::Unanswered | RefusalKind::Other => Self::Now(refusal.reason),
         }
     }
 }

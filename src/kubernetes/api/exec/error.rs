@@ -1,7 +1,7 @@
 //! Why a program could not be started, from what the cluster answered to the upgrade. Decides without I/O.
 
 use super::status::{self, Failure};
-use crate::guest::{LOG_TEXT_MAX, Refusal};
+use crate::guest::{LOG_TEXT_MAX, Refusal, RefusalKind};
 use crate::kubernetes::api::client::ConnectError;
 use crate::kubernetes::api::websocket::handshake::HandshakeError;
 use crate::program::LOST;
@@ -93,6 +93,17 @@ impl ExecError {
         };
         status.to_string().into()
     }
+
+    /// Tells whether the program may have been started all the same: the request was sent, and its answer is not the
+    /// cluster's.
+    fn is_unanswered(&self) -> bool {
+        match self {
+            Self::Timeout(_) | Self::Exchange(_) | Self::Broken(_) => true,
+            // A proxy before the cluster, which does not know.
+            Self::Busy { code, .. } => matches!(code, 502 | 504),
+            _ => false,
+        }
+    }
 }
 
 impl From<ExecError> for Refusal {
@@ -111,7 +122,8 @@ impl From<ExecError> for Refusal {
             ExecError::Busy { .. } => "the cluster is overloaded, try again later",
             ExecError::NotStarted(refusal) => return refusal.clone(),
         };
-        Self::new(reason).detail(error.to_string())
+        let kind = if error.is_unanswered() { RefusalKind::Unanswered } else { RefusalKind::Other };
+        Self::new(reason).kind(kind).detail(error.to_string())
     }
 }
 
@@ -225,5 +237,23 @@ mod tests {
     fn old_server_is_told_apart_from_a_broken_handshake() {
         assert!(matches!(handshake(HandshakeError::Protocol), ExecError::OldServer));
         assert!(matches!(handshake(HandshakeError::Accept), ExecError::Handshake(_)));
+    }
+
+    #[test]
+    fn only_a_lost_answer_leaves_open_whether_the_program_ran() {
+        let kind = |code: u16| Refusal::from(answer(StatusCode::from_u16(code).unwrap(), b"", "exec", "true")).kind;
+        for code in [502, 504] {
+            assert_eq!(kind(code), RefusalKind::Unanswered, "{code}");
+        }
+        for code in [401, 403, 404, 414, 429, 500, 503] {
+            assert_eq!(kind(code), RefusalKind::Other, "{code}");
+        }
+        for (error, kind) in [
+            (ExecError::Timeout(Duration::from_secs(1)), RefusalKind::Unanswered),
+            (ExecError::Broken(io::ErrorKind::BrokenPipe.into()), RefusalKind::Unanswered),
+            (ExecError::Connect("no route".to_owned()), RefusalKind::Other),
+        ] {
+            assert_eq!(Refusal::from(error).kind, kind);
+        }
     }
 }
