@@ -50,12 +50,7 @@ impl Event<'_> {
             Self::TerminalOpened { .. } => (codes::SSH_CHANNEL_REQUEST, "the channel gets a terminal"),
             Self::ProgramStarting { .. } => (codes::SSH_CHANNEL_REQUEST, "a program is to be started"),
             Self::ProgramStarted { .. } => (codes::SSH_CHANNEL_REQUEST_SUCCESSFUL, "the program runs"),
-            Self::ProgramRefused { refusal, .. } if refusal.kind == RefusalKind::Unanswered => {
-                (unless(refusal.logged, codes::SSH_CHANNEL_REQUEST_FAILED), "it is not known whether the program ran")
-            }
-            Self::ProgramRefused { refusal, .. } => {
-                (unless(refusal.logged, codes::SSH_CHANNEL_REQUEST_FAILED), "the program could not be started")
-            }
+            Self::ProgramRefused { refusal, .. } => not_started(refusal),
             Self::ProgramEnded { exit: Exit::Status(_), .. } => (codes::SSH_EXIT, "the program ended"),
             Self::ProgramEnded { exit: Exit::Signal { .. }, .. } => {
                 (codes::SSH_EXIT_SIGNAL, "a signal ended the program")
@@ -177,6 +172,15 @@ fn disconnected(reason: Option<&str>, duration: Duration, traffic: Traffic) -> L
     details.push(("bytesReceived", traffic.received.to_string().into()));
     details.push(("bytesSent", traffic.sent.to_string().into()));
     details
+}
+
+/// The head of the line about a program that does not run, as far as that is known.
+fn not_started(refusal: &Refusal) -> (Code, &'static str) {
+    let text = match refusal.kind {
+        RefusalKind::Unanswered => "it is not known whether the program ran",
+        _ => "the program could not be started",
+    };
+    (unless(refusal.logged, codes::SSH_CHANNEL_REQUEST_FAILED), text)
 }
 
 fn refused_request(request: RequestKind<'_>, denied: Denied) -> LineDetails<'static> {
