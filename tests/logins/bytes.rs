@@ -1,7 +1,7 @@
 //! Texts that are not UTF-8. russh ends the connection at them before anyone is asked; the log says so.
 
-use crate::support::World;
 use crate::support::client::Client;
+use crate::support::{Setup, World};
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -55,8 +55,8 @@ async fn password_and_user_name_that_are_not_utf8_are_a_line_that_says_so() {
 
 /// The one text of a request that arrives as bytes.
 #[podgate_test::multi_thread]
-async fn command_that_is_not_utf8_is_refused_alone() {
-    let world = World::start().await;
+async fn command_that_is_not_utf8_is_refused_alone_without_the_agent() {
+    let world = Setup::default().plain_exec().start().await;
     let master = world.master(&[]).await;
     let done = master.ssh().arg("127.0.0.1").arg(raw(b"echo \xff")).finish().await;
     assert_ne!(done.status, 0, "{done:?}");
