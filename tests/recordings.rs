@@ -4,9 +4,11 @@ mod casts;
 mod gateway;
 
 use crate::configuration::podgate;
+use crate::support::leash;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
 fn seed(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds/recording");
@@ -192,4 +194,55 @@ async fn chains_among_the_recordings_are_no_recordings() {
     assert_eq!((ran.status, ran.stdout.lines().count()), (Some(0), 1), "{}", ran.stdout);
     let ran = podgate(&["audit", "verify", "--hash", "zz", &file]).await;
     assert_eq!(ran.status, Some(64), "{}", ran.stdout);
+}
+
+#[tokio::test]
+async fn chain_without_its_recording_is_one_that_was_taken_away() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let kept = recording(folder.path(), None, true);
+    let other = tempfile::tempdir().expect("a folder");
+    let gone = recording(other.path(), None, true);
+    fs::remove_file(&gone).expect("a recording");
+    let chain = format!("{gone}.chain");
+    for files in [&[&*chain][..], &[&gone], &[&kept, &chain], &[&kept, &chain, &gone]] {
+        let ran = podgate(&[&["audit", "verify", "--unsigned"], files].concat()).await;
+        assert_eq!((ran.status, ran.stdout.lines().count()), (Some(1), files.len()), "{files:?}: {}", ran.stdout);
+        assert!(ran.stdout.contains("its chain alone is left"), "{}", ran.stdout);
+    }
+}
+
+#[tokio::test]
+async fn pipe_is_not_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = recording(folder.path(), None, true);
+    let chain = format!("{file}.chain");
+    for pipe in [&file, &chain] {
+        let path = Path::new(pipe);
+        fs::remove_file(path).expect("a file");
+        rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RUSR).expect("a pipe");
+        let ran = podgate(&["audit", "verify", &file]).await;
+        assert_eq!(ran.status, Some(66), "{}", ran.stdout);
+        assert!(ran.stdout.contains("not a regular file"), "{}", ran.stdout);
+    }
+}
+
+#[tokio::test]
+async fn asciicast_is_known_by_its_first_byte_and_does_not_act_on_the_terminal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let foreign = "{\"version\":2}\n[1.0,\"o\",\"\u{9b}2J\u{202e}\u{1b}[31m\"]\n";
+    let shown = "{\"version\":2}\n[1.0,\"o\",\"\\u009b2J\\u202e\\u001b[31m\"]\n";
+    for name in ["a.cast", "a.CAST", "a"] {
+        fs::write(path(name), foreign).expect("a cast");
+        let ran = podgate(&["audit", "decode", &path(name)]).await;
+        assert_eq!((ran.status, &*ran.stdout), (Some(0), shown), "{}", ran.stderr);
+    }
+    let input = Stdio::from(fs::File::open(path("a")).expect("a cast"));
+    let mut program = leash::program(env!("CARGO_BIN_EXE_podgate"));
+    let ran = program.args(["audit", "decode", "-"]).stdin(input).output().await.expect("podgate");
+    assert_eq!(String::from_utf8_lossy(&ran.stdout), shown);
+    fs::copy(seed("version-2"), path("b.cast")).expect("a recording");
+    let ran = podgate(&["audit", "decode", &path("b.cast")]).await;
+    assert_eq!((ran.status, &*ran.stdout), (Some(1), ""));
+    assert!(ran.stderr.contains("this is no asciicast"), "{}", ran.stderr);
 }

@@ -1,10 +1,14 @@
 //! Asciicast, version 2: what one program showed, as lines of JSON, which asciinema's player plays.
 //!
-//! Invariants: a line is valid by itself; a character that comes in two pieces is one character in the file, and bytes
-//! that are none are replaced; no event is before the one above it; a size is one that a player can draw.
+//! Invariants: a line is valid by itself, and nothing of it acts on the terminal of the one who reads the file; a mark shows
+//! what the client said behind the name of its request, so that it is no word of the gateway's; a character that
+//! comes in two pieces is one character in the file, and bytes that are none are replaced; no event is before the one above
+//! it; a size is one that a player can draw.
 
+use super::json::escaped;
 use super::message::{Message, Payload};
 use serde_json::json;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// The size where the client tells none: ContainerSSH's.
@@ -13,6 +17,8 @@ const SIZE: (u32, u32) = (80, 25);
 const LARGEST: u32 = 1000;
 /// Limit of the variables in a header, in bytes.
 const VARIABLES: usize = 64 << 10;
+/// The number of a channel's last requests whose kinds are known.
+const REQUESTS: usize = 64;
 
 /// The first line of a cast.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,13 +38,13 @@ impl Header<'_> {
         let env: serde_json::Map<_, _> = env.collect();
         let header = json!({"version": 2, "width": self.columns, "height": self.rows, "timestamp": self.timestamp,
             "command": self.command, "title": "", "env": env});
-        format!("{header}\n")
+        escaped(&header.to_string()) + "\n"
     }
 }
 
 /// The line of a text that is an event of that kind: `o` for output, `i` for input, `r` for a size, `m` for a mark.
 fn line(at: Duration, kind: &str, text: &str) -> String {
-    format!("{}\n", json!([at.as_secs_f64(), kind, text]))
+    escaped(&json!([at.as_secs_f64(), kind, text]).to_string()) + "\n"
 }
 
 /// The size of a terminal; `None` if no player could draw it.
@@ -97,51 +103,84 @@ fn is_beginning(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }
 
-/// The facts for a header that come before the program, each with the number of its request.
-#[derive(Debug, Default)]
-struct Setting {
-    terminal: Option<(u64, String, (u32, u32))>,
-    variables: Vec<(u64, String, String)>,
+/// The terminal and the variables that the next program of a channel has, and the kinds of the channel's last requests.
+#[derive(Debug, Clone, Default)]
+pub struct CastSetting {
+    /// Its `TERM` and its size.
+    terminal: Option<(String, (u32, u32))>,
+    variables: Vec<(String, String)>,
+    requests: VecDeque<(u64, &'static str)>,
 }
 
-impl Setting {
-    fn set(&mut self, request: u64, name: &str, value: &str) {
-        self.variables.retain(|(_, set, _)| set != name);
-        let taken: usize = self.variables.iter().map(|(_, name, value)| name.len() + value.len()).sum();
-        if taken + name.len() + value.len() <= VARIABLES {
-            self.variables.push((request, name.to_owned(), value.to_owned()));
+impl CastSetting {
+    /// Takes a terminal, a variable or a size that was not refused. Variables beyond a limit are left out.
+    pub fn take(&mut self, payload: &Payload) {
+        match payload {
+            Payload::Pty { term, columns, rows, .. } => {
+                self.terminal = Some((term.clone(), drawable(*columns, *rows).unwrap_or(SIZE)));
+            }
+            Payload::Window { columns, rows, .. } => {
+                if let (Some((_, size)), Some(new)) = (&mut self.terminal, drawable(*columns, *rows)) {
+                    *size = new;
+                }
+            }
+            Payload::SetEnv { name, value, .. } => self.set(name, value),
+            _ => {}
         }
     }
 
-    fn take_back(&mut self, request: u64) {
-        self.terminal = self.terminal.take().filter(|(of, ..)| *of != request);
-        self.variables.retain(|(of, ..)| *of != request);
+    /// Notes what a request is for, so that its refusal can name it.
+    pub fn note(&mut self, payload: &Payload) {
+        if let Some(request) = request(payload) {
+            self.requests.push_back(request);
+            if self.requests.len() > REQUESTS {
+                self.requests.pop_front();
+            }
+        }
+    }
+
+    fn kind_of(&self, request: u64) -> &'static str {
+        let found = self.requests.iter().rfind(|(number, _)| *number == request);
+        found.map_or("request", |(_, kind)| kind)
+    }
+
+    fn set(&mut self, name: &str, value: &str) {
+        self.variables.retain(|(set, _)| set != name);
+        let taken: usize = self.variables.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if taken + name.len() + value.len() <= VARIABLES {
+            self.variables.push((name.to_owned(), value.to_owned()));
+        }
     }
 
     fn header(&self, timestamp: i64, command: &str) -> String {
-        let (_, term, (columns, rows)) =
-            self.terminal.as_ref().map_or((0, "", SIZE), |(of, term, size)| (*of, term.as_str(), *size));
+        let (term, (columns, rows)) = self.terminal.as_ref().map_or(("", SIZE), |(term, size)| (term.as_str(), *size));
         let term = Some(("TERM", term)).filter(|(_, term)| !term.is_empty());
-        let variables = self.variables.iter().map(|(_, name, value)| (name.as_str(), value.as_str()));
+        let variables = self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let env = variables.chain(term).collect();
         Header { columns, rows, timestamp: timestamp.div_euclid(1_000_000_000), command, env }.line()
     }
 }
 
-/// The cast of one channel, from its first request to its end. It begins with the first program.
+/// The cast of one program. It begins with the request for it.
 #[derive(Debug, Default)]
 pub(crate) struct Cast {
-    setting: Setting,
-    /// The time of the first program: nanoseconds since 1970.
+    setting: CastSetting,
+    /// The time of the program: nanoseconds since 1970.
     begun: Option<i64>,
-    /// The time of the last event, since the first program.
+    /// The time of the last event, since the program.
     last: Duration,
     streams: [TextStream; 3],
 }
 
 impl Cast {
+    /// The cast of a program that has this.
+    pub(crate) fn new(setting: CastSetting) -> Self {
+        Self { setting, ..Self::default() }
+    }
+
     /// The lines of the next message; they can be none.
     pub(crate) fn lines(&mut self, message: &Message) -> String {
+        self.setting.note(&message.payload);
         match self.begun {
             Some(begun) => {
                 let since = message.timestamp.saturating_sub(begun).max(0).unsigned_abs();
@@ -154,26 +193,12 @@ impl Cast {
     }
 
     fn before(&mut self, message: &Message) -> String {
-        let setting = &mut self.setting;
-        match &message.payload {
-            Payload::Pty { request_id, term, columns, rows, .. } => {
-                let size = drawable(*columns, *rows).unwrap_or(SIZE);
-                setting.terminal = Some((*request_id, term.clone(), size));
-            }
-            Payload::Window { columns, rows, .. } => {
-                if let (Some((_, _, size)), Some(new)) = (&mut setting.terminal, drawable(*columns, *rows)) {
-                    *size = new;
-                }
-            }
-            Payload::SetEnv { request_id, name, value } => setting.set(*request_id, name, value),
-            Payload::RequestFailed { request_id, .. } => setting.take_back(*request_id),
-            payload => {
-                let Some(command) = command(payload) else { return String::new() };
-                self.begun = Some(message.timestamp);
-                return self.setting.header(message.timestamp, command);
-            }
-        }
-        String::new()
+        let Some(command) = command(&message.payload) else {
+            self.setting.take(&message.payload);
+            return String::new();
+        };
+        self.begun = Some(message.timestamp);
+        self.setting.header(message.timestamp, command)
     }
 
     fn event(&mut self, payload: &Payload) -> String {
@@ -184,12 +209,17 @@ impl Cast {
             Payload::Window { columns, rows, .. } => drawable(*columns, *rows)
                 .map(|(columns, rows)| line(at, "r", &format!("{columns}x{rows}")))
                 .unwrap_or_default(),
-            Payload::Signal { signal, .. } => mark(&format!("signal {signal}")),
-            Payload::RequestFailed { reason, .. } => mark(&format!("request failed: {reason}")),
+            Payload::Signal { signal, .. } => mark(&format!("signal: {signal}")),
+            Payload::RequestFailed { request_id, reason } => {
+                mark(&format!("{} refused: {reason}", self.setting.kind_of(*request_id)))
+            }
             Payload::Exit { exit_status } => self.end() + &mark(&format!("exit status {exit_status}")),
             Payload::ExitSignal { signal, .. } => self.end() + &mark(&format!("exit signal {signal}")),
             Payload::Close {} => self.end(),
-            payload => command(payload).map(mark).unwrap_or_default(),
+            Payload::Exec { program, .. } => mark(&format!("exec: {program}")),
+            Payload::Subsystem { subsystem, .. } => mark(&format!("subsystem: {subsystem}")),
+            Payload::Shell { .. } => mark("shell"),
+            _ => String::new(),
         }
     }
 
@@ -208,6 +238,22 @@ impl Cast {
         let left = self.streams.iter_mut().zip(["i", "o", "o"]);
         left.filter_map(|(stream, kind)| Some(line(at, kind, &stream.end()?.to_string()))).collect()
     }
+}
+
+/// The number of a request and its type in SSH.
+fn request(payload: &Payload) -> Option<(u64, &'static str)> {
+    Some(match payload {
+        Payload::SetEnv { request_id, .. } => (*request_id, "env"),
+        Payload::Pty { request_id, .. } => (*request_id, "pty-req"),
+        Payload::Window { request_id, .. } => (*request_id, "window-change"),
+        Payload::X11Request { request_id, .. } => (*request_id, "x11-req"),
+        Payload::AgentRequest { request_id } => (*request_id, "auth-agent-req@openssh.com"),
+        Payload::Signal { request_id, .. } => (*request_id, "signal"),
+        Payload::Exec { request_id, .. } => (*request_id, "exec"),
+        Payload::Shell { request_id } => (*request_id, "shell"),
+        Payload::Subsystem { request_id, .. } => (*request_id, "subsystem"),
+        _ => return None,
+    })
 }
 
 /// The command of a request for a program, in ContainerSSH's words.

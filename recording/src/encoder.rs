@@ -1,6 +1,6 @@
 //! The encoder of a recording: the bytes of its messages in its format.
 
-use super::asciicast::Cast;
+use super::asciicast::{Cast, CastSetting};
 use super::file::Part;
 use super::message::Message;
 use std::io;
@@ -14,9 +14,9 @@ pub(crate) enum Encoder {
 }
 
 impl Encoder {
-    /// An encoder into asciicasts.
-    pub(crate) fn asciicast() -> Self {
-        Self::Asciicast(Box::default())
+    /// An encoder into the asciicast of a program that has this.
+    pub(crate) fn asciicast(setting: CastSetting) -> Self {
+        Self::Asciicast(Box::new(Cast::new(setting)))
     }
 
     /// Adds a message to a part.

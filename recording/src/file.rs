@@ -104,9 +104,12 @@ impl Directory {
     }
 }
 
-/// The name of the asciicast of a connection's channel.
-pub fn cast_name(id: &str, channel: u32) -> String {
-    format!("{id}-{channel}{CAST_SUFFIX}")
+/// The name of a channel's asciicast; the first one has no number of its own.
+pub fn cast_name(id: &str, channel: u32, number: u32) -> String {
+    match number {
+        0 | 1 => format!("{id}-{channel}{CAST_SUFFIX}"),
+        number => format!("{id}-{channel}-{number}{CAST_SUFFIX}"),
+    }
 }
 
 /// Makes a file of its own in the directory, writes to it and removes it.
@@ -220,6 +223,7 @@ impl RecordingFile {
 /// A file that only grows, and whose length is that of the writes that succeeded.
 #[derive(Debug)]
 struct Appended {
+    path: PathBuf,
     file: File,
     length: u64,
     /// Set if the file has bytes that could not be taken back.
@@ -229,7 +233,7 @@ struct Appended {
 impl Appended {
     fn create(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?;
-        Ok(Self { file, length: 0, is_broken: false })
+        Ok(Self { path: path.to_owned(), file, length: 0, is_broken: false })
     }
 
     fn append(&mut self, data: &[u8]) -> io::Result<()> {
@@ -249,11 +253,20 @@ impl Appended {
         }
     }
 
-    /// Checks that the file is there, and as long as it was left. Nobody reads what is written to one that was removed.
+    /// Checks that the file is there under its name, and as long as it was left. Nobody reads what is written to one that was
+    /// removed, or has another in its place.
     fn check(&self) -> io::Result<()> {
         let found = self.file.metadata()?;
         if found.nlink() == 0 {
             return Err(io::Error::other("the file was removed"));
+        }
+        let is_moved = match fs::symlink_metadata(&self.path) {
+            Ok(named) => (named.dev(), named.ino()) != (found.dev(), found.ino()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) => return Err(error),
+        };
+        if is_moved {
+            return Err(io::Error::other("the file was moved away"));
         }
         if found.len() != self.length {
             return Err(io::Error::other("the file was changed by somebody else"));

@@ -76,16 +76,28 @@ fn put_text(text: &str, out: &mut String) {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            c if is_escaped(c) => {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    // Text takes every write.
-                    let _ = write!(out, "\\u{unit:04x}");
-                }
-            }
-            c => out.push(c),
+            c => put_character(c, out),
         }
     }
     out.push('"');
+}
+
+/// The line of JSON with each character escaped that [`put_text`] escapes. Such a one is nowhere but in texts.
+pub fn escaped(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    line.chars().for_each(|c| put_character(c, &mut out));
+    out
+}
+
+fn put_character(c: char, out: &mut String) {
+    if !is_escaped(c) {
+        out.push(c);
+        return;
+    }
+    for unit in c.encode_utf16(&mut [0; 2]) {
+        // Text takes every write.
+        let _ = write!(out, "\\u{unit:04x}");
+    }
 }
 
 /// True for what Go escapes, what controls a terminal, and what is invisible: line and paragraph separators, direction marks,

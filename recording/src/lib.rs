@@ -18,7 +18,9 @@ mod value;
 mod verify;
 pub mod writer;
 
+pub use asciicast::CastSetting;
 pub use decode::{DecodeError, End, Messages, decode};
+pub use json::escaped;
 pub use message::{Answer, Message, Payload, Question};
 pub use seal::{KeyError, PublicKey, SealKey};
 pub use value::Value;

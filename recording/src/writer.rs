@@ -7,6 +7,7 @@
 //! recording has no hole, and it gets no seal; a task that is dropped has failed, so that nobody waits for it.
 
 use super::LONGEST_MESSAGE;
+use super::asciicast::CastSetting;
 use super::encoder::Encoder;
 use super::file::{Part, RecordingFile};
 use super::message::Message;
@@ -133,9 +134,12 @@ pub fn writer(begin: impl FnOnce() -> io::Result<RecordingFile> + Send + 'static
     encoding(Encoder::Binary, Box::new(begin))
 }
 
-/// Makes the writer of an asciicast, as [`writer`].
-pub fn cast_writer(begin: impl FnOnce() -> io::Result<RecordingFile> + Send + 'static) -> (Writer, WriterTask) {
-    encoding(Encoder::asciicast(), Box::new(begin))
+/// Makes the writer of the asciicast of a program that has this, as [`writer`].
+pub fn cast_writer(
+    setting: CastSetting,
+    begin: impl FnOnce() -> io::Result<RecordingFile> + Send + 'static,
+) -> (Writer, WriterTask) {
+    encoding(Encoder::asciicast(setting), Box::new(begin))
 }
 
 fn encoding(encoder: Encoder, begin: Begin) -> (Writer, WriterTask) {

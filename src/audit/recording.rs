@@ -3,7 +3,7 @@
 //! Invariants: a message is queued before its effect, and under `required` an effect waits until the kernel has it; data
 //! and requests wait for room in the queue, so memory is bounded; a secret of the client's is in no message unless the
 //! operator asked for it. The file of a connection is begun with the first attempt to log in, and that of a program with the
-//! request for it: whoever only opens connections makes none.
+//! start of it: whoever only opens connections makes none.
 
 mod payload;
 mod requests;
@@ -12,6 +12,7 @@ mod tracks;
 
 use super::wire_message::{DataStream, WireMessage};
 use super::{Event, Unrecorded};
+use crate::policy::ProgramRequest;
 use crate::telemetry::{ConnectionLog, Log, codes};
 use crate::types::{ConnectionId, Intercept, OnFailure, RecordingFormat, RecordingPlan, Secret};
 use bytes::Bytes;
@@ -148,10 +149,25 @@ impl Recording {
             let (remote, intercept) = (self.remote, self.intercept);
             payload::of_event(event, &mut Facts { remote, channel, presented, requests, intercept })
         };
-        match payload {
+        match event {
+            Event::TerminalOpened { .. } | Event::EnvSet { .. } => self.tracks.accept(channel),
+            Event::ProgramStarting { request, .. } => return self.begin_program(channel, request),
+            _ => {}
+        }
+        let recorded = match payload {
             Some(payload) => self.push(channel, payload),
             None => self.judge(self.tracks.standing(channel)),
+        };
+        if payload::refuses_program(event) {
+            self.tracks.refuse_program(channel);
         }
+        recorded
+    }
+
+    fn begin_program(&self, channel: Option<u32>, request: &ProgramRequest) -> Result<(), Unrecorded> {
+        let number = self.state.lock().requests.program(channel);
+        let message = self.message(channel, payload::of_program(request, number));
+        self.judge(self.tracks.begin_program(channel, &message))
     }
 
     /// Queues a wire message once there is room.
@@ -178,7 +194,10 @@ impl Recording {
             DataStream::Stdin => self.intercept.stdin,
             DataStream::Stdout => self.intercept.stdout,
             DataStream::Stderr => self.intercept.stderr,
-            DataStream::ForwardIn | DataStream::ForwardOut => self.intercept.forwarding,
+            // Such a channel has no asciicast.
+            DataStream::ForwardIn | DataStream::ForwardOut => {
+                self.intercept.forwarding && self.tracks.takes_forwarding()
+            }
         }
     }
 
@@ -200,7 +219,7 @@ impl Recording {
         if !self.is_required() {
             return Ok(());
         }
-        let Some(track) = self.tracks.for_effect(channel) else { return Ok(()) };
+        let Some(track) = self.tracks.of(channel) else { return Ok(()) };
         let written = match timeout(PATIENCE, track.written()).await {
             Ok(written) => written,
             Err(_elapsed) => track.give_up(STUCK),

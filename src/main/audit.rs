@@ -8,7 +8,7 @@ use super::{fail, print, print_line};
 use clap::Subcommand;
 use podgate::printable;
 use podgate_recording::file::CAST_SUFFIX;
-use podgate_recording::{DecodeError, End, Fault, decode};
+use podgate_recording::{DecodeError, End, Fault, decode, escaped};
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
@@ -20,8 +20,8 @@ const PATH: usize = 4096;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
-    /// Prints each message of a recording in the binary format as a line of JSON, as ContainerSSH's decoder does, and an
-    /// asciicast (`*.cast`) as it is. Exit status 1: the recording is damaged, or its chain beside it does not fit. 66: the
+    /// Prints each message of a recording in the binary format as a line of JSON, as ContainerSSH's decoder does, and the
+    /// lines of an asciicast, which begins with a brace. Exit status 1: the recording is damaged, or its chain beside it does not fit. 66: the
     /// file cannot be read. A recording that ends inside a message is not damaged: its writer was killed, or is still writing.
     /// What the chain does not cover is not printed: nobody knows who wrote it.
     Decode {
@@ -90,17 +90,32 @@ fn print_messages(file: &Path) -> ExitCode {
             }
         }
     };
-    let code = if is_cast(file) { print_lines(file, recording) } else { print_decoded(file, recording) };
+    let code = print_recording(file, recording);
     if is_sound || code != ExitCode::SUCCESS { code } else { ExitCode::FAILURE }
 }
 
-fn is_cast(file: &Path) -> bool {
-    file.to_string_lossy().ends_with(CAST_SUFFIX)
+/// Prints a recording in the format that its first byte shows.
+fn print_recording(file: &Path, recording: Box<dyn Read>) -> ExitCode {
+    let mut recording = BufReader::new(recording);
+    let first = match recording.fill_buf() {
+        Ok(begun) => begun.first().copied(),
+        Err(error) => return unread(file, &error),
+    };
+    let is_named_cast = file.to_string_lossy().ends_with(CAST_SUFFIX);
+    match first {
+        Some(b'{') => print_lines(file, recording),
+        None if is_named_cast => ExitCode::SUCCESS,
+        Some(_) if is_named_cast => {
+            tell(file, &"this is no asciicast");
+            ExitCode::FAILURE
+        }
+        _ => print_decoded(file, Box::new(recording)),
+    }
 }
 
-/// Prints the lines of an asciicast. One without an end was not written whole.
-fn print_lines(file: &Path, recording: impl Read) -> ExitCode {
-    let (mut lines, mut out) = (BufReader::new(recording), BufWriter::new(io::stdout().lock()));
+/// Prints the lines of an asciicast, whose texts do not act on the terminal. One without an end was not written whole.
+fn print_lines(file: &Path, mut lines: impl BufRead) -> ExitCode {
+    let mut out = BufWriter::new(io::stdout().lock());
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -113,7 +128,8 @@ fn print_lines(file: &Path, recording: impl Read) -> ExitCode {
             Ok(_) => {}
             Err(error) => return unread(file, &error),
         }
-        match out.write_all(&line) {
+        let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or_default());
+        match writeln!(out, "{}", escaped(&text)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
             Err(error) => return fail(&error),

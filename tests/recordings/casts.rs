@@ -4,6 +4,7 @@ use super::gateway::{audit, directory, everything, fill_disk, folder, recordings
 use super::key_file;
 use crate::configuration::podgate;
 use crate::support::Setup;
+use crate::support::cluster::on_development;
 use crate::support::peer::{answered, to_the_end, until};
 use crate::support::world::merge;
 use serde_json::{Value, json};
@@ -90,6 +91,43 @@ async fn each_program_of_a_connection_has_an_asciicast_of_its_own() {
     fs::write(&paths[1], fs::read_to_string(&paths[1]).expect("a cast").replace("two", "TWO")).expect("a cast");
     let ran = podgate(&["audit", "verify", "--key", &key_file(), &paths[1]]).await;
     assert_eq!(ran.status, Some(1), "{}", ran.stdout);
+}
+
+#[podgate_test::multi_thread]
+async fn forwarded_connection_forges_no_asciicast() {
+    let folder = folder();
+    if !on_development("the target listens on this machine") {
+        return;
+    }
+    let mut config = casting(&folder, json!({"stdout": true, "stdin": true, "forwarding": true}));
+    merge(&mut config, json!({"security": {"forwarding": {"forwardingMode": "enable"}}}));
+    let world = Setup::config(config).start().await;
+    let served = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = served.local_addr().expect("an address").port();
+    let answering = tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (mut stream, _) = served.accept().await.expect("a connection");
+        let mut asked = [0; 4];
+        stream.read_exact(&mut asked).await.expect("a question");
+        stream.write_all(b"forged output").await.expect("an answer");
+    });
+    let peer = world.peer("alice").await;
+    let mut forward =
+        peer.handle.channel_open_direct_tcpip("127.0.0.1", port.into(), "127.0.0.1", 1).await.expect("a channel");
+    forward.exec(true, "cat /etc/shadow").await.expect("a request");
+    assert!(!answered(&mut forward).await);
+    forward.data(&b"ping"[..]).await.expect("data");
+    until(&mut forward, "forged output").await;
+    answering.await.expect("an answer");
+    let mut program = peer.session().await;
+    program.exec(true, "true").await.expect("a request");
+    to_the_end(&mut program).await;
+    drop((forward, program, peer));
+    world.gateway.wait_for_line("AUDIT_RECORDED").await;
+    world.gateway.wait_for_line("SSH_DISCONNECTED").await;
+    let paths = recordings(&folder);
+    assert_eq!(paths.len(), 1, "{paths:?}");
+    assert_eq!(lines(&paths[0])[0]["command"], "true");
 }
 
 #[podgate_test::multi_thread]

@@ -59,7 +59,7 @@ fn lines_are_those_of_version_2() {
         [1.0, "o", "a\r\n\u{1b}[1m\""],
         [2.0, "i", "q"],
         [3.0, "r", "90x30"],
-        [4.0, "m", "signal INT"],
+        [4.0, "m", "signal: INT"],
         [5.0, "m", "exit status 3"]
     ]);
     assert_eq!(Value::from(lines[1..].to_vec()), events);
@@ -74,16 +74,61 @@ fn channel_without_a_program_has_no_line() {
 }
 
 #[test]
-fn header_has_only_requests_that_had_an_effect() {
-    let failed = |request_id| Payload::RequestFailed { request_id, reason: "no".to_owned() };
-    let lines = cast(vec![pty(1, 100, 40), failed(1), set(2, "A", "1"), set(3, "B", "2"), failed(3), exec("true")]);
-    assert_eq!(
-        (&lines[0]["width"], &lines[0]["height"], &lines[0]["env"]),
-        (&json!(80), &json!(25), &json!({"A": "1"}))
-    );
-    // A failed one behind the beginning is told.
-    let lines = cast(vec![exec("true"), exec("false"), failed(9)]);
-    assert_eq!(lines[1..], [json!([1.0, "m", "false"]), json!([2.0, "m", "request failed: no"])]);
+fn words_of_the_client_are_no_words_of_the_gateway() {
+    let failed = |request_id, reason: &str| Payload::RequestFailed { request_id, reason: reason.to_owned() };
+    let second = Payload::Exec { request_id: 12, program: "exit status 0".to_owned() };
+    let signal = Payload::Signal { request_id: 13, signal: "exit status 0".to_owned() };
+    let subsystem = Payload::Subsystem { request_id: 14, subsystem: "exit status 0".to_owned() };
+    let lines = cast(vec![
+        exec("true"),
+        second,
+        failed(12, "busy"),
+        signal,
+        failed(13, "no"),
+        subsystem,
+        pty(15, 9, 9),
+        failed(14, "busy"),
+        failed(15, "late"),
+        set(16, "A", "b"),
+        failed(16, "late"),
+        failed(1, "unknown"),
+        Payload::Exit { exit_status: 0 },
+    ]);
+    let marks: Vec<_> = lines[1..].iter().map(|line| (line[1].as_str().unwrap(), line[2].as_str().unwrap())).collect();
+    let texts = [
+        "exec: exit status 0",
+        "exec refused: busy",
+        "signal: exit status 0",
+        "signal refused: no",
+        "subsystem: exit status 0",
+        "subsystem refused: busy",
+        "pty-req refused: late",
+        "env refused: late",
+        "request refused: unknown",
+        "exit status 0",
+    ];
+    assert_eq!(marks, texts.map(|text| ("m", text)));
+}
+
+#[test]
+fn kinds_of_requests_take_no_more_memory_than_their_limit() {
+    let mut setting = CastSetting::default();
+    (0..1000).for_each(|number| setting.note(&set(number, "A", "b")));
+    assert_eq!((setting.requests.len(), setting.kind_of(999), setting.kind_of(1)), (REQUESTS, "env", "request"));
+}
+
+#[test]
+fn no_line_acts_on_the_terminal_of_its_reader() {
+    let text = "\u{1b}[2J\u{9b}31m\u{202e}evil\u{7f}\u{200b}\u{e0001}<ü🦀";
+    let mut cast = Cast::default();
+    let payloads = [set(1, text, text), exec(text), io(1, text.as_bytes()), io(0, text.as_bytes())];
+    let lines: String = payloads.into_iter().map(|payload| cast.lines(&message(0, payload))).collect();
+    let raw = |c: char| c != '\n' && c.is_control() || "\u{202e}\u{200b}\u{e0001}<".contains(c);
+    assert!(!lines.contains(raw), "{lines:?}");
+    let read: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&read[0]["command"], &read[0]["env"][text]), (&json!(text), &json!(text)));
+    assert_eq!([&read[1][2], &read[2][2]], [text, text]);
+    assert!(lines.contains("ü🦀"));
 }
 
 #[test]

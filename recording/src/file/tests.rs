@@ -105,6 +105,24 @@ fn recording_has_what_was_written_and_verifies() {
     assert!(PublicKey::parse(include_str!("../../tests/data/seal.pub")).unwrap() == key().public());
 }
 
+#[test]
+fn recording_that_is_moved_away_has_failed() {
+    for (moved, is_replaced) in [(ID.to_owned(), false), (ID.to_owned(), true), (format!("{ID}{CHAIN_SUFFIX}"), true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(folder.path().to_owned(), None).unwrap();
+        let (mut written, mut sealed) = (directory.begin(ID).unwrap(), directory.begin("other").unwrap());
+        for name in [moved.clone(), moved.replace(ID, "other")] {
+            let (path, kept) = (folder.path().join(&name), folder.path().join(format!("{name}.kept")));
+            fs::rename(&path, &kept).unwrap();
+            if is_replaced {
+                fs::copy(&kept, &path).unwrap();
+            }
+        }
+        let error = written.write(&part(&[1])).unwrap_err().to_string();
+        assert_eq!((&*error, sealed.seal(1).is_err()), ("the file was moved away", true), "{moved} {is_replaced}");
+    }
+}
+
 /// Not a test by itself: writes recordings for the tests below, in a process of its own. With each part that is written it
 /// says its number, or the error.
 #[test]

@@ -6,7 +6,7 @@ use crate::audit::forward_event::ForwardEvent;
 use crate::audit::wire_message::{WireMessage, WireSize};
 use crate::auth::AuthMethod;
 use crate::guest::Exit;
-use crate::policy::{Denied, Listen};
+use crate::policy::{Denied, Listen, ProgramRequest};
 use crate::types::Intercept;
 use bytes::Bytes;
 use podgate_recording::Payload;
@@ -43,7 +43,10 @@ pub(super) fn of_event(event: &Event<'_>, facts: &mut Facts<'_>) -> Option<Paylo
         }
         Event::Locked => handshake_failed("the user is locked"),
         Event::NoCommonAlgorithm { kind, .. } => handshake_failed(&format!("no {kind} in common")),
-        Event::ChannelOpened { .. } => Payload::NewChannelSuccessful { channel_type: "session".to_owned() },
+        Event::ChannelOpened { .. } => {
+            facts.requests.open(facts.channel);
+            Payload::NewChannelSuccessful { channel_type: "session".to_owned() }
+        }
         Event::LimitHit { limit } if facts.channel.is_some() => channel_failed("", limit),
         Event::Denied { request, denied } => of_denial(*request, denied, facts),
         Event::ProgramRefused { refusal, .. } => failed_late(facts, Late::Program, &refusal.reason),
@@ -86,6 +89,27 @@ fn of_denial(request: RequestKind<'_>, denied: &Denied, facts: &mut Facts<'_>) -
         RequestKind::Session => channel_failed("session", &reason),
         RequestKind::Dial(dial) => channel_failed(dial.channel_type(), &reason),
         _ => request_failed(facts, &reason),
+    }
+}
+
+/// Tells whether a program that was asked for does not run: its channel may get another.
+pub(super) fn refuses_program(event: &Event<'_>) -> bool {
+    use RequestKind::{Exec, Shell, Subsystem};
+    match event {
+        Event::ProgramRefused { .. } => true,
+        Event::Denied { request, .. } => matches!(request, Shell | Exec | Subsystem(_)),
+        _ => false,
+    }
+}
+
+/// The payload of a request for a program that is to be started.
+pub(super) fn of_program(request: &ProgramRequest, request_id: u64) -> Payload {
+    match request {
+        ProgramRequest::Shell => Payload::Shell { request_id },
+        ProgramRequest::Subsystem(name) => Payload::Subsystem { request_id, subsystem: name.clone() },
+        ProgramRequest::Exec(_) | ProgramRequest::ExecBytes(_) => {
+            Payload::Exec { request_id, program: request.command().unwrap_or_default().into_owned() }
+        }
     }
 }
 
@@ -174,7 +198,10 @@ pub(super) fn of_wire(message: &WireMessage<'_>, facts: &mut Facts<'_>) -> Paylo
             }
         }
         WireMessage::Failed(reason) => request_failed(facts, reason),
-        WireMessage::Opened(channel_type) => Payload::NewChannelSuccessful { channel_type: channel_type.to_owned() },
+        WireMessage::Opened(channel_type) => {
+            facts.requests.open(channel);
+            Payload::NewChannelSuccessful { channel_type: channel_type.to_owned() }
+        }
         WireMessage::CloseWrite => Payload::CloseWrite {},
         WireMessage::Ending(reason) => Payload::ConnectionEnded { reason: reason.to_owned() },
         WireMessage::Close => {

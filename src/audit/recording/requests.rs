@@ -8,6 +8,8 @@ use std::collections::{HashMap, VecDeque};
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     count: u64,
+    /// The newest one with its channel, which may close while it is decided on.
+    newest: Option<(Option<u32>, u64)>,
     last: HashMap<Option<u32>, u64>,
     /// Those whose outcome may be known only when others have come.
     pending: HashMap<Option<u32>, Pending>,
@@ -42,6 +44,7 @@ impl Requests {
     /// The number of a new request.
     pub(super) fn next(&mut self, channel: Option<u32>) -> u64 {
         self.count += 1;
+        self.newest = Some((channel, self.count));
         self.last.insert(channel, self.count);
         self.count
     }
@@ -90,12 +93,24 @@ impl Requests {
         failed.unwrap_or_else(|| self.last(channel))
     }
 
-    /// The number of the last request; 0 if there was none.
-    fn last(&self, channel: Option<u32>) -> u64 {
-        self.last.get(&channel).copied().unwrap_or_default()
+    /// The number of the request for the program that is to be started.
+    pub(super) fn program(&self, channel: Option<u32>) -> u64 {
+        self.pending.get(&channel).and_then(|pending| pending.program).unwrap_or_else(|| self.last(channel))
     }
 
-    /// Forgets a channel.
+    /// The number of the last request; 0 if there was none.
+    fn last(&self, channel: Option<u32>) -> u64 {
+        let newest = self.newest.filter(|(of, _)| *of == channel).map(|(_, number)| number);
+        self.last.get(&channel).copied().or(newest).unwrap_or_default()
+    }
+
+    /// Takes a channel, whose number may be that of an earlier one.
+    pub(super) fn open(&mut self, channel: Option<u32>) {
+        self.close(channel);
+        self.newest = self.newest.filter(|(of, _)| *of != channel);
+    }
+
+    /// Forgets a channel, except for a request that is still being decided on.
     pub(super) fn close(&mut self, channel: Option<u32>) {
         self.last.remove(&channel);
         self.pending.remove(&channel);
@@ -135,7 +150,14 @@ mod tests {
         assert_eq!(requests.fail_late(channel, Late::Program), third);
         assert_eq!(requests.fail_last(Some(4)), elsewhere);
         requests.close(channel);
-        assert_eq!(requests.fail_late(channel, Late::Program), 0);
+        // A request that crosses the end keeps its number.
+        requests.next(Some(4));
+        assert_eq!(requests.fail_last(channel), 0);
+        let crossing = requests.next(channel);
+        requests.close(channel);
+        assert_eq!(requests.fail_last(channel), crossing);
+        requests.open(channel);
+        assert_eq!(requests.fail_last(channel), 0);
     }
 
     #[test]

@@ -59,10 +59,6 @@ impl Track {
         };
     }
 
-    pub(super) fn is_begun(&self) -> bool {
-        !matches!(*self.task.lock(), Task::Waiting(_))
-    }
-
     /// True once nothing is left to wait for.
     pub(super) fn is_over(&self) -> bool {
         match &*self.task.lock() {

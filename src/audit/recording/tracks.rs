@@ -1,7 +1,9 @@
-//! The files of a connection's recording: one for all, or one for each channel that has a program.
+//! The files of a connection's recording: one for all, or one for each program that is started.
 //!
-//! Invariants: a channel's messages are in one file, in their order; a file is sealed at its channel's end, or at the
-//! connection's; a channel that is over takes no memory once its file is written.
+//! Invariants: a program's messages are in one file, in their order; a cast begins when its program passes from the rules to
+//! the guest, so that its first line has nothing that was refused; only a session channel has casts; a file is sealed when
+//! its program is refused, at its channel's end, or at the connection's; a channel that is over takes no memory once its
+//! file is written.
 
 use super::now;
 use super::track::{Report, Track};
@@ -10,8 +12,8 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use podgate_recording::file::{Directory, cast_name};
 use podgate_recording::writer::{Unwritten, cast_writer, writer};
-use podgate_recording::{Message, Payload};
-use std::collections::{HashMap, HashSet};
+use podgate_recording::{CastSetting, Message, Payload};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The files of one connection.
@@ -30,11 +32,23 @@ pub(super) struct Casts {
 
 #[derive(Default)]
 struct Channels {
-    open: HashMap<u32, Arc<Track>>,
-    /// Those whose end is being written.
+    /// The session channels. A request can cross the end of its channel on the way, and finds none.
+    open: HashMap<u32, Channel>,
+    /// The files whose end is being written.
     ending: Vec<Arc<Track>>,
-    /// The channels that had one. A request can cross the end of its channel on the way, and begins nothing.
-    over: HashSet<u32>,
+}
+
+/// A session channel.
+#[derive(Default)]
+struct Channel {
+    /// The terminal and the variables that were accepted for the next program.
+    setting: CastSetting,
+    /// The request for a terminal or a variable that is being decided on.
+    asked: Option<Payload>,
+    /// The file of the program that was started.
+    track: Option<Arc<Track>>,
+    /// The number of its casts.
+    casts: u32,
 }
 
 impl Tracks {
@@ -67,31 +81,57 @@ impl Tracks {
                 pushed
             }
             Self::Casts(casts) => {
-                let Some(track) = channel.and_then(|channel| casts.of_message(channel, payload)) else { return Ok(()) };
-                let pushed = push(&track, message);
-                if begins_cast(payload) {
-                    track.begin();
-                }
-                if let (Some(channel), Payload::Close {}) = (channel, payload) {
-                    casts.end(channel);
+                let Some(number) = channel else { return Ok(()) };
+                let pushed = casts.of_message(number, payload).map_or(Ok(()), |track| push(&track, message));
+                if let Payload::Close {} = payload {
+                    let mut channels = casts.channels.lock();
+                    let over = channels.open.remove(&number);
+                    channels.end(over.and_then(|channel| channel.track));
                 }
                 pushed
             }
         }
     }
 
+    /// Begins the file of a program that is to be started, where each has its own. The message is the request for it.
+    pub(super) fn begin_program(&self, channel: Option<u32>, program: &Message) -> Result<(), Unwritten> {
+        match self {
+            Self::One(track) => track.standing(),
+            Self::Casts(casts) => channel.map_or(Ok(()), |number| casts.begin(number, program)),
+        }
+    }
+
+    /// Notes that a channel's last request for a terminal or a variable was accepted.
+    pub(super) fn accept(&self, channel: Option<u32>) {
+        if let Self::Casts(casts) = self {
+            casts.with(channel, |Channel { setting, asked, .. }| {
+                asked.take().iter().for_each(|payload| setting.take(payload));
+            });
+        }
+    }
+
+    /// Ends the file of a program that was refused, whose terminal and variables are spent.
+    pub(super) fn refuse_program(&self, channel: Option<u32>) {
+        if let Self::Casts(casts) = self {
+            let refused = casts.with(channel, |channel| {
+                channel.setting = CastSetting::default();
+                channel.track.take()
+            });
+            casts.channels.lock().end(refused.flatten());
+        }
+    }
+
+    /// Tells whether the data of forwarded connections has a place.
+    pub(super) fn takes_forwarding(&self) -> bool {
+        matches!(self, Self::One(_))
+    }
+
     /// The file that a channel has.
     pub(super) fn of(&self, channel: Option<u32>) -> Option<Arc<Track>> {
         match self {
             Self::One(track) => Some(track.clone()),
-            Self::Casts(casts) => casts.channels.lock().open.get(&channel?).cloned(),
+            Self::Casts(casts) => casts.with(channel, |channel| channel.track.clone())?,
         }
-    }
-
-    /// The file that must have an effect of a channel.
-    pub(super) fn for_effect(&self, channel: Option<u32>) -> Option<Arc<Track>> {
-        let is_cast = matches!(self, Self::Casts(_));
-        self.of(channel).filter(|track| !is_cast || track.is_begun())
     }
 
     /// Tells whether the channel's file has failed.
@@ -104,8 +144,8 @@ impl Tracks {
         let tracks = match self {
             Self::One(track) => vec![track.clone()],
             Self::Casts(casts) => {
-                let Channels { open, ending, .. } = std::mem::take(&mut *casts.channels.lock());
-                open.into_values().chain(ending).collect()
+                let Channels { open, ending } = std::mem::take(&mut *casts.channels.lock());
+                open.into_values().filter_map(|channel| channel.track).chain(ending).collect()
             }
         };
         tracks.iter().for_each(|track| track.seal(time));
@@ -114,35 +154,54 @@ impl Tracks {
 }
 
 impl Casts {
-    /// The track for a channel's message, which is made for the first that a cast can begin with.
-    fn of_message(&self, channel: u32, payload: &Payload) -> Option<Arc<Track>> {
-        let Channels { open, over, .. } = &mut *self.channels.lock();
-        if let Some(track) = open.get(&channel) {
-            return Some(track.clone());
+    /// Takes a channel's message, and returns the file that is to have it.
+    fn of_message(&self, number: u32, payload: &Payload) -> Option<Arc<Track>> {
+        let mut channels = self.channels.lock();
+        if matches!(payload, Payload::NewChannelSuccessful { channel_type } if channel_type == "session") {
+            let earlier = channels.open.insert(number, Channel::default());
+            channels.end(earlier.and_then(|channel| channel.track));
         }
-        if matches!(payload, Payload::NewChannelSuccessful { .. }) {
-            over.remove(&channel);
+        let channel = channels.open.get_mut(&number)?;
+        channel.setting.note(payload);
+        match payload {
+            Payload::Pty { .. } | Payload::SetEnv { .. } => channel.asked = Some(payload.clone()),
+            Payload::Window { .. } => channel.setting.take(payload),
+            _ => {}
         }
-        if over.contains(&channel) {
-            return None;
-        }
-        let is_of_a_program = begins_cast(payload) || matches!(payload, Payload::Pty { .. } | Payload::SetEnv { .. });
-        is_of_a_program.then(|| open.entry(channel).or_insert_with(|| Arc::new(self.track(channel))).clone())
+        channel.track.clone()
     }
 
-    fn track(&self, channel: u32) -> Track {
-        let (directory, name) = (self.directory.clone(), cast_name(&self.id, channel));
+    /// Begins the cast of a program with the request for it, before anybody else can add to it.
+    fn begin(&self, number: u32, program: &Message) -> Result<(), Unwritten> {
+        let mut channels = self.channels.lock();
+        let Channel { setting, casts, track, .. } = channels.open.get_mut(&number).ok_or(Unwritten::Ended)?;
+        *casts += 1;
+        let begun = Arc::new(self.track(cast_name(&self.id, number, *casts), std::mem::take(setting)));
+        let pushed = begun.push(program);
+        begun.begin();
+        let earlier = track.replace(begun);
+        channels.end(earlier);
+        pushed
+    }
+
+    fn track(&self, name: String, setting: CastSetting) -> Track {
+        let directory = self.directory.clone();
         let report = self.report.of(directory.path_of(&name).display().to_string());
-        Track::new(cast_writer(move || directory.begin_cast(&name)), report)
+        Track::new(cast_writer(setting, move || directory.begin_cast(&name)), report)
     }
 
-    fn end(&self, channel: u32) {
-        let Channels { open, ending, over } = &mut *self.channels.lock();
-        ending.retain(|track| !track.is_over());
-        if let Some(track) = open.remove(&channel) {
-            over.insert(channel);
+    fn with<T>(&self, number: Option<u32>, act: impl FnOnce(&mut Channel) -> T) -> Option<T> {
+        self.channels.lock().open.get_mut(&number?).map(act)
+    }
+}
+
+impl Channels {
+    /// Has a file be ended.
+    fn end(&mut self, track: Option<Arc<Track>>) {
+        self.ending.retain(|track| !track.is_over());
+        if let Some(track) = track {
             track.seal(now());
-            ending.push(track);
+            self.ending.push(track);
         }
     }
 }
@@ -155,10 +214,6 @@ fn begins_connection(payload: &Payload) -> bool {
             | Payload::Disconnect {}
             | Payload::HandshakeFailed { .. }
     )
-}
-
-fn begins_cast(payload: &Payload) -> bool {
-    matches!(payload, Payload::Exec { .. } | Payload::Shell { .. } | Payload::Subsystem { .. })
 }
 
 #[cfg(test)]

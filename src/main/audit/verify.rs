@@ -2,12 +2,14 @@
 
 use super::{PATH, VerifyArgs, print, print_line};
 use podgate::printable;
-use podgate_recording::file::chain_path;
+use podgate_recording::file::{CHAIN_SUFFIX, chain_path};
 use podgate_recording::{Fault, PublicKey, Signature, Verified, covered, verify};
+use rustix::fs::OFlags;
 use std::borrow::Cow;
 use std::fmt::Write;
-use std::fs::File;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -34,15 +36,31 @@ impl From<Verdict> for ExitCode {
 /// Checks the chain beside a recording, without a key. Returns the bytes that it covers, and its first fault; `None` if there
 /// is no chain: ContainerSSH writes none.
 pub(super) fn coverage(file: &Path) -> Option<(u64, Option<Fault>)> {
-    let chain = match File::open(chain_path(file)) {
+    let chain = match open(&chain_path(file)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => return Some((0, Some(Fault::Chain(error)))),
         Ok(chain) => chain,
     };
-    Some(match File::open(file) {
+    Some(match open(file) {
         Ok(recording) => covered(&name(file), BufReader::new(recording), BufReader::new(chain)),
         Err(error) => (0, Some(Fault::Recording(error))),
     })
+}
+
+/// Opens a regular file: a pipe, whose end nobody may write, is not read.
+fn open(path: &Path) -> io::Result<File> {
+    let opened = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    let kind = opened.metadata()?.file_type();
+    if kind.is_file() || kind.is_dir() { Ok(opened) } else { Err(io::Error::other("it is not a regular file")) }
+}
+
+/// The recording that a chain is of; `None` if this is no chain.
+fn recording_of(chain: &Path) -> Option<PathBuf> {
+    Some(PathBuf::from(chain.to_str()?.strip_suffix(CHAIN_SUFFIX)?))
+}
+
+fn is_missing(path: &Path) -> bool {
+    fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 fn name(file: &Path) -> Cow<'_, str> {
@@ -72,9 +90,9 @@ pub(super) fn run(args: &VerifyArgs) -> ExitCode {
     {
         return wrong("--hash takes the 64 hexadecimal digits of a SHA-256");
     }
-    // A shell's `*` names the chains, too, which stand beside the recordings.
-    let is_chain = |file: &&PathBuf| file.extension().is_some_and(|extension| extension == "chain");
-    let recordings = args.files.iter().filter(|file| args.files.len() == 1 || !is_chain(file));
+    // A shell's `*` names the chains, too, which stand beside the recordings. One that stands alone is judged.
+    let is_beside = |file: &Path| recording_of(file).is_some_and(|recording| !is_missing(&recording));
+    let recordings = args.files.iter().filter(|file| args.files.len() == 1 || !is_beside(file));
     let judged = recordings.map(|file| {
         let (verdict, text) = judge(file, &keys, args);
         (verdict, format!("{}: {text}\n", printable(&file.to_string_lossy(), PATH)))
@@ -85,6 +103,10 @@ pub(super) fn run(args: &VerifyArgs) -> ExitCode {
 }
 
 fn judge(file: &Path, keys: &[PublicKey], args: &VerifyArgs) -> (Verdict, String) {
+    let recording = recording_of(file).filter(|recording| is_missing(recording));
+    if is_missing(file) && !is_missing(&chain_path(file)) || recording.is_some() && !is_missing(file) {
+        return (Verdict::Faulty, "the recording was taken away: its chain alone is left".to_owned());
+    }
     let verified = match check_by_any(file, keys) {
         Ok(verified) => verified,
         Err(fault @ (Fault::Recording(_) | Fault::Chain(_))) => return (Verdict::Unread, fault.to_string()),
@@ -115,8 +137,8 @@ fn check_by_any(file: &Path, keys: &[PublicKey]) -> Result<Verified, Fault> {
 }
 
 fn check(file: &Path, key: Option<&PublicKey>) -> Result<Verified, Fault> {
-    let recording = File::open(file).map_err(Fault::Recording)?;
-    let chain = File::open(chain_path(file)).map_err(Fault::Chain)?;
+    let recording = open(file).map_err(Fault::Recording)?;
+    let chain = open(&chain_path(file)).map_err(Fault::Chain)?;
     verify(&name(file), BufReader::new(recording), BufReader::new(chain), key)
 }
 
