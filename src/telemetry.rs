@@ -23,7 +23,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 pub use codes::Code;
 pub(crate) use config::{EventFormat, EventsConfig, Syslog, SyslogDestination};
 pub use config::{Level, LogConfig, LogDestination, LogFormat};
-pub(crate) use event_file::EventFile;
+pub(crate) use event_file::{EventFile, EventsChange};
 pub use libraries::follow_libraries;
 use line::{LineForm, LogLine, SyslogHeader};
 use metrics::Metrics;
@@ -32,7 +32,7 @@ use parking_lot::{Mutex, RwLock};
 use queue::Queue;
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
-use sink::{FileSink, LogSink, WriteSink};
+use sink::{FileContent, FileSink, LogSink, WriteSink};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -179,22 +179,24 @@ impl Log {
         Ok(Self { queue: Arc::new(QueueHandle(queue)), shape, changing, metrics, events: Arc::default() })
     }
 
-    /// Opens the file of events, unless it is the one that is open.
+    /// Opens the file of events, unless it is the one that is open. A file that takes another's place gets what waits for that.
     ///
     /// # Errors
     /// A file that cannot be opened for appending, or no thread for its writer.
-    pub(crate) fn prepare_events(&self, config: Option<&EventsConfig>) -> Result<Option<EventFile>, LogError> {
+    pub(crate) fn prepare_events(&self, config: Option<&EventsConfig>) -> Result<Option<EventsChange>, LogError> {
         let Some(config) = config else { return Ok(None) };
-        match self.events.load().as_deref().and_then(|open| open.with_config(config)) {
-            Some(same) => Ok(Some(same)),
+        let change = match self.events.load().as_deref() {
+            Some(open) => open.change(config),
             // Its writer reports to a log without events, so that neither keeps the other.
-            None => EventFile::open(config, Self { events: Arc::default(), ..self.clone() }).map(Some),
-        }
+            None => EventFile::open(config, Self { events: Arc::default(), ..self.clone() }),
+        };
+        change.map(Some)
     }
 
-    /// Writes events to this file from now on, for open connections, too. Those queued before go where they were to go.
-    pub(crate) fn change_events(&self, events: Option<EventFile>) {
-        self.events.store(events.map(Arc::new));
+    /// Writes events to this file from now on, for open connections, too. Those queued before go where they were to go, or to
+    /// this file where that takes nothing.
+    pub(crate) fn change_events(&self, events: Option<EventsChange>) {
+        self.events.store(events.map(|change| Arc::new(change.apply())));
     }
 
     /// Counts the event, and writes its line if the code's level is at least as important as the configured one.
@@ -278,7 +280,8 @@ fn sink_of(destination: &LogDestination) -> Result<Box<dyn LogSink>, LogError> {
             Box::new(SyslogSink::open(syslog.destination.clone()).map_err(failed)?)
         }
         LogDestination::File(path) => {
-            Box::new(FileSink::open(path.clone()).map_err(|source| LogError::Open { path: path.clone(), source })?)
+            let failed = |source| LogError::Open { path: path.clone(), source };
+            Box::new(FileSink::open(path.clone(), FileContent::Log).map_err(failed)?)
         }
     })
 }

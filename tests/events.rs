@@ -86,6 +86,31 @@ async fn command_is_no_part_of_an_event_where_the_operator_does_not_want_it() {
 }
 
 #[podgate_test::multi_thread]
+async fn what_the_rules_deny_is_an_event_with_the_reason_exactly_once() {
+    let folder = tempfile::Builder::new().prefix("podgate-test-").tempdir().expect("a folder");
+    let file = folder.path().join("events");
+    let off = json!({"mode": "disable"});
+    let security = json!({"command": off, "subsystem": off, "forwarding": {"forwardingMode": "disable"}});
+    let world = Setup::config(json!({"events": {"enable": true, "file": file}, "security": security})).start().await;
+    world.ssh().run("echo canary").await.expect(255);
+    world.client("sftp", "-P").option("User=alice").arg("127.0.0.1").finish().await.expect(255);
+    world.ssh().arg("-W").arg("127.0.0.1:9").arg("127.0.0.1").finish().await.expect(255);
+    event(&file, |event| event["event"] == "forward").await;
+    let told = events(&file);
+    let parts = |event: &Value| ["request", "command", "subsystem", "target", "outcome"].map(|key| event[key].clone());
+    let none = Value::Null;
+    assert_eq!(
+        told.iter().map(parts).collect::<Vec<_>>(),
+        [
+            [json!("exec"), json!("echo canary"), none.clone(), none.clone(), json!("notStarted")],
+            [json!("subsystem"), none.clone(), json!("sftp"), none.clone(), json!("notStarted")],
+            [none.clone(), none.clone(), none, json!("127.0.0.1:9"), json!("refused")],
+        ]
+    );
+    assert!(told.iter().all(|event| event["reason"].is_string()), "{told:#?}");
+}
+
+#[podgate_test::multi_thread]
 async fn forward_is_an_event_with_its_target_and_bytes_and_a_moved_file_is_followed_by_a_new_one() {
     let (world, folder) = recording("json", json!({})).await;
     let file = folder.path().join("events");

@@ -19,7 +19,7 @@ use crate::reload::{ReloadOutcome, ReloadQueue};
 use crate::settings::{ConfigClient, GatewayHome, KubernetesSettings};
 use crate::shutdown::Tasks;
 use crate::ssh::{self, ListenerChange, ServerControl, Snapshot};
-use crate::telemetry::{Code, EventFile, Level, Log, LogChange, codes};
+use crate::telemetry::{Code, EventsChange, Level, Log, LogChange, codes};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -52,7 +52,7 @@ struct Prepared {
     told: Vec<(Code, String)>,
     clients: (Authenticator, Option<ConfigClient>),
     snapshot: Snapshot,
-    log: (LogChange, Option<EventFile>),
+    log: (LogChange, Option<EventsChange>),
     /// `None` if the listeners need sockets that only a start is passed.
     listeners: Option<ListenerChange>,
     endpoints: EndpointChange,
@@ -278,7 +278,7 @@ impl Asking {
 }
 
 /// Opens the log and the file of events, and tries the places that only a start would make or open, as far as that leaves nothing.
-fn places(config: &Config, before: &Config, log: &Log) -> Result<(LogChange, Option<EventFile>), Refused> {
+fn places(config: &Config, before: &Config, log: &Log) -> Result<(LogChange, Option<EventsChange>), Refused> {
     let faults = unusable_places(config);
     if !faults.is_empty() {
         return Err(BuildError::Several(faults).into());

@@ -406,7 +406,7 @@ impl<'a, S: FnMut(&LoginStep) + Send> LoginRun<'a, S> {
                 Ok(permit)
             }
             Err(denied) => {
-                let request = wanted.as_ref().map_or(Audited::Shell, Audited::from);
+                let request = Audited::Program(wanted.as_ref().unwrap_or(&ProgramRequest::Shell));
                 self.audit.note(Event::Denied { request, denied: &denied });
                 let refusal = Refusal::new(denied.to_string());
                 self.finish_step("program", StepResult::Refused, denied.to_string(), Some(&refusal)).await;

@@ -169,12 +169,8 @@ pub(crate) enum Event<'a> {
 pub(crate) enum RequestKind<'a> {
     /// The opening of a session channel.
     Session,
-    /// A `shell` request.
-    Shell,
-    /// An `exec` request.
-    Exec,
-    /// A `subsystem` request, with the subsystem's name.
-    Subsystem(&'a str),
+    /// A `shell`, `exec` or `subsystem` request.
+    Program(&'a ProgramRequest),
     /// A `pty-req` request for a terminal.
     Terminal,
     /// An `env` request for a variable.
@@ -185,14 +181,4 @@ pub(crate) enum RequestKind<'a> {
     Dial(&'a Dial),
     /// A listener in the guest.
     Listen(&'a Listen),
-}
-
-impl<'a> From<&'a ProgramRequest> for RequestKind<'a> {
-    fn from(request: &'a ProgramRequest) -> Self {
-        match request {
-            ProgramRequest::Shell => Self::Shell,
-            ProgramRequest::Exec(_) | ProgramRequest::ExecBytes(_) => Self::Exec,
-            ProgramRequest::Subsystem(name) => Self::Subsystem(name),
-        }
-    }
 }

@@ -8,7 +8,7 @@ mod native;
 mod ocsf;
 mod origin;
 
-use super::event::Event;
+use super::event::{Event, RequestKind};
 use super::forward_event::ForwardEvent;
 use crate::telemetry::{EventFormat, EventsConfig};
 pub(super) use origin::Origin;
@@ -29,6 +29,7 @@ pub(super) fn has_line(event: &Event<'_>) -> bool {
         Event::ProgramEnded { .. }
             | Event::ProgramLeft { .. }
             | Event::ProgramRefused { .. }
+            | Event::Denied { request: RequestKind::Program(_) | RequestKind::Dial(_), .. }
             | Event::File(_)
             | Event::FilesNotFollowed { .. }
             | Event::Forward(ForwardEvent::ForwardEnded { .. } | ForwardEvent::DialRefused { .. })

@@ -185,7 +185,7 @@ fn not_started(refusal: &Refusal) -> (Code, &'static str) {
 
 fn refused_request(request: RequestKind<'_>, denied: Denied) -> LineDetails<'static> {
     let mut details: LineDetails<'static> = vec![("request", request.name().into())];
-    if let RequestKind::Subsystem(name) = request {
+    if let RequestKind::Program(ProgramRequest::Subsystem(name)) = request {
         details.push(("subsystem", printable(name, SHOWN_SUBSYSTEM).into()));
     }
     details.push(("reason", denied.to_string().into()));
@@ -266,9 +266,9 @@ impl RequestKind<'_> {
     fn name(self) -> &'static str {
         match self {
             Self::Session => "session",
-            Self::Shell => "shell",
-            Self::Exec => "exec",
-            Self::Subsystem(_) => "subsystem",
+            Self::Program(ProgramRequest::Shell) => "shell",
+            Self::Program(ProgramRequest::Exec(_) | ProgramRequest::ExecBytes(_)) => "exec",
+            Self::Program(ProgramRequest::Subsystem(_)) => "subsystem",
             Self::Terminal => "pty-req",
             Self::Environment => "env",
             Self::Signal => "signal",

@@ -119,6 +119,7 @@ fn failure_that_has_its_line_is_told_again_at_debug_alone() {
 
 #[test]
 fn denials_carry_the_code_of_their_kind() {
+    let secret = ProgramRequest::Exec("login --password=s3cret".into());
     let tcp = Dial::Tcp { host: "db".into(), port: 80 };
     let unix = Dial::Unix { path: "/s".into() };
     let listen = Listen::Tcp { host: "db".into(), port: 80 };
@@ -126,8 +127,8 @@ fn denials_carry_the_code_of_their_kind() {
     let x11 = Listen::X11(X11Forwarding::default());
     for (request, denied, name, code) in [
         (RequestKind::Session, Denied::Sessions, "session", "SECURITY_MAX_SESSIONS"),
-        (RequestKind::Shell, Denied::Shell, "shell", "SECURITY_SHELL_REJECTED"),
-        (RequestKind::Exec, Denied::CommandFiltered, "exec", "SECURITY_EXEC_REJECTED"),
+        (RequestKind::Program(&ProgramRequest::Shell), Denied::Shell, "shell", "SECURITY_SHELL_REJECTED"),
+        (RequestKind::Program(&secret), Denied::CommandFiltered, "exec", "SECURITY_EXEC_REJECTED"),
         (RequestKind::Terminal, Denied::Tty, "pty-req", "SECURITY_TTY_REJECTED"),
         (RequestKind::Environment, Denied::EnvProtected, "env", "SECURITY_ENV_REJECTED"),
         (RequestKind::Signal, Denied::Signal, "signal", "SECURITY_SIGNAL_REJECTED"),
@@ -153,7 +154,7 @@ fn denials_carry_the_code_of_their_kind() {
     }
     let (sftp, denied) = (ProgramRequest::Subsystem("sftp".into()), Denied::Subsystem);
     let details = json!({"request": "subsystem", "subsystem": "sftp", "reason": denied.to_string()});
-    let request = RequestKind::from(&sftp);
+    let request = RequestKind::Program(&sftp);
     assert_line(Event::Denied { request, denied: &denied }, "info", "SECURITY_SUBSYSTEM_REJECTED", details);
 }
 

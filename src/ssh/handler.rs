@@ -97,7 +97,7 @@ impl Translator {
         let endpoints = self.context.endpoints;
         let decision = admission.rules.decide(StartProgram { request: request.clone(), env, terminal, endpoints });
         if let Err(denied) = &decision {
-            audit.note(Event::Denied { request: RequestKind::from(&request), denied });
+            audit.note(Event::Denied { request: RequestKind::Program(&request), denied });
         }
         if let Ok(program) = &decision {
             self.entry.run_program(id.into(), requests::running(program.request()));

@@ -139,6 +139,12 @@ impl Queue {
         self.wait(limit, |state| state.ended && state.written == state.queued)
     }
 
+    /// The lines that a writer which has not ended has not written. The caller gives them up.
+    pub(super) fn given_up(&self) -> u64 {
+        let state = self.state.lock();
+        if state.ended { 0 } else { state.queued - state.written }
+    }
+
     /// Waits for the writer's next task.
     pub(super) fn take(&self) -> WriterTask {
         let mut state = self.state.lock();
@@ -184,14 +190,15 @@ impl Queue {
         let until = Instant::now() + pause;
         let mut state = self.state.lock();
         loop {
+            // One that takes what waits comes before the end.
+            if state.replacement.is_some() {
+                return RestEnd::Replace;
+            }
             if state.closed {
                 return RestEnd::Closed;
             }
             if mem::take(&mut state.reopen) {
                 return RestEnd::Reopen;
-            }
-            if state.replacement.is_some() {
-                return RestEnd::Replace;
             }
             if self.work.wait_until(&mut state, until).timed_out() {
                 return RestEnd::Again;

@@ -2,7 +2,7 @@
 
 use super::origin::{Origin, begun, insert, words};
 use crate::audit::details::cut;
-use crate::audit::event::{Event, ProgramRun};
+use crate::audit::event::{Event, ProgramRun, RequestKind};
 use crate::audit::forward_event::ForwardEvent;
 use crate::audit::sftp_trail::{FileAction, FileOperation, FileOutcome};
 use crate::audit::traffic::Traffic;
@@ -43,6 +43,18 @@ pub(super) fn object(event: &Event<'_>, origin: &Origin, commands: bool) -> Opti
             let is_unanswered = refusal.kind == RefusalKind::Unanswered;
             insert(&mut object, "outcome", if is_unanswered { "lost" } else { "refused" });
             insert(&mut object, "reason", cut(&refusal.reason));
+            object
+        }
+        Event::Denied { request: RequestKind::Dial(dial), denied } => {
+            let mut object = forward(origin, dial.channel_type(), &dial.to_string());
+            insert(&mut object, "outcome", "refused");
+            insert(&mut object, "reason", denied.to_string());
+            object
+        }
+        Event::Denied { request: RequestKind::Program(request), denied } => {
+            let mut object = program(origin, request, commands);
+            insert(&mut object, "outcome", "notStarted");
+            insert(&mut object, "reason", denied.to_string());
             object
         }
         Event::File(operation) => file(origin, operation),

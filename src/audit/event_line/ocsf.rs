@@ -3,7 +3,7 @@
 
 use super::origin::{Origin, begun, insert, words};
 use crate::audit::details::cut;
-use crate::audit::event::{Event, ProgramRun};
+use crate::audit::event::{Event, ProgramRun, RequestKind};
 use crate::audit::forward_event::ForwardEvent;
 use crate::audit::sftp_trail::{FileAction, FileOperation, FileOutcome, FileUse};
 use crate::audit::traffic::Traffic;
@@ -93,6 +93,18 @@ pub(super) fn object(event: &Event<'_>, origin: &Origin, commands: bool) -> Opti
             let mut object = forward(origin, activity::FAIL, (channel_type, target));
             insert(&mut object, "status_id", refused(refusal));
             insert(&mut object, "status_detail", cut(&refusal.reason));
+            object
+        }
+        Event::Denied { request: RequestKind::Dial(dial), denied } => {
+            let mut object = forward(origin, activity::FAIL, (dial.channel_type(), &dial.to_string()));
+            insert(&mut object, "status_id", FAILURE);
+            insert(&mut object, "status_detail", denied.to_string());
+            object
+        }
+        Event::Denied { request: RequestKind::Program(request), denied } => {
+            let mut object = program(origin, activity::LAUNCH, (request, commands));
+            insert(&mut object, "status_id", FAILURE);
+            insert(&mut object, "status_detail", denied.to_string());
             object
         }
         Event::File(operation) => file(origin, operation),

@@ -5,7 +5,7 @@ use super::*;
 use crate::audit::sftp_trail::{FileAction, FileOperation, FileOutcome, FileUse, LostThread, NewAttributes};
 use crate::audit::{ProgramRun, Traffic};
 use crate::guest::{Exit, Refusal, RefusalKind};
-use crate::policy::ProgramRequest;
+use crate::policy::{Denied, Dial, ProgramRequest};
 use crate::telemetry::LogSubject;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -122,6 +122,15 @@ fn with_every_event(judge: impl Fn(&Event<'_>)) {
         }
     }
     judge(&Event::FilesNotFollowed { reason: LostThread::TooMany });
+    let dial = Dial::Tcp { host: "db".into(), port: 80 };
+    for (request, denied) in [
+        (RequestKind::Program(&ProgramRequest::Shell), Denied::Shell),
+        (RequestKind::Program(&exec), Denied::CommandFiltered),
+        (RequestKind::Program(&sftp), Denied::Subsystem),
+        (RequestKind::Dial(&dial), Denied::Direct),
+    ] {
+        judge(&Event::Denied { request, denied: &denied });
+    }
     for (channel_type, target) in [
         ("direct-tcpip", "db:5432"),
         ("direct-tcpip", "[::1]:80"),
@@ -214,6 +223,7 @@ fn command_is_in_no_line_where_commands_are_not_wanted() {
         for event in [
             Event::ProgramEnded { exit: &Exit::Status(0), run: run(&request) },
             Event::ProgramRefused { request: &request, refusal: &refusal },
+            Event::Denied { request: RequestKind::Program(&request), denied: &Denied::CommandFiltered },
         ] {
             let line = line(&event, &origin(), &config(format, false)).unwrap();
             assert!(!line.contains("mysql") && line.contains("exec"), "{line}");
