@@ -38,6 +38,7 @@ mod transport;
 mod window;
 
 pub(crate) use admission::{AdmissionError, ConfigOrigin, ask, resolve};
+pub(crate) use connection_refusal::{ToldRefusal, told_refusal};
 pub(crate) use key_material::{
     KeyMaterialError, host_key_files, host_key_fingerprints, make_host_keys, unusable_directory, unusable_keys,
     useless_keys,

@@ -71,6 +71,13 @@ pub(crate) enum ConnectionRefusal {
 }
 
 impl ConnectionRefusal {
+    /// Every reason.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let others =
+            [Self::TooManyPenalties, Self::SitePenalty, Self::Rate, Self::PerSource, Self::PerSite, Self::MaxStartups];
+        PenaltyCause::ALL.into_iter().map(Self::Penalty).chain(others)
+    }
+
     /// The word for the metrics.
     pub(crate) fn word(self) -> &'static str {
         match self {

@@ -1,6 +1,7 @@
 //! `podgate doctor`: what it finds, what it prints, and that it ends. Each commonest mistake is made for it in
 //! start/mistakes.rs.
 
+mod listeners;
 mod pod;
 mod webhooks;
 

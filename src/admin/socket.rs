@@ -7,6 +7,7 @@ use axum::Router;
 use axum::extract::Request;
 use hyper_util::service::TowerToHyperService;
 use podgate_http_server::{LimitedServer, Listener, Place};
+use rustix::fs::{Access, access};
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -38,6 +39,15 @@ impl AdminSocket {
         let socket = Self { listener: Peers(listener), path: path.to_owned(), file: number(path), operations };
         fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
         Ok(socket)
+    }
+
+    /// Finds the fault for which the socket could not be bound. Makes and removes nothing.
+    pub(crate) fn fault(path: &Path) -> Option<io::Error> {
+        if let Err(error) = is_abandoned(path) {
+            return Some(error);
+        }
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        access(folder, Access::WRITE_OK | Access::EXEC_OK).err().map(io::Error::from)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -82,8 +92,13 @@ fn number(path: &Path) -> Option<(u64, u64)> {
 
 /// Removes the socket of a process that is gone; anything else stays, and the bind fails.
 fn remove_abandoned(path: &Path) -> io::Result<()> {
+    if is_abandoned(path)? { fs::remove_file(path) } else { Ok(()) }
+}
+
+/// True if the socket of a process that is gone is at a path, false if nothing is there.
+fn is_abandoned(path: &Path) -> io::Result<bool> {
     let owner = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
         Ok(file) if !file.file_type().is_socket() => {
             return Err(io::Error::new(ErrorKind::AlreadyExists, "a file that is no socket is there"));
@@ -92,7 +107,7 @@ fn remove_abandoned(path: &Path) -> io::Result<()> {
     };
     match BlockingStream::connect(path) {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(others(owner)),
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(true),
         Err(error) => Err(error),
         Ok(_stream) => Err(io::Error::new(ErrorKind::AddrInUse, "another process listens there")),
     }
@@ -141,6 +156,21 @@ mod tests {
         fs::write(&path, "precious").unwrap();
         assert_eq!(remove_abandoned(&path).unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[tokio::test]
+    async fn fault_of_a_path_is_that_of_the_bind_and_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let kind = |path: &Path| AdminSocket::fault(path).map(|error| error.kind());
+        assert_eq!(kind(&path), None);
+        assert_eq!(kind(&folder.path().join("missing/admin.sock")), Some(ErrorKind::NotFound));
+        let listener = UnixListener::bind(&path).unwrap();
+        assert_eq!(kind(&path), Some(ErrorKind::AddrInUse));
+        drop(listener);
+        assert_eq!(kind(&path), None);
+        assert!(path.exists(), "an abandoned socket stays until a gateway starts");
+        assert_eq!(kind(&path.join("admin.sock")), Some(ErrorKind::NotADirectory));
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 //! operator's log.
 
 mod cluster;
+mod listeners;
 mod machine;
 mod pod;
 mod webhooks;
@@ -115,7 +116,7 @@ impl<F: FnMut(&Diagnosis) + Send> Doctor<F> {
     /// Makes every check that changes nothing; returns the pod that can be tried then.
     async fn examine(&mut self, file: &Path, options: &DoctorOptions) -> Option<PodTarget> {
         let config = self.load(file).await?;
-        self.tell(machine::listeners(&config.ssh).await);
+        self.tell(listeners::examine(&config).await);
         self.tell([machine::descriptors(&config.ssh.login)]);
         let examined = async { cluster::examine(&config, options.user.as_deref()).await };
         let (webhooks, examined) = (webhooks::examine(&config), examined);

@@ -26,7 +26,36 @@ pub(super) enum ProxyFault {
     Invalid(InvalidHeader),
 }
 
+/// What a client of another process can know of a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ToldRefusal {
+    /// A limit.
+    Limit,
+    /// A rule of the PROXY protocol.
+    Proxy,
+}
+
+/// The beginning of a refusal's line; the words are OpenSSH's.
+const START: &str = "Not allowed at this time: ";
+/// The beginning of the reason for a header that is not valid.
+const WRONG_HEADER: &str = "the proxy sent a wrong PROXY header: ";
+
+/// The refusal that a line without its end tells; `None` for a line that no gateway writes.
+pub(crate) fn told_refusal(line: &str) -> Option<ToldRefusal> {
+    let reason = line.strip_prefix(START)?;
+    let proxy = [ProxyFault::Stranger, ProxyFault::Missing, ProxyFault::Late].map(EntryRefusal::Proxy);
+    if reason.starts_with(WRONG_HEADER) || proxy.iter().any(|refusal| refusal.text() == reason) {
+        return Some(ToldRefusal::Proxy);
+    }
+    ConnectionRefusal::all().any(|refusal| refusal.text() == reason).then_some(ToldRefusal::Limit)
+}
+
 impl EntryRefusal {
+    /// The line that the client reads, without its end.
+    pub(super) fn line(self) -> String {
+        format!("{START}{}", self.text())
+    }
+
     /// The word for the metrics.
     pub(super) fn word(self) -> &'static str {
         match self {
@@ -45,7 +74,7 @@ impl EntryRefusal {
             Self::Proxy(ProxyFault::Stranger) => "only a trusted proxy connects here (trustedProxies)".into(),
             Self::Proxy(ProxyFault::Missing) => "the proxy sent no PROXY header (proxyProtocol: required)".into(),
             Self::Proxy(ProxyFault::Late) => "the proxy sent no whole PROXY header in time (proxyHeaderTimeout)".into(),
-            Self::Proxy(ProxyFault::Invalid(fault)) => format!("the proxy sent a wrong PROXY header: {fault}").into(),
+            Self::Proxy(ProxyFault::Invalid(fault)) => format!("{WRONG_HEADER}{fault}").into(),
         }
     }
 }

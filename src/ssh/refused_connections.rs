@@ -53,8 +53,8 @@ impl RefusedConnections {
 
 /// Writes the line, and reads until the client closes: a close with unread bytes would take the line from it.
 async fn farewell(mut stream: TcpStream, refusal: EntryRefusal) -> std::io::Result<()> {
-    // A line before the version exchange is what RFC 4253 section 4.2 lets a server send. The first words are OpenSSH's.
-    stream.write_all(format!("Not allowed at this time: {}\r\n", refusal.text()).as_bytes()).await?;
+    // A line before the version exchange is what RFC 4253 section 4.2 lets a server send.
+    stream.write_all(format!("{}\r\n", refusal.line()).as_bytes()).await?;
     stream.shutdown().await?;
     let mut piece = [0; 512];
     while stream.read(&mut piece).await? > 0 {}

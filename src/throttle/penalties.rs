@@ -31,6 +31,10 @@ pub(crate) enum PenaltyCause {
 }
 
 impl PenaltyCause {
+    /// Every cause.
+    pub(super) const ALL: [Self; 6] =
+        [Self::Crash, Self::AuthFail, Self::NoAuth, Self::RefuseConnection, Self::GraceExceeded, Self::InvalidUser];
+
     /// The word for the metrics.
     pub(crate) fn word(self) -> &'static str {
         match self {

@@ -98,3 +98,17 @@ async fn webhook_that_hangs_fails_in_time_and_a_signal_ends_the_run_at_once() {
     examined.assert("webhook-answer", "failed", "auth.password: ");
     assert_eq!(examined.status, 1, "{}", examined.out);
 }
+
+#[podgate_test::multi_thread]
+async fn settings_that_no_login_can_use_fail_as_the_login_does() {
+    let world = World::start().await;
+    let bogus = ScriptedWebhook::start(|asked: &WebhookRequest| match asked.path.as_str() {
+        "/config" => Reply::Json(json!({"config": {"kubernetes": {"pod": {"metadata": {"namespace": "Not_One"}}}}})),
+        _ => denial(),
+    });
+    let bogus = bogus.await;
+    let examined = examine(&asking(&world, &bogus.url), &[]).await;
+    examined.assert("webhook-answer", "failed", "configserver: ");
+    examined.assert("webhook-answer", "failed", "kubernetes.pod.metadata.namespace");
+    assert_eq!(examined.status, 1, "{}", examined.out);
+}

@@ -6,7 +6,7 @@ use crate::app::test_login::with_limit;
 use crate::auth::{AuthConfig, AuthError, AuthWebhook, Authenticator, Credential};
 use crate::config::Config;
 use crate::settings::{ConfigClient, ConfigServerError};
-use crate::ssh::{AdmissionError, ConfigOrigin, ask};
+use crate::ssh::{AdmissionError, ConfigOrigin, ask, resolve};
 use crate::types::{CheckResult, Diagnosis, DoctorCheck, RunningCheck, Secret, Username, time_text};
 use crate::webhook::{WebhookClient, WebhookTrial, examine as examine_way};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -101,7 +101,9 @@ async fn answer(config: &Config, asked: Asked, section: &'static str) -> (Diagno
                 return (running.failed("no client", "report this"), ahead);
             };
             let answer = ask(ConfigOrigin::Server(server), &mut identity, &caller.facts, &caller.log).await;
-            return (of_config_server(&running, answer.map(drop), began.elapsed()), ahead);
+            // As a login does: an answer can be understood and lead to no pod.
+            let settings = answer.and_then(|answer| resolve(&config.base, answer.as_ref(), &caller.log));
+            return (of_config_server(&running, settings.map(drop), &caller, began.elapsed()).await, ahead);
         }
     };
     (of_login(&running, (asked, section), answer, &caller, began.elapsed()).await, ahead)
@@ -134,16 +136,24 @@ async fn of_login(
     }
 }
 
-fn of_config_server(running: &RunningCheck, answer: Result<(), AdmissionError>, took: Duration) -> Diagnosis {
+async fn of_config_server(
+    running: &RunningCheck,
+    answer: Result<(), AdmissionError>,
+    caller: &Caller,
+    took: Duration,
+) -> Diagnosis {
     match answer {
         Ok(()) => in_time(running, "it gives settings to a user who was made up", took),
         Err(AdmissionError::Config(ConfigServerError::Denied { .. })) => {
             in_time(running, "it denies a user who was made up", took)
         }
-        Err(error) => running.failed(
-            format!("configserver: {error}"),
-            "see the log of the config server; docs/webhooks.md has its requests and answers",
-        ),
+        Err(error) => {
+            let text = error.to_string();
+            let cause = caller.reason().await.filter(|cause| !text.contains(cause.as_str()));
+            let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+            let fix = "see the log of the config server; docs/webhooks.md has its requests and answers";
+            running.failed(format!("configserver: {text}{cause}"), fix)
+        }
     }
 }
 
