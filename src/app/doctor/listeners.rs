@@ -73,8 +73,8 @@ pub(super) async fn examine(config: &Config) -> Vec<Diagnosis> {
     }));
     let holders = holders.await;
     let is_gateway = |holder: &Option<Holder>| matches!(holder, Some(Holder::Gateway(_) | Holder::BehindProxy(_)));
-    let ssh = places.iter().zip(&holders).filter(|(place, _)| matches!(place.owner, Owner::Ssh(_)));
-    let runs = !checks.is_empty() || ssh.into_iter().any(|(_, (_, holder))| is_gateway(holder));
+    let mut ssh = places.iter().zip(&holders).filter(|(place, _)| matches!(place.owner, Owner::Ssh(_)));
+    let runs = !checks.is_empty() || ssh.any(|(_, (_, holder))| is_gateway(holder));
     for ((place, bound), (running, holder)) in places.iter().zip(bound).zip(holders) {
         checks.push(place.judged(&running, bound, holder, runs));
     }
