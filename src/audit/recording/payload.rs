@@ -94,10 +94,9 @@ fn of_denial(request: RequestKind<'_>, denied: &Denied, facts: &mut Facts<'_>) -
 
 /// Tells whether a program that was asked for does not run: its channel may get another.
 pub(super) fn refuses_program(event: &Event<'_>) -> bool {
-    use RequestKind::{Exec, Shell, Subsystem};
     match event {
         Event::ProgramRefused { .. } => true,
-        Event::Denied { request, .. } => matches!(request, Shell | Exec | Subsystem(_)),
+        Event::Denied { request, .. } => matches!(request, RequestKind::Program(_)),
         _ => false,
     }
 }
