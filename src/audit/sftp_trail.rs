@@ -418,7 +418,7 @@ impl Table {
         self.files.get(self.handles.get(handle)?).map(|file| file.path.clone())
     }
 
-    /// What was not over, in order.
+    /// Operations that were not over, in order.
     fn left(self) -> Vec<FileOperation> {
         let mut files: Vec<_> = self.files.into_iter().collect();
         files.sort_by_key(|(number, _)| *number);

@@ -26,7 +26,7 @@ pub(super) enum ProxyFault {
     Invalid(InvalidHeader),
 }
 
-/// What a client of another process can know of a refusal.
+/// Knowledge of a refusal that a client of another process has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ToldRefusal {
     /// A limit.

@@ -154,7 +154,7 @@ impl CheckResult {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnosis {
     pub check: DoctorCheck,
-    /// What was checked: a section of the configuration, or the name of an object.
+    /// Subject of the check: a section of the configuration, or the name of an object.
     pub subject: String,
     pub result: CheckResult,
     pub took: Duration,

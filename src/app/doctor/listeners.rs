@@ -44,7 +44,7 @@ enum Owner<'a> {
     Http { is_tls: bool, path: &'a str, text: &'static str },
 }
 
-/// Who holds an address.
+/// Holder of an address.
 #[derive(Debug, PartialEq, Eq)]
 enum Holder {
     /// A gateway; the text is what it says if it does not serve us.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// What the program copies, in lines.
+/// Length of the text that the program copies, in lines.
 const LINES: usize = 512;
 /// Copies its input with what a shell has itself, and ends with what no program ends with by chance.
 const SCRIPT: &str =
@@ -39,7 +39,7 @@ const REMOVAL: Duration = Duration::from_secs(6);
 pub(super) struct PodTarget {
     pub(super) identity: Identity,
     pub(super) settings: KubernetesSettings,
-    /// Where a Lease says that this process lives.
+    /// Place of the Lease which says that this process lives.
     pub(super) home: Option<GatewayHome>,
     pub(super) caller: Caller,
 }
@@ -108,7 +108,7 @@ struct Trial<'a> {
     mode: PodMode,
 }
 
-/// What a program did.
+/// Output and end of a program.
 #[derive(Debug, Default)]
 struct Ran {
     stdout: Vec<u8>,

@@ -54,7 +54,7 @@ const REQUIRED: &[(u64, &[Needs])] = &[
     ),
 ];
 
-/// What every class requires.
+/// Attributes that every class requires.
 const REQUIRED_OF_ALL: &[&str] =
     &["activity_id", "category_uid", "class_uid", "metadata", "severity_id", "time", "type_uid"];
 

@@ -54,7 +54,7 @@ pub(super) fn look(migration: &mut Migration) {
     }
 }
 
-/// What is different of recordings that are made.
+/// Differences of recordings that are made.
 fn recordings<'a>(at: &impl Fn(&str) -> Option<&'a Value>) -> Vec<(&'static str, &'static str)> {
     let format = at("audit.format").and_then(Value::as_str).unwrap_or("none");
     if format == "none" {

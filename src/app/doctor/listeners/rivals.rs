@@ -8,7 +8,7 @@ use tokio::net::TcpSocket;
 #[derive(Default)]
 pub(super) struct TakenAddresses(Vec<(String, SocketAddr)>);
 
-/// What became of one address of the configuration.
+/// Result of binding one address of the configuration.
 #[derive(Debug)]
 pub(super) enum Bound {
     Free,
