@@ -158,7 +158,10 @@ async fn healthy_gateway_has_nothing_to_mend_and_shows_no_secret_and_changes_not
     let examined = examine(&file, &[]).await;
     // The first for want of --user, the other for want of the right to read them.
     let unseen = |check: &Value| check["check"] == "user" || check["check"] == "network-policies";
-    let bad: Vec<_> = examined.checks.iter().filter(|check| check["result"] != "ok" && !unseen(check)).collect();
+    // The certificates of the real cluster for tests last a week.
+    let short = |check: &Value| check["check"] == "api-tls" && check["result"] == "warning" && !is_development();
+    let bad: Vec<_> =
+        examined.checks.iter().filter(|check| check["result"] != "ok" && !unseen(check) && !short(check)).collect();
     assert_eq!((examined.status, bad), (0, vec![]), "{}", examined.out);
     examined.assert("listeners", "ok", "a gateway listens on ");
     examined.assert("webhook-answer", "ok", "it denies a user who was made up");

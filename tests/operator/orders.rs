@@ -90,7 +90,7 @@ async fn process_of_another_user_is_refused_even_where_it_can_open_the_socket() 
     assert_eq!(mode & 0o777, 0o600);
     // A copy where that user can read it.
     let program = operated.folder.path().join("podgate");
-    fs::copy(env!("CARGO_BIN_EXE_podgate"), &program).expect("a copy");
+    leash::copy(Path::new(env!("CARGO_BIN_EXE_podgate")), &program);
     fs::set_permissions(operated.folder.path(), fs::Permissions::from_mode(0o755)).expect("a folder for all");
     for mode in [0o600, 0o666] {
         fs::set_permissions(operated.socket(), fs::Permissions::from_mode(mode)).expect("a mode");

@@ -250,7 +250,7 @@ impl Desk {
         let release = self.path("podgate/target/release");
         fs::create_dir_all(&release).expect("a folder");
         assert!(built.exists(), "{} is built by `cargo test --workspace`", built.display());
-        fs::copy(built, release.join(built.file_name().expect("a name"))).expect("a program");
+        leash::copy(built, &release.join(built.file_name().expect("a name")));
     }
 
     /// Starts a server and waits until it says where it listens.

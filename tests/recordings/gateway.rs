@@ -6,7 +6,7 @@ use crate::support::cluster::on_development;
 use crate::support::gateway::Gateway;
 use crate::support::peer::{answered, to_the_end};
 use crate::support::world::merge;
-use crate::support::{Setup, World};
+use crate::support::{Setup, World, agent};
 use data_encoding::BASE64;
 use russh::Sig;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
@@ -242,6 +242,7 @@ async fn port_that_the_guest_chose_is_recorded() {
     let folder = folder();
     let mut config = audit(&folder, json!({}));
     merge(&mut config, json!({"security": {"forwarding": {"reverseForwardingMode": "enable"}}}));
+    merge(&mut config, json!({"kubernetes": {"pod": agent::by_default()}}));
     let world = Setup::config(config).start().await;
     let peer = world.peer("alice").await;
     let port = peer.handle.tcpip_forward("localhost", 0).await.expect("a port");

@@ -83,23 +83,7 @@ fn run(request: &ProgramRequest) -> ProgramRun<'_> {
     ProgramRun { request, terminal: false, duration: DURATION, traffic: TRAFFIC }
 }
 
-fn with_every_event(judge: impl Fn(&Event<'_>)) {
-    let refusal = Refusal::new("it is gone");
-    let exec = ProgramRequest::Exec("echo \"a\nb\"".to_owned());
-    let sftp = ProgramRequest::Subsystem("sftp".to_owned());
-    let exits = [
-        Exit::Status(0),
-        Exit::Status(3),
-        Exit::Signal { name: "TERM".to_owned(), core: false },
-        Exit::Lost(refusal.clone()),
-    ];
-    for exit in &exits {
-        judge(&Event::ProgramEnded { exit, run: run(&exec) });
-    }
-    for request in [&exec, &sftp, &ProgramRequest::Shell] {
-        judge(&Event::ProgramLeft { run: run(request) });
-        judge(&Event::ProgramRefused { request, refusal: &refusal });
-    }
+fn with_every_operation(judge: &impl Fn(&Event<'_>)) {
     let used = FileUse { flags: 26, read: 0, written: 3, duration: DURATION, sha256: Some("abc".to_owned()) };
     let set = NewAttributes { size: Some(0), owner: Some((1, 2)), permissions: Some(0o644), times: Some((3, 4)) };
     for action in [
@@ -121,6 +105,26 @@ fn with_every_event(judge: impl Fn(&Event<'_>)) {
             }
         }
     }
+}
+
+fn with_every_event(judge: impl Fn(&Event<'_>)) {
+    let refusal = Refusal::new("it is gone");
+    let exec = ProgramRequest::Exec("echo \"a\nb\"".to_owned());
+    let sftp = ProgramRequest::Subsystem("sftp".to_owned());
+    let exits = [
+        Exit::Status(0),
+        Exit::Status(3),
+        Exit::Signal { name: "TERM".to_owned(), core: false },
+        Exit::Lost(refusal.clone()),
+    ];
+    for exit in &exits {
+        judge(&Event::ProgramEnded { exit, run: run(&exec) });
+    }
+    for request in [&exec, &sftp, &ProgramRequest::Shell] {
+        judge(&Event::ProgramLeft { run: run(request) });
+        judge(&Event::ProgramRefused { request, refusal: &refusal });
+    }
+    with_every_operation(&judge);
     judge(&Event::FilesNotFollowed { reason: LostThread::TooMany });
     let dial = Dial::Tcp { host: "db".into(), port: 80 };
     for (request, denied) in [
