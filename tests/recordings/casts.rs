@@ -52,9 +52,11 @@ async fn each_program_of_a_connection_has_an_asciicast_of_its_own() {
     let peer = world.peer("alice").await;
     let (mut first, mut second, silent) = (peer.session().await, peer.session().await, peer.session().await);
     first.request_pty(false, "xterm", 100, 40, 0, 0, &[]).await.expect("a terminal");
-    first.exec(true, "read line; stty size; read line; exit 3").await.expect("a request");
+    first.exec(true, "echo up; read line; stty size; read line; exit 3").await.expect("a request");
     second.exec(true, "cat; echo failed >&2").await.expect("a request");
     assert!(answered(&mut first).await && answered(&mut second).await);
+    // A change before the program runs would be the size in the header.
+    until(&mut first, "up").await;
     first.window_change(90, 30, 0, 0).await.expect("a size");
     first.data(&b"one\n"[..]).await.expect("input");
     until(&mut first, "30 90").await;
@@ -73,7 +75,7 @@ async fn each_program_of_a_connection_has_an_asciicast_of_its_own() {
     assert_eq!([&header["version"], &header["width"], &header["height"]], [2, 100, 40], "{header}");
     assert_eq!(
         (&header["env"]["TERM"], &header["command"]),
-        (&json!("xterm"), &json!("read line; stty size; read line; exit 3"))
+        (&json!("xterm"), &json!("echo up; read line; stty size; read line; exit 3"))
     );
     assert!(header["timestamp"].as_i64().expect("a time") > 1_700_000_000);
     assert_eq!(
