@@ -91,7 +91,7 @@ impl TextStream {
         returned
     }
 
-    /// What is left at the end.
+    /// Replaces a character that is not complete at the end.
     fn end(&mut self) -> Option<char> {
         let is_left = !std::mem::take(&mut self.rest).is_empty();
         is_left.then_some(char::REPLACEMENT_CHARACTER)

@@ -21,9 +21,9 @@ const PATH: usize = 4096;
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
     /// Prints each message of a recording in the binary format as a line of JSON, as ContainerSSH's decoder does, and the
-    /// lines of an asciicast, which begins with a brace. Exit status 1: the recording is damaged, or its chain beside it does not fit. 66: the
-    /// file cannot be read. A recording that ends inside a message is not damaged: its writer was killed, or is still writing.
-    /// What the chain does not cover is not printed: nobody knows who wrote it.
+    /// lines of an asciicast, which begins with a brace. Exit status 1: the recording is damaged, or its chain beside it does not
+    /// fit. 66: the file cannot be read. A recording that ends inside a message is not damaged: its writer was killed, or is
+    /// still writing. Bytes that the chain does not cover are not printed: nobody knows who wrote them.
     Decode {
         /// The recording; - is standard input, which has no chain.
         file: PathBuf,

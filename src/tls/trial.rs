@@ -46,7 +46,7 @@ pub(crate) enum TrialPart {
 pub(crate) struct TrialStep {
     pub(crate) part: TrialPart,
     pub(crate) took: Duration,
-    /// What was found, or what failed; for the operator.
+    /// Finding, or failure, in words for the operator.
     pub(crate) result: Result<String, String>,
     /// Days until the first certificate of the chain ends.
     pub(crate) days: Option<i64>,

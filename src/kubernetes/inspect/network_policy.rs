@@ -5,7 +5,7 @@ use serde_json::Value;
 /// Labels that every pod has, with values of its own.
 const OF_EACH: [&str; 3] = ["podgate/instance", "containerssh_connection_id", "containerssh_username"];
 
-/// What guests may send. The names are those of the policies that limit it.
+/// Traffic that guests may send. The names are those of the policies that limit it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Egress {
     Open,
