@@ -15,6 +15,7 @@ use podgate_devcluster::{ClusterState, DevCluster, Faults, Options};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::time::sleep;
 
 /// Names the kubeconfig of a real cluster.
 const KUBECONFIG: &str = "PODGATE_TEST_KUBECONFIG";
@@ -251,11 +252,19 @@ impl dyn TestCluster {
         kube::Api::namespaced(self.client().await, namespace).create(parameters, &pod).await
     }
 
-    /// Sets a namespace to the level `restricted` of Pod Security.
+    /// Sets a namespace to the level `restricted` of Pod Security, and waits until the API server enforces it.
     pub async fn restrict(&self, namespace: &str) {
         let level = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
         let namespaces = kube::Api::<Namespace>::all(self.client().await);
         namespaces.patch(namespace, &PatchParams::default(), &Patch::Merge(level)).await.expect("a label");
+        let bare = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bare"},
+            "spec": {"containers": [{"name": "bare", "image": "bare"}]},
+        });
+        // A real API server reads the label from a cache, and nothing tells when that has it.
+        while !self.refuses(namespace, &bare).await.is_some_and(|reason| reason.contains("violates PodSecurity")) {
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Deletes the only Lease of a namespace as an administrator would.

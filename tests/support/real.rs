@@ -112,6 +112,7 @@ impl RealCluster {
             });
             create(&self.within::<RoleBinding>(namespace), binding).await;
         }
+        self.set_rights(rights).await;
         self.mint(FIRST_TOKEN).await
     }
 
