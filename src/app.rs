@@ -22,6 +22,7 @@ pub use offline_checks::{offline_faults, offline_warnings, unusable_places};
 use crate::admin::{AdminError, Health, Operations, Phase};
 use crate::audit::{Recordings, RecordingsError};
 use crate::auth::Authenticator;
+use crate::collector::{Collector, CollectorError};
 use crate::config::{Config, ShutdownConfig};
 use crate::descriptors;
 use crate::heartbeat::Heartbeats;
@@ -35,7 +36,7 @@ use crate::settings::{ConfigClient, GatewayHome};
 use crate::shutdown::{ALL_TASKS, StopOrders, Tasks};
 use crate::socket_activation::PassedSockets;
 use crate::ssh::{self, KeyMaterialError, ListenError, Server, Snapshot};
-use crate::telemetry::{Level, Log, LogError, codes};
+use crate::telemetry::{Level, Log, LogError, Traces, codes};
 use crate::webhook::WebhookBuildError;
 use drain::Drain;
 use endpoints::Endpoints;
@@ -76,6 +77,8 @@ pub enum BuildError {
     Locks(#[from] LocksError),
     #[error(transparent)]
     Log(LogError),
+    #[error(transparent)]
+    Collector(#[from] CollectorError),
     /// The cluster would refuse every login.
     #[error("{0}")]
     Cluster(String),
@@ -119,6 +122,7 @@ impl App {
             log.write(codes::CORE_CONFIG_NOTICE, &text, &[("key", &key)]);
         }
         log.change_events(log.prepare_events(config.events.as_ref()).map_err(BuildError::Log)?);
+        let collector = config.traces.as_ref().map(|traces| Collector::new(traces, log.clone())).transpose()?;
         let (auth, config_client) = webhooks(config)?;
         let backend = backend(&registry, &tasks, &log);
         let checks = StartupChecks { config, backend: &backend, auth: &auth, config_client: config_client.as_ref() };
@@ -141,6 +145,7 @@ impl App {
                 if let Some(home) = GatewayHome::of(&config.base) {
                     backend.join(home, log.clone());
                 }
+                make_traces(collector, &log, &tasks);
                 let served = (server.control(), backend.clone());
                 let reloader = Reloader::new(config, served, (tasks.clone(), health.clone()), log.clone());
                 let drain = reloader.drain.clone();
@@ -208,6 +213,8 @@ impl App {
         let times = *self.drain.lock();
         Drain { times, orders: &orders, registry, tasks, log }.run(accepting).await;
         self.tasks.stopping().cancel();
+        // The collector's task ends when no connection adds to a trace any more.
+        self.log.change_traces(None);
         for (_, connection) in self.registry.all() {
             connection.disconnect("the server is shutting down");
         }
@@ -227,6 +234,15 @@ impl App {
 fn open_recordings(config: &Config, log: &Log) -> Result<Option<Recordings>, RecordingsError> {
     let recordings = config.audit.as_ref().map(Recordings::open).transpose()?;
     Ok(recordings.inspect(|recordings| recordings.tell(log)))
+}
+
+/// Has connections from now on make traces, and sends these. Who sends those of before ends with their connections.
+fn make_traces(collector: Option<(Traces, Collector)>, log: &Log, tasks: &Tasks) {
+    let (traces, collector) = collector.unzip();
+    log.change_traces(traces);
+    if let Some(collector) = collector {
+        tasks.spawn(collector.run(tasks.stopping().clone()));
+    }
 }
 
 /// Raises the limit of open files as far as it goes, and logs it: with a low one, few clients are served.

@@ -30,7 +30,7 @@ pub(crate) use wire_message::{DataStream, WireMessage, WireSize};
 
 use crate::guest::{Guest, Refusal};
 use crate::telemetry::metrics::{MeasuredStep, StepOutcome, StepTimer};
-use crate::telemetry::{ConnectionLog, EventFile};
+use crate::telemetry::{ConnectionLog, EventFile, TracedEnd};
 use crate::types::{ConnectionId, OnFailure, Secret};
 use bytes::Bytes;
 use details::cut;
@@ -185,8 +185,19 @@ impl Recorder {
 
     fn record_in_sink(&self, event: &Event<'_>) -> Result<(), Unrecorded> {
         self.measure(event);
+        self.trace(event);
         self.write_event(event);
         self.or_failed(self.sink.record(self.channel, event))
+    }
+
+    /// Adds what is over to the connection's trace.
+    fn trace(&self, event: &Event<'_>) {
+        match event {
+            Event::ProgramEnded { exit, run } => self.log.trace_program(|| run.traced(TracedEnd::from(*exit))),
+            Event::ProgramLeft { run } => self.log.trace_program(|| run.traced(TracedEnd::Left)),
+            Event::Disconnected { reason, .. } => self.log.end_trace(*reason),
+            _ => {}
+        }
     }
 
     /// Writes what is over into the file of events.
@@ -281,7 +292,7 @@ impl Recorder {
     fn measure(&self, event: &Event<'_>) {
         let outcome = match event {
             Event::AuthSucceeded { .. } => {
-                *self.waiting.lock() = Some(self.log.metrics().step(MeasuredStep::FirstProgram));
+                *self.waiting.lock() = Some(self.log.step(MeasuredStep::FirstProgram));
                 return;
             }
             Event::ProgramStarted { .. } => StepOutcome::Success,

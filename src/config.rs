@@ -20,6 +20,7 @@ mod migrate_file;
 mod shutdown;
 mod ssh;
 mod tls;
+mod traces;
 mod unbuilt;
 
 pub(crate) use admin::{HealthConfig, MetricsConfig, OperatorConfig};
@@ -34,6 +35,7 @@ pub(crate) use shutdown::ShutdownConfig;
 pub(crate) use ssh::{HostKey, PublicText, SshConfig};
 
 use crate::auth::AuthConfig;
+use crate::collector::TracesConfig;
 use crate::schema::{
     ConfigError, ConfigReport, ContentDigest, Disk, Errors, FileContents, Files, Format, Notice, RecordedFiles,
     Section, document, keys, migrate, pod_scalars,
@@ -58,6 +60,8 @@ pub struct Config {
     pub log: LogConfig,
     /// `events`, where it is on.
     pub(crate) events: Option<EventsConfig>,
+    /// `traces`, where they are on.
+    pub(crate) traces: Option<TracesConfig>,
     /// `health`, where it is on.
     pub health: Option<HealthConfig>,
     /// `metrics`, where they are on.
@@ -146,6 +150,7 @@ impl Config {
             configserver,
             log,
             events,
+            traces,
             health,
             metrics,
             admin,
@@ -163,6 +168,7 @@ impl Config {
             configserver,
             log,
             events,
+            traces,
             health,
             metrics,
             admin,
@@ -217,6 +223,7 @@ struct ConfigParts {
     configserver: Option<ConfigServer>,
     log: LogConfig,
     events: Option<EventsConfig>,
+    traces: Option<TracesConfig>,
     health: Option<HealthConfig>,
     metrics: Option<MetricsConfig>,
     admin: OperatorConfig,
@@ -233,6 +240,7 @@ fn read(root: &Section<'_>, files: &dyn Files) -> Option<ConfigParts> {
     let (has_config_server, configserver) = auth::config_server(&root.section("configserver"), files);
     let log = log::read(&root.section("log"));
     let events = events::read(&root.section("events"));
+    let traces = traces::read(&root.section("traces"), files);
     let health = admin::health(&root.section("health"), files);
     let metrics = admin::metrics(&root.section("metrics"), files);
     let admin = admin::operators(&root.section("admin"));
@@ -247,6 +255,7 @@ fn read(root: &Section<'_>, files: &dyn Files) -> Option<ConfigParts> {
         configserver,
         log: log?,
         events: events?,
+        traces: traces?,
         health,
         metrics,
         admin: admin?,

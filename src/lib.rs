@@ -9,6 +9,7 @@ mod app;
 mod audit;
 mod auth;
 mod buffer_pool;
+mod collector;
 mod config;
 mod confinement;
 mod descriptors;

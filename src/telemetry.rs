@@ -15,6 +15,7 @@ mod panics;
 mod queue;
 mod sink;
 mod syslog;
+mod traces;
 mod writer;
 
 use crate::shutdown::LOG_CLOSE;
@@ -26,7 +27,7 @@ pub use config::{Level, LogConfig, LogDestination, LogFormat};
 pub(crate) use event_file::{EventFile, EventsChange};
 pub use libraries::follow_libraries;
 use line::{LineForm, LogLine, SyslogHeader};
-use metrics::Metrics;
+use metrics::{MeasuredStep, Metrics, StepTimer};
 pub use panics::{PanicLines, log_panics};
 use parking_lot::{Mutex, RwLock};
 use queue::Queue;
@@ -40,6 +41,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 use syslog::SyslogSink;
+use traces::ConnectionTrace;
+pub(crate) use traces::{SpanQueue, TracedEnd, TracedProgram, Traces};
 
 /// A handle to the log; clones share it. Lines that are queued when the last handle is dropped are still written.
 #[derive(Debug, Clone)]
@@ -51,6 +54,8 @@ pub struct Log {
     metrics: Metrics,
     /// The file of events, where it is switched on.
     events: Arc<ArcSwapOption<EventFile>>,
+    /// The maker of traces, where they are switched on.
+    traces: Arc<ArcSwapOption<Traces>>,
 }
 
 /// The part of the log that a reload can change, for lines to come.
@@ -176,7 +181,8 @@ impl Log {
         writer::spawn(Arc::clone(&queue), sink, form.clone()).map_err(LogError::Thread)?;
         let shape = Arc::new(ArcSwap::from_pointee(LogShape { form, level }));
         let (changing, metrics) = (Arc::default(), Metrics::default());
-        Ok(Self { queue: Arc::new(QueueHandle(queue)), shape, changing, metrics, events: Arc::default() })
+        let (events, traces) = (Arc::default(), Arc::default());
+        Ok(Self { queue: Arc::new(QueueHandle(queue)), shape, changing, metrics, events, traces })
     }
 
     /// Opens the file of events, unless it is the one that is open. A file that takes another's place gets what waits for that.
@@ -199,6 +205,11 @@ impl Log {
         self.events.store(events.map(|change| Arc::new(change.apply())));
     }
 
+    /// Has connections that are accepted from now on make traces, or none.
+    pub(crate) fn change_traces(&self, traces: Option<Traces>) {
+        self.traces.store(traces.map(Arc::new));
+    }
+
     /// Counts the event, and writes its line if the code's level is at least as important as the configured one.
     pub fn write(&self, code: Code, message: &str, details: &[(&str, &str)]) {
         self.metrics.count_event(code);
@@ -207,7 +218,7 @@ impl Log {
         }
     }
 
-    /// Returns a log whose lines have `connectionId` and `remoteAddr`, and `username` once it is known.
+    /// Begins the trace of a connection, where traces are on, and returns a log whose lines have `connectionId` and `remoteAddr`, and `username` once it is known.
     pub fn connection(&self, id: ConnectionId, remote: SocketAddr) -> ConnectionLog {
         ConnectionLog {
             log: self.clone(),
@@ -216,6 +227,7 @@ impl Log {
                 remote: SocketAddr::new(remote.ip().to_canonical(), remote.port()).to_string(),
                 user: Mutex::new(ConnectionUser::default()),
                 level: AtomicU8::new(FOLLOWS),
+                trace: self.traces.load().as_ref().map(|traces| traces.begin(id, remote)),
             }),
         }
     }
@@ -323,6 +335,7 @@ struct ConnectionLogState {
     user: Mutex<ConnectionUser>,
     /// A [`Level`], or [`FOLLOWS`].
     level: AtomicU8,
+    trace: Option<ConnectionTrace>,
 }
 
 /// The details that every line of a connection has.
@@ -363,6 +376,27 @@ impl ConnectionLog {
     /// The process's counters, for all connections.
     pub fn metrics(&self) -> &Metrics {
         self.log.metrics()
+    }
+
+    /// Starts the measurement of a step of this connection, and its span.
+    pub(crate) fn step(&self, step: MeasuredStep) -> StepTimer {
+        let span = self.shared.trace.as_ref().map(|trace| trace.step(step.name(), step.asks()));
+        self.metrics().traced_step(step, span)
+    }
+
+    /// Adds a program that is over to the trace. Where there is no trace, `program` is not called.
+    pub(crate) fn trace_program(&self, program: impl FnOnce() -> TracedProgram) {
+        if let Some(trace) = &self.shared.trace {
+            trace.program(&program());
+        }
+    }
+
+    /// Ends the span of the connection, with the reason if that was not the client's wish.
+    pub(crate) fn end_trace(&self, reason: Option<&str>) {
+        if let Some(trace) = &self.shared.trace {
+            let ConnectionUser { name, authenticated } = self.shared.user.lock().clone();
+            trace.end((name.as_deref(), authenticated.as_deref()), reason);
+        }
     }
 
     /// The file of events, where it is switched on.

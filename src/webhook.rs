@@ -14,10 +14,10 @@ mod request_body;
 mod retry;
 mod url;
 
-pub(crate) use client::{AskOptions, StartFinding, WebhookAnswer, WebhookClient, read_answer};
-#[cfg(test)]
-pub(crate) use error::AttemptFailure;
-pub(crate) use error::{WebhookBuildError, WebhookError};
+pub(crate) use client::{
+    AskOptions, ConnectionReuse, StartFinding, WebhookAnswer, WebhookClient, bounded, http_client, read_answer,
+};
+pub(crate) use error::{AttemptFailure, WebhookBuildError, WebhookError};
 pub(crate) use examine::{WebhookTrial, examine};
 pub use probe::{HealthQuestion, probe};
 pub(crate) use url::{HttpClientConfig, WebhookUrl};

@@ -10,7 +10,11 @@ use std::path::{Path, PathBuf};
 /// Crates that only some modules may name.
 const OUTSIDE: &[(&str, &[&str])] = &[
     ("russh", &["ssh"]),
-    ("reqwest", &["webhook", "auth"]),
+    ("opentelemetry", &["collector", "telemetry"]),
+    ("opentelemetry_http", &["collector"]),
+    ("opentelemetry_otlp", &["collector"]),
+    ("opentelemetry_sdk", &["collector", "telemetry"]),
+    ("reqwest", &["webhook", "auth", "collector"]),
     ("kube", &["kubernetes"]),
     ("k8s_openapi", &["kubernetes", "schema"]),
     ("axum", &["admin"]),
@@ -30,6 +34,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "admin",
             "audit",
             "auth",
+            "collector",
             "config",
             "descriptors",
             "guest",
@@ -83,7 +88,11 @@ const MODULES: &[(&str, &[&str])] = &[
     ("audit", &["auth", "guest", "policy", "telemetry"]),
     ("guest", &["auth", "policy", "settings", "telemetry"]),
     ("admin", &["config", "heartbeat", "listening", "locks", "registry", "reload", "shutdown", "telemetry", "tls"]),
-    ("config", &["auth", "proxy_protocol", "schema", "settings", "telemetry", "throttle", "tls", "webhook"]),
+    ("collector", &["telemetry", "webhook"]),
+    (
+        "config",
+        &["auth", "collector", "proxy_protocol", "schema", "settings", "telemetry", "throttle", "tls", "webhook"],
+    ),
     ("settings", &["auth", "policy", "schema", "telemetry", "tls", "webhook"]),
     ("auth", &["telemetry", "webhook"]),
     ("webhook", &["telemetry", "tls"]),

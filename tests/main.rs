@@ -47,4 +47,5 @@ mod start;
 mod support;
 mod test_login;
 mod tools;
+mod traces;
 mod transfers;

@@ -6,6 +6,7 @@ use super::startup_checks::kubernetes_of_file;
 use crate::admin::Endpoint;
 use crate::audit::Recordings;
 use crate::auth::Authenticator;
+use crate::collector::Collector;
 use crate::config::{Config, OperatorConfig};
 use crate::kubernetes::{ClientError, Clients};
 use crate::locks::Locks;
@@ -37,7 +38,8 @@ pub fn offline_faults(config: &Config) -> Vec<BuildError> {
     let sections = webhooks
         .map(|(section, source)| (section, BuildError::Webhook { section, source }))
         .chain(endpoints)
-        .chain(cluster.map(|error| (connection, error)));
+        .chain(cluster.map(|error| (connection, error)))
+        .chain(Collector::fault(config.traces.as_ref()).map(|error| ("traces.otlp", BuildError::Collector(error))));
     // A fault of a key within a section is more precise than the failure of the section.
     let reported = |section: &str| {
         let below = |path: &str| path.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'));

@@ -9,17 +9,18 @@ use super::file_work::FileWork;
 use super::reachability::{Reachability, reach_cluster};
 use super::reading::{Refused, read_settled, watch};
 use super::startup_checks::{StartupChecks, decided, kubernetes_of_file};
-use super::{BuildError, offline_warnings, unusable_places, webhooks};
+use super::{BuildError, make_traces, offline_warnings, unusable_places, webhooks};
 use crate::admin::Health;
 use crate::audit::Recordings;
 use crate::auth::Authenticator;
+use crate::collector::Collector;
 use crate::config::{Config, ShutdownConfig, StartValues};
 use crate::kubernetes::Backend;
 use crate::reload::{ReloadOutcome, ReloadQueue};
 use crate::settings::{ConfigClient, GatewayHome, KubernetesSettings};
 use crate::shutdown::Tasks;
 use crate::ssh::{self, ListenerChange, ServerControl, Snapshot};
-use crate::telemetry::{Code, EventsChange, Level, Log, LogChange, codes};
+use crate::telemetry::{Code, EventsChange, Level, Log, LogChange, Traces, codes};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -53,6 +54,7 @@ struct Prepared {
     clients: (Authenticator, Option<ConfigClient>),
     snapshot: Snapshot,
     log: (LogChange, Option<EventsChange>),
+    collector: Option<(Traces, Collector)>,
     /// `None` if the listeners need sockets that only a start is passed.
     listeners: Option<ListenerChange>,
     endpoints: EndpointChange,
@@ -132,6 +134,9 @@ impl Reloader {
         self.watch = watch;
         let config = config?;
         let (auth, config_client) = webhooks(&config)?;
+        let traces = config.traces.as_ref();
+        let collector = traces.map(|traces| Collector::new(traces, self.log.clone())).transpose();
+        let collector = collector.map_err(BuildError::Collector)?;
         let told = self.check(&config, &auth, config_client.as_ref()).await?;
         let (before, own_log) = (self.current.clone(), self.log.clone());
         let opened = move || places(&config, &before, &own_log).map(|log| (config, log));
@@ -156,7 +161,7 @@ impl Reloader {
                 Ok::<_, BuildError>((config, clients, snapshot))
             })
             .await??;
-        Ok(Prepared { config, told, clients, snapshot, log, listeners, endpoints })
+        Ok(Prepared { config, told, clients, snapshot, log, collector, listeners, endpoints })
     }
 
     /// Makes the checks of a start, and returns what they tell.
@@ -191,10 +196,12 @@ impl Reloader {
         prepared: Prepared,
         served: &mut ServedEndpoints,
     ) -> (Option<Reachability>, ReloadOutcome) {
-        let Prepared { config, told, clients: (auth, config_client), snapshot, log, listeners, endpoints } = prepared;
+        let Prepared { config, told, clients: (auth, config_client), snapshot, log, collector, listeners, endpoints } =
+            prepared;
         let (log, events) = log;
         self.log.change(log);
         self.log.change_events(events);
+        make_traces(collector, &self.log, &self.tasks);
         let warnings = self.tell(&config, told);
         self.server.replace(snapshot);
         let waits = listeners.is_none();

@@ -6,6 +6,7 @@ use super::traffic::Traffic;
 use crate::auth::AuthMethod;
 use crate::guest::{Exit, Refusal};
 use crate::policy::{Denied, Dial, Listen, ProgramRequest, Terminal};
+use crate::telemetry::{TracedEnd, TracedProgram};
 use crate::types::{EnvName, Size};
 use podgate_webhooks::wire::Certificate;
 use std::net::SocketAddr;
@@ -28,6 +29,34 @@ pub(crate) struct ProgramRun<'a> {
     pub duration: Duration,
     /// The bytes of its input, and of its output.
     pub traffic: Traffic,
+}
+
+impl ProgramRun<'_> {
+    /// The same for a trace, which names no command.
+    pub(super) fn traced(&self, end: TracedEnd) -> TracedProgram {
+        let kind = match self.request {
+            ProgramRequest::Shell => "shell",
+            ProgramRequest::Exec(_) | ProgramRequest::ExecBytes(_) => "exec",
+            ProgramRequest::Subsystem(name) => name,
+        };
+        TracedProgram {
+            kind: kind.to_owned(),
+            terminal: self.terminal,
+            duration: self.duration,
+            bytes: (self.traffic.received, self.traffic.sent),
+            end,
+        }
+    }
+}
+
+impl From<&Exit> for TracedEnd {
+    fn from(exit: &Exit) -> Self {
+        match exit {
+            Exit::Status(status) => Self::Status(*status),
+            Exit::Signal { name, .. } => Self::Signal(name.clone()),
+            Exit::Lost(refusal) => Self::Lost(refusal.reason.clone()),
+        }
+    }
 }
 
 /// An event on a connection.

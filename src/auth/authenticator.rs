@@ -275,8 +275,8 @@ impl LoginWebhook {
     ) -> Result<AuthAnswer, AuthError> {
         attempt.awaited.set(self.question == Question::Authorization);
         let metrics = attempt.log.metrics();
-        let timer = metrics.step(self.question.step());
-        let call = AskOptions { limit: self.limit, log: attempt.log };
+        let timer = attempt.log.step(self.question.step());
+        let call = AskOptions { limit: self.limit, log: attempt.log, step: &timer };
         let pause = attempt.deadline.pause();
         let answered = self.client.ask(call, question, parse).await;
         drop(pause);

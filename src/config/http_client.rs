@@ -56,7 +56,7 @@ impl<'a> ClientKeys<'a> {
             .map_err(|why| section.error("url", why))
             .ok()?;
         if url.is_plaintext() && !self.public {
-            section.warning("allowPlaintext", "passwords and settings are sent over plain http to another machine");
+            section.warning("allowPlaintext", "what is sent goes over plain http to another machine");
         }
         if !url.is_tls() {
             if self.ca.or(self.certificate).or(self.key).is_some() {

@@ -56,7 +56,7 @@ impl PodGuest {
         let container = self.pod_state.ready(&progress).await?;
         let PodRequest { settings, log, .. } = &*self.request;
         let (spec, agent) = (program.spend(), self.pod_state.agent());
-        let timer = log.metrics().step(MeasuredStep::Exec);
+        let timer = log.step(MeasuredStep::Exec);
         let access = match &agent {
             Some(agent) => agent.access().await,
             None => AgentAccess::None,

@@ -91,7 +91,7 @@ impl SessionModeGuest {
                 program => program.map_err(AttachError::Attach),
             }
         };
-        let timer = log.metrics().step(MeasuredStep::Exec);
+        let timer = log.step(MeasuredStep::Exec);
         let started = timeout(timeouts.command_start, starting).await;
         let started = started.unwrap_or(Err(AttachError::Attach(ExecError::Timeout(timeouts.command_start))));
         timer.end(if started.is_ok() { StepOutcome::Success } else { StepOutcome::Failed });

@@ -77,8 +77,8 @@ impl ConfigClient {
         let mut connection = facts.connection_as(identity.username(), known);
         connection.certificate = identity.certificate().cloned();
         let question = ConfigRequest { connection, authenticated_username: Some(identity.authenticated().to_owned()) };
-        let timer = log.metrics().step(Question::Config.step());
-        let call = AskOptions { limit: self.limit, log };
+        let timer = log.step(Question::Config.step());
+        let call = AskOptions { limit: self.limit, log, step: &timer };
         let answer = self.client.ask(call, &question, parse).await;
         timer.end(match &answer {
             Ok(WebhookAnswer { answer: ConfigVerdict::Given(..), .. }) => StepOutcome::Success,

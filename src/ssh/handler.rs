@@ -58,7 +58,7 @@ impl Translator {
         admission: oneshot::Sender<Admitted>,
     ) -> Self {
         Self {
-            handshake: Some(context.log.metrics().step(MeasuredStep::Handshake)),
+            handshake: Some(context.log.step(MeasuredStep::Handshake)),
             login: Login::new(context.clone()),
             // No channel opens before the login, which replaces it.
             channels: ChannelTable::new(context.used.clone(), context.queued.of(""), (0, None)),

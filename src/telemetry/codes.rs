@@ -170,6 +170,7 @@ codes! {
     SSH_SFTP_NOT_FOLLOWED Info: "The operations of an SFTP session cannot be told any more, for the `reason` in the line. The session goes on. Only where `events` are on."
     SSH_SHARED_ADDRESS Warning: "Many users log in from an address whose connections are refused for a while; at most one line per address and 10 minutes."
     SSH_WINDOW_IGNORED Warning: "The client sent beyond its channel's window; the connection ends."
+    TRACES_NOT_SENT Warning or Notice: "The collector of `traces.otlp` takes no spans, which are lost (`warning`, once), or takes them again (`notice`)."
     WEBHOOK_NOT_FOUND Notice: "A webhook answered the HEAD request of the start with status 404: the path of its URL may be wrong. Some servers answer so although they know the path."
     WEBHOOK_UNREACHABLE Warning: "A webhook was not reached at the start."
 }

@@ -9,6 +9,7 @@ mod families;
 mod usage;
 
 use super::Code;
+use super::traces::StepSpan;
 use families::{Families, UNKNOWN_COUNTRY, WaitingBytes};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -90,7 +91,17 @@ impl Question {
 }
 
 impl MeasuredStep {
-    fn name(self) -> &'static str {
+    /// True if the step asks another server for its decision.
+    pub(super) fn asks(self) -> bool {
+        match self {
+            Self::Password | Self::PublicKey | Self::Authorization | Self::Config => true,
+            Self::Handshake | Self::PodCreate | Self::PodReady | Self::PodPrepare | Self::Exec | Self::FirstProgram => {
+                false
+            }
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Handshake => "handshake",
             Self::Password => "password",
@@ -253,7 +264,12 @@ impl Metrics {
 
     /// Starts the measurement of a step.
     pub fn step(&self, step: MeasuredStep) -> StepTimer {
-        StepTimer { metrics: self.clone(), step, begun: Instant::now(), outcome: StepOutcome::Abandoned }
+        self.traced_step(step, None)
+    }
+
+    /// Starts the measurement of a step that has a span.
+    pub(super) fn traced_step(&self, step: MeasuredStep, span: Option<StepSpan>) -> StepTimer {
+        StepTimer { metrics: self.clone(), step, begun: Instant::now(), outcome: StepOutcome::Abandoned, span }
     }
 
     /// Counts an event of the log, written or not.
@@ -269,6 +285,11 @@ impl Metrics {
     /// Counts a failure of the file of events, once until it is written again.
     pub(super) fn count_failed_event_file(&self) {
         self.0.usage.event_file_failures.inc();
+    }
+
+    /// Counts spans that were sent to the collector or lost; `result` is a word of this program.
+    pub(crate) fn count_spans(&self, result: &'static str, spans: usize) {
+        self.0.usage.spans.get_or_create(&[("result", result)]).inc_by(spans as u64);
     }
 
     /// Counts a line that the log's full queue dropped.
@@ -334,9 +355,15 @@ pub struct StepTimer {
     step: MeasuredStep,
     begun: Instant,
     outcome: StepOutcome,
+    span: Option<StepSpan>,
 }
 
 impl StepTimer {
+    /// The header `traceparent` of requests that belong to the step, where its connection has a trace.
+    pub(crate) fn traceparent(&self) -> Option<String> {
+        self.span.as_ref().map(StepSpan::traceparent)
+    }
+
     pub fn end(mut self, outcome: StepOutcome) {
         self.outcome = outcome;
     }
@@ -345,6 +372,9 @@ impl StepTimer {
 impl Drop for StepTimer {
     fn drop(&mut self) {
         let labels = [("step", self.step.name()), ("outcome", self.outcome.name())];
+        if let Some(span) = &mut self.span {
+            span.outcome(self.outcome.name(), matches!(self.outcome, StepOutcome::Failed));
+        }
         self.metrics.0.steps.get_or_create(&labels).observe(self.begun.elapsed().as_secs_f64());
     }
 }

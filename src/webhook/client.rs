@@ -4,7 +4,7 @@ use super::error::{AttemptFailure, WebhookBuildError, WebhookError};
 use super::request_body;
 use super::retry::{FailedAttempt, retry};
 use super::url::{HttpClientConfig, WebhookUrl};
-use crate::telemetry::metrics::Question;
+use crate::telemetry::metrics::{Question, StepTimer};
 use crate::telemetry::{Code, ConnectionLog, Level, codes};
 use crate::tls;
 use crate::types::{clock_offset, printable, quoted};
@@ -41,6 +41,8 @@ const JSON: &str = "application/json";
 const IDENTITY: &str = "identity";
 /// The header of a question's id (draft-ietf-httpapi-idempotency-key-header-07).
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// The header of a trace (W3C Trace Context).
+const TRACEPARENT: &str = "traceparent";
 const USER_AGENT: &str = concat!("podgate/", env!("CARGO_PKG_VERSION"));
 
 /// Client for one question at one URL; clones share its connections.
@@ -62,6 +64,8 @@ pub(crate) struct AskOptions<'a> {
     pub limit: Duration,
     /// Log of the connection that the question is about.
     pub log: &'a ConnectionLog,
+    /// Measures it, and has the trace that the server can go on with.
+    pub step: &'a StepTimer,
 }
 
 /// A valid answer.
@@ -198,7 +202,8 @@ impl WebhookClient {
         question: &(impl Serialize + Sync),
         parse: impl Fn(&[u8]) -> Result<T, String>,
     ) -> Result<WebhookAnswer<T>, WebhookError> {
-        let (AskOptions { limit, log }, kind) = (call, self.question);
+        let (AskOptions { limit, log, step }, kind) = (call, self.question);
+        let traceparent = step.traceparent();
         let (asking, failing) = log_codes(kind);
         let id = IdempotencyKey::random();
         let asked = AtomicU32::new(0);
@@ -213,7 +218,7 @@ impl WebhookClient {
         let body = encoded(question).map_err(WebhookError::Encode);
         let once = |body: &Bytes| {
             log.metrics().count_request(kind, asked.fetch_add(1, Ordering::Relaxed) > 0);
-            self.once(body.clone(), &id)
+            self.once(body.clone(), &id, traceparent.as_deref())
         };
         let answer = match body {
             Ok(body) => retry(Instant::now() + limit.min(LONGEST), failed, || once(&body)).await,
@@ -230,16 +235,26 @@ impl WebhookClient {
     }
 
     /// Sends the question once.
-    async fn once(&self, body: Bytes, id: &IdempotencyKey) -> Result<AnswerBody, FailedAttempt> {
+    async fn once(
+        &self,
+        body: Bytes,
+        id: &IdempotencyKey,
+        traceparent: Option<&str>,
+    ) -> Result<AnswerBody, FailedAttempt> {
         let (body, delivery) = request_body::once(body);
-        self.send(reqwest::Body::wrap(body), id).await.map_err(|failure| {
+        self.send(reqwest::Body::wrap(body), id, traceparent).await.map_err(|failure| {
             let arrived = !delivery.withdraw();
             FailedAttempt { failure, repeatable: !(arrived && has_side_effect(self.question)) }
         })
     }
 
-    async fn send(&self, body: reqwest::Body, id: &IdempotencyKey) -> Result<AnswerBody, AttemptFailure> {
-        let request = self
+    async fn send(
+        &self,
+        body: reqwest::Body,
+        id: &IdempotencyKey,
+        traceparent: Option<&str>,
+    ) -> Result<AnswerBody, AttemptFailure> {
+        let mut request = self
             .client
             .post(self.url.clone())
             .header(CONTENT_TYPE, JSON)
@@ -249,6 +264,9 @@ impl WebhookClient {
             .header(IDEMPOTENCY_KEY, id.header())
             .timeout(self.timeout)
             .body(body);
+        if let Some(traceparent) = traceparent {
+            request = request.header(TRACEPARENT, traceparent);
+        }
         let response = request.send().await?;
         match response.status() {
             StatusCode::OK => {
@@ -382,7 +400,7 @@ impl IdempotencyKey {
 
 /// Reuse of connections for later requests.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum ConnectionReuse {
+pub(crate) enum ConnectionReuse {
     /// A new connection for every request.
     Never,
     /// Reuse of a connection that was unused for at most this time.
@@ -390,7 +408,7 @@ pub(super) enum ConnectionReuse {
 }
 
 /// Creates the HTTP client of a block.
-pub(super) fn http_client(block: &HttpClientConfig, kept: ConnectionReuse) -> Result<Client, WebhookBuildError> {
+pub(crate) fn http_client(block: &HttpClientConfig, kept: ConnectionReuse) -> Result<Client, WebhookBuildError> {
     let (secure, socket) = match &block.url {
         WebhookUrl::Http(url) => (url.scheme() == "https", None),
         WebhookUrl::Unix { socket, .. } => (false, Some(socket)),
@@ -423,7 +441,7 @@ fn encoding(headers: &HeaderMap) -> Option<String> {
 }
 
 /// Reads the whole body; fails as soon as it is known to be too large.
-pub(super) async fn bounded(mut response: reqwest::Response) -> Result<Bytes, AttemptFailure> {
+pub(crate) async fn bounded(mut response: reqwest::Response) -> Result<Bytes, AttemptFailure> {
     let too_large = |bytes: usize| bytes > BODY_LIMIT;
     if response.content_length().is_some_and(|bytes| usize::try_from(bytes).map_or(true, too_large)) {
         return Err(AttemptFailure::TooLarge(BODY_LIMIT));

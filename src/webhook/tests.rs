@@ -5,7 +5,7 @@ mod once;
 
 use super::fake::{FakeReply, FakeWebhook, yes};
 use super::*;
-use crate::telemetry::metrics::Question;
+use crate::telemetry::metrics::{MeasuredStep, Question};
 use crate::telemetry::{ConnectionLog, Log, LogFormat, capture};
 use crate::types::ConnectionId;
 use serde_json::json;
@@ -35,7 +35,8 @@ async fn ask_for(
 ) -> Result<serde_json::Value, WebhookError> {
     let client = WebhookClient::new(block, "/pubkey", question).unwrap();
     let log = quiet();
-    let call = AskOptions { limit, log: &log };
+    let step = log.step(MeasuredStep::Config);
+    let call = AskOptions { limit, log: &log, step: &step };
     let parse = |body: &[u8]| serde_json::from_slice(body).map_err(|error| error.to_string());
     client.ask(call, &json!({"a": 1}), parse).await.map(|answered| answered.answer)
 }
@@ -96,7 +97,8 @@ async fn told_of_failure(block: &HttpClientConfig) -> String {
     let (log, captured) = capture::log(LogFormat::Text);
     let connection = connection(&log);
     let client = WebhookClient::new(block, "/password", Question::Password).unwrap();
-    let call = AskOptions { limit: Duration::from_millis(500), log: &connection };
+    let step = connection.step(MeasuredStep::Config);
+    let call = AskOptions { limit: Duration::from_millis(500), log: &connection, step: &step };
     client.ask(call, &json!({}), |_| Ok(())).await.expect_err("no answer");
     captured.text(&log)
 }
@@ -314,7 +316,8 @@ async fn right_certificate_is_accepted_and_one_connection_serves_many_calls() {
     for fake in [tls, plain] {
         let client = WebhookClient::new(&fake.block(), "/pubkey", Question::PublicKey).unwrap();
         for _ in 0..20 {
-            let call = AskOptions { limit: SOON, log: &log };
+            let step = log.step(MeasuredStep::Config);
+            let call = AskOptions { limit: SOON, log: &log, step: &step };
             client.ask(call, &json!({}), |_| Ok(())).await.unwrap();
         }
         assert_eq!((fake.asked().len(), fake.connections()), (20, 1));
@@ -361,7 +364,8 @@ async fn first_failed_try_is_a_warning_and_the_end_is_an_error() {
     let (log, captured) = capture::log(LogFormat::Text);
     let connection = connection(&log);
     let client = WebhookClient::new(&fake.block(), "/authz", Question::Authorization).unwrap();
-    let call = AskOptions { limit: SOON, log: &connection };
+    let step = connection.step(MeasuredStep::Config);
+    let call = AskOptions { limit: SOON, log: &connection, step: &step };
     client.ask(call, &json!({"passwordBase64": "s3cret"}), |_| Ok(())).await.expect_err("403");
     let text = captured.text(&log);
     let levels: Vec<_> = text.lines().map(|line| line.split('\t').nth(1).unwrap()).collect();

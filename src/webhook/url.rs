@@ -53,11 +53,9 @@ impl WebhookUrl {
             "https" => {}
             "http" if is_loopback(&url) || allow_plaintext => {}
             "http" => {
-                return Err(
-                    "plain http is allowed only for loopback, because passwords and settings are not encrypted; use \
+                return Err("plain http is allowed only for loopback, because nothing is encrypted; use \
                      https, or set allowPlaintext: true in this block if a service mesh encrypts the connection"
-                        .into(),
-                );
+                    .into());
             }
             other => return Err(format!("has the scheme \"{other}\"; use https, or unix:SOCKET")),
         }

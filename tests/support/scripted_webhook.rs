@@ -19,6 +19,8 @@ pub struct WebhookRequest {
     pub path: String,
     /// The body.
     pub body: Value,
+    /// The header `traceparent`.
+    pub traceparent: Option<String>,
 }
 
 /// A response.
@@ -186,9 +188,10 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Option<WebhookRequest
     }
     let path = lines.first()?.strip_prefix("post ")?.split(' ').next()?.to_owned();
     let length = lines.iter().find_map(|line| line.strip_prefix("content-length: "))?.parse().ok()?;
+    let traceparent = lines.iter().find_map(|line| line.strip_prefix("traceparent: ")).map(str::to_owned);
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some(Some(WebhookRequest { path, body: serde_json::from_slice(&body).expect("JSON") }))
+    Some(Some(WebhookRequest { path, body: serde_json::from_slice(&body).expect("JSON"), traceparent }))
 }
 
 /// A CA for one test.

@@ -199,7 +199,7 @@ impl PodTask {
 
     /// Measures a step. A step that the end of the connection cuts short counts as abandoned.
     async fn timed<T>(&self, step: MeasuredStep, work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
-        let timer = self.request.log.metrics().step(step);
+        let timer = self.request.log.step(step);
         let done = work.await;
         match &done {
             Ok(_) => timer.end(StepOutcome::Success),

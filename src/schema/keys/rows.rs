@@ -36,6 +36,9 @@ const REPEATED: [KeyRow; 10] = client(r#""20s""#);
 /// A question that is asked once, for which the limit of all tries is used; see [`super::follows`].
 const ONCE: [KeyRow; 10] = client(r#""1m0s""#);
 
+/// OpenTelemetry's limit of an export.
+const COLLECTOR: [KeyRow; 10] = client(r#""10s""#);
+
 /// OpenSSH's.
 const PENALTIES: &str = r#""crash:90s authfail:5s noauth:1s refuseconnection:10s grace-exceeded:10s invaliduser:5s max:10m min:15s max-sources4:65536 max-sources6:65536 overflow:permissive""#;
 
@@ -79,6 +82,7 @@ pub(super) const BLOCKS: &[(&str, &[KeyRow], bool)] = &[
     ("metrics", SERVER.split_at(1).1, true),
     ("health", SERVER.split_at(1).1, true),
     ("health.client", &CLIENT, true),
+    ("traces.otlp", &COLLECTOR, true),
 ];
 
 /// Every key that stands in one place.
@@ -174,6 +178,8 @@ pub(super) const ROWS: &[KeyRow] = &[
     ("metrics.path", Text, r#""/metrics""#, Works),
     ("geoip.provider", Text, "", Refused),
     ("geoip.maxmind-geoip2-file", Text, "", Ignored),
+    ("traces.enable", Flag, "", Works),
+    ("traces.samplePercent", Integer(0, 100), "100", Works),
     ("events.enable", Flag, "", Works),
     ("events.file", File, r#""/var/log/podgate/events.jsonl""#, Works),
     ("events.format", Words(&["json", "ocsf"]), r#""json""#, Works),

@@ -29,6 +29,7 @@ pub(super) struct UsageFamilies {
     pub(super) agent_ways: LabelledCounters,
     pub(super) events_lost: Counter,
     pub(super) event_file_failures: Counter,
+    pub(super) spans: LabelledCounters,
 }
 
 impl UsageFamilies {
@@ -43,6 +44,9 @@ impl UsageFamilies {
         for way in ["agentPath", "agentImage", "agentPush", "containerssh", "none"] {
             self.agent_ways.get_or_create_owned(&[("way", way)]);
         }
+        for result in ["sent", "lost"] {
+            self.spans.get_or_create_owned(&[("result", result)]);
+        }
         let help = "Bytes of all SSH connections, from clients (in) and to clients (out)";
         page.register_with_unit("podgate_traffic", help, Unit::Bytes, self.traffic.clone());
         page.register("podgate_forwards", "Forwarded connections opened", self.forwards.clone());
@@ -52,6 +56,8 @@ impl UsageFamilies {
         page.register("podgate_events_lost", "Events that did not come into their file", self.events_lost.clone());
         let help = "Failures of the file of events, each until it is written again";
         page.register("podgate_event_file_failures", help, self.event_file_failures.clone());
+        let help = "Spans of traces, sent to the collector or lost";
+        page.register("podgate_trace_spans", help, self.spans.clone());
         page.register("podgate_agent_deliveries", "Guests by the way of their agent", self.agent_ways.clone());
     }
 }

@@ -105,7 +105,8 @@ async fn password_is_asked_again_where_nobody_listened() {
     let (log, captured) = capture::log(LogFormat::Text);
     let connection = connection(&log);
     let client = WebhookClient::new(&block, "/password", Question::Password).unwrap();
-    let call = AskOptions { limit: SOON, log: &connection };
+    let step = connection.step(MeasuredStep::Config);
+    let call = AskOptions { limit: SOON, log: &connection, step: &step };
     let question = json!({});
     let asking = client.ask(call, &question, |_| Ok(()));
     let starting = async {
@@ -145,7 +146,8 @@ async fn password_is_asked_on_a_connection_of_its_own_and_survives_a_server_that
             let client = WebhookClient::new(&fake.block(), "/x", question).unwrap();
             let log = quiet();
             for _ in 0..50 {
-                client.ask(AskOptions { limit: SOON, log: &log }, &json!({}), |_| Ok(())).await.unwrap();
+                let step = log.step(MeasuredStep::Config);
+                client.ask(AskOptions { limit: SOON, log: &log, step: &step }, &json!({}), |_| Ok(())).await.unwrap();
             }
             if own {
                 assert_eq!((fake.asked().len(), fake.connections()), (50, 50));
@@ -186,8 +188,9 @@ async fn query_of_the_url_stays_behind_the_path_and_out_of_the_log() {
     let (log, captured) = capture::log(LogFormat::Text);
     let connection = connection(&log);
     let client = WebhookClient::new(&block, "/password", Question::Password).unwrap();
-    let error =
-        client.ask(AskOptions { limit: SOON, log: &connection }, &json!({}), |_| Ok(())).await.expect_err("403");
+    let step = connection.step(MeasuredStep::Config);
+    let call = AskOptions { limit: SOON, log: &connection, step: &step };
+    let error = client.ask(call, &json!({}), |_| Ok(())).await.expect_err("403");
     let asked = fake.asked().remove(0);
     assert_eq!(asked.path, "/hook/password?token=s3cret");
     assert!(asked.headers.iter().any(|line| line.starts_with("authorization: basic ")), "{:?}", asked.headers);
