@@ -201,7 +201,10 @@ async fn spans_that_are_there_are_sent_before_the_process_ends() {
     world.gateway.signal("TERM");
     assert!(world.gateway.ended().await.success());
     let spans = collector.spans();
-    assert!(!attribute(&named(&spans, "connection").attributes, "podgate.end").is_empty(), "{spans:#?}");
+    named(&spans, "connection");
+    let program = named(&spans, "program");
+    let status = program.status.as_ref().expect("a status");
+    assert_eq!(status.message, "the server is shutting down", "{program:#?}");
 }
 
 #[podgate_test::multi_thread]

@@ -82,6 +82,15 @@ fn ground(path: &str) -> Value {
         }
         ("log.syslog", _) => set(tree, "log.destination", json!("syslog")),
         ("events", name) => set(tree, "events", json!({"enable": name != "enable", "file": "/var/log/podgate/events"})),
+        ("traces" | "traces.otlp", name) => {
+            let url = if name == "allowPlaintext" { "http://a.example" } else { "https://a.example" };
+            let tree = set(tree, "traces", json!({"enable": name != "enable", "otlp": {"url": url}}));
+            if !["cert", "key"].contains(&name) {
+                return tree;
+            }
+            let tree = set(tree, "traces.otlp.cert", json!(inline("client.crt")));
+            set(tree, "traces.otlp.key", json!(inline("client.key")))
+        }
         ("log", "file") => beside("destination", "file"),
         ("audit" | "audit.file" | "audit.intercept", _) => recorded(&tree, key != "enable"),
         _ => tree,
@@ -180,7 +189,8 @@ fn meaning(config: &Config) -> String {
     // What a connection starts from is judged by what comes out of it.
     let shown = (&config.ssh, &config.auth, &config.configserver, &config.log, &config.health, &config.metrics);
     let lease = crate::settings::GatewayHome::of(&config.base).map(|home| home.lease);
-    let operated = (&config.admin, &config.shutdown, &config.audit, &config.events, config.reloads_on_change);
+    let operated =
+        (&config.admin, &config.shutdown, &config.audit, &config.events, &config.traces, config.reloads_on_change);
     format!("{shown:?} {operated:?} {settings:?} {answered:?} {lease:?}")
 }
 
