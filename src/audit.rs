@@ -29,8 +29,8 @@ pub(crate) use traffic::Traffic;
 pub(crate) use wire_message::{DataStream, WireMessage, WireSize};
 
 use crate::guest::{Guest, Refusal};
-use crate::telemetry::metrics::{MeasuredStep, StepOutcome, StepTimer};
-use crate::telemetry::{ConnectionLog, EventFile, TracedEnd};
+use crate::telemetry::metrics::{MeasuredStep, StepOutcome};
+use crate::telemetry::{ConnectionLog, EventFile, StepTimer, TracedEnd};
 use crate::types::{ConnectionId, OnFailure, Secret};
 use bytes::Bytes;
 use details::cut;

@@ -14,6 +14,7 @@ pub(crate) mod metrics;
 mod panics;
 mod queue;
 mod sink;
+mod step_timer;
 mod syslog;
 mod traces;
 mod writer;
@@ -27,7 +28,7 @@ pub use config::{Level, LogConfig, LogDestination, LogFormat};
 pub(crate) use event_file::{EventFile, EventsChange};
 pub use libraries::follow_libraries;
 use line::{LineForm, LogLine, SyslogHeader};
-use metrics::{MeasuredStep, Metrics, StepTimer};
+use metrics::{MeasuredStep, Metrics};
 pub use panics::{PanicLines, log_panics};
 use parking_lot::{Mutex, RwLock};
 use queue::Queue;
@@ -40,6 +41,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
+pub(crate) use step_timer::StepTimer;
 use syslog::SyslogSink;
 use traces::ConnectionTrace;
 pub(crate) use traces::{SpanQueue, TracedEnd, TracedProgram, Traces};
@@ -381,7 +383,7 @@ impl ConnectionLog {
     /// Starts the measurement of a step of this connection, and its span.
     pub(crate) fn step(&self, step: MeasuredStep) -> StepTimer {
         let span = self.shared.trace.as_ref().map(|trace| trace.step(step.name(), step.asks()));
-        self.metrics().traced_step(step, span)
+        StepTimer::start(self.metrics().clone(), step, span)
     }
 
     /// Adds a program that is over to the trace. Where there is no trace, `program` is not called.

@@ -9,10 +9,9 @@ mod families;
 mod usage;
 
 use super::Code;
-use super::traces::StepSpan;
 use families::{Families, UNKNOWN_COUNTRY, WaitingBytes};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A handle to the counters; clones share them.
 #[derive(Debug, Clone, Default)]
@@ -58,7 +57,7 @@ pub enum MeasuredStep {
 
 /// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StepOutcome {
+pub(crate) enum StepOutcome {
     Success,
     /// A webhook denied it.
     Refused,
@@ -118,7 +117,7 @@ impl MeasuredStep {
 }
 
 impl StepOutcome {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Success => "success",
             Self::Refused => "refused",
@@ -262,14 +261,10 @@ impl Metrics {
         let _ = self.0.queue.set(WaitingBytes(Box::new(waiting)));
     }
 
-    /// Starts the measurement of a step.
-    pub fn step(&self, step: MeasuredStep) -> StepTimer {
-        self.traced_step(step, None)
-    }
-
-    /// Starts the measurement of a step that has a span.
-    pub(super) fn traced_step(&self, step: MeasuredStep, span: Option<StepSpan>) -> StepTimer {
-        StepTimer { metrics: self.clone(), step, begun: Instant::now(), outcome: StepOutcome::Abandoned, span }
+    /// Counts a step that took so long.
+    pub(super) fn observe_step(&self, step: MeasuredStep, outcome: StepOutcome, took: Duration) {
+        let labels = [("step", step.name()), ("outcome", outcome.name())];
+        self.0.steps.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
     /// Counts an event of the log, written or not.
@@ -344,38 +339,6 @@ pub(crate) struct CountedForward(Metrics);
 impl Drop for CountedForward {
     fn drop(&mut self) {
         self.0.0.usage.current_forwards.dec();
-    }
-}
-
-/// Measures a step until it is dropped, as abandoned without [`StepTimer::end`].
-#[derive(Debug)]
-#[must_use = "dropping it ends the step as abandoned"]
-pub struct StepTimer {
-    metrics: Metrics,
-    step: MeasuredStep,
-    begun: Instant,
-    outcome: StepOutcome,
-    span: Option<StepSpan>,
-}
-
-impl StepTimer {
-    /// The header `traceparent` of requests that belong to the step, where its connection has a trace.
-    pub(crate) fn traceparent(&self) -> Option<String> {
-        self.span.as_ref().map(StepSpan::traceparent)
-    }
-
-    pub fn end(mut self, outcome: StepOutcome) {
-        self.outcome = outcome;
-    }
-}
-
-impl Drop for StepTimer {
-    fn drop(&mut self) {
-        let labels = [("step", self.step.name()), ("outcome", self.outcome.name())];
-        if let Some(span) = &mut self.span {
-            span.outcome(self.outcome.name(), matches!(self.outcome, StepOutcome::Failed));
-        }
-        self.metrics.0.steps.get_or_create(&labels).observe(self.begun.elapsed().as_secs_f64());
     }
 }
 

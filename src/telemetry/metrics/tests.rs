@@ -2,6 +2,11 @@
 
 use super::*;
 use crate::telemetry::Level;
+use crate::telemetry::StepTimer;
+
+fn step(metrics: &Metrics, step: MeasuredStep) -> StepTimer {
+    StepTimer::start(metrics.clone(), step, None)
+}
 
 fn page(metrics: &Metrics) -> String {
     metrics.text().unwrap()
@@ -101,8 +106,8 @@ fn use_is_counted_by_direction_cause_and_way() {
 #[test]
 fn step_without_an_end_was_abandoned() {
     let metrics = Metrics::default();
-    drop(metrics.step(MeasuredStep::PodReady));
-    metrics.step(MeasuredStep::Password).end(StepOutcome::Refused);
+    drop(step(&metrics, MeasuredStep::PodReady));
+    step(&metrics, MeasuredStep::Password).end(StepOutcome::Refused);
     let page = page(&metrics);
     has(&page, r#"podgate_login_step_seconds_count{step="pod_ready",outcome="abandoned"} 1"#);
     has(&page, r#"podgate_login_step_seconds_count{step="password",outcome="refused"} 1"#);
@@ -114,7 +119,7 @@ fn types_are_those_of_containerssh_and_the_page_ends() {
     let metrics = Metrics::default();
     metrics.count_failed_request(Question::Password, false, false, "X");
     metrics.count_failed_request(Question::Config, false, false, "X");
-    drop(metrics.step(MeasuredStep::Exec));
+    drop(step(&metrics, MeasuredStep::Exec));
     let page = page(&metrics);
     for name in [
         "auth_server_requests",
@@ -149,7 +154,7 @@ fn documented_metrics_are_those_of_the_page() {
     metrics.count_event(Code::external("TEST", Level::Info));
     metrics.count_backend_error(500);
     metrics.count_refused_connection("rate");
-    drop(metrics.step(MeasuredStep::Exec));
+    drop(step(&metrics, MeasuredStep::Exec));
     let page = page(&metrics);
     let mut found = Vec::new();
     for line in page.lines().filter(|line| !line.starts_with('#')) {
@@ -171,7 +176,7 @@ fn classic_page_has_the_same_samples_and_no_types_that_a_classic_parser_does_not
     let metrics = Metrics::default();
     metrics.count_failed_request(Question::Password, false, false, "X");
     metrics.count_event(Code::external("TEST", Level::Info));
-    drop(metrics.step(MeasuredStep::Exec));
+    drop(step(&metrics, MeasuredStep::Exec));
     let (open, classic) = (page(&metrics), metrics.classic_text().unwrap());
     let samples = |page: &str| -> Vec<String> {
         let samples = page.lines().filter(|line| !line.starts_with('#'));

@@ -1,3 +1,5 @@
+//! The spans of a connection, as they come out of the queue.
+
 use super::super::metrics::StepOutcome;
 use super::super::{Level, Log, LogFormat};
 use super::*;
