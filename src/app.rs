@@ -7,6 +7,7 @@ pub(crate) mod flags;
 
 pub(crate) mod test_login;
 
+mod country_watch;
 mod drain;
 mod endpoints;
 mod file_watch;
@@ -36,7 +37,7 @@ use crate::settings::{ConfigClient, GatewayHome};
 use crate::shutdown::{ALL_TASKS, StopOrders, Tasks};
 use crate::socket_activation::PassedSockets;
 use crate::ssh::{self, KeyMaterialError, ListenError, Server, Snapshot};
-use crate::telemetry::{Level, Log, LogError, Traces, codes};
+use crate::telemetry::{CountriesError, Level, Log, LogError, Traces, codes};
 use crate::webhook::WebhookBuildError;
 use drain::Drain;
 use endpoints::Endpoints;
@@ -79,6 +80,8 @@ pub enum BuildError {
     Log(LogError),
     #[error(transparent)]
     Collector(#[from] CollectorError),
+    #[error(transparent)]
+    Countries(#[from] CountriesError),
     /// The cluster would refuse every login.
     #[error("{0}")]
     Cluster(String),
@@ -118,10 +121,10 @@ impl App {
         let tasks = Tasks::new();
         let registry = Registry::new(Locks::open(config.admin.lock_directory.as_deref())?);
         let orders = StopOrders::default();
-        for (key, text) in reload::warnings(config) {
-            log.write(codes::CORE_CONFIG_NOTICE, &text, &[("key", &key)]);
-        }
+        let notices = reload::warnings(config);
+        notices.iter().for_each(|(key, text)| log.write(codes::CORE_CONFIG_NOTICE, text, &[("key", key)]));
         log.change_events(log.prepare_events(config.events.as_ref()).map_err(BuildError::Log)?);
+        log.change_countries(log.prepare_countries(config.geoip.as_deref())?);
         let collector = config.traces.as_ref().map(|traces| Collector::new(traces, log.clone())).transpose()?;
         let (auth, config_client) = webhooks(config)?;
         let backend = backend(&registry, &tasks, &log);
@@ -205,6 +208,7 @@ impl App {
         let stopping = self.tasks.stopping().clone();
         // Listening before the first reload.
         let accepting = self.tasks.spawn(self.server.run(self.tasks.clone()));
+        self.tasks.spawn(country_watch::run(self.log.clone(), stopping.clone()));
         self.tasks.spawn(self.reloader.run((queue, stopping), self.reachability, endpoints));
         orders.draining().await;
         self.health.enter(Phase::Draining);

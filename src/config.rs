@@ -11,6 +11,7 @@ mod audit;
 mod auth;
 mod dump;
 mod events;
+mod geoip;
 mod http_client;
 mod http_server;
 mod listeners;
@@ -62,6 +63,8 @@ pub struct Config {
     pub(crate) events: Option<EventsConfig>,
     /// `traces`, where they are on.
     pub(crate) traces: Option<TracesConfig>,
+    /// `geoip.maxmind-geoip2-file`, where `geoip.provider` is `maxmind`.
+    pub(crate) geoip: Option<PathBuf>,
     /// `health`, where it is on.
     pub health: Option<HealthConfig>,
     /// `metrics`, where they are on.
@@ -151,6 +154,7 @@ impl Config {
             log,
             events,
             traces,
+            geoip,
             health,
             metrics,
             admin,
@@ -169,6 +173,7 @@ impl Config {
             log,
             events,
             traces,
+            geoip,
             health,
             metrics,
             admin,
@@ -224,6 +229,7 @@ struct ConfigParts {
     log: LogConfig,
     events: Option<EventsConfig>,
     traces: Option<TracesConfig>,
+    geoip: Option<PathBuf>,
     health: Option<HealthConfig>,
     metrics: Option<MetricsConfig>,
     admin: OperatorConfig,
@@ -241,6 +247,7 @@ fn read(root: &Section<'_>, files: &dyn Files) -> Option<ConfigParts> {
     let log = log::read(&root.section("log"));
     let events = events::read(&root.section("events"));
     let traces = traces::read(&root.section("traces"), files);
+    let geoip = geoip::read(&root.section("geoip"));
     let health = admin::health(&root.section("health"), files);
     let metrics = admin::metrics(&root.section("metrics"), files);
     let admin = admin::operators(&root.section("admin"));
@@ -256,6 +263,7 @@ fn read(root: &Section<'_>, files: &dyn Files) -> Option<ConfigParts> {
         log: log?,
         events: events?,
         traces: traces?,
+        geoip: geoip?,
         health,
         metrics,
         admin: admin?,

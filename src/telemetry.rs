@@ -7,6 +7,7 @@
 
 pub(crate) mod codes;
 mod config;
+mod countries;
 mod event_file;
 mod libraries;
 mod line;
@@ -25,6 +26,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 pub use codes::Code;
 pub(crate) use config::{EventFormat, EventsConfig, Syslog, SyslogDestination};
 pub use config::{Level, LogConfig, LogDestination, LogFormat};
+pub(crate) use countries::{Countries, CountriesError, Country, FileVersion};
 pub(crate) use event_file::{EventFile, EventsChange};
 pub use libraries::follow_libraries;
 use line::{LineForm, LogLine, SyslogHeader};
@@ -58,6 +60,8 @@ pub struct Log {
     events: Arc<ArcSwapOption<EventFile>>,
     /// The maker of traces, where they are switched on.
     traces: Arc<ArcSwapOption<Traces>>,
+    /// The database of countries, where there is one.
+    countries: Arc<ArcSwapOption<Countries>>,
 }
 
 /// The part of the log that a reload can change, for lines to come.
@@ -183,8 +187,8 @@ impl Log {
         writer::spawn(Arc::clone(&queue), sink, form.clone()).map_err(LogError::Thread)?;
         let shape = Arc::new(ArcSwap::from_pointee(LogShape { form, level }));
         let (changing, metrics) = (Arc::default(), Metrics::default());
-        let (events, traces) = (Arc::default(), Arc::default());
-        Ok(Self { queue: Arc::new(QueueHandle(queue)), shape, changing, metrics, events, traces })
+        let (events, traces, countries) = (Arc::default(), Arc::default(), Arc::default());
+        Ok(Self { queue: Arc::new(QueueHandle(queue)), shape, changing, metrics, events, traces, countries })
     }
 
     /// Opens the file of events, unless it is the one that is open. A file that takes another's place gets what waits for that.
@@ -212,6 +216,32 @@ impl Log {
         self.traces.store(traces.map(Arc::new));
     }
 
+    /// Reads a database of countries, unless it is the one that is there. Blocks the thread.
+    ///
+    /// # Errors
+    /// A file that is no database of countries.
+    pub(crate) fn prepare_countries(&self, path: Option<&Path>) -> Result<Option<Arc<Countries>>, CountriesError> {
+        let Some(path) = path else { return Ok(None) };
+        let present = self
+            .countries
+            .load_full()
+            .filter(|present| present.path() == path && present.present_version() == Some(present.version()));
+        Ok(Some(match present {
+            Some(present) => present,
+            None => Arc::new(Countries::open(path)?),
+        }))
+    }
+
+    /// Finds the countries of connections from now on by this database, or none.
+    pub(crate) fn change_countries(&self, countries: Option<Arc<Countries>>) {
+        self.countries.store(countries);
+    }
+
+    /// The database of countries.
+    pub(crate) fn countries(&self) -> Option<Arc<Countries>> {
+        self.countries.load_full()
+    }
+
     /// Counts the event, and writes its line if the code's level is at least as important as the configured one.
     pub fn write(&self, code: Code, message: &str, details: &[(&str, &str)]) {
         self.metrics.count_event(code);
@@ -222,6 +252,7 @@ impl Log {
 
     /// Begins the trace of a connection, where traces are on, and returns a log whose lines have `connectionId` and `remoteAddr`, and `username` once it is known.
     pub fn connection(&self, id: ConnectionId, remote: SocketAddr) -> ConnectionLog {
+        let country = self.countries.load().as_ref().map(|countries| countries.country(remote.ip()));
         ConnectionLog {
             log: self.clone(),
             shared: Arc::new(ConnectionLogState {
@@ -229,7 +260,8 @@ impl Log {
                 remote: SocketAddr::new(remote.ip().to_canonical(), remote.port()).to_string(),
                 user: Mutex::new(ConnectionUser::default()),
                 level: AtomicU8::new(FOLLOWS),
-                trace: self.traces.load().as_ref().map(|traces| traces.begin(id, remote)),
+                country,
+                trace: self.traces.load().as_ref().map(|traces| traces.begin(id, remote, country)),
             }),
         }
     }
@@ -337,6 +369,8 @@ struct ConnectionLogState {
     user: Mutex<ConnectionUser>,
     /// A [`Level`], or [`FOLLOWS`].
     level: AtomicU8,
+    /// `None` where no database says it.
+    country: Option<Country>,
     trace: Option<ConnectionTrace>,
 }
 
@@ -348,6 +382,8 @@ pub(crate) struct LogSubject {
     pub(crate) remote: String,
     pub(crate) name: Option<String>,
     pub(crate) authenticated: Option<String>,
+    /// Of its address, where there is a database.
+    pub(crate) country: Option<Country>,
 }
 
 /// Stands for the level of the process, whatever that is.
@@ -409,7 +445,13 @@ impl ConnectionLog {
     /// The connection and its user, as far as it is known.
     pub(crate) fn subject(&self) -> LogSubject {
         let ConnectionUser { name, authenticated } = self.shared.user.lock().clone();
-        LogSubject { connection: self.shared.id.clone(), remote: self.shared.remote.clone(), name, authenticated }
+        let (connection, remote) = (self.shared.id.clone(), self.shared.remote.clone());
+        LogSubject { connection, remote, name, authenticated, country: self.shared.country }
+    }
+
+    /// The country of the client's address, where there is a database.
+    pub(crate) fn country(&self) -> Option<Country> {
+        self.shared.country
     }
 
     /// Sets `username` and, if known, `authenticatedUsername` for the following lines.

@@ -205,7 +205,7 @@ async fn what_stands_in_the_way_of_a_start_is_said_with_what_to_do() {
             "insecureSkipVerify",
         ),
         (json!({"kubernetes": {"pod": {"mode": "persistent"}}}), "kubernetes.pod.metadata.name"),
-        (json!({"geoip": {"provider": "maxmind"}}), "geoip.provider"),
+        (json!({"geoip": {"provider": "maxmind", "maxmind-geoip2-file": "/nowhere"}}), "geoip.maxmind-geoip2-file"),
     ] {
         let mut config = minimal(folder.path());
         merge(&mut config, change.clone());

@@ -23,6 +23,7 @@ mod doctor;
 mod events;
 mod failures;
 mod gateways;
+mod geoip;
 mod guest_agents;
 mod images;
 mod inside;

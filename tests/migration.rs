@@ -186,7 +186,7 @@ async fn refused_file_is_told_with_everything_else_that_is_refused_in_it() {
     merge(
         &mut config,
         json!({
-            "backend": "docker", "docker": {"execution": {"mode": "session"}}, "geoip": {"provider": "maxmind"},
+            "backend": "docker", "docker": {"execution": {"mode": "session"}}, "audit": {"enable": true, "storage": "s3"},
             "auth": {
                 "password": {"webhook": {"insecure": true}},
                 "keyboardInteractive": {"method": "oauth2", "oauth2": {"provider": "github"}},
@@ -198,7 +198,7 @@ async fn refused_file_is_told_with_everything_else_that_is_refused_in_it() {
     assert_eq!((ran.status, ran.stdout.as_str()), (Some(64), ""), "{}", ran.stderr);
     for told in [
         "\nbackend: docker is not built yet",
-        "to fix: geoip.provider: ",
+        "to fix: audit.storage: ",
         "to fix: auth.password.webhook.insecure: certificates are always verified",
         "to fix: auth.keyboardInteractive",
     ] {

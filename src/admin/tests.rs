@@ -152,7 +152,7 @@ async fn metrics_are_at_their_path_alone() {
         let answer = page.ask(&format!("GET {path} HTTP/1.1")).await;
         assert!(answer.starts_with("HTTP/1.1 404 "), "{path}: {answer}");
     }
-    let _connection = metrics.connection();
+    let _connection = metrics.connection(Default::default());
     let answer = page.ask("GET /a/{b}?x=y HTTP/1.1").await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("containerssh_ssh_connections_total{country=\"XX\"} 1\n"), "{answer}");

@@ -12,7 +12,7 @@ use crate::kubernetes::{ClientError, Clients};
 use crate::locks::Locks;
 use crate::settings::ConfigClient;
 use crate::ssh::{unusable_directory, unusable_keys, useless_keys};
-use crate::telemetry::EventsConfig;
+use crate::telemetry::{Countries, EventsConfig};
 use rustix::process::geteuid;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -89,7 +89,8 @@ pub fn unusable_places(config: &Config) -> Vec<BuildError> {
     let recordings = recordings.and_then(|plan| Recordings::open(plan).err()).map(BuildError::Recordings);
     let faults = directory.into_iter().chain(recordings).chain(config.log.fault().map(BuildError::Log));
     let events = config.events.as_ref().and_then(EventsConfig::fault).map(BuildError::Log);
-    faults.chain(events).chain(locks).collect()
+    let countries = config.geoip.as_deref().and_then(|path| Countries::open(path).err()).map(BuildError::Countries);
+    faults.chain(events).chain(countries).chain(locks).collect()
 }
 
 /// Ignores missing files, which may be mounted only where the gateway runs: the start reports those.

@@ -20,7 +20,7 @@ use crate::reload::{ReloadOutcome, ReloadQueue};
 use crate::settings::{ConfigClient, GatewayHome, KubernetesSettings};
 use crate::shutdown::Tasks;
 use crate::ssh::{self, ListenerChange, ServerControl, Snapshot};
-use crate::telemetry::{Code, EventsChange, Level, Log, LogChange, Traces, codes};
+use crate::telemetry::{Code, Countries, EventsChange, Level, Log, LogChange, Traces, codes};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -53,7 +53,7 @@ struct Prepared {
     told: Vec<(Code, String)>,
     clients: (Authenticator, Option<ConfigClient>),
     snapshot: Snapshot,
-    log: (LogChange, Option<EventsChange>),
+    log: LogChanges,
     collector: Option<(Traces, Collector)>,
     /// `None` if the listeners need sockets that only a start is passed.
     listeners: Option<ListenerChange>,
@@ -198,9 +198,10 @@ impl Reloader {
     ) -> (Option<Reachability>, ReloadOutcome) {
         let Prepared { config, told, clients: (auth, config_client), snapshot, log, collector, listeners, endpoints } =
             prepared;
-        let (log, events) = log;
+        let (log, events, countries) = log;
         self.log.change(log);
         self.log.change_events(events);
+        self.log.change_countries(countries);
         make_traces(collector, &self.log, &self.tasks);
         let warnings = self.tell(&config, told);
         self.server.replace(snapshot);
@@ -284,14 +285,18 @@ impl Asking {
     }
 }
 
-/// Opens the log and the file of events, and tries the places that only a start would make or open, as far as that leaves nothing.
-fn places(config: &Config, before: &Config, log: &Log) -> Result<(LogChange, Option<EventsChange>), Refused> {
+/// The log, the file of events and the database of countries, to be put in force.
+type LogChanges = (LogChange, Option<EventsChange>, Option<Arc<Countries>>);
+
+/// Opens the log, the file of events and the database of countries, and tries the places that only a start would make or open, as far as that leaves nothing.
+fn places(config: &Config, before: &Config, log: &Log) -> Result<LogChanges, Refused> {
     let faults = unusable_places(config);
     if !faults.is_empty() {
         return Err(BuildError::Several(faults).into());
     }
     let events = log.prepare_events(config.events.as_ref()).map_err(BuildError::Log)?;
-    Ok((Log::prepare(&config.log, &before.log).map_err(BuildError::Log)?, events))
+    let countries = log.prepare_countries(config.geoip.as_deref()).map_err(BuildError::Countries)?;
+    Ok((Log::prepare(&config.log, &before.log).map_err(BuildError::Log)?, events, countries))
 }
 
 /// A list for a log line, cut between two of its parts.

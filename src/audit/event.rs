@@ -6,7 +6,7 @@ use super::traffic::Traffic;
 use crate::auth::AuthMethod;
 use crate::guest::{Exit, Refusal};
 use crate::policy::{Denied, Dial, Listen, ProgramRequest, Terminal};
-use crate::telemetry::{TracedEnd, TracedProgram};
+use crate::telemetry::{Country, TracedEnd, TracedProgram};
 use crate::types::{EnvName, Size};
 use podgate_webhooks::wire::Certificate;
 use std::net::SocketAddr;
@@ -66,6 +66,8 @@ pub(crate) enum Event<'a> {
     Connected {
         /// The proxy that the client came through.
         proxy: Option<SocketAddr>,
+        /// The country of the client's address, where there is a database.
+        country: Option<Country>,
     },
     /// The connection is over.
     Disconnected {

@@ -7,9 +7,10 @@ use super::traffic::Traffic;
 use crate::auth::AuthMethod;
 use crate::guest::{Exit, Refusal, RefusalKind};
 use crate::policy::{Denied, Dial, Listen, ProgramRequest};
-use crate::telemetry::{Code, Level, codes};
+use crate::telemetry::{Code, Country, Level, codes};
 use crate::types::printable;
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Limit of a certificate's key ID in a line, in characters. Its authority may have let the user choose it.
@@ -84,9 +85,7 @@ impl Event<'_> {
             Self::LoginTimeout | Self::Admitted | Self::Locked | Self::WindowIgnored | Self::ExtendedDataIgnored => {
                 Vec::new()
             }
-            Self::Connected { proxy } => {
-                proxy.into_iter().map(|proxy| ("proxyAddr", proxy.to_string().into())).collect()
-            }
+            Self::Connected { proxy, country } => connected(proxy, country),
             Self::Disconnected { reason, duration, traffic, .. } => disconnected(reason, duration, traffic),
             Self::BadUsername { reason } | Self::Abandoned { reason } | Self::AdmissionFailed { reason, .. } => {
                 vec![("reason", reason.into())]
@@ -164,6 +163,12 @@ pub(crate) fn denied_code(denied: Denied) -> Code {
         Agent => codes::SECURITY_AGENT_FORWARDING_REJECTED,
         X11 | X11Cookie => codes::SECURITY_X11_FORWARDING_REJECTED,
     }
+}
+
+fn connected(proxy: Option<SocketAddr>, country: Option<Country>) -> LineDetails<'static> {
+    let proxy = proxy.map(|proxy| ("proxyAddr", proxy.to_string().into()));
+    let country = country.map(|country| ("country", country.code().into()));
+    proxy.into_iter().chain(country).collect()
 }
 
 fn disconnected(reason: Option<&str>, duration: Duration, traffic: Traffic) -> LineDetails<'_> {

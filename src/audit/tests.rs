@@ -5,7 +5,7 @@ use super::*;
 use crate::auth::AuthMethod;
 use crate::guest::{Exit, ListenerAddress};
 use crate::policy::{Denied, Dial, Listen, ProgramRequest, Terminal, X11Forwarding};
-use crate::telemetry::{LogFormat, capture};
+use crate::telemetry::{Country, LogFormat, capture};
 use crate::types::{ConnectionId, EnvName, Modes, Size};
 use podgate_webhooks::wire::Certificate;
 use serde_json::{Value, json};
@@ -207,12 +207,12 @@ fn the_rest_has_its_codes_too() {
     let method = AuthMethod::Password;
     let (duration, traffic) = (Duration::from_millis(61_500), Traffic { received: 7, sent: 9 });
     for (event, level, code, details) in [
-        (Event::Connected { proxy: None }, "debug", "SSH_CONNECTED", json!({})),
+        (Event::Connected { proxy: None, country: None }, "debug", "SSH_CONNECTED", json!({})),
         (
-            Event::Connected { proxy: Some(([192, 0, 2, 9], 40_000).into()) },
+            Event::Connected { proxy: Some(([192, 0, 2, 9], 40_000).into()), country: Some(Country::UNKNOWN) },
             "debug",
             "SSH_CONNECTED",
-            json!({"proxyAddr": "192.0.2.9:40000"}),
+            json!({"proxyAddr": "192.0.2.9:40000", "country": "XX"}),
         ),
         (
             Event::Disconnected { reason: None, duration, traffic, health_check: false },
@@ -328,7 +328,7 @@ fn forward_is_told_with_its_target_and_whoever_refused_it() {
 async fn effect_that_a_sink_refuses_is_an_error_and_ends_the_connection() {
     let (recorder, recorded) = refusing(|event| matches!(event, Event::Signalled { .. }));
     let channel = recorder.channel(3);
-    assert_eq!(recorder.record(Event::Connected { proxy: None }), Ok(()));
+    assert_eq!(recorder.record(Event::Connected { proxy: None, country: None }), Ok(()));
     assert_eq!(channel.record(Event::WindowIgnored), Ok(()));
     assert!(futures_util::FutureExt::now_or_never(recorder.failed()).is_none());
     assert_eq!(channel.record(Event::Signalled { name: "INT" }), Err(Unrecorded));

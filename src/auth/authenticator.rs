@@ -288,7 +288,8 @@ impl LoginWebhook {
             }
         };
         let (answer, left_out) = answered.answer;
-        metrics.count_answer(self.question, answered.retried, answer.is_yes());
+        let country = attempt.log.country().unwrap_or_default();
+        metrics.count_answer(self.question, answered.retried, answer.is_yes(), country);
         timer.end(if answer.is_yes() { StepOutcome::Success } else { StepOutcome::Refused });
         let url = [("url", self.client.place())];
         if answer.is_yes() {

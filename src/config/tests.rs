@@ -82,7 +82,6 @@ fn wrong_types_are_errors_everywhere() {
 #[test]
 fn what_is_not_built_is_refused_when_it_is_switched_on() {
     denied(vec![
-        ("geoip.provider", json!("maxmind"), "geoip.provider", "not built yet"),
         ("auth.password.method", json!("kerberos"), "auth.password.method", "not built yet"),
         ("auth.gssapi.method", json!("kerberos"), "auth.gssapi.method", "not built yet"),
         ("auth.keyboardInteractive.method", json!("oauth2"), "auth.keyboardInteractive.method", "not built yet"),
@@ -311,7 +310,7 @@ fn log_goes_to_the_named_file_only_when_told_to() {
 fn features_at_rest_are_taken_and_named_as_without_effect() {
     for (path, value, at) in [
         ("audit.intercept.stdin", json!(true), "audit.enable"),
-        ("geoip.provider", json!("dummy"), "geoip.provider"),
+        ("geoip.maxmind-geoip2-file", json!("/x.mmdb"), "geoip.provider"),
         ("docker.execution.container", json!({"image": "x"}), "docker.execution"),
         ("sshproxy.server", json!("x"), "sshproxy.server"),
         ("auth.gssapi.kerberos.keytab", json!("/x"), "auth.gssapi.method"),

@@ -9,11 +9,6 @@ const OTHER_BACKEND: &str = "has no effect beside backend: kubernetes";
 
 /// Reads the sections at the root.
 pub(super) fn read(root: &Section<'_>) {
-    let geoip = root.section("geoip");
-    if geoip.choice("provider", &[("dummy", false), ("maxmind", true)]) == Some(true) {
-        geoip.error("provider", "maxmind is not built yet; use dummy");
-    }
-    check_without_effect(&geoip, "provider", NOT_BUILT);
     check_without_effect(&root.section("docker"), "execution", OTHER_BACKEND);
     check_without_effect(&root.section("sshproxy"), "server", OTHER_BACKEND);
 }

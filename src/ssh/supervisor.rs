@@ -62,11 +62,12 @@ pub(super) struct AcceptedConnection {
 /// Serves one connection to its end.
 pub(super) async fn serve(accepted: AcceptedConnection, snapshot: Arc<Snapshot>, log: Log) -> io::Result<()> {
     let AcceptedConnection { stream, ahead, endpoints, proxy, id, entry, entrance, queued, startup } = accepted;
-    let counted = log.metrics().connection();
     stream.set_nodelay(true)?;
     watch_for_vanished(&stream, snapshot.stall)?;
     let entry = Arc::new(entry);
     let log = log.connection(id, endpoints.client);
+    let country = log.country();
+    let counted = log.metrics().connection(country.unwrap_or_default());
     let audit = Recorder::new(log.clone());
     let audit = match &snapshot.recordings {
         Some(recordings) => audit.with_recording(recordings, (id, endpoints.client.ip())),
@@ -97,7 +98,7 @@ pub(super) async fn serve(accepted: AcceptedConnection, snapshot: Arc<Snapshot>,
         served: OnceLock::new(),
         guest: OnceLock::new(),
     });
-    context.audit.record(Event::Connected { proxy }).map_err(io::Error::other)?;
+    context.audit.record(Event::Connected { proxy, country }).map_err(io::Error::other)?;
     let (admitted, admission) = oneshot::channel();
     let facts = context.clone();
     entry.describe(move || facts.live());

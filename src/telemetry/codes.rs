@@ -79,6 +79,7 @@ codes! {
     CORE_RELOAD_REFUSED Error: "The configuration that the gateway read again has mistakes, which `reason` lists as far as the line holds them. Nothing of it is in force; the gateway goes on with the old one."
     CORE_START_FAILED Critical: "The gateway cannot start."
     EVENTS_WRITE_FAILED Error or Notice: "Events cannot be written to their file, or were dropped (`error`), or are written again (`notice`)."
+    GEOIP_READ Notice or Error: "The database of `geoip.maxmind-geoip2-file` has changed and was read again (`notice`), or cannot be used (`error`); then the one that was read before is used."
     HEALTH_AVAILABLE Info: "The health endpoint listens."
     HEALTH_CHECK_CHANGED Warning or Notice: "A webhook or the Kubernetes API cannot be reached any more, so that `/readyz` says no (`warning`), or is reached again (`notice`)."
     KUBERNETES_CONFIG_ERROR Error: "No pod can be made of the connection's settings."

@@ -8,8 +8,8 @@ mod classic;
 mod families;
 mod usage;
 
-use super::Code;
-use families::{Families, UNKNOWN_COUNTRY, WaitingBytes};
+use super::{Code, Country};
+use families::{Families, WaitingBytes};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -170,9 +170,9 @@ impl Metrics {
     }
 
     /// Counts the decision of a login webhook.
-    pub fn count_answer(&self, question: Question, retry: bool, yes: bool) {
+    pub(crate) fn count_answer(&self, question: Question, retry: bool, yes: bool, country: Country) {
         let Some(authtype) = question.authtype() else { return };
-        let labels = [("authtype", authtype), ("retry", retry_label(retry)), ("country", UNKNOWN_COUNTRY)];
+        let labels = [("authtype", authtype), ("retry", retry_label(retry)), ("country", country.code())];
         let family = if yes { &self.0.auth_success } else { &self.0.auth_failures };
         family.get_or_create(&labels).inc();
     }
@@ -190,10 +190,11 @@ impl Metrics {
 
     /// Counts a connection as open until the guard is dropped. Without [`CountedConnection::served`] before, it then counts
     /// as a failed handshake.
-    pub fn connection(&self) -> CountedConnection {
-        self.0.connections.inc();
-        self.0.current_connections.inc();
-        CountedConnection { metrics: self.clone(), served: false }
+    pub(crate) fn connection(&self, country: Country) -> CountedConnection {
+        let labels = [("country", country.code())];
+        self.0.connections.get_or_create(&labels).inc();
+        self.0.current_connections.get_or_create(&labels).inc();
+        CountedConnection { metrics: self.clone(), labels, served: false }
     }
 
     /// Counts a connection that was refused before the version exchange; `reason` is a word of this program.
@@ -296,26 +297,27 @@ impl Metrics {
 /// Counts its connection as closed when dropped.
 #[derive(Debug)]
 #[must_use = "dropping it counts the connection as over"]
-pub struct CountedConnection {
+pub(crate) struct CountedConnection {
     metrics: Metrics,
+    labels: [(&'static str, &'static str); 1],
     served: bool,
 }
 
 impl CountedConnection {
     /// Counts the connection as logged in with a ready guest, once.
-    pub fn served(&mut self) {
+    pub(crate) fn served(&mut self) {
         if !self.served {
             self.served = true;
-            self.metrics.0.successful_handshakes.inc();
+            self.metrics.0.successful_handshakes.get_or_create(&self.labels).inc();
         }
     }
 }
 
 impl Drop for CountedConnection {
     fn drop(&mut self) {
-        self.metrics.0.current_connections.dec();
+        self.metrics.0.current_connections.get_or_create(&self.labels).dec();
         if !self.served {
-            self.metrics.0.failed_handshakes.inc();
+            self.metrics.0.failed_handshakes.get_or_create(&self.labels).inc();
         }
     }
 }

@@ -4,6 +4,7 @@
 //! counted. No span has a credential, a command or a variable's value, and each text in it is cut. All spans of a connection
 //! have one trace, and are all kept or all left out.
 
+use super::countries::Country;
 use super::metrics::Metrics;
 use crate::types::ConnectionId;
 use opentelemetry::trace::{
@@ -73,13 +74,14 @@ impl Traces {
     }
 
     /// Begins the trace of a connection.
-    pub(super) fn begin(&self, id: ConnectionId, remote: SocketAddr) -> ConnectionTrace {
-        let attributes = [
+    pub(super) fn begin(&self, id: ConnectionId, remote: SocketAddr, country: Option<Country>) -> ConnectionTrace {
+        let mut attributes = vec![
             KeyValue::new("podgate.connection.id", id.to_string()),
             KeyValue::new("client.address", remote.ip().to_canonical().to_string()),
             KeyValue::new("client.port", i64::from(remote.port())),
             KeyValue::new("network.protocol.name", "ssh"),
         ];
+        attributes.extend(country.map(|country| KeyValue::new("geo.country.iso_code", country.code())));
         let builder = self.tracer.span_builder("connection").with_kind(SpanKind::Server).with_attributes(attributes);
         let connection = builder.start_with_context(&self.tracer, &Context::new());
         let context = Context::new().with_remote_span_context(connection.span_context().clone());

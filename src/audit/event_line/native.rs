@@ -8,6 +8,7 @@ use crate::audit::sftp_trail::{FileAction, FileOperation, FileOutcome};
 use crate::audit::traffic::Traffic;
 use crate::guest::{Exit, RefusalKind};
 use crate::policy::ProgramRequest;
+use crate::telemetry::Country;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -78,6 +79,7 @@ fn base(origin: &Origin, event: &str) -> Value {
         "connectionId": subject.connection,
         "remoteAddr": subject.remote,
     });
+    insert(&mut object, "country", subject.country.map(Country::code));
     insert(&mut object, "username", subject.name.clone());
     insert(&mut object, "authenticatedUsername", subject.authenticated.clone());
     insert(&mut object, "pod", pod.clone());

@@ -9,6 +9,7 @@ use crate::audit::sftp_trail::{FileAction, FileOperation, FileOutcome, FileUse};
 use crate::audit::traffic::Traffic;
 use crate::guest::{Exit, Refusal, RefusalKind};
 use crate::policy::ProgramRequest;
+use crate::telemetry::Country;
 use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -148,6 +149,7 @@ fn system(origin: &Origin, class: Class, activity: u32) -> Value {
     insert(&mut object, "actor", json!({"user": user(origin), "session": {"uid": origin.subject.connection}}));
     insert(&mut object, "device", place(origin));
     insert(&mut object["unmapped"], "remote_addr", origin.subject.remote.as_str());
+    insert(&mut object["unmapped"], "country", origin.subject.country.map(Country::code));
     insert(&mut object["unmapped"], "channel_id", origin.channel);
     object
 }

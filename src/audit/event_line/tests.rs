@@ -64,6 +64,7 @@ fn origin() -> Origin {
         remote: "192.0.2.7:4000".to_owned(),
         name: Some("alice".to_owned()),
         authenticated: Some("alice@example.org".to_owned()),
+        country: None,
     };
     let now = Timestamp::from_millisecond(1_700_000_000_000).unwrap();
     Origin { subject, channel: Some(2), pod: Some("guests/podgate-x".to_owned()), now }

@@ -12,9 +12,6 @@ use bytes::Bytes;
 use podgate_recording::Payload;
 use std::net::IpAddr;
 
-/// The country of every client: the gateway has no database of addresses.
-const COUNTRY: &str = "XX";
-
 /// The facts from which messages are made beside their events.
 pub(super) struct Facts<'a> {
     pub(super) remote: IpAddr,
@@ -27,9 +24,10 @@ pub(super) struct Facts<'a> {
 /// The payload of an event; `None` if recordings have none.
 pub(super) fn of_event(event: &Event<'_>, facts: &mut Facts<'_>) -> Option<Payload> {
     Some(match event {
-        Event::Connected { .. } => {
-            Payload::Connect { remote_addr: facts.remote.to_string(), country: COUNTRY.to_owned() }
-        }
+        Event::Connected { country, .. } => Payload::Connect {
+            remote_addr: facts.remote.to_string(),
+            country: country.unwrap_or_default().code().to_owned(),
+        },
         Event::Disconnected { .. } => Payload::Disconnect {},
         Event::AuthAttempt { .. }
         | Event::AuthSucceeded { .. }

@@ -91,6 +91,7 @@ fn ground(path: &str) -> Value {
             let tree = set(tree, "traces.otlp.cert", json!(inline("client.crt")));
             set(tree, "traces.otlp.key", json!(inline("client.key")))
         }
+        ("geoip", "maxmind-geoip2-file") => beside("provider", "maxmind"),
         ("log", "file") => beside("destination", "file"),
         ("audit" | "audit.file" | "audit.intercept", _) => recorded(&tree, key != "enable"),
         _ => tree,
@@ -189,8 +190,15 @@ fn meaning(config: &Config) -> String {
     // What a connection starts from is judged by what comes out of it.
     let shown = (&config.ssh, &config.auth, &config.configserver, &config.log, &config.health, &config.metrics);
     let lease = crate::settings::GatewayHome::of(&config.base).map(|home| home.lease);
-    let operated =
-        (&config.admin, &config.shutdown, &config.audit, &config.events, &config.traces, config.reloads_on_change);
+    let operated = (
+        &config.admin,
+        &config.shutdown,
+        &config.audit,
+        &config.events,
+        &config.traces,
+        &config.geoip,
+        config.reloads_on_change,
+    );
     format!("{shown:?} {operated:?} {settings:?} {answered:?} {lease:?}")
 }
 

@@ -2,6 +2,7 @@
 //! samples.
 
 use super::usage::UsageFamilies;
+use crate::telemetry::Country;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -11,9 +12,6 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 use std::fmt::{self, Debug, Formatter};
 use std::sync::OnceLock;
-
-/// The `country` of every client, since the gateway has no database of addresses.
-pub(super) const UNKNOWN_COUNTRY: &str = "XX";
 
 /// Upper bounds of the histogram's buckets, in seconds: from an unnoticeable delay to one that no user waits for.
 const BUCKETS: [f64; 15] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
@@ -33,10 +31,10 @@ pub(super) struct Families {
     pub(super) config_failed_requests: Counters<3>,
     pub(super) backend_requests: Counter,
     pub(super) backend_errors: Counter,
-    pub(super) connections: Counter,
-    pub(super) successful_handshakes: Counter,
-    pub(super) failed_handshakes: Counter,
-    pub(super) current_connections: Gauge,
+    pub(super) connections: Counters<1>,
+    pub(super) successful_handshakes: Counters<1>,
+    pub(super) failed_handshakes: Counters<1>,
+    pub(super) current_connections: Family<[(&'static str, &'static str); 1], Gauge>,
     pub(super) refused_connections: Counters<1>,
     pub(super) failed_recordings: Counters<1>,
     pub(super) sessions: Counter,
@@ -65,6 +63,11 @@ impl Debug for WaitingBytes {
 impl Families {
     /// Creates the counters of the webhooks at zero, because a rate needs a first value.
     fn begin_at_zero(&self) {
+        let country = [("country", Country::UNKNOWN.code())];
+        for counters in [&self.connections, &self.successful_handshakes, &self.failed_handshakes] {
+            counters.get_or_create_owned(&country);
+        }
+        self.current_connections.get_or_create_owned(&country);
         for result in ["applied", "refused"] {
             self.reloads.get_or_create_owned(&[("result", result)]);
         }
@@ -76,7 +79,7 @@ impl Families {
             for authtype in ["password", "pubkey", "authorization"] {
                 self.auth_requests.get_or_create_owned(&[("authtype", authtype), retry]);
                 for answers in [&self.auth_success, &self.auth_failures] {
-                    answers.get_or_create_owned(&[("authtype", authtype), retry, ("country", UNKNOWN_COUNTRY)]);
+                    answers.get_or_create_owned(&[("authtype", authtype), retry, ("country", Country::UNKNOWN.code())]);
                 }
             }
         }
@@ -116,7 +119,6 @@ impl Families {
 impl Default for Families {
     fn default() -> Self {
         let mut page = PageBuilder(Registry::default());
-        let countries = [("country", UNKNOWN_COUNTRY)];
         let backends = [("backend", "kubernetes")];
         let mut families = Self {
             auth_requests: page.counters("containerssh_auth_server_requests", "Requests to login webhooks, by try"),
@@ -135,18 +137,14 @@ impl Default for Families {
             ),
             backend_requests: page.counter("containerssh_backend_requests", "Requests to the Kubernetes API", backends),
             backend_errors: page.counter("containerssh_backend_errors", "Requests to Kubernetes that failed", backends),
-            connections: page.counter("containerssh_ssh_connections", "TCP connections accepted", countries),
-            successful_handshakes: page.counter(
-                "containerssh_ssh_successful_handshakes",
-                "Connections that logged in and got their pod",
-                countries,
-            ),
-            failed_handshakes: page.counter(
+            connections: page.counters("containerssh_ssh_connections", "TCP connections accepted"),
+            successful_handshakes: page
+                .counters("containerssh_ssh_successful_handshakes", "Connections that logged in and got their pod"),
+            failed_handshakes: page.counters(
                 "containerssh_ssh_failed_handshakes",
                 "Connections that ended before they had logged in and got their pod",
-                countries,
             ),
-            current_connections: page.gauge("containerssh_ssh_current_connections", "Connections open now", countries),
+            current_connections: page.gauges("containerssh_ssh_current_connections", "Connections open now"),
             refused_connections: page
                 .counters("podgate_refused_connections", "Connections refused before the version exchange, by reason"),
             failed_recordings: page
@@ -204,10 +202,10 @@ impl PageBuilder {
         self.counters(name, help).get_or_create_owned(&labels)
     }
 
-    fn gauge<const N: usize>(&mut self, name: &str, help: &str, labels: [(&'static str, &'static str); N]) -> Gauge {
-        let family = Family::<[(&'static str, &'static str); N], Gauge>::default();
+    fn gauges(&mut self, name: &str, help: &str) -> Family<[(&'static str, &'static str); 1], Gauge> {
+        let family = Family::<[(&'static str, &'static str); 1], Gauge>::default();
         self.0.register(name, help, family.clone());
-        family.get_or_create_owned(&labels)
+        family
     }
 
     fn histograms(&mut self, steps: &Family<[(&'static str, &'static str); 2], Histogram>) {

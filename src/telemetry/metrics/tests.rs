@@ -26,7 +26,7 @@ fn failures_are_counted_by_step_retry_and_reason() {
     metrics.count_failed_request(Question::Password, true, true, "HTTP_CLIENT_TIMEOUT");
     metrics.count_request(Question::Config, false);
     metrics.count_failed_request(Question::Config, false, true, "HTTP_CLIENT_DECODE_FAILED");
-    metrics.count_answer(Question::PublicKey, false, false);
+    metrics.count_answer(Question::PublicKey, false, false, Country::UNKNOWN);
     metrics.count_backend_request();
     metrics.count_backend_error(403);
     let page = page(&metrics);
@@ -57,7 +57,7 @@ fn connection_is_there_until_it_is_dropped_and_counts_once_as_served_or_failed()
         has(&page, &format!(r#"containerssh_ssh_failed_handshakes_total{{country="XX"}} {failed}"#));
     };
     counted(0, 0, 0);
-    let (mut good, bad) = (metrics.connection(), metrics.connection());
+    let (mut good, bad) = (metrics.connection(Country::UNKNOWN), metrics.connection(Country::UNKNOWN));
     counted(2, 0, 0);
     good.served();
     good.served();

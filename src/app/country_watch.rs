@@ -1,0 +1,63 @@
+//! The watch of the database of countries, which is read again when its file is another.
+//!
+//! Invariants: a file is read when it has stayed the same between two looks; one that cannot be used is told once, and the
+//! database that is there goes on.
+
+use super::file_work::FileWork;
+use crate::telemetry::{Countries, CountriesError, FileVersion, Level, Log, codes};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+/// The time between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Watches until the process ends.
+pub(super) async fn run(log: Log, stopping: CancellationToken) {
+    let work = FileWork::new();
+    let (mut last, mut refused) = (None, None);
+    while stopping.run_until_cancelled(sleep(PAUSE)).await.is_some() {
+        let Some(countries) = log.countries() else { continue };
+        let seen = last;
+        let looked = countries.clone();
+        // A thread that cannot be had now, or that does not come to its end, can be had later.
+        let Ok((version, read)) = work.run(move || look(&looked, (seen, refused))).await else { continue };
+        last = version;
+        match read {
+            None => {}
+            // A reload may have chosen another meanwhile.
+            Some(Ok(_)) if !log.countries().is_some_and(|present| Arc::ptr_eq(&present, &countries)) => {}
+            Some(Ok(read)) => {
+                log.change_countries(Some(Arc::new(read)));
+                tell(&log, &countries, None);
+            }
+            Some(Err(error)) => {
+                refused = version;
+                tell(&log, &countries, Some(&error.to_string()));
+            }
+        }
+    }
+}
+
+/// The version of the file now, and what was read of it if that is to be taken.
+fn look(
+    countries: &Countries,
+    (last, refused): (Option<FileVersion>, Option<FileVersion>),
+) -> (Option<FileVersion>, Option<Result<Countries, CountriesError>>) {
+    let version = countries.present_version();
+    let is_new = version != Some(countries.version()) && version.is_some() && version != refused;
+    let read = (is_new && version == last).then(|| Countries::open(countries.path()));
+    (version, read)
+}
+
+fn tell(log: &Log, countries: &Countries, failure: Option<&str>) {
+    let path = countries.path().display().to_string();
+    match failure {
+        None => log.write(codes::GEOIP_READ, "the database of countries was read again", &[("path", &path)]),
+        Some(reason) => {
+            let text = "the database of countries has changed and cannot be used; the one that was read before is";
+            log.write(codes::GEOIP_READ.at(Level::Error), text, &[("path", &path), ("reason", reason)]);
+        }
+    }
+}
