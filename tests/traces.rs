@@ -3,7 +3,7 @@
 use crate::support::cluster::soon;
 use crate::support::scripted_webhook::{ScriptedWebhook, accept_all, config};
 use crate::support::world::merge;
-use crate::support::{Setup, World};
+use crate::support::{Setup, World, leash};
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::routing::post;
@@ -222,4 +222,34 @@ async fn connections_that_are_not_sampled_send_nothing_and_tell_webhooks_so() {
     let headers: Vec<_> = webhooks.requests().into_iter().map(|asked| asked.traceparent).collect();
     let is_off = |header: &Option<String>| header.as_ref().is_some_and(|header| header.ends_with("-00"));
     assert!(headers.len() >= 2 && headers.iter().all(is_off), "{headers:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs OpenTelemetry's Collector of tests/traces/collector, which PODGATE_TEST_COLLECTOR names"]
+async fn collector_of_opentelemetry_takes_the_spans_and_passes_them_on() {
+    let behind = Collector::start().await;
+    let folder = tempfile::Builder::new().prefix("podgate-test-").tempdir().expect("a folder");
+    let (socket, config) = (folder.path().join("otlp.sock"), folder.path().join("collector.yaml"));
+    let settings = json!({
+        "receivers": {"otlp": {"protocols": {"http": {"transport": "unix", "endpoint": socket}}}},
+        "exporters": {"otlphttp": {"endpoint": behind.url, "compression": "none", "tls": {"insecure": true}}},
+        "service": {
+            "telemetry": {"metrics": {"level": "none"}},
+            "pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["otlphttp"]}},
+        },
+    });
+    std::fs::write(&config, settings.to_string()).expect("a file");
+    let program = std::env::var_os("PODGATE_TEST_COLLECTOR").expect("PODGATE_TEST_COLLECTOR");
+    let mut collector = leash::program(program);
+    let _collector = collector.arg("--config").arg(&config).kill_on_drop(true).spawn().expect("the collector");
+    // Its socket tells nobody that it is there.
+    while tokio::net::UnixStream::connect(&socket).await.is_err() {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let traces = json!({"enable": true, "otlp": {"url": format!("unix:{}", socket.display())}});
+    let world = Setup::config(json!({"traces": traces})).start().await;
+    world.ssh().run("exit 7").await.expect(7);
+    let spans = behind.connection().await;
+    assert_eq!(attribute(&named(&spans, "program").attributes, "process.exit.code"), "7");
+    assert!(world.gateway.lines("TRACES_NOT_SENT").is_empty());
 }

@@ -4,11 +4,12 @@
 //! metrics are bounded.
 
 use maxminddb::{MaxMindDbError, PathElement, Reader};
+use rustix::fs::OFlags;
 use std::fmt::{self, Debug, Formatter};
-use std::fs::{File, Metadata};
+use std::fs::{Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Limit of a database, in bytes.
@@ -72,12 +73,20 @@ pub enum CountriesError {
 
 /// The state of a file, which changes when it is replaced or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FileVersion([i64; 5]);
+pub(crate) struct FileVersion([i64; 7]);
 
 impl FileVersion {
     fn of(file: &Metadata) -> Self {
         let number = |number: u64| number.cast_signed();
-        Self([number(file.dev()), number(file.ino()), number(file.size()), file.mtime(), file.mtime_nsec()])
+        Self([
+            number(file.dev()),
+            number(file.ino()),
+            number(file.size()),
+            file.mtime(),
+            file.mtime_nsec(),
+            file.ctime(),
+            file.ctime_nsec(),
+        ])
     }
 }
 
@@ -101,11 +110,15 @@ impl Countries {
     /// A file that cannot be read, or that is no database of countries.
     pub(crate) fn open(path: &Path) -> Result<Self, CountriesError> {
         let failed = |source| CountriesError::Read { path: path.to_owned(), source };
-        let file = File::open(path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        if !metadata.is_file() {
-            return Err(failed(io::Error::other("it is no regular file")));
-        }
+        let is_file = |found: Metadata| match found.is_file() {
+            true => Ok(found),
+            false => Err(failed(io::Error::other("it is no regular file"))),
+        };
+        // A pipe is not opened: it would wait for a writer. Another one may take the path's place in between.
+        path.metadata().map_err(failed).and_then(is_file)?;
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed).and_then(is_file)?;
         let mut content = Vec::new();
         file.take(LARGEST + 1).read_to_end(&mut content).map_err(failed)?;
         if content.len() as u64 > LARGEST {

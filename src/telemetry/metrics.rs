@@ -8,7 +8,8 @@ mod classic;
 mod families;
 mod usage;
 
-use super::{Code, Country};
+use super::Code;
+use super::countries::Country;
 use families::{Families, WaitingBytes};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

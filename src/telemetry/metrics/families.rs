@@ -2,7 +2,7 @@
 //! samples.
 
 use super::usage::UsageFamilies;
-use crate::telemetry::Country;
+use crate::telemetry::countries::Country;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
