@@ -333,7 +333,7 @@ async fn effect_that_a_sink_refuses_is_an_error_and_ends_the_connection() {
     assert!(futures_util::FutureExt::now_or_never(recorder.failed()).is_none());
     assert_eq!(channel.record(Event::Signalled { name: "INT" }), Err(Unrecorded));
     recorder.failed().await;
-    assert_eq!(recorded.events(), ["None Connected { proxy: None }", "Some(3) WindowIgnored"]);
+    assert_eq!(recorded.events(), ["None Connected { proxy: None, country: None }", "Some(3) WindowIgnored"]);
 }
 
 #[tokio::test]
