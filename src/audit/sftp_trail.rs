@@ -284,11 +284,12 @@ impl Table {
     }
 
     /// The attributes of a request. One with a size changes what a file holds, and any open file may be the one that it
-    /// names: no hash is true behind it.
+    /// names: a hash is true behind it only if it is of so many bytes, as scp has a file cut behind its last byte.
     fn new_attributes(&mut self, fields: &mut Fields<'_>) -> Result<NewAttributes, LostThread> {
         let attributes = attributes(fields)?;
-        if attributes.size.is_some() {
-            self.files.values_mut().for_each(|file| file.hash = None);
+        if let Some(size) = attributes.size {
+            let others = |file: &&mut OpenFile| file.hash.as_ref().is_some_and(|(_, hashed)| *hashed != size);
+            self.files.values_mut().filter(others).for_each(|file| file.hash = None);
         }
         Ok(attributes)
     }

@@ -313,6 +313,18 @@ async fn hash_is_gone_once_the_server_changes_the_file_by_itself() {
 }
 
 #[tokio::test]
+async fn hash_stays_where_a_file_is_cut_behind_its_last_byte() {
+    let cut = packet(kind::FSETSTAT, &[Number(3), Text(b"h"), Number(1), Long(3)]);
+    let mut trail = SftpTrail::new(true);
+    play(&mut trail, &[(Client, open(1, "f", FileUse::WRITE)), (Guest, handle(1, "h"))]);
+    play(&mut trail, &[(Client, write(2, "h", 0, b"abc")), (Guest, status(2, 0))]);
+    play(&mut trail, &[(Client, cut), (Guest, status(3, 0))]);
+    let (over, lost) = play(&mut trail, &[(Client, close(4, "h")), (Guest, status(4, 0))]);
+    let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!((over.len(), lost, used(&over[0]).sha256.as_deref()), (1, vec![], Some(abc)));
+}
+
+#[tokio::test]
 async fn data_that_is_more_than_it_says_is_no_packet() {
     let mut trail = SftpTrail::new(false);
     let read = packet(kind::READ, &[Number(2), Text(b"h"), Long(0), Number(32_768)]);
