@@ -3,6 +3,7 @@
 
 use super::certificate::Parsed;
 use super::messages::{ConfigBlock, date, explain_handshake};
+use crate::types::time_text;
 use jiff::Timestamp;
 use rustls::ClientConfig;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
@@ -71,7 +72,7 @@ impl Trial {
         steps.push(TrialStep { part: TrialPart::Name, took: began.elapsed(), result: shown, days: None });
         let addresses = addresses.ok()?;
         let began = Instant::now();
-        let stream = in_time(limit, TcpStream::connect(&*addresses)).await.map_err(|error| error.to_string());
+        let stream = reach(&addresses, limit, TcpStream::connect).await.map_err(|error| error.to_string());
         let shown = stream.as_ref().map_err(Clone::clone).map(|stream| {
             let peer = stream.peer_addr().map_or_else(|_gone| self.host.clone(), |address| address.to_string());
             format!("connected to {peer}")
@@ -101,8 +102,25 @@ impl Trial {
     }
 }
 
+/// Connects to the first address that answers. Each has its share of `limit`, so that one which is dead hides no other.
+async fn reach<T, C: Future<Output = io::Result<T>>>(
+    addresses: &[SocketAddr],
+    limit: Duration,
+    connect: impl Fn(SocketAddr) -> C,
+) -> io::Result<T> {
+    let share = limit / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+    let mut last = Err(io::Error::other("the name has no address"));
+    for address in addresses {
+        last = in_time(share, connect(*address)).await;
+        if last.is_ok() {
+            break;
+        }
+    }
+    last
+}
+
 async fn in_time<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", limit.as_secs()));
+    let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {}", time_text(limit)));
     timeout(limit, work).await.unwrap_or_else(|_elapsed| Err(late()))
 }
 
@@ -113,7 +131,9 @@ fn described(chain: &[CertificateDer<'_>], now: i64) -> (String, Option<i64>) {
         return ("the server shows no certificate that can be read".to_owned(), None);
     };
     let end = |parsed: &Parsed| parsed.fields().validity().not_after.to_unix_duration();
-    let first = parsed.iter().map(end).min().unwrap_or_default();
+    // The chain is trusted, so one that has ended is not needed for it.
+    let is_used = |end: &Duration| i64::try_from(end.as_secs()).is_ok_and(|end| end > now);
+    let first = parsed.iter().map(end).filter(is_used).min().unwrap_or_else(|| end(leaf));
     let days = i64::try_from(first.as_secs()).map_or(i64::MAX, |end| (end - now) / DAY);
     let names = leaf.names();
     let names = if names.is_empty() { leaf.subject() } else { names.join(", ") };
@@ -138,6 +158,19 @@ mod tests {
         let (text, days) = described(&[made(2040), made(2030)], now);
         assert_eq!(days, Some(10));
         assert!(text.contains("a.example") && text.contains("10 days (2030-01-11"), "{text}");
+        let (text, days) = described(&[made(2040), made(2025)], now);
+        assert!(days.is_some_and(|days| days > 3000) && text.contains("2040-01-11"), "{text}");
         assert_eq!(described(&[], now).1, None);
+    }
+
+    #[tokio::test]
+    async fn dead_address_of_a_name_hides_no_other() {
+        let addresses = [1, 2].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let connect = |address: SocketAddr| async move {
+            if address.port() == 1 { std::future::pending().await } else { Ok(address) }
+        };
+        let limit = Duration::from_millis(20);
+        assert_eq!(reach(&addresses, limit, connect).await.unwrap(), addresses[1]);
+        assert_eq!(reach(&addresses[..1], limit, connect).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }
