@@ -31,7 +31,7 @@ const CLIENT_VERSION: &str = concat!("SSH-2.0-podgate_", env!("CARGO_PKG_VERSION
 /// Limit of the file system, which may hang.
 const FILES: Duration = Duration::from_secs(8);
 /// Limit of all tries of one question to a webhook.
-const QUESTION: Duration = Duration::from_secs(5);
+const QUESTION: Duration = Duration::from_secs(10);
 /// The time after which nothing is begun any more but the removal of a pod.
 const DEADLINE: Duration = Duration::from_secs(45);
 /// Seconds by which clocks may differ.

@@ -52,6 +52,14 @@ const KEY: DenialReasons =
 const AUTHORIZATION: DenialReasons =
     DenialReasons { said: "authorization was refused", unsaid: "authorization was refused: the answer has no success" };
 
+impl AuthError {
+    /// True if it is a denial for want of an answer: the server did not say `success`.
+    pub(crate) fn is_without_success(&self) -> bool {
+        let unsaid = [PASSWORD, KEY, AUTHORIZATION].map(|reasons| reasons.unsaid);
+        matches!(self, Self::Denied { reason, .. } if unsaid.contains(reason))
+    }
+}
+
 /// Clients of the configured webhooks; clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Authenticator {

@@ -81,8 +81,9 @@ fn diagnosis(webhook: WebhookTrial<'_>, step: crate::tls::TrialStep) -> Diagnosi
             (DoctorCheck::WebhookTcp, "no connection", fix)
         }
         TrialPart::Tls => {
-            let fix = "give the CA of the server's certificate in cacert, or renew the server's certificate \
-                       (docs/webhooks.md, TLS and Unix sockets)";
+            let fix = "do what the line says: the CA of the server's certificate belongs in cacert, one of the certificate's \
+                       names in url; a certificate that has ended is renewed on the server (docs/webhooks.md, TLS and Unix \
+                       sockets)";
             (DoctorCheck::WebhookTls, "TLS", fix)
         }
     };

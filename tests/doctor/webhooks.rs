@@ -86,7 +86,8 @@ async fn certificate_of_another_ca_and_a_clock_that_is_wrong_are_told() {
 async fn webhook_that_hangs_fails_in_time_and_a_signal_ends_the_run_at_once() {
     let world = World::start().await;
     let hung = ScriptedWebhook::start(|_: &WebhookRequest| Reply::Hang).await;
-    let file = asking(&world, &hung.url);
+    let password = json!({"webhook": {"url": hung.url, "authTimeout": "2s"}});
+    let file = change(&world, json!({"auth": {"password": password, "publicKey": null}, "configserver": null}));
     let mut child = command(&file, &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary");
     hung.wait_for_requests(1).await;
     let id = child.id().expect("it runs").to_string();
@@ -111,4 +112,33 @@ async fn settings_that_no_login_can_use_fail_as_the_login_does() {
     examined.assert("webhook-answer", "failed", "configserver: ");
     examined.assert("webhook-answer", "failed", "kubernetes.pod.metadata.namespace");
     assert_eq!(examined.status, 1, "{}", examined.out);
+}
+
+#[podgate_test::multi_thread]
+async fn answer_without_success_is_no_denial() {
+    let world = World::start().await;
+    let odd = ScriptedWebhook::start(|asked: &WebhookRequest| match asked.path.as_str() {
+        "/config" => empty_config(),
+        "/pubkey" => denial(),
+        _ => Reply::Json(json!({})),
+    });
+    let odd = odd.await;
+    let examined = examine(&asking(&world, &odd.url), &[]).await;
+    examined.assert("webhook-answer", "warning", "auth.password: its answer has no success");
+    examined.assert("webhook-answer", "warning", "auth.authz: its answer has no success");
+    examined.assert("webhook-answer", "ok", "it denies a user who was made up");
+    assert_eq!(examined.status, 0, "{}", examined.out);
+}
+
+#[podgate_test::multi_thread]
+async fn remedy_of_a_webhooks_certificate_names_more_than_its_ca() {
+    let world = World::start().await;
+    let authority = Authority::new();
+    let url = serve_at(authority.listen("other.example", false), Router::new()).await;
+    let password = json!({"webhook": {"url": url, "cacert": authority.pem()}});
+    let config = json!({"auth": {"password": password, "publicKey": null}, "configserver": null});
+    let examined = examine(&change(&world, config), &[]).await;
+    examined.assert("webhook-tls", "failed", "other.example");
+    let fix = examined.of("webhook-tls")[0]["fix"].as_str().expect("text").to_owned();
+    assert!(fix.contains("one of the certificate's names in url"), "{fix}");
 }

@@ -126,6 +126,10 @@ async fn of_login(
             "let the webhook check the credential, and answer {\"success\": false} to any other; until then everybody gets a \
              pod",
         ),
+        Err(error) if error.is_without_success() => running.warning(
+            format!("{section}: its answer has no success, and neither allows nor denies: logins are refused"),
+            "answer {\"success\": false} to deny a user, and {\"success\": true} to allow one (docs/webhooks.md)",
+        ),
         Err(AuthError::Denied { .. }) => in_time(running, "it denies a user who was made up", took),
         Err(error) => {
             let cause = caller.reason().await.map(|reason| format!(": {reason}")).unwrap_or_default();
@@ -179,6 +183,16 @@ fn made_up_key() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answer_that_a_login_waits_for_is_slow_and_no_failure() {
+        let running = RunningCheck::begin(DoctorCheck::WebhookAnswer, "auth.password");
+        for (took, expected) in [(1, CheckResult::Ok), (2, CheckResult::Warning), (9, CheckResult::Warning)] {
+            let took = Duration::from_secs(took);
+            assert!(took < QUESTION, "it is waited for");
+            assert_eq!(in_time(&running, "it denies a user who was made up", took).result, expected, "{took:?}");
+        }
+    }
 
     #[test]
     fn made_up_key_is_a_key_and_another_each_time() {
