@@ -3,6 +3,7 @@
 
 mod listeners;
 mod pod;
+mod proxies;
 mod webhooks;
 
 use crate::support::cluster::Access;

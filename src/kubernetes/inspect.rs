@@ -6,6 +6,7 @@
 //! the file leaves to a config server is not the file's mistake.
 
 mod examination;
+mod masking;
 mod messages;
 mod network_policy;
 mod rights;
@@ -17,6 +18,7 @@ use super::pod::manifest;
 use crate::settings::{self, PodMode};
 use crate::types::Diagnosis;
 use futures_util::StreamExt;
+use masking::Mask;
 use rights::{AccessRight, RightPurpose};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -88,6 +90,17 @@ impl Backend {
             Err(error) => return (vec![examination::no_client(&error)], None),
         };
         examination::examine(&Inspection { client, settings, decided }, limit).await
+    }
+
+    /// Hides the credentials of a cluster's client in diagnoses.
+    pub(crate) fn hide_credentials(&self, cluster: &Arc<settings::Cluster>, limit: Duration, checks: &mut [Diagnosis]) {
+        // A client that cannot be made sent nothing.
+        let Ok(client) = self.shared.clients.get(cluster, limit) else { return };
+        let mask = Mask::of(&client, cluster);
+        for check in checks {
+            check.detail = mask.applied(&check.detail);
+            check.fix = mask.applied(&check.fix);
+        }
     }
 
     /// Finds the problems of logins with these settings. Takes at most 10 s.

@@ -62,6 +62,8 @@ pub(super) async fn examine(config: &Config, user: Option<&str>) -> ClusterExami
         let looked = backend.find_orphans(home, &settings, ahead.unwrap_or_default());
         checks.extend(timeout(CALL, looked).await.ok());
     }
+    let clusters = home.iter().map(|home| &home.cluster).chain([&settings.cluster]);
+    clusters.for_each(|cluster| backend.hide_credentials(cluster, settings.timeouts.http, &mut checks));
     let clock = ahead.map(|ahead| ("kubernetes.connection".to_owned(), ahead));
     let target = is_usable.then_some(PodTarget { identity, settings, home, caller });
     ClusterExamined { checks, clock, target }

@@ -65,6 +65,7 @@ pub(super) async fn examine(
     }
     target.settings.timeouts.pod_start = target.settings.timeouts.pod_start.min(start);
     let (namespace, mode) = (target.settings.pod.namespace.to_string(), target.settings.pod.mode.clone());
+    let (cluster, http) = (target.settings.cluster.clone(), target.settings.timeouts.http);
     let (id, caller) = (target.caller.facts.connection, target.caller);
     let tasks = Tasks::new();
     let backend = Backend::new(caller.all.clone(), tasks.clone(), Clients::new(), Arc::new(move |lives| lives == id));
@@ -98,6 +99,7 @@ pub(super) async fn examine(
         None => running.ok("the pod is removed"),
         Some(reason) => running.failed(reason, "let the account delete pods, and remove the pod by hand"),
     });
+    backend.hide_credentials(&cluster, http, &mut checks);
     checks
 }
 

@@ -2,6 +2,8 @@
 //! pod in a dry run, and the way of an exec. It asks and judges as the inspection at the start does, and tells what is well,
 //! too.
 
+mod call;
+
 use super::network_policy;
 use super::rights;
 use super::{Inspection, Severity, messages};
@@ -11,13 +13,11 @@ use crate::kubernetes::api::pods::ApiError;
 use crate::kubernetes::pod::manifest;
 use crate::settings::PodMode;
 use crate::tls::{TrialPart, TrialStep};
-use crate::types::{CheckResult, Diagnosis, DoctorCheck, PodName, RunningCheck, clock_offset, printable};
-use http::header::{CONTENT_TYPE, DATE, WARNING};
-use http::{HeaderMap, Method, Request};
-use http_body_util::BodyExt;
-use jiff::Timestamp;
-use kube::client::Body;
-use serde_json::Value;
+use crate::types::{CheckResult, Diagnosis, DoctorCheck, PodName, RunningCheck, printable};
+use call::{Answer, CallError, call};
+use http::header::WARNING;
+use http::{HeaderMap, Method};
+use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -29,6 +29,8 @@ const STEP: Duration = Duration::from_secs(5);
 const SOON: i64 = 7;
 /// The oldest minor version that has what the gateway needs (docs/kubernetes.md).
 const OLDEST: u32 = 30;
+const SLOW_API: &str = "look at the API server and the network between";
+const NO_API: &str = "is kubernetes.connection.host the API server itself? A proxy before it must pass requests and their credentials on";
 /// The checks behind the connection, which need it.
 const BEHIND: [DoctorCheck; 6] = [
     DoctorCheck::ApiVersion,
@@ -50,9 +52,15 @@ pub(super) async fn examine(inspection: &Inspection<'_>, limit: Duration) -> (Ve
     let mut examination = Examination { inspection, done: Vec::new(), ahead: None };
     if timeout(limit, examination.run()).await.is_err() {
         let text = messages::too_slow(&inspection.settings.cluster, limit);
-        examination.rest(CheckResult::Failed, &text, "look at the API server and the network between");
+        examination.rest(of_unfinished(&examination.done), &text, SLOW_API);
     }
     (examination.done, examination.ahead)
+}
+
+/// The result of all checks that were not made in time. Logins work where every answer comes, however late.
+fn of_unfinished(done: &[Diagnosis]) -> CheckResult {
+    let answers = done.iter().any(|done| done.check == DoctorCheck::ApiCredentials);
+    if answers { CheckResult::Warning } else { CheckResult::Failed }
 }
 
 struct Examination<'a> {
@@ -71,8 +79,8 @@ impl Examination<'_> {
         }
         self.version().await;
         if !self.credentials().await {
-            let fix = "mend the credentials first";
-            self.rest(CheckResult::Skipped, "the API server does not take the credentials", fix);
+            let fix = "mend what failed above first";
+            self.rest(CheckResult::Skipped, "the API server does not take the gateway's requests", fix);
             return;
         }
         self.permissions().await;
@@ -89,6 +97,7 @@ impl Examination<'_> {
             let running = RunningCheck::begin(check, self.subject(check));
             self.done.push(match result {
                 CheckResult::Failed => running.failed(detail, fix),
+                CheckResult::Warning => running.warning(detail, fix),
                 _ => running.skipped(detail, fix),
             });
         }
@@ -120,8 +129,8 @@ impl Examination<'_> {
                 ),
                 TrialPart::Tls => (
                     DoctorCheck::ApiTls,
-                    "give the cluster's CA in kubernetes.connection.cacertFile, and one of the certificate's names in \
-                     serverName",
+                    "do what the line says: the cluster's CA belongs in kubernetes.connection.cacertFile, one of the \
+                     certificate's names in serverName",
                 ),
             };
             let running = self.begin(check);
@@ -146,7 +155,7 @@ impl Examination<'_> {
     async fn version(&mut self) {
         let running = self.begin(DoctorCheck::ApiVersion);
         let diagnosis = match self.call(Method::GET, "/version", None).await {
-            Ok((_, version)) => {
+            Ok(Answer { body: version, .. }) => {
                 let text = |key: &str| version.get(key).and_then(Value::as_str).unwrap_or_default();
                 let shown = printable(text("gitVersion"), 80);
                 match minor(text("major"), text("minor")) {
@@ -161,30 +170,56 @@ impl Examination<'_> {
                     ),
                 }
             }
-            Err(error) => {
-                let cluster = &self.inspection.settings.cluster;
-                running
-                    .warning(messages::no_answer(cluster, &error), "let the account read /version (system:discovery)")
+            Err(CallError::Foreign { code, page }) => {
+                running.warning(self.no_api(&CallError::page(code, &page)), NO_API)
+            }
+            Err(CallError::Api(error)) => {
+                let fix = if messages::is_refusal(&error) {
+                    "let the account read /version (system:discovery)"
+                } else {
+                    SLOW_API
+                };
+                running.warning(messages::no_answer(&self.inspection.settings.cluster, &error), fix)
             }
         };
         self.done.push(diagnosis);
     }
 
+    /// Asks for the account. Only the API server itself can accept or refuse the credentials.
     async fn credentials(&mut self) -> bool {
         let running = self.begin(DoctorCheck::ApiCredentials);
+        let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+        let answer = self.call(Method::POST, "/apis/authentication.k8s.io/v1/selfsubjectreviews", Some(&review)).await;
         let cluster = &self.inspection.settings.cluster;
-        let (diagnosis, goes_on) = match self.inspection.account().await {
-            Ok(Some(account)) => {
-                (running.ok(format!("the API server knows the gateway as {}", printable(&account, 200))), true)
+        let diagnosis = match answer {
+            Ok(Answer { body, .. }) => match body.pointer("/status/userInfo/username").and_then(Value::as_str) {
+                Some(account) => running.ok(format!("the API server knows the gateway as {}", printable(account, 200))),
+                None => running.warning(self.no_api("it names no account"), NO_API),
+            },
+            // A proxy can refuse this path alone.
+            Err(CallError::Foreign { code: code @ 402..=499, page }) => {
+                running.warning(self.no_api(&CallError::page(code, &page)), NO_API)
             }
-            Ok(None) => (running.ok("the API server takes the credentials"), true),
-            Err(error) => {
-                let fix = messages::renew(cluster);
-                (running.failed(messages::no_answer(cluster, &error), fix), false)
+            Err(CallError::Foreign { code, page }) => {
+                running.failed(self.no_api(&CallError::page(code, &page)), NO_API)
+            }
+            Err(CallError::Api(error)) if messages::is_refusal(&error) => {
+                running.ok("the API server takes the credentials")
+            }
+            Err(CallError::Api(error)) => {
+                let fix = if error.code() == Some(401) { messages::renew(cluster) } else { SLOW_API.to_owned() };
+                running.failed(messages::no_answer(cluster, &error), fix)
             }
         };
+        let goes_on = diagnosis.result != CheckResult::Failed;
         self.done.push(diagnosis);
         goes_on
+    }
+
+    /// Describes an answer that is not the API server's.
+    fn no_api(&self, said: &str) -> String {
+        let cluster = &self.inspection.settings.cluster;
+        format!("kubernetes.connection.host: {} does not answer as an API server: {said}", messages::host(cluster))
     }
 
     async fn permissions(&mut self) {
@@ -228,7 +263,7 @@ impl Examination<'_> {
         let namespace = &settings.pod.namespace;
         let path = format!("/api/v1/namespaces/{namespace}/pods?dryRun=All&fieldValidation=Strict");
         match self.call(Method::POST, &path, Some(&pod)).await {
-            Ok((headers, _)) => {
+            Ok(Answer { headers, .. }) => {
                 let warnings = warnings(&headers);
                 if warnings.is_empty() {
                     self.done.push(running.ok("the API takes the pod in a dry run, without a warning"));
@@ -237,7 +272,11 @@ impl Examination<'_> {
                 let told = |warning| running.warning(format!("the API takes the pod and warns: {warning}"), fix);
                 self.done.extend(warnings.iter().map(told));
             }
-            Err(error) => {
+            // Its text can hold what the pod holds.
+            Err(CallError::Foreign { code, .. }) => {
+                self.done.push(running.failed(self.no_api(&format!("status {code} to the pod")), NO_API));
+            }
+            Err(CallError::Api(error)) => {
                 let judgement = messages::judge(&error);
                 if judgement == messages::DryRunJudgement::Fine {
                     return self.done.push(running.ok("another pod has the name that is configured; the API knows it"));
@@ -283,7 +322,7 @@ impl Examination<'_> {
         let path = format!("/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies");
         let pod = manifest::trial(self.inspection.settings).unwrap_or_default();
         let diagnosis = match self.call(Method::GET, &path, None).await {
-            Ok((_, list)) => {
+            Ok(Answer { body: list, .. }) => {
                 let items = list.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
                 match network_policy::egress(items, &pod) {
                     network_policy::Egress::Open => running.ok("no NetworkPolicy limits what guests send"),
@@ -297,7 +336,7 @@ impl Examination<'_> {
                 }
             }
             Err(error) => {
-                let reason = match error {
+                let reason = match error.into_api() {
                     ApiError::Refused { message, .. } => message,
                     other => other.to_string(),
                 };
@@ -308,24 +347,8 @@ impl Examination<'_> {
         self.done.push(diagnosis);
     }
 
-    /// Makes a call whose answer's headers are read, too.
-    async fn call(&mut self, method: Method, path: &str, body: Option<&Value>) -> Result<(HeaderMap, Value), ApiError> {
-        let unsendable = |error: &dyn std::fmt::Display| ApiError::Unsendable(error.to_string());
-        let body = body.map(serde_json::to_vec).transpose().map_err(|error| unsendable(&error))?.unwrap_or_default();
-        let request = Request::builder().method(method).uri(path).header(CONTENT_TYPE, "application/json");
-        let request = request.body(Body::from(body)).map_err(|error| unsendable(&error))?;
-        let (head, body) = self.inspection.client.kube().send(request).await.map_err(ApiError::from)?.into_parts();
-        if let Some(date) = head.headers.get(DATE).and_then(|date| date.to_str().ok()) {
-            self.ahead = clock_offset(date, Timestamp::now());
-        }
-        let body = body.collect().await.map_err(|error| ApiError::Unreachable(error.to_string()))?.to_bytes();
-        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
-        if head.status.is_success() {
-            return Ok((head.headers, answer));
-        }
-        let text = |key: &str| printable(answer.get(key).and_then(Value::as_str).unwrap_or_default(), 2000);
-        let (code, reason, message) = (head.status.as_u16(), text("reason"), text("message"));
-        Err(ApiError::Refused { code, reason, message, retry_after: None })
+    async fn call(&mut self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, CallError> {
+        call(&self.inspection.client.kube(), (method, path, body), &mut self.ahead).await
     }
 }
 
@@ -376,6 +399,17 @@ fn minor(major: &str, minor: &str) -> Option<u32> {
 mod tests {
     use super::*;
     use http::HeaderValue;
+
+    #[test]
+    fn slow_api_that_answers_is_no_failure() {
+        let done = |check| RunningCheck::begin(check, CONNECTION).ok("it is well");
+        assert_eq!(of_unfinished(&[]), CheckResult::Failed);
+        assert_eq!(of_unfinished(&[done(DoctorCheck::ApiTls), done(DoctorCheck::ApiVersion)]), CheckResult::Failed);
+        assert_eq!(
+            of_unfinished(&[done(DoctorCheck::ApiVersion), done(DoctorCheck::ApiCredentials)]),
+            CheckResult::Warning
+        );
+    }
 
     #[test]
     fn version_of_a_provider_is_read() {

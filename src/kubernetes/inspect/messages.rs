@@ -154,6 +154,7 @@ fn message(error: &ApiError) -> String {
     }
 }
 
-fn host(cluster: &Cluster) -> &str {
+/// The URL of the API server, as it is configured.
+pub(super) fn host(cluster: &Cluster) -> &str {
     cluster.host.as_str().trim_end_matches('/')
 }
