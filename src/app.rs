@@ -247,6 +247,10 @@ fn make_traces(collector: Option<(Traces, Collector)>, log: &Log, tasks: &Tasks)
     if let Some(collector) = collector {
         tasks.spawn(collector.run(tasks.stopping().clone()));
     }
+    // The end of the process may have begun during a reload.
+    if tasks.stopping().is_cancelled() {
+        log.change_traces(None);
+    }
 }
 
 /// Raises the limit of open files as far as it goes, and logs it: with a low one, few clients are served.

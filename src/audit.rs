@@ -297,6 +297,7 @@ impl Recorder {
             }
             Event::ProgramStarted { .. } => StepOutcome::Success,
             Event::ProgramRefused { .. } => StepOutcome::Failed,
+            Event::Disconnected { .. } => StepOutcome::Abandoned,
             _ => return,
         };
         if let Some(timer) = self.waiting.lock().take() {

@@ -237,6 +237,13 @@ impl Log {
         self.countries.store(countries);
     }
 
+    /// Puts a database of countries in the place of one. False if that is not in force any more.
+    pub(crate) fn replace_countries(&self, before: Arc<Countries>, countries: Countries) -> bool {
+        let before = Some(before);
+        let found = self.countries.compare_and_swap(&before, Some(Arc::new(countries)));
+        found.as_ref().map(Arc::as_ptr) == before.as_ref().map(Arc::as_ptr)
+    }
+
     /// The database of countries.
     pub(crate) fn countries(&self) -> Option<Arc<Countries>> {
         self.countries.load_full()

@@ -13,6 +13,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("opentelemetry", &["collector", "telemetry"]),
     ("opentelemetry_http", &["collector"]),
     ("opentelemetry_otlp", &["collector"]),
+    ("opentelemetry_proto", &["collector"]),
     ("opentelemetry_sdk", &["collector", "telemetry"]),
     ("reqwest", &["webhook", "auth", "collector"]),
     ("kube", &["kubernetes"]),

@@ -1,12 +1,15 @@
 //! The countries of clients, by a database in MaxMind's format that the test writes.
 
 use crate::operator::{free, get};
+use crate::support::cluster::soon;
 use crate::support::world::merge;
 use crate::support::{Setup, World, leash};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
 
 /// A text of the format (MaxMind DB, version 2.0).
 fn text(text: &str) -> Vec<u8> {
@@ -80,6 +83,19 @@ impl Place {
     }
 }
 
+/// Waits until a text has a part. Neither a file nor a page tells that it has changed.
+async fn until<T: Future<Output = String>>(what: &str, read: impl Fn() -> T, part: &str) {
+    let end = Instant::now() + soon();
+    loop {
+        let text = read().await;
+        if text.contains(part) {
+            return;
+        }
+        assert!(Instant::now() < end, "{what}: {part} is not in\n{text}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// The country in the log's line of the newest connection.
 fn newest(world: &World) -> Value {
     world.gateway.lines("SSH_CONNECTED").pop().expect("a line")["details"]["country"].clone()
@@ -117,16 +133,14 @@ async fn country_is_in_metrics_log_and_events_and_a_new_file_is_taken_without_a_
     let world = setup.start().await;
     world.ssh().run("true").await.expect(0);
     assert_eq!(newest(&world), "DE");
-    world.gateway.wait_for_line("SSH_DISCONNECTED").await;
-    let events = fs::read_to_string(place.file("events")).expect("events");
-    assert!(events.contains("\"country\":\"DE\""), "{events}");
-    let page = get(at, "/metrics").await.expect("a page");
+    until("an event", || async { fs::read_to_string(place.file("events")).expect("events") }, "\"country\":\"DE\"")
+        .await;
     for line in [
         "containerssh_ssh_connections_total{country=\"DE\"} 1",
         "containerssh_ssh_successful_handshakes_total{country=\"DE\"} 1",
         "containerssh_ssh_current_connections{country=\"DE\"} 0",
     ] {
-        assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
+        until("the metrics", || async { get(at, "/metrics").await.expect("a page") }, &format!("\n{line}\n")).await;
     }
 
     replace(&file, b"damaged");

@@ -1,5 +1,6 @@
 //! Traces, as a collector gets them: what of a connection is a span, and that no collector is in a login's way.
 
+use crate::operator::{free, get};
 use crate::support::cluster::soon;
 use crate::support::scripted_webhook::{ScriptedWebhook, accept_all, config};
 use crate::support::world::merge;
@@ -7,7 +8,9 @@ use crate::support::{Setup, World, leash};
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::routing::post;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value as AnyValue};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
@@ -23,9 +26,12 @@ struct Collector {
     url: String,
     /// The bodies of all requests.
     bodies: watch::Receiver<Vec<Bytes>>,
-    /// The status of its answers.
+    /// The status of its answers. With 503, it asks for patience; with [`REJECTS`], it takes the request and no span.
     status: Arc<AtomicU16>,
 }
+
+/// Stands for a request that is taken, all of whose spans are rejected.
+const REJECTS: u16 = 0;
 
 impl Collector {
     async fn start() -> Self {
@@ -33,8 +39,12 @@ impl Collector {
         let status = Arc::new(AtomicU16::new(200));
         let answers = status.clone();
         let taken = move |body: Bytes| async move {
+            let spans = spans(std::slice::from_ref(&body)).len();
             sender.send_modify(|bodies: &mut Vec<Bytes>| bodies.push(body));
-            StatusCode::from_u16(answers.load(Ordering::SeqCst)).expect("a status")
+            match answers.load(Ordering::SeqCst) {
+                REJECTS => (StatusCode::OK, [("retry-after", "0")], rejected(spans)),
+                status => (StatusCode::from_u16(status).expect("a status"), [("retry-after", "60")], Vec::new()),
+            }
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}/otlp", listener.local_addr().expect("an address"));
@@ -64,6 +74,13 @@ impl Collector {
     fn config(&self) -> Value {
         json!({"traces": {"enable": true, "otlp": {"url": self.url}}})
     }
+}
+
+/// The body of an answer that rejects so many spans.
+fn rejected(spans: usize) -> Vec<u8> {
+    let rejected_spans = i64::try_from(spans).expect("a number");
+    let partial = ExportTracePartialSuccess { rejected_spans, error_message: "too old".to_owned() };
+    ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec()
 }
 
 fn requests(bodies: &[Bytes]) -> Vec<ExportTraceServiceRequest> {
@@ -193,6 +210,42 @@ async fn collector_that_refuses_is_told_once_costs_no_login_and_is_told_when_it_
 }
 
 #[podgate_test::multi_thread]
+async fn spans_that_the_collector_rejects_are_lost_and_told() {
+    let collector = Collector::start().await;
+    collector.status.store(REJECTS, Ordering::SeqCst);
+    let at = free();
+    let mut settings = collector.config();
+    merge(&mut settings, json!({"metrics": {"enable": true, "listen": at.to_string()}}));
+    let world = Setup::config(settings).start().await;
+    world.ssh_as("mallory").run("true").await.expect(255);
+    let told = world.gateway.wait_for_line("TRACES_NOT_SENT").await;
+    let reason = told["details"]["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("it rejected ") && reason.ends_with(" spans: too old"), "{told}");
+    let page = get(at, "/metrics").await.expect("a page");
+    assert!(page.contains("podgate_trace_spans_total{result=\"sent\"} 0\n"), "{page}");
+}
+
+#[podgate_test::multi_thread]
+async fn collector_that_asks_for_patience_holds_up_neither_logins_nor_the_end() {
+    let collector = Collector::start().await;
+    collector.status.store(503, Ordering::SeqCst);
+    let config = json!({"traces": {"otlp": {"timeout": "1h"}}});
+    let mut settings = collector.config();
+    merge(&mut settings, config);
+    let setup = Setup::config(settings);
+    let mut world = setup.start().await;
+    // More of them than the runtime has threads.
+    for _ in 0..4 {
+        timeout(soon(), world.ssh_as("mallory").run("true")).await.expect("in time").expect(255);
+        collector.wait(|spans| !spans.is_empty()).await;
+    }
+    world.gateway.signal("TERM");
+    let ended = timeout(soon(), world.gateway.ended()).await.expect("it ends in time");
+    assert!(ended.success());
+    assert!(!world.gateway.log().contains("gave up waiting"), "{}", world.gateway.log());
+}
+
+#[podgate_test::multi_thread]
 async fn spans_that_are_there_are_sent_before_the_process_ends() {
     let collector = Collector::start().await;
     let mut world = traced(&collector).await;
@@ -243,9 +296,12 @@ async fn collector_of_opentelemetry_takes_the_spans_and_passes_them_on() {
     let mut collector = leash::program(program);
     let _collector = collector.arg("--config").arg(&config).kill_on_drop(true).spawn().expect("the collector");
     // Its socket tells nobody that it is there.
-    while tokio::net::UnixStream::connect(&socket).await.is_err() {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    let listening = async {
+        while tokio::net::UnixStream::connect(&socket).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    timeout(soon(), listening).await.expect("a collector that listens");
     let traces = json!({"enable": true, "otlp": {"url": format!("unix:{}", socket.display())}});
     let world = Setup::config(json!({"traces": traces})).start().await;
     world.ssh().run("exit 7").await.expect(7);

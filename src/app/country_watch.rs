@@ -22,16 +22,12 @@ pub(super) async fn run(log: Log, stopping: CancellationToken) {
         let seen = last;
         let looked = countries.clone();
         // A thread that cannot be had now, or that does not come to its end, can be had later.
-        let Ok((version, read)) = work.run(move || look(&looked, (seen, refused))).await else { continue };
+        let looking = work.run(move || look(&looked, (seen, refused)));
+        let Some(Ok((version, read))) = stopping.run_until_cancelled(looking).await else { continue };
         last = version;
         match read {
             None => {}
-            // A reload may have chosen another meanwhile.
-            Some(Ok(_)) if !log.countries().is_some_and(|present| Arc::ptr_eq(&present, &countries)) => {}
-            Some(Ok(read)) => {
-                log.change_countries(Some(Arc::new(read)));
-                tell(&log, &countries, None);
-            }
+            Some(Ok(read)) => take(&log, countries, read),
             Some(Err(error)) => {
                 refused = version;
                 tell(&log, &countries, Some(&error.to_string()));
@@ -49,6 +45,13 @@ fn look(
     let is_new = version != Some(countries.version()) && version.is_some() && version != refused;
     let read = (is_new && version == last).then(|| Countries::open(countries.path()));
     (version, read)
+}
+
+/// Puts a database in the place of the one that is watched, unless a reload has chosen another meanwhile.
+fn take(log: &Log, countries: Arc<Countries>, read: Countries) {
+    if log.replace_countries(countries.clone(), read) {
+        tell(log, &countries, None);
+    }
 }
 
 fn tell(log: &Log, countries: &Countries, failure: Option<&str>) {

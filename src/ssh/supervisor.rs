@@ -177,7 +177,7 @@ impl Supervisor {
             admitted.admission.guest.end().await;
         }
         // Before the record: who reads that the connection is over finds its place free.
-        drop(self.entry);
+        drop((self.entry, self.counted));
         let traffic = self.context.stream.traffic();
         let duration = self.accepted.elapsed();
         self.context.audit.note(Event::Disconnected {
